@@ -1,0 +1,92 @@
+//! What one line of the log says. One record a request, written when its last byte has gone; one for each other attempt.
+//!
+//! Everything in it that came from the jail is raw here and is escaped by the formats, never by the one who records.
+
+use std::net::SocketAddr;
+
+/// What kind of thing happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    /// The jail is armed and the command is about to start. Its failing to be written stops the run.
+    Start,
+    /// An HTTP request was judged.
+    Request,
+    /// A connection that is not HTTP, or that could not be understood, was refused.
+    Refused,
+    /// A packet or a socket was stopped in the kernel (UDP, raw, multicast, ...).
+    Blocked,
+    /// A DNS question was answered or refused.
+    Dns,
+    /// The command ended.
+    End,
+}
+
+/// Which way the decision went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// It was let through.
+    Allow,
+    /// It was refused.
+    Deny,
+}
+
+/// One line of the log. Fields that do not apply are `None` and left out.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// What happened.
+    pub event: EventKind,
+    /// How it was decided; `None` for `Start` and `End`.
+    pub verdict: Option<Decision>,
+    /// The request's method, as received.
+    pub method: Option<String>,
+    /// The canonical URL (or, for what could not be made canonical, the escaped original).
+    pub url: Option<String>,
+    /// The canonical host.
+    pub host: Option<String>,
+    /// Where the program wanted to connect.
+    pub dst: Option<SocketAddr>,
+    /// The status code that the client received.
+    pub status: Option<u16>,
+    /// The rule that decided, as typed (`allow-get: ^https://...`).
+    pub rule: Option<String>,
+    /// Why, in a short stable phrase (`no rule matched`, `not http`, `certificate`, ...).
+    pub reason: Option<String>,
+    /// Process id in the supervisor's PID namespace.
+    pub pid: Option<u32>,
+    /// The executable's path.
+    pub exe: Option<String>,
+    /// The thread's name.
+    pub comm: Option<String>,
+    /// The jail's cgroup id.
+    pub cgroup: Option<u64>,
+    /// Request body bytes that went upstream.
+    pub bytes_in: Option<u64>,
+    /// Response body bytes that went to the client.
+    pub bytes_out: Option<u64>,
+    /// From the request's head to the response's last byte, milliseconds.
+    pub duration_ms: Option<f64>,
+}
+
+impl Record {
+    /// A record of `event` with nothing else in it.
+    pub fn new(event: EventKind) -> Self {
+        Record {
+            event,
+            verdict: None,
+            method: None,
+            url: None,
+            host: None,
+            dst: None,
+            status: None,
+            rule: None,
+            reason: None,
+            pid: None,
+            exe: None,
+            comm: None,
+            cgroup: None,
+            bytes_in: None,
+            bytes_out: None,
+            duration_ms: None,
+        }
+    }
+}

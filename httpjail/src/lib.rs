@@ -1,0 +1,10 @@
+//! httpjail: run a command whose only way out is a proxy that judges each HTTP and HTTPS request by rules.
+//!
+//! The library exists for the binary, its tests and its benches; ARCHITECTURE.md tells how the modules fit.
+
+pub mod audit;
+pub mod dns;
+pub mod net;
+pub mod policy;
+pub mod proxy;
+pub mod tls;

@@ -1,0 +1,2 @@
+//! httpjail
+fn main() {}

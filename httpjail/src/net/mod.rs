@@ -1,0 +1,101 @@
+//! The words that every other module shares: addresses by role, hosts, flows.
+//!
+//! `proxy` and `jail` never import each other; they meet here. The jail yields an [`OriginalDstSource`] and
+//! [`Listeners`]; the proxy answers with nothing but verdicts. Each address has a newtype for the part it plays, so that
+//! what the jail asked for can never be mistaken for what knocked at the proxy.
+
+mod host;
+
+pub use host::{Host, HostError};
+
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+
+/// Where a jailed program wanted to connect, as the kernel saw it: never taken from bytes that the program sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct OriginalDst(pub SocketAddr);
+
+/// The jailed side's end of a connection that the proxy accepted (`accept(2)`'s peer address).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ClientAddr(pub SocketAddr);
+
+/// The address on which the proxy listens inside the jail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ProxyAddr(pub SocketAddr);
+
+/// `http` or `https`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// Cleartext HTTP.
+    Http,
+    /// HTTP over TLS.
+    Https,
+}
+
+impl Scheme {
+    /// The scheme's name in lower case, as in a URL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        }
+    }
+
+    /// The port that a URL of this scheme leaves out.
+    pub fn default_port(self) -> u16 {
+        match self {
+            Scheme::Http => 80,
+            Scheme::Https => 443,
+        }
+    }
+}
+
+/// The process that opened a connection, as recorded in the kernel when it connected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Process id (thread group id) in the supervisor's PID namespace.
+    pub pid: u32,
+    /// The thread's name at connect (`comm`, at most 15 bytes), lossily decoded. Chosen by the jail: escape it.
+    pub comm: String,
+}
+
+/// One connection of the jail: where it was meant to go and who opened it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flow {
+    /// Where the program wanted to connect.
+    pub original: OriginalDst,
+    /// Who connected, where the backend knows it.
+    pub process: Option<Process>,
+    /// The id (inode number) of the jail's cgroup, where there is one.
+    pub cgroup: Option<u64>,
+}
+
+/// Tells where an accepted connection was meant to go. Each flow can be taken once; `None` means that the connection is
+/// not one of the jail's and must be closed.
+pub trait OriginalDstSource: Send + Sync + 'static {
+    /// Takes the flow of the connection whose far end is `client`. Does not block beyond one system call.
+    fn take(&self, client: ClientAddr) -> Option<Flow>;
+}
+
+/// Tells the path of a process's executable. Asked once a connection; `None` where it cannot be known.
+pub trait ProgramSource: Send + Sync + 'static {
+    /// The executable of `pid` as the kernel shows it (`/proc/PID/exe`). Blocks for one local round trip at most; call it
+    /// from a blocking context.
+    fn executable(&self, pid: u32) -> Option<String>;
+}
+
+/// Tells the name for which the resolver made up an address.
+pub trait NameSource: Send + Sync + 'static {
+    /// The name behind a made-up address, or `None` if the address was not made up by this jail's resolver.
+    fn name_of(&self, address: IpAddr) -> Option<Host>;
+}
+
+/// The sockets of one jail, created inside its network namespace (a socket stays in the namespace it was made in).
+#[derive(Debug, Default)]
+pub struct Listeners {
+    /// The proxy's TCP listeners, IPv4 and (where the host has it) IPv6.
+    pub proxy: Vec<TcpListener>,
+    /// The resolver's UDP sockets.
+    pub resolver_udp: Vec<UdpSocket>,
+    /// The resolver's TCP listeners.
+    pub resolver_tcp: Vec<TcpListener>,
+}
