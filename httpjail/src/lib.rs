@@ -4,7 +4,10 @@
 
 pub mod audit;
 pub mod dns;
+#[cfg(target_os = "linux")]
+pub mod jail;
 pub mod net;
 pub mod policy;
 pub mod proxy;
+pub mod sys;
 pub mod tls;

@@ -1,0 +1,73 @@
+//! The one seam between a jail and the way its traffic is steered.
+//!
+//! Both strong backends share the jail itself (namespaces, mounts, rights); they differ in who bends a connect towards the
+//! proxy, and so who knows where it was meant to go.
+
+use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
+use std::sync::Arc;
+
+use crate::audit::Record;
+use crate::net::{Listeners, OriginalDstSource};
+
+/// A step of a backend that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct BackendError {
+    /// What failed, on what, why.
+    pub message: String,
+    /// What the user can do about it.
+    pub hint: Option<String>,
+}
+
+impl BackendError {
+    /// An error without a hint.
+    pub fn new(message: impl Into<String>) -> Self {
+        BackendError {
+            message: message.into(),
+            hint: None,
+        }
+    }
+}
+
+/// What stopped something in the kernel and tells of it. Read by the proxy process, which holds the log.
+pub trait EventSource: Send + 'static {
+    /// A descriptor that becomes readable when there are events.
+    fn descriptor(&self) -> BorrowedFd<'_>;
+
+    /// The next event, if there is one.
+    fn next(&mut self) -> Option<Record>;
+}
+
+/// A way of steering. Everything it has set up is undone when it is dropped; `disarm` does the same and reports.
+pub trait Backend {
+    /// Its name, as `--backend` spells it.
+    fn name(&self) -> &'static str;
+
+    /// The cgroup into which the jail's init is born, if the backend has one.
+    fn cgroup(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Steers: from here on what the jail does reaches `listeners` or nothing.
+    ///
+    /// # Errors
+    /// Naming the step; the jail must be ended.
+    fn arm(&mut self, listeners: &Listeners) -> Result<(), BackendError>;
+
+    /// Tells where connections were meant to go.
+    fn original_dst(&self) -> Arc<dyn OriginalDstSource>;
+
+    /// Tells what was stopped in the kernel. Can be had once.
+    ///
+    /// # Errors
+    /// When the events cannot be read.
+    fn events(&mut self) -> Result<Option<Box<dyn EventSource>>, BackendError>;
+
+    /// The descriptors that the proxy process needs for the two above; all others are closed in it.
+    fn proxy_keeps(&self) -> Vec<RawFd>;
+
+    /// Ends whatever still runs in the jail and removes all that was set up.
+    ///
+    /// # Errors
+    /// Naming what is left.
+    fn disarm(&mut self) -> io::Result<()>;
+}

@@ -1,0 +1,122 @@
+//! The line between the supervisor and its two children (the jail's init, the proxy): small typed messages over a
+//! `SOCK_SEQPACKET` pair.
+//!
+//! Neither end is ever open in the jailed command. When a peer dies the other reads the end of the line, which each of
+//! them treats as an order to stop.
+
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::sys::fds;
+
+/// Room for the longest message (an error text with a few paths).
+const MESSAGE_BYTES: usize = 64 * 1024;
+
+/// One end of a line: sends `Out`, receives `In`.
+#[derive(Debug)]
+pub struct Channel<Out, In> {
+    socket: OwnedFd,
+    words: PhantomData<fn(Out) -> In>,
+}
+
+/// Makes both ends of a line, closed on exec.
+///
+/// # Errors
+/// Those of `socketpair(2)`.
+pub(super) fn pair<A, B>() -> io::Result<(Channel<A, B>, Channel<B, A>)> {
+    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    Ok((
+        Channel {
+            socket: ours,
+            words: PhantomData,
+        },
+        Channel {
+            socket: theirs,
+            words: PhantomData,
+        },
+    ))
+}
+
+impl<Out: Serialize, In: DeserializeOwned> Channel<Out, In> {
+    /// Sends one message.
+    ///
+    /// # Errors
+    /// Those of `sendmsg(2)`; `BrokenPipe` when the peer is gone.
+    pub fn send(&self, message: &Out) -> io::Result<()> {
+        self.send_with(message, &[])
+    }
+
+    /// Sends one message and descriptors with it.
+    ///
+    /// # Errors
+    /// As [`Channel::send`].
+    pub fn send_with(&self, message: &Out, descriptors: &[RawFd]) -> io::Result<()> {
+        fds::send_with(self.as_fd(), &serde_json::to_vec(message)?, descriptors)
+    }
+
+    /// Waits for one message.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the peer is gone, `InvalidData` for what is no message.
+    pub fn receive(&self) -> io::Result<In> {
+        Ok(self.receive_with()?.0)
+    }
+
+    /// Waits for one message and the descriptors that come with it.
+    ///
+    /// # Errors
+    /// As [`Channel::receive`].
+    pub fn receive_with(&self) -> io::Result<(In, Vec<OwnedFd>)> {
+        let mut bytes = vec![0; MESSAGE_BYTES];
+        let (length, descriptors) = fds::receive_with(self.as_fd(), &mut bytes)?;
+        if length == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok((serde_json::from_slice(&bytes[..length])?, descriptors))
+    }
+
+    /// Waits for one message, but not for ever.
+    ///
+    /// # Errors
+    /// As [`Channel::receive`], and `TimedOut`.
+    pub fn receive_within(&self, limit: Duration) -> io::Result<In> {
+        if !readable(self.as_fd(), limit)? {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.receive()
+    }
+}
+
+/// Waits until `fd` can be read (or has ended); false when the time is up.
+///
+/// # Errors
+/// Those of `poll(2)`.
+pub(super) fn readable(fd: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
+    let mut polled = [PollFd::new(fd, PollFlags::POLLIN)];
+    let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+    loop {
+        match poll(&mut polled, limit) {
+            Err(Errno::EINTR) => {}
+            ready => return Ok(ready? > 0),
+        }
+    }
+}
+
+impl<Out, In> AsFd for Channel<Out, In> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl<Out, In> AsRawFd for Channel<Out, In> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}

@@ -1,0 +1,134 @@
+//! The command: what it is, and its last steps from a fork of the jail's init to its own first instruction.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::unistd::{Pid, access, chdir, execve, getpid, setpgid};
+use serde::{Deserialize, Serialize};
+
+use super::identity::Identity;
+use super::sandbox::filter::Filter;
+use super::sandbox::rights;
+use super::terminal::Terminal;
+use crate::sys::fds;
+
+/// What to run, as whom.
+#[derive(Debug)]
+pub struct Command {
+    /// The program and its arguments; never empty.
+    pub argv: Vec<OsString>,
+    /// The whole environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// Where it starts.
+    pub cwd: PathBuf,
+    /// As whom.
+    pub identity: Identity,
+    /// Inherited pipes that it gets besides 0, 1 and 2.
+    pub pipes: Vec<i32>,
+}
+
+/// Why the command did not start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StartFailure {
+    /// No such program: exit status 127.
+    NotFound,
+    /// The program is there but cannot be executed (the error number): exit status 126.
+    NotExecutable(i32),
+    /// A step of the jail itself failed: exit status 125.
+    Jail(String),
+}
+
+impl Command {
+    /// Gives up every right and becomes the command. Returns only if that failed.
+    pub fn start(&self, filter: &Filter, terminal: Option<&Terminal>) -> StartFailure {
+        match self.prepare(filter, terminal) {
+            Ok((argv, env)) => self.exec(&argv, &env),
+            Err(error) => StartFailure::Jail(error.to_string()),
+        }
+    }
+
+    fn prepare(&self, filter: &Filter, terminal: Option<&Terminal>) -> io::Result<(Vec<CString>, Vec<CString>)> {
+        let argv = self
+            .argv
+            .iter()
+            .map(|word| Ok(CString::new(word.as_bytes())?))
+            .collect::<io::Result<Vec<_>>>()?;
+        let env = self.env.iter().map(variable).collect::<io::Result<Vec<_>>>()?;
+        // A group of its own: signals by process group do not stop at a PID namespace, and `kill(0, 9)` in the jail would
+        // reach the supervisor and its neighbours in a pipeline.
+        setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+        if let Some(terminal) = terminal {
+            terminal.give_to(getpid())?;
+        }
+        default_signals()?;
+        rights::give_up(&self.identity)?;
+        // Through the jail's mounts and with the user's rights: the inherited one may lie below what is covered.
+        chdir(&self.cwd).map_err(|error| io::Error::other(format!("cannot enter {}: {error}", self.cwd.display())))?;
+        fds::keep_across_exec(&self.pipes)?;
+        filter.install()?;
+        Ok((argv, env))
+    }
+
+    fn exec(&self, argv: &[CString], env: &[CString]) -> StartFailure {
+        let mut failure = StartFailure::NotFound;
+        for path in self.candidates() {
+            let Ok(program) = CString::new(path.into_os_string().into_vec()) else {
+                continue;
+            };
+            let Err(error) = execve(&program, argv, env);
+            match error {
+                Errno::ENOENT | Errno::ENOTDIR => {
+                    // A script whose interpreter is missing is ENOENT too, though the file is there.
+                    if access(program.as_c_str(), nix::unistd::AccessFlags::F_OK).is_ok() {
+                        return StartFailure::NotExecutable(error as i32);
+                    }
+                }
+                Errno::ENOEXEC => return by_shell(&program, argv, env),
+                _ => failure = StartFailure::NotExecutable(error as i32),
+            }
+        }
+        failure
+    }
+
+    /// Where the program may be: as named if the name has a slash, else along the command's own PATH (execvp(3)).
+    fn candidates(&self) -> Vec<PathBuf> {
+        let program = &self.argv[0];
+        if program.as_bytes().contains(&b'/') {
+            return vec![program.into()];
+        }
+        let path = self
+            .env
+            .iter()
+            .find(|(name, _)| name == "PATH")
+            .map(|(_, value)| value.as_os_str());
+        let path = path.unwrap_or(OsStr::new("/usr/local/bin:/usr/bin:/bin"));
+        let folders = path.as_bytes().split(|byte| *byte == b':').map(OsStr::from_bytes);
+        folders
+            .map(|folder| PathBuf::from(if folder.is_empty() { OsStr::new(".") } else { folder }).join(program))
+            .collect()
+    }
+}
+
+/// A script without an interpreter line goes to the shell (execvp(3)).
+fn by_shell(program: &CString, argv: &[CString], env: &[CString]) -> StartFailure {
+    let mut words = vec![c"/bin/sh".to_owned(), program.clone()];
+    words.extend(argv.iter().skip(1).cloned());
+    let Err(error) = execve(c"/bin/sh", &words, env);
+    StartFailure::NotExecutable(error as i32)
+}
+
+fn variable((name, value): &(OsString, OsString)) -> io::Result<CString> {
+    Ok(CString::new([name.as_bytes(), b"=", value.as_bytes()].concat())?)
+}
+
+/// What a program expects to find: nothing blocked, nothing ignored but what the caller ignored (SIGPIPE is Rust's doing).
+fn default_signals() -> io::Result<()> {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    crate::sys::clone::set_action(Signal::SIGPIPE, &default)?;
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+    Ok(())
+}

@@ -1,0 +1,247 @@
+//! The proxy's process: the one that reads what the jail sends, and holds no right at all from the first byte on.
+//!
+//! Forked by the supervisor while that has one thread and no secret. It loads the authority and opens the log with the
+//! caller's rights, gives up root, and only then is handed the jail's sockets. It can neither be traced nor dumped, has a
+//! session of its own (no signal of the terminal reaches it) and dies with the supervisor.
+
+use std::fs::File;
+use std::io;
+use std::net::{TcpListener, UdpSocket};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::sys::wait::waitpid;
+use nix::unistd::{Gid, Pid, Uid, User, dup2_stdin, setsid};
+use serde::{Deserialize, Serialize};
+
+use super::channel::{self, Channel};
+use super::sandbox::rights;
+use crate::net::Listeners;
+use crate::sys::clone::{self, Side};
+use crate::sys::fds;
+
+/// How long the proxy may take to load what it needs. Generous: the first run makes a key.
+const READY_LIMIT: Duration = Duration::from_secs(20);
+
+/// What the supervisor tells the proxy.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToProxy {
+    /// The jail's sockets come along, in this order and number: proxy, resolver over UDP, resolver over TCP.
+    Serve {
+        /// How many of each.
+        counts: [usize; 3],
+    },
+    /// The answer to [`FromProxy::Executable`].
+    Executable {
+        /// The question's number.
+        question: u64,
+        /// The path, if it can be told.
+        path: Option<String>,
+    },
+    /// The command has ended (its exit status as the shell counts): finish the log and end.
+    Finish {
+        /// 0 to 255.
+        status: i32,
+    },
+}
+
+/// What the proxy tells the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromProxy {
+    /// The authority is loaded and root given up.
+    Ready {
+        /// The authority's certificate, PEM.
+        authority: String,
+    },
+    /// The log can be written and the sockets are served.
+    Serving,
+    /// It cannot go on.
+    Failed(Failure),
+    /// Which program is this process?
+    Executable {
+        /// Repeated in the answer.
+        question: u64,
+        /// Its process id as the supervisor counts.
+        pid: u32,
+    },
+}
+
+/// An error for the user, told over the line and printed in one place by the supervisor.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Failure {
+    /// What failed, on what, why.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// httpjail's exit status.
+    pub status: u8,
+}
+
+impl Failure {
+    /// A failure of httpjail itself (exit status 125).
+    pub fn new(message: impl Into<String>) -> Self {
+        Failure {
+            message: message.into(),
+            hint: None,
+            status: 125,
+        }
+    }
+}
+
+/// The proxy's end of the line.
+pub type Line = Channel<FromProxy, ToProxy>;
+
+/// The supervisor's hold on the proxy.
+#[derive(Debug)]
+pub struct Helper {
+    /// Its process.
+    pub pid: Pid,
+    /// Readable when it has ended.
+    pub ended: OwnedFd,
+    /// Its line.
+    pub line: Channel<ToProxy, FromProxy>,
+}
+
+impl Helper {
+    /// Forks the proxy's process, which runs `main` and ends with it. `keep` are the descriptors that `main` uses besides
+    /// 1 and 2 and the line.
+    ///
+    /// # Errors
+    /// Those of the fork.
+    pub fn spawn(keep: &[RawFd], main: impl FnOnce(&Line) -> Result<(), Failure>) -> io::Result<Self> {
+        let (ours, theirs) = channel::pair()?;
+        match clone::fork()? {
+            Side::Parent(pid) => Ok(Helper {
+                pid,
+                ended: clone::pidfd(pid)?,
+                line: ours,
+            }),
+            Side::Child => {
+                let keep: Vec<RawFd> = keep.iter().copied().chain([theirs.as_raw_fd()]).collect();
+                let done = settle(&keep).map_err(|error| Failure::new(format!("cannot start the proxy: {error}")));
+                let result = done.and_then(|()| main(&theirs));
+                let status = if result.is_ok() { 0 } else { 125 };
+                if let Err(failure) = result {
+                    // The supervisor is the only one to tell; if it is gone, so are we.
+                    let _ = theirs.send(&FromProxy::Failed(failure));
+                }
+                clone::exit_now(status)
+            }
+        }
+    }
+
+    /// Waits until the proxy has what it needs: its authority's certificate (PEM).
+    ///
+    /// # Errors
+    /// The proxy's own failure, or that it ended or is stuck.
+    pub fn ready(&self) -> Result<String, Failure> {
+        match self.hear("start")? {
+            FromProxy::Ready { authority } => Ok(authority),
+            other => Err(Failure::new(format!("the proxy said {other:?} before it was ready"))),
+        }
+    }
+
+    /// Hands the jail's sockets over and waits until they are served.
+    ///
+    /// # Errors
+    /// The proxy's own failure, or that it ended or is stuck.
+    pub fn serve(&self, listeners: Listeners) -> Result<(), Failure> {
+        let Listeners {
+            proxy,
+            resolver_udp,
+            resolver_tcp,
+        } = listeners;
+        let counts = [proxy.len(), resolver_udp.len(), resolver_tcp.len()];
+        let sockets: Vec<OwnedFd> = (proxy.into_iter().map(OwnedFd::from))
+            .chain(resolver_udp.into_iter().map(OwnedFd::from))
+            .chain(resolver_tcp.into_iter().map(OwnedFd::from))
+            .collect();
+        let raw: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
+        let sent = self.line.send_with(&ToProxy::Serve { counts }, &raw);
+        sent.map_err(|error| Failure::new(format!("cannot hand the sockets to the proxy: {error}")))?;
+        match self.hear("serve")? {
+            FromProxy::Serving => Ok(()),
+            other => Err(Failure::new(format!("the proxy said {other:?} before it served"))),
+        }
+    }
+
+    /// Ends it, if it has not ended by itself, and waits until it is gone. Does nothing the second time.
+    pub fn end(&mut self) {
+        if self.pid.as_raw() > 0 {
+            // Our own child, not yet waited for: the number cannot be anybody else's.
+            let _ = kill(self.pid, Signal::SIGKILL);
+            let _ = waitpid(self.pid, None);
+            self.pid = Pid::from_raw(0);
+        }
+    }
+
+    fn hear(&self, what: &str) -> Result<FromProxy, Failure> {
+        match self.line.receive_within(READY_LIMIT) {
+            Ok(FromProxy::Failed(failure)) => Err(failure),
+            Ok(message) => Ok(message),
+            Err(error) => Err(Failure::new(format!("the proxy did not {what}: {error}"))),
+        }
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// The proxy's side of [`Helper::serve`]: waits for the sockets.
+///
+/// # Errors
+/// When the supervisor is gone or sent something else.
+pub fn receive_listeners(line: &Line) -> io::Result<Listeners> {
+    let (message, sockets) = line.receive_with()?;
+    let ToProxy::Serve { counts } = message else {
+        return Err(io::Error::other("expected the jail's sockets"));
+    };
+    if counts.iter().sum::<usize>() != sockets.len() {
+        return Err(io::Error::other("some of the jail's sockets are missing"));
+    }
+    let mut sockets = sockets.into_iter();
+    Ok(Listeners {
+        proxy: sockets.by_ref().take(counts[0]).map(TcpListener::from).collect(),
+        resolver_udp: sockets.by_ref().take(counts[1]).map(UdpSocket::from).collect(),
+        resolver_tcp: sockets.map(TcpListener::from).collect(),
+    })
+}
+
+/// Gives up root for good. Between this and the first byte from the jail there is nothing.
+///
+/// # Errors
+/// Naming the step.
+pub fn give_up_root() -> io::Result<()> {
+    let nobody = User::from_name("nobody").ok().flatten();
+    let (uid, gid) = nobody.map_or((Uid::from_raw(65534), Gid::from_raw(65534)), |user| {
+        (user.uid, user.gid)
+    });
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    rights::become_nobody(uid, gid)?;
+    // Both are cleared by a change of user (kernel/cred.c, commit_creds): last.
+    prctl::set_dumpable(false)?;
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    Ok(())
+}
+
+fn settle(keep: &[RawFd]) -> io::Result<()> {
+    prctl::set_dumpable(false)?;
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    dup2_stdin(File::open("/dev/null")?)?;
+    fds::close_from(3, keep)?;
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+    setsid()?;
+    // A connection takes two descriptors: the limit is raised as far as it goes.
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    Ok(())
+}

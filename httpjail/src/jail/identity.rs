@@ -1,0 +1,132 @@
+//! Who the command runs as, and who called.
+//!
+//! Under sudo both are the user who called sudo; started by plain root the command stays root (without the rights that
+//! could undo the jail). `--user` names somebody else for the command alone.
+
+use std::ffi::CString;
+use std::io;
+use std::path::PathBuf;
+
+use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgrouplist, getgroups, setegid, seteuid, setgroups};
+
+/// A user of this host with everything that a login would set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// User id.
+    pub uid: Uid,
+    /// Primary group.
+    pub gid: Gid,
+    /// All groups, the primary one included.
+    pub groups: Vec<Gid>,
+    /// Login name.
+    pub name: String,
+    /// Home directory.
+    pub home: PathBuf,
+    /// Whether this is somebody other than the process itself, so that HOME, USER and LOGNAME must be set.
+    pub switched: bool,
+}
+
+/// Why there is no such identity.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// `SUDO_UID` is no number.
+    #[error("SUDO_UID is set to `{0}`, which is no user id")]
+    BadSudoUid(String),
+    /// Not in the user database.
+    #[error("there is no user `{0}` on this host")]
+    NoSuchUser(String),
+    /// The user database could not be read.
+    #[error("cannot look up user `{0}`: {1}")]
+    Lookup(String, io::Error),
+}
+
+impl Identity {
+    /// The user who called: sudo's caller, or the process's own user.
+    ///
+    /// # Errors
+    /// When `SUDO_UID` names nobody.
+    pub fn caller() -> Result<Self, IdentityError> {
+        match std::env::var("SUDO_UID") {
+            Ok(uid) if geteuid().is_root() => {
+                let number: u32 = uid.parse().map_err(|_| IdentityError::BadSudoUid(uid.clone()))?;
+                if number == 0 {
+                    return Self::own();
+                }
+                Self::of(&uid, User::from_uid(Uid::from_raw(number)))
+            }
+            _ => Self::own(),
+        }
+    }
+
+    /// A user by name or number.
+    ///
+    /// # Errors
+    /// When there is no such user.
+    pub fn named(name: &str) -> Result<Self, IdentityError> {
+        match name.parse() {
+            Ok(uid) => Self::of(name, User::from_uid(Uid::from_raw(uid))),
+            Err(_) => Self::of(name, User::from_name(name)),
+        }
+    }
+
+    /// The process's own user, with its environment's HOME.
+    fn own() -> Result<Self, IdentityError> {
+        let uid = geteuid();
+        let mut own = Self::of(&uid.to_string(), User::from_uid(uid))?;
+        own.gid = getegid();
+        own.groups = getgroups().map_err(|error| IdentityError::Lookup(own.name.clone(), error.into()))?;
+        own.switched = false;
+        if let Some(home) = std::env::home_dir().filter(|home| home.is_absolute()) {
+            own.home = home;
+        }
+        Ok(own)
+    }
+
+    fn of(asked: &str, found: nix::Result<Option<User>>) -> Result<Self, IdentityError> {
+        let lookup = |error: io::Error| IdentityError::Lookup(asked.to_owned(), error);
+        let user = found
+            .map_err(|error| lookup(error.into()))?
+            .ok_or_else(|| IdentityError::NoSuchUser(asked.to_owned()))?;
+        let name = CString::new(user.name.as_str()).map_err(|error| lookup(error.into()))?;
+        let groups = getgrouplist(&name, user.gid).map_err(|error| lookup(error.into()))?;
+        Ok(Identity {
+            uid: user.uid,
+            gid: user.gid,
+            groups,
+            name: user.name,
+            home: user.dir,
+            switched: true,
+        })
+    }
+
+    /// The user's configuration directory, where the authority and policies are kept.
+    pub fn config_dir(&self) -> PathBuf {
+        let own = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
+        own.filter(|dir| !self.switched && dir.is_absolute())
+            .unwrap_or_else(|| self.home.join(".config"))
+    }
+
+    /// Runs `work` with this user's rights to files, and comes back to the process's own.
+    ///
+    /// Paths that a user names are opened so: root must not read or write what the user could not. Not coming back would
+    /// leave the process half another user: it aborts.
+    ///
+    /// # Errors
+    /// When the rights cannot be taken (then `work` did not run).
+    pub fn act<T>(&self, work: impl FnOnce() -> T) -> io::Result<T> {
+        if !self.switched {
+            return Ok(work());
+        }
+        let (uid, gid, groups) = (geteuid(), getegid(), getgroups()?);
+        setgroups(&self.groups)?;
+        let taken = setegid(self.gid).and_then(|()| seteuid(self.uid));
+        let result = taken.map(|()| work());
+        let back = seteuid(uid)
+            .and_then(|()| setegid(gid))
+            .and_then(|()| setgroups(&groups));
+        if back.is_err() {
+            std::process::abort();
+        }
+        Ok(result?)
+    }
+}

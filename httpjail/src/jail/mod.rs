@@ -1,0 +1,220 @@
+//! The jail: a command that has no way out but the proxy.
+//!
+//! `Jail<Prepared>` has its namespaces and its sockets; `Jail<Armed>` has been steered and has proved it; only that one
+//! can start the command. Each step's undo is a guard, dropped in reverse; what a SIGKILL leaves, [`leftovers`] removes.
+
+pub mod backend;
+pub mod bpf;
+mod canary;
+mod channel;
+pub mod child;
+pub mod helper;
+pub mod identity;
+pub mod leftovers;
+pub mod sandbox;
+pub mod signals;
+mod supervise;
+mod terminal;
+
+pub use backend::{Backend, BackendError};
+pub use supervise::{Outcome, Running};
+
+use std::marker::PhantomData;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::net::Listeners;
+use child::StartFailure;
+use helper::{Failure, Helper};
+use sandbox::init::{Order, Plan, Report};
+use sandbox::{Sandbox, netns};
+use signals::Signals;
+
+/// How long init may take for one order. Generous: a loaded machine must not fail a run.
+const STEP_LIMIT: Duration = Duration::from_secs(20);
+
+/// A state in which the namespaces exist and nothing is steered: everything the jail would do is refused.
+#[derive(Debug)]
+pub struct Prepared;
+
+/// A state in which the canary was seen to be steered.
+#[derive(Debug)]
+pub struct Armed;
+
+/// A jail, before its command runs. Dropped in any state, it kills what is in it and removes what it made.
+pub struct Jail<State> {
+    // Dropped in this order: the processes first, then what held them.
+    sandbox: Sandbox,
+    helper: Helper,
+    backend: Box<dyn Backend>,
+    listeners: Listeners,
+    notes: Vec<String>,
+    state: PhantomData<State>,
+}
+
+impl Jail<Prepared> {
+    /// Builds the namespaces, the jail's sockets in them, and the jail's view of the file system.
+    ///
+    /// # Errors
+    /// Naming the step that failed; what was built is gone again.
+    pub fn prepare(mut backend: Box<dyn Backend>, helper: Helper, plan: &Plan) -> Result<Self, Failure> {
+        make_run_dir().map_err(|error| Failure::new(format!("cannot make {}: {error}", sandbox::mounts::RUN_DIR)))?;
+        let sandbox = match Sandbox::build(plan, backend.cgroup()) {
+            Ok(sandbox) => sandbox,
+            Err(error) => {
+                let _ = backend.disarm();
+                return Err(Failure::new(format!("cannot make the jail's namespaces: {error}")));
+            }
+        };
+        let listeners = Listeners::default();
+        let mut jail = Jail {
+            sandbox,
+            helper,
+            backend,
+            listeners,
+            notes: Vec::new(),
+            state: PhantomData,
+        };
+        jail.listeners = netns::within(jail.sandbox.pid, || netns::listen(netns::raise_loopback()?))
+            .map_err(|error| Failure::new(format!("cannot set up the jail's network namespace: {error}")))?;
+        jail.order(&Order::Arrange)?;
+        match jail.report("arrange its mounts")? {
+            Report::Arranged(notes) => jail.notes = notes,
+            other => return Err(unexpected(&other)),
+        }
+        Ok(jail)
+    }
+
+    /// Steers the jail's traffic, and has the canary prove it from inside.
+    ///
+    /// # Errors
+    /// Naming the step, or what the canary saw; the jail is gone again.
+    pub fn arm(mut self) -> Result<Jail<Armed>, Failure> {
+        let armed = self.backend.arm(&self.listeners);
+        armed.map_err(|error| Failure {
+            hint: error.hint.clone(),
+            ..Failure::new(error.message)
+        })?;
+        self.order(&Order::Probe {
+            ipv6: self.listeners.proxy.len() > 1,
+        })?;
+        let wrong = match self.report("probe the steering")? {
+            Report::Probed(wrong) => wrong,
+            other => return Err(unexpected(&other)),
+        };
+        let seen = canary::witness(&self.listeners, self.backend.original_dst().as_ref());
+        let wrong: Vec<String> = wrong
+            .into_iter()
+            .chain(seen.err().map(|error| error.to_string()))
+            .collect();
+        if !wrong.is_empty() {
+            let message = format!(
+                "the jail does not hold, so the command was not started: {}",
+                wrong.join("; ")
+            );
+            let hint = "another program may be attached above the jail's cgroup, or the BPF object is not httpjail's";
+            return Err(Failure {
+                hint: Some(hint.into()),
+                ..Failure::new(message)
+            });
+        }
+        let Jail {
+            sandbox,
+            helper,
+            backend,
+            listeners,
+            notes,
+            ..
+        } = self;
+        Ok(Jail {
+            sandbox,
+            helper,
+            backend,
+            listeners,
+            notes,
+            state: PhantomData,
+        })
+    }
+}
+
+impl Jail<Armed> {
+    /// Lets the proxy serve the jail's sockets and starts the command. `foreground`: give it the terminal.
+    ///
+    /// # Errors
+    /// Naming the step; the jail is gone again. A signal that came meanwhile is the outcome, not an error.
+    pub fn spawn(mut self, signals: Signals) -> Result<Result<Running, Outcome>, SpawnError> {
+        self.helper.serve(std::mem::take(&mut self.listeners))?;
+        let early = signals
+            .ending()
+            .map_err(|error| Failure::new(format!("cannot read the signals: {error}")))?;
+        if let Some(signal) = early {
+            return Ok(Err(Outcome::Killed(signal as i32)));
+        }
+        let foreground = supervise::wants_foreground();
+        self.order(&Order::Run { foreground })?;
+        match self.report("start the command")? {
+            Report::Started => Ok(Ok(Running::new(
+                self.sandbox,
+                self.helper,
+                self.backend,
+                signals,
+                foreground,
+            ))),
+            Report::NotStarted(failure) => Err(SpawnError::Command(failure)),
+            other => Err(unexpected(&other).into()),
+        }
+    }
+}
+
+impl<State> Jail<State> {
+    /// What could not be done and did not matter, and where the jail is: for `-v`.
+    pub fn notes(&self) -> impl Iterator<Item = String> {
+        let user = if self.sandbox.user_namespace { "with" } else { "without" };
+        let first = format!("steered by {}, {user} a user namespace", self.backend.name());
+        std::iter::once(first).chain(self.notes.iter().cloned())
+    }
+
+    fn order(&self, order: &Order) -> Result<(), Failure> {
+        self.sandbox
+            .line
+            .send(order)
+            .map_err(|error| Failure::new(format!("the jail's init is gone: {error}")))
+    }
+
+    fn report(&self, step: &str) -> Result<Report, Failure> {
+        match self.sandbox.line.receive_within(STEP_LIMIT) {
+            Ok(Report::Failed(message)) => Err(Failure::new(format!("the jail could not {step}: {message}"))),
+            Ok(report) => Ok(report),
+            Err(error) => Err(Failure::new(format!("the jail did not {step}: {error}"))),
+        }
+    }
+}
+
+/// Why the command did not start.
+#[derive(Debug)]
+pub enum SpawnError {
+    /// httpjail failed.
+    Jail(Failure),
+    /// The command itself cannot be run.
+    Command(StartFailure),
+}
+
+impl From<Failure> for SpawnError {
+    fn from(failure: Failure) -> Self {
+        SpawnError::Jail(failure)
+    }
+}
+
+fn unexpected(report: &Report) -> Failure {
+    Failure::new(format!("the jail's init said something unexpected: {report:?}"))
+}
+
+/// The folder over which each jail lays its own; made once, root's, empty on the host.
+fn make_run_dir() -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    let dir = Path::new(sandbox::mounts::RUN_DIR);
+    match std::fs::DirBuilder::new().mode(0o755).create(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        made => made,
+    }
+}

@@ -1,0 +1,191 @@
+//! The system calls that the command may not make: those that lead out past every other layer.
+//!
+//! The cgroup programs see IPv4 and IPv6 only; AF_PACKET, AF_VSOCK and the rest never reach them, so families are an
+//! allow-list here. io_uring makes sockets behind a filter's back, setns(2) enters a container of one's own that has a
+//! network, pidfd_getfd(2) takes somebody's socket, request_key(2) has the kernel run a helper outside, TIOCSTI types
+//! into the caller's shell. ptrace(2) stays: the PID namespace leaves nobody to trace but the jail's own processes, and
+//! strace and LeakSanitizer need it. Nested user namespaces stay: Chromium's sandbox is made of them.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use libc::{AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, SOCK_DGRAM, SOCK_STREAM, c_long};
+use seccompiler::SeccompCmpArgLen::Dword;
+use seccompiler::SeccompCmpOp::{Eq, MaskedEq, Ne};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch, apply_filter,
+};
+
+#[cfg(target_arch = "x86_64")]
+const ARCH: TargetArch = TargetArch::x86_64;
+#[cfg(target_arch = "aarch64")]
+const ARCH: TargetArch = TargetArch::aarch64;
+
+/// Not in every libc: the multipath TCP protocol number.
+const IPPROTO_MPTCP: u64 = 262;
+
+type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
+
+/// The compiled filters, made before the fork so that nothing can fail for want of memory after it.
+#[derive(Debug)]
+pub struct Filter(Vec<BpfProgram>);
+
+impl Filter {
+    /// Compiles the filters for this machine.
+    ///
+    /// # Errors
+    /// None in practice: the rules are constant.
+    pub fn compile() -> io::Result<Self> {
+        let mut programs = vec![
+            program(missing()?, libc::ENOSYS)?,
+            program(forbidden()?, libc::EPERM)?,
+            program(families()?, libc::EAFNOSUPPORT)?,
+            program(protocols()?, libc::EPROTONOSUPPORT)?,
+        ];
+        programs.extend(foreign_numbers());
+        Ok(Filter(programs))
+    }
+
+    /// Installs the filters on this thread and all that come of it. Also sets no_new_privs.
+    ///
+    /// # Errors
+    /// Those of `seccomp(2)`; then the process must end.
+    pub fn install(&self) -> io::Result<()> {
+        self.0
+            .iter()
+            .try_for_each(|program| apply_filter(program).map_err(|error| other("install", error)))
+    }
+}
+
+/// Calls that answer "no such call", so that programs fall back to others.
+fn missing() -> io::Result<Rules> {
+    let calls = [
+        libc::SYS_io_uring_setup,
+        libc::SYS_io_uring_enter,
+        libc::SYS_io_uring_register,
+        libc::SYS_keyctl,
+        libc::SYS_add_key,
+        libc::SYS_request_key,
+    ];
+    Ok(calls.into_iter().map(|call| (call, Vec::new())).collect())
+}
+
+/// Calls that answer "not permitted".
+fn forbidden() -> io::Result<Rules> {
+    let calls = [
+        libc::SYS_setns,
+        libc::SYS_pidfd_getfd,
+        libc::SYS_bpf,
+        libc::SYS_perf_event_open,
+        libc::SYS_userfaultfd,
+        libc::SYS_open_by_handle_at,
+        libc::SYS_kexec_load,
+        libc::SYS_kexec_file_load,
+        libc::SYS_init_module,
+        libc::SYS_finit_module,
+        libc::SYS_delete_module,
+    ];
+    let mut rules: Rules = calls.into_iter().map(|call| (call, Vec::new())).collect();
+    // Compared in 32 bits: the kernel drops the rest, and TIOCSTI + 2^32 was a hole elsewhere (CVE-2019-10063).
+    rules.insert(
+        libc::SYS_ioctl,
+        vec![
+            rule(&[(1, MaskedEq(0xffff_ffff), libc::TIOCSTI)])?,
+            rule(&[(1, MaskedEq(0xffff_ffff), libc::TIOCLINUX)])?,
+        ],
+    );
+    Ok(rules)
+}
+
+/// Address families outside the four that a program needs; pairs are for AF_UNIX alone.
+fn families() -> io::Result<Rules> {
+    let allowed = [AF_UNIX, AF_INET, AF_INET6, AF_NETLINK];
+    let socket = rule(&allowed.map(|family| (0, Ne, family as u64)))?;
+    let pair = rule(&[(0, Ne, AF_UNIX as u64)])?;
+    Ok(Rules::from([
+        (libc::SYS_socket, vec![socket]),
+        (libc::SYS_socketpair, vec![pair]),
+    ]))
+}
+
+/// Within those families: TCP and UDP over IP, and the routing part of netlink (`getifaddrs` asks it).
+fn protocols() -> io::Result<Rules> {
+    const TYPE: u64 = 0xf; // SOCK_TYPE_MASK of include/linux/net.h: the rest of the word is flags.
+    let ip = |family: i32| (0, Eq, family as u64);
+    let mut rules = vec![rule(&[ip(AF_NETLINK), (2, Ne, libc::NETLINK_ROUTE as u64)])?];
+    for family in [AF_INET, AF_INET6] {
+        for kind in (0..=TYPE).filter(|kind| ![SOCK_STREAM as u64, SOCK_DGRAM as u64].contains(kind)) {
+            rules.push(rule(&[ip(family), (1, MaskedEq(TYPE), kind)])?);
+        }
+        let plain = [0, libc::IPPROTO_TCP as u64, libc::IPPROTO_UDP as u64];
+        rules.push(rule(&[
+            ip(family),
+            (2, Ne, plain[0]),
+            (2, Ne, plain[1]),
+            (2, Ne, plain[2]),
+        ])?);
+        rules.push(rule(&[ip(family), (2, Eq, IPPROTO_MPTCP)])?);
+    }
+    Ok(Rules::from([(libc::SYS_socket, rules)]))
+}
+
+/// The x32 calls of x86-64 carry this bit and pass for the same architecture: all refused.
+#[cfg(target_arch = "x86_64")]
+fn foreign_numbers() -> Option<BpfProgram> {
+    const X32_SYSCALL_BIT: u32 = 0x4000_0000;
+    let code = |bits: u32| bits as u16;
+    Some(vec![
+        seccompiler::sock_filter {
+            code: code(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS),
+            jt: 0,
+            jf: 0,
+            k: 0,
+        },
+        seccompiler::sock_filter {
+            code: code(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K),
+            jt: 0,
+            jf: 1,
+            k: X32_SYSCALL_BIT,
+        },
+        seccompiler::sock_filter {
+            code: code(libc::BPF_RET | libc::BPF_K),
+            jt: 0,
+            jf: 0,
+            k: libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32,
+        },
+        seccompiler::sock_filter {
+            code: code(libc::BPF_RET | libc::BPF_K),
+            jt: 0,
+            jf: 0,
+            k: libc::SECCOMP_RET_ALLOW,
+        },
+    ])
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn foreign_numbers() -> Option<BpfProgram> {
+    None
+}
+
+/// One filter: the rules answer `errno`, all else passes. The crate's prologue kills a foreign architecture (i386).
+fn program(rules: Rules, errno: i32) -> io::Result<BpfProgram> {
+    let refuse = SeccompAction::Errno(errno as u32);
+    let filter =
+        SeccompFilter::new(rules, SeccompAction::Allow, refuse, ARCH).map_err(|error| other("compile", error))?;
+    filter.try_into().map_err(|error| other("compile", error))
+}
+
+/// A rule that holds when every condition does: (argument's index, comparison, value), each on 32 bits.
+fn rule(conditions: &[(u8, SeccompCmpOp, u64)]) -> io::Result<SeccompRule> {
+    let conditions: Result<Vec<_>, _> = conditions
+        .iter()
+        .map(|(index, op, value)| SeccompCondition::new(*index, Dword, op.clone(), *value))
+        .collect();
+    conditions
+        .and_then(SeccompRule::new)
+        .map_err(|error| other("write", error))
+}
+
+fn other(what: &str, error: impl std::fmt::Display) -> io::Error {
+    io::Error::other(format!("cannot {what} the seccomp filter: {error}"))
+}

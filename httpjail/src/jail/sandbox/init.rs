@@ -1,0 +1,230 @@
+//! The jail's PID 1: arranges the mounts, proves the steering, starts the command, reaps what is orphaned, and dies with
+//! httpjail, taking everything in the jail along (`kernel/pid_namespace.c`, `zap_pid_ns_processes`).
+//!
+//! It obeys the supervisor's line alone and ends when that ends. It holds no secret and reads nothing that the command
+//! writes.
+
+use std::convert::Infallible;
+use std::io;
+use std::os::fd::AsFd;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, killpg, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, chdir};
+use serde::{Deserialize, Serialize};
+
+use super::filter::Filter;
+use super::mounts::{self, View};
+use super::rights;
+use crate::jail::canary;
+use crate::jail::channel::{self, Channel};
+use crate::jail::child::{Command, StartFailure};
+use crate::jail::terminal::Terminal;
+use crate::sys::clone::{self, Side};
+
+/// What the supervisor tells init.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Order {
+    /// The user namespace is mapped: arrange the mounts.
+    Arrange,
+    /// Try the steering from inside.
+    Probe {
+        /// Whether the namespace speaks IPv6.
+        ipv6: bool,
+    },
+    /// Start the command.
+    Run {
+        /// Make it the terminal's foreground group.
+        foreground: bool,
+    },
+    /// Send this signal to the command's process group.
+    Signal(i32),
+    /// Go on after a stop.
+    Resume {
+        /// Make the command the terminal's foreground group first.
+        foreground: bool,
+    },
+}
+
+/// What init tells the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Report {
+    /// The mounts are arranged; notes for `-v`.
+    Arranged(Vec<String>),
+    /// What the canary saw that must not be; empty when the jail holds.
+    Probed(Vec<String>),
+    /// The command has been executed.
+    Started,
+    /// The command did not start.
+    NotStarted(StartFailure),
+    /// The command was stopped by this signal.
+    Stopped(i32),
+    /// The command ended: its exit status.
+    Exited(i32),
+    /// The command was ended by this signal.
+    Killed(i32),
+    /// A step failed.
+    Failed(String),
+}
+
+/// Init's end of the line.
+pub type Line = Channel<Report, Order>;
+
+/// What init needs besides its orders.
+#[derive(Debug)]
+pub struct Plan {
+    /// The jail's view of the file system.
+    pub view: View,
+    /// The command.
+    pub command: Command,
+    /// Its seccomp filter.
+    pub filter: Filter,
+}
+
+/// Lives as PID 1. Called in the child of the clone; never returns.
+pub fn live(line: &Line, plan: &Plan) -> ! {
+    let Err(error) = obey(line, plan);
+    // The end of the line is the supervisor's end: nobody is left to tell.
+    let _ = line.send(&Report::Failed(error.to_string()));
+    clone::exit_now(125)
+}
+
+fn obey(line: &Line, plan: &Plan) -> io::Result<Infallible> {
+    // Set first and never cleared: no change of credentials follows but dropping capabilities.
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    prctl::set_dumpable(false)?;
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
+    chdir("/")?;
+    let mut command = None;
+    loop {
+        if let Some(child) = &mut command {
+            watch(line, child)?;
+        }
+        match line.receive()? {
+            Order::Arrange => {
+                let notes = mounts::arrange(&plan.view).map_err(io::Error::other)?;
+                line.send(&Report::Arranged(notes))?;
+            }
+            Order::Probe { ipv6 } => line.send(&Report::Probed(canary::probe(ipv6)))?,
+            Order::Run { foreground } => match spawn(plan, foreground)? {
+                Ok(child) => {
+                    rights::keep_only_kill()?;
+                    line.send(&Report::Started)?;
+                    command = Some(child);
+                }
+                Err(failure) => line.send(&Report::NotStarted(failure))?,
+            },
+            Order::Signal(number) => {
+                let signal = Signal::try_from(number)?;
+                if let Some(child) = &command {
+                    child.signal(signal);
+                }
+            }
+            Order::Resume { foreground } => {
+                if let Some(child) = &command {
+                    child.resume(foreground)?;
+                }
+            }
+        }
+    }
+}
+
+/// The running command.
+struct Child {
+    pid: Pid,
+    signals: SignalFd,
+    ended: bool,
+}
+
+impl Child {
+    fn signal(&self, signal: Signal) {
+        // The group, or the process alone where it has left its group; gone is no fault.
+        if !self.ended && killpg(self.pid, signal).is_err() {
+            let _ = kill(self.pid, signal);
+        }
+    }
+
+    fn resume(&self, foreground: bool) -> io::Result<()> {
+        if let Some(terminal) = Terminal::open().filter(|_| foreground) {
+            terminal.give_to(self.pid)?;
+        }
+        self.signal(Signal::SIGCONT);
+        Ok(())
+    }
+}
+
+/// Forks the command; its failure to start comes back over a pipe that a successful exec closes.
+fn spawn(plan: &Plan, foreground: bool) -> io::Result<Result<Child, StartFailure>> {
+    let signals = SignalFd::with_flags(
+        &SigSet::from(Signal::SIGCHLD),
+        SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
+    )?;
+    let terminal = Terminal::open().filter(|_| foreground);
+    let (ours, theirs) = channel::pair::<(), StartFailure>()?;
+    match clone::fork()? {
+        Side::Child => {
+            let failure = plan.command.start(&plan.filter, terminal.as_ref());
+            let _ = theirs.send(&failure);
+            clone::exit_now(125)
+        }
+        Side::Parent(pid) => {
+            drop(theirs);
+            // The command's pipes are the command's alone, or their readers would never see an end.
+            for pipe in &plan.command.pipes {
+                let _ = nix::unistd::close(*pipe);
+            }
+            match ours.receive() {
+                Ok(failure) => {
+                    waitpid(pid, None)?;
+                    Ok(Err(failure))
+                }
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Ok(Child {
+                    pid,
+                    signals,
+                    ended: false,
+                })),
+                Err(error) => Err(error),
+            }
+        }
+    }
+}
+
+/// Reaps and reports until the supervisor has an order.
+fn watch(line: &Line, child: &mut Child) -> io::Result<()> {
+    loop {
+        let mut polled = [
+            PollFd::new(line.as_fd(), PollFlags::POLLIN),
+            PollFd::new(child.signals.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut polled, PollTimeout::NONE) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let order = polled[0].any().unwrap_or(true);
+        while child.signals.read_signal()?.is_some() {}
+        reap(line, child)?;
+        if order {
+            return Ok(());
+        }
+    }
+}
+
+fn reap(line: &Line, child: &mut Child) -> io::Result<()> {
+    loop {
+        let status = match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
+            Ok(WaitStatus::StillAlive) | Err(nix::errno::Errno::ECHILD) => return Ok(()),
+            status => status?,
+        };
+        let report = match status {
+            WaitStatus::Exited(pid, code) if pid == child.pid => Report::Exited(code),
+            WaitStatus::Signaled(pid, signal, _) if pid == child.pid => Report::Killed(signal as i32),
+            WaitStatus::Stopped(pid, signal) if pid == child.pid => Report::Stopped(signal as i32),
+            _ => continue,
+        };
+        child.ended |= !matches!(report, Report::Stopped(_));
+        line.send(&report)?;
+    }
+}

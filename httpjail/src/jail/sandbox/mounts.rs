@@ -1,0 +1,237 @@
+//! The jail's view of the file system: the host's, with what leads out covered and what makes it trust us laid over.
+//!
+//! Everything happens in the mount namespace of the jail's init and ends with it: no file and no mount on the host. The
+//! files that are laid over live on a small tmpfs of the namespace at [`RUN_DIR`].
+
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{OFlag, open};
+use nix::mount::{MsFlags, mount};
+use nix::sys::stat::Mode;
+
+use super::mountinfo::{self, Mount};
+use super::sockets::Outside;
+
+/// Where httpjail keeps what it needs while it runs; inside a jail a tmpfs with the files laid over others.
+pub const RUN_DIR: &str = "/run/httpjail";
+
+/// A file that the jail sees in place of the host's.
+#[derive(Debug, Clone)]
+pub struct Overlay {
+    /// Its name below [`RUN_DIR`].
+    pub name: &'static str,
+    /// What is in it.
+    pub content: Vec<u8>,
+    /// The host's files that it covers, those that exist.
+    pub covers: Vec<PathBuf>,
+}
+
+/// Everything that the view needs to know.
+#[derive(Debug)]
+pub struct View {
+    /// Files laid over the host's.
+    pub overlays: Vec<Overlay>,
+    /// Unix sockets of the host.
+    pub outside: Outside,
+    /// Folders that the jail must not see (the authority's key, httpjail's state).
+    pub hidden: Vec<PathBuf>,
+    /// Unix sockets that stay reachable (`--allow-socket`).
+    pub allowed: Vec<PathBuf>,
+    /// The command's user and group, who own the folders that stand in for covered ones.
+    pub owner: (u32, u32),
+}
+
+/// A step of the view that failed, on what.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {step} {path}: {source}")]
+pub struct MountError {
+    step: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// Arranges the view in the calling process's own mount namespace. Returns what could not be done and did not matter.
+///
+/// # Errors
+/// Naming the step and the path; the command must not start then.
+pub fn arrange(view: &View) -> Result<Vec<String>, MountError> {
+    let mut notes = Vec::new();
+    // Private, not slave: a mount that appears on the host later must not uncover what is covered here.
+    raw(
+        "separate the mounts from",
+        Path::new("/"),
+        None,
+        None,
+        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+        None,
+    )?;
+    // Held by descriptor from before anything is covered.
+    let allowed = view
+        .allowed
+        .iter()
+        .map(|path| hold(path))
+        .collect::<Result<Vec<_>, _>>()?;
+    notes.extend(own_proc()?);
+    read_only_sys()?;
+    for folder in view.outside.folders.iter().chain(&view.hidden) {
+        cover_folder(folder, view.owner)?;
+    }
+    lay_files(&view.overlays)?;
+    for socket in &view.outside.files {
+        cover_socket(socket)?;
+    }
+    for (path, socket) in view.allowed.iter().zip(&allowed) {
+        uncover(path, socket)?;
+    }
+    Ok(notes)
+}
+
+/// A /proc of the jail's own processes, with the host's switches out of reach of a jailed root.
+fn own_proc() -> Result<Option<String>, MountError> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    let path = Path::new("/proc");
+    let mounted = raw("mount", path, Some("proc"), Some("proc"), flags, None);
+    // In a container the outer /proc has covered parts, and the kernel gives no uncovered one (fs/namespace.c,
+    // mount_too_revealing): the outer one shows processes that cannot be reached from here.
+    let note = mounted
+        .err()
+        .map(|error| format!("{error}; the jail sees the outer /proc"));
+    for part in ["sys", "sysrq-trigger", "irq", "bus", "fs", "acpi"] {
+        let part = path.join(part);
+        if part.exists() {
+            bind(&part, &part)?;
+            remount_read_only(&part, flags)?;
+        }
+    }
+    Ok(note)
+}
+
+/// /sys read-only with all that is mounted below it, the cgroup tree first of all.
+fn read_only_sys() -> Result<(), MountError> {
+    let table = fs::read("/proc/self/mountinfo").map_err(|source| MountError {
+        step: "read",
+        path: "/proc/self/mountinfo".into(),
+        source,
+    })?;
+    for Mount { target, flags } in mountinfo::parse(&String::from_utf8_lossy(&table)) {
+        let cgroups_elsewhere = target.starts_with("/cgroup") || target.starts_with("/dev/cgroup");
+        if (target.starts_with("/sys") || cgroups_elsewhere) && !flags.contains(MsFlags::MS_RDONLY) {
+            remount_read_only(&target, flags)?;
+        }
+    }
+    Ok(())
+}
+
+/// Covers a folder with an empty one that belongs to the command's user, who may expect to write there.
+fn cover_folder(folder: &Path, owner: (u32, u32)) -> Result<(), MountError> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    let options = format!("mode=0700,uid={},gid={},size=16m", owner.0, owner.1);
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    raw("cover", folder, Some("tmpfs"), Some("tmpfs"), flags, Some(&options))
+}
+
+/// Covers a socket with a file that nobody listens on: `connect` answers ECONNREFUSED.
+fn cover_socket(socket: &Path) -> Result<(), MountError> {
+    match fs::symlink_metadata(socket) {
+        Ok(_) => bind(Path::new("/dev/null"), socket),
+        // Covered with its folder, or gone since it was listed.
+        Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => Ok(()),
+        Err(source) => Err(MountError {
+            step: "look at",
+            path: socket.into(),
+            source,
+        }),
+    }
+}
+
+/// Makes the tmpfs at [`RUN_DIR`], writes each file and binds it over those that it replaces.
+fn lay_files(overlays: &[Overlay]) -> Result<(), MountError> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    let run = Path::new(RUN_DIR);
+    raw(
+        "mount a tmpfs on",
+        run,
+        Some("tmpfs"),
+        Some("tmpfs"),
+        flags,
+        Some("mode=0755,size=64m"),
+    )?;
+    for overlay in overlays {
+        let file = run.join(overlay.name);
+        write(&file, &overlay.content).map_err(|source| MountError {
+            step: "write",
+            path: file.clone(),
+            source,
+        })?;
+        for covered in overlay.covers.iter().filter(|path| path.is_file()) {
+            bind(&file, covered)?;
+            remount_read_only(covered, flags)?;
+        }
+    }
+    remount_read_only(run, flags)
+}
+
+fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o644))?;
+    file.write_all(content)
+}
+
+fn hold(path: &Path) -> Result<OwnedFd, MountError> {
+    open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).map_err(|error| MountError {
+        step: "open",
+        path: path.into(),
+        source: error.into(),
+    })
+}
+
+/// Puts an allowed socket back in its place, in a folder that may have been covered.
+fn uncover(path: &Path, socket: &OwnedFd) -> Result<(), MountError> {
+    if fs::symlink_metadata(path).is_err() {
+        write(path, b"").map_err(|source| MountError {
+            step: "make a place for",
+            path: path.into(),
+            source,
+        })?;
+    }
+    bind(&PathBuf::from(format!("/proc/self/fd/{}", socket.as_raw_fd())), path)
+}
+
+fn bind(source: &Path, target: &Path) -> Result<(), MountError> {
+    let done = mount(Some(source), target, None::<&str>, MsFlags::MS_BIND, None::<&str>);
+    done.map_err(|error| MountError {
+        step: "bind over",
+        path: target.into(),
+        source: error.into(),
+    })
+}
+
+/// `flags` are those that the mount has: in a user namespace they are locked and must be named again.
+fn remount_read_only(target: &Path, flags: MsFlags) -> Result<(), MountError> {
+    let flags = flags | MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    raw("make read-only", target, None, None, flags, None)
+}
+
+fn raw(
+    step: &'static str,
+    target: &Path,
+    source: Option<&str>,
+    kind: Option<&str>,
+    flags: MsFlags,
+    options: Option<&str>,
+) -> Result<(), MountError> {
+    mount(source, target, kind, flags, options).map_err(|error| MountError {
+        step,
+        path: target.into(),
+        source: error.into(),
+    })
+}

@@ -1,0 +1,105 @@
+//! Giving up rights: capabilities, user, groups, and the way back to any of them.
+
+use std::io;
+
+use caps::{CapSet, Capability, CapsHashSet};
+use nix::sys::prctl;
+use nix::unistd::{Gid, Uid, getresgid, getresuid, setgroups, setresgid, setresuid};
+
+use crate::jail::identity::Identity;
+
+/// What a root command keeps: enough to install packages and serve on port 80. Everything else could undo the jail or
+/// reach the machine below it (NET_ADMIN, NET_RAW, SYS_ADMIN, BPF, PERFMON, SYS_PTRACE, SYS_MODULE, SYS_RAWIO, MKNOD,
+/// SYS_BOOT, DAC_READ_SEARCH with its open_by_handle_at(2), ...).
+const ROOT_KEEPS: [Capability; 10] = [
+    Capability::CAP_CHOWN,
+    Capability::CAP_DAC_OVERRIDE,
+    Capability::CAP_FOWNER,
+    Capability::CAP_FSETID,
+    Capability::CAP_KILL,
+    Capability::CAP_SETGID,
+    Capability::CAP_SETUID,
+    Capability::CAP_NET_BIND_SERVICE,
+    Capability::CAP_SYS_CHROOT,
+    Capability::CAP_SYS_NICE,
+];
+
+/// Becomes the user for good, with no capability beyond those a jailed root keeps, and no way to gain one by exec.
+///
+/// # Errors
+/// Naming the step that failed; then the process must end.
+pub fn give_up(identity: &Identity) -> io::Result<()> {
+    let keeps = if identity.uid.is_root() {
+        CapsHashSet::from(ROOT_KEEPS)
+    } else {
+        CapsHashSet::new()
+    };
+    drop_bounding(&keeps)?;
+    become_user(identity.uid, identity.gid, &identity.groups)?;
+    limit_to(&keeps)?;
+    prctl::set_no_new_privs().map_err(|error| step("set no_new_privs", error))
+}
+
+/// Becomes a user without any right at all: for the process that reads what the jail sends.
+///
+/// # Errors
+/// Naming the step that failed; then the process must end.
+pub fn become_nobody(uid: Uid, gid: Gid) -> io::Result<()> {
+    drop_bounding(&CapsHashSet::new())?;
+    become_user(uid, gid, &[gid])?;
+    limit_to(&CapsHashSet::new())?;
+    prctl::set_no_new_privs().map_err(|error| step("set no_new_privs", error))
+}
+
+/// Keeps of the own capabilities only those that the jail's init needs once the command runs: to signal it.
+///
+/// # Errors
+/// Naming the step that failed; then the process must end.
+pub fn keep_only_kill() -> io::Result<()> {
+    let keeps = CapsHashSet::from([Capability::CAP_KILL]);
+    drop_bounding(&keeps)?;
+    limit_to(&keeps)
+}
+
+fn become_user(uid: Uid, gid: Gid, groups: &[Gid]) -> io::Result<()> {
+    setgroups(groups).map_err(|error| step("set the groups", error))?;
+    setresgid(gid, gid, gid).map_err(|error| step("set the group", error))?;
+    setresuid(uid, uid, uid).map_err(|error| step("set the user", error))?;
+    // A kernel or a library that says yes and does nothing was seen elsewhere: look.
+    let (users, groups) = (getresuid()?, getresgid()?);
+    let right = [users.real, users.effective, users.saved].iter().all(|id| *id == uid)
+        && [groups.real, groups.effective, groups.saved]
+            .iter()
+            .all(|id| *id == gid);
+    if right {
+        Ok(())
+    } else {
+        Err(io::Error::other("the user did not change"))
+    }
+}
+
+/// Drops from the bounding set all that is not kept. A capability too new for the crate to name stays in it, but cannot be
+/// had: it is not in the permitted set, and no_new_privs lets no exec add to that.
+fn drop_bounding(keeps: &CapsHashSet) -> io::Result<()> {
+    for capability in caps::runtime::thread_all_supported() {
+        if !keeps.contains(&capability) {
+            caps::drop(None, CapSet::Bounding, capability).map_err(|error| step("drop a capability", error))?;
+        }
+    }
+    Ok(())
+}
+
+fn limit_to(keeps: &CapsHashSet) -> io::Result<()> {
+    // Under setresuid from root to another user the kernel has emptied them already (capabilities(7)).
+    let held = caps::read(None, CapSet::Permitted).map_err(|error| step("read the capabilities", error))?;
+    let keeps: CapsHashSet = keeps.intersection(&held).copied().collect();
+    caps::clear(None, CapSet::Ambient)
+        .and_then(|()| caps::set(None, CapSet::Inheritable, &CapsHashSet::new()))
+        .and_then(|()| caps::set(None, CapSet::Effective, &keeps))
+        .and_then(|()| caps::set(None, CapSet::Permitted, &keeps))
+        .map_err(|error| step("limit the capabilities", error))
+}
+
+fn step(what: &str, error: impl std::fmt::Display) -> io::Error {
+    io::Error::other(format!("cannot {what}: {error}"))
+}

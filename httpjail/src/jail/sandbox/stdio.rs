@@ -1,0 +1,80 @@
+//! The descriptors that the command inherits: 0, 1, 2 and pipes.
+//!
+//! A socket is judged by the cgroup and the namespace that it was made in, not by who holds it: one that leaks in is a
+//! free line out. So is a directory's descriptor past the mounts that hide things.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::fs::FileTypeExt;
+
+use nix::sys::socket::{AddressFamily, SockaddrLike, SockaddrStorage, getsockname};
+
+use crate::sys::fds;
+
+/// What the jail makes of the descriptors that httpjail itself inherited.
+#[derive(Debug)]
+pub struct Inherited {
+    /// Pipes above 2, which the command gets (make's jobserver, a shell's `<(...)`).
+    pub pipes: Vec<RawFd>,
+}
+
+/// A descriptor that the command may not have.
+#[derive(Debug, thiserror::Error)]
+pub enum StdioError {
+    /// 0, 1 or 2 leads out of the jail.
+    #[error("{name} is {what}: a descriptor made outside the jail is not held by it")]
+    Foreign {
+        /// `standard input` and so on.
+        name: &'static str,
+        /// What it is.
+        what: &'static str,
+    },
+    /// `/proc/self/fd` could not be read.
+    #[error("cannot look at the inherited descriptors: {0}")]
+    Unreadable(#[from] io::Error),
+}
+
+/// Looks at what was inherited, before httpjail opens anything itself: closes all above 2 that is no pipe.
+///
+/// # Errors
+/// When 0, 1 or 2 is a socket other than a Unix one, or a directory.
+pub fn take_stock() -> Result<Inherited, StdioError> {
+    let standard = [
+        ("standard input", io::stdin().as_raw_fd()),
+        ("standard output", io::stdout().as_raw_fd()),
+        ("standard error", io::stderr().as_raw_fd()),
+    ];
+    for (name, fd) in standard {
+        if let Some(what) = foreign(fd) {
+            return Err(StdioError::Foreign { name, what });
+        }
+    }
+    let mut pipes: Vec<RawFd> = fds::open()?.into_iter().filter(|fd| *fd > 2 && is_pipe(*fd)).collect();
+    pipes.sort_unstable();
+    fds::close_from(3, &pipes)?;
+    Ok(Inherited { pipes })
+}
+
+fn foreign(fd: RawFd) -> Option<&'static str> {
+    let kind = std::fs::metadata(format!("/proc/self/fd/{fd}")).ok()?.file_type();
+    if kind.is_dir() {
+        return Some("a directory");
+    }
+    if !kind.is_socket() {
+        return None;
+    }
+    let family = getsockname::<SockaddrStorage>(fd)
+        .ok()
+        .and_then(|address| address.family());
+    (family != Some(AddressFamily::Unix)).then_some("a network socket")
+}
+
+fn is_pipe(fd: RawFd) -> bool {
+    let link = std::fs::read_link(format!("/proc/self/fd/{fd}"));
+    link.is_ok_and(|link| link.to_string_lossy().starts_with("pipe:["))
+}
+
+/// Whether `fd` is open on a terminal.
+pub fn is_terminal(fd: BorrowedFd<'_>) -> bool {
+    nix::unistd::isatty(fd).unwrap_or(false)
+}

@@ -1,0 +1,225 @@
+//! The supervisor while the command runs: passes signals and stops on, answers the proxy, keeps the time, and ends
+//! everything when the command, the time or a part of the jail has ended.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{getpgrp, getpid};
+
+use super::backend::Backend;
+use super::channel::readable;
+use super::helper::{FromProxy, Helper, ToProxy};
+use super::sandbox::init::{Order, Report};
+use super::sandbox::{Sandbox, stdio};
+use super::signals::{Signals, is_forwarded};
+use super::terminal::Terminal;
+
+/// Between SIGTERM and SIGKILL when the time is up.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How long the proxy may take to write the last of its log.
+const FINISH_LIMIT: Duration = Duration::from_secs(5);
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The command's own exit status.
+    Exited(i32),
+    /// The command was ended by this signal.
+    Killed(i32),
+    /// `--timeout` was up.
+    TimedOut,
+    /// A part of the jail failed, so everything was ended.
+    Failed(String),
+}
+
+impl Outcome {
+    /// httpjail's own exit status for it.
+    pub fn status(&self) -> u8 {
+        match self {
+            Outcome::Exited(status) => *status as u8,
+            Outcome::Killed(signal) => (128 + signal) as u8,
+            Outcome::TimedOut => 124,
+            Outcome::Failed(_) => 125,
+        }
+    }
+}
+
+/// A jail whose command runs.
+pub struct Running {
+    sandbox: Sandbox,
+    helper: Helper,
+    backend: Box<dyn Backend>,
+    signals: Signals,
+    /// The command holds the terminal, which must be taken back from it.
+    holds_terminal: bool,
+}
+
+/// Whether the command should get the terminal at once: it is ours to give, and the command reads from it and writes to it.
+/// In a pipeline another program may be the one that reads: there the command gets it only when it asks (SIGTTIN).
+pub(super) fn wants_foreground() -> bool {
+    let on_terminal = stdio::is_terminal(io::stdin().as_fd()) && stdio::is_terminal(io::stdout().as_fd());
+    on_terminal && Terminal::open().is_some_and(|terminal| terminal.is_ours())
+}
+
+impl Running {
+    pub(super) fn new(
+        sandbox: Sandbox,
+        helper: Helper,
+        backend: Box<dyn Backend>,
+        signals: Signals,
+        holds_terminal: bool,
+    ) -> Self {
+        Running {
+            sandbox,
+            helper,
+            backend,
+            signals,
+            holds_terminal,
+        }
+    }
+
+    /// Waits for the end, then ends whatever still runs in the jail, has the proxy finish its log, and removes everything.
+    /// Returns how it ended and what could not be removed.
+    pub fn wait(mut self, limit: Option<Duration>) -> (Outcome, Vec<String>) {
+        let outcome = self
+            .supervise(limit)
+            .unwrap_or_else(|error| Outcome::Failed(error.to_string()));
+        self.take_terminal();
+        self.sandbox.kill();
+        self.finish(&outcome);
+        let left = self.backend.disarm().err().map(|error| error.to_string());
+        (outcome, left.into_iter().collect())
+    }
+
+    fn supervise(&mut self, limit: Option<Duration>) -> io::Result<Outcome> {
+        let mut deadline = limit.map(|limit| Instant::now() + limit);
+        let mut out_of_time = false;
+        loop {
+            let wait = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            // Rounded up, or the loop would spin through the last millisecond.
+            let wait = wait.map_or(PollTimeout::NONE, |wait| {
+                PollTimeout::try_from(wait + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+            });
+            let mut polled = [
+                PollFd::new(self.sandbox.line.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.helper.line.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+            ];
+            match poll(&mut polled, wait) {
+                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let [init, proxy, signals] = polled.map(|polled| polled.any().unwrap_or(true));
+            if init && let Some(outcome) = self.hear_init()? {
+                return Ok(if out_of_time { Outcome::TimedOut } else { outcome });
+            }
+            if proxy && let Some(outcome) = self.hear_proxy() {
+                return Ok(outcome);
+            }
+            if signals {
+                self.pass_signals()?;
+            }
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                if out_of_time {
+                    return Ok(Outcome::TimedOut);
+                }
+                out_of_time = true;
+                deadline = Some(Instant::now() + GRACE);
+                self.sandbox.line.send(&Order::Signal(Signal::SIGTERM as i32))?;
+                // A stopped command would not hear it.
+                self.sandbox.line.send(&Order::Signal(Signal::SIGCONT as i32))?;
+            }
+        }
+    }
+
+    fn hear_init(&mut self) -> io::Result<Option<Outcome>> {
+        match self.sandbox.line.receive() {
+            Ok(Report::Exited(status)) => Ok(Some(Outcome::Exited(status))),
+            Ok(Report::Killed(signal)) => Ok(Some(Outcome::Killed(signal))),
+            Ok(Report::Stopped(signal)) => self.stop(signal).map(|()| None),
+            Ok(other) => Ok(Some(Outcome::Failed(format!("the jail's init said {other:?}")))),
+            Err(error) => Ok(Some(Outcome::Failed(format!("the jail's init ended: {error}")))),
+        }
+    }
+
+    /// The proxy asks for a program's path, or has failed.
+    fn hear_proxy(&mut self) -> Option<Outcome> {
+        match self.helper.line.receive() {
+            Ok(FromProxy::Executable { question, pid }) => {
+                let path = self.executable(pid);
+                let sent = self.helper.line.send(&ToProxy::Executable { question, path });
+                sent.err()
+                    .map(|error| Outcome::Failed(format!("the proxy ended: {error}")))
+            }
+            Ok(FromProxy::Failed(failure)) => Some(Outcome::Failed(failure.message)),
+            Ok(other) => Some(Outcome::Failed(format!("the proxy said {other:?}"))),
+            Err(error) => Some(Outcome::Failed(format!("the proxy ended: {error}"))),
+        }
+    }
+
+    /// The path of a jailed process's program. A number that is by now somebody else's gets none: it must be a process of
+    /// this jail, in whose PID namespace init is.
+    fn executable(&self, pid: u32) -> Option<String> {
+        let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+        let same = namespace(&pid.to_string())? == namespace(&self.sandbox.pid.to_string())?;
+        same.then(|| path.to_string_lossy().into_owned())
+    }
+
+    fn pass_signals(&mut self) -> io::Result<()> {
+        while let Some(signal) = self.signals.next()? {
+            if signal == Signal::SIGCONT {
+                self.resume()?;
+            } else if is_forwarded(signal) {
+                self.sandbox.line.send(&Order::Signal(signal as i32))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The command was stopped: by asking for a terminal that is ours to give, or for good, and then we stop as well, so
+    /// that the shell sees a stopped job.
+    fn stop(&mut self, signal: i32) -> io::Result<()> {
+        let asks = [Signal::SIGTTIN as i32, Signal::SIGTTOU as i32].contains(&signal);
+        if asks && Terminal::open().is_some_and(|terminal| terminal.is_ours()) {
+            return self.resume();
+        }
+        self.take_terminal();
+        kill(getpid(), Signal::SIGSTOP)?;
+        // Resumed. The SIGCONT that did it waits among the signals and lets the command go on.
+        Ok(())
+    }
+
+    /// We were continued: so is the command, with the terminal if the shell has put us in the foreground (`fg`).
+    fn resume(&mut self) -> io::Result<()> {
+        let foreground = Terminal::open().is_some_and(|terminal| terminal.is_ours());
+        self.holds_terminal |= foreground;
+        self.sandbox.line.send(&Order::Resume { foreground })
+    }
+
+    fn take_terminal(&mut self) {
+        if std::mem::take(&mut self.holds_terminal)
+            && let Some(terminal) = Terminal::open()
+        {
+            // The session may have lost its terminal (hang-up): then there is nothing to take.
+            let _ = terminal.give_to(getpgrp());
+        }
+    }
+
+    /// Lets the proxy write the last of its log and end; ends it if it does not.
+    fn finish(&mut self, outcome: &Outcome) {
+        let told = self.helper.line.send(&ToProxy::Finish {
+            status: outcome.status().into(),
+        });
+        if told.is_ok() {
+            // Whether it was quick or is stuck: after this it is ended.
+            let _ = readable(self.helper.ended.as_fd(), FINISH_LIMIT);
+        }
+        self.helper.end();
+    }
+}

@@ -1,0 +1,12 @@
+//! The only unsafe code: thin wraps of system calls that no crate offers safely.
+//!
+//! Each function states what must hold and checks what it can, so that everything above it is safe Rust. Nothing here
+//! knows of jails, rules or requests.
+#![expect(unsafe_code, reason = "this module exists to fence it")]
+
+#[cfg(target_os = "linux")]
+pub mod bpf;
+#[cfg(target_os = "linux")]
+pub mod clone;
+#[cfg(target_os = "linux")]
+pub mod fds;
