@@ -281,5 +281,4 @@ fn spell(unix: u64) -> String {
 }
 
 #[cfg(test)]
-#[path = "authority_tests.rs"]
 mod tests;

@@ -196,5 +196,4 @@ pub fn sni_host(sni: Option<&str>) -> Result<Option<Host>, HostError> {
 }
 
 #[cfg(test)]
-#[path = "leaf_tests.rs"]
 mod tests;

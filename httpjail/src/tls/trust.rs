@@ -154,5 +154,4 @@ pub(super) fn certificate_sections(text: &[u8]) -> Result<Vec<&[u8]>, &'static s
 }
 
 #[cfg(test)]
-#[path = "trust_tests.rs"]
 mod tests;

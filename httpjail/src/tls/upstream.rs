@@ -132,5 +132,4 @@ impl UpstreamTls {
 }
 
 #[cfg(test)]
-#[path = "upstream_tests.rs"]
 mod tests;

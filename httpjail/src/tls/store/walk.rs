@@ -149,3 +149,19 @@ impl Walk {
         }
     }
 }
+
+/// Does to a directory what is done to one just made.
+#[cfg(test)]
+pub(super) fn give_away_at(path: &Path, owner: Owner) -> Result<(), Errno> {
+    let fd = open(
+        path,
+        OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )?;
+    Walk {
+        fd,
+        path: path.to_owned(),
+        owner,
+    }
+    .give_away()
+}

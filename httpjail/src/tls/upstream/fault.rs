@@ -51,9 +51,12 @@ pub fn explain(error: &Error) -> UpstreamFault {
         Error::AlertReceived(
             alert @ (AlertDescription::ProtocolVersion
             | AlertDescription::InsufficientSecurity
-            | AlertDescription::NoApplicationProtocol
-            | AlertDescription::HandshakeFailure),
+            | AlertDescription::NoApplicationProtocol),
         ) => UpstreamFault::NoCommonProtocol(format!("alert {alert:?}")),
+        // What OpenSSL answers in TLS 1.2 both to a missing client certificate and to ciphers that it does not like.
+        Error::AlertReceived(AlertDescription::HandshakeFailure) => UpstreamFault::Other(
+            "it refused the handshake; it may require a client certificate or other ciphers".into(),
+        ),
         Error::PeerIncompatible(
             what @ (PeerIncompatible::ServerDoesNotSupportTls12Or13
             | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
