@@ -1,6 +1,16 @@
 //! The canonical host of a URL, an SNI or a DNS question: one spelling for each, anything ambiguous refused.
+//!
+//! A verdict is about a name, and whoever dials must mean the same name. So there is one parser for every place a host
+//! can come from, and what two readers could understand differently (an octal or shortened IPv4, a zone id, a percent
+//! escape, a second trailing dot) is no host at all. What is left has exactly one spelling, and that one is judged,
+//! resolved, dialled, sent and logged.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::borrow::Cow;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use idna::AsciiDenyList;
+use idna::uts46::{DnsLength, Hyphens, Uts46};
 
 /// A host in its one canonical spelling: a lower-case ASCII (IDNA) name without a trailing dot, an IPv4 address in
 /// dotted-quad form, or an IPv6 address. `Display` writes it as it stands in a URL (IPv6 in brackets).
@@ -24,3 +34,132 @@ pub enum HostError {
     #[error("{0}")]
     Malformed(&'static str),
 }
+
+/// The longest name in the DNS, in bytes of text without the root's dot (RFC 1035 §2.3.4).
+const NAME_MAX: usize = 253;
+/// The longest spelling looked at: a long name may shrink when it becomes canonical, but not for ever.
+const SPELLING_MAX: usize = 1024;
+
+impl Host {
+    /// Reads a host as it stands in a URL's authority (IPv6 in brackets, no port), in an SNI or in a DNS question.
+    ///
+    /// # Errors
+    /// [`HostError`] for whatever is no host, or is one in a spelling that not everybody reads alike.
+    pub fn parse(text: &str) -> Result<Host, HostError> {
+        if text.is_empty() {
+            return Err(HostError::Empty);
+        }
+        if text.len() > SPELLING_MAX {
+            return Err(HostError::Malformed("the host is too long"));
+        }
+        if let Some(inner) = text.strip_prefix('[') {
+            return v6(inner);
+        }
+        let ascii = to_ascii(text)?;
+        let name = ascii.strip_suffix('.').unwrap_or(&ascii);
+        if name.is_empty() {
+            return Err(HostError::Empty);
+        }
+        if name.len() > NAME_MAX {
+            return Err(HostError::Malformed("the host is longer than 253 bytes"));
+        }
+        name.split('.').try_for_each(label)?;
+        if ends_in_number(name) {
+            return v4(name);
+        }
+        Ok(Host::Name(name.to_owned()))
+    }
+
+    /// The name, if this is one and no address.
+    pub fn as_name(&self) -> Option<&str> {
+        match self {
+            Host::Name(name) => Some(name),
+            Host::V4(_) | Host::V6(_) => None,
+        }
+    }
+
+    /// The address, if this is a literal.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Host::Name(_) => None,
+            Host::V4(address) => Some(IpAddr::V4(*address)),
+            Host::V6(address) => Some(IpAddr::V6(*address)),
+        }
+    }
+}
+
+impl From<IpAddr> for Host {
+    /// The literal for an address; a v4-mapped IPv6 address becomes the IPv4 one that it stands for.
+    fn from(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(v4) => Host::V4(v4),
+            IpAddr::V6(v6) => Host::V6(v6),
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Host::Name(name) => f.write_str(name),
+            Host::V4(address) => write!(f, "{address}"),
+            Host::V6(address) => write!(f, "[{address}]"),
+        }
+    }
+}
+
+/// Lower case and IDNA (UTS 46). What is plain already, nearly always, is not copied.
+fn to_ascii(text: &str) -> Result<Cow<'_, str>, HostError> {
+    let plain = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_');
+    if text.bytes().all(plain) && !text.contains("xn--") {
+        return Ok(Cow::Borrowed(text));
+    }
+    if text.bytes().any(|b| b.is_ascii() && !plain(b.to_ascii_lowercase())) {
+        return Err(HostError::Malformed("the host has a character that no host may have"));
+    }
+    Uts46::new()
+        .to_ascii(text.as_bytes(), AsciiDenyList::URL, Hyphens::Allow, DnsLength::Ignore)
+        .map_err(|_| HostError::Malformed("the host is no valid internationalised name"))
+}
+
+/// A label of letters, digits, hyphens and underscores, 1 to 63 bytes, no hyphen at either end (RFC 1123 §2.1, and what
+/// TLS libraries accept; the underscore is for service names).
+fn label(label: &str) -> Result<(), HostError> {
+    let bytes = label.as_bytes();
+    if bytes.is_empty() || bytes.len() > 63 {
+        return Err(HostError::Malformed("the host has an empty or over-long label"));
+    }
+    if !bytes.iter().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_')) {
+        return Err(HostError::Malformed("the host has a character that no host may have"));
+    }
+    if bytes.first() == Some(&b'-') || bytes.last() == Some(&b'-') {
+        return Err(HostError::Malformed("the host has a label that begins or ends with a hyphen"));
+    }
+    Ok(())
+}
+
+/// Whether some reader takes this for an IPv4 address (WHATWG URL, "ends in a number checker").
+fn ends_in_number(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or(name);
+    let hex = last.strip_prefix("0x").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_hexdigit()));
+    hex || last.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Only the plain dotted quad. `0177.0.0.1` is 127.0.0.1 to inet_aton and 177.0.0.1 to others, `127.1` an address to
+/// some and a name to others.
+fn v4(name: &str) -> Result<Host, HostError> {
+    // Rust's parser takes four decimal parts and no leading zeros, nothing else.
+    name.parse().map(Host::V4).map_err(|_| HostError::Malformed("the host is a number but no plain IPv4 address"))
+}
+
+/// What follows the opening bracket. Zone ids are refused: they mean an interface of this machine (RFC 6874).
+fn v6(inner: &str) -> Result<Host, HostError> {
+    let Some(text) = inner.strip_suffix(']') else {
+        return Err(HostError::Malformed("the host has an opening bracket without its closing one"));
+    };
+    let address: Ipv6Addr = text.parse().map_err(|_| HostError::Malformed("the host in brackets is no IPv6 address"))?;
+    Ok(Host::from(IpAddr::V6(address)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+//! Which hosts a pattern can reach: the question behind "is this rule pinned to a host?".
+//!
+//! The answer is not guessed from how the pattern is spelled. The pattern's automaton is walked with the bytes that can
+//! stand in a canonical URL, `scheme://host[:port]/...`: a host is reachable if, after it, some rest of a URL still leads
+//! to a match. If that yields a few hosts, the rule is pinned to them; if it yields a host that an attacker may own, there
+//! is the URL to warn with. A walk that becomes too long answers "not pinned", which allows less.
+
+mod walk;
+
+use std::collections::BTreeSet;
+
+use self::walk::{Node, TooLong, Walk};
+use super::Target;
+use super::pattern::Pattern;
+use crate::net::{Host, Scheme};
+
+/// The hosts whose URLs a rule can match.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pin {
+    /// These only. None at all: the rule matches nothing.
+    Hosts(Vec<Host>),
+    /// More than a few, or it could not be found out.
+    Open,
+}
+
+/// What a matcher can reach.
+#[derive(Debug, Clone)]
+pub(super) struct Reach {
+    pub(super) pin: Pin,
+    /// A URL that it matches, at a host that its author did not mean.
+    pub(super) stray: Option<String>,
+    /// It matches URLs of https, but none whose path is just `/`.
+    pub(super) needs_path: bool,
+}
+
+/// More hosts than this are not "a few". Below the 39 characters that a host can have: an unescaped dot pins nothing.
+const HOSTS_MAX: usize = 32;
+/// The longest host (253 and a little).
+const DEPTH_MAX: usize = 260;
+const SCHEMES: [Scheme; 2] = [Scheme::Https, Scheme::Http];
+/// Bytes of a name or an IPv4 literal; the dot first, so that the shortest host found reads like one.
+const NAME: &[u8] = b".abcdefghijklmnopqrstuvwxyz0123456789-_";
+const NO_DOT: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789-_";
+const LITERAL: &[u8] = b"0123456789abcdef:.]";
+const AUTHORITY: &[u8] = b".abcdefghijklmnopqrstuvwxyz0123456789-_:[]";
+
+/// What `pattern` can reach.
+pub(super) fn of_pattern(pattern: &Pattern) -> Reach {
+    let unknown = Reach { pin: Pin::Open, stray: None, needs_path: false };
+    let Some(mut walk) = Walk::new(pattern.as_str()) else { return unknown };
+    let pin = hosts(&mut walk).unwrap_or(Pin::Open);
+    walk.refill();
+    let stray = match pin {
+        Pin::Hosts(_) => None,
+        Pin::Open => stray(&mut walk, pattern).unwrap_or(None),
+    };
+    walk.refill();
+    let needs_path = needs_path(&mut walk).unwrap_or(false);
+    Reach { pin, stray, needs_path }
+}
+
+fn hosts(walk: &mut Walk) -> Result<Pin, TooLong> {
+    let mut search = Search { found: BTreeSet::new(), text: String::new(), trail: Vec::new() };
+    for scheme in SCHEMES {
+        let start = walk.run(walk.start(), &format!("{}://", scheme.as_str()))?;
+        if !search.descend(walk, start)? {
+            return Ok(Pin::Open);
+        }
+    }
+    Ok(Pin::Hosts(search.found.into_iter().collect()))
+}
+
+/// Spells out every host below a node; gives up (`false`) as soon as there are too many.
+struct Search {
+    found: BTreeSet<Host>,
+    text: String,
+    trail: Vec<Node>,
+}
+
+impl Search {
+    fn descend(&mut self, walk: &mut Walk, node: Node) -> Result<bool, TooLong> {
+        if !leads_to_match(walk, node)? {
+            return Ok(true);
+        }
+        // Won already: whatever follows matches. Seen on the way here: the loop can be taken any number of times.
+        if node == Node::Won || self.trail.contains(&node) || self.text.len() > DEPTH_MAX {
+            return Ok(false);
+        }
+        if !self.text.is_empty() && ends_host(walk, node)? {
+            // Only a canonical spelling can occur in a URL.
+            if let Some(host) = Host::parse(&self.text).ok().filter(|host| host.to_string() == self.text) {
+                self.found.insert(host);
+                if self.found.len() > HOSTS_MAX {
+                    return Ok(false);
+                }
+            }
+        }
+        let alphabet = match self.text.as_bytes() {
+            [] => b"[".as_slice(),
+            [b'[', .., b']'] => b"".as_slice(),
+            [b'[', ..] => LITERAL,
+            _ => NAME,
+        };
+        let names = if self.text.is_empty() { NAME } else { b"".as_slice() };
+        self.trail.push(node);
+        for byte in alphabet.iter().chain(names) {
+            let next = walk.step(node, *byte)?;
+            self.text.push(char::from(*byte));
+            let few = self.descend(walk, next)?;
+            self.text.pop();
+            if !few {
+                return Ok(false);
+            }
+        }
+        self.trail.pop();
+        Ok(true)
+    }
+}
+
+/// Whether some rest of an authority, and then of a URL, leads to a match.
+fn leads_to_match(walk: &mut Walk, node: Node) -> Result<bool, TooLong> {
+    walk.any(node, AUTHORITY, |walk, node| Ok(node == Node::Won || opens_path(walk, node)?))
+}
+
+/// Whether a host that ends here can belong to a URL that matches: a path follows, or a port and a path.
+fn ends_host(walk: &mut Walk, node: Node) -> Result<bool, TooLong> {
+    if opens_path(walk, node)? {
+        return Ok(true);
+    }
+    let port = walk.step(node, b':')?;
+    walk.any(port, b"0123456789", opens_path)
+}
+
+/// Whether a path that begins here (`/...`, or the `*` of OPTIONS) can belong to a URL that matches.
+fn opens_path(walk: &mut Walk, node: Node) -> Result<bool, TooLong> {
+    for first in [b'/', b'*'] {
+        let path = walk.step(node, first)?;
+        if walk.can_win(path)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn needs_path(walk: &mut Walk) -> Result<bool, TooLong> {
+    let start = walk.run(walk.start(), "https://")?;
+    let root = |walk: &mut Walk, node| {
+        let slash = walk.step(node, b'/')?;
+        walk.wins_at_end(slash)
+    };
+    Ok(leads_to_match(walk, start)? && !walk.any(start, AUTHORITY, root)?)
+}
+
+/// A URL that the pattern matches at a host that somebody else may own. Tried in the order of what is easiest to see.
+fn stray(walk: &mut Walk, pattern: &Pattern) -> Result<Option<String>, TooLong> {
+    for attempt in [elsewhere, longer_name, glued_name, own_domain, loose_dot] {
+        for scheme in SCHEMES {
+            let prefix = format!("{}://", scheme.as_str());
+            let start = walk.run(walk.start(), &prefix)?;
+            let url = attempt(walk, start)?.map(|rest| prefix + &rest);
+            // The walk knows a little more URLs than there are: believe the real thing only.
+            if let Some(url) = url.filter(|url| pattern.matches(url) && is_canonical(scheme, url)) {
+                return Ok(Some(url));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// `github\.com` is found in any URL's query.
+fn elsewhere(walk: &mut Walk, start: Node) -> Result<Option<String>, TooLong> {
+    for rest in ["evil.example/", "evil.example/?", "192.0.2.1/", "evil.example:8443/"] {
+        let node = walk.run(start, rest)?;
+        if let Some(tail) = walk.shortest_win(node)? {
+            return Ok(Some(format!("{rest}{tail}")));
+        }
+    }
+    Ok(None)
+}
+
+/// `^https://github\.com` without the slash is also the beginning of a longer name.
+fn longer_name(walk: &mut Walk, start: Node) -> Result<Option<String>, TooLong> {
+    const REST: &str = ".evil.example/";
+    let ends = |walk: &mut Walk, node: Node| {
+        let end = walk.run(node, REST)?;
+        walk.can_win(end)
+    };
+    let Some((name, node)) = walk.shortest(start, NAME, ends)? else { return Ok(None) };
+    let node = walk.run(node, REST)?;
+    Ok(walk.shortest_win(node)?.map(|tail| format!("{name}{REST}{tail}")))
+}
+
+/// `^https://[^/]*github\.com/` is also `evilgithub.com`.
+fn glued_name(walk: &mut Walk, start: Node) -> Result<Option<String>, TooLong> {
+    let glued = walk.run(start, "evil")?;
+    // Two labels in all: a name that anybody can register.
+    let ends = |walk: &mut Walk, node: Node| {
+        let dot = walk.step(node, b'.')?;
+        walk.any(dot, NO_DOT, opens_path)
+    };
+    let Some((first, node)) = walk.shortest(glued, NO_DOT, ends)? else { return Ok(None) };
+    let dot = walk.step(node, b'.')?;
+    let Some((second, node)) = walk.shortest(dot, NO_DOT, opens_path)? else { return Ok(None) };
+    let path = walk.step(node, b'/')?;
+    Ok(walk.shortest_win(path)?.map(|tail| format!("evil{first}.{second}/{tail}")))
+}
+
+/// `^https://api\..*\.com/` is also `api.evil.com`.
+fn own_domain(walk: &mut Walk, start: Node) -> Result<Option<String>, TooLong> {
+    const LABEL: &str = ".evil.";
+    let ends = |walk: &mut Walk, node: Node| {
+        let end = walk.run(node, LABEL)?;
+        walk.any(end, NO_DOT, opens_path)
+    };
+    let Some((first, node)) = walk.shortest(start, NAME, ends)? else { return Ok(None) };
+    let domain = walk.run(node, LABEL)?;
+    let Some((last, node)) = walk.shortest(domain, NO_DOT, opens_path)? else { return Ok(None) };
+    let path = walk.step(node, b'/')?;
+    Ok(walk.shortest_win(path)?.map(|tail| format!("{first}{LABEL}{last}/{tail}")))
+}
+
+/// `^https://api.github.com/` is also `apixgithub.com`.
+fn loose_dot(walk: &mut Walk, start: Node) -> Result<Option<String>, TooLong> {
+    let Some((name, _)) = walk.shortest(start, NAME, opens_path)? else { return Ok(None) };
+    let registered = |name: &str| name.rsplit('.').take(2).map(str::to_owned).collect::<Vec<_>>();
+    for (at, _) in name.match_indices('.') {
+        let mut other = name.clone();
+        other.replace_range(at..=at, "x");
+        let node = walk.run(start, &other)?;
+        if registered(&other) != registered(&name) && opens_path(walk, node)? {
+            let path = walk.step(node, b'/')?;
+            return Ok(walk.shortest_win(path)?.map(|tail| format!("{other}/{tail}")));
+        }
+    }
+    Ok(None)
+}
+
+fn is_canonical(scheme: Scheme, url: &str) -> bool {
+    let Some((authority, path)) = url.split_once("://").and_then(|(_, rest)| rest.split_once('/')) else {
+        return false;
+    };
+    Target::new(&http::Method::GET, scheme, authority, &format!("/{path}")).is_ok_and(|target| target.url() == url)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,255 @@
+//! One rule: `action[-method]: pattern`, and what it says of a request.
+//!
+//! A rule keeps the text that its author typed, because that is the name by which denials and warnings speak of it.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use http::Method;
+
+use super::Target;
+use super::matcher::Matcher;
+use super::pattern::{Pattern, PatternError};
+use super::reach::{Pin, Reach};
+use crate::net::Host;
+
+/// What a rule does with the requests that it matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Forward them.
+    Allow,
+    /// Refuse them.
+    Deny,
+}
+
+/// The methods that a rule is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Methods(u16);
+
+/// Where a rule was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The nth `-r` on the command line, from 1.
+    Option(usize),
+    /// A rule of a file.
+    File {
+        /// The file, as it was named.
+        file: Arc<str>,
+        /// The nth rule of the file, from 1.
+        number: usize,
+        /// The line where the rule begins, from 1; unknown where several rules share a line.
+        line: Option<usize>,
+    },
+}
+
+/// A rule, ready to judge.
+#[derive(Debug)]
+pub struct Rule {
+    action: Action,
+    methods: Methods,
+    matcher: Matcher,
+    source: Source,
+    text: String,
+    name: Option<String>,
+    reach: OnceLock<Reach>,
+}
+
+/// Why a text is no rule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RuleError {
+    /// There is no `:`.
+    #[error("a rule reads `action[-method]: pattern`, and this one has no `:`")]
+    NoColon,
+    /// What stands before the `:` begins with no action.
+    #[error("`{0}` is no action: a rule begins with `allow` or `deny`")]
+    Action(String),
+    /// What stands after the action is no method.
+    #[error("`{0}` is no method: it is one of get, post, put, delete, head, options, connect, trace, patch")]
+    Method(String),
+    /// The pattern is none.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+}
+
+const METHODS: [Method; 9] = [
+    Method::GET,
+    Method::POST,
+    Method::PUT,
+    Method::DELETE,
+    Method::HEAD,
+    Method::OPTIONS,
+    Method::CONNECT,
+    Method::TRACE,
+    Method::PATCH,
+];
+
+impl Rule {
+    /// Reads a rule as `-r` takes it.
+    ///
+    /// # Errors
+    /// [`RuleError`] if the text is no rule.
+    pub fn parse(text: &str, source: Source) -> Result<Rule, RuleError> {
+        let text = text.trim();
+        let (head, pattern) = text.split_once(':').ok_or(RuleError::NoColon)?;
+        let (action, method) = match head.split_once('-') {
+            Some((action, method)) => (action.trim(), Some(method.trim())),
+            None => (head.trim(), None),
+        };
+        let action = Action::parse(action).ok_or_else(|| RuleError::Action(head.trim().to_owned()))?;
+        let methods = match method {
+            None => Methods::EVERY,
+            Some(name) => Methods::parse(name).ok_or_else(|| RuleError::Method(name.to_owned()))?,
+        };
+        let matcher = Matcher::Pattern(Pattern::new(pattern)?);
+        Ok(Rule { text: text.to_owned(), ..Rule::new(action, methods, matcher, source) })
+    }
+
+    /// A rule from its parts; its text is made from them.
+    pub fn new(action: Action, methods: Methods, matcher: Matcher, source: Source) -> Rule {
+        let text = format!("{action}{methods}: {matcher}");
+        Rule { action, methods, matcher, source, text, name: None, reach: OnceLock::new() }
+    }
+
+    /// Gives the rule the name that its author chose.
+    pub fn named(self, name: Option<String>) -> Rule {
+        Rule { name, ..self }
+    }
+
+    /// Whether the rule is about this request.
+    pub fn matches(&self, target: &Target) -> bool {
+        self.methods.contains(target.method()) && self.matcher.matches(target)
+    }
+
+    /// What it does with the requests that it matches.
+    pub fn action(&self) -> Action {
+        self.action
+    }
+
+    /// The methods that it is about.
+    pub fn methods(&self) -> Methods {
+        self.methods
+    }
+
+    /// What it looks for.
+    pub fn matcher(&self) -> &Matcher {
+        &self.matcher
+    }
+
+    /// Where it was written.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// The name that its author gave it.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// The hosts whose URLs it can match. Found out when first asked, then kept.
+    pub fn pin(&self) -> &Pin {
+        &self.reach().pin
+    }
+
+    /// Whether the rule names this very host: it can match URLs of a few hosts only, spelled out, and this is one.
+    pub fn is_pinned_to(&self, host: &Host) -> bool {
+        matches!(self.pin(), Pin::Hosts(hosts) if hosts.contains(host))
+    }
+
+    pub(super) fn reach(&self) -> &Reach {
+        self.reach.get_or_init(|| self.matcher.reach())
+    }
+}
+
+/// As typed.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl RuleError {
+    /// What to write instead, where that can be told. `text` is what was typed.
+    pub fn hint(&self, text: &str) -> Option<String> {
+        match self {
+            RuleError::NoColon => Some(match text.trim().split_once(char::is_whitespace) {
+                Some((action, pattern)) if Action::parse(action).is_some() => {
+                    format!("write \"{action}: {}\"", pattern.trim())
+                }
+                _ => format!("write \"allow: {}\"", text.trim()),
+            }),
+            // `-r https://host/` splits at the scheme's colon.
+            RuleError::Action(head) if matches!(head.as_str(), "http" | "https" | "^http" | "^https" | "^https?") => {
+                Some(format!("write \"allow: {}\"", text.trim()))
+            }
+            RuleError::Action(_) => None,
+            RuleError::Method(names) if names.contains([',', '-', '|', ' ']) => {
+                Some("write one rule for each method; a rule in a YAML file takes a list: `methods: [get, post]`".into())
+            }
+            RuleError::Method(_) => Some("a rule without a method is about every method".into()),
+            RuleError::Pattern(error) => error.hint().map(str::to_owned),
+        }
+    }
+}
+
+impl Action {
+    /// Reads `allow` or `deny`, in any case.
+    pub fn parse(text: &str) -> Option<Action> {
+        match text.to_ascii_lowercase().as_str() {
+            "allow" => Some(Action::Allow),
+            "deny" => Some(Action::Deny),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Action::Allow => "allow",
+            Action::Deny => "deny",
+        })
+    }
+}
+
+impl Methods {
+    /// Every method, also those that no rule can name.
+    pub const EVERY: Methods = Methods(0);
+
+    /// Reads one method's name, in any case.
+    pub fn parse(name: &str) -> Option<Methods> {
+        let place = METHODS.iter().position(|known| known.as_str().eq_ignore_ascii_case(name))?;
+        Some(Methods(1 << place))
+    }
+
+    /// These and those. Every method and some more is every method.
+    pub fn and(self, other: Methods) -> Methods {
+        if self == Methods::EVERY || other == Methods::EVERY { Methods::EVERY } else { Methods(self.0 | other.0) }
+    }
+
+    /// Whether `method` is among them.
+    pub fn contains(self, method: &Method) -> bool {
+        self == Methods::EVERY
+            || METHODS.iter().position(|known| known == method).is_some_and(|place| self.0 & (1 << place) != 0)
+    }
+}
+
+/// As in a rule, after the action: nothing, `-get`, or `-get-post` for the several that a YAML rule can have.
+impl fmt::Display for Methods {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = METHODS.iter().enumerate().filter(|(place, _)| self.0 & (1 << place) != 0);
+        named.into_iter().try_for_each(|(_, method)| write!(f, "-{}", method.as_str().to_ascii_lowercase()))
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Option(number) => write!(f, "-r {number}"),
+            Source::File { file, line: Some(line), .. } => write!(f, "{file}:{line}"),
+            Source::File { file, number, line: None } => write!(f, "{file}, rule {number}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! What one request asks for, in its one canonical spelling.
+//!
+//! [`Target::new`] is the only way in: what it yields is judged, logged and forwarded, byte for byte. A request that has
+//! no canonical spelling has no target, and the proxy answers 400.
+
+use std::fmt;
+
+use http::Method;
+
+use super::path;
+use crate::net::{Host, HostError, Scheme};
+
+/// Method and URL of a request: `scheme://host[:port]/path[?query]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    method: Method,
+    scheme: Scheme,
+    host: Host,
+    port: u16,
+    url: String,
+    /// Where the path begins in `url`.
+    path_start: usize,
+}
+
+/// Why a request has no canonical spelling.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// The method is no token of upper-case letters. (`get` is another method than `GET`, but not to every server.)
+    #[error("the method is not written in upper-case letters")]
+    Method,
+    /// The authority names no host.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The authority has a user name or a password.
+    #[error("the authority has user information")]
+    UserInfo,
+    /// The authority's port is no number from 1 to 65535 in its plain form.
+    #[error("the port is no plain number from 1 to 65535")]
+    Port,
+    /// The path cannot be made canonical.
+    #[error("the path cannot be made canonical: {0}")]
+    Path(&'static str),
+    /// The query cannot be made canonical.
+    #[error("the query cannot be made canonical: {0}")]
+    Query(&'static str),
+}
+
+/// Longer than any registered method; a bound so that a log line has one.
+const METHOD_MAX: usize = 32;
+
+impl Target {
+    /// Makes the canonical target of a request. `authority` is `host[:port]`; an empty `path_and_query` means `/`.
+    ///
+    /// `*` is taken for `OPTIONS` only; its URL is the authority followed by `*`, so that it is not mistaken for `/*`.
+    ///
+    /// # Errors
+    /// [`TargetError`] if any part has no canonical spelling.
+    pub fn new(method: &Method, scheme: Scheme, authority: &str, path_and_query: &str) -> Result<Target, TargetError> {
+        if !is_canonical_method(method.as_str()) {
+            return Err(TargetError::Method);
+        }
+        let (host, port) = split_authority(authority)?;
+        let port = port.unwrap_or(scheme.default_port());
+
+        let mut url = String::with_capacity(16 + authority.len() + path_and_query.len());
+        url.push_str(scheme.as_str());
+        url.push_str("://");
+        match &host {
+            Host::Name(name) => url.push_str(name),
+            literal => url.push_str(&literal.to_string()),
+        }
+        if port != scheme.default_port() {
+            url.push(':');
+            url.push_str(&port.to_string());
+        }
+        let path_start = url.len();
+        if path_and_query == "*" && method == Method::OPTIONS {
+            url.push('*');
+        } else {
+            path::canonicalise(path_and_query, &mut url)?;
+        }
+        Ok(Target { method: method.clone(), scheme, host, port, url, path_start })
+    }
+
+    /// The method.
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The scheme.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// The host.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The port, also where the URL leaves it out.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// `host[:port]`, the default port left out: what belongs into a Host field or `:authority`.
+    pub fn authority(&self) -> &str {
+        &self.url[self.scheme.as_str().len() + 3..self.path_start]
+    }
+
+    /// What belongs into the request line or `:path`.
+    pub fn path_and_query(&self) -> &str {
+        &self.url[self.path_start..]
+    }
+
+    /// The path without the query.
+    pub fn path(&self) -> &str {
+        let both = self.path_and_query();
+        both.split_once('?').map_or(both, |(path, _)| path)
+    }
+
+    /// The whole: what patterns are searched in.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, self.url)
+    }
+}
+
+/// Methods are case-sensitive (RFC 9110 §9.1), but some servers fold them; so only upper case goes through.
+fn is_canonical_method(method: &str) -> bool {
+    let rest = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_');
+    method.len() <= METHOD_MAX && method.starts_with(|c: char| c.is_ascii_uppercase()) && method.bytes().all(rest)
+}
+
+/// Splits `host[:port]`. Also reads the `host:` of a YAML rule.
+pub(super) fn split_authority(authority: &str) -> Result<(Host, Option<u16>), TargetError> {
+    if authority.contains('@') {
+        return Err(TargetError::UserInfo);
+    }
+    // The colons of an IPv6 address are inside its brackets.
+    let after_brackets = authority.rfind(']').map_or(0, |at| at + 1);
+    match authority[after_brackets..].split_once(':') {
+        None => Ok((Host::parse(authority)?, None)),
+        Some((before, port)) => {
+            let host = &authority[..after_brackets + before.len()];
+            Ok((Host::parse(host)?, Some(parse_port(port)?)))
+        }
+    }
+}
+
+fn parse_port(text: &str) -> Result<u16, TargetError> {
+    let plain = !text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit());
+    if !plain {
+        return Err(TargetError::Port);
+    }
+    text.parse().map_err(|_| TargetError::Port)
+}
+
+#[cfg(test)]
+mod tests;

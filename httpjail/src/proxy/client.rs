@@ -1,0 +1,130 @@
+//! The jailed side of one connection, and what is to be told of each thing it did.
+//!
+//! An [`Entry`] is the promise of one line in the log: it is written when it is dropped, whichever way its request ended,
+//! so no path through the proxy can forget it.
+
+use super::Proxy;
+use crate::audit::{Decision, EventKind, Record};
+use crate::net::Flow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+use tokio::sync::OnceCell;
+
+/// Who is at the other end of an accepted connection.
+pub(super) struct Client {
+    pub(super) proxy: Arc<Proxy>,
+    pub(super) flow: Flow,
+    program: OnceCell<Option<String>>,
+    /// Whether a request came over the connection.
+    spoke: AtomicBool,
+}
+
+impl Client {
+    pub(super) fn new(proxy: Arc<Proxy>, flow: Flow) -> Arc<Client> {
+        let client = Arc::new(Client {
+            proxy,
+            flow,
+            program: OnceCell::new(),
+            spoke: AtomicBool::new(false),
+        });
+        // Asked now, beside the first bytes' way here: by the time something is recorded it is mostly there.
+        if client.flow.process.is_some() {
+            let asking = client.clone();
+            tokio::spawn(async move { asking.learn_program().await });
+        }
+        client
+    }
+
+    /// Waits until it is known which program this is. Await it before what ends in a record.
+    pub(super) async fn learn_program(&self) {
+        let ask = async || {
+            let pid = self.flow.process.as_ref()?.pid;
+            let programs = self.proxy.config.programs.clone();
+            // The look-up blocks. If its task fails the program is not known.
+            tokio::task::spawn_blocking(move || programs.executable(pid))
+                .await
+                .ok()?
+        };
+        self.program.get_or_init(ask).await;
+    }
+
+    /// A record of something that this client did, refused or not.
+    pub(super) fn record(&self, event: EventKind, verdict: Decision) -> Record {
+        let mut record = Record::new(event);
+        record.verdict = Some(verdict);
+        record.dst = Some(self.flow.original.0);
+        record.cgroup = self.flow.cgroup;
+        if let Some(process) = &self.flow.process {
+            record.pid = Some(process.pid);
+            record.comm = Some(process.comm.clone());
+        }
+        record
+    }
+
+    /// Records that the connection was refused as a whole.
+    pub(super) async fn refused(&self, reason: &str, host: Option<String>) {
+        self.learn_program().await;
+        let mut record = self.record(EventKind::Refused, Decision::Deny);
+        record.reason = Some(reason.to_owned());
+        record.host = host;
+        self.write(record);
+    }
+
+    /// Whether any request was understood.
+    pub(super) fn has_spoken(&self) -> bool {
+        self.spoke.load(Ordering::Relaxed)
+    }
+
+    fn write(&self, mut record: Record) {
+        record.exe = self.program.get().cloned().flatten();
+        self.proxy.config.audit.record(record);
+    }
+}
+
+/// The log line of one request, in the making. Starts as a denial: whoever allows says so.
+pub(super) struct Entry {
+    client: Arc<Client>,
+    pub(super) record: Record,
+    started: Instant,
+    /// Request body bytes that went upstream; counted by the body itself.
+    pub(super) sent: Arc<AtomicU64>,
+    /// Response body bytes that went to the client.
+    pub(super) received: u64,
+    /// Whether the exchange came to its proper end.
+    pub(super) complete: bool,
+}
+
+impl Entry {
+    pub(super) fn new(client: Arc<Client>, method: &http::Method) -> Entry {
+        client.spoke.store(true, Ordering::Relaxed);
+        let mut record = client.record(EventKind::Request, Decision::Deny);
+        record.method = Some(method.as_str().to_owned());
+        Entry {
+            client,
+            record,
+            started: Instant::now(),
+            sent: Arc::default(),
+            received: 0,
+            complete: false,
+        }
+    }
+
+    /// Gives the reason, unless there is one already: the first is the cause of those after it.
+    pub(super) fn because(&mut self, reason: &str) {
+        self.record.reason.get_or_insert_with(|| reason.to_owned());
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if !self.complete {
+            self.because("cut short");
+        }
+        let mut record = std::mem::replace(&mut self.record, Record::new(EventKind::Request));
+        record.bytes_in = Some(self.sent.load(Ordering::Relaxed));
+        record.bytes_out = Some(self.received);
+        record.duration_ms = Some(self.started.elapsed().as_secs_f64() * 1000.0);
+        self.client.write(record);
+    }
+}

@@ -1,0 +1,208 @@
+//! The upstream leg: from the judged host to an open connection.
+//!
+//! The name that was judged is resolved here, by the host's resolver; the address that the client connected to only
+//! decides which of the answers is tried first. Every address is checked right before it is dialled.
+
+use super::address::{self, Class, Pin};
+use crate::net::{Host, OriginalDst};
+use rustls::pki_types::ServerName;
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin as Pinned;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// Later addresses are tried this long after earlier ones (RFC 8305 section 5).
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// How many of a name's addresses are tried at most.
+const ADDRESSES_MAX: usize = 8;
+
+/// A future of the addresses of a name.
+pub type Addresses<'a> = Pinned<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>>;
+
+/// Resolves names for the upstream leg: never the jail's resolver.
+pub trait Resolve: Send + Sync + 'static {
+    /// The addresses of `name`, best first.
+    fn resolve<'a>(&'a self, name: &'a str) -> Addresses<'a>;
+}
+
+/// The host's own resolver (`getaddrinfo`).
+#[derive(Debug, Clone, Copy)]
+pub struct HostResolver;
+
+impl Resolve for HostResolver {
+    fn resolve<'a>(&'a self, name: &'a str) -> Addresses<'a> {
+        Box::pin(async move {
+            Ok(tokio::net::lookup_host((name, 0))
+                .await?
+                .map(|answer| answer.ip())
+                .collect())
+        })
+    }
+}
+
+/// Why there is no upstream connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DialError {
+    #[error("the name {0} could not be resolved: {1}")]
+    Name(Host, io::Error),
+    #[error("the name {0} has no address")]
+    NoAddress(Host),
+    #[error("{0} leads to a {cls}, which needs a rule that names this very host", cls = .1.as_str())]
+    Address(Host, Class),
+    #[error("{0} is the proxy itself")]
+    Itself(Host),
+    #[error("connecting to {0} failed: {1}")]
+    Connect(Host, io::Error),
+    #[error("TLS with {0} failed: {1}")]
+    Tls(Host, String),
+    #[error("{0} timed out: {1}")]
+    TimedOut(Host, &'static str),
+}
+
+/// Opens checked connections.
+pub(super) struct Dialler {
+    pub(super) resolver: Arc<dyn Resolve>,
+    /// Where the proxy itself listens, in the namespace that it dials from.
+    pub(super) itself: Vec<SocketAddr>,
+    pub(super) connect_timeout: Duration,
+}
+
+impl Dialler {
+    /// Connects to `host`, at an address that `pin` permits; `original`, where the client wanted to go, is preferred.
+    pub(super) async fn tcp(
+        &self,
+        host: &Host,
+        port: u16,
+        pin: Pin,
+        original: OriginalDst,
+    ) -> Result<TcpStream, DialError> {
+        let late = |what| move |_| DialError::TimedOut(host.clone(), what);
+        let mut addresses = match host.as_name() {
+            Some(name) => timeout(self.connect_timeout, self.resolver.resolve(name))
+                .await
+                .map_err(late("resolving the name"))?
+                .map_err(|error| DialError::Name(host.clone(), error))?,
+            None => host.ip().into_iter().collect(),
+        };
+        for address in &mut addresses {
+            *address = address.to_canonical();
+        }
+        if let Some(at) = addresses
+            .iter()
+            .position(|address| *address == original.0.ip().to_canonical())
+        {
+            addresses[..=at].rotate_right(1);
+        }
+        let addresses = self.permitted(host, port, pin, addresses)?;
+        let stream = timeout(self.connect_timeout, race(addresses, port))
+            .await
+            .map_err(late("connecting"))?
+            .map_err(|error| DialError::Connect(host.clone(), error))?;
+        // Nagle's algorithm would hold back the last part of each message for the other side's delayed ACK.
+        stream
+            .set_nodelay(true)
+            .map_err(|error| DialError::Connect(host.clone(), error))?;
+        Ok(stream)
+    }
+
+    /// TLS on top of `stream`, verified for `host`.
+    pub(super) async fn tls(
+        &self,
+        host: &Host,
+        stream: TcpStream,
+        config: Arc<rustls::ClientConfig>,
+    ) -> Result<TlsStream<TcpStream>, DialError> {
+        let refused = |why: String| DialError::Tls(host.clone(), why);
+        let name = match host {
+            Host::Name(name) => ServerName::try_from(name.clone()).map_err(|_| refused("not a server name".into()))?,
+            Host::V4(address) => ServerName::from(IpAddr::from(*address)),
+            Host::V6(address) => ServerName::from(IpAddr::from(*address)),
+        };
+        timeout(self.connect_timeout, TlsConnector::from(config).connect(name, stream))
+            .await
+            .map_err(|_| DialError::TimedOut(host.clone(), "the TLS handshake"))?
+            .map_err(
+                |error| match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+                    Some(fault) => refused(crate::tls::upstream::explain(fault).to_string()),
+                    None => refused(error.to_string()),
+                },
+            )
+    }
+
+    /// Those of `addresses` that may be dialled; an error if none of them may.
+    fn permitted(
+        &self,
+        host: &Host,
+        port: u16,
+        pin: Pin,
+        addresses: Vec<IpAddr>,
+    ) -> Result<VecDeque<IpAddr>, DialError> {
+        let mut refusal = DialError::NoAddress(host.clone());
+        let mut permitted = VecDeque::new();
+        for ip in addresses.into_iter().take(ADDRESSES_MAX) {
+            let class = self.class_of(ip);
+            if self.is_itself(ip, port, class) {
+                refusal = DialError::Itself(host.clone());
+            } else if class.permits(host, ip, pin) {
+                permitted.push_back(ip);
+            } else {
+                refusal = DialError::Address(host.clone(), class);
+            }
+        }
+        if permitted.is_empty() {
+            Err(refusal)
+        } else {
+            Ok(permitted)
+        }
+    }
+
+    fn class_of(&self, ip: IpAddr) -> Class {
+        let translated = match ip {
+            IpAddr::V6(v6) => address::embedded_v4(v6).map(IpAddr::V4),
+            IpAddr::V4(_) => None,
+        };
+        match address::classify(ip) {
+            // A private or public address may be an interface's.
+            Class::Public | Class::Private if address::is_own(ip) || translated.is_some_and(address::is_own) => {
+                Class::Own
+            }
+            class => class,
+        }
+    }
+
+    fn is_itself(&self, ip: IpAddr, port: u16, class: Class) -> bool {
+        let local = matches!(class, Class::Loopback | Class::Unspecified | Class::Own);
+        let is = |own: &SocketAddr| own.port() == port && (own.ip() == ip || local && own.ip().is_unspecified());
+        // Dialling 0.0.0.0 reaches every listener of this host.
+        self.itself
+            .iter()
+            .any(|own| is(own) || class == Class::Unspecified && own.port() == port)
+    }
+}
+
+/// Connects to the first address that answers, giving each a head start over the next.
+async fn race(mut addresses: VecDeque<IpAddr>, port: u16) -> io::Result<TcpStream> {
+    let mut attempts = JoinSet::new();
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    loop {
+        if let Some(address) = addresses.pop_front() {
+            attempts.spawn(TcpStream::connect((address, port)));
+        }
+        let head_start = if addresses.is_empty() { Duration::MAX } else { STAGGER };
+        match timeout(head_start, attempts.join_next()).await {
+            Ok(Some(Ok(Ok(stream)))) => return Ok(stream),
+            Ok(Some(Ok(Err(error)))) => last = error,
+            Ok(None) => return Err(last),
+            // A task of ours neither panics nor is aborted; the clock of a head start may run out.
+            Ok(Some(Err(_))) | Err(_) => {}
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Which header fields cross the proxy.
+//!
+//! What concerns one connection ends here (RFC 9110 section 7.6.1), and so does what would let a client ask for another
+//! method than the one that was judged.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+/// Fields that concern one connection, whatever `Connection` says. `Trailer` stays: without it hyper sends no trailers.
+const HOP_BY_HOP: [HeaderName; 7] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Fields by which some frameworks let a POST be another method. They would make the judged method a fiction, so they
+/// are always removed, also where no rule restricts methods.
+const METHOD_OVERRIDES: [HeaderName; 3] = [
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-method-override"),
+    HeaderName::from_static("x-http-method"),
+];
+
+/// Makes a client's header fields fit to be sent upstream. `Host` is taken out: the caller writes it from the target.
+pub(super) fn clean_request(headers: &mut HeaderMap) {
+    let trailers = headers.get_all(header::TE).iter().any(wants_trailers);
+    strip_connection(headers);
+    for name in METHOD_OVERRIDES.iter().chain(&[
+        header::HOST,
+        header::TE,
+        header::EXPECT,
+        // The length is written by the sender's framing of the body it really sends.
+        header::CONTENT_LENGTH,
+        HeaderName::from_static("http2-settings"),
+    ]) {
+        headers.remove(name);
+    }
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    join_cookies(headers);
+}
+
+/// Makes an upstream's header fields fit to be sent to the client. `Alt-Svc` would send it to a port or a protocol
+/// (HTTP/3) where nothing can be judged.
+pub(super) fn clean_response(headers: &mut HeaderMap) {
+    strip_connection(headers);
+    headers.remove(header::ALT_SVC);
+}
+
+/// Whether a list header (`Connection`, `Upgrade`) names `token`.
+pub(super) fn names_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let mut tokens = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    tokens.any(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
+}
+
+fn strip_connection(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        // Hop-by-hop by a client's wish, never for what the request is about.
+        .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH)
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+fn wants_trailers(value: &HeaderValue) -> bool {
+    let text = value.to_str().unwrap_or_default();
+    text.split(',').any(|part| part.trim().eq_ignore_ascii_case("trailers"))
+}
+
+/// HTTP/2 may split `Cookie`; HTTP/1 may not (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut cookies = headers.get_all(header::COOKIE).iter();
+    let (Some(first), Some(second)) = (cookies.next(), cookies.next()) else {
+        return;
+    };
+    let mut joined = [first.as_bytes(), b"; ", second.as_bytes()].concat();
+    for cookie in cookies {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(cookie.as_bytes());
+    }
+    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(lines: &[(&str, &str)]) -> HeaderMap {
+        let line = |(name, value): &(&str, &str)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines.iter().map(line) {
+            headers.append(name, value);
+        }
+        headers
+    }
+
+    #[track_caller]
+    fn check(before: &[(&str, &str)], after: &[(&str, &str)]) {
+        let mut headers = map(before);
+        clean_request(&mut headers);
+        assert_eq!(headers, map(after));
+    }
+
+    #[test]
+    fn what_ends_at_the_proxy() {
+        check(&[("accept", "a"), ("x-own", "b")], &[("accept", "a"), ("x-own", "b")]);
+        check(
+            &[("connection", "keep-alive, X-Own"), ("x-own", "b"), ("accept", "a")],
+            &[("accept", "a")],
+        );
+        check(&[("connection", "authorization"), ("authorization", "x")], &[]);
+        check(&[("te", "gzip, Trailers"), ("connection", "te")], &[("te", "trailers")]);
+        check(&[("te", "gzip")], &[]);
+        check(
+            &[
+                ("upgrade", "h2c"),
+                ("http2-settings", "AAMAAABk"),
+                ("connection", "upgrade, http2-settings"),
+            ],
+            &[],
+        );
+        check(
+            &[
+                ("proxy-authorization", "Basic x"),
+                ("proxy-connection", "keep-alive"),
+                ("keep-alive", "1"),
+            ],
+            &[],
+        );
+        check(
+            &[
+                ("x-http-method-override", "DELETE"),
+                ("x-method-override", "PUT"),
+                ("x-http-method", "PUT"),
+            ],
+            &[],
+        );
+        check(
+            &[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")],
+            &[("cookie", "a=1; b=2; c=3")],
+        );
+        check(&[("trailer", "grpc-status")], &[("trailer", "grpc-status")]);
+    }
+
+    #[test]
+    fn what_a_client_never_sees() {
+        let mut headers = map(&[
+            ("alt-svc", "h3=\":443\""),
+            ("connection", "x-a"),
+            ("x-a", "1"),
+            ("etag", "e"),
+        ]);
+        clean_response(&mut headers);
+        assert_eq!(headers, map(&[("etag", "e")]));
+    }
+}

@@ -1,0 +1,214 @@
+//! From a client's request head to the one thing it can mean: a [`Target`].
+//!
+//! A head names its host up to three times (request target, `Host`, the connection's SNI) and its scheme and port twice.
+//! hyper takes two `Host` fields, none, and any that differ (THREATS.md section 3 has the list); here they agree or the
+//! request is refused. Fronting, request smuggling by absolute-form and HTTP/2 coalescing all end at this border.
+
+use super::pool::Wire;
+use super::refusal::Refusal;
+use crate::net::{Host, Scheme};
+use crate::policy::Target;
+use http::{Request, Version, header};
+use std::borrow::Cow;
+
+/// What the connection says of every request on it.
+pub(super) struct Origin {
+    /// How its upstream is spoken to, which also gives the scheme.
+    pub(super) wire: Wire,
+    /// The port that the client connected to.
+    pub(super) port: u16,
+    /// The host that the client's TLS asked for: every request on the connection must name it.
+    pub(super) tls_host: Option<Host>,
+    /// The host of a request that need not name one (HTTP/1.0).
+    pub(super) fallback: Host,
+}
+
+impl Origin {
+    pub(super) fn scheme(&self) -> Scheme {
+        match self.wire {
+            Wire::Http1 | Wire::Http2 => Scheme::Http,
+            Wire::Tls => Scheme::Https,
+        }
+    }
+
+    /// The canonical form of `request`, which came over this connection.
+    pub(super) fn target_of<B>(&self, request: &Request<B>) -> Result<Target, Refusal> {
+        let authority = self.authority_of(request)?;
+        let authority = self.with_port(authority);
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let target = Target::new(request.method(), self.scheme(), &authority, path)?;
+        if target.port() != self.port {
+            return Err(Refusal::mismatch(format!(
+                "The request names port {}, the connection went to port {}.",
+                target.port(),
+                self.port
+            )));
+        }
+        match &self.tls_host {
+            Some(host) if host != target.host() => Err(Refusal::mismatch(format!(
+                "The request names {}, the TLS connection was opened for {host}.",
+                target.host()
+            ))),
+            _ => Ok(target),
+        }
+    }
+
+    /// The one authority that the head names.
+    fn authority_of<'a, B>(&'a self, request: &'a Request<B>) -> Result<Cow<'a, str>, Refusal> {
+        let uri = request.uri();
+        let mut fields = request.headers().get_all(header::HOST).iter();
+        let field = match fields.next().map(|field| field.to_str()) {
+            Some(Ok(field)) => Some(field),
+            Some(Err(_)) => return Err(Refusal::malformed("The Host field is not ASCII.")),
+            None => None,
+        };
+        if fields.next().is_some() {
+            return Err(Refusal::malformed("There is more than one Host field."));
+        }
+        let named = uri.authority().map(|authority| authority.as_str());
+        match uri.scheme_str() {
+            Some(scheme) if !scheme.eq_ignore_ascii_case(self.scheme().as_str()) => {
+                return Err(Refusal::mismatch("The request's scheme is not the connection's."));
+            }
+            // Authority-form, which is CONNECT's alone (RFC 9112 section 3.2.3).
+            None if named.is_some() => return Err(Refusal::malformed("The request target has no scheme.")),
+            _ => {}
+        }
+        // RFC 9112 section 3.2: a 1.1 request without a Host field is malformed, also where its target names one.
+        if request.version() == Version::HTTP_11 && field.is_none() {
+            return Err(Refusal::malformed("There is no Host field."));
+        }
+        match (named, field) {
+            (Some(named), Some(field)) if !self.same(named, field) => Err(Refusal::mismatch(
+                "The request target and the Host field name different hosts.",
+            )),
+            (Some(one), _) | (None, Some(one)) => Ok(Cow::Borrowed(one)),
+            (None, None) if request.version() < Version::HTTP_11 => Ok(Cow::Owned(self.fallback.to_string())),
+            (None, None) => Err(Refusal::malformed("The request names no host.")),
+        }
+    }
+
+    /// Writes out the connection's port where the client left it out.
+    fn with_port<'a>(&self, authority: Cow<'a, str>) -> Cow<'a, str> {
+        match split_port(&authority) {
+            (host, None) if self.port != self.scheme().default_port() => Cow::Owned(format!("{host}:{}", self.port)),
+            _ => authority,
+        }
+    }
+
+    fn same(&self, one: &str, other: &str) -> bool {
+        let parse = |text| {
+            let (host, port) = split_port(text);
+            let port = port.map_or(Ok(self.scheme().default_port()), str::parse::<u16>);
+            Some((Host::parse(host).ok()?, port.ok()?))
+        };
+        one == other || parse(one).is_some_and(|one| parse(other) == Some(one))
+    }
+}
+
+/// Splits `host:port` or `[v6]:port`; an empty port is none (RFC 3986 section 3.2.3).
+fn split_port(authority: &str) -> (&str, Option<&str>) {
+    let host_end = authority.rfind(']').map_or(0, |bracket| bracket + 1);
+    match authority[host_end..].rfind(':') {
+        Some(colon) => {
+            let (host, port) = authority.split_at(host_end + colon);
+            (host, Some(&port[1..]).filter(|port| !port.is_empty()))
+        }
+        None => (authority, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::refusal::Kind;
+    use super::*;
+
+    fn origin(wire: Wire, port: u16, tls_host: Option<&str>) -> Origin {
+        Origin {
+            wire,
+            port,
+            tls_host: tls_host.map(|host| Host::parse(host).unwrap()),
+            fallback: Host::parse("made.test").unwrap(),
+        }
+    }
+
+    fn ask(origin: &Origin, version: Version, uri: &str, hosts: &[&str]) -> Result<String, Kind> {
+        let mut request = Request::builder().version(version).uri(uri);
+        for host in hosts {
+            request = request.header(header::HOST, *host);
+        }
+        let target = origin.target_of(&request.body(()).unwrap());
+        target
+            .map(|target| target.url().to_owned())
+            .map_err(|refusal| refusal.kind)
+    }
+
+    #[track_caller]
+    fn http(uri: &str, hosts: &[&str], expected: Result<&str, Kind>) {
+        let answer = ask(&origin(Wire::Http1, 80, None), Version::HTTP_11, uri, hosts);
+        assert_eq!(answer.as_deref(), expected.as_deref(), "{uri} {hosts:?}");
+    }
+
+    #[test]
+    fn one_host() {
+        http("/p?q", &["a.test"], Ok("http://a.test/p?q"));
+        http("/", &["A.test:80"], Ok("http://a.test/"));
+        http("/", &[], Err(Kind::Malformed));
+        http("/", &["a.test", "b.test"], Err(Kind::Malformed));
+        http("/", &["a.test", "a.test"], Err(Kind::Malformed));
+        http("/", &[""], Err(Kind::Malformed));
+        http("/", &["user@a.test"], Err(Kind::Malformed));
+        http("/", &["a.test/x"], Err(Kind::Malformed));
+        http("/", &["a.test, b.test"], Err(Kind::Malformed));
+        http("/", &["a.test:99999"], Err(Kind::Malformed));
+        http("/", &["a.test:8080"], Err(Kind::Mismatch));
+        http("a.test:80", &["a.test"], Err(Kind::Malformed));
+    }
+
+    #[test]
+    fn absolute_form() {
+        http("http://a.test/p", &["a.test"], Ok("http://a.test/p"));
+        http("http://A.TEST:80/p", &["a.test"], Ok("http://a.test/p"));
+        http("http://a.test/p", &["b.test"], Err(Kind::Mismatch));
+        http("http://a.test:81/p", &["a.test"], Err(Kind::Mismatch));
+        http("http://a.test/p", &[], Err(Kind::Malformed));
+        http("https://a.test/p", &["a.test"], Err(Kind::Mismatch));
+        http("ftp://a.test/p", &["a.test"], Err(Kind::Mismatch));
+        http("http://u@a.test/p", &["u@a.test"], Err(Kind::Malformed));
+    }
+
+    #[test]
+    fn ports() {
+        let odd = origin(Wire::Http1, 8080, None);
+        let ask_odd = |host| ask(&odd, Version::HTTP_11, "/", &[host]);
+        assert_eq!(ask_odd("a.test:8080"), Ok("http://a.test:8080/".into()));
+        assert_eq!(ask_odd("a.test"), Ok("http://a.test:8080/".into()));
+        assert_eq!(ask_odd("[2001:db8::1]"), Ok("http://[2001:db8::1]:8080/".into()));
+        assert_eq!(ask_odd("a.test:80"), Err(Kind::Mismatch));
+    }
+
+    #[test]
+    fn tls_and_http2() {
+        let tls = origin(Wire::Tls, 443, Some("a.test"));
+        let ask_tls = |uri, hosts: &[&str]| ask(&tls, Version::HTTP_2, uri, hosts);
+        assert_eq!(ask_tls("https://a.test/p", &[]), Ok("https://a.test/p".into()));
+        assert_eq!(ask_tls("https://a.test/p", &["A.test"]), Ok("https://a.test/p".into()));
+        assert_eq!(ask_tls("https://a.test/p", &["b.test"]), Err(Kind::Mismatch));
+        assert_eq!(ask_tls("https://b.test/p", &[]), Err(Kind::Mismatch));
+        assert_eq!(ask_tls("http://a.test/p", &[]), Err(Kind::Mismatch));
+        assert_eq!(ask_tls("/p", &[]), Err(Kind::Malformed));
+    }
+
+    #[test]
+    fn http_1_0_without_a_host() {
+        let plain = origin(Wire::Http1, 80, None);
+        assert_eq!(
+            ask(&plain, Version::HTTP_10, "/p", &[]),
+            Ok("http://made.test/p".into())
+        );
+        assert_eq!(
+            ask(&plain, Version::HTTP_10, "/p", &["b.test"]),
+            Ok("http://b.test/p".into())
+        );
+    }
+}

@@ -1,0 +1,131 @@
+//! The HTTP service of one connection: each request is judged on its own, then refused or forwarded.
+//!
+//! It owns no sockets. What it is given of the connection is fixed when the connection is opened; what it learns of a
+//! request it forgets when the request ends.
+
+use super::address::Pin;
+use super::body::Download;
+use super::client::{Client, Entry};
+use super::identity::Origin;
+use super::judge::judge;
+use super::refusal::{Kind, Refusal};
+use super::{drain, forward, upgrade};
+use crate::audit::Decision;
+use crate::policy::Target;
+use http::{HeaderMap, Method, Request, Response};
+use hyper::body::Incoming;
+use hyper::service::Service;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+/// How much of the URL of a request that could not be understood is recorded and echoed, in characters.
+const RAW_URL_MAX: usize = 2048;
+
+/// Serves the requests of one connection.
+#[derive(Clone)]
+pub(super) struct Interceptor {
+    pub(super) client: Arc<Client>,
+    pub(super) origin: Arc<Origin>,
+}
+
+/// A request that may go on its way.
+pub(super) struct Approved {
+    pub(super) target: Target,
+    pub(super) pin: Pin,
+}
+
+impl Service<Request<Incoming>> for Interceptor {
+    type Response = Response<Download>;
+    type Error = Infallible;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Response<Download>, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let this = self.clone();
+        Box::pin(async move { Ok(this.handle(request).await) })
+    }
+}
+
+impl Interceptor {
+    async fn handle(self, mut request: Request<Incoming>) -> Response<Download> {
+        let mut entry = Entry::new(self.client.clone(), request.method());
+        let approved = match self.admit(&request, &mut entry) {
+            Ok(approved) => approved,
+            Err(refusal) => {
+                let (parts, body) = request.into_parts();
+                drain::unread_body(&parts, body);
+                return self.refuse(refusal, &parts.method, &parts.headers, entry).await;
+            }
+        };
+        let (method, accepts) = (request.method().clone(), forms(request.headers()));
+        let outcome = match upgrade::Wish::of(&mut request) {
+            Some(wish) => wish.carry_out(&self, approved, request, &mut entry).await,
+            None => forward::forward(&self, approved, request, &mut entry).await,
+        };
+        match outcome {
+            Ok(answer) => {
+                self.client.learn_program().await;
+                answer.into_response(entry)
+            }
+            Err(refusal) => self.refuse(refusal, &method, &accepts, entry).await,
+        }
+    }
+
+    /// Whether `request` may be forwarded. Nothing has been dialled before this says so.
+    fn admit(&self, request: &Request<Incoming>, entry: &mut Entry) -> Result<Approved, Refusal> {
+        if request.method() == Method::CONNECT {
+            entry.record.url = request.uri().authority().map(|authority| raw(authority.as_str()));
+            return Err(Refusal::new(
+                Kind::Unsupported,
+                "connect",
+                "CONNECT is not served here.",
+            ));
+        }
+        let target = self.origin.target_of(request).inspect_err(|_| {
+            let field = request
+                .headers()
+                .get(http::header::HOST)
+                .map(|field| String::from_utf8_lossy(field.as_bytes()));
+            let authority = request
+                .uri()
+                .authority()
+                .map(|authority| authority.as_str().into())
+                .or(field);
+            let path = request.uri().path_and_query().map_or("", |path| path.as_str());
+            let scheme = self.origin.scheme().as_str();
+            entry.record.url = Some(raw(&format!("{scheme}://{}{path}", authority.unwrap_or_default())));
+        })?;
+        let pin = judge(&self.client.proxy, &target, entry)?;
+        Ok(Approved { target, pin })
+    }
+
+    async fn refuse(
+        self,
+        refusal: Refusal,
+        method: &Method,
+        request: &HeaderMap,
+        mut entry: Entry,
+    ) -> Response<Download> {
+        self.client.learn_program().await;
+        if !matches!(refusal.kind, Kind::Upstream | Kind::TimedOut) {
+            entry.record.verdict = Some(Decision::Deny);
+        }
+        entry.record.reason = Some(refusal.reason.to_owned());
+        let url = entry.record.url.as_deref().unwrap_or_default();
+        let response = refusal.response(method.as_str(), url, entry.record.rule.as_deref(), request);
+        entry.record.status = Some(response.status().as_u16());
+        response.map(|text| Download::own(text, entry))
+    }
+}
+
+fn raw(url: &str) -> String {
+    url.chars().take(RAW_URL_MAX).collect()
+}
+
+/// The fields that choose the form of a refusal.
+fn forms(headers: &HeaderMap) -> HeaderMap {
+    let chosen = [http::header::ACCEPT, http::header::CONTENT_TYPE];
+    chosen
+        .into_iter()
+        .filter_map(|name| Some((name.clone(), headers.get(&name)?.clone())))
+        .collect()
+}

@@ -1,0 +1,52 @@
+//! The decision on one canonical request, and what the log is told of it.
+//!
+//! The one place where a verdict becomes an action. It can only fail closed: an [`Entry`] starts as a denial, and the way to
+//! a dial leads through the `Ok` of [`judge`].
+
+use super::address::Pin;
+use super::client::Entry;
+use super::refusal::{Kind, Refusal};
+use super::{Mode, Proxy};
+use crate::audit::Decision;
+use crate::policy::{Reason, Target, Verdict};
+
+/// Whether `target` may be forwarded, and how far that vouches for the addresses behind its name.
+pub(super) fn judge(proxy: &Proxy, target: &Target, entry: &mut Entry) -> Result<Pin, Refusal> {
+    let config = &proxy.config;
+    entry.record.url = Some(target.url().to_owned());
+    entry.record.host = Some(target.host().to_string());
+    if !config.audit.healthy() {
+        return Err(Refusal::new(
+            Kind::Unlogged,
+            "log not writable",
+            "The request log cannot be written.",
+        ));
+    }
+    if config.mode == Mode::LogOnly {
+        entry.record.verdict = Some(Decision::Allow);
+        return Ok(Pin::Observed);
+    }
+    let policy = config.policy.load();
+    let verdict = policy.judge(target);
+    if let Verdict::Allow(id) | Verdict::Deny(Reason::Rule(id)) = verdict {
+        entry.record.rule = Some(policy.rule(id).to_string());
+    }
+    let observed = config.mode == Mode::DryRun;
+    let refusal = match verdict {
+        Verdict::Allow(id) => {
+            entry.record.verdict = Some(Decision::Allow);
+            return Ok(match policy.rule(id).pins(target.host()) {
+                true => Pin::Host,
+                false if observed => Pin::Observed,
+                false => Pin::None,
+            });
+        }
+        Verdict::Deny(Reason::Rule(_)) => Refusal::new(Kind::Denied, "denied by rule", "A rule denies this request."),
+        Verdict::Deny(Reason::NoMatch) => Refusal::new(Kind::Denied, "no rule matched", "No rule allows this request."),
+    };
+    if !observed {
+        return Err(refusal);
+    }
+    entry.because(refusal.reason);
+    Ok(Pin::Observed)
+}

@@ -1,0 +1,319 @@
+//! Open upstream connections, shared by all clients of one jail.
+//!
+//! A connection is only used again for what it was opened for: the key holds the judged host and port, how it is spoken to,
+//! and how far the verdict vouched for its address. So no request reaches a connection that it could not have opened.
+
+use super::address::Pin;
+use super::body::Upload;
+use super::dial::{DialError, Dialler};
+use crate::net::{Host, OriginalDst};
+use crate::tls::UpstreamTls;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use std::collections::HashMap;
+use std::io;
+use std::pin::Pin as Pinned;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// How an upstream is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Wire {
+    /// HTTP/1 in cleartext.
+    Http1,
+    /// HTTP/2 in cleartext, by prior knowledge: the client's knowledge, it spoke so itself.
+    Http2,
+    /// TLS, then what ALPN chose.
+    Tls,
+}
+
+/// What a connection was opened for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) wire: Wire,
+    pub(super) host: Host,
+    pub(super) port: u16,
+    pub(super) pin: Pin,
+}
+
+/// Bounds of the pool.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) idle_per_host: usize,
+    pub(super) hosts: usize,
+    pub(super) idle_timeout: Duration,
+}
+
+pub(super) struct Pool {
+    dialler: Dialler,
+    tls: Arc<UpstreamTls>,
+    bounds: Bounds,
+    slots: Mutex<HashMap<Key, Slot>>,
+}
+
+/// The connections of one key.
+#[derive(Default)]
+struct Slot {
+    idle: Vec<(http1::SendRequest<Upload>, Instant)>,
+    shared: Vec<Shared>,
+    /// Held by whoever opens the first connection: if it turns out to speak HTTP/2 the others need none of their own.
+    first: Arc<tokio::sync::Mutex<()>>,
+    speaks_http1: bool,
+}
+
+struct Shared {
+    sender: http2::SendRequest<Upload>,
+    streams: Arc<AtomicUsize>,
+    /// How many streams the upstream allows at a time.
+    allowed: Arc<AtomicUsize>,
+    used: Instant,
+}
+
+/// One stream's place on an HTTP/2 connection.
+pub(super) struct Lease(Arc<AtomicUsize>);
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A connection ready for one request.
+pub(super) enum Connection {
+    Http1(http1::SendRequest<Upload>),
+    Http2(http2::SendRequest<Upload>, Lease),
+}
+
+impl Connection {
+    pub(super) fn is_http2(&self) -> bool {
+        matches!(self, Connection::Http2(..))
+    }
+
+    pub(super) async fn send(
+        &mut self,
+        request: Request<Upload>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Upload>>> {
+        match self {
+            Connection::Http1(sender) => sender.try_send_request(request).await,
+            Connection::Http2(sender, _) => sender.try_send_request(request).await,
+        }
+    }
+}
+
+impl Pool {
+    pub(super) fn new(dialler: Dialler, tls: Arc<UpstreamTls>, bounds: Bounds) -> Pool {
+        Pool {
+            dialler,
+            tls,
+            bounds,
+            slots: Mutex::default(),
+        }
+    }
+
+    /// A connection for `key`, and whether it has been used before. `fresh` asks for one that has not.
+    pub(super) async fn connection(
+        &self,
+        key: &Key,
+        original: OriginalDst,
+        fresh: bool,
+    ) -> Result<(Connection, bool), DialError> {
+        if fresh {
+            return Ok((self.open(key, original).await?, false));
+        }
+        let first = match self.take(key) {
+            Ok(connection) => return Ok((connection, true)),
+            Err(first) => first,
+        };
+        let leading = match &first {
+            None => None,
+            Some(first) => match first.try_lock() {
+                Ok(leading) => Some(leading),
+                Err(_) => {
+                    drop(first.lock().await);
+                    if let Ok(connection) = self.take(key) {
+                        return Ok((connection, true));
+                    }
+                    None
+                }
+            },
+        };
+        let connection = self.open(key, original).await?;
+        drop(leading);
+        Ok((connection, false))
+    }
+
+    /// A connection of HTTP/1 for one upgrade; never pooled.
+    pub(super) async fn dedicated(
+        &self,
+        key: &Key,
+        original: OriginalDst,
+    ) -> Result<http1::SendRequest<Upload>, DialError> {
+        let stream = self.dialler.tcp(&key.host, key.port, key.pin, original).await?;
+        match key.wire {
+            Wire::Tls => {
+                handshake1(
+                    &key.host,
+                    self.dialler.tls(&key.host, stream, self.tls.config_h1()).await?,
+                )
+                .await
+            }
+            Wire::Http1 | Wire::Http2 => handshake1(&key.host, stream).await,
+        }
+    }
+
+    pub(super) fn dialler(&self) -> &Dialler {
+        &self.dialler
+    }
+
+    /// Gives a connection back once its exchange is over.
+    pub(super) fn give_back(self: &Arc<Self>, key: Key, connection: Connection) -> Option<Lease> {
+        let mut sender = match connection {
+            Connection::Http2(_, lease) => return Some(lease),
+            Connection::Http1(sender) => sender,
+        };
+        let pool = self.clone();
+        tokio::spawn(async move {
+            if sender.ready().await.is_ok() {
+                pool.put(key, sender);
+            }
+        });
+        None
+    }
+
+    /// Closes what has been idle for too long.
+    pub(super) fn sweep(&self) {
+        let timeout = self.bounds.idle_timeout;
+        let idle = |shared: &Shared| shared.streams.load(Ordering::Relaxed) == 0 && shared.used.elapsed() > timeout;
+        self.lock().retain(|_, slot| {
+            slot.idle
+                .retain(|(sender, since)| !sender.is_closed() && since.elapsed() <= timeout);
+            slot.shared.retain(|shared| !shared.sender.is_closed() && !idle(shared));
+            !slot.idle.is_empty() || !slot.shared.is_empty() || Arc::strong_count(&slot.first) > 1
+        });
+    }
+
+    /// An open connection; if there is none, the lock of the first one where it is not known what will be spoken.
+    fn take(&self, key: &Key) -> Result<Connection, Option<Arc<tokio::sync::Mutex<()>>>> {
+        let mut slots = self.lock();
+        if !slots.contains_key(key) && slots.len() >= self.bounds.hosts {
+            return Err(None);
+        }
+        let slot = slots.entry(key.clone()).or_default();
+        while let Some((sender, since)) = slot.idle.pop() {
+            if sender.is_ready() && since.elapsed() <= self.bounds.idle_timeout {
+                return Ok(Connection::Http1(sender));
+            }
+        }
+        slot.shared.retain(|shared| !shared.sender.is_closed());
+        let has_room = |shared: &&mut Shared| {
+            // One over it would wait in line for as long as the others last.
+            shared.sender.is_ready() && shared.streams.load(Ordering::Relaxed) < shared.allowed.load(Ordering::Relaxed)
+        };
+        if let Some(shared) = slot.shared.iter_mut().find(has_room) {
+            shared.used = Instant::now();
+            return Ok(Connection::Http2(shared.sender.clone(), lease(&shared.streams)));
+        }
+        Err((!slot.speaks_http1 && key.wire != Wire::Http1).then(|| slot.first.clone()))
+    }
+
+    fn put(&self, key: Key, sender: http1::SendRequest<Upload>) {
+        let mut slots = self.lock();
+        if slots.contains_key(&key) || slots.len() < self.bounds.hosts {
+            let slot = slots.entry(key).or_default();
+            if slot.idle.len() < self.bounds.idle_per_host {
+                slot.idle.push((sender, Instant::now()));
+            }
+        }
+    }
+
+    async fn open(&self, key: &Key, original: OriginalDst) -> Result<Connection, DialError> {
+        let stream = self.dialler.tcp(&key.host, key.port, key.pin, original).await?;
+        match key.wire {
+            Wire::Http1 => Ok(Connection::Http1(handshake1(&key.host, stream).await?)),
+            Wire::Http2 => Ok(self.share(key, handshake2(&key.host, stream).await?)),
+            Wire::Tls => {
+                let stream = self.dialler.tls(&key.host, stream, self.tls.config_h1h2()).await?;
+                if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                    return Ok(self.share(key, handshake2(&key.host, stream).await?));
+                }
+                if let Some(slot) = self.lock().get_mut(key) {
+                    slot.speaks_http1 = true;
+                }
+                Ok(Connection::Http1(handshake1(&key.host, stream).await?))
+            }
+        }
+    }
+
+    fn share(&self, key: &Key, shared: Shared) -> Connection {
+        let connection = Connection::Http2(shared.sender.clone(), lease(&shared.streams));
+        if let Some(slot) = self.lock().get_mut(key) {
+            slot.shared.push(shared);
+        }
+        connection
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Slot>> {
+        // Nothing in here panics half way through a change.
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn lease(streams: &Arc<AtomicUsize>) -> Lease {
+    streams.fetch_add(1, Ordering::Relaxed);
+    Lease(streams.clone())
+}
+
+async fn handshake1<S>(host: &Host, stream: S) -> Result<http1::SendRequest<Upload>, DialError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (sender, connection) = http1::Builder::new()
+        .max_headers(super::HEADERS_MAX)
+        .max_header_size(super::HEADER_BYTES_MAX)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| failed(host, error))?;
+    // Its errors reach the request that was on it.
+    tokio::spawn(connection.with_upgrades());
+    Ok(sender)
+}
+
+async fn handshake2<S>(host: &Host, stream: S) -> Result<Shared, DialError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (sender, mut connection) = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        // Long fat paths need a window of their bandwidth-delay product; this is 4 MiB at 300 ms for 100 Mbit/s.
+        .initial_stream_window_size(4 << 20)
+        .initial_connection_window_size(16 << 20)
+        .max_header_list_size(super::HEADER_BYTES_MAX as u32)
+        .keep_alive_interval(Duration::from_secs(30))
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| failed(host, error))?;
+    let allowed = Arc::new(AtomicUsize::new(1));
+    let shared = Shared {
+        sender,
+        streams: Arc::default(),
+        allowed: allowed.clone(),
+        used: Instant::now(),
+    };
+    // Only the connection knows what its peer's SETTINGS said, and only by being polled.
+    tokio::spawn(std::future::poll_fn(move |cx| {
+        let polled = Pinned::new(&mut connection).poll(cx);
+        if polled.is_pending() {
+            allowed.store(connection.current_max_send_streams(), Ordering::Relaxed);
+        }
+        polled
+    }));
+    Ok(shared)
+}
+
+fn failed(host: &Host, error: hyper::Error) -> DialError {
+    DialError::Connect(host.clone(), io::Error::other(error))
+}

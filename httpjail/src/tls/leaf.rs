@@ -1,0 +1,199 @@
+//! The certificates that the jail is shown: one leaf a host, minted when first asked for and kept.
+//!
+//! The proxy reads a ClientHello, decides which host the connection is for (the SNI, else the original address or the
+//! name behind it) and asks [`Leaves::config_for`] that host. What it gets is a whole server configuration with one
+//! certificate in it, so nothing that the jail sends later can choose another. All of them share their ciphers and one
+//! ticket key; a ticket carries the host it was given for and is worth nothing at any other (THREATS T10).
+
+use super::authority::{LEAF_LIFE, unix_now};
+use super::{AuthorityError, CertificateAuthority, provider};
+use crate::net::{Host, HostError};
+use quick_cache::sync::Cache;
+use rustls::ServerConfig;
+use rustls::crypto::ring::Ticketer;
+use rustls::server::{NoServerSessionStorage, ProducesTickets};
+use rustls::sign::SingleCertAndKey;
+use std::sync::Arc;
+
+/// How many hosts keep their leaf. One costs about two kilobytes.
+const CACHED_HOSTS: usize = 4096;
+
+/// Why there is no certificate for a host.
+#[derive(Debug, thiserror::Error)]
+pub enum LeafError {
+    /// The authority could not sign.
+    #[error("no certificate for {host}: {source}")]
+    Issue {
+        /// The host asked for.
+        host: String,
+        /// What went wrong.
+        source: AuthorityError,
+    },
+    /// rustls refused its own configuration, or there was no randomness.
+    #[error("cannot prepare TLS for the jail: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// Server configurations by host, each with its leaf: at most 4096, minted once however many connections ask at a time.
+pub struct Leaves {
+    authority: Arc<CertificateAuthority>,
+    template: ServerConfig,
+    tickets: Arc<dyn ProducesTickets>,
+    cache: Cache<Host, Leaf>,
+}
+
+#[derive(Clone)]
+struct Leaf {
+    config: Arc<ServerConfig>,
+    minted: u64,
+}
+
+impl Leaf {
+    /// A leaf serves the first half of its life. A clock that was set back makes it stale too: it may not have begun.
+    fn serves(&self, now: u64) -> bool {
+        (self.minted..self.minted + LEAF_LIFE / 2).contains(&now)
+    }
+}
+
+impl Leaves {
+    /// Prepares to serve the jail with leaves of `authority`: TLS 1.2 and 1.3, `h2` and `http/1.1`.
+    pub fn new(authority: Arc<CertificateAuthority>) -> Result<Self, LeafError> {
+        Self::with_capacity(authority, CACHED_HOSTS)
+    }
+
+    fn with_capacity(authority: Arc<CertificateAuthority>, capacity: usize) -> Result<Self, LeafError> {
+        let mut template = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(rustls::server::ResolvesServerCertUsingSni::new()));
+        template.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        // Tickets alone: they cost no memory here, and a session cache could not tell apart hosts without an SNI.
+        template.session_storage = Arc::new(NoServerSessionStorage {});
+        template.send_tls13_tickets = 1;
+        Ok(Leaves {
+            authority,
+            template,
+            tickets: Ticketer::new()?,
+            cache: Cache::new(capacity),
+        })
+    }
+
+    /// The server configuration whose only certificate is that of `host`. Takes about 100 ns when the host is known, one
+    /// signature when not; never waits for anything but another thread's minting of the same host.
+    ///
+    /// `host` is what the connection is judged by: the SNI that [`sni_host`] took, else the original destination.
+    pub fn config_for(&self, host: &Host) -> Result<Arc<ServerConfig>, LeafError> {
+        self.config_at(host, unix_now())
+    }
+
+    fn config_at(&self, host: &Host, now: u64) -> Result<Arc<ServerConfig>, LeafError> {
+        if let Some(leaf) = self.cache.get(host) {
+            if leaf.serves(now) {
+                return Ok(leaf.config);
+            }
+            self.cache.remove_if(host, |leaf| !leaf.serves(now));
+        }
+        self.cache
+            .get_or_insert_with(host, || self.mint(host, now))
+            .map(|leaf| leaf.config)
+    }
+
+    fn mint(&self, host: &Host, now: u64) -> Result<Leaf, LeafError> {
+        let issued = self.authority.issue(host);
+        let key = issued.map_err(|source| LeafError::Issue {
+            host: format!("{host:?}"),
+            source,
+        })?;
+        let mut config = self.template.clone();
+        config.cert_resolver = Arc::new(SingleCertAndKey::from(key));
+        config.ticketer = Arc::new(HostTickets {
+            tickets: Arc::clone(&self.tickets),
+            host: tag(host),
+        });
+        Ok(Leaf {
+            config: Arc::new(config),
+            minted: now,
+        })
+    }
+}
+
+impl std::fmt::Debug for Leaves {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Leaves")
+            .field("authority", &self.authority)
+            .field("hosts", &self.cache.len())
+            .finish()
+    }
+}
+
+/// Tickets that only the host which gave them takes back.
+///
+/// rustls compares the SNI (RFC 6066 section 3 wants that), but two hosts reached without an SNI look the same to it.
+#[derive(Debug)]
+struct HostTickets {
+    tickets: Arc<dyn ProducesTickets>,
+    host: Vec<u8>,
+}
+
+impl ProducesTickets for HostTickets {
+    fn enabled(&self) -> bool {
+        self.tickets.enabled()
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.tickets.lifetime()
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.tickets.encrypt(&[&self.host, plain].concat())
+    }
+
+    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
+        self.tickets
+            .decrypt(cipher)?
+            .strip_prefix(self.host.as_slice())
+            .map(<[u8]>::to_vec)
+    }
+}
+
+/// A spelling of the host that is no prefix of another's: kind and length come first.
+fn tag(host: &Host) -> Vec<u8> {
+    let (kind, bytes) = match host {
+        Host::Name(name) => (0, name.as_bytes().to_vec()),
+        Host::V4(address) => (4, address.octets().to_vec()),
+        Host::V6(address) => (6, address.octets().to_vec()),
+    };
+    let mut tag = vec![kind];
+    tag.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
+    tag.extend(bytes);
+    tag
+}
+
+/// The host that a ClientHello's server name asks for; `None` where it names none.
+///
+/// A name is all that an SNI may hold (RFC 6066 section 3 rules out addresses), and nothing that could not stand in a
+/// URL passes: no wildcard, no empty label, nothing longer than a name. rustls itself refuses most of that before.
+pub fn sni_host(sni: Option<&str>) -> Result<Option<Host>, HostError> {
+    let Some(sni) = sni else { return Ok(None) };
+    let name = sni.strip_suffix('.').unwrap_or(sni).to_ascii_lowercase();
+    if name.is_empty() {
+        return Err(HostError::Empty);
+    }
+    let fits = name.len() <= 253
+        && name.split('.').all(|label| (1..=63).contains(&label.len()))
+        && name
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.'));
+    if !fits {
+        return Err(HostError::Malformed("the server name is no host name"));
+    }
+    // A last label that is a number makes it an IPv4 address in one of its spellings (WHATWG URL, "ends in a number").
+    let last = name.rsplit('.').next().unwrap_or_default();
+    if last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x") {
+        return Err(HostError::Malformed("the server name is an address"));
+    }
+    Ok(Some(Host::Name(name)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,241 @@
+//! The authority on disk: made on the first run, the same ever after, readable by its owner alone.
+//!
+//! Often run by root in a directory that somebody else can write to (sudo), so nothing here trusts a path twice: every
+//! step is taken from an open directory, links are followed only by [`walk`]'s rules, files are made with `O_EXCL` and
+//! the right mode from the first instant, and given away through their descriptor. It is safe like that, and also when
+//! the caller has switched the file-system user before; then there is nothing to give away.
+//!
+//! `ca.key` holds the key and a copy of its certificate. That makes creation one atomic step (`link(2)`, which fails
+//! where a file is): of two first runs at once the loser finds the winner's pair. `ca.crt` is written after it, from it.
+
+mod error;
+mod walk;
+
+pub use error::StoreError;
+
+use super::CertificateAuthority;
+use super::authority::random;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, geteuid, linkat, unlinkat};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use zeroize::{Zeroize, Zeroizing};
+
+const KEY: &str = "ca.key";
+const CERTIFICATE: &str = "ca.crt";
+/// More than any pair takes.
+const LONGEST_FILE: u64 = 64 << 10;
+
+/// Loads the authority kept in `dir`, or makes one and keeps it there.
+///
+/// `owner` (user and group id) is whom it is for and who owns what is created; `None` is whoever runs this. Missing
+/// directories are made with mode 0700. A directory that exists may be readable by others (the key is not), but not
+/// writable. Acting as root for somebody else, nothing is created in a directory that is not theirs.
+///
+/// `dir` must be absolute. Called once a start; takes some system calls when the authority exists.
+pub fn load_or_create(dir: &Path, owner: Option<(u32, u32)>) -> Result<CertificateAuthority, StoreError> {
+    let store = Store::open(dir, owner)?;
+    if let Some(authority) = store.load()? {
+        return Ok(authority);
+    }
+    let fresh = CertificateAuthority::generate().map_err(StoreError::Make)?;
+    store.create(&fresh)?;
+    // Read back, whoever's it is: of two first runs at once, both go on with the one that was first.
+    let errno = Errno::ENOENT;
+    store.load()?.ok_or_else(|| StoreError::Io {
+        operation: "read back",
+        path: store.path(KEY),
+        errno,
+    })
+}
+
+/// The directory of an authority, open and checked.
+struct Store {
+    dir: OwnedFd,
+    path: PathBuf,
+    owner: Owner,
+}
+
+/// For whom files are made.
+#[derive(Debug, Clone, Copy)]
+struct Owner {
+    uid: Uid,
+    /// Only set where files have to be given away.
+    gid: Option<Gid>,
+}
+
+impl Owner {
+    fn new(owner: Option<(u32, u32)>) -> Self {
+        match owner {
+            Some((uid, gid)) => Owner {
+                uid: Uid::from_raw(uid),
+                gid: Some(Gid::from_raw(gid)),
+            },
+            None => Owner {
+                uid: geteuid(),
+                gid: None,
+            },
+        }
+    }
+
+    /// Whether we hold more rights than the one for whom we act, and must not lend them.
+    fn is_another(self) -> bool {
+        geteuid().is_root() && !self.uid.is_root()
+    }
+
+    /// Gives away what we have just made. Nothing happens if it is theirs already (the usual case, and that of a caller
+    /// who switched the file-system user).
+    fn give(self, fd: &OwnedFd) -> Result<(), Errno> {
+        match self.gid {
+            Some(gid) if fstat(fd)?.st_uid != self.uid.as_raw() => fchown(fd, Some(self.uid), Some(gid)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Store {
+    fn open(dir: &Path, owner: Option<(u32, u32)>) -> Result<Self, StoreError> {
+        let owner = Owner::new(owner);
+        let (fd, status) = walk::open_or_make(dir, owner)?;
+        let (path, uid) = (dir.to_owned(), status.st_uid);
+        if uid != owner.uid.as_raw() && (uid != 0 || owner.is_another()) {
+            return Err(StoreError::ForeignDirectory {
+                path,
+                uid,
+                owner: owner.uid.as_raw(),
+            });
+        }
+        if status.st_mode & 0o022 != 0 {
+            return Err(StoreError::LooseDirectory {
+                path,
+                mode: status.st_mode & 0o7777,
+            });
+        }
+        Ok(Store { dir: fd, path, owner })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    fn load(&self) -> Result<Option<CertificateAuthority>, StoreError> {
+        let Some((key, status)) = self.read(KEY)? else {
+            return Ok(None);
+        };
+        let (path, mode, uid) = (self.path(KEY), status.st_mode & 0o7777, status.st_uid);
+        if uid != self.owner.uid.as_raw() && uid != 0 {
+            return Err(StoreError::ForeignKey {
+                path,
+                uid,
+                owner: self.owner.uid.as_raw(),
+            });
+        }
+        if mode & 0o077 != 0 {
+            return Err(StoreError::LooseKey { path, mode });
+        }
+        let beside = self.read(CERTIFICATE)?.map(|(text, _)| text);
+        // A pair that the user brought along may have its certificate in ca.crt alone.
+        let certificate = match (&beside, key.contains("-----BEGIN CERTIFICATE-----")) {
+            (Some(beside), false) => beside,
+            _ => &key,
+        };
+        let authority = CertificateAuthority::from_pem(certificate, &key)
+            .map_err(|source| StoreError::Unusable { path, source })?;
+        match beside {
+            None => self.publish(CERTIFICATE, 0o644, authority.certificate_pem())?,
+            Some(beside) if beside.contains(authority.certificate_pem().trim()) => {}
+            Some(_) => return Err(StoreError::Mismatch(self.path(CERTIFICATE))),
+        }
+        Ok(Some(authority))
+    }
+
+    fn create(&self, authority: &CertificateAuthority) -> Result<(), StoreError> {
+        let mut text = authority.key_pem();
+        // Reserved first: growing would leave a copy of the key in freed memory.
+        let mut pair = Zeroizing::new(String::with_capacity(text.len() + authority.certificate_pem().len()));
+        pair.push_str(&text);
+        pair.push_str(authority.certificate_pem());
+        text.zeroize();
+        // A certificate without its key is that of an authority that is no more.
+        match unlinkat(&self.dir, CERTIFICATE, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => self.publish(KEY, 0o600, &pair),
+            Err(errno) => Err(StoreError::Io {
+                operation: "remove",
+                path: self.path(CERTIFICATE),
+                errno,
+            }),
+        }
+    }
+
+    /// Puts a whole file in place, or leaves the one that is there.
+    fn publish(&self, name: &str, mode: u32, text: &str) -> Result<(), StoreError> {
+        let fault = |operation, errno| StoreError::Io {
+            operation,
+            path: self.path(name),
+            errno,
+        };
+        let temporary = format!(
+            ".{name}.{:016x}",
+            u64::from_be_bytes(random().map_err(StoreError::Make)?)
+        );
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let fd = openat(
+            &self.dir,
+            temporary.as_str(),
+            flags,
+            Mode::from_bits_truncate(mode as _),
+        )
+        .map_err(|errno| fault("create", errno))?;
+        let written = self
+            .owner
+            .give(&fd)
+            .map_err(|errno| fault("give away", errno))
+            .and_then(|()| {
+                let mut file = File::from(fd);
+                let result = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+                result.map_err(|err| fault("write", err.raw_os_error().map_or(Errno::EIO, Errno::from_raw)))
+            });
+        let linked =
+            written.and_then(
+                |()| match linkat(&self.dir, temporary.as_str(), &self.dir, name, AtFlags::empty()) {
+                    Ok(()) | Err(Errno::EEXIST) => Ok(()),
+                    Err(errno) => Err(fault("create", errno)),
+                },
+            );
+        let _ = unlinkat(&self.dir, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
+        linked
+    }
+
+    /// The text of a file and what `fstat` says of it; `None` where there is no file.
+    fn read(&self, name: &str) -> Result<Option<(Zeroizing<String>, FileStat)>, StoreError> {
+        let fault = |operation, errno| StoreError::Io {
+            operation,
+            path: self.path(name),
+            errno,
+        };
+        // O_NONBLOCK: opening a FIFO that somebody left here must not wait.
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let fd = match openat(&self.dir, name, flags, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(Errno::ELOOP) => return Err(StoreError::NotFile(self.path(name))), // a link, open(2) O_NOFOLLOW
+            Err(errno) => return Err(fault("open", errno)),
+        };
+        let status = fstat(&fd).map_err(|errno| fault("look at", errno))?;
+        let kind = SFlag::from_bits_truncate(status.st_mode & SFlag::S_IFMT.bits());
+        if kind != SFlag::S_IFREG || status.st_size as u64 > LONGEST_FILE {
+            return Err(StoreError::NotFile(self.path(name)));
+        }
+        let mut text = Zeroizing::new(String::with_capacity(LONGEST_FILE as usize));
+        let read = File::from(fd).take(LONGEST_FILE).read_to_string(&mut text);
+        read.map_err(|_| StoreError::NotFile(self.path(name)))?;
+        Ok(Some((text, status)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! What can be wrong with the authority on disk, and what its owner can do about it.
+//!
+//! Nothing is repaired silently: a key that others could read is no secret any more, whatever its mode becomes now.
+
+use crate::tls::AuthorityError;
+use nix::errno::Errno;
+use std::path::PathBuf;
+
+/// Why the authority could not be loaded or kept. [`StoreError::hint`] says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A system call failed.
+    #[error("cannot {operation} {}: {errno}", path.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// What the system said.
+        errno: Errno,
+    },
+    /// The directory was not given as an absolute path.
+    #[error("{} is not an absolute path", .0.display())]
+    Relative(PathBuf),
+    /// Something that is no directory stands where one should.
+    #[error("{} is not a directory", .0.display())]
+    NotDirectory(PathBuf),
+    /// A link on the way that neither root nor the owner made.
+    #[error("{} is a symbolic link of another user", .0.display())]
+    ForeignLink(PathBuf),
+    /// A directory that belongs to somebody else than the one for whom the authority is kept.
+    #[error("{} belongs to user {uid}, not to user {owner}", path.display())]
+    ForeignDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        uid: u32,
+        /// Whose it should be.
+        owner: u32,
+    },
+    /// Others may replace the files in the directory.
+    #[error("{} can be written by others (mode {mode:04o})", path.display())]
+    LooseDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The key file is a link, a pipe, or too long.
+    #[error("{} is not a plain file of an authority", .0.display())]
+    NotFile(PathBuf),
+    /// Somebody else than the owner or root made the key.
+    #[error("{} belongs to user {uid}, not to user {owner}", path.display())]
+    ForeignKey {
+        /// The key file.
+        path: PathBuf,
+        /// Whose it is.
+        uid: u32,
+        /// Whose it should be.
+        owner: u32,
+    },
+    /// Others may read the key, and may have.
+    #[error("{} can be read or written by others (mode {mode:04o})", path.display())]
+    LooseKey {
+        /// The key file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The pair is corrupt, does not belong together or has expired.
+    #[error("{}: {source}", path.display())]
+    Unusable {
+        /// The file at fault.
+        path: PathBuf,
+        /// What is wrong.
+        source: AuthorityError,
+    },
+    /// `ca.crt` is not the certificate that `ca.key` holds.
+    #[error("{} is not the certificate of the key beside it", .0.display())]
+    Mismatch(PathBuf),
+    /// A new authority could not be made.
+    #[error("cannot make a certificate authority: {0}")]
+    Make(#[source] AuthorityError),
+}
+
+impl StoreError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            StoreError::Io {
+                errno: Errno::EROFS | Errno::ENOSPC | Errno::EPERM | Errno::EOPNOTSUPP,
+                ..
+            } => "--ephemeral-ca keeps the authority in memory".into(),
+            StoreError::Io { .. } | StoreError::Relative(_) | StoreError::Make(_) => {
+                "check that the directory exists and is yours, or keep the authority in memory with --ephemeral-ca"
+                    .into()
+            }
+            StoreError::NotDirectory(path) => format!("move {} out of the way", path.display()),
+            StoreError::ForeignLink(path) => format!("remove {}", path.display()),
+            StoreError::ForeignDirectory { path, owner, .. } => {
+                format!("if it should be theirs: chown {owner} {}", path.display())
+            }
+            StoreError::LooseDirectory { path, .. } => format!("chmod go-w {}", path.display()),
+            StoreError::LooseKey { .. } => {
+                "others may know the key by now: make a new one with httpjail ca rotate".into()
+            }
+            StoreError::NotFile(path) | StoreError::ForeignKey { path, .. } => {
+                format!(
+                    "somebody put it there: look at it, remove {}, and run again",
+                    path.display()
+                )
+            }
+            StoreError::Unusable {
+                source: AuthorityError::NotYetValid(_),
+                ..
+            } => "is the clock right?".into(),
+            StoreError::Unusable { .. } | StoreError::Mismatch(_) => {
+                "make a new authority with httpjail ca rotate".into()
+            }
+        }
+    }
+}

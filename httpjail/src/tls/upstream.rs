@@ -1,0 +1,135 @@
+//! The upstream side of TLS: who we trust out there, and why a handshake failed, said so that a person can act on it.
+//!
+//! The jailed program sees only our certificates, so the proxy must verify in its place (THREATS T01): against the
+//! system's roots and the authorities that the user named, never against our own, which a program in the jail might have
+//! made somebody sign for. Roots are read when the first request needs them, not at start. There is no switch to turn
+//! verification off.
+
+mod fault;
+
+pub use fault::{UpstreamFault, explain, explain_io};
+
+use super::{CertificateAuthority, provider};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use std::sync::{Arc, OnceLock};
+
+/// Why upstream TLS cannot be used. HTTPS requests fail as long as it stands.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum UpstreamError {
+    /// An authority named by the user cannot be read.
+    #[error("the extra certificate authority number {number} cannot be used: {reason}")]
+    Extra {
+        /// Which one, counted from 1.
+        number: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Nothing to verify against.
+    #[error("no trusted root certificate was found on this system, so no HTTPS server can be verified{reasons}")]
+    NoRoots {
+        /// What kept the roots from being read, beginning with a colon, or nothing.
+        reasons: String,
+    },
+    /// rustls refused its own configuration.
+    #[error("cannot prepare upstream TLS: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// TLS towards the world: client configurations that verify, made when first needed.
+#[derive(Debug)]
+pub struct UpstreamTls {
+    extra: Vec<CertificateDer<'static>>,
+    own: Option<CertificateDer<'static>>,
+    configs: OnceLock<Result<Configs, UpstreamError>>,
+}
+
+#[derive(Debug, Clone)]
+struct Configs {
+    h1h2: Arc<ClientConfig>,
+    h1: Arc<ClientConfig>,
+}
+
+impl UpstreamTls {
+    /// Takes the PEM files of authorities to trust beside the system's (`--upstream-ca`), each with one certificate at
+    /// least. `own` is the authority that never vouches for an upstream, even if the user installed it system-wide.
+    ///
+    /// Reads no file; the system's roots are read by the first call of a `config_*`.
+    pub fn new(extra_ca_pem: &[Vec<u8>], own: Option<&CertificateAuthority>) -> Result<Self, UpstreamError> {
+        let mut extra = Vec::new();
+        for (index, pem) in extra_ca_pem.iter().enumerate() {
+            let fault = |reason: String| UpstreamError::Extra {
+                number: index + 1,
+                reason,
+            };
+            let found = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+            let found = found.map_err(|err| fault(err.to_string()))?;
+            if found.is_empty() {
+                return Err(fault("it holds no certificate in PEM form".into()));
+            }
+            let mut trial = RootCertStore::empty();
+            for certificate in &found {
+                trial.add(certificate.clone()).map_err(|err| fault(err.to_string()))?;
+            }
+            extra.extend(found);
+        }
+        Ok(UpstreamTls {
+            extra,
+            own: own.map(|own| own.certificate().clone()),
+            configs: OnceLock::new(),
+        })
+    }
+
+    /// For clients that speak HTTP/2 or HTTP/1.1, as the server chooses by ALPN.
+    pub fn config_h1h2(&self) -> Result<Arc<ClientConfig>, UpstreamError> {
+        self.configs().map(|configs| Arc::clone(&configs.h1h2))
+    }
+
+    /// For clients that must speak HTTP/1.1 (a WebSocket's upgrade).
+    pub fn config_h1(&self) -> Result<Arc<ClientConfig>, UpstreamError> {
+        self.configs().map(|configs| Arc::clone(&configs.h1))
+    }
+
+    /// Reads roots now, for a thread with nothing better to do. Takes some milliseconds; every `config_*` does it too.
+    pub fn warm_up(&self) {
+        let _ = self.configs();
+    }
+
+    fn configs(&self) -> Result<&Configs, UpstreamError> {
+        let made = self.configs.get_or_init(|| {
+            let system = rustls_native_certs::load_native_certs();
+            let reasons = system.errors.iter().map(ToString::to_string).collect::<Vec<_>>();
+            for reason in &reasons {
+                tracing::warn!("system root certificates: {reason}");
+            }
+            self.build(system.certs, &reasons)
+        });
+        made.as_ref().map_err(Clone::clone)
+    }
+
+    fn build(&self, system: Vec<CertificateDer<'static>>, reasons: &[String]) -> Result<Configs, UpstreamError> {
+        let mut roots = RootCertStore::empty();
+        let trusted = system.into_iter().chain(self.extra.iter().cloned());
+        // Old root files hold certificates that webpki cannot read: those are left out, the others serve.
+        roots.add_parsable_certificates(trusted.filter(|certificate| Some(certificate) != self.own.as_ref()));
+        if roots.is_empty() {
+            let reasons = reasons.iter().map(|reason| format!(": {reason}")).collect();
+            return Err(UpstreamError::NoRoots { reasons });
+        }
+        let mut h1 = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut h1h2 = h1.clone();
+        h1.alpn_protocols = vec![b"http/1.1".to_vec()];
+        h1h2.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Configs {
+            h1h2: Arc::new(h1h2),
+            h1: Arc::new(h1),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! Why an upstream's TLS failed, in words for the 502 that the jail is answered with.
+//!
+//! The jailed program would have seen the certificate error itself; now only the proxy can tell. Names taken from a
+//! stranger's certificate are cut short and escaped before they stand in a text.
+
+use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
+use std::io;
+
+/// How many of a certificate's names a text lists.
+const NAMES_SHOWN: usize = 4;
+
+/// What is wrong with an upstream's TLS.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UpstreamFault {
+    /// Its certificate's time is over.
+    #[error("the server's certificate has expired")]
+    Expired,
+    /// Its certificate's time has not come.
+    #[error("the server's certificate is not valid yet (is this machine's clock right?)")]
+    NotYetValid,
+    /// Nobody whom this system trusts signed its certificate.
+    #[error("the server's certificate is not signed by an authority that this system trusts (--upstream-ca adds one)")]
+    UnknownIssuer,
+    /// Its certificate is for other names.
+    #[error("the server's certificate is not valid for {expected}, only for {presented}")]
+    WrongName {
+        /// The name that was asked for.
+        expected: String,
+        /// The names in the certificate.
+        presented: String,
+    },
+    /// Its certificate may not be used by a server.
+    #[error("the server's certificate is not meant for servers")]
+    WrongPurpose,
+    /// It wants to know who calls. The jail's own client certificate cannot be handed through.
+    #[error("the server requires a client certificate, which cannot pass through interception")]
+    ClientCertificateRequired,
+    /// No TLS version, cipher or application protocol in common.
+    #[error("the server has no TLS version, cipher or application protocol in common with httpjail ({0})")]
+    NoCommonProtocol(String),
+    /// Anything else.
+    #[error("TLS with the server failed: {0}")]
+    Other(String),
+}
+
+/// Sorts a failed handshake.
+pub fn explain(error: &Error) -> UpstreamFault {
+    match error {
+        Error::InvalidCertificate(certificate) => explain_certificate(certificate),
+        Error::AlertReceived(AlertDescription::CertificateRequired) => UpstreamFault::ClientCertificateRequired,
+        Error::AlertReceived(
+            alert @ (AlertDescription::ProtocolVersion
+            | AlertDescription::InsufficientSecurity
+            | AlertDescription::NoApplicationProtocol),
+        ) => UpstreamFault::NoCommonProtocol(format!("alert {alert:?}")),
+        // What OpenSSL answers in TLS 1.2 both to a missing client certificate and to ciphers that it does not like.
+        Error::AlertReceived(AlertDescription::HandshakeFailure) => UpstreamFault::Other(
+            "it refused the handshake; it may require a client certificate or other ciphers".into(),
+        ),
+        Error::PeerIncompatible(
+            what @ (PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+            | PeerIncompatible::NoCipherSuitesInCommon
+            | PeerIncompatible::NoKxGroupsInCommon
+            | PeerIncompatible::NoSignatureSchemesInCommon),
+        ) => UpstreamFault::NoCommonProtocol(format!("{what:?}")),
+        Error::NoApplicationProtocol => UpstreamFault::NoCommonProtocol("ALPN".into()),
+        other => UpstreamFault::Other(other.to_string()),
+    }
+}
+
+/// Sorts an I/O error if TLS is its cause: TLS 1.3 servers ask for a client certificate only after the handshake, so the
+/// refusal comes with the first read.
+pub fn explain_io(error: &io::Error) -> Option<UpstreamFault> {
+    error.get_ref()?.downcast_ref::<Error>().map(explain)
+}
+
+fn explain_certificate(error: &CertificateError) -> UpstreamFault {
+    match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => UpstreamFault::Expired,
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => UpstreamFault::NotYetValid,
+        CertificateError::UnknownIssuer => UpstreamFault::UnknownIssuer,
+        CertificateError::NotValidForName => UpstreamFault::WrongName {
+            expected: "this host".into(),
+            presented: "others".into(),
+        },
+        CertificateError::NotValidForNameContext { expected, presented } => UpstreamFault::WrongName {
+            expected: expected.to_str().into_owned(),
+            presented: list(presented),
+        },
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            UpstreamFault::WrongPurpose
+        }
+        other => UpstreamFault::Other(shorten(&Error::InvalidCertificate(other.clone()).to_string())),
+    }
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() {
+        return "no name at all".into();
+    }
+    let mut shown = names
+        .iter()
+        .take(NAMES_SHOWN)
+        .map(|name| shorten(name))
+        .collect::<Vec<_>>()
+        .join(", ");
+    if names.len() > NAMES_SHOWN {
+        shown.push_str(&format!(" and {} more", names.len() - NAMES_SHOWN));
+    }
+    shown
+}
+
+/// A stranger's text: no control characters, no end without end.
+fn shorten(text: &str) -> String {
+    text.chars()
+        .take(200)
+        .flat_map(char::escape_debug)
+        .filter(|&c| c != '\\')
+        .collect()
+}
