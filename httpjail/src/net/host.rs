@@ -24,3 +24,25 @@ pub enum HostError {
     #[error("{0}")]
     Malformed(&'static str),
 }
+
+// Stub, to be replaced by the real parser of this branch's sibling.
+impl Host {
+    /// Parses one spelling of a host.
+    pub fn parse(text: &str) -> Result<Host, HostError> {
+        let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+        if name.is_empty() {
+            return Err(HostError::Empty);
+        }
+        if let Ok(ip) = name.parse::<Ipv4Addr>() {
+            return Ok(Host::V4(ip));
+        }
+        let last = name.rsplit('.').next().unwrap_or_default();
+        let numeric = last.starts_with("0x") || last.bytes().all(|b| b.is_ascii_digit());
+        let labels_fit = name.split('.').all(|l| (1..=63).contains(&l.len()));
+        let letters = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+        if numeric || !labels_fit || !letters || name.len() > 253 {
+            return Err(HostError::Malformed("no host name"));
+        }
+        Ok(Host::Name(name))
+    }
+}
