@@ -4,6 +4,7 @@
 
 pub mod audit;
 pub mod dns;
+pub mod logging;
 pub mod net;
 pub mod policy;
 pub mod proxy;

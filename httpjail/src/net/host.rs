@@ -39,7 +39,9 @@ impl Host {
         let last = name.rsplit('.').next().unwrap_or_default();
         let numeric = last.starts_with("0x") || last.bytes().all(|b| b.is_ascii_digit());
         let labels_fit = name.split('.').all(|l| (1..=63).contains(&l.len()));
-        let letters = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+        let letters = name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
         if numeric || !labels_fit || !letters || name.len() > 253 {
             return Err(HostError::Malformed("no host name"));
         }
