@@ -167,7 +167,7 @@ mod tests {
             .without_time()
             .with_writer(Out(Some(terminal.clone())));
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
-            tracing::warn!(host = "a\n\u{9b}1m", "odd\x1b[2J name");
+            tracing::warn!(host = %"a\n\u{9b}1m\u{202e}", "odd\x1b[2J name\u{202e}");
         });
         terminal.flush(std::time::Duration::from_secs(30));
         let mut text = String::new();

@@ -239,7 +239,7 @@ mod tests {
 
     fn line(format: Format, record: &Record) -> String {
         let stamp = Stamp {
-            ts: Timestamp::from_millisecond(1_767_323_045_006).unwrap(),
+            ts: Timestamp::from_microsecond(1_767_323_045_006_700).unwrap(),
             session: "s1",
             seq: 9,
         };

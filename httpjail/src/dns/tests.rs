@@ -106,6 +106,19 @@ fn reverse_answers() {
 }
 
 #[test]
+fn a_network_is_no_address() {
+    let names = Names::new(true);
+    let ends_in_zero = |n: &u32| names.addresses_of(&format!("{n}.test")).unwrap().1.octets()[15] & 15 == 0;
+    let n = (0..).find(ends_in_zero).unwrap();
+    let (_, v6) = names.addresses_of(&format!("{n}.test")).unwrap();
+    let whole = Name::from(IpAddr::from(v6));
+    let (reply, _) = ask(&question(&whole.to_ascii(), RecordType::PTR), &names);
+    assert_eq!(reply.answers.len(), 1);
+    let (reply, _) = ask(&question(&whole.base_name().to_ascii(), RecordType::PTR), &names);
+    assert_eq!((reply.response_code, reply.answers.len()), (ResponseCode::NXDomain, 0));
+}
+
+#[test]
 fn single_labels_get_addresses_like_any_name() {
     let names = Names::new(true);
     let (reply, odd) = ask(&question("myhost.", RecordType::A), &names);
@@ -208,6 +221,12 @@ fn bytes_that_are_no_message() {
     assert_eq!(form_error(b"\x12\x34\x80"), None);
     assert_eq!(form_error(&good[..good.len() - 1]), refused);
     assert_eq!(form_error(&[&good[..], b"x"].concat()), refused);
+    // Counts that lie: of questions, answers, authorities, and more additional records than there are.
+    for (count, value) in [(5, 0), (5, 2), (7, 1), (9, 1), (11, 1), (11, 200)] {
+        let mut bytes = good.clone();
+        bytes[count] = value;
+        assert_eq!(form_error(&bytes), refused);
+    }
     // A name that points back into the header, at the two zero bytes of the answer count.
     assert_eq!(
         form_error(b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\xc0\x06\0\x01\0\x01"),
