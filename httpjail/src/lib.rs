@@ -6,6 +6,7 @@ pub mod audit;
 pub mod dns;
 #[cfg(target_os = "linux")]
 pub mod jail;
+pub mod logging;
 pub mod net;
 pub mod policy;
 pub mod proxy;

@@ -1,8 +1,28 @@
 //! The log of what was asked and what was decided.
+//!
+//! One [`Record`] goes to one [`Sink`]; [`Log`] is the sink of a real run. It writes a line to the request log (whole
+//! lines, one `write(2)` each, and a failure is remembered so that the proxy can deny) and tells the person at the
+//! terminal about denials, from a thread of its own so that a terminal that does not read can never hold up the proxy.
+//! Whatever came from the jail is escaped here, at the last moment, by [`printable`] and by the formats.
 
+mod escape;
+mod file;
+mod format;
+mod log;
+mod notice;
+mod rate;
 pub mod record;
+mod terminal;
 
+pub use escape::printable;
+pub use file::open_log;
+pub use format::Format;
+pub use log::Log;
+pub use notice::{Show, StderrPolicy};
 pub use record::{Decision, EventKind, Record};
+pub use terminal::Terminal;
+
+pub(crate) use rate::{Admission, Bucket};
 
 /// Where records go. Writing is synchronous and whole lines at a time.
 pub trait Sink: Send + Sync + 'static {

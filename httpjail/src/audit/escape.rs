@@ -1,0 +1,94 @@
+//! Makes text from the jail safe to show.
+//!
+//! A URL, a header, a DNS label or a thread's name may hold bytes that a terminal obeys (ESC sequences, the C1 control
+//! 0x9b), that break one line of a log into two, or that make text read otherwise than it is (bidirectional overrides,
+//! invisible characters). [`printable`] writes each of them out as `\x1b` or `\u{202e}`. A backslash stays as it is: a
+//! rule is full of them, and what was written out can confuse a reader but not a terminal.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// `text` with every character that a terminal or a reader could be deceived by written out. One line in any case.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        push_printable(&mut out, c);
+    }
+    Cow::Owned(out)
+}
+
+/// Appends `c` as [`printable`] shows it.
+pub(super) fn push_printable(out: &mut String, c: char) {
+    if !is_unsafe(c) {
+        out.push(c);
+        return;
+    }
+    let code = u32::from(c);
+    // Writing to a String cannot fail.
+    let _ = if code < 0x100 {
+        write!(out, "\\x{code:02x}")
+    } else {
+        write!(out, "\\u{{{code:x}}}")
+    };
+}
+
+/// Whether `c` may never reach a terminal or a log line as it is.
+pub(super) fn is_unsafe(c: char) -> bool {
+    c.is_control() // C0, DEL and C1
+        || matches!(c,
+            '\u{61c}'                     // Arabic letter mark
+            | '\u{200b}'..='\u{200f}'     // zero width, left-to-right and right-to-left marks
+            | '\u{2028}'..='\u{202e}'     // line and paragraph separators, bidirectional embeddings and overrides
+            | '\u{2060}'..='\u{206f}'     // invisible operators, bidirectional isolates
+            | '\u{feff}'                  // zero width no-break space
+            | '\u{fff9}'..='\u{fffb}'     // interlinear annotation
+            | '\u{e0000}'..='\u{e007f}') // tags: invisible ASCII
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, shown: &str) {
+        assert_eq!(printable(text), shown);
+    }
+
+    #[test]
+    fn hostile_text_is_written_out() {
+        check("\x1b[2J", r"\x1b[2J");
+        check("\x1b]0;owned\x07", r"\x1b]0;owned\x07");
+        check("\u{9b}31m", r"\x9b31m");
+        check("a\nb\r\tc\0", r"a\x0ab\x0d\x09c\x00");
+        check("\x7f", r"\x7f");
+        check("abc\u{202e}cba", r"abc\u{202e}cba");
+        check(
+            "\u{2066}x\u{2069}\u{200e}\u{2028}",
+            r"\u{2066}x\u{2069}\u{200e}\u{2028}",
+        );
+        check("\u{e0041}", r"\u{e0041}");
+        check(&String::from_utf8_lossy(b"\xff\x1b"), "\u{fffd}\\x1b");
+    }
+
+    #[test]
+    fn ordinary_text_is_left_alone() {
+        for text in [
+            "",
+            "https://example.com/a?b=c",
+            r"allow: ^https://api\.github\.com/",
+            "žluťoučký 日本語 🦀",
+        ] {
+            assert!(matches!(printable(text), Cow::Borrowed(same) if same == text));
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_unsafe_is_left(text in "\\PC*|.*") {
+            proptest::prop_assert!(!printable(&text).contains(is_unsafe));
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The request log's file: opened so that it cannot be led astray, written so that a line is whole or known to be torn.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+/// How long one line may wait for the reader of a pipe before the log counts as unwritable.
+#[cfg(unix)]
+const PATIENCE_MS: u8 = 100;
+
+/// Opens (or creates, mode 0600) the log at `path` for appending, with the rights of whoever calls.
+///
+/// A link in the last place is not followed (`ELOOP`), and only a regular file, a FIFO with a reader, or a character
+/// device (`/dev/null`) will do. The descriptor does not block: a FIFO that nobody reads, or reads too slowly, is a log
+/// that cannot be written, not a proxy that stands still.
+#[cfg(unix)]
+pub fn open_log(path: &Path) -> io::Result<File> {
+    use nix::libc;
+    use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+
+    // O_NONBLOCK also keeps open(2) itself from waiting for a FIFO's reader (ENXIO instead), and O_NOCTTY keeps a
+    // terminal from becoming ours. std adds O_CLOEXEC.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = File::options()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(flags)
+        .open(path)?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() || kind.is_fifo() || kind.is_char_device() {
+        return Ok(file);
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "a log must be a regular file, a FIFO or a character device",
+    ))
+}
+
+/// Opens (or creates) the log at `path` for appending.
+#[cfg(not(unix))]
+pub fn open_log(path: &Path) -> io::Result<File> {
+    File::options().append(true).create(true).open(path)
+}
+
+/// A file that takes whole lines.
+#[derive(Debug)]
+pub(super) struct LineFile {
+    file: File,
+    /// The last line was written in part: the next one begins with a newline, so that only one line is lost.
+    torn: bool,
+}
+
+impl LineFile {
+    pub(super) fn new(file: File) -> Self {
+        LineFile { file, torn: false }
+    }
+
+    /// What must stand before the next line.
+    pub(super) fn separator(&self) -> &'static [u8] {
+        if self.torn { b"\n" } else { b"" }
+    }
+
+    /// Writes `line` (separator and newline included): one write(2), and more only where the first was short.
+    pub(super) fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        let mut rest = line;
+        while !rest.is_empty() {
+            let written = match self.file.write(rest) {
+                Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && wait_writable(&self.file) => continue,
+                result => result,
+            };
+            match written {
+                Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+                Err(error) => {
+                    self.torn |= rest.len() < line.len();
+                    return Err(error);
+                }
+            }
+        }
+        self.torn = false;
+        Ok(())
+    }
+}
+
+/// Waits a moment until a descriptor that does not block takes more; `false` when it will not.
+#[cfg(unix)]
+pub(super) fn wait_writable(file: &File) -> bool {
+    use nix::poll::{PollFd, PollFlags, poll};
+    use std::os::fd::AsFd;
+
+    let mut fds = [PollFd::new(file.as_fd(), PollFlags::POLLOUT)];
+    poll(&mut fds, PATIENCE_MS).is_ok_and(|ready| ready > 0)
+}
+
+/// Nothing but Unix has logs that do not block.
+#[cfg(not(unix))]
+pub(super) fn wait_writable(_file: &File) -> bool {
+    false
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use nix::libc;
+    use std::io::Read;
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt, symlink};
+
+    #[track_caller]
+    fn refused(path: &Path, errno: i32) {
+        assert_eq!(open_log(path).unwrap_err().raw_os_error(), Some(errno), "{path:?}");
+    }
+
+    #[test]
+    fn what_may_be_a_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let fresh = dir.path().join("log");
+        assert_eq!(open_log(&fresh).unwrap().metadata().unwrap().mode() & 0o7777, 0o600);
+        open_log(&fresh).unwrap();
+        open_log(Path::new("/dev/null")).unwrap();
+
+        let link = dir.path().join("link");
+        symlink(&fresh, &link).unwrap();
+        refused(&link, libc::ELOOP);
+        refused(dir.path(), libc::EISDIR);
+        let socket = dir.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        refused(&socket, libc::ENXIO);
+
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        refused(&fifo, libc::ENXIO);
+        let _reader = File::options()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&fifo)
+            .unwrap();
+        open_log(&fifo).unwrap();
+    }
+
+    #[test]
+    fn lines_are_appended() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        std::fs::write(&path, "old\n").unwrap();
+        LineFile::new(open_log(&path).unwrap()).append(b"new\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "old\nnew\n");
+    }
+
+    #[test]
+    fn a_torn_line_costs_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let mut reader = File::options()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&fifo)
+            .unwrap();
+        let mut file = LineFile::new(open_log(&fifo).unwrap());
+
+        // More than a pipe holds: the first write is short, and nobody reads.
+        let long = vec![b'a'; 1 << 20];
+        assert_eq!(file.append(&long).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(file.separator(), b"\n");
+
+        let mut piped = vec![0; 1 << 20];
+        let count = reader.read(&mut piped).unwrap();
+        assert!(piped[..count].iter().all(|byte| *byte == b'a'));
+        let next = [file.separator(), b"whole\n"].concat();
+        file.append(&next).unwrap();
+        assert_eq!(file.separator(), b"");
+        let mut tail = Vec::new();
+        drop(file);
+        reader.read_to_end(&mut tail).unwrap();
+        assert!(tail.ends_with(b"a\nwhole\n") || tail == b"\nwhole\n");
+    }
+}

@@ -1,0 +1,326 @@
+//! One record as one line: text for eyes and grep, JSON for programs.
+//!
+//! Both are one line whatever the record holds. JSON escapes what a terminal could obey or a reader be deceived by as
+//! `\uXXXX` (RFC 8259 allows any character to be written so), so that `cat` of a log is as safe as `jq` of it.
+
+use super::escape::{is_unsafe, push_printable};
+use super::record::{Decision, EventKind, Record};
+use jiff::Timestamp;
+use serde::Serialize;
+use std::fmt::{self, Write as _};
+use std::io;
+
+/// How the request log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `2026-01-02T03:04:05.678Z request deny GET https://example.com/ status=403 reason="no rule matched"`
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What the log adds to each record.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stamp<'a> {
+    /// When it was recorded.
+    pub(super) ts: Timestamp,
+    /// Names the run.
+    pub(super) session: &'a str,
+    /// Counts the records of the run, from 1: a gap is a record that could not be written.
+    pub(super) seq: u64,
+}
+
+impl Format {
+    /// Appends `record` as one line, with its newline.
+    pub(super) fn line(self, out: &mut Vec<u8>, record: &Record, stamp: Stamp<'_>) -> io::Result<()> {
+        match self {
+            Format::Text => out.extend_from_slice(text(record, stamp).as_bytes()),
+            Format::Json => json(out, record, stamp)?,
+        }
+        out.push(b'\n');
+        Ok(())
+    }
+}
+
+impl EventKind {
+    /// The event's name in a log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EventKind::Start => "start",
+            EventKind::Request => "request",
+            EventKind::Refused => "refused",
+            EventKind::Blocked => "blocked",
+            EventKind::Dns => "dns",
+            EventKind::End => "end",
+        }
+    }
+}
+
+impl Decision {
+    /// The verdict's name in a log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Decision::Allow => "allow",
+            Decision::Deny => "deny",
+        }
+    }
+}
+
+fn text(record: &Record, stamp: Stamp<'_>) -> String {
+    let mut line = format!("{:.3} {}", stamp.ts, record.event.as_str());
+    if let Some(verdict) = record.verdict {
+        line.push(' ');
+        line.push_str(verdict.as_str());
+    }
+    for bare in [&record.method, &record.url].into_iter().flatten() {
+        line.push(' ');
+        push_value(&mut line, bare);
+    }
+    pair(
+        &mut line,
+        "host",
+        record.host.as_deref().filter(|_| record.url.is_none()),
+    );
+    pair(&mut line, "dst", record.dst);
+    pair(&mut line, "status", record.status);
+    pair(&mut line, "rule", record.rule.as_deref());
+    pair(&mut line, "reason", record.reason.as_deref());
+    pair(&mut line, "pid", record.pid);
+    pair(&mut line, "comm", record.comm.as_deref());
+    pair(&mut line, "exe", record.exe.as_deref());
+    pair(&mut line, "bytes_in", record.bytes_in);
+    pair(&mut line, "bytes_out", record.bytes_out);
+    pair(&mut line, "duration_ms", record.duration_ms.map(thousandths));
+    line
+}
+
+fn pair(line: &mut String, key: &str, value: Option<impl fmt::Display>) {
+    if let Some(value) = value {
+        // Writing to a String cannot fail.
+        let _ = write!(line, " {key}=");
+        push_value(line, &value.to_string());
+    }
+}
+
+/// Appends `value`, in quotes where it could be taken for more than one word. A quote inside is written `\x22`, never
+/// `\"`: backslashes are not escaped, so that only this spelling cannot be forged into an end of the value.
+fn push_value(line: &mut String, value: &str) {
+    let quoted = value.is_empty() || value.contains(|c: char| c == '"' || c.is_whitespace());
+    if quoted {
+        line.push('"');
+    }
+    for c in value.chars() {
+        match c {
+            '"' => line.push_str("\\x22"),
+            c => push_printable(line, c),
+        }
+    }
+    if quoted {
+        line.push('"');
+    }
+}
+
+/// The JSON log's fields in their order (DESIGN: the contract).
+#[derive(Serialize)]
+struct Line<'a> {
+    ts: String,
+    event: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dst: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exe: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comm: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cgroup: Option<u64>,
+    session: &'a str,
+    seq: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_in: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_out: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration_ms: Option<f64>,
+}
+
+fn json(out: &mut Vec<u8>, record: &Record, stamp: Stamp<'_>) -> io::Result<()> {
+    let line = Line {
+        ts: format!("{:.3}", stamp.ts),
+        event: record.event.as_str(),
+        verdict: record.verdict.map(Decision::as_str),
+        method: record.method.as_deref(),
+        url: record.url.as_deref(),
+        host: record.host.as_deref(),
+        dst: record.dst.map(|dst| dst.to_string()),
+        status: record.status,
+        rule: record.rule.as_deref(),
+        reason: record.reason.as_deref(),
+        pid: record.pid,
+        exe: record.exe.as_deref(),
+        comm: record.comm.as_deref(),
+        cgroup: record.cgroup,
+        session: stamp.session,
+        seq: stamp.seq,
+        bytes_in: record.bytes_in,
+        bytes_out: record.bytes_out,
+        duration_ms: record.duration_ms.map(thousandths),
+    };
+    let mut writer = serde_json::Serializer::with_formatter(out, Escaping);
+    line.serialize(&mut writer).map_err(io::Error::from)
+}
+
+/// Milliseconds to three places: more is noise.
+fn thousandths(ms: f64) -> f64 {
+    (ms * 1000.0).round() / 1000.0
+}
+
+/// serde_json's compact form, with every unsafe character of a string as `\uXXXX`. serde_json itself leaves DEL, the C1
+/// controls and everything above ASCII as it is.
+struct Escaping;
+
+impl serde_json::ser::Formatter for Escaping {
+    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some(at) = rest.find(is_unsafe) {
+            let (safe, tail) = rest.split_at(at);
+            writer.write_all(safe.as_bytes())?;
+            let mut after = tail.chars();
+            if let Some(c) = after.next() {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    write!(writer, "\\u{unit:04x}")?;
+                }
+            }
+            rest = after.as_str();
+        }
+        writer.write_all(rest.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> Record {
+        Record {
+            verdict: Some(Decision::Deny),
+            method: Some("GET".into()),
+            url: Some("https://example.com/a?b=c".into()),
+            host: Some("example.com".into()),
+            dst: Some("198.18.3.4:443".parse().unwrap()),
+            status: Some(403),
+            rule: Some(r"deny: \.com/".into()),
+            reason: Some("rule".into()),
+            pid: Some(42),
+            exe: Some("/usr/bin/curl".into()),
+            comm: Some("curl".into()),
+            cgroup: Some(7),
+            bytes_in: Some(0),
+            bytes_out: Some(512),
+            duration_ms: Some(1.23456),
+            ..Record::new(EventKind::Request)
+        }
+    }
+
+    fn line(format: Format, record: &Record) -> String {
+        let stamp = Stamp {
+            ts: Timestamp::from_microsecond(1_767_323_045_006_700).unwrap(),
+            session: "s1",
+            seq: 9,
+        };
+        let mut out = Vec::new();
+        format.line(&mut out, record, stamp).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_full_record() {
+        assert_eq!(
+            line(Format::Json, &full()),
+            concat!(
+                r#"{"ts":"2026-01-02T03:04:05.006Z","event":"request","verdict":"deny","method":"GET","#,
+                r#""url":"https://example.com/a?b=c","host":"example.com","dst":"198.18.3.4:443","status":403,"#,
+                r#""rule":"deny: \\.com/","reason":"rule","pid":42,"exe":"/usr/bin/curl","comm":"curl","cgroup":7,"#,
+                r#""session":"s1","seq":9,"bytes_in":0,"bytes_out":512,"duration_ms":1.235}"#,
+                "\n"
+            )
+        );
+        assert_eq!(
+            line(Format::Text, &full()),
+            concat!(
+                "2026-01-02T03:04:05.006Z request deny GET https://example.com/a?b=c dst=198.18.3.4:443 status=403 ",
+                r#"rule="deny: \.com/" reason=rule pid=42 comm=curl exe=/usr/bin/curl bytes_in=0 bytes_out=512 "#,
+                "duration_ms=1.235\n"
+            )
+        );
+    }
+
+    #[test]
+    fn a_bare_record() {
+        let record = Record::new(EventKind::Start);
+        let json = "{\"ts\":\"2026-01-02T03:04:05.006Z\",\"event\":\"start\",\"session\":\"s1\",\"seq\":9}\n";
+        assert_eq!(line(Format::Json, &record), json);
+        assert_eq!(line(Format::Text, &record), "2026-01-02T03:04:05.006Z start\n");
+    }
+
+    #[test]
+    fn hostile_text_stays_inside_its_field_and_its_line() {
+        let hostile = "\x1b]0;x\x07\u{9b}1m\n\r\"} status=200 \u{202e}\u{2028}\u{200f}\x7f\u{e0041}";
+        for field in 0..6 {
+            let mut record = full();
+            let place = match field {
+                0 => &mut record.method,
+                1 => &mut record.url,
+                2 => &mut record.host,
+                3 => &mut record.reason,
+                4 => &mut record.exe,
+                _ => &mut record.comm,
+            };
+            *place = Some(hostile.into());
+            for format in [Format::Text, Format::Json] {
+                let line = line(format, &record);
+                let body = line.strip_suffix('\n').unwrap();
+                assert!(!body.contains(is_unsafe), "{body:?}");
+            }
+            let parsed: serde_json::Value = serde_json::from_str(&line(Format::Json, &record)).unwrap();
+            let key = ["method", "url", "host", "reason", "exe", "comm"][field];
+            assert_eq!(parsed[key], hostile, "JSON gives back what was recorded");
+        }
+    }
+
+    #[test]
+    fn a_value_cannot_end_its_own_quotes() {
+        let record = Record {
+            reason: Some(r#"a\" status=200 b"#.into()),
+            ..Record::new(EventKind::Refused)
+        };
+        assert_eq!(
+            line(Format::Text, &record),
+            "2026-01-02T03:04:05.006Z refused reason=\"a\\\\x22 status=200 b\"\n"
+        );
+    }
+
+    #[test]
+    fn json_escapes() {
+        let record = Record {
+            comm: Some("\u{9b}\u{202e}\x7f\u{e0041}é".into()),
+            ..Record::new(EventKind::Blocked)
+        };
+        assert!(line(Format::Json, &record).contains(r#""comm":"\u009b\u202e\u007f\udb40\udc41é""#));
+    }
+}

@@ -1,0 +1,213 @@
+//! The sink of a real run: the request log on one side, the person at the terminal on the other.
+//!
+//! The file decides about health, the terminal never does: a log that was asked for and cannot be written makes the
+//! proxy deny, a terminal that does not read merely misses lines.
+
+use super::file::LineFile;
+use super::format::{Format, Stamp};
+use super::notice::{Notices, StderrPolicy};
+use super::{Record, Sink, Terminal};
+use jiff::Timestamp;
+use std::fs::File;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long [`Log::finish`] waits for a terminal that does not read.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Writes records to the request log and denials to stderr.
+#[derive(Debug)]
+pub struct Log {
+    session: String,
+    lines: Mutex<Lines>,
+    healthy: AtomicBool,
+    notices: Mutex<Notices>,
+    terminal: Terminal,
+}
+
+/// What one writer at a time may touch.
+#[derive(Debug)]
+struct Lines {
+    file: Option<LineFile>,
+    format: Format,
+    seq: u64,
+    buffer: Vec<u8>,
+}
+
+impl Log {
+    /// A log that writes to `file` (none: no request log) and tells `stderr`'s share to the terminal. `session` names
+    /// the run in every JSON line. Starts a thread: call it after the last fork.
+    pub fn new(file: Option<File>, format: Format, stderr: StderrPolicy, session: String) -> io::Result<Log> {
+        Ok(Log::on(Terminal::stderr()?, file, format, stderr, session))
+    }
+
+    /// The same on a terminal of one's own.
+    pub fn on(term: Terminal, file: Option<File>, format: Format, stderr: StderrPolicy, session: String) -> Log {
+        let file = file.map(LineFile::new);
+        Log {
+            session,
+            lines: Mutex::new(Lines {
+                file,
+                format,
+                seq: 0,
+                buffer: Vec::new(),
+            }),
+            healthy: AtomicBool::new(true),
+            notices: Mutex::new(Notices::new(stderr)),
+            terminal: term,
+        }
+    }
+
+    /// The terminal that this log speaks to, for whatever else has to be said while the command runs.
+    pub fn terminal(&self) -> &Terminal {
+        &self.terminal
+    }
+
+    /// Says what was held back and waits, for a moment at most, until all of it is on stderr.
+    pub fn finish(&self) {
+        for line in lock(&self.notices).rest() {
+            self.terminal.line(line);
+        }
+        self.terminal.flush(LAST_WORDS);
+    }
+}
+
+impl Sink for Log {
+    fn record(&self, record: Record) {
+        {
+            let mut lines = lock(&self.lines);
+            let written = lines.write(&record, &self.session);
+            // Inside the lock: what is remembered is the outcome of the last write, not of the last to get here.
+            let was_healthy = self.healthy.swap(written.is_ok(), Ordering::SeqCst);
+            if let (Err(error), true) = (written, was_healthy) {
+                self.terminal.line(format!("error: cannot write the log: {error}"));
+            }
+        }
+        for line in lock(&self.notices).lines(&record, Instant::now()) {
+            self.terminal.line(line);
+        }
+    }
+
+    fn healthy(&self) -> bool {
+        self.healthy.load(Ordering::SeqCst)
+    }
+}
+
+impl Lines {
+    fn write(&mut self, record: &Record, session: &str) -> io::Result<()> {
+        // A record that could not be written leaves a gap in the numbers.
+        self.seq += 1;
+        let Some(file) = &mut self.file else { return Ok(()) };
+        self.buffer.clear();
+        self.buffer.extend_from_slice(file.separator());
+        self.format.line(
+            &mut self.buffer,
+            record,
+            Stamp {
+                ts: Timestamp::now(),
+                session,
+                seq: self.seq,
+            },
+        )?;
+        file.append(&self.buffer)
+    }
+}
+
+/// A panic elsewhere leaves nothing half-done in what these locks guard.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::super::notice::Show;
+    use super::super::{Decision, EventKind, open_log};
+    use super::*;
+    use std::io::{Read, Seek};
+    use std::path::Path;
+
+    fn denial(path: &str) -> Record {
+        Record {
+            verdict: Some(Decision::Deny),
+            method: Some("GET".into()),
+            url: Some(format!("https://example.com/{path}")),
+            ..Record::new(EventKind::Request)
+        }
+    }
+
+    /// A log whose terminal is a file that can be read.
+    fn log(file: Option<File>, show: Show) -> (Log, File) {
+        let screen = tempfile::tempfile().unwrap();
+        let terminal = Terminal::start(screen.try_clone().unwrap()).unwrap();
+        let policy = StderrPolicy {
+            show,
+            hint: Some("no rules were given".into()),
+        };
+        (Log::on(terminal, file, Format::Json, policy, "s".into()), screen)
+    }
+
+    fn said(log: &Log, screen: &mut File) -> String {
+        log.finish();
+        let mut text = String::new();
+        screen.rewind().unwrap();
+        screen.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn every_record_is_a_numbered_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let (log, _screen) = log(Some(open_log(&path).unwrap()), Show::Nothing);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..50).for_each(|n| log.record(denial(&n.to_string()))));
+            }
+        });
+        let text = std::fs::read_to_string(&path).unwrap();
+        let seq: Vec<u64> = text
+            .lines()
+            .map(|line| {
+                serde_json::from_str::<serde_json::Value>(line).unwrap()["seq"]
+                    .as_u64()
+                    .unwrap()
+            })
+            .collect();
+        assert_eq!(seq, (1..=200).collect::<Vec<_>>());
+        assert!(log.healthy());
+    }
+
+    #[test]
+    fn a_full_disk_is_said_once_and_health_comes_back_with_a_success() {
+        let full = open_log(Path::new("/dev/full")).unwrap();
+        let (log, mut screen) = log(Some(full), Show::Nothing);
+        assert!(log.healthy());
+        log.record(denial("1"));
+        assert!(!log.healthy());
+        log.record(denial("2"));
+        assert!(!log.healthy());
+
+        // The disk has room again.
+        lock(&log.lines).file = Some(LineFile::new(tempfile::tempfile().unwrap()));
+        log.record(denial("3"));
+        assert!(log.healthy());
+        let expected = "error: cannot write the log: No space left on device (os error 28)\n";
+        assert_eq!(said(&log, &mut screen), expected);
+    }
+
+    #[test]
+    fn denials_are_said_and_the_hint_once() {
+        let (log, mut screen) = log(None, Show::Denials);
+        log.record(denial("a?token=secret"));
+        log.record(denial("a?token=secret"));
+        log.record(denial("b\x1b[2J"));
+        let expected = "httpjail: denied GET https://example.com/a?…\n\
+                        hint: no rules were given\n\
+                        httpjail: the same 1 more time\n\
+                        httpjail: denied GET https://example.com/b\\x1b[2J\n";
+        assert_eq!(said(&log, &mut screen), expected);
+        assert!(log.healthy());
+    }
+}

@@ -1,0 +1,171 @@
+//! What is said of which record, and what is held back.
+
+use super::*;
+use std::time::Duration;
+
+fn request(verdict: Decision, url: &str) -> Record {
+    Record {
+        verdict: Some(verdict),
+        method: Some("GET".into()),
+        url: Some(url.into()),
+        pid: Some(12),
+        comm: Some("curl".into()),
+        ..Record::new(EventKind::Request)
+    }
+}
+
+fn notices(show: Show) -> Notices {
+    Notices::new(StderrPolicy { show, hint: None })
+}
+
+#[track_caller]
+fn check(show: Show, record: &Record, line: Option<&str>) {
+    let lines = notices(show).lines(record, Instant::now());
+    assert_eq!(lines, line.map(str::to_owned).into_iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn wording() {
+    let denied = request(Decision::Deny, "https://h/p?key=1");
+    let by_rule = Record {
+        rule: Some(r"deny: \.h".into()),
+        ..denied.clone()
+    };
+    let by_default = Record {
+        reason: Some("no rule matched".into()),
+        comm: None,
+        ..denied.clone()
+    };
+    let allowed = Record {
+        status: Some(200),
+        pid: None,
+        ..request(Decision::Allow, "https://h/p?")
+    };
+    let dst = Some("192.0.2.1:22".parse().unwrap());
+    let verdict = Some(Decision::Deny);
+    let reason = Some("not http".to_owned());
+    let refused = Record {
+        verdict,
+        dst,
+        reason,
+        ..Record::new(EventKind::Refused)
+    };
+    let blocked = Record {
+        verdict,
+        dst,
+        host: Some("a.test".into()),
+        ..Record::new(EventKind::Blocked)
+    };
+    let dns = Record {
+        verdict,
+        host: Some("x\n".into()),
+        ..Record::new(EventKind::Dns)
+    };
+
+    check(
+        Show::Denials,
+        &denied,
+        Some("httpjail: denied GET https://h/p?… by curl[12]"),
+    );
+    check(
+        Show::Denials,
+        &by_rule,
+        Some(r"httpjail: denied GET https://h/p?… (rule deny: \.h) by curl[12]"),
+    );
+    check(
+        Show::Denials,
+        &by_default,
+        Some("httpjail: denied GET https://h/p?… (no rule matched) by process 12"),
+    );
+    check(
+        Show::Denials,
+        &refused,
+        Some("httpjail: refused a connection to 192.0.2.1:22 (not http)"),
+    );
+    check(
+        Show::Denials,
+        &blocked,
+        Some("httpjail: blocked traffic to 192.0.2.1:22 (a.test)"),
+    );
+    check(Show::Denials, &allowed, None);
+    check(Show::Denials, &dns, None);
+    check(Show::Denials, &Record::new(EventKind::Start), None);
+    check(Show::Nothing, &denied, None);
+    check(
+        Show::Everything,
+        &denied,
+        Some("httpjail: denied GET https://h/p?… by curl[12]"),
+    );
+    check(
+        Show::Everything,
+        &allowed,
+        Some("httpjail: allowed GET https://h/p?… 200 by curl"),
+    );
+    check(
+        Show::Everything,
+        &dns,
+        Some(r"httpjail: refused the DNS question x\x0a"),
+    );
+}
+
+#[test]
+fn hostile_and_long_text() {
+    let mut record = request(Decision::Deny, &format!("https://h/{}\x1b", "é".repeat(500)));
+    record.comm = Some("\x1b]0;\u{202e}".into());
+    let line = notices(Show::Denials).lines(&record, Instant::now()).remove(0);
+    assert!(line.ends_with(r"é… by \x1b]0;\u{202e}[12]"), "{line}");
+    assert!(line.chars().count() < 260);
+    check(
+        Show::Denials,
+        &request(Decision::Deny, "a\x1b[2J"),
+        Some(r"httpjail: denied GET a\x1b[2J by curl[12]"),
+    );
+}
+
+#[test]
+fn the_same_again_is_counted() {
+    let mut notices = notices(Show::Denials);
+    let now = Instant::now();
+    let mut lines = |url: &str, pid| {
+        notices.lines(
+            &Record {
+                pid,
+                ..request(Decision::Deny, url)
+            },
+            now,
+        )
+    };
+    assert_eq!(lines("u", Some(1)), ["httpjail: denied GET u by curl[1]"]);
+    assert!(lines("u", Some(2)).is_empty(), "another process, the same denial");
+    assert!(lines("u", Some(3)).is_empty());
+    assert_eq!(
+        lines("v", None),
+        ["httpjail: the same 2 more times", "httpjail: denied GET v by curl"]
+    );
+}
+
+#[test]
+fn a_flood_is_counted() {
+    let mut notices = notices(Show::Denials);
+    let start = Instant::now();
+    let mut flood = |count: u32, at: u64| -> Vec<String> {
+        let now = start + Duration::from_millis(at);
+        (0..count)
+            .flat_map(|n| notices.lines(&request(Decision::Deny, &format!("{at}/{n}")), now))
+            .collect()
+    };
+    assert_eq!(flood(100, 0).len(), 20);
+    let later = flood(100, 1000);
+    assert_eq!(later.len(), 6);
+    assert_eq!(later[0], "httpjail: 80 more denials not shown");
+    assert_eq!(notices.rest(), ["httpjail: 95 more denials not shown"]);
+    assert!(notices.rest().is_empty());
+}
+
+#[test]
+fn nothing_is_held_back_from_who_asked_for_everything() {
+    let mut notices = notices(Show::Everything);
+    let now = Instant::now();
+    let denied = request(Decision::Deny, "u");
+    assert_eq!((0..100).flat_map(|_| notices.lines(&denied, now)).count(), 100);
+}

@@ -1,0 +1,265 @@
+//! One question in, one answer out: no sockets, no clock, no state but the table of names.
+//!
+//! Reading is strict, since the jail chooses every byte: one question, nothing in the sections that a question has no
+//! use for, no trailing bytes. Writing is hickory's. Answers are two short records at most, so none is ever truncated.
+
+use super::names::Names;
+use crate::net::{Host, NameSource};
+use hickory_proto::op::{Edns, Header, Message, MessageType, Metadata, OpCode, Query, ResponseCode};
+use hickory_proto::rr::rdata::{A, AAAA, PTR};
+use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
+use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// A question longer than this is refused unread. A name is 255 bytes at most, and clients pad to a few hundred.
+pub(super) const LONGEST: usize = 1024;
+
+/// Answers may be kept this long, in seconds. An address never changes hands, so this could be any number.
+const TTL: u32 = 60;
+
+/// What a question may carry besides: an OPT record, and room for what might come.
+const MOST_ADDITIONALS: u16 = 4;
+
+/// What we can receive by UDP (RFC 6891, 6.2.3).
+const PAYLOAD: u16 = 1232;
+
+/// Firefox asks for this name before it turns to a resolver of its own; NXDOMAIN asks it not to
+/// (support.mozilla.org, "Canary domain - use-application-dns.net").
+const FIREFOX_CANARY: &str = "use-application-dns.net";
+
+/// What becomes of one datagram or TCP message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The bytes to send back; `None` where silence is right.
+    pub reply: Option<Vec<u8>>,
+    /// What was odd about the question, for the log.
+    pub odd: Option<Oddity>,
+}
+
+/// Why a question is worth a line in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Oddity {
+    /// A short stable phrase.
+    pub reason: String,
+    /// The name that was asked for, where it could be read: raw bytes of the jail, lossily decoded.
+    pub name: Option<String>,
+    /// The table of names is full: said once, whatever the rate.
+    pub full: bool,
+}
+
+/// Answers the message `bytes` from the jail. Never panics, whatever they are.
+pub fn answer(bytes: &[u8], names: &Names) -> Answer {
+    let mut decoder = BinDecoder::new(bytes);
+    let Ok(header) = Header::read(&mut decoder) else {
+        return headless(bytes);
+    };
+    if header.message_type != MessageType::Query {
+        // An answer to an answer could go on for ever.
+        return Answer {
+            reply: None,
+            odd: Some(odd("dns response", None)),
+        };
+    }
+    let mut reply = Reply::to(&header);
+    if bytes.len() > LONGEST {
+        return reply.refuse(ResponseCode::FormErr, odd("dns oversize", None));
+    }
+    if header.op_code != OpCode::Query {
+        return reply.refuse(ResponseCode::NotImp, odd("dns opcode", None));
+    }
+    match read_question(&header, decoder, bytes.len()) {
+        Some((query, edns)) => {
+            reply.message.queries.push(query.clone());
+            reply.edns(edns.as_ref());
+            match edns {
+                // RFC 6891, 6.1.3: say which version is spoken here.
+                Some(edns) if edns.version() > 0 => reply.end(ResponseCode::BADVERS, None),
+                _ => resolve(&query, names, reply),
+            }
+        }
+        None => reply.refuse(ResponseCode::FormErr, odd("dns malformed", None)),
+    }
+}
+
+/// Less than a header: an id at least is answered.
+fn headless(bytes: &[u8]) -> Answer {
+    let odd = Some(odd("dns malformed", None));
+    match bytes {
+        // Bit 7 of the third byte is QR: what may be an answer is not answered.
+        [_, _, flags, ..] if flags & 0x80 != 0 => Answer { reply: None, odd },
+        [high, low, ..] => {
+            let message = Message::error_msg(u16::from_be_bytes([*high, *low]), OpCode::Query, ResponseCode::FormErr);
+            Answer {
+                reply: message.to_vec().ok(),
+                odd,
+            }
+        }
+        _ => Answer { reply: None, odd },
+    }
+}
+
+/// The one question of a message and its OPT record, if the message has nothing else and ends where it should.
+fn read_question(header: &Header, mut decoder: BinDecoder<'_>, length: usize) -> Option<(Query, Option<Edns>)> {
+    let counts = header.counts;
+    // RFC 9619: never more than one question. The counts come first, hickory would make room for each.
+    if counts.queries != 1 || counts.answers != 0 || counts.authorities != 0 || counts.additionals > MOST_ADDITIONALS {
+        return None;
+    }
+    let start = decoder.index();
+    let query = Query::read(&mut decoder).ok()?;
+    // A name in the first question has nothing to be compressed against. Without pointers the echo is byte for byte.
+    let name_length = 1 + query.name.iter().map(|label| 1 + label.len()).sum::<usize>();
+    if decoder.index() - start != name_length + 4 {
+        return None;
+    }
+    let additionals = usize::from(counts.additionals);
+    let (_, edns, _) = Message::read_records(&mut decoder, additionals, true, OpCode::Query).ok()?;
+    (decoder.index() == length).then_some((query, edns))
+}
+
+fn resolve(query: &Query, names: &Names, mut reply: Reply) -> Answer {
+    if query.query_class != DNSClass::IN {
+        return reply.end(ResponseCode::Refused, Some(odd("dns class", Some(&query.name))));
+    }
+    match query.query_type {
+        RecordType::A | RecordType::AAAA => {}
+        RecordType::PTR => return reverse(query, names, reply),
+        // Browsers and curl ask for these beside every address; they get their connection without.
+        RecordType::HTTPS | RecordType::SVCB => return reply.end(ResponseCode::NoError, None),
+        other => {
+            let reason = match other {
+                RecordType::Unknown(number) => format!("dns type {number}"),
+                known => format!("dns type {known}"),
+            };
+            return reply.end(ResponseCode::NoError, Some(odd(&reason, Some(&query.name))));
+        }
+    }
+    let wants_v4 = query.query_type == RecordType::A;
+    let Some(name) = host_name(&query.name) else {
+        return reply.end(
+            ResponseCode::NXDomain,
+            Some(odd("dns not a host name", Some(&query.name))),
+        );
+    };
+    let (v4, v6) = if name == "localhost" || name.ends_with(".localhost") {
+        // RFC 6761, 6.3
+        (Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST)
+    } else if name == FIREFOX_CANARY {
+        return reply.end(ResponseCode::NXDomain, None);
+    } else {
+        match names.addresses_of(&name) {
+            Ok(addresses) => addresses,
+            Err(full) => {
+                let oddity = Oddity {
+                    full: true,
+                    ..odd(&full.to_string(), Some(&query.name))
+                };
+                return reply.end(ResponseCode::ServFail, Some(oddity));
+            }
+        }
+    };
+    match (wants_v4, names.ipv6()) {
+        (true, _) => reply.add(&query.name, RData::A(A(v4))),
+        (false, true) => reply.add(&query.name, RData::AAAA(AAAA(v6))),
+        (false, false) => {}
+    }
+    reply.end(ResponseCode::NoError, None)
+}
+
+/// PTR: the name behind an address that was made up here, and localhost.
+fn reverse(query: &Query, names: &Names, mut reply: Reply) -> Answer {
+    let address = match query.name.parse_arpa_name() {
+        Ok(net) if net.prefix_len() == net.max_prefix_len() => net.addr(),
+        _ => return reply.end(ResponseCode::NXDomain, None),
+    };
+    let name = if address == IpAddr::V4(Ipv4Addr::LOCALHOST) || address == IpAddr::V6(Ipv6Addr::LOCALHOST) {
+        Some("localhost".to_owned())
+    } else {
+        match names.name_of(address) {
+            Some(Host::Name(name)) => Some(name),
+            _ => None,
+        }
+    };
+    // `from_ascii` reads backslash escapes, of which a host name has none.
+    match name.and_then(|name| Name::from_ascii(name + ".").ok()) {
+        Some(name) => {
+            reply.add(&query.name, RData::PTR(PTR(name)));
+            reply.end(ResponseCode::NoError, None)
+        }
+        None => reply.end(ResponseCode::NXDomain, None),
+    }
+}
+
+/// The canonical spelling of a name that a URL could have; `None` for any other, address literals among them.
+fn host_name(name: &Name) -> Option<String> {
+    let mut text = String::new();
+    for label in name.iter() {
+        // Per label: a dot inside one must not pass for two.
+        if !label
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        {
+            return None;
+        }
+        if !text.is_empty() {
+            text.push('.');
+        }
+        text.push_str(std::str::from_utf8(label).ok()?);
+    }
+    match Host::parse(&text) {
+        Ok(Host::Name(name)) => Some(name),
+        Ok(Host::V4(_) | Host::V6(_)) | Err(_) => None,
+    }
+}
+
+fn odd(reason: &str, name: Option<&Name>) -> Oddity {
+    let dotted = |name: &Name| {
+        let labels: Vec<_> = name.iter().map(String::from_utf8_lossy).collect();
+        labels.join(".")
+    };
+    Oddity {
+        reason: reason.to_owned(),
+        name: name.map(dotted),
+        full: false,
+    }
+}
+
+/// An answer in the making.
+struct Reply {
+    message: Message,
+}
+
+impl Reply {
+    fn to(header: &Header) -> Reply {
+        let mut message = Message::response(header.id, header.op_code);
+        message.metadata = Metadata::response_from_request(&header.metadata);
+        // Without RA, glibc takes an empty answer for a lame server's and asks elsewhere (res_send.c, "referred query").
+        message.metadata.recursion_available = true;
+        Reply { message }
+    }
+
+    /// RFC 6891, 6.1.1: an OPT record is answered by one.
+    fn edns(&mut self, asked: Option<&Edns>) {
+        if asked.is_some() {
+            let mut edns = Edns::new();
+            edns.set_max_payload(PAYLOAD);
+            self.message.edns = Some(edns);
+        }
+    }
+
+    fn add(&mut self, name: &Name, data: RData) {
+        self.message.add_answer(Record::from_rdata(name.clone(), TTL, data));
+    }
+
+    fn refuse(self, code: ResponseCode, odd: Oddity) -> Answer {
+        self.end(code, Some(odd))
+    }
+
+    fn end(mut self, code: ResponseCode, odd: Option<Oddity>) -> Answer {
+        self.message.metadata.response_code = code;
+        Answer {
+            reply: self.message.to_vec().ok(),
+            odd,
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The resolver's sockets.
+//!
+//! Each datagram is answered on the socket it came to, to whom it came from (the backend restores the server's address
+//! that the program asked). TCP is RFC 7766's: a length before each message, several messages a connection. Memory is
+//! bounded: one buffer a socket, so many connections, an idle time-out, and a table of names with an end.
+
+use super::message::{LONGEST, Oddity, answer};
+use super::names::Names;
+use crate::audit::{Admission, Bucket, Decision, EventKind, Record, Sink};
+use std::future::Future;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+/// TCP connections at a time; one more is closed at once.
+const CONNECTIONS: usize = 64;
+
+/// A TCP connection may take this long for the next message, or for taking an answer.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// After an error of a socket (no descriptors left, say), so that a loop does not spin.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Records of odd questions: so many at once, and one a second in the long run.
+const BURST: u32 = 20;
+const PER_SECOND: u32 = 1;
+
+/// Answers on these sockets until `shutdown` completes. Fails when a socket cannot be used, or when a task ends that
+/// never should: without its resolver a jail is closed, not open.
+pub async fn serve(
+    names: Arc<Names>,
+    udp: Vec<std::net::UdpSocket>,
+    tcp: Vec<std::net::TcpListener>,
+    sink: Arc<dyn Sink>,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let resolver = Arc::new(Resolver {
+        names,
+        recorder: Recorder {
+            sink,
+            state: Mutex::new((Bucket::new(BURST, PER_SECOND), false)),
+        },
+        connections: Arc::new(Semaphore::new(CONNECTIONS)),
+    });
+    // Dropping the set ends its tasks.
+    let mut tasks = JoinSet::new();
+    for socket in udp {
+        socket.set_nonblocking(true)?;
+        tasks.spawn(datagrams(Arc::clone(&resolver), UdpSocket::from_std(socket)?));
+    }
+    for listener in tcp {
+        listener.set_nonblocking(true)?;
+        tasks.spawn(connections(Arc::clone(&resolver), TcpListener::from_std(listener)?));
+    }
+    tokio::select! {
+        () = shutdown => Ok(()),
+        Some(_) = tasks.join_next() => Err(io::Error::other("a task of the resolver ended")),
+    }
+}
+
+struct Resolver {
+    names: Arc<Names>,
+    recorder: Recorder,
+    connections: Arc<Semaphore>,
+}
+
+impl Resolver {
+    fn answer(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let answer = answer(bytes, &self.names);
+        if let Some(odd) = answer.odd {
+            self.recorder.record(odd, Instant::now());
+        }
+        answer.reply
+    }
+}
+
+async fn datagrams(resolver: Arc<Resolver>, socket: UdpSocket) {
+    // One byte more than the longest: a longer question shows itself by filling it.
+    let mut buffer = [0; LONGEST + 1];
+    loop {
+        match socket.recv_from(&mut buffer).await {
+            Ok((length, client)) => {
+                let reply = buffer.get(..length).and_then(|bytes| resolver.answer(bytes));
+                if let Some(reply) = reply {
+                    // A client that is gone misses its answer, as on any network.
+                    let _ = socket.send_to(&reply, client).await;
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the resolver cannot receive");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connections(resolver: Arc<Resolver>, listener: TcpListener) {
+    let mut clients = JoinSet::new();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                while clients.try_join_next().is_some() {}
+                // With none left the stream is dropped, and so closed.
+                if let Ok(permit) = Arc::clone(&resolver.connections).try_acquire_owned() {
+                    let resolver = Arc::clone(&resolver);
+                    clients.spawn(async move {
+                        let _permit = permit;
+                        if let Err(error) = connection(&resolver, stream).await {
+                            tracing::debug!(%error, "a DNS connection ended");
+                        }
+                    });
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the resolver cannot accept");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(resolver: &Resolver, mut stream: TcpStream) -> io::Result<()> {
+    let mut buffer = [0; LONGEST + 1];
+    loop {
+        let Some(length) = timeout(IDLE, receive(&mut stream, &mut buffer)).await?? else {
+            return Ok(());
+        };
+        let reply = buffer.get(..length).and_then(|bytes| resolver.answer(bytes));
+        if let Some(reply) = reply {
+            let prefix = u16::try_from(reply.len()).map_err(io::Error::other)?.to_be_bytes();
+            timeout(IDLE, stream.write_all(&[&prefix, &reply[..]].concat())).await??;
+        }
+        if length > LONGEST {
+            // The rest of it is not worth reading.
+            return Ok(());
+        }
+    }
+}
+
+/// Reads one message, or as much of it as the buffer takes; `None` at the end of the connection.
+async fn receive(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    let length = match stream.read_u16().await {
+        Ok(length) => usize::from(length).min(buffer.len()),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if let Some(message) = buffer.get_mut(..length) {
+        stream.read_exact(message).await?;
+    }
+    Ok(Some(length))
+}
+
+/// Writes odd questions to the log, a few a second.
+struct Recorder {
+    sink: Arc<dyn Sink>,
+    /// The rate, and whether the full table has been told of.
+    state: Mutex<(Bucket, bool)>,
+}
+
+impl Recorder {
+    fn record(&self, odd: Oddity, now: Instant) {
+        let held_back = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let (bucket, told) = &mut *state;
+            if odd.full {
+                if std::mem::replace(told, true) {
+                    return;
+                }
+                0
+            } else {
+                match bucket.admit(now) {
+                    Admission::Pass { held_back } => held_back,
+                    Admission::Hold => return,
+                }
+            }
+        };
+        if held_back > 0 {
+            let reason = Some(format!("{held_back} more odd dns questions not recorded"));
+            self.sink.record(Record {
+                verdict: Some(Decision::Deny),
+                reason,
+                ..Record::new(EventKind::Dns)
+            });
+        }
+        self.sink.record(Record {
+            verdict: Some(Decision::Deny),
+            host: odd.name,
+            reason: Some(odd.reason),
+            ..Record::new(EventKind::Dns)
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;
