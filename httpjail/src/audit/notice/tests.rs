@@ -56,6 +56,11 @@ fn wording() {
         host: Some("a.test".into()),
         ..Record::new(EventKind::Blocked)
     };
+    let nameless = Record {
+        verdict,
+        reason: Some("dns opcode".into()),
+        ..Record::new(EventKind::Dns)
+    };
     let dns = Record {
         verdict,
         host: Some("x\n".into()),
