@@ -108,6 +108,11 @@ fn wording() {
     );
     check(
         Show::Everything,
+        &nameless,
+        Some("httpjail: refused a DNS question (dns opcode)"),
+    );
+    check(
+        Show::Everything,
         &dns,
         Some(r"httpjail: refused the DNS question x\x0a"),
     );
