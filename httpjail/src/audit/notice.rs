@@ -131,12 +131,10 @@ fn what_happened(record: &Record) -> Option<String> {
         (EventKind::Refused, Decision::Deny) if record.url.is_some() => format!("refused {}", request()),
         (EventKind::Refused, Decision::Deny) => format!("refused a connection{}", peer()),
         (EventKind::Blocked, Decision::Deny) => format!("blocked traffic{}", peer()),
-        (EventKind::Dns, Decision::Deny) => {
-            format!(
-                "refused the DNS question {}",
-                record.host.as_deref().map(short).unwrap_or_default()
-            )
-        }
+        (EventKind::Dns, Decision::Deny) => match &record.host {
+            Some(name) => format!("refused the DNS question {}", short(name)),
+            None => "refused a DNS question".to_owned(),
+        },
         (EventKind::Start | EventKind::End, _) | (_, Decision::Allow) => return None,
     };
     let why = match (&record.rule, &record.reason) {

@@ -56,6 +56,11 @@ fn wording() {
         host: Some("a.test".into()),
         ..Record::new(EventKind::Blocked)
     };
+    let nameless = Record {
+        verdict,
+        reason: Some("dns opcode".into()),
+        ..Record::new(EventKind::Dns)
+    };
     let dns = Record {
         verdict,
         host: Some("x\n".into()),
@@ -100,6 +105,11 @@ fn wording() {
         Show::Everything,
         &allowed,
         Some("httpjail: allowed GET https://h/p?… 200 by curl"),
+    );
+    check(
+        Show::Everything,
+        &nameless,
+        Some("httpjail: refused a DNS question (dns opcode)"),
     );
     check(
         Show::Everything,
