@@ -7,7 +7,7 @@
 mod environment;
 mod hash;
 
-pub use environment::{TrustPaths, environment};
+pub use environment::{TrustPaths, environment, inherited_bundles};
 pub use hash::hashed_name;
 
 use std::collections::HashSet;
@@ -60,7 +60,7 @@ pub fn existing_paths(root: &Path) -> Vec<PathBuf> {
 }
 
 /// Merges our certificate with the roots in `files`: the distribution's ([`existing_paths`]) and those that the user's
-/// own environment names (a corporate root in `SSL_CERT_FILE`).
+/// own environment names ([`inherited_bundles`]).
 ///
 /// Only certificates are copied, each once, whatever else stands in the files. A file that is missing, too long or not
 /// PEM is left out with a note; ours is always in.
