@@ -227,7 +227,8 @@ impl std::fmt::Debug for CertificateAuthority {
     }
 }
 
-/// Seconds since 1970 by the wall clock (certificates know no other); 0 on a clock before that.
+/// Seconds since 1970 by the wall clock (certificates know no other). Never less than a day, so that backdating has room on a
+/// machine that woke up without a clock.
 pub(super) fn unix_now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

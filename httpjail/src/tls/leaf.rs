@@ -15,7 +15,7 @@ use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::sign::SingleCertAndKey;
 use std::sync::Arc;
 
-/// How many hosts keep their leaf. One costs about two kilobytes.
+/// How many hosts keep their leaf.
 const CACHED_HOSTS: usize = 4096;
 
 /// Why there is no certificate for a host.
@@ -78,8 +78,8 @@ impl Leaves {
         })
     }
 
-    /// The server configuration whose only certificate is that of `host`. Takes about 100 ns when the host is known, one
-    /// signature when not; never waits for anything but another thread's minting of the same host.
+    /// The server configuration whose only certificate is that of `host`. A look-up when the host is known, one signature
+    /// when not; never waits for anything but another thread's minting of the same host.
     ///
     /// `host` is what the connection is judged by: the SNI that [`sni_host`] took, else the original destination.
     pub fn config_for(&self, host: &Host) -> Result<Arc<ServerConfig>, LeafError> {

@@ -23,7 +23,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 const KEY: &str = "ca.key";
 const CERTIFICATE: &str = "ca.crt";
@@ -42,15 +42,15 @@ pub fn load_or_create(dir: &Path, owner: Option<(u32, u32)>) -> Result<Certifica
     if let Some(authority) = store.load()? {
         return Ok(authority);
     }
-    let fresh = CertificateAuthority::generate().map_err(StoreError::Make)?;
-    store.create(&fresh)?;
-    // Read back, whoever's it is: of two first runs at once, both go on with the one that was first.
-    let errno = Errno::ENOENT;
-    store.load()?.ok_or_else(|| StoreError::Io {
-        operation: "read back",
-        path: store.path(KEY),
-        errno,
-    })
+    store.create()
+}
+
+/// Throws away the authority kept in `dir`, in whatever state it is, and keeps a new one there; as [`load_or_create`].
+/// What the old one signed is trusted by no jail that starts from now on.
+pub fn rotate(dir: &Path, owner: Option<(u32, u32)>) -> Result<CertificateAuthority, StoreError> {
+    let store = Store::open(dir, owner)?;
+    store.remove(KEY)?;
+    store.create()
 }
 
 /// The directory of an authority, open and checked.
@@ -109,10 +109,10 @@ impl Store {
                 owner: owner.uid.as_raw(),
             });
         }
-        if status.st_mode & 0o022 != 0 {
+        if permissions(&status) & 0o022 != 0 {
             return Err(StoreError::LooseDirectory {
                 path,
-                mode: status.st_mode & 0o7777,
+                mode: permissions(&status),
             });
         }
         Ok(Store { dir: fd, path, owner })
@@ -126,7 +126,7 @@ impl Store {
         let Some((key, status)) = self.read(KEY)? else {
             return Ok(None);
         };
-        let (path, mode, uid) = (self.path(KEY), status.st_mode & 0o7777, status.st_uid);
+        let (path, mode, uid) = (self.path(KEY), permissions(&status), status.st_uid);
         if uid != self.owner.uid.as_raw() && uid != 0 {
             return Err(StoreError::ForeignKey {
                 path,
@@ -153,19 +153,31 @@ impl Store {
         Ok(Some(authority))
     }
 
-    fn create(&self, authority: &CertificateAuthority) -> Result<(), StoreError> {
-        let mut text = authority.key_pem();
+    /// Makes an authority and keeps it, unless another run is first: then theirs is loaded.
+    fn create(&self) -> Result<CertificateAuthority, StoreError> {
+        let fresh = CertificateAuthority::generate().map_err(StoreError::Make)?;
+        let key = fresh.key_pem();
         // Reserved first: growing would leave a copy of the key in freed memory.
-        let mut pair = Zeroizing::new(String::with_capacity(text.len() + authority.certificate_pem().len()));
-        pair.push_str(&text);
-        pair.push_str(authority.certificate_pem());
-        text.zeroize();
+        let mut pair = Zeroizing::new(String::with_capacity(key.len() + fresh.certificate_pem().len()));
+        pair.push_str(&key);
+        pair.push_str(fresh.certificate_pem());
         // A certificate without its key is that of an authority that is no more.
-        match unlinkat(&self.dir, CERTIFICATE, UnlinkatFlags::NoRemoveDir) {
-            Ok(()) | Err(Errno::ENOENT) => self.publish(KEY, 0o600, &pair),
+        self.remove(CERTIFICATE)?;
+        self.publish(KEY, 0o600, &pair)?;
+        let errno = Errno::ENOENT;
+        self.load()?.ok_or_else(|| StoreError::Io {
+            operation: "read back",
+            path: self.path(KEY),
+            errno,
+        })
+    }
+
+    fn remove(&self, name: &str) -> Result<(), StoreError> {
+        match unlinkat(&self.dir, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(errno) => Err(StoreError::Io {
                 operation: "remove",
-                path: self.path(CERTIFICATE),
+                path: self.path(name),
                 errno,
             }),
         }
@@ -235,6 +247,15 @@ impl Store {
         read.map_err(|_| StoreError::NotFile(self.path(name)))?;
         Ok(Some((text, status)))
     }
+}
+
+/// The permission bits, in the one width that every system's fit in.
+#[cfg_attr(
+    target_os = "linux",
+    expect(clippy::unnecessary_cast, reason = "macOS's mode_t has 16 bits")
+)]
+fn permissions(status: &FileStat) -> u32 {
+    status.st_mode as u32 & 0o7777
 }
 
 #[cfg(test)]

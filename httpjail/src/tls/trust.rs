@@ -7,7 +7,7 @@
 mod environment;
 mod hash;
 
-pub use environment::{TrustPaths, environment};
+pub use environment::{TrustPaths, environment, inherited_bundles};
 pub use hash::hashed_name;
 
 use std::collections::HashSet;
@@ -39,7 +39,7 @@ const LONGEST_BUNDLE: u64 = 4 << 20;
 /// A merged bundle, and what could not go into it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bundle {
-    /// Certificates in PEM form, ours first (some readers stop at one that they do not know).
+    /// Certificates in PEM form, ours first.
     pub pem: Vec<u8>,
     /// How many certificates beside ours.
     pub roots: usize,
@@ -60,7 +60,7 @@ pub fn existing_paths(root: &Path) -> Vec<PathBuf> {
 }
 
 /// Merges our certificate with the roots in `files`: the distribution's ([`existing_paths`]) and those that the user's
-/// own environment names (a corporate root in `SSL_CERT_FILE`).
+/// own environment names ([`inherited_bundles`]).
 ///
 /// Only certificates are copied, each once, whatever else stands in the files. A file that is missing, too long or not
 /// PEM is left out with a note; ours is always in.
@@ -121,7 +121,7 @@ fn merge(ca_pem: &str, files: &[(String, Result<Vec<u8>, String>)]) -> Bundle {
 /// The certificate sections of a PEM text, from `-----BEGIN` to the last hyphen, as they stand there. Comments and
 /// sections of another kind are skipped.
 ///
-/// Base64 is checked by its alphabet alone: decoding a distribution's bundle on each start would cost a millisecond.
+/// Base64 is checked by its alphabet alone: decoding a whole distribution's bundle on each start would gain nothing.
 pub(super) fn certificate_sections(text: &[u8]) -> Result<Vec<&[u8]>, &'static str> {
     const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
     const END: &[u8] = b"-----END CERTIFICATE-----";

@@ -261,6 +261,37 @@ fn a_missing_certificate_comes_back_and_one_without_key_goes() {
 }
 
 #[test]
+fn rotation_replaces_whatever_is_there() {
+    let place = Place::with_authority();
+    let mut before = load_or_create(&place.at("ca"), None).unwrap();
+    let spoil: [&dyn Fn(); 3] = [&|| {}, &|| chmod(&place.at("ca/ca.key"), 0o644), &|| {
+        fs::write(place.at("ca/ca.crt"), "junk").unwrap()
+    }];
+    for spoil in spoil {
+        spoil();
+        let after = rotate(&place.at("ca"), None).unwrap();
+        assert_ne!(after.certificate(), before.certificate());
+        assert_eq!(
+            load_or_create(&place.at("ca"), None).unwrap().certificate(),
+            after.certificate()
+        );
+        assert_eq!((mode(&place.at("ca/ca.key")), names(&place.at("ca")).len()), (0o600, 2));
+        before = after;
+    }
+    chmod(&place.at("ca"), 0o777);
+    assert!(matches!(
+        rotate(&place.at("ca"), None),
+        Err(StoreError::LooseDirectory { .. })
+    ));
+    chmod(&place.at("ca"), 0o700);
+    assert_eq!(
+        load_or_create(&place.at("ca"), None).unwrap().certificate(),
+        before.certificate(),
+        "untouched"
+    );
+}
+
+#[test]
 fn what_stands_in_the_way_is_named() {
     let place = Place::new();
     fs::write(place.at("file"), "").unwrap();

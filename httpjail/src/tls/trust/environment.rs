@@ -4,6 +4,9 @@
 //! alone (node parses what it is given on every start). The mounts make most of this needless on Linux; clients that
 //! carry their own roots, and jails without mounts, live by it.
 
+use std::ffi::OsString;
+use std::path::PathBuf;
+
 /// Where the files of [`environment`] are, as the jailed program sees them.
 #[derive(Debug, Clone, Copy)]
 pub struct TrustPaths<'a> {
@@ -55,4 +58,22 @@ pub fn environment(paths: TrustPaths<'_>) -> Vec<(&'static str, String)> {
         .chain(dir)
         .map(|(name, path)| (name, path.to_owned()))
         .collect()
+}
+
+/// The files that the caller's own environment names in these variables (a corporate root, most often): as they are set
+/// anew, what stood there goes into the bundle instead. `variable` looks one up, [`std::env::var_os`] for instance.
+pub fn inherited_bundles(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for value in BUNDLE
+        .iter()
+        .chain(CA)
+        .filter_map(|name| variable(name))
+        .filter(|value| !value.is_empty())
+    {
+        let file = PathBuf::from(value);
+        if !files.contains(&file) {
+            files.push(file);
+        }
+    }
+    files
 }

@@ -102,12 +102,9 @@ fn files_are_read_up_to_a_bound() {
     let authority = CertificateAuthority::generate().unwrap();
     let root = CertificateAuthority::generate().unwrap();
     fs::write(path("roots"), root.certificate_pem()).unwrap();
-    fs::write(
-        path("long"),
-        root.certificate_pem()
-            .repeat(LONGEST_BUNDLE as usize / root.certificate_pem().len() + 1),
-    )
-    .unwrap();
+    // Nothing is wrong with what stands within the bound: the length alone is.
+    let long = CertificateAuthority::generate().unwrap().certificate_pem().to_owned();
+    fs::write(path("long"), long + &"#".repeat(LONGEST_BUNDLE as usize)).unwrap();
     let bundle = bundle(
         authority.certificate_pem(),
         &[
@@ -184,13 +181,61 @@ fn the_environment_names_each_variable_once() {
 }
 
 #[test]
+fn what_the_callers_environment_names_is_found_once() {
+    let set = |name: &str| match name {
+        "SSL_CERT_FILE" | "REQUESTS_CA_BUNDLE" => Some("/corporate".into()),
+        "NODE_EXTRA_CA_CERTS" => Some("/node".into()),
+        "PIP_CERT" => Some("".into()),
+        "HOME" => Some("/home".into()),
+        _ => None,
+    };
+    assert_eq!(inherited_bundles(set), [PathBuf::from("/corporate"), "/node".into()]);
+    assert_eq!(inherited_bundles(|_| None), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn openssl_verifies_by_the_directory_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ca, other) = (
+        CertificateAuthority::generate().unwrap(),
+        CertificateAuthority::generate().unwrap(),
+    );
+    fs::write(
+        dir.path().join(hashed_name(ca.certificate()).unwrap()),
+        ca.certificate_pem(),
+    )
+    .unwrap();
+    let leaf = dir.path().join("leaf.der");
+    let host = crate::net::Host::Name("a.test".into());
+    let verify = |by: &CertificateAuthority| {
+        fs::write(&leaf, &by.issue(&host).unwrap().cert[0]).unwrap();
+        let by_directory = [
+            "verify",
+            "-no-CAfile",
+            "-no-CAstore",
+            "-CApath",
+            dir.path().to_str().unwrap(),
+        ];
+        run_program("openssl", &[&by_directory[..], &[leaf.to_str().unwrap()]].concat())
+    };
+    let Some(said) = verify(&ca) else { return };
+    assert!(said.unwrap().contains("leaf.der: OK"));
+    assert!(
+        verify(&other)
+            .unwrap()
+            .unwrap_err()
+            .contains("unable to get local issuer certificate")
+    );
+}
+
+#[test]
 fn openssl_finds_us_under_the_hashed_name() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ca.crt");
     let check = |pem: &str, der: &CertificateDer<'_>| {
         fs::write(&path, pem).unwrap();
         let said = run_program("openssl", &["x509", "-noout", "-hash", "-in", path.to_str().unwrap()])?;
-        assert_eq!(hashed_name(der), Some(format!("{}.0", said.trim())));
+        assert_eq!(hashed_name(der), Some(format!("{}.0", said.unwrap().trim())));
         Some(())
     };
     let authority = CertificateAuthority::generate().unwrap();
