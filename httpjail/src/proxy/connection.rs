@@ -12,11 +12,12 @@ use super::prefixed::Prefixed;
 use super::{HEADER_BYTES_MAX, HEADERS_MAX, Proxy, tunnel};
 use crate::audit::{Decision, EventKind, Record};
 use crate::net::{ClientAddr, Host};
+use crate::tls::sni_host;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::AlertDescription;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -67,10 +68,12 @@ pub(super) async fn serve(proxy: Arc<Proxy>, mut stream: TcpStream, peer: Socket
 /// The name that was made up for the address that the client connected to, else the address.
 pub(super) fn host_of_destination(client: &Client) -> Host {
     let address = client.flow.original.0.ip().to_canonical();
-    client.proxy.config.names.name_of(address).unwrap_or(match address {
-        IpAddr::V4(v4) => Host::V4(v4),
-        IpAddr::V6(v6) => Host::V6(v6),
-    })
+    client
+        .proxy
+        .config
+        .names
+        .name_of(address)
+        .unwrap_or(Host::from(address))
 }
 
 fn origin_of(client: &Client, wire: Wire, tls_host: Option<Host>) -> Arc<Origin> {
@@ -91,10 +94,10 @@ async fn terminate(client: Arc<Client>, stream: Prefixed<TcpStream>) {
         Ok(Err(_)) => return client.refused("malformed tls", None).await,
         Err(_) => return client.refused("no request in time", None).await,
     };
-    let host = match hello.client_hello().server_name().map(Host::parse) {
-        Some(Ok(host)) => host,
-        Some(Err(_)) => return client.refused("malformed server name", None).await,
-        None => host_of_destination(&client),
+    let host = match sni_host(hello.client_hello().server_name()) {
+        Ok(Some(host)) => host,
+        Ok(None) => host_of_destination(&client),
+        Err(_) => return client.refused("malformed server name", None).await,
     };
     let named = Some(host.to_string());
     let Ok(config) = client.proxy.config.leaves.config_for(&host) else {

@@ -129,12 +129,10 @@ impl Dialler {
         timeout(self.connect_timeout, TlsConnector::from(config).connect(name, stream))
             .await
             .map_err(|_| DialError::TimedOut(host.clone(), "the TLS handshake"))?
-            .map_err(
-                |error| match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                    Some(fault) => refused(crate::tls::upstream::explain(fault).to_string()),
-                    None => refused(error.to_string()),
-                },
-            )
+            .map_err(|error| match crate::tls::explain_io(&error) {
+                Some(fault) => refused(fault.to_string()),
+                None => refused(error.to_string()),
+            })
     }
 
     /// Those of `addresses` that may be dialled; an error if none of them may.

@@ -134,15 +134,10 @@ pub(super) fn write_head(target: &Target, mut fields: HeaderMap, http2: bool) ->
 /// A refusal that says how the upstream failed once it was connected.
 pub(super) fn broken(error: &hyper::Error) -> Refusal {
     let mut detail = format!("The server did not give a proper answer: {error}");
-    // hyper's own text seldom says why; its source does.
-    let source = std::error::Error::source(error);
-    if let Some(fault) = source
-        .and_then(|e| e.downcast_ref::<std::io::Error>())
-        .and_then(|e| e.get_ref())
-    {
-        if let Some(fault) = fault.downcast_ref::<rustls::Error>() {
-            detail = format!("TLS with the server failed: {}", crate::tls::upstream::explain(fault));
-        }
+    // A TLS 1.3 server says only now that it wants a client's certificate.
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    if let Some(fault) = source.and_then(crate::tls::explain_io) {
+        detail = fault.to_string();
     }
     Refusal::new(Kind::Upstream, "upstream broke off", format!("{detail}."))
 }

@@ -28,17 +28,19 @@ pub(super) fn judge(proxy: &Proxy, target: &Target, entry: &mut Entry) -> Result
     }
     let policy = config.policy.load();
     let verdict = policy.judge(target);
-    if let Verdict::Allow(id) | Verdict::Deny(Reason::Rule(id)) = verdict {
-        entry.record.rule = Some(policy.rule(id).to_string());
-    }
+    let rule = match verdict {
+        Verdict::Allow(id) | Verdict::Deny(Reason::Rule(id)) => policy.rule(id),
+        Verdict::Deny(Reason::NoMatch) => None,
+    };
+    entry.record.rule = rule.map(ToString::to_string);
     let observed = config.mode == Mode::DryRun;
     let refusal = match verdict {
-        Verdict::Allow(id) => {
+        Verdict::Allow(_) => {
             entry.record.verdict = Some(Decision::Allow);
-            return Ok(match policy.rule(id).pins(target.host()) {
-                true => Pin::Host,
-                false if observed => Pin::Observed,
-                false => Pin::None,
+            return Ok(match rule {
+                Some(rule) if rule.is_pinned_to(target.host()) => Pin::Host,
+                _ if observed => Pin::Observed,
+                _ => Pin::None,
             });
         }
         Verdict::Deny(Reason::Rule(_)) => Refusal::new(Kind::Denied, "denied by rule", "A rule denies this request."),

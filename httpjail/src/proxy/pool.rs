@@ -7,7 +7,7 @@ use super::address::Pin;
 use super::body::Upload;
 use super::dial::{DialError, Dialler};
 use crate::net::{Host, OriginalDst};
-use crate::tls::UpstreamTls;
+use crate::tls::{UpstreamError, UpstreamTls};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
@@ -155,11 +155,8 @@ impl Pool {
         let stream = self.dialler.tcp(&key.host, key.port, key.pin, original).await?;
         match key.wire {
             Wire::Tls => {
-                handshake1(
-                    &key.host,
-                    self.dialler.tls(&key.host, stream, self.tls.config_h1()).await?,
-                )
-                .await
+                let config = self.tls.config_h1().map_err(|error| no_tls(&key.host, &error))?;
+                handshake1(&key.host, self.dialler.tls(&key.host, stream, config).await?).await
             }
             Wire::Http1 | Wire::Http2 => handshake1(&key.host, stream).await,
         }
@@ -236,7 +233,8 @@ impl Pool {
             Wire::Http1 => Ok(Connection::Http1(handshake1(&key.host, stream).await?)),
             Wire::Http2 => Ok(self.share(key, handshake2(&key.host, stream).await?)),
             Wire::Tls => {
-                let stream = self.dialler.tls(&key.host, stream, self.tls.config_h1h2()).await?;
+                let config = self.tls.config_h1h2().map_err(|error| no_tls(&key.host, &error))?;
+                let stream = self.dialler.tls(&key.host, stream, config).await?;
                 if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
                     return Ok(self.share(key, handshake2(&key.host, stream).await?));
                 }
@@ -316,4 +314,8 @@ where
 
 fn failed(host: &Host, error: hyper::Error) -> DialError {
     DialError::Connect(host.clone(), io::Error::other(error))
+}
+
+fn no_tls(host: &Host, error: &UpstreamError) -> DialError {
+    DialError::Tls(host.clone(), error.to_string())
 }

@@ -11,6 +11,7 @@ use super::refusal::{Kind, Refusal};
 use crate::audit::Decision;
 use crate::net::{Host, Scheme};
 use crate::policy::Target;
+use crate::tls::sni_host;
 use http::Method;
 use rustls::server::Acceptor;
 use std::sync::Arc;
@@ -30,8 +31,7 @@ const INTERNAL_ERROR: u8 = 80;
 pub(super) async fn judge_hello(client: Arc<Client>, mut stream: TcpStream, mut bytes: Vec<u8>) {
     let limit = client.proxy.config.limits.handshake;
     let host = match timeout(limit, read_server_name(&mut stream, &mut bytes)).await {
-        Ok(Ok(Some(name))) => Host::parse(&name).map_err(|_| "malformed server name"),
-        Ok(Ok(None)) => Ok(host_of_destination(&client)),
+        Ok(Ok(host)) => Ok(host.unwrap_or_else(|| host_of_destination(&client))),
         Ok(Err(reason)) => Err(reason),
         Err(_) => Err("no request in time"),
     };
@@ -84,14 +84,16 @@ async fn relay(mut stream: TcpStream, mut upstream: TcpStream, hello: &[u8], mut
 }
 
 /// Reads on until the ClientHello is whole; `bytes` then holds all that was read.
-async fn read_server_name(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Result<Option<String>, &'static str> {
+async fn read_server_name(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Result<Option<Host>, &'static str> {
     let mut acceptor = Acceptor::default();
     let mut fed = 0;
     loop {
         while fed < bytes.len() {
             fed += acceptor.read_tls(&mut &bytes[fed..]).map_err(|_| "malformed tls")?;
             match acceptor.accept() {
-                Ok(Some(hello)) => return Ok(hello.client_hello().server_name().map(str::to_owned)),
+                Ok(Some(hello)) => {
+                    return sni_host(hello.client_hello().server_name()).map_err(|_| "malformed server name");
+                }
                 Ok(None) => {}
                 Err(_) => return Err("malformed tls"),
             }
