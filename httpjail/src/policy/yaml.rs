@@ -90,7 +90,11 @@ pub fn parse(file: &str, text: &str) -> Result<File, FileError> {
     let mut rules = Vec::with_capacity(entries.len());
     for (index, entry) in entries.into_iter().enumerate() {
         let line = lines.as_ref().and_then(|lines| lines.get(index).copied());
-        let source = Source::File { file: Arc::clone(&file), number: index + 1, line };
+        let source = Source::File {
+            file: Arc::clone(&file),
+            number: index + 1,
+            line,
+        };
         let empty_methods = entry.empty_methods;
         let rule = Rule::new(entry.action, entry.methods, entry.matcher, source).named(entry.name);
         if empty_methods {
@@ -115,7 +119,12 @@ pub fn parse(file: &str, text: &str) -> Result<File, FileError> {
         allow_socket: shape.allow_socket.0,
         upstream_ca: shape.upstream_ca.0,
     };
-    Ok(File { rules, logging: shape.logging.unwrap_or_default(), options, warnings })
+    Ok(File {
+        rules,
+        logging: shape.logging.unwrap_or_default(),
+        options,
+        warnings,
+    })
 }
 
 fn is_bad_escape(error: &serde_yaml::Error) -> bool {
@@ -124,8 +133,17 @@ fn is_bad_escape(error: &serde_yaml::Error) -> bool {
 
 fn bad_escape(file: &str, scalar: &lines::Scalar) -> Warning {
     Warning::new(
-        format!("{file}:{}: {} is read as {}", scalar.line, scalar.typed, scalar.single_quoted()),
-        format!("in YAML, a backslash in double quotes begins an escape; write {}: {}", scalar.key, scalar.single_quoted()),
+        format!(
+            "{file}:{}: {} is read as {}",
+            scalar.line,
+            scalar.typed,
+            scalar.single_quoted()
+        ),
+        format!(
+            "in YAML, a backslash in double quotes begins an escape; write {}: {}",
+            scalar.key,
+            scalar.single_quoted()
+        ),
     )
 }
 
@@ -142,7 +160,13 @@ fn located(file: &Arc<str>, error: &serde_yaml::Error) -> FileError {
             (message, hint)
         }
     };
-    FileError { file: Arc::clone(file), line, column, message, hint }
+    FileError {
+        file: Arc::clone(file),
+        line,
+        column,
+        message,
+        hint,
+    }
 }
 
 fn hint(message: &str) -> Option<String> {
@@ -167,7 +191,9 @@ fn nearest(names: &str) -> Option<String> {
     let mut quoted = names.split('`').step_by(2);
     let unknown = quoted.next()?;
     let known: Vec<&str> = names.split('`').skip(2).step_by(2).collect();
-    let closest = known.iter().max_by(|a, b| strsim::jaro_winkler(a, unknown).total_cmp(&strsim::jaro_winkler(b, unknown)))?;
+    let closest = known
+        .iter()
+        .max_by(|a, b| strsim::jaro_winkler(a, unknown).total_cmp(&strsim::jaro_winkler(b, unknown)))?;
     if strsim::jaro_winkler(closest, unknown) > 0.75 {
         return Some(format!("did you mean `{closest}`?"));
     }

@@ -31,13 +31,20 @@ impl Scalar {
 
 /// Doubles each backslash that begins no escape, in scalars in double quotes on one line with their key.
 pub(super) fn mend_escapes(text: &str) -> Mended {
-    let mut mended = Mended { text: String::with_capacity(text.len() + 64), scalars: Vec::new() };
+    let mut mended = Mended {
+        text: String::with_capacity(text.len() + 64),
+        scalars: Vec::new(),
+    };
     for (index, line) in text.split_inclusive('\n').enumerate() {
         match find_scalar(line) {
             Some((key, start, end)) => {
                 let fixed = double_bad_backslashes(&line[start..end]);
                 if let Cow::Owned(_) = fixed {
-                    mended.scalars.push(Scalar { line: index + 1, key, typed: line[start..end].to_owned() });
+                    mended.scalars.push(Scalar {
+                        line: index + 1,
+                        key,
+                        typed: line[start..end].to_owned(),
+                    });
                 }
                 mended.text.push_str(&line[..start]);
                 mended.text.push_str(&fixed);
@@ -53,7 +60,11 @@ pub(super) fn mend_escapes(text: &str) -> Mended {
 fn find_scalar(line: &str) -> Option<(&'static str, usize, usize)> {
     let item = line.trim_start();
     let entry = item.strip_prefix('-').map_or(item, str::trim_start);
-    let key = KEYS.into_iter().find(|key| entry.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with(':')))?;
+    let key = KEYS.into_iter().find(|key| {
+        entry
+            .strip_prefix(key)
+            .is_some_and(|rest| rest.trim_start().starts_with(':'))
+    })?;
     let value = entry[key.len()..].trim_start().strip_prefix(':')?.trim_start();
     let start = line.len() - value.len();
     let mut chars = value.strip_prefix('"')?.char_indices();
@@ -87,13 +98,20 @@ fn double_bad_backslashes(typed: &str) -> Cow<'_, str> {
             out.push(next);
         }
     }
-    if out == typed { Cow::Borrowed(typed) } else { Cow::Owned(out) }
+    if out == typed {
+        Cow::Borrowed(typed)
+    } else {
+        Cow::Owned(out)
+    }
 }
 
 /// The line, from 1, of each item below `rules:`, if the items that are seen are as many as there are (`count`): each then
 /// begins a line of its own.
 pub(super) fn of_rules(text: &str, count: usize) -> Option<Vec<usize>> {
-    let mut lines = text.lines().enumerate().skip_while(|(_, line)| !line.starts_with("rules:"));
+    let mut lines = text
+        .lines()
+        .enumerate()
+        .skip_while(|(_, line)| !line.starts_with("rules:"));
     lines.next()?;
     let mut found = Vec::with_capacity(count);
     let mut indent = None;
@@ -142,9 +160,17 @@ mod tests {
     fn lines_of_rules() {
         for (text, count, lines) in [
             ("rules:\n- a: 1\n- a: 2\n", 2, Some(vec![2, 3])),
-            ("# x\nlog: y\nrules: # z\n\n  - a: 1\n    b: 2\n  # c\n  - a: 2\nlogging:\n  - x\n", 2, Some(vec![5, 8])),
+            (
+                "# x\nlog: y\nrules: # z\n\n  - a: 1\n    b: 2\n  # c\n  - a: 2\nlogging:\n  - x\n",
+                2,
+                Some(vec![5, 8]),
+            ),
             ("rules:\r\n  -\r\n    a: 1\r\n", 1, Some(vec![2])),
-            ("rules:\n  - methods:\n    - get\n    - post\n  - a: 2\n", 2, Some(vec![2, 5])),
+            (
+                "rules:\n  - methods:\n    - get\n    - post\n  - a: 2\n",
+                2,
+                Some(vec![2, 5]),
+            ),
             ("rules:\n  - methods:\n      - get\n", 1, Some(vec![2])),
             ("rules: [{a: 1}, {a: 2}]\n", 2, None),
             ("{rules: [{a: 1}]}", 1, None),

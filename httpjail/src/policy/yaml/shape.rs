@@ -130,7 +130,11 @@ impl RawEntry {
     fn check<E: Error>(self) -> Result<Entry, E> {
         let matcher = match (self.pattern, self.host, self.path) {
             (Some(pattern), None, None) => Matcher::Pattern(pattern.0),
-            (Some(_), _, _) => return Err(E::custom("a rule has either `pattern:` or `host:` and `path:`, not both")),
+            (Some(_), _, _) => {
+                return Err(E::custom(
+                    "a rule has either `pattern:` or `host:` and `path:`, not both",
+                ));
+            }
             (None, Some(host), path) => Matcher::Place(Place::new(&host, path.as_deref()).map_err(E::custom)?),
             (None, None, Some(_)) => return Err(E::custom("a rule with `path:` needs a `host:`")),
             (None, None, None) => {
@@ -144,7 +148,13 @@ impl RawEntry {
             MethodList::Empty => (Methods::EVERY, true),
             MethodList::Some(methods) => (methods, false),
         };
-        Ok(Entry { action: self.action.0, methods, empty_methods, matcher, name: self.name })
+        Ok(Entry {
+            action: self.action.0,
+            methods,
+            empty_methods,
+            matcher,
+            name: self.name,
+        })
     }
 }
 
@@ -245,7 +255,9 @@ impl<'de> Deserialize<'de> for MethodList {
                     all = Some(all.map_or(methods, |all: Methods| all.and(methods)));
                 }
                 all.map(MethodList::Some).ok_or_else(|| {
-                    A::Error::custom(format!("the list of methods is empty{HINT}without `methods:` a rule is about every method"))
+                    A::Error::custom(format!(
+                        "the list of methods is empty{HINT}without `methods:` a rule is about every method"
+                    ))
                 })
             }
         }

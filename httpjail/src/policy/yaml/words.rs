@@ -12,12 +12,18 @@ pub trait Word: Copy + Eq + 'static {
 
     /// The value of a word.
     fn parse(text: &str) -> Option<Self> {
-        Self::WORDS.iter().find(|(word, _)| *word == text).map(|(_, value)| *value)
+        Self::WORDS
+            .iter()
+            .find(|(word, _)| *word == text)
+            .map(|(_, value)| *value)
     }
 
     /// The word of a value.
     fn word(self) -> &'static str {
-        Self::WORDS.iter().find(|(_, value)| *value == self).map_or("", |(word, _)| *word)
+        Self::WORDS
+            .iter()
+            .find(|(_, value)| *value == self)
+            .map_or("", |(word, _)| *word)
     }
 }
 
@@ -84,8 +90,12 @@ impl Word for LogFormat {
 }
 
 impl Word for Backend {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("auto", Backend::Auto), ("ebpf", Backend::Ebpf), ("netns", Backend::Netns), ("weak", Backend::Weak)];
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("auto", Backend::Auto),
+        ("ebpf", Backend::Ebpf),
+        ("netns", Backend::Netns),
+        ("weak", Backend::Weak),
+    ];
 }
 
 impl Word for DnsMode {
@@ -116,7 +126,9 @@ impl<W: Word> Visitor<'_> for WordVisitor<W> {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        W::parse(text).map(Some).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+        W::parse(text)
+            .map(Some)
+            .ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
     }
 
     fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
