@@ -3,6 +3,8 @@
 //! The library exists for the binary, its tests and its benches; ARCHITECTURE.md tells how the modules fit.
 
 pub mod audit;
+pub mod cli;
+pub mod config;
 pub mod dns;
 #[cfg(target_os = "linux")]
 pub mod jail;

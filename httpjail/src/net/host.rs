@@ -129,11 +129,16 @@ fn label(label: &str) -> Result<(), HostError> {
     if bytes.is_empty() || bytes.len() > 63 {
         return Err(HostError::Malformed("the host has an empty or over-long label"));
     }
-    if !bytes.iter().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_')) {
+    if !bytes
+        .iter()
+        .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
+    {
         return Err(HostError::Malformed("the host has a character that no host may have"));
     }
     if bytes.first() == Some(&b'-') || bytes.last() == Some(&b'-') {
-        return Err(HostError::Malformed("the host has a label that begins or ends with a hyphen"));
+        return Err(HostError::Malformed(
+            "the host has a label that begins or ends with a hyphen",
+        ));
     }
     Ok(())
 }
@@ -141,7 +146,9 @@ fn label(label: &str) -> Result<(), HostError> {
 /// Whether some reader takes this for an IPv4 address (WHATWG URL, "ends in a number checker").
 fn ends_in_number(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or(name);
-    let hex = last.strip_prefix("0x").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_hexdigit()));
+    let hex = last
+        .strip_prefix("0x")
+        .is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_hexdigit()));
     hex || last.bytes().all(|b| b.is_ascii_digit())
 }
 
@@ -149,15 +156,21 @@ fn ends_in_number(name: &str) -> bool {
 /// some and a name to others.
 fn v4(name: &str) -> Result<Host, HostError> {
     // Rust's parser takes four decimal parts and no leading zeros, nothing else.
-    name.parse().map(Host::V4).map_err(|_| HostError::Malformed("the host is a number but no plain IPv4 address"))
+    name.parse()
+        .map(Host::V4)
+        .map_err(|_| HostError::Malformed("the host is a number but no plain IPv4 address"))
 }
 
 /// What follows the opening bracket. Zone ids are refused: they mean an interface of this machine (RFC 6874).
 fn v6(inner: &str) -> Result<Host, HostError> {
     let Some(text) = inner.strip_suffix(']') else {
-        return Err(HostError::Malformed("the host has an opening bracket without its closing one"));
+        return Err(HostError::Malformed(
+            "the host has an opening bracket without its closing one",
+        ));
     };
-    let address: Ipv6Addr = text.parse().map_err(|_| HostError::Malformed("the host in brackets is no IPv6 address"))?;
+    let address: Ipv6Addr = text
+        .parse()
+        .map_err(|_| HostError::Malformed("the host in brackets is no IPv6 address"))?;
     Ok(Host::from(IpAddr::V6(address)))
 }
 

@@ -23,7 +23,10 @@ pub struct Warning {
 impl Warning {
     /// A warning with a hint.
     pub fn new(message: impl Into<String>, hint: impl Into<String>) -> Warning {
-        Warning { message: message.into(), hint: Some(hint.into()) }
+        Warning {
+            message: message.into(),
+            hint: Some(hint.into()),
+        }
     }
 }
 
@@ -39,7 +42,11 @@ const WALKED_MAX: usize = 500;
 
 /// Rules that allow more than they seem to, and rules that can match nothing.
 pub fn warnings(policy: &Policy) -> Vec<Warning> {
-    policy.rules().take(WALKED_MAX).filter_map(|(_, rule)| dead(rule).or_else(|| unpinned(rule))).collect()
+    policy
+        .rules()
+        .take(WALKED_MAX)
+        .filter_map(|(_, rule)| dead(rule).or_else(|| unpinned(rule)))
+        .collect()
 }
 
 /// Under `--no-tls-intercept` an HTTPS request shows its host only, and is judged as `CONNECT https://host[:port]/`. These
@@ -56,7 +63,10 @@ pub fn unjudgeable_without_interception(policy: &Policy) -> Vec<Warning> {
             (true, false) => return None,
         };
         Some(Warning::new(
-            format!("{} asks for {what}, which nobody sees in HTTPS without interception", quoted(rule)),
+            format!(
+                "{} asks for {what}, which nobody sees in HTTPS without interception",
+                quoted(rule)
+            ),
             "with --no-tls-intercept HTTPS is judged as `CONNECT https://host[:port]/`, by its host alone",
         ))
     };
@@ -73,19 +83,27 @@ fn dead(rule: &Rule) -> Option<Warning> {
 }
 
 fn unpinned(rule: &Rule) -> Option<Warning> {
-    let Matcher::Pattern(pattern) = rule.matcher() else { return None };
+    let Matcher::Pattern(pattern) = rule.matcher() else {
+        return None;
+    };
     if rule.action() != Action::Allow || means_everything(pattern.as_str()) {
         return None;
     }
     if matches_everything(pattern) {
-        return Some(Warning::new(format!("{} allows every URL", quoted(rule)), "if that is meant, write `.*`"));
+        return Some(Warning::new(
+            format!("{} allows every URL", quoted(rule)),
+            "if that is meant, write `.*`",
+        ));
     }
     let stray = rule.reach().stray.as_ref()?;
     let hint = match pinned_spelling(pattern) {
         Some(pinned) => format!("write `{}{}: {pinned}`", rule.action(), rule.methods()),
         None => r"begin the pattern with `^https://HOST/`, dots written `\.` and `[^/]*` for any label, or use `host:` in a YAML file".into(),
     };
-    Some(Warning::new(format!("{} is not pinned to a host: it also allows {stray}", quoted(rule)), hint))
+    Some(Warning::new(
+        format!("{} is not pinned to a host: it also allows {stray}", quoted(rule)),
+        hint,
+    ))
 }
 
 fn quoted(rule: &Rule) -> String {
@@ -137,9 +155,19 @@ fn pinned_spelling(pattern: &Pattern) -> Option<String> {
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let host = host.trim_start_matches(".*");
     let path = if path.is_empty() { "/" } else { path };
-    let any_label = if pattern.as_str().contains(".*") && host.starts_with("\\.") { "[^/]*" } else { "" };
-    let plain = host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'));
-    let host_pattern = if plain { regex_syntax::escape(host).replace(r"\-", "-") } else { format!("{any_label}{host}") };
+    let any_label = if pattern.as_str().contains(".*") && host.starts_with("\\.") {
+        "[^/]*"
+    } else {
+        ""
+    };
+    let plain = host
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'));
+    let host_pattern = if plain {
+        regex_syntax::escape(host).replace(r"\-", "-")
+    } else {
+        format!("{any_label}{host}")
+    };
     let spelling = format!("{scheme}{host_pattern}{path}");
     let reach = reach::of_pattern(&Pattern::new(&spelling).ok()?);
     let sound = host.contains('.') && reach.stray.is_none() && reach.pin != Pin::Hosts(Vec::new());

@@ -88,7 +88,9 @@ impl Place {
             None => (host.trim(), false),
         };
         if named.contains('*') {
-            return Err(wrong("a `*` can only stand for the labels before a name, as in `*.example.com`".into()));
+            return Err(wrong(
+                "a `*` can only stand for the labels before a name, as in `*.example.com`".into(),
+            ));
         }
         if named.contains('/') {
             return Err(wrong("write the name alone, and the path after `path:`".into()));
@@ -99,7 +101,11 @@ impl Place {
             (Host::Name(name), true) => PlaceHost::Below(format!(".{name}")),
             (_, true) => return Err(wrong("there are no names below an address".into())),
         };
-        Ok(Place { host, port, path: path.map(place_path).transpose()? })
+        Ok(Place {
+            host,
+            port,
+            path: path.map(place_path).transpose()?,
+        })
     }
 
     fn matches(&self, target: &Target) -> bool {
@@ -137,14 +143,20 @@ fn place_path(text: &str) -> Result<PlacePath, PlaceError> {
         return Err(wrong("a `*` can only stand at its end".into()));
     }
     if bare.contains('?') {
-        return Err(wrong("the query is not part of it; use `pattern:` to look at the query".into()));
+        return Err(wrong(
+            "the query is not part of it; use `pattern:` to look at the query".into(),
+        ));
     }
     let mut canonical = String::new();
     path::canonicalise(bare, &mut canonical).map_err(|error| wrong(error.to_string()))?;
     if canonical != bare {
         return Err(wrong(format!("its canonical spelling is `{canonical}`")));
     }
-    Ok(if begins { PlacePath::Begins(canonical) } else { PlacePath::Exactly(canonical) })
+    Ok(if begins {
+        PlacePath::Begins(canonical)
+    } else {
+        PlacePath::Exactly(canonical)
+    })
 }
 
 impl fmt::Display for Matcher {
@@ -199,24 +211,66 @@ mod tests {
         check(
             "API.example.com.",
             None,
-            &["https://api.example.com/", "http://api.example.com/x?y", "https://api.example.com:443/"],
-            &["https://api.example.com:8443/", "https://x.api.example.com/", "https://example.com/", "https://api-example.com/"],
+            &[
+                "https://api.example.com/",
+                "http://api.example.com/x?y",
+                "https://api.example.com:443/",
+            ],
+            &[
+                "https://api.example.com:8443/",
+                "https://x.api.example.com/",
+                "https://example.com/",
+                "https://api-example.com/",
+            ],
         );
         check(
             "*.example.com",
             None,
             &["https://a.example.com/", "https://a.b.example.com/"],
-            &["https://example.com/", "https://aexample.com/", "https://a.example.com.evil.example/", "https://evil.example/a.example.com"],
+            &[
+                "https://example.com/",
+                "https://aexample.com/",
+                "https://a.example.com.evil.example/",
+                "https://evil.example/a.example.com",
+            ],
         );
-        check("localhost:3000", None, &["http://localhost:3000/"], &["http://localhost/", "http://localhost:3001/"]);
+        check(
+            "localhost:3000",
+            None,
+            &["http://localhost:3000/"],
+            &["http://localhost/", "http://localhost:3001/"],
+        );
         check("[::1]:3000", None, &["http://[::1]:3000/"], &["http://[::1]/"]);
-        check("a.test", Some("/x"), &["https://a.test/x", "https://a.test/x?q", "https://a.test/y/../x"], &["https://a.test/xy", "https://a.test/x/"]);
-        check("a.test", Some("/x/*"), &["https://a.test/x/", "https://a.test/x/y"], &["https://a.test/x", "https://a.test/x/../y"]);
+        check(
+            "a.test",
+            Some("/x"),
+            &["https://a.test/x", "https://a.test/x?q", "https://a.test/y/../x"],
+            &["https://a.test/xy", "https://a.test/x/"],
+        );
+        check(
+            "a.test",
+            Some("/x/*"),
+            &["https://a.test/x/", "https://a.test/x/y"],
+            &["https://a.test/x", "https://a.test/x/../y"],
+        );
     }
 
     #[test]
     fn no_places() {
-        for host in ["", "*", "*.", "a.*.b", "*a.b", "https://a.b", "a.b/c", "127.1", "*.127.0.0.1", "a b", "a:0", "u@a"] {
+        for host in [
+            "",
+            "*",
+            "*.",
+            "a.*.b",
+            "*a.b",
+            "https://a.b",
+            "a.b/c",
+            "127.1",
+            "*.127.0.0.1",
+            "a b",
+            "a:0",
+            "u@a",
+        ] {
             assert!(Place::new(host, None).is_err(), "{host}");
         }
         for path in ["", "x", "/a/../b", "/%7ea", "/a*b", "/a?b", "/a b", "/a%", "*"] {

@@ -55,7 +55,10 @@ impl Pattern {
                 regex::Error::CompiledTooBig(_) => PatternError::TooLarge(text.to_owned()),
                 other => PatternError::Syntax(caret(text, &other)),
             })?;
-        Ok(Pattern { text: text.to_owned(), regex })
+        Ok(Pattern {
+            text: text.to_owned(),
+            regex,
+        })
     }
 
     /// Whether it is found anywhere in `url`.
@@ -99,13 +102,22 @@ fn is_invisible(c: char) -> bool {
 /// The pattern with a caret below the place that is wrong, and what is wrong.
 fn caret(text: &str, error: &regex::Error) -> String {
     // The `regex` crate formats its error for a terminal, with the span lost; its parser's own error has it.
-    let (span, kind) = match regex_syntax::ParserBuilder::new().nest_limit(NEST_LIMIT).build().parse(text) {
+    let (span, kind) = match regex_syntax::ParserBuilder::new()
+        .nest_limit(NEST_LIMIT)
+        .build()
+        .parse(text)
+    {
         Err(regex_syntax::Error::Parse(error)) => (*error.span(), error.kind().to_string()),
         Err(regex_syntax::Error::Translate(error)) => (*error.span(), error.kind().to_string()),
         _ => return format!("    {text}\n{error}"),
     };
     let before = text.get(..span.start.offset).unwrap_or_default().chars().count();
-    let marked = text.get(span.start.offset..span.end.offset).unwrap_or_default().chars().count().max(1);
+    let marked = text
+        .get(span.start.offset..span.end.offset)
+        .unwrap_or_default()
+        .chars()
+        .count()
+        .max(1);
     format!("    {text}\n    {}{} {kind}", " ".repeat(before), "^".repeat(marked))
 }
 
@@ -125,20 +137,48 @@ mod tests {
     #[test]
     fn wrong_patterns_say_where() {
         for (text, message) in [
-            ("a(b", "the pattern is no regular expression\n    a(b\n     ^ unclosed group"),
-            ("[z-a]", "the pattern is no regular expression\n    [z-a]\n     ^^^ invalid character class range, the start must be <= the end"),
+            (
+                "a(b",
+                "the pattern is no regular expression\n    a(b\n     ^ unclosed group",
+            ),
+            (
+                "[z-a]",
+                "the pattern is no regular expression\n    [z-a]\n     ^^^ invalid character class range, the start must be <= the end",
+            ),
             ("^https://*", ""),
-            ("*", "the pattern is no regular expression\n    *\n    ^ repetition operator missing expression"),
-            (r"a\y", "the pattern is no regular expression\n    a\\y\n     ^^ unrecognized escape sequence"),
-            (r"\p{x}", "the pattern is no regular expression\n    \\p{x}\n    ^^^^^ Unicode property not found"),
+            (
+                "*",
+                "the pattern is no regular expression\n    *\n    ^ repetition operator missing expression",
+            ),
+            (
+                r"a\y",
+                "the pattern is no regular expression\n    a\\y\n     ^^ unrecognized escape sequence",
+            ),
+            (
+                r"\p{x}",
+                "the pattern is no regular expression\n    \\p{x}\n    ^^^^^ Unicode property not found",
+            ),
             ("", "the pattern is empty"),
             ("  ", "the pattern is empty"),
-            ("a\u{8}b", "the pattern has a control character (\\u{8}), which no URL has"),
-            ("a\u{2028}b", "the pattern has a control character (\\u{2028}), which no URL has"),
-            ("(a{1000}){1000}", "the pattern is too large when compiled: `(a{1000}){1000}`"),
+            (
+                "a\u{8}b",
+                "the pattern has a control character (\\u{8}), which no URL has",
+            ),
+            (
+                "a\u{2028}b",
+                "the pattern has a control character (\\u{2028}), which no URL has",
+            ),
+            (
+                "(a{1000}){1000}",
+                "the pattern is too large when compiled: `(a{1000}){1000}`",
+            ),
         ] {
             let outcome = Pattern::new(text).map(|_| ()).map_err(|error| error.to_string());
-            let wanted = if message.is_empty() { Ok(()) } else { Err(message.to_owned()) };
+            let wanted = if message.is_empty() {
+                Ok(())
+            } else {
+                Err(message.to_owned())
+            };
             assert_eq!(outcome, wanted, "{text:?}");
         }
     }
@@ -151,7 +191,10 @@ mod tests {
         assert!(hint("(?!a)b").is_some_and(|hint| hint.contains("deny rule before")));
         assert!(hint(r"(a)\1").is_some_and(|hint| hint.contains("deny rule before")));
         assert_eq!(hint("(a"), None);
-        assert!(hint("((((a{100}){100}){100}){100}").is_none(), "unbalanced, so a syntax error");
+        assert!(
+            hint("((((a{100}){100}){100}){100}").is_none(),
+            "unbalanced, so a syntax error"
+        );
     }
 
     #[test]

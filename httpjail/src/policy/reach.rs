@@ -46,8 +46,14 @@ const AUTHORITY: &[u8] = b".abcdefghijklmnopqrstuvwxyz0123456789-_:[]";
 
 /// What `pattern` can reach.
 pub(super) fn of_pattern(pattern: &Pattern) -> Reach {
-    let unknown = Reach { pin: Pin::Open, stray: None, needs_path: false };
-    let Some(mut walk) = Walk::new(pattern.as_str()) else { return unknown };
+    let unknown = Reach {
+        pin: Pin::Open,
+        stray: None,
+        needs_path: false,
+    };
+    let Some(mut walk) = Walk::new(pattern.as_str()) else {
+        return unknown;
+    };
     let pin = hosts(&mut walk).unwrap_or(Pin::Open);
     walk.refill();
     let stray = match pin {
@@ -60,7 +66,11 @@ pub(super) fn of_pattern(pattern: &Pattern) -> Reach {
 }
 
 fn hosts(walk: &mut Walk) -> Result<Pin, TooLong> {
-    let mut search = Search { found: BTreeSet::new(), text: String::new(), trail: Vec::new() };
+    let mut search = Search {
+        found: BTreeSet::new(),
+        text: String::new(),
+        trail: Vec::new(),
+    };
     for scheme in SCHEMES {
         let start = walk.run(walk.start(), &format!("{}://", scheme.as_str()))?;
         if !search.descend(walk, start)? {
@@ -88,7 +98,10 @@ impl Search {
         }
         if !self.text.is_empty() && ends_host(walk, node)? {
             // Only a canonical spelling can occur in a URL.
-            if let Some(host) = Host::parse(&self.text).ok().filter(|host| host.to_string() == self.text) {
+            if let Some(host) = Host::parse(&self.text)
+                .ok()
+                .filter(|host| host.to_string() == self.text)
+            {
                 self.found.insert(host);
                 if self.found.len() > HOSTS_MAX {
                     return Ok(false);
@@ -119,7 +132,9 @@ impl Search {
 
 /// Whether some rest of an authority, and then of a URL, leads to a match.
 fn leads_to_match(walk: &mut Walk, node: Node) -> Result<bool, TooLong> {
-    walk.any(node, AUTHORITY, |walk, node| Ok(node == Node::Won || opens_path(walk, node)?))
+    walk.any(node, AUTHORITY, |walk, node| {
+        Ok(node == Node::Won || opens_path(walk, node)?)
+    })
 }
 
 /// Whether a host that ends here can belong to a URL that matches: a path follows, or a port and a path.
@@ -131,15 +146,11 @@ fn ends_host(walk: &mut Walk, node: Node) -> Result<bool, TooLong> {
     walk.any(port, b"0123456789", opens_path)
 }
 
-/// Whether a path that begins here (`/...`, or the `*` of OPTIONS) can belong to a URL that matches.
+/// Whether a path that begins here can belong to a URL that matches: `/...`, or the lone `*` of OPTIONS.
 fn opens_path(walk: &mut Walk, node: Node) -> Result<bool, TooLong> {
-    for first in [b'/', b'*'] {
-        let path = walk.step(node, first)?;
-        if walk.can_win(path)? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    let asterisk = walk.step(node, b'*')?;
+    let slash = walk.step(node, b'/')?;
+    Ok(walk.wins_at_end(asterisk)? || walk.can_win(slash)?)
 }
 
 fn needs_path(walk: &mut Walk) -> Result<bool, TooLong> {
@@ -169,7 +180,11 @@ fn stray(walk: &mut Walk, pattern: &Pattern) -> Result<Option<String>, TooLong> 
 
 /// `github\.com` is found in any URL's query.
 fn elsewhere(walk: &mut Walk, start: Node) -> Result<Option<String>, TooLong> {
-    for rest in ["evil.example/", "evil.example/?", "192.0.2.1/", "evil.example:8443/"] {
+    let plain = walk.run(start, "evil.example/")?;
+    if walk.wins_at_end(plain)? {
+        return Ok(Some("evil.example/".into()));
+    }
+    for rest in ["evil.example/?", "evil.example/", "192.0.2.1/", "evil.example:8443/"] {
         let node = walk.run(start, rest)?;
         if let Some(tail) = walk.shortest_win(node)? {
             return Ok(Some(format!("{rest}{tail}")));
@@ -185,7 +200,9 @@ fn longer_name(walk: &mut Walk, start: Node) -> Result<Option<String>, TooLong> 
         let end = walk.run(node, REST)?;
         walk.can_win(end)
     };
-    let Some((name, node)) = walk.shortest(start, NAME, ends)? else { return Ok(None) };
+    let Some((name, node)) = walk.shortest(start, NAME, ends)? else {
+        return Ok(None);
+    };
     let node = walk.run(node, REST)?;
     Ok(walk.shortest_win(node)?.map(|tail| format!("{name}{REST}{tail}")))
 }
@@ -198,11 +215,17 @@ fn glued_name(walk: &mut Walk, start: Node) -> Result<Option<String>, TooLong> {
         let dot = walk.step(node, b'.')?;
         walk.any(dot, NO_DOT, opens_path)
     };
-    let Some((first, node)) = walk.shortest(glued, NO_DOT, ends)? else { return Ok(None) };
+    let Some((first, node)) = walk.shortest(glued, NO_DOT, ends)? else {
+        return Ok(None);
+    };
     let dot = walk.step(node, b'.')?;
-    let Some((second, node)) = walk.shortest(dot, NO_DOT, opens_path)? else { return Ok(None) };
+    let Some((second, node)) = walk.shortest(dot, NO_DOT, opens_path)? else {
+        return Ok(None);
+    };
     let path = walk.step(node, b'/')?;
-    Ok(walk.shortest_win(path)?.map(|tail| format!("evil{first}.{second}/{tail}")))
+    Ok(walk
+        .shortest_win(path)?
+        .map(|tail| format!("evil{first}.{second}/{tail}")))
 }
 
 /// `^https://api\..*\.com/` is also `api.evil.com`.
@@ -212,16 +235,24 @@ fn own_domain(walk: &mut Walk, start: Node) -> Result<Option<String>, TooLong> {
         let end = walk.run(node, LABEL)?;
         walk.any(end, NO_DOT, opens_path)
     };
-    let Some((first, node)) = walk.shortest(start, NAME, ends)? else { return Ok(None) };
+    let Some((first, node)) = walk.shortest(start, NAME, ends)? else {
+        return Ok(None);
+    };
     let domain = walk.run(node, LABEL)?;
-    let Some((last, node)) = walk.shortest(domain, NO_DOT, opens_path)? else { return Ok(None) };
+    let Some((last, node)) = walk.shortest(domain, NO_DOT, opens_path)? else {
+        return Ok(None);
+    };
     let path = walk.step(node, b'/')?;
-    Ok(walk.shortest_win(path)?.map(|tail| format!("{first}{LABEL}{last}/{tail}")))
+    Ok(walk
+        .shortest_win(path)?
+        .map(|tail| format!("{first}{LABEL}{last}/{tail}")))
 }
 
 /// `^https://api.github.com/` is also `apixgithub.com`.
 fn loose_dot(walk: &mut Walk, start: Node) -> Result<Option<String>, TooLong> {
-    let Some((name, _)) = walk.shortest(start, NAME, opens_path)? else { return Ok(None) };
+    let Some((name, _)) = walk.shortest(start, NAME, opens_path)? else {
+        return Ok(None);
+    };
     let registered = |name: &str| name.rsplit('.').take(2).map(str::to_owned).collect::<Vec<_>>();
     for (at, _) in name.match_indices('.') {
         let mut other = name.clone();

@@ -101,13 +101,24 @@ impl Rule {
             Some(name) => Methods::parse(name).ok_or_else(|| RuleError::Method(name.to_owned()))?,
         };
         let matcher = Matcher::Pattern(Pattern::new(pattern)?);
-        Ok(Rule { text: text.to_owned(), ..Rule::new(action, methods, matcher, source) })
+        Ok(Rule {
+            text: text.to_owned(),
+            ..Rule::new(action, methods, matcher, source)
+        })
     }
 
     /// A rule from its parts; its text is made from them.
     pub fn new(action: Action, methods: Methods, matcher: Matcher, source: Source) -> Rule {
         let text = format!("{action}{methods}: {matcher}");
-        Rule { action, methods, matcher, source, text, name: None, reach: OnceLock::new() }
+        Rule {
+            action,
+            methods,
+            matcher,
+            source,
+            text,
+            name: None,
+            reach: OnceLock::new(),
+        }
     }
 
     /// Gives the rule the name that its author chose.
@@ -182,9 +193,9 @@ impl RuleError {
                 Some(format!("write \"allow: {}\"", text.trim()))
             }
             RuleError::Action(_) => None,
-            RuleError::Method(names) if names.contains([',', '-', '|', ' ']) => {
-                Some("write one rule for each method; a rule in a YAML file takes a list: `methods: [get, post]`".into())
-            }
+            RuleError::Method(names) if names.contains([',', '-', '|', ' ']) => Some(
+                "write one rule for each method; a rule in a YAML file takes a list: `methods: [get, post]`".into(),
+            ),
             RuleError::Method(_) => Some("a rule without a method is about every method".into()),
             RuleError::Pattern(error) => error.hint().map(str::to_owned),
         }
@@ -217,27 +228,41 @@ impl Methods {
 
     /// Reads one method's name, in any case.
     pub fn parse(name: &str) -> Option<Methods> {
-        let place = METHODS.iter().position(|known| known.as_str().eq_ignore_ascii_case(name))?;
+        let place = METHODS
+            .iter()
+            .position(|known| known.as_str().eq_ignore_ascii_case(name))?;
         Some(Methods(1 << place))
     }
 
     /// These and those. Every method and some more is every method.
     pub fn and(self, other: Methods) -> Methods {
-        if self == Methods::EVERY || other == Methods::EVERY { Methods::EVERY } else { Methods(self.0 | other.0) }
+        if self == Methods::EVERY || other == Methods::EVERY {
+            Methods::EVERY
+        } else {
+            Methods(self.0 | other.0)
+        }
     }
 
     /// Whether `method` is among them.
     pub fn contains(self, method: &Method) -> bool {
         self == Methods::EVERY
-            || METHODS.iter().position(|known| known == method).is_some_and(|place| self.0 & (1 << place) != 0)
+            || METHODS
+                .iter()
+                .position(|known| known == method)
+                .is_some_and(|place| self.0 & (1 << place) != 0)
     }
 }
 
 /// As in a rule, after the action: nothing, `-get`, or `-get-post` for the several that a YAML rule can have.
 impl fmt::Display for Methods {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named = METHODS.iter().enumerate().filter(|(place, _)| self.0 & (1 << place) != 0);
-        named.into_iter().try_for_each(|(_, method)| write!(f, "-{}", method.as_str().to_ascii_lowercase()))
+        let named = METHODS
+            .iter()
+            .enumerate()
+            .filter(|(place, _)| self.0 & (1 << place) != 0);
+        named
+            .into_iter()
+            .try_for_each(|(_, method)| write!(f, "-{}", method.as_str().to_ascii_lowercase()))
     }
 }
 
@@ -245,8 +270,14 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Source::Option(number) => write!(f, "-r {number}"),
-            Source::File { file, line: Some(line), .. } => write!(f, "{file}:{line}"),
-            Source::File { file, number, line: None } => write!(f, "{file}, rule {number}"),
+            Source::File {
+                file, line: Some(line), ..
+            } => write!(f, "{file}:{line}"),
+            Source::File {
+                file,
+                number,
+                line: None,
+            } => write!(f, "{file}, rule {number}"),
         }
     }
 }

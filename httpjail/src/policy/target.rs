@@ -79,7 +79,14 @@ impl Target {
         } else {
             path::canonicalise(path_and_query, &mut url)?;
         }
-        Ok(Target { method: method.clone(), scheme, host, port, url, path_start })
+        Ok(Target {
+            method: method.clone(),
+            scheme,
+            host,
+            port,
+            url,
+            path_start,
+        })
     }
 
     /// The method.

@@ -32,7 +32,10 @@ fn pinned_to_what_they_spell_out() {
         (r"^http://localhost(:\d+)?/", &["localhost"]),
         (r"^http://localhost[:/]", &["localhost"]),
         (r"^http://\[::1\]:3000/", &["[::1]"]),
-        (r"^https://(a|b)\.test/|^https://c\.test/", &["a.test", "b.test", "c.test"]),
+        (
+            r"^https://(a|b)\.test/|^https://c\.test/",
+            &["a.test", "b.test", "c.test"],
+        ),
         (r"^https://[ab]\.test/", &["a.test", "b.test"]),
         (r"(?i)^https://API\.test/", &["api.test"]),
         (r"^https://a\.test(/|$)", &["a.test"]),
@@ -58,7 +61,10 @@ fn pinned_to_what_they_spell_out() {
 fn open_with_a_url_that_shows_it() {
     open(&[
         (r"github\.com", Some("https://evil.example/?github.com")),
-        (r"https://github\.com/", Some("https://evil.example/?https://github.com/")),
+        (
+            r"https://github\.com/",
+            Some("https://evil.example/?https://github.com/"),
+        ),
         (r"^https://a\.com", Some("https://a.com.evil.example/")),
         (r"^https://a\.com:?", Some("https://a.com.evil.example/")),
         (r"^http://a\.com", Some("http://a.com.evil.example/")),
@@ -87,7 +93,10 @@ fn open_below_a_name() {
 
 #[test]
 fn too_much_work_pins_nothing() {
-    open(&[(r"^https://([ab]\.){20}test/", None), (r"^https://[a-z]{3}\.x\.test/", None)]);
+    open(&[
+        (r"^https://([ab]\.){20}test/", None),
+        (r"^https://[a-z]{3}\.x\.test/", None),
+    ]);
 }
 
 #[test]
@@ -105,5 +114,65 @@ fn paths_asked_for() {
         (r"^https://a\.test(:\d+)?/$", false),
     ] {
         assert_eq!(reach(pattern).needs_path, wanted, "{pattern}");
+    }
+}
+
+/// The real regex on real URLs: a pin that the walk reports is never contradicted.
+mod pins_hold {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fragment() -> impl Strategy<Value = String> {
+        proptest::sample::select(vec![
+            "^",
+            "https?://",
+            "https://",
+            "http://",
+            r"a\.test",
+            r"b\.test",
+            "a.test",
+            "test",
+            "/",
+            "(:\\d+)?",
+            ":80",
+            "[^/]*",
+            ".*",
+            "|",
+            "$",
+            r"\b",
+            "(a|b)",
+            "x?",
+            "[:/]",
+            r"\.",
+            "*",
+            r"127\.0\.0\.1",
+            r"\[::1\]",
+            "(?i)A",
+        ])
+        .prop_map(str::to_owned)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1500))]
+        #[test]
+        fn against_every_host(parts in proptest::collection::vec(fragment(), 1..8), anchored: bool) {
+            let pattern = if anchored { format!("^https?://{}", parts.concat()) } else { parts.concat() };
+            let Ok(pattern) = Pattern::new(&pattern) else { return Ok(()) };
+            let Reach { pin, stray, .. } = of_pattern(&pattern);
+            if let Some(stray) = stray {
+                prop_assert!(pattern.matches(&stray), "{pattern} {stray}");
+            }
+            let Pin::Hosts(pinned) = pin else { return Ok(()) };
+            for host in ["a.test", "b.test", "aa.test", "xa.test", "a.test.evil.example", "evil.example", "127.0.0.1", "[::1]", "test", "a-test"] {
+                for rest in ["/", ":80/", ":8443/", "/a.test/", "/?https://a.test/", "/x", "//b.test", "*"] {
+                    for scheme in SCHEMES {
+                        let url = format!("{}://{host}{rest}", scheme.as_str());
+                        let host = Host::parse(host).expect("a host");
+                        prop_assert!(!pattern.matches(&url) || pinned.contains(&host), "{pattern} {url} {pinned:?}");
+                    }
+                }
+            }
+        }
     }
 }

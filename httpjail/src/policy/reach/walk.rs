@@ -59,7 +59,13 @@ impl Walk {
             .ok()?;
         let mut cache = dfa.create_cache();
         let start = dfa.start_state_forward(&mut cache, &Input::new("")).ok()?;
-        Some(Walk { dfa, cache, start, budget: BUDGET, winnable: HashMap::new() })
+        Some(Walk {
+            dfa,
+            cache,
+            start,
+            budget: BUDGET,
+            winnable: HashMap::new(),
+        })
     }
 
     /// Allows as many steps again as at first, for another question.
@@ -87,14 +93,18 @@ impl Walk {
 
     /// Whether a URL that ends here matches.
     pub(super) fn wins_at_end(&mut self, node: Node) -> Result<bool, TooLong> {
-        let Node::At(state) = node else { return Ok(node == Node::Won) };
+        let Node::At(state) = node else {
+            return Ok(node == Node::Won);
+        };
         let next = self.dfa.next_eoi_state(&mut self.cache, state).map_err(|_| TooLong)?;
         Ok(classify(next)? == Node::Won)
     }
 
     /// Whether some rest of a path and query leads to a match.
     pub(super) fn can_win(&mut self, node: Node) -> Result<bool, TooLong> {
-        let Node::At(state) = node else { return Ok(node == Node::Won) };
+        let Node::At(state) = node else {
+            return Ok(node == Node::Won);
+        };
         if let Some(known) = self.winnable.get(&state) {
             return Ok(*known);
         }

@@ -1,0 +1,3 @@
+//! What the user types and what httpjail says to them.
+
+pub mod args;
