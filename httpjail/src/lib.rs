@@ -4,7 +4,11 @@
 
 pub mod audit;
 pub mod dns;
+#[cfg(target_os = "linux")]
+pub mod jail;
 pub mod net;
 pub mod policy;
 pub mod proxy;
+#[cfg(target_os = "linux")]
+pub mod sys;
 pub mod tls;

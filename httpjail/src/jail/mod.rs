@@ -1,0 +1,3 @@
+//! How traffic is steered.
+
+pub mod bpf;
