@@ -1,2 +1,26 @@
-//! What crosses the kernel border.
+//! What crosses the kernel border: the plain data that httpjail's BPF programs and its user side both read and write.
+//!
+//! Every type is `repr(C)` without implicit padding (sizes are asserted beside each), because the kernel hashes map keys
+//! byte by byte and a padding byte would be garbage in one of the two. Addresses are big-endian byte arrays of one form
+//! ([`Address`]), ports and everything else are in host order. The crate is `no_std` for the BPF target; the feature `user`
+//! adds aya's `Pod` and conversions to std types.
 #![cfg_attr(not(feature = "user"), no_std)]
+
+mod addr;
+mod config;
+mod event;
+mod flow;
+
+pub use addr::Address;
+pub use config::{JailConfig, Ports};
+pub use event::{Direction, Event, Reason, Stat};
+pub use flow::{COMM_LEN, FlowKey, FlowValue};
+
+/// The map with one [`JailConfig`] for each attached cgroup (`BPF_MAP_TYPE_CGROUP_STORAGE`, keyed by cgroup id).
+pub const MAP_CONFIG: &str = "CONFIG";
+/// The map from [`FlowKey`] to [`FlowValue`].
+pub const MAP_FLOWS: &str = "FLOWS";
+/// The ring buffer of [`Event`]s.
+pub const MAP_EVENTS: &str = "EVENTS";
+/// The array of counters, indexed by [`Stat`].
+pub const MAP_STATS: &str = "STATS";

@@ -1,0 +1,75 @@
+//! What the programs must know about a jail. All zeroes, as the kernel makes it, denies everything.
+
+use crate::Address;
+
+/// The ports of httpjail's own sockets on the loopback address of one family. 0 where there is no such socket: what would
+/// go there is denied.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(Debug, Default))]
+pub struct Ports {
+    /// The proxy's TCP listener.
+    pub proxy: u16,
+    /// The resolver's UDP socket.
+    pub resolver_udp: u16,
+    /// The resolver's TCP listener.
+    pub resolver_tcp: u16,
+    /// Zero.
+    pub reserved: u16,
+}
+
+/// One jail, written by the supervisor after attaching, read by every program.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(Debug))]
+pub struct JailConfig {
+    /// The jail's id: the id of its cgroup.
+    pub jail: u64,
+    /// An IPv4 address of the jail itself besides 127/8; [`Address::UNSPECIFIED`] if there is none.
+    pub own_v4: Address,
+    /// An IPv6 address of the jail itself besides `::1`; [`Address::UNSPECIFIED`] if there is none.
+    pub own_v6: Address,
+    /// 1 once the jail is armed. Anything else: every program denies.
+    pub armed: u32,
+    /// The index of `lo` in the jail's network namespace; no packet may use another interface.
+    pub ifindex: u32,
+    /// httpjail's sockets on 127.0.0.1.
+    pub v4: Ports,
+    /// httpjail's sockets on `::1`.
+    pub v6: Ports,
+}
+
+const _: () = assert!(size_of::<Ports>() == 4 * 2);
+const _: () = assert!(size_of::<JailConfig>() == 8 + 2 * size_of::<Address>() + 2 * 4 + 2 * size_of::<Ports>());
+
+#[cfg(feature = "user")]
+impl JailConfig {
+    /// The configuration that denies everything: what a cgroup has before it is written.
+    pub const DENY_ALL: JailConfig = JailConfig {
+        jail: 0,
+        own_v4: Address::UNSPECIFIED,
+        own_v6: Address::UNSPECIFIED,
+        armed: 0,
+        ifindex: 0,
+        v4: Ports {
+            proxy: 0,
+            resolver_udp: 0,
+            resolver_tcp: 0,
+            reserved: 0,
+        },
+        v6: Ports {
+            proxy: 0,
+            resolver_udp: 0,
+            resolver_tcp: 0,
+            reserved: 0,
+        },
+    };
+}
+
+#[cfg(all(feature = "user", target_os = "linux"))]
+#[expect(
+    unsafe_code,
+    reason = "aya::Pod is an unsafe marker; the sizes asserted above show that there is no padding"
+)]
+// SAFETY: plain integers and byte arrays, `repr(C)`, no padding, every bit pattern valid.
+unsafe impl aya::Pod for JailConfig {}

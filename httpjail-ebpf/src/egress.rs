@@ -1,0 +1,197 @@
+//! The backstop: an allow-list for packets, by their headers alone.
+//!
+//! The address hooks see what a program asks for; these see what the kernel made of it. A routing header, IP options, a
+//! chosen interface, another protocol, a socket older than the jail or a connection from outside all pass the hooks above
+//! and end here. Allowed is one thing: TCP or UDP straight behind a plain IP header, on the jail's `lo`, with httpjail's own
+//! socket or another socket of the same jail at the far end.
+
+use crate::{
+    ALLOW, DENY,
+    lookup::{Endpoint, Owner, tcp_gone, tcp_owner, udp_owner},
+    maps::{armed, socket_state},
+    report::{Caller, event, send},
+};
+use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_sk_fullsock, macros::cgroup_skb, programs::SkBuffContext};
+use httpjail_common::{Address, Direction, JailConfig, Reason};
+use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
+
+const ETH_P_IP: u32 = 0x0800;
+const ETH_P_IPV6: u32 = 0x86dd;
+const IPPROTO_TCP: u8 = 6;
+const IPPROTO_UDP: u8 = 17;
+/// Version 4, five words of header: no options.
+const PLAIN_IPV4: u8 = 0x45;
+/// The offset of the flags within a TCP header, and the SYN flag (RFC 9293 §3.1).
+const TCP_FLAGS: usize = 13;
+const TCP_SYN: u8 = 2;
+
+/// Packets that sockets of the jail send.
+#[cgroup_skb(egress)]
+pub fn egress(ctx: SkBuffContext) -> i32 {
+    judge(&ctx, Direction::Egress)
+}
+
+/// Packets that sockets of the jail are about to receive.
+#[cgroup_skb(ingress)]
+pub fn ingress(ctx: SkBuffContext) -> i32 {
+    judge(&ctx, Direction::Ingress)
+}
+
+/// The part of a packet's headers that is judged.
+struct Packet {
+    protocol: u8,
+    source: Endpoint,
+    destination: Endpoint,
+    /// Where the transport header starts.
+    transport: usize,
+}
+
+const NOTHING: Packet = Packet {
+    protocol: 0,
+    source: Endpoint {
+        address: [0; 4],
+        port: 0,
+    },
+    destination: Endpoint {
+        address: [0; 4],
+        port: 0,
+    },
+    transport: 0,
+};
+
+#[inline(always)]
+fn judge(ctx: &SkBuffContext, direction: Direction) -> i32 {
+    let Some(config) = armed() else { return DENY };
+    let mut packet = NOTHING;
+    match parse(ctx, &mut packet).and_then(|()| peer(ctx, config, &packet, direction)) {
+        Ok(()) => ALLOW,
+        Err(reason) => {
+            report(ctx, config, &packet, direction, reason);
+            DENY
+        }
+    }
+}
+
+/// Reads the headers; `packet` keeps what was read when one of them is refused.
+#[inline(always)]
+fn parse(ctx: &SkBuffContext, packet: &mut Packet) -> Result<(), Reason> {
+    match u32::from(u16::from_be(ctx.skb.protocol() as u16)) {
+        ETH_P_IP => {
+            let header: Ipv4Hdr = ctx.load(0).map_err(|_| Reason::PacketTruncated)?;
+            packet.protocol = header.proto;
+            packet.source = Endpoint::v4(u32::from_ne_bytes(header.src_addr), 0);
+            packet.destination = Endpoint::v4(u32::from_ne_bytes(header.dst_addr), 0);
+            packet.transport = Ipv4Hdr::LEN;
+            if header.vihl != PLAIN_IPV4 {
+                return Err(Reason::PacketOptions);
+            }
+            // "More fragments" or an offset: only the first fragment has ports.
+            if u16::from_be_bytes(header.frags) & 0x3fff != 0 {
+                return Err(Reason::PacketFragment);
+            }
+        }
+        ETH_P_IPV6 => {
+            let header: Ipv6Hdr = ctx.load(0).map_err(|_| Reason::PacketTruncated)?;
+            packet.protocol = header.next_hdr;
+            packet.source = Endpoint {
+                address: Address(header.src_addr).words(),
+                port: 0,
+            };
+            packet.destination = Endpoint {
+                address: Address(header.dst_addr).words(),
+                port: 0,
+            };
+            packet.transport = Ipv6Hdr::LEN;
+            // A fragment has its own extension header and so is no TCP or UDP either.
+            if packet.source.is_v4() || packet.destination.is_v4() {
+                return Err(Reason::PacketFamily);
+            }
+        }
+        _ => return Err(Reason::PacketFamily),
+    }
+    if packet.protocol != IPPROTO_TCP && packet.protocol != IPPROTO_UDP {
+        return Err(Reason::PacketProtocol);
+    }
+    let ports: [[u8; 2]; 2] = ctx.load(packet.transport).map_err(|_| Reason::PacketTruncated)?;
+    packet.source.port = u16::from_be_bytes(ports[0]);
+    packet.destination.port = u16::from_be_bytes(ports[1]);
+    Ok(())
+}
+
+/// Is the far end httpjail's socket or the jail's own?
+#[inline(always)]
+fn peer(ctx: &SkBuffContext, config: &JailConfig, packet: &Packet, direction: Direction) -> Result<(), Reason> {
+    let skb: *mut __sk_buff = ctx.skb.skb;
+    // SAFETY: the context is alive while the program runs.
+    if unsafe { (*skb).ifindex } != config.ifindex {
+        return Err(Reason::PacketInterface);
+    }
+    let (near, far) = match direction {
+        Direction::Egress => (packet.source, packet.destination),
+        _ => (packet.destination, packet.source),
+    };
+    if !far.is_local(config) {
+        return Err(Reason::PacketPeer);
+    }
+    let ports = if far.is_v4() { &config.v4 } else { &config.v6 };
+    if packet.protocol == IPPROTO_UDP {
+        if far.is_localhost() && far.port != 0 && far.port == ports.resolver_udp {
+            return Ok(());
+        }
+        // SAFETY: a cgroup_skb program's own context.
+        return match unsafe { udp_owner(skb.cast(), near, far, config.jail) } {
+            Owner::Jail => Ok(()),
+            _ => Err(Reason::PacketPeer),
+        };
+    }
+
+    if far.is_localhost() && far.port != 0 && (far.port == ports.proxy || far.port == ports.resolver_tcp) {
+        return Ok(());
+    }
+    let flags: u8 = ctx
+        .load(packet.transport + TCP_FLAGS)
+        .map_err(|_| Reason::PacketTruncated)?;
+    let opening = flags & TCP_SYN != 0;
+    // SAFETY: a cgroup_skb program's own context.
+    let owner = unsafe { tcp_owner(skb.cast(), near, far, config.jail) };
+    // SAFETY: as above.
+    let passes = match owner {
+        Owner::Jail => true,
+        Owner::Other => false,
+        // A SYN onto the TIME_WAIT of an earlier connection: ask for the listener alone, which will take it.
+        Owner::Nobody if opening => unsafe {
+            tcp_owner(skb.cast(), Endpoint { port: 0, ..near }, far, config.jail) == Owner::Jail
+        },
+        // The last words of a connection whose far end is closed: nobody is there to read them.
+        Owner::Nobody => unsafe { tcp_gone(skb.cast(), near, far) },
+    };
+    if passes { Ok(()) } else { Err(Reason::PacketPeer) }
+}
+
+#[inline(always)]
+fn report(ctx: &SkBuffContext, config: &JailConfig, packet: &Packet, direction: Direction, reason: Reason) {
+    let mut event = event(config, Caller::UNKNOWN, direction, reason);
+    event.source = Address::from_words(packet.source.address);
+    event.destination = Address::from_words(packet.destination.address);
+    event.source_port = packet.source.port;
+    event.destination_port = packet.destination.port;
+    event.protocol = packet.protocol.into();
+    // SAFETY: the context is alive while the program runs; each pointer is checked before it is used.
+    unsafe {
+        event.ifindex = (*ctx.skb.skb).ifindex;
+        event.family = (*ctx.skb.skb).family as u16;
+        // Packets are handled in anybody's context: who they belong to stands in their socket.
+        let socket = (*ctx.skb.skb).__bindgen_anon_2.sk;
+        if !socket.is_null() {
+            let socket = bpf_sk_fullsock(socket);
+            if !socket.is_null()
+                && let Some(state) = socket_state(socket, config.jail)
+            {
+                event.cgroup = (*state).cgroup;
+                event.comm = (*state).comm;
+                event.pid = (*state).pid;
+            }
+        }
+    }
+    send(&event);
+}

@@ -1,0 +1,76 @@
+//! Where an accepted connection was meant to go: the user side of the FLOWS map.
+
+use super::BpfError;
+use crate::net::{ClientAddr, Flow, OriginalDst, OriginalDstSource, Process};
+use crate::sys::bpf::Map;
+use httpjail_common::{Address, FlowKey, FlowValue, MAP_FLOWS};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// The flows of one network namespace. Needs nothing but the descriptor: the proxy's process reads it without any right.
+#[derive(Debug)]
+pub struct Flows {
+    map: Map<FlowKey, FlowValue>,
+    netns_cookie: u64,
+}
+
+impl Flows {
+    /// Takes the descriptor of the FLOWS map, and the cookie of the namespace in which the proxy listens.
+    ///
+    /// # Errors
+    /// If it is not that map.
+    pub fn from_fd(fd: OwnedFd, netns_cookie: u64) -> Result<Self, BpfError> {
+        let map = Map::new(fd).map_err(|source| BpfError::Access {
+            operation: "open",
+            map: MAP_FLOWS,
+            source,
+        })?;
+        Ok(Flows { map, netns_cookie })
+    }
+
+    /// Can this process, as it is now, read flows? Before Linux 5.19 a process without CAP_BPF cannot where unprivileged BPF is
+    /// off. Ask after dropping rights.
+    ///
+    /// # Errors
+    /// EPERM if not.
+    pub fn probe_unprivileged(&self) -> Result<(), BpfError> {
+        // No connection has this key: port 0.
+        let nobody = FlowKey {
+            netns: self.netns_cookie,
+            address: Address::UNSPECIFIED,
+            port: 0,
+            reserved: 0,
+        };
+        self.map.take(&nobody).map(drop).map_err(|source| BpfError::Access {
+            operation: "read",
+            map: MAP_FLOWS,
+            source,
+        })
+    }
+}
+
+impl OriginalDstSource for Flows {
+    fn take(&self, client: ClientAddr) -> Option<Flow> {
+        let value = match self.map.take(&FlowKey::new(self.netns_cookie, client.0)) {
+            Ok(value) => value?,
+            Err(error) => {
+                // Unknown is refused: the caller closes the connection.
+                tracing::error!(%error, "cannot read the map {MAP_FLOWS}");
+                return None;
+            }
+        };
+        Some(Flow {
+            original: OriginalDst(value.destination()?),
+            process: Some(Process {
+                pid: value.pid,
+                comm: value.comm(),
+            }),
+            cgroup: Some(value.cgroup),
+        })
+    }
+}
+
+impl AsFd for Flows {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.map.as_fd()
+    }
+}

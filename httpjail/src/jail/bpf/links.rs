@@ -1,0 +1,131 @@
+//! The hooks, and what holds programs on a cgroup.
+
+use super::BpfError;
+use crate::sys::bpf;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+/// One hook: the program's name in the object, and where the kernel runs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hook {
+    /// The program's name.
+    pub name: &'static str,
+    /// `BPF_PROG_TYPE_*`.
+    pub(super) prog_type: u32,
+    /// `BPF_CGROUP_*`, as its expected attach type and as where it goes.
+    pub(super) attach_type: u32,
+}
+
+const SKB: u32 = 8;
+const SOCK: u32 = 9;
+const SOCK_OPS: u32 = 13;
+const SOCK_ADDR: u32 = 18;
+const SOCKOPT: u32 = 25;
+
+/// Every hook, in the order of attaching: the backstop first, so that on a cgroup with life in it nothing leaves from the
+/// first moment on. The numbers are those of `enum bpf_attach_type` in include/uapi/linux/bpf.h.
+pub const HOOKS: [Hook; 13] = [
+    Hook {
+        name: "egress",
+        prog_type: SKB,
+        attach_type: 1,
+    },
+    Hook {
+        name: "ingress",
+        prog_type: SKB,
+        attach_type: 0,
+    },
+    Hook {
+        name: "sock_create",
+        prog_type: SOCK,
+        attach_type: 2,
+    },
+    Hook {
+        name: "sock_ops",
+        prog_type: SOCK_OPS,
+        attach_type: 3,
+    },
+    Hook {
+        name: "connect4",
+        prog_type: SOCK_ADDR,
+        attach_type: 10,
+    },
+    Hook {
+        name: "connect6",
+        prog_type: SOCK_ADDR,
+        attach_type: 11,
+    },
+    Hook {
+        name: "sendmsg4",
+        prog_type: SOCK_ADDR,
+        attach_type: 14,
+    },
+    Hook {
+        name: "sendmsg6",
+        prog_type: SOCK_ADDR,
+        attach_type: 15,
+    },
+    Hook {
+        name: "recvmsg4",
+        prog_type: SOCK_ADDR,
+        attach_type: 19,
+    },
+    Hook {
+        name: "recvmsg6",
+        prog_type: SOCK_ADDR,
+        attach_type: 20,
+    },
+    Hook {
+        name: "setsockopt",
+        prog_type: SOCKOPT,
+        attach_type: 22,
+    },
+    Hook {
+        name: "getpeername4",
+        prog_type: SOCK_ADDR,
+        attach_type: 29,
+    },
+    Hook {
+        name: "getpeername6",
+        prog_type: SOCK_ADDR,
+        attach_type: 30,
+    },
+];
+
+/// What holds the programs on a cgroup. Dropping it detaches them all: the cgroup is then open, so drop it only when nothing
+/// lives in there any more (or where, as in a namespace of ours, there is nowhere to go).
+#[derive(Debug)]
+pub struct Links {
+    links: Vec<(Hook, OwnedFd)>,
+}
+
+impl Links {
+    /// Attaches every program. When one fails, those before it are detached again.
+    pub(super) fn attach(programs: &[(Hook, OwnedFd)], cgroup: BorrowedFd<'_>) -> Result<Self, BpfError> {
+        use std::os::fd::AsFd;
+        let mut links = Vec::with_capacity(programs.len());
+        for (hook, program) in programs {
+            let link =
+                bpf::link_create(program.as_fd(), cgroup, hook.attach_type).map_err(|source| BpfError::Attach {
+                    hook: hook.name,
+                    source,
+                })?;
+            links.push((*hook, link));
+        }
+        Ok(Links { links })
+    }
+
+    /// The links' descriptors, for pinning or handing on.
+    pub fn into_fds(self) -> Vec<(&'static str, OwnedFd)> {
+        self.links.into_iter().map(|(hook, fd)| (hook.name, fd)).collect()
+    }
+
+    /// How many hooks are held.
+    pub fn len(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.links.is_empty()
+    }
+}
