@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cli::args::Run;
@@ -17,7 +18,7 @@ pub struct Config {
     /// The command and its arguments.
     pub command: Command,
     /// The rules.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     /// What verdicts do.
     pub mode: Mode,
     /// Whether TLS is decrypted.
@@ -184,7 +185,7 @@ impl Config {
                 program,
                 args: command.collect(),
             },
-            policy,
+            policy: Arc::new(policy),
             mode,
             intercept_tls,
             timeout: args.timeout.or(options.timeout),

@@ -12,9 +12,6 @@ pub mod logging;
 pub mod net;
 pub mod policy;
 pub mod proxy;
-pub mod net;
-pub mod policy;
-pub mod proxy;
 #[cfg(target_os = "linux")]
 pub mod sys;
 pub mod tls;

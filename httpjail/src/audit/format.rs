@@ -50,6 +50,7 @@ impl EventKind {
             EventKind::Request => "request",
             EventKind::Refused => "refused",
             EventKind::Blocked => "blocked",
+            EventKind::Probe => "probe",
             EventKind::Dns => "dns",
             EventKind::End => "end",
         }

@@ -62,7 +62,7 @@ impl Notices {
         let denied = record.verdict == Some(Decision::Deny);
         let wanted = match self.policy.show {
             Show::Nothing => false,
-            Show::Denials => denied && record.event != EventKind::Dns,
+            Show::Denials => denied && !matches!(record.event, EventKind::Dns | EventKind::Probe),
             Show::Everything => true,
         };
         let Some(what) = wanted.then(|| what_happened(record)).flatten() else {
@@ -130,7 +130,7 @@ fn what_happened(record: &Record) -> Option<String> {
         (EventKind::Request, Decision::Allow) => format!("allowed {}{status}", request()),
         (EventKind::Refused, Decision::Deny) if record.url.is_some() => format!("refused {}", request()),
         (EventKind::Refused, Decision::Deny) => format!("refused a connection{}", peer()),
-        (EventKind::Blocked, Decision::Deny) => format!("blocked traffic{}", peer()),
+        (EventKind::Blocked | EventKind::Probe, Decision::Deny) => format!("blocked traffic{}", peer()),
         (EventKind::Dns, Decision::Deny) => match &record.host {
             Some(name) => format!("refused the DNS question {}", short(name)),
             None => "refused a DNS question".to_owned(),

@@ -15,6 +15,9 @@ pub enum EventKind {
     Refused,
     /// A packet or a socket was stopped in the kernel (UDP, raw, multicast, ...).
     Blocked,
+    /// A UDP socket was given a peer and the kernel refused that. Name look-ups do it to sort addresses (RFC 6724) and send
+    /// nothing; so does a QUIC client before it sends.
+    Probe,
     /// A DNS question was answered or refused.
     Dns,
     /// The command ended.

@@ -53,14 +53,18 @@ pub trait Backend {
     /// Naming the step; the jail must be ended.
     fn arm(&mut self, listeners: &Listeners) -> Result<(), BackendError>;
 
-    /// Tells where connections were meant to go.
-    fn original_dst(&self) -> Arc<dyn OriginalDstSource>;
+    /// Tells where connections to these listeners were meant to go. Also called in the proxy's process, which holds only
+    /// what [`Backend::proxy_keeps`] names.
+    ///
+    /// # Errors
+    /// When it cannot be told from this process.
+    fn original_dst(&self, listeners: &Listeners) -> Result<Arc<dyn OriginalDstSource>, BackendError>;
 
-    /// Tells what was stopped in the kernel. Can be had once.
+    /// Tells what was stopped in the kernel, if the backend can. Called in the proxy's process.
     ///
     /// # Errors
     /// When the events cannot be read.
-    fn events(&mut self) -> Result<Option<Box<dyn EventSource>>, BackendError>;
+    fn events(&self) -> Result<Option<Box<dyn EventSource>>, BackendError>;
 
     /// The descriptors that the proxy process needs for the two above; all others are closed in it.
     fn proxy_keeps(&self) -> Vec<RawFd>;

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::prctl;
@@ -17,6 +18,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{Gid, Pid, Uid, User, dup2_stdin, setsid};
 use serde::{Deserialize, Serialize};
 
+use super::backend::BackendError;
 use super::channel::{self, Channel};
 use super::sandbox::rights;
 use crate::net::Listeners;
@@ -70,7 +72,8 @@ pub enum FromProxy {
 }
 
 /// An error for the user, told over the line and printed in one place by the supervisor.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, thiserror::Error, Serialize, Deserialize)]
+#[error("{message}")]
 pub struct Failure {
     /// What failed, on what, why.
     pub message: String,
@@ -87,6 +90,15 @@ impl Failure {
             message: message.into(),
             hint: None,
             status: 125,
+        }
+    }
+}
+
+impl From<BackendError> for Failure {
+    fn from(error: BackendError) -> Self {
+        Failure {
+            hint: error.hint,
+            ..Failure::new(error.message)
         }
     }
 }
@@ -111,7 +123,7 @@ impl Helper {
     ///
     /// # Errors
     /// Those of the fork.
-    pub fn spawn(keep: &[RawFd], main: impl FnOnce(&Line) -> Result<(), Failure>) -> io::Result<Self> {
+    pub fn spawn(keep: &[RawFd], main: impl FnOnce(Arc<Line>) -> Result<(), Failure>) -> io::Result<Self> {
         let (ours, theirs) = channel::pair()?;
         match clone::fork()? {
             Side::Parent(pid) => Ok(Helper {
@@ -119,17 +131,17 @@ impl Helper {
                 ended: clone::pidfd(pid)?,
                 line: ours,
             }),
-            Side::Child => {
+            Side::Child => clone::live(|| {
                 let keep: Vec<RawFd> = keep.iter().copied().chain([theirs.as_raw_fd()]).collect();
-                let done = settle(&keep).map_err(|error| Failure::new(format!("cannot start the proxy: {error}")));
-                let result = done.and_then(|()| main(&theirs));
-                let status = if result.is_ok() { 0 } else { 125 };
-                if let Err(failure) = result {
-                    // The supervisor is the only one to tell; if it is gone, so are we.
-                    let _ = theirs.send(&FromProxy::Failed(failure));
-                }
-                clone::exit_now(status)
-            }
+                let line = Arc::new(theirs);
+                let settled = settle(&keep).map_err(|error| Failure::new(format!("cannot start the proxy: {error}")));
+                let Err(failure) = settled.and_then(|()| main(line.clone())) else {
+                    return 0;
+                };
+                // The supervisor is the only one to tell; if it is gone, so are we.
+                let _ = line.send(&FromProxy::Failed(failure));
+                125
+            }),
         }
     }
 

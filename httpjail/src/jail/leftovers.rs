@@ -5,7 +5,14 @@
 
 use super::bpf::cgroup;
 
-/// Removes what dead runs left. A run that lives is never touched; a failure is told, and is no reason not to run.
+/// Removes what dead runs left; a run that lives is never touched. Returns what could not be removed: no reason not to run.
 pub fn remove() -> Vec<String> {
-    cgroup::remove_leftovers()
+    match cgroup::leftovers() {
+        Ok(found) => found
+            .into_iter()
+            .filter_map(|left| left.remove().err())
+            .map(|error| error.to_string())
+            .collect(),
+        Err(error) => vec![format!("cannot look for what earlier runs left: {error}")],
+    }
 }

@@ -3,6 +3,7 @@
 //! `Jail<Prepared>` has its namespaces and its sockets; `Jail<Armed>` has been steered and has proved it; only that one
 //! can start the command. Each step's undo is a guard, dropped in reverse; what a SIGKILL leaves, [`leftovers`] removes.
 
+pub mod attribution;
 pub mod backend;
 pub mod bpf;
 mod canary;
@@ -102,7 +103,8 @@ impl Jail<Prepared> {
             Report::Probed(wrong) => wrong,
             other => return Err(unexpected(&other)),
         };
-        let seen = canary::witness(&self.listeners, self.backend.original_dst().as_ref());
+        let flows = self.backend.original_dst(&self.listeners)?;
+        let seen = canary::witness(&self.listeners, flows.as_ref());
         let wrong: Vec<String> = wrong
             .into_iter()
             .chain(seen.err().map(|error| error.to_string()))

@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use nix::sched::CloneFlags;
 use nix::sys::signal::{SigAction, SigHandler, Signal, sigaction};
@@ -93,8 +94,14 @@ pub fn pidfd(pid: Pid) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
+/// Lives as the child of a clone: runs `life` and ends with its result. A panic ends the process too (status 125) and never
+/// unwinds into what the parent was doing.
+pub fn live(life: impl FnOnce() -> i32) -> ! {
+    exit_now(catch_unwind(AssertUnwindSafe(life)).unwrap_or(125))
+}
+
 /// Ends this process at once, without unwinding or running exit handlers that belong to the parent.
-pub fn exit_now(status: i32) -> ! {
+fn exit_now(status: i32) -> ! {
     // SAFETY: _exit(2) may be called at any time.
     unsafe { libc::_exit(status) }
 }

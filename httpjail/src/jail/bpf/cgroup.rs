@@ -58,6 +58,7 @@ pub struct Cgroup {
     path: PathBuf,
     directory: File,
     id: u64,
+    removed: bool,
 }
 
 impl Cgroup {
@@ -71,7 +72,12 @@ impl Cgroup {
         make_directory(&path)?;
         let opened = File::open(&path).and_then(|directory| Ok((directory.metadata()?.ino(), directory)));
         match opened {
-            Ok((id, directory)) => Ok(Cgroup { path, directory, id }),
+            Ok((id, directory)) => Ok(Cgroup {
+                path,
+                directory,
+                id,
+                removed: false,
+            }),
             Err(source) => {
                 let _ = fs::remove_dir(&path);
                 Err(CgroupError::Io {
@@ -106,6 +112,15 @@ impl Cgroup {
     pub fn kill(&self) -> Result<(), CgroupError> {
         kill(&self.path)
     }
+
+    /// Kills what is in it and removes it, as dropping it does, and tells if that failed.
+    ///
+    /// # Errors
+    /// As for [`Cgroup::kill`], or when it cannot be removed.
+    pub fn remove(mut self) -> Result<(), CgroupError> {
+        self.removed = true;
+        remove(&self.path)
+    }
 }
 
 impl AsFd for Cgroup {
@@ -116,7 +131,9 @@ impl AsFd for Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        if let Err(error) = remove(&self.path) {
+        if !self.removed
+            && let Err(error) = remove(&self.path)
+        {
             tracing::warn!(%error, "a cgroup stays behind");
         }
     }

@@ -70,7 +70,8 @@ impl AsRawFd for Events {
 
 /// An event as the log says it.
 pub fn record(event: &Event) -> Record {
-    let mut record = Record::new(EventKind::Blocked);
+    let probe = event.reason() == Some(Reason::UdpConnect);
+    let mut record = Record::new(if probe { EventKind::Probe } else { EventKind::Blocked });
     record.verdict = Some(Decision::Deny);
     record.reason = Some(reason(event));
     record.dst = (event.destination != httpjail_common::Address::UNSPECIFIED).then(|| event.destination());

@@ -6,6 +6,7 @@
 //! configuration that the kernel makes is all zeroes. [`Flows`] and [`Events`] are what the unprivileged proxy gets: two
 //! descriptors, with which it can read flows and events and nothing else.
 
+mod backend;
 pub mod cgroup;
 mod events;
 mod flows;
@@ -14,6 +15,7 @@ mod object;
 #[cfg(test)]
 mod tests;
 
+pub use backend::BpfBackend;
 pub use events::{Events, record};
 pub use flows::Flows;
 pub use links::{HOOKS, Hook, Links};

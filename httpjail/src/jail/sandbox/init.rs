@@ -84,12 +84,12 @@ pub struct Plan {
     pub filter: Filter,
 }
 
-/// Lives as PID 1. Called in the child of the clone; never returns.
-pub fn live(line: &Line, plan: &Plan) -> ! {
+/// Lives as PID 1, in the child of the clone, to the end of the line. Returns the exit status.
+pub fn live(line: &Line, plan: &Plan) -> i32 {
     let Err(error) = obey(line, plan);
-    // The end of the line is the supervisor's end: nobody is left to tell.
+    // If it was the end of the line, the supervisor is gone and nobody is left to tell.
     let _ = line.send(&Report::Failed(error.to_string()));
-    clone::exit_now(125)
+    125
 }
 
 fn obey(line: &Line, plan: &Plan) -> io::Result<Infallible> {
@@ -165,11 +165,12 @@ fn spawn(plan: &Plan, foreground: bool) -> io::Result<Result<Child, StartFailure
     let terminal = Terminal::open().filter(|_| foreground);
     let (ours, theirs) = channel::pair::<(), StartFailure>()?;
     match clone::fork()? {
-        Side::Child => {
+        Side::Child => clone::live(|| {
             let failure = plan.command.start(&plan.filter, terminal.as_ref());
+            // Init hears it, or is gone and takes this process along.
             let _ = theirs.send(&failure);
-            clone::exit_now(125)
-        }
+            125
+        }),
         Side::Parent(pid) => {
             drop(theirs);
             // The command's pipes are the command's alone, or their readers would never see an end.

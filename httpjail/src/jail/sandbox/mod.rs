@@ -40,7 +40,7 @@ pub struct Sandbox {
 impl Sandbox {
     /// Clones init into new namespaces and, if given, into a cgroup. It waits for orders.
     ///
-    /// A user namespace with the full map keeps every owner right, and takes from a jailed root what only the first user
+    /// A user namespace that maps every id to itself keeps every owner right, and takes from a jailed root what only the first user
     /// namespace can give. Where the host forbids one, root does without.
     ///
     /// # Errors
@@ -59,13 +59,13 @@ impl Sandbox {
         flags.set(CloneFlags::CLONE_NEWUSER, user_namespace);
         let (ours, theirs) = channel::pair()?;
         match clone::clone(flags, cgroup)? {
-            Side::Child => {
+            Side::Child => clone::live(|| {
                 let keep: Vec<RawFd> = plan.command.pipes.iter().copied().chain([theirs.as_raw_fd()]).collect();
-                if fds::close_from(3, &keep).is_err() {
-                    clone::exit_now(125);
+                match fds::close_from(3, &keep) {
+                    Ok(()) => init::live(&theirs, plan),
+                    Err(_) => 125,
                 }
-                init::live(&theirs, plan)
-            }
+            }),
             Side::Parent(pid) => {
                 let sandbox = Sandbox {
                     pid,
@@ -75,8 +75,10 @@ impl Sandbox {
                 };
                 drop(theirs);
                 if user_namespace {
-                    fs::write(format!("/proc/{pid}/uid_map"), FULL_MAP)?;
-                    fs::write(format!("/proc/{pid}/gid_map"), FULL_MAP)?;
+                    for map in ["uid_map", "gid_map"] {
+                        let own = fs::read_to_string(format!("/proc/self/{map}"))?;
+                        fs::write(format!("/proc/{pid}/{map}"), identity_map(&own))?;
+                    }
                 }
                 Ok(sandbox)
             }
@@ -94,11 +96,33 @@ impl Sandbox {
     }
 }
 
-/// Every id but the last, which means "none" (`user_namespaces(7)`).
-const FULL_MAP: &str = "0 0 4294967295";
+/// Every id that this process knows, as itself: from lines of `first, first outside, count` (`user_namespaces(7)`). On a
+/// host that is one line, all ids but the last; in a container it may be several.
+fn identity_map(own: &str) -> String {
+    let ranges = own.lines().filter_map(|line| {
+        let mut numbers = line.split_whitespace();
+        let (first, _, count) = (numbers.next()?, numbers.next()?, numbers.next()?);
+        Some(format!("{first} {first} {count}\n"))
+    });
+    ranges.collect()
+}
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::identity_map;
+
+    #[test]
+    fn every_known_id_is_mapped_to_itself() {
+        assert_eq!(identity_map("         0          0 4294967295\n"), "0 0 4294967295\n");
+        assert_eq!(
+            identity_map("0 100000 65536\n65536 1000 1\n"),
+            "0 0 65536\n65536 65536 1\n"
+        );
     }
 }

@@ -23,7 +23,7 @@ pub const RUN_DIR: &str = "/run/httpjail";
 #[derive(Debug, Clone)]
 pub struct Overlay {
     /// Its name below [`RUN_DIR`].
-    pub name: &'static str,
+    pub name: String,
     /// What is in it.
     pub content: Vec<u8>,
     /// The host's files that it covers, those that exist.
@@ -163,7 +163,7 @@ fn lay_files(overlays: &[Overlay]) -> Result<(), MountError> {
         Some("mode=0755,size=64m"),
     )?;
     for overlay in overlays {
-        let file = run.join(overlay.name);
+        let file = run.join(&overlay.name);
         write(&file, &overlay.content).map_err(|source| MountError {
             step: "write",
             path: file.clone(),

@@ -1,0 +1,218 @@
+//! `httpjail [OPTIONS] -- COMMAND`: the straight line from a configuration to the command's exit status.
+//!
+//! This is the supervisor: it composes the parts and never touches a byte that the jail sends.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+
+use super::serve_jail::Task;
+use super::{environment, failure};
+use crate::config::Config;
+use crate::jail::bpf::BpfBackend;
+use crate::jail::child::{Command, StartFailure};
+use crate::jail::helper::{Failure, Helper};
+use crate::jail::identity::Identity;
+use crate::jail::sandbox::filter::Filter;
+use crate::jail::sandbox::init::Plan;
+use crate::jail::sandbox::mounts::{Overlay, RUN_DIR, View};
+use crate::jail::sandbox::netns::JAIL_V4;
+use crate::jail::sandbox::sockets::Outside;
+use crate::jail::sandbox::stdio::Inherited;
+use crate::jail::signals::Signals;
+use crate::jail::{Backend, Jail, Outcome, SpawnError, leftovers};
+use crate::logging;
+use crate::tls::trust::{self, TrustPaths};
+
+/// The jail's own names of the files laid into its view.
+const BUNDLE: &str = "ca-bundle.crt";
+const AUTHORITY: &str = "ca.crt";
+/// A folder with the authority under the name by which OpenSSL looks for it.
+const FOLDER: &str = "certs";
+
+/// Runs the command in a jail. Returns httpjail's exit status.
+///
+/// # Errors
+/// What failed before the command started; nothing is left of the jail then.
+pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> Result<u8, Failure> {
+    let signals = Signals::block().map_err(|error| Failure::new(format!("cannot take the signals: {error}")))?;
+    let identity = match &config.user {
+        Some(name) => Identity::named(name).map_err(failure)?,
+        None => caller.clone(),
+    };
+    let upstream_authorities = upstream_authorities(config, caller)?;
+    let outside = Outside::look().map_err(|error| {
+        Failure::new(format!(
+            "cannot list the host's Unix sockets in /proc/net/unix: {error}"
+        ))
+    })?;
+    for name in &outside.unplaced {
+        let name = name.escape_debug();
+        logging::warn(
+            &format!("a program listens on the Unix socket `{name}`, which could not be found and covered"),
+            None,
+        );
+    }
+    leftovers::remove().iter().for_each(|left| logging::warn(left, None));
+
+    let backend = BpfBackend::prepare()?;
+    let task = Task {
+        config,
+        caller,
+        upstream_authorities,
+        session: session(),
+        backend: &backend,
+    };
+    let helper = Helper::spawn(&backend.proxy_keeps(), move |line| task.run(line))
+        .map_err(|error| Failure::new(format!("cannot fork the proxy: {error}")))?;
+    let authority = helper.ready()?;
+
+    let plan = plan(config, caller, identity, &authority, outside, inherited)?;
+    let jail = Jail::prepare(Box::new(backend), helper, &plan)?.arm()?;
+    jail.notes().for_each(|note| tracing::info!("{note}"));
+    let running = match jail.spawn(signals) {
+        Ok(Ok(running)) => running,
+        Ok(Err(early)) => return Ok(early.status()),
+        Err(SpawnError::Jail(failure)) => return Err(failure),
+        Err(SpawnError::Command(reason)) => return Err(not_started(&config.command.program, reason)),
+    };
+    let (outcome, left) = running.wait(config.timeout);
+    left.iter()
+        .for_each(|left| logging::warn(left, Some("the next run of httpjail removes it")));
+    match &outcome {
+        Outcome::Failed(message) => Err(Failure::new(format!("{message}; the jail was ended"))),
+        Outcome::TimedOut => {
+            logging::warn(
+                "the time given by --timeout is up; the command's whole process tree was ended",
+                None,
+            );
+            Ok(outcome.status())
+        }
+        Outcome::Exited(_) | Outcome::Killed(_) => Ok(outcome.status()),
+    }
+}
+
+/// What init needs: the command, and the file system as the jail sees it.
+fn plan(
+    config: &Config,
+    caller: &Identity,
+    identity: Identity,
+    authority: &str,
+    outside: Outside,
+    inherited: Inherited,
+) -> Result<Plan, Failure> {
+    let cwd =
+        std::env::current_dir().map_err(|error| Failure::new(format!("cannot tell the current directory: {error}")))?;
+    let in_jail = |name: &str| Path::new(RUN_DIR).join(name).to_string_lossy().into_owned();
+    let paths = TrustPaths {
+        bundle: &in_jail(BUNDLE),
+        ca: &in_jail(AUTHORITY),
+        dir: Some(&in_jail(FOLDER)),
+    };
+    let trust = trust::environment(paths);
+    let env = environment::build(std::env::vars_os(), &identity, trust, !config.allow_sockets.is_empty());
+    let view = View {
+        overlays: overlays(authority)?,
+        outside,
+        hidden: hidden(caller),
+        allowed: config.allow_sockets.clone(),
+        owner: (identity.uid.as_raw(), identity.gid.as_raw()),
+    };
+    let mut argv = vec![config.command.program.clone()];
+    argv.extend_from_slice(&config.command.args);
+    let filter = Filter::compile().map_err(|error| Failure::new(error.to_string()))?;
+    Ok(Plan {
+        view,
+        command: Command {
+            argv,
+            env,
+            cwd,
+            identity,
+            pipes: inherited.pipes,
+        },
+        filter,
+    })
+}
+
+/// The files that the jail sees in place of the host's: who to trust, whom to ask for names, and how.
+fn overlays(authority: &str) -> Result<Vec<Overlay>, Failure> {
+    let system = trust::existing_paths(Path::new("/"));
+    let own = trust::inherited_bundles(|name| std::env::var_os(name));
+    let sources: Vec<PathBuf> = system.iter().cloned().chain(own).collect();
+    let bundle = trust::bundle(authority, &sources);
+    bundle.notes.iter().for_each(|note| tracing::info!("{note}"));
+    let certificate = CertificateDer::from_pem_slice(authority.as_bytes()).map_err(failure)?;
+    let hashed =
+        trust::hashed_name(&certificate).ok_or_else(|| Failure::new("the authority's certificate has no subject"))?;
+    let resolver = format!("nameserver {JAIL_V4}\noptions edns0\n");
+    let laid = |name: &str, content: Vec<u8>, covers| Overlay {
+        name: name.to_owned(),
+        content,
+        covers,
+    };
+    let etc = |name: &str| vec![PathBuf::from("/etc").join(name)];
+    Ok(vec![
+        laid(BUNDLE, bundle.pem, system),
+        laid(AUTHORITY, authority.as_bytes().to_vec(), Vec::new()),
+        laid(&format!("{FOLDER}/{hashed}"), authority.as_bytes().to_vec(), Vec::new()),
+        laid("resolv.conf", resolver.into_bytes(), etc("resolv.conf")),
+        laid("nsswitch.conf", nsswitch().into_bytes(), etc("nsswitch.conf")),
+    ])
+}
+
+/// The host's nsswitch.conf with names asked of files and DNS alone: daemons that would ask for us are outside.
+fn nsswitch() -> String {
+    let own = fs::read_to_string("/etc/nsswitch.conf").unwrap_or_default();
+    let others = own.lines().filter(|line| !line.trim_start().starts_with("hosts:"));
+    others
+        .chain(["hosts: files dns"])
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
+
+/// The authority's key and what else is httpjail's own.
+fn hidden(caller: &Identity) -> Vec<PathBuf> {
+    let mut hidden = vec![caller.config_dir().join("httpjail")];
+    hidden.push(caller.home.join(".local/state/httpjail"));
+    hidden
+}
+
+fn upstream_authorities(config: &Config, caller: &Identity) -> Result<Vec<Vec<u8>>, Failure> {
+    let read = |path: &PathBuf| {
+        let bytes = caller.act(|| fs::read(path)).and_then(|read| read);
+        bytes.map_err(|error| Failure {
+            status: 2,
+            ..Failure::new(format!("cannot read the authorities in {}: {error}", path.display()))
+        })
+    };
+    config.upstream_ca.iter().map(read).collect()
+}
+
+fn not_started(program: &OsString, reason: StartFailure) -> Failure {
+    let name = program.to_string_lossy().escape_debug().to_string();
+    match reason {
+        StartFailure::NotFound => Failure {
+            message: format!("command not found: {name}"),
+            hint: std::env::var_os("SUDO_UID").map(|_| {
+                format!("sudo replaces PATH by its secure_path: give the full path, or run `sudo env \"PATH=$PATH\" httpjail ... -- {name}`")
+            }),
+            status: 127,
+        },
+        StartFailure::NotExecutable(errno) => {
+            let error = std::io::Error::from_raw_os_error(errno);
+            Failure { message: format!("cannot execute {name}: {error}"), hint: None, status: 126 }
+        }
+        StartFailure::Jail(message) => Failure::new(format!("cannot start {name} in the jail: {message}")),
+    }
+}
+
+/// Names the run: in the log, and in its cgroup's name.
+fn session() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{:x}-{:x}", since.as_micros(), process::id())
+}

@@ -1,0 +1,247 @@
+//! What the proxy's process does: loads the authority and opens the log as the caller, gives up root, takes the jail's
+//! sockets, and serves them until the supervisor says that the command has ended.
+
+use std::fs::File;
+use std::io::{self, PipeReader};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+use arc_swap::ArcSwap;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+use super::{failure, verbosity};
+use crate::audit::{EventKind, Format, Log, Record, Show, Sink, StderrPolicy, open_log};
+use crate::config::{Config, LogTarget, Mode};
+use crate::dns::{self, Names};
+use crate::jail::attribution::{Last, Programs};
+use crate::jail::backend::{Backend, EventSource};
+use crate::jail::helper::{self, Failure, FromProxy, Line};
+use crate::jail::identity::Identity;
+use crate::logging;
+use crate::net::Listeners;
+use crate::policy::yaml::LogFormat;
+use crate::proxy::{self, HostResolver, Limits, Proxy};
+use crate::tls::store::load_or_create;
+use crate::tls::{CertificateAuthority, Leaves, UpstreamTls};
+
+const NO_RULES: &str = "no rule was given, so everything is denied; try --log-only to see what the command asks for";
+
+/// Everything that the proxy's process has from the supervisor by inheritance.
+pub(super) struct Task<'a> {
+    /// The run's configuration.
+    pub config: &'a Config,
+    /// The user who called.
+    pub caller: &'a Identity,
+    /// Certificates of authorities to trust upstream (`--upstream-ca`), PEM, read with the caller's rights.
+    pub upstream_authorities: Vec<Vec<u8>>,
+    /// Names the run in the log.
+    pub session: String,
+    /// Knows where connections were meant to go, and what the kernel stopped.
+    pub backend: &'a dyn Backend,
+}
+
+impl Task<'_> {
+    /// Runs to the end of the jail.
+    ///
+    /// # Errors
+    /// What failed; the supervisor ends the run and tells it.
+    pub(super) fn run(self, line: Arc<Line>) -> Result<(), Failure> {
+        let authority = Arc::new(self.authority()?);
+        let file = match &self.config.log.target {
+            LogTarget::Stderr => None,
+            LogTarget::File(path) => Some(self.open_log(path)?),
+        };
+        let upstream_tls = UpstreamTls::new(&self.upstream_authorities, Some(&authority)).map_err(failure)?;
+        helper::give_up_root().map_err(|error| Failure::new(format!("cannot give up root: {error}")))?;
+        let ready = FromProxy::Ready {
+            authority: authority.certificate_pem().to_owned(),
+        };
+        line.send(&ready)
+            .map_err(|error| Failure::new(format!("the supervisor is gone: {error}")))?;
+        let listeners = helper::receive_listeners(&line)
+            .map_err(|error| Failure::new(format!("cannot take the jail's sockets: {error}")))?;
+
+        let runtime = Runtime::new().map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
+        let log = Arc::new(self.log(file)?);
+        logging::init(verbosity(self.config.verbosity), Some(log.terminal().clone()));
+        log.record(Record::new(EventKind::Start));
+        if !log.healthy() {
+            return Err(Failure {
+                hint: Some("is the disk full? a jail whose log cannot be written does not start".into()),
+                ..Failure::new("cannot write the log")
+            });
+        }
+        let programs = Arc::new(Programs::new(line.clone()));
+        let names = Arc::new(Names::new(listeners.resolver_udp.len() > 1));
+        let proxy = Proxy::new(proxy::Config {
+            policy: Arc::new(ArcSwap::from(self.config.policy.clone())),
+            mode: match self.config.mode {
+                Mode::Enforce => proxy::Mode::Enforce,
+                Mode::DryRun => proxy::Mode::DryRun,
+                Mode::LogOnly => proxy::Mode::LogOnly,
+            },
+            intercept_tls: self.config.intercept_tls,
+            flows: self.backend.original_dst(&listeners)?,
+            programs: programs.clone(),
+            names: names.clone(),
+            leaves: Arc::new(Leaves::new(authority).map_err(failure)?),
+            upstream_tls: Arc::new(upstream_tls),
+            audit: log.clone(),
+            resolver: Arc::new(HostResolver),
+            itself: Vec::new(),
+            limits: Limits::default(),
+        });
+        let (ended, end) = oneshot::channel();
+        thread::spawn(move || {
+            let last = programs.listen();
+            // The receiver is gone only when the run has failed, and then this process ends.
+            let _ = ended.send(last);
+        });
+        let last = runtime.block_on(serve(
+            proxy,
+            names,
+            log.clone(),
+            listeners,
+            self.backend.events()?,
+            &line,
+            end,
+        ))?;
+        // Tasks that still wait for a look-up or a program's name are not waited for.
+        runtime.shutdown_background();
+        log.record(Record {
+            status: last,
+            ..Record::new(EventKind::End)
+        });
+        log.finish();
+        Ok(())
+    }
+
+    fn authority(&self) -> Result<CertificateAuthority, Failure> {
+        if self.config.ephemeral_ca {
+            return CertificateAuthority::generate().map_err(failure);
+        }
+        let dir = self.caller.config_dir().join("httpjail");
+        let kept = self.caller.act(|| load_or_create(&dir, None));
+        let kept = kept.map_err(|error| Failure::new(format!("cannot act as {}: {error}", self.caller.name)))?;
+        kept.map_err(|error| Failure {
+            hint: Some(error.hint()),
+            ..failure(&error)
+        })
+    }
+
+    /// With the caller's rights first, then as root, for a log in root's own folders.
+    fn open_log(&self, path: &Path) -> Result<File, Failure> {
+        let own = self.caller.act(|| open_log(path)).and_then(|opened| opened);
+        let opened = match own {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => open_log(path),
+            opened => opened,
+        };
+        opened.map_err(|error| Failure::new(format!("cannot open the log {}: {error}", path.display())))
+    }
+
+    fn log(&self, file: Option<File>) -> Result<Log, Failure> {
+        let show = match (self.config.log.quiet, verbosity(self.config.verbosity)) {
+            (true, _) => Show::Nothing,
+            (false, 0) => Show::Denials,
+            (false, _) => Show::Everything,
+        };
+        let format = match self.config.log.format {
+            LogFormat::Text => Format::Text,
+            LogFormat::Json => Format::Json,
+        };
+        let hint = self.config.policy.is_empty().then(|| NO_RULES.to_owned());
+        Log::new(file, format, StderrPolicy { show, hint }, self.session.clone())
+            .map_err(|error| Failure::new(format!("cannot speak on stderr: {error}")))
+    }
+}
+
+/// Serves the jail until the command has ended. Returns its exit status.
+async fn serve(
+    proxy: Arc<Proxy>,
+    names: Arc<Names>,
+    log: Arc<Log>,
+    listeners: Listeners,
+    events: Option<Box<dyn EventSource>>,
+    line: &Line,
+    end: oneshot::Receiver<Last>,
+) -> Result<Option<u16>, Failure> {
+    let Listeners {
+        proxy: sockets,
+        resolver_udp,
+        resolver_tcp,
+    } = listeners;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let stopped = async {
+        // Dropped or sent, it means the same.
+        let _ = stopped.await;
+    };
+    let mut proxied = tokio::spawn(proxy.run(sockets, stopped));
+    let mut resolved = tokio::spawn(dns::serve(
+        names,
+        resolver_udp,
+        resolver_tcp,
+        log.clone(),
+        std::future::pending(),
+    ));
+    let (running, recorder) = io::pipe().map_err(|error| Failure::new(format!("cannot open a pipe: {error}")))?;
+    // What is there already is the canary's.
+    let mut events = events;
+    while events.as_mut().and_then(|events| events.next()).is_some() {}
+    let mut recorded = tokio::task::spawn_blocking(move || record(events, &log, &running));
+    line.send(&FromProxy::Serving)
+        .map_err(|error| Failure::new(format!("the supervisor is gone: {error}")))?;
+    let status = tokio::select! {
+        ended = &mut proxied => return Err(part("proxy", ended)),
+        ended = &mut resolved => return Err(part("resolver", ended)),
+        ended = &mut recorded => return Err(part("reader of kernel events", ended)),
+        last = end => match last {
+            Ok(Last::Finish(status)) => status,
+            Ok(Last::Gone) | Err(_) => return Err(Failure::new("the supervisor is gone")),
+        },
+    };
+    drop(stop);
+    drop(recorder);
+    match (proxied.await, recorded.await) {
+        (Ok(Ok(())), Ok(Ok(()))) => Ok(u16::try_from(status).ok()),
+        (Ok(Ok(())), ended) => Err(part("reader of kernel events", ended)),
+        (ended, _) => Err(part("proxy", ended)),
+    }
+}
+
+/// Writes what the kernel stopped into the log, to the last event there is when `stop` closes. Blocks.
+fn record(events: Option<Box<dyn EventSource>>, log: &Log, stop: &PipeReader) -> io::Result<()> {
+    let mut events = events;
+    loop {
+        let mut polled = vec![PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
+        polled.extend(
+            events
+                .as_ref()
+                .map(|events| PollFd::new(events.descriptor(), PollFlags::POLLIN)),
+        );
+        match poll(&mut polled, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let stopped = polled[0].any().unwrap_or(true);
+        while let Some(event) = events.as_mut().and_then(|events| events.next()) {
+            log.record(event);
+        }
+        if stopped {
+            return Ok(());
+        }
+    }
+}
+
+/// A part that must not end has ended: the jail ends with it.
+fn part(name: &str, ended: Result<io::Result<()>, tokio::task::JoinError>) -> Failure {
+    match ended {
+        Ok(Ok(())) => Failure::new(format!("the {name} ended")),
+        Ok(Err(error)) => Failure::new(format!("the {name} failed: {error}")),
+        Err(error) => Failure::new(format!("the {name} failed: {error}")),
+    }
+}

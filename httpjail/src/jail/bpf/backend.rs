@@ -1,0 +1,136 @@
+//! [`BpfBackend`]: the programs on a cgroup of the run's own, behind the seam that every backend shares.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::Arc;
+
+use httpjail_common::{Address, JailConfig, Ports};
+
+use super::cgroup::{Cgroup, CgroupError};
+use super::{BpfError, Events, Links, Programs};
+use crate::audit::Record;
+use crate::jail::backend::{Backend, BackendError, EventSource};
+use crate::jail::sandbox::netns::{JAIL_V4, JAIL_V6, LOOPBACK_INDEX};
+use crate::net::{Listeners, OriginalDstSource};
+use crate::sys::bpf::netns_cookie;
+
+/// Steers by cgroup programs. Attached from the start; until it is armed they deny everything.
+#[derive(Debug)]
+pub struct BpfBackend {
+    // Dropped in this order: the processes end before the programs are detached.
+    cgroup: Option<Cgroup>,
+    _links: Links,
+    programs: Programs,
+}
+
+impl BpfBackend {
+    /// Loads the programs and attaches them to a fresh cgroup.
+    ///
+    /// # Errors
+    /// Naming the step: no cgroup v2, no right to it, a kernel without what is needed.
+    pub fn prepare() -> Result<Self, BackendError> {
+        let object = Programs::object()?;
+        let programs = Programs::load(&object)?;
+        let cgroup = Cgroup::create()?;
+        let links = programs.attach(cgroup.as_fd())?;
+        Ok(BpfBackend {
+            cgroup: Some(cgroup),
+            _links: links,
+            programs,
+        })
+    }
+}
+
+impl Backend for BpfBackend {
+    fn name(&self) -> &'static str {
+        "ebpf"
+    }
+
+    fn cgroup(&self) -> Option<BorrowedFd<'_>> {
+        self.cgroup.as_ref().map(AsFd::as_fd)
+    }
+
+    fn arm(&mut self, listeners: &Listeners) -> Result<(), BackendError> {
+        let Some(cgroup) = &self.cgroup else {
+            return Err(BackendError::new("the jail has been disarmed"));
+        };
+        let config = JailConfig {
+            jail: cgroup.id(),
+            own_v4: Address::from(std::net::IpAddr::from(JAIL_V4)),
+            own_v6: Address::from(std::net::IpAddr::from(JAIL_V6)),
+            armed: 1,
+            ifindex: LOOPBACK_INDEX,
+            v4: ports(listeners, 0)?,
+            v6: ports(listeners, 1)?,
+        };
+        Ok(self.programs.configure(cgroup.id(), &config)?)
+    }
+
+    fn original_dst(&self, listeners: &Listeners) -> Result<Arc<dyn OriginalDstSource>, BackendError> {
+        let listener = listeners
+            .proxy
+            .first()
+            .ok_or_else(|| BackendError::new("the proxy has no listener"))?;
+        let cookie = netns_cookie(listener.as_fd())
+            .map_err(|error| BackendError::new(format!("cannot identify the jail's network namespace: {error}")))?;
+        let flows = self.programs.flows(cookie)?;
+        flows.probe_unprivileged()?;
+        Ok(Arc::new(flows))
+    }
+
+    fn events(&self) -> Result<Option<Box<dyn EventSource>>, BackendError> {
+        Ok(Some(Box::new(self.programs.events()?)))
+    }
+
+    fn proxy_keeps(&self) -> Vec<RawFd> {
+        let (flows, events) = self.programs.proxy_fds();
+        vec![flows.as_raw_fd(), events.as_raw_fd()]
+    }
+
+    fn disarm(&mut self) -> std::io::Result<()> {
+        self.cgroup
+            .take()
+            .map_or(Ok(()), |cgroup| cgroup.remove().map_err(std::io::Error::other))
+    }
+}
+
+/// The ports of one family's sockets; zeroes where the jail has none.
+fn ports(listeners: &Listeners, family: usize) -> Result<Ports, BackendError> {
+    let unknown = |error: std::io::Error| BackendError::new(format!("cannot tell a socket's port: {error}"));
+    let tcp = |sockets: &[std::net::TcpListener]| {
+        sockets
+            .get(family)
+            .map_or(Ok(0), |socket| Ok(socket.local_addr()?.port()))
+            .map_err(unknown)
+    };
+    let udp = listeners.resolver_udp.get(family);
+    Ok(Ports {
+        proxy: tcp(&listeners.proxy)?,
+        resolver_udp: udp
+            .map_or(Ok(0), |socket| Ok(socket.local_addr()?.port()))
+            .map_err(unknown)?,
+        resolver_tcp: tcp(&listeners.resolver_tcp)?,
+        reserved: 0,
+    })
+}
+
+impl EventSource for Events {
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.as_fd()
+    }
+
+    fn next(&mut self) -> Option<Record> {
+        self.next_record()
+    }
+}
+
+impl From<BpfError> for BackendError {
+    fn from(error: BpfError) -> Self {
+        BackendError::new(error.to_string())
+    }
+}
+
+impl From<CgroupError> for BackendError {
+    fn from(error: CgroupError) -> Self {
+        BackendError::new(error.to_string())
+    }
+}
