@@ -6,7 +6,7 @@ use http::Method;
 
 use super::matcher::Matcher;
 use super::pattern::Pattern;
-use super::reach::{self, Pin};
+use super::reach::{self, Https, Pin};
 use super::rule::{Action, Methods, Rule};
 use super::{Policy, Target};
 use crate::net::Scheme;
@@ -53,14 +53,11 @@ pub fn warnings(policy: &Policy) -> Vec<Warning> {
 /// are the rules that then cannot match what they ask for.
 pub fn unjudgeable_without_interception(policy: &Policy) -> Vec<Warning> {
     let unjudgeable = |rule: &Rule| {
-        if matches!(rule.pin(), Pin::Hosts(hosts) if hosts.is_empty()) || only_http(rule) {
-            return None;
-        }
-        let what = match (rule.methods().contains(&Method::CONNECT), rule.reach().needs_path) {
-            (false, true) => "a method and a path",
-            (false, false) => "a method",
-            (true, true) => "a path",
-            (true, false) => return None,
+        let what = match (rule.methods().contains(&Method::CONNECT), rule.reach().https) {
+            (false, Https::Paths) => "a method and a path",
+            (false, Https::Roots) => "a method",
+            (true, Https::Paths) => "a path",
+            (true, Https::Roots) | (_, Https::Nothing) => return None,
         };
         Some(Warning::new(
             format!(
@@ -108,10 +105,6 @@ fn unpinned(rule: &Rule) -> Option<Warning> {
 
 fn quoted(rule: &Rule) -> String {
     format!("rule `{rule}` ({})", rule.source())
-}
-
-fn only_http(rule: &Rule) -> bool {
-    matches!(rule.matcher(), Matcher::Pattern(pattern) if pattern.as_str().starts_with("^http://") && !pattern.as_str().contains('|'))
 }
 
 /// The ways to write "everything", or "everything of one scheme", on purpose.
