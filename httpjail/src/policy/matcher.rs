@@ -118,7 +118,7 @@ impl Place {
             PlaceHost::Below(suffix) => target
                 .host()
                 .as_name()
-                .is_some_and(|name| name.len() > suffix.len() && name.ends_with(suffix.as_str())),
+                .is_some_and(|name| name.ends_with(suffix.as_str())),
         };
         let path = match &self.path {
             None => true,

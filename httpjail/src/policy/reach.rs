@@ -78,12 +78,14 @@ pub(super) fn of_pattern(pattern: &Pattern) -> Reach {
 
 fn hosts(walk: &mut Walk) -> Result<Pin, TooLong> {
     let mut search = Search {
+        scheme: Scheme::Https,
         found: BTreeSet::new(),
         text: String::new(),
         trail: Vec::new(),
     };
     for scheme in SCHEMES {
         let start = walk.run(walk.start(), &format!("{}://", scheme.as_str()))?;
+        search.scheme = scheme;
         if !search.descend(walk, start)? {
             return Ok(Pin::Open);
         }
@@ -93,6 +95,7 @@ fn hosts(walk: &mut Walk) -> Result<Pin, TooLong> {
 
 /// Spells out every host below a node; gives up (`false`) as soon as there are too many.
 struct Search {
+    scheme: Scheme,
     found: BTreeSet<Host>,
     text: String,
     trail: Vec<Node>,
@@ -103,11 +106,11 @@ impl Search {
         if !leads_to_match(walk, node)? {
             return Ok(true);
         }
-        // Won already: whatever follows matches. Seen on the way here: the loop can be taken any number of times.
-        if node == Node::Won || self.trail.contains(&node) || self.text.len() > DEPTH_MAX {
+        // Seen on the way here: the loop can be taken any number of times. (What is won stays won, a loop too.)
+        if self.trail.contains(&node) || self.text.len() > DEPTH_MAX {
             return Ok(false);
         }
-        if !self.text.is_empty() && ends_host(walk, node)? {
+        if !self.text.is_empty() && ends_host(walk, node, self.scheme)? {
             // Only a canonical spelling can occur in a URL.
             if let Some(host) = Host::parse(&self.text)
                 .ok()
@@ -149,12 +152,32 @@ fn leads_to_match(walk: &mut Walk, node: Node) -> Result<bool, TooLong> {
 }
 
 /// Whether a host that ends here can belong to a URL that matches: a path follows, or a port and a path.
-fn ends_host(walk: &mut Walk, node: Node) -> Result<bool, TooLong> {
+fn ends_host(walk: &mut Walk, node: Node, scheme: Scheme) -> Result<bool, TooLong> {
     if opens_path(walk, node)? {
         return Ok(true);
     }
     let port = walk.step(node, b':')?;
-    walk.any(port, b"0123456789", opens_path)
+    Ok(walk.any(port, b"0123456789", opens_path)? && names_port(walk, port, 0, scheme.default_port())?)
+}
+
+/// Whether a port that can stand in a URL leads on: the default one is left out there, so `^https://a:443/` is dead.
+fn names_port(walk: &mut Walk, node: Node, port: u16, default: u16) -> Result<bool, TooLong> {
+    if node == Node::Dead {
+        return Ok(false);
+    }
+    if port != 0 && port != default && opens_path(walk, node)? {
+        return Ok(true);
+    }
+    for digit in u16::from(port == 0)..10 {
+        let Some(longer) = port.checked_mul(10).and_then(|tens| tens.checked_add(digit)) else {
+            continue;
+        };
+        let next = walk.step(node, b"0123456789"[usize::from(digit)])?;
+        if names_port(walk, next, longer, default)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether a path that begins here can belong to a URL that matches: `/...`, or the lone `*` of OPTIONS.

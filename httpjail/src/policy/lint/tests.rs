@@ -155,3 +155,15 @@ fn what_nobody_sees_without_interception() {
         }
     }
 }
+
+#[test]
+fn a_large_policy_says_what_was_not_looked_at() {
+    let rules = |count: usize| {
+        let rule = |index| Rule::parse(r"allow: ^https://a\.test/", Source::Option(index + 1)).expect("a rule");
+        Policy::new((0..count).map(rule).collect())
+    };
+    assert_eq!(warnings(&rules(WALKED_MAX)), []);
+    let found = warnings(&rules(WALKED_MAX + 1));
+    assert_eq!(found.len(), 1);
+    assert!(found[0].message.contains("only the first 200 patterns"), "{found:?}");
+}
