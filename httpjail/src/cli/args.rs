@@ -49,7 +49,7 @@ pub struct Run {
     #[arg(long, conflicts_with = "dry_run", help_heading = "Rules")]
     pub log_only: bool,
 
-    /// Ask at the terminal about a request that no rule matches
+    /// Ask at the terminal about a request that no rule matches (not in this version)
     #[arg(long, help_heading = "Rules")]
     pub interactive: bool,
 
@@ -61,7 +61,7 @@ pub struct Run {
     #[arg(long, value_name = "BACKEND", value_parser = word::<Backend>(), help_heading = "Traffic")]
     pub backend: Option<Backend>,
 
-    /// Set proxy variables only: a program can get around them
+    /// Set proxy variables only: a program can get around them (not in this version)
     #[arg(long, conflicts_with = "backend", help_heading = "Traffic")]
     pub weak: bool,
 
@@ -89,7 +89,7 @@ pub struct Run {
     #[arg(long, value_name = "PATH", help_heading = "The command")]
     pub allow_socket: Vec<PathBuf>,
 
-    /// Make a port that the jail listens on reachable from this host; repeatable
+    /// Make a port that the jail listens on reachable from this host (not in this version)
     #[arg(long, value_name = "[HOST:]PORT", help_heading = "The command")]
     pub publish: Vec<String>,
 
@@ -125,7 +125,7 @@ More with --help.";
 const LONG_AFTER: &str = "\
 Rules:
   -r 'allow: ^https://github\\.com/'        all requests to github.com
-  -r 'allow-get: ^https://api\\.[a-z]+/'    only GET requests
+  -r 'allow-get: ^https://api\\.test/'      only GET requests
   -r 'deny-post: telemetry'                no POST to a URL that has this in it
   -r 'allow: .*'                           everything else (usually last)
   `github\\.com` alone also matches https://evil.example/?github.com: begin with ^https:// and end the host with a slash.

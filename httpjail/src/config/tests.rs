@@ -1,1 +1,230 @@
+use clap::Parser;
 
+use super::*;
+use crate::cli::args::Cli;
+use crate::policy::RuleId;
+
+fn build(line: &[&str], file: Option<&str>) -> Result<Config, ConfigError> {
+    let cli = Cli::try_parse_from([&["httpjail"], line, &["--", "cmd", "-x"]].concat()).expect("arguments");
+    Config::from_args(
+        cli.run,
+        file.map(|text| ConfigFile {
+            name: "r.yaml",
+            bytes: text.as_bytes(),
+        }),
+    )
+}
+
+fn good(line: &[&str], file: Option<&str>) -> Config {
+    build(line, file).unwrap_or_else(|error| panic!("{line:?}: {error}"))
+}
+
+#[test]
+fn nothing_typed_is_the_safe_thing() {
+    let config = good(&[], None);
+    assert_eq!(
+        config.command,
+        Command {
+            program: "cmd".into(),
+            args: vec!["-x".into()]
+        }
+    );
+    assert!(config.policy.is_empty() && config.intercept_tls && !config.ephemeral_ca);
+    assert_eq!(
+        (config.mode, config.backend, config.dns),
+        (Mode::Enforce, Backend::Auto, DnsMode::Synthetic)
+    );
+    assert_eq!(
+        config.log,
+        Log {
+            target: LogTarget::Stderr,
+            format: LogFormat::Text,
+            quiet: false
+        }
+    );
+    assert_eq!(
+        (config.verbosity, config.timeout, config.user),
+        (Level::Warn, None, None)
+    );
+    assert_eq!(config.warnings, []);
+}
+
+#[test]
+fn typed_rules_come_first() {
+    let config = good(
+        &["-r", r"deny: ^https://a\.test/x", "-r", r"allow: ^https://a\.test/"],
+        Some("rules:\n- {action: deny, host: b.test}\n"),
+    );
+    let rule = |id| {
+        config
+            .policy
+            .rule(RuleId(id))
+            .map(|rule| format!("{rule} ({})", rule.source()))
+    };
+    assert_eq!(rule(0).as_deref(), Some(r"deny: ^https://a\.test/x (-r 1)"));
+    assert_eq!(rule(1).as_deref(), Some(r"allow: ^https://a\.test/ (-r 2)"));
+    assert_eq!(rule(2).as_deref(), Some("deny: host b.test (r.yaml:2)"));
+    assert_eq!(rule(3), None);
+}
+
+#[test]
+fn the_file_sets_options_and_the_command_line_wins() {
+    let file = "dry-run: true\nno-tls-intercept: true\nephemeral-ca: true\nbackend: ebpf\nuser: a\ntimeout: 5\nlog: f\nlog-format: json\n\
+                allow-socket: /f\nupstream-ca: [/c]\nlogging: {level: debug}\n";
+    let config = good(&[], Some(file));
+    assert_eq!(
+        (config.mode, config.intercept_tls, config.ephemeral_ca),
+        (Mode::DryRun, false, true)
+    );
+    assert_eq!((config.backend, config.user.as_deref()), (Backend::Ebpf, Some("a")));
+    assert_eq!(
+        (config.timeout, config.verbosity),
+        (Some(Duration::from_secs(5)), Level::Debug)
+    );
+    assert_eq!(
+        config.log,
+        Log {
+            target: LogTarget::File("f".into()),
+            format: LogFormat::Json,
+            quiet: false
+        }
+    );
+    assert_eq!(
+        (config.allow_sockets, config.upstream_ca),
+        (vec!["/f".into()], vec!["/c".into()])
+    );
+
+    let config = good(
+        &[
+            "--log-only",
+            "--backend",
+            "auto",
+            "--user",
+            "b",
+            "--timeout",
+            "9",
+            "--log",
+            "l",
+            "--log-format",
+            "text",
+            "-vvv",
+            "-q",
+            "--allow-socket",
+            "/x",
+        ],
+        Some(file),
+    );
+    assert_eq!(
+        (config.mode, config.backend, config.user.as_deref()),
+        (Mode::LogOnly, Backend::Auto, Some("b"))
+    );
+    assert_eq!(
+        (config.timeout, config.verbosity),
+        (Some(Duration::from_secs(9)), Level::Trace)
+    );
+    assert_eq!(
+        config.log,
+        Log {
+            target: LogTarget::File("l".into()),
+            format: LogFormat::Text,
+            quiet: true
+        }
+    );
+    assert_eq!(config.allow_sockets, [PathBuf::from("/x")]);
+}
+
+#[test]
+fn logging_of_the_readme() {
+    let config = good(
+        &["-v"],
+        Some("logging:\n  level: info\n  file: /var/log/httpjail.log\n  format: json\n"),
+    );
+    assert_eq!(config.log.target, LogTarget::File("/var/log/httpjail.log".into()));
+    assert_eq!((config.log.format, config.verbosity), (LogFormat::Json, Level::Info));
+}
+
+#[test]
+fn what_this_version_lacks_is_refused() {
+    for (line, file, name) in [
+        (&["--interactive"][..], "", "--interactive"),
+        (&["--publish", "3000"], "", "--publish"),
+        (&["--weak"], "", "weak mode"),
+        (&["--backend", "weak"], "", "weak mode"),
+        (&["--backend", "netns"], "", "the netns backend"),
+        (&["--dns", "relay"], "", "--dns relay"),
+        (&["--dns", "open"], "", "--dns open"),
+        (&["--dns", "off"], "", "--dns off"),
+        (&[], "interactive: true", "--interactive"),
+        (&[], "publish: 3000", "--publish"),
+        (&[], "weak: true", "weak mode"),
+        (&[], "backend: netns", "the netns backend"),
+        (&[], "dns: relay", "--dns relay"),
+    ] {
+        let error = build(line, Some(file)).map(|config| config.command).expect_err(name);
+        assert_eq!(error, ConfigError::Unsupported(name), "{line:?} {file}");
+        assert!(error.hint().is_some());
+    }
+    for (line, file) in [
+        (&["--backend", "ebpf", "--dns", "synthetic"][..], ""),
+        (&["--dns", "synthetic"], "dns: off"),
+        (&[], "interactive: false"),
+    ] {
+        assert!(build(line, Some(file)).is_ok(), "{line:?} {file}");
+    }
+}
+
+#[test]
+fn contradictions_in_a_file() {
+    for text in [
+        "dry-run: true\nlog-only: true\n",
+        "log: a\nlogging: {file: a}\n",
+        "log-format: json\nlogging: {format: json}\n",
+        "weak: true\nbackend: ebpf\n",
+    ] {
+        assert!(
+            matches!(build(&[], Some(text)), Err(ConfigError::Conflict(..))),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn wrong_rules_and_files() {
+    let error = build(&["-r", "allow: a", "-r", r"github\.com"], None).expect_err("a wrong rule");
+    assert_eq!(
+        error.to_string(),
+        r"-r 2 (`github\.com`): a rule reads `action[-method]: pattern`, and this one has no `:`"
+    );
+    assert_eq!(error.hint().as_deref(), Some(r#"write "allow: github\.com""#));
+    let error = build(&[], Some("rulez: []\n")).expect_err("a wrong file");
+    assert!(
+        error.to_string().starts_with("r.yaml:1:1: unknown field `rulez`"),
+        "{error}"
+    );
+    assert_eq!(error.hint().as_deref(), Some("did you mean `rules`?"));
+    let bytes = b"rules:\n# \xc3\xa9\xff\n";
+    let run = Cli::try_parse_from(["httpjail", "cmd"]).expect("arguments").run;
+    let error = Config::from_args(run, Some(ConfigFile { name: "r.yaml", bytes })).expect_err("no text");
+    assert_eq!(error.to_string(), "r.yaml:2:4: the file is not UTF-8 text");
+    assert_eq!(
+        Config::from_args(Run::default(), None).map(|config| config.mode),
+        Err(ConfigError::NoCommand)
+    );
+}
+
+#[test]
+fn warnings_come_along() {
+    let rules = ["-r", r"allow: github\.com", "-r", r"deny-get: ^https://a\.test/x"];
+    let warnings = |line: &[&str]| {
+        good(
+            line,
+            Some("rules:\n- action: allow\n  pattern: \"^https://b\\.test/\"\n"),
+        )
+        .warnings
+    };
+    let found = warnings(&rules);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].message.contains("is read as") && found[1].message.contains("not pinned"));
+    assert_eq!(warnings(&[&rules[..], &["--no-tls-intercept"]].concat()).len(), 3);
+    assert_eq!(warnings(&[&rules[..], &["--log-only"]].concat()).len(), 1);
+}

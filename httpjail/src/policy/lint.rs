@@ -6,7 +6,7 @@ use http::Method;
 
 use super::matcher::Matcher;
 use super::pattern::Pattern;
-use super::reach::{self, Pin};
+use super::reach::{self, Https, Pin};
 use super::rule::{Action, Methods, Rule};
 use super::{Policy, Target};
 use crate::net::Scheme;
@@ -37,47 +37,62 @@ impl fmt::Display for Warning {
     }
 }
 
-/// More patterns than this are not walked at start; `lint` has the time.
-const WALKED_MAX: usize = 500;
+/// More patterns than this are not walked: it takes up to a millisecond each, and a command waits for it.
+const WALKED_MAX: usize = 200;
 
 /// Rules that allow more than they seem to, and rules that can match nothing.
 pub fn warnings(policy: &Policy) -> Vec<Warning> {
-    policy
-        .rules()
-        .take(WALKED_MAX)
-        .filter_map(|(_, rule)| dead(rule).or_else(|| unpinned(rule)))
-        .collect()
+    let mut found: Vec<Warning> = looked_at(policy)
+        .filter_map(|rule| dead(rule).or_else(|| unpinned(rule)))
+        .collect();
+    if policy.rules().filter(|(_, rule)| is_pattern(rule)).count() > WALKED_MAX {
+        found.push(Warning::new(
+            format!("only the first {WALKED_MAX} patterns were looked at for risks"),
+            "rules with `host:` and `path:` need no such look",
+        ));
+    }
+    found
 }
 
 /// Under `--no-tls-intercept` an HTTPS request shows its host only, and is judged as `CONNECT https://host[:port]/`. These
 /// are the rules that then cannot match what they ask for.
 pub fn unjudgeable_without_interception(policy: &Policy) -> Vec<Warning> {
-    let unjudgeable = |rule: &Rule| {
-        if matches!(rule.pin(), Pin::Hosts(hosts) if hosts.is_empty()) || only_http(rule) {
-            return None;
-        }
-        let what = match (rule.methods().contains(&Method::CONNECT), rule.reach().needs_path) {
-            (false, true) => "a method and a path",
-            (false, false) => "a method",
-            (true, true) => "a path",
-            (true, false) => return None,
-        };
-        Some(Warning::new(
-            format!(
-                "{} asks for {what}, which nobody sees in HTTPS without interception",
-                quoted(rule)
-            ),
-            "with --no-tls-intercept HTTPS is judged as `CONNECT https://host[:port]/`, by its host alone",
-        ))
+    looked_at(policy).filter_map(unjudgeable).collect()
+}
+
+fn looked_at(policy: &Policy) -> impl Iterator<Item = &Rule> {
+    let mut patterns = 0;
+    policy.rules().map(|(_, rule)| rule).filter(move |rule| {
+        patterns += usize::from(is_pattern(rule));
+        !is_pattern(rule) || patterns <= WALKED_MAX
+    })
+}
+
+fn is_pattern(rule: &Rule) -> bool {
+    matches!(rule.matcher(), Matcher::Pattern(_))
+}
+
+fn unjudgeable(rule: &Rule) -> Option<Warning> {
+    let what = match (rule.methods().contains(&Method::CONNECT), rule.reach().https) {
+        (false, Https::Paths) => "a method and a path",
+        (false, Https::Roots) => "a method",
+        (true, Https::Paths) => "a path",
+        (true, Https::Roots) | (_, Https::Nothing) => return None,
     };
-    policy.rules().filter_map(|(_, rule)| unjudgeable(rule)).collect()
+    Some(Warning::new(
+        format!(
+            "{} asks for {what}, which nobody sees in HTTPS without interception",
+            quoted(rule)
+        ),
+        "with --no-tls-intercept HTTPS is judged as `CONNECT https://host[:port]/`, by its host alone",
+    ))
 }
 
 fn dead(rule: &Rule) -> Option<Warning> {
     matches!(rule.pin(), Pin::Hosts(hosts) if hosts.is_empty()).then(|| {
         Warning::new(
             format!("{} can match no request", quoted(rule)),
-            "URLs are written `https://host/path`: scheme and host in lower-case ASCII, no user name, and always a slash after the host",
+            "URLs are written `https://host/path`: scheme and host in lower-case ASCII, the default port left out, and always a slash after the host",
         )
     })
 }
@@ -108,10 +123,6 @@ fn unpinned(rule: &Rule) -> Option<Warning> {
 
 fn quoted(rule: &Rule) -> String {
     format!("rule `{rule}` ({})", rule.source())
-}
-
-fn only_http(rule: &Rule) -> bool {
-    matches!(rule.matcher(), Matcher::Pattern(pattern) if pattern.as_str().starts_with("^http://") && !pattern.as_str().contains('|'))
 }
 
 /// The ways to write "everything", or "everything of one scheme", on purpose.

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use super::pattern::Pattern;
-use super::reach::{self, Pin, Reach};
+use super::reach::{self, Https, Pin, Reach};
 use super::target::split_authority;
 use super::{Target, path};
 use crate::net::Host;
@@ -70,7 +70,11 @@ impl Matcher {
                     PlaceHost::Below(_) => Pin::Open,
                 },
                 stray: None,
-                needs_path: !place.covers_root(),
+                https: if place.covers_root() {
+                    Https::Roots
+                } else {
+                    Https::Paths
+                },
             },
         }
     }
@@ -114,7 +118,7 @@ impl Place {
             PlaceHost::Below(suffix) => target
                 .host()
                 .as_name()
-                .is_some_and(|name| name.len() > suffix.len() && name.ends_with(suffix.as_str())),
+                .is_some_and(|name| name.ends_with(suffix.as_str())),
         };
         let path = match &self.path {
             None => true,

@@ -29,8 +29,19 @@ pub(super) struct Reach {
     pub(super) pin: Pin,
     /// A URL that it matches, at a host that its author did not mean.
     pub(super) stray: Option<String>,
-    /// It matches URLs of https, but none whose path is just `/`.
-    pub(super) needs_path: bool,
+    /// Which URLs of https it matches.
+    pub(super) https: Https,
+}
+
+/// Which URLs of https a matcher can match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Https {
+    /// None.
+    Nothing,
+    /// Some, but none whose path is just `/`.
+    Paths,
+    /// Also some whose path is just `/`, or it could not be found out.
+    Roots,
 }
 
 /// More hosts than this are not "a few". Below the 39 characters that a host can have: an unescaped dot pins nothing.
@@ -49,7 +60,7 @@ pub(super) fn of_pattern(pattern: &Pattern) -> Reach {
     let unknown = Reach {
         pin: Pin::Open,
         stray: None,
-        needs_path: false,
+        https: Https::Roots,
     };
     let Some(mut walk) = Walk::new(pattern.as_str()) else {
         return unknown;
@@ -61,18 +72,20 @@ pub(super) fn of_pattern(pattern: &Pattern) -> Reach {
         Pin::Open => stray(&mut walk, pattern).unwrap_or(None),
     };
     walk.refill();
-    let needs_path = needs_path(&mut walk).unwrap_or(false);
-    Reach { pin, stray, needs_path }
+    let https = https(&mut walk).unwrap_or(Https::Roots);
+    Reach { pin, stray, https }
 }
 
 fn hosts(walk: &mut Walk) -> Result<Pin, TooLong> {
     let mut search = Search {
+        scheme: Scheme::Https,
         found: BTreeSet::new(),
         text: String::new(),
         trail: Vec::new(),
     };
     for scheme in SCHEMES {
         let start = walk.run(walk.start(), &format!("{}://", scheme.as_str()))?;
+        search.scheme = scheme;
         if !search.descend(walk, start)? {
             return Ok(Pin::Open);
         }
@@ -82,6 +95,7 @@ fn hosts(walk: &mut Walk) -> Result<Pin, TooLong> {
 
 /// Spells out every host below a node; gives up (`false`) as soon as there are too many.
 struct Search {
+    scheme: Scheme,
     found: BTreeSet<Host>,
     text: String,
     trail: Vec<Node>,
@@ -92,11 +106,11 @@ impl Search {
         if !leads_to_match(walk, node)? {
             return Ok(true);
         }
-        // Won already: whatever follows matches. Seen on the way here: the loop can be taken any number of times.
-        if node == Node::Won || self.trail.contains(&node) || self.text.len() > DEPTH_MAX {
+        // Seen on the way here: the loop can be taken any number of times. (What is won stays won, a loop too.)
+        if self.trail.contains(&node) || self.text.len() > DEPTH_MAX {
             return Ok(false);
         }
-        if !self.text.is_empty() && ends_host(walk, node)? {
+        if !self.text.is_empty() && ends_host(walk, node, self.scheme)? {
             // Only a canonical spelling can occur in a URL.
             if let Some(host) = Host::parse(&self.text)
                 .ok()
@@ -138,12 +152,32 @@ fn leads_to_match(walk: &mut Walk, node: Node) -> Result<bool, TooLong> {
 }
 
 /// Whether a host that ends here can belong to a URL that matches: a path follows, or a port and a path.
-fn ends_host(walk: &mut Walk, node: Node) -> Result<bool, TooLong> {
+fn ends_host(walk: &mut Walk, node: Node, scheme: Scheme) -> Result<bool, TooLong> {
     if opens_path(walk, node)? {
         return Ok(true);
     }
     let port = walk.step(node, b':')?;
-    walk.any(port, b"0123456789", opens_path)
+    Ok(walk.any(port, b"0123456789", opens_path)? && names_port(walk, port, 0, scheme.default_port())?)
+}
+
+/// Whether a port that can stand in a URL leads on: the default one is left out there, so `^https://a:443/` is dead.
+fn names_port(walk: &mut Walk, node: Node, port: u16, default: u16) -> Result<bool, TooLong> {
+    if node == Node::Dead {
+        return Ok(false);
+    }
+    if port != 0 && port != default && opens_path(walk, node)? {
+        return Ok(true);
+    }
+    for digit in u16::from(port == 0)..10 {
+        let Some(longer) = port.checked_mul(10).and_then(|tens| tens.checked_add(digit)) else {
+            continue;
+        };
+        let next = walk.step(node, b"0123456789"[usize::from(digit)])?;
+        if names_port(walk, next, longer, default)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether a path that begins here can belong to a URL that matches: `/...`, or the lone `*` of OPTIONS.
@@ -153,13 +187,19 @@ fn opens_path(walk: &mut Walk, node: Node) -> Result<bool, TooLong> {
     Ok(walk.wins_at_end(asterisk)? || walk.can_win(slash)?)
 }
 
-fn needs_path(walk: &mut Walk) -> Result<bool, TooLong> {
+fn https(walk: &mut Walk) -> Result<Https, TooLong> {
     let start = walk.run(walk.start(), "https://")?;
     let root = |walk: &mut Walk, node| {
         let slash = walk.step(node, b'/')?;
         walk.wins_at_end(slash)
     };
-    Ok(leads_to_match(walk, start)? && !walk.any(start, AUTHORITY, root)?)
+    Ok(
+        match (leads_to_match(walk, start)?, walk.any(start, AUTHORITY, root)?) {
+            (_, true) => Https::Roots,
+            (true, false) => Https::Paths,
+            (false, false) => Https::Nothing,
+        },
+    )
 }
 
 /// A URL that the pattern matches at a host that somebody else may own. Tried in the order of what is easiest to see.
@@ -250,20 +290,31 @@ fn own_domain(walk: &mut Walk, start: Node) -> Result<Option<String>, TooLong> {
 
 /// `^https://api.github.com/` is also `apixgithub.com`.
 fn loose_dot(walk: &mut Walk, start: Node) -> Result<Option<String>, TooLong> {
-    let Some((name, _)) = walk.shortest(start, NAME, opens_path)? else {
+    // Below a place where a letter does as well as the dot: one label, a dot, and a last label.
+    let last = |walk: &mut Walk, node: Node| {
+        let dot = walk.step(node, b'.')?;
+        walk.any(dot, NO_DOT, opens_path)
+    };
+    let loose = |walk: &mut Walk, node: Node| {
+        let dot = walk.step(node, b'.')?;
+        let letter = walk.step(node, b'x')?;
+        Ok(dot == letter && walk.any(dot, NO_DOT, last)?)
+    };
+    let Some((first, node)) = walk.shortest(start, NAME, loose)? else {
         return Ok(None);
     };
-    let registered = |name: &str| name.rsplit('.').take(2).map(str::to_owned).collect::<Vec<_>>();
-    for (at, _) in name.match_indices('.') {
-        let mut other = name.clone();
-        other.replace_range(at..=at, "x");
-        let node = walk.run(start, &other)?;
-        if registered(&other) != registered(&name) && opens_path(walk, node)? {
-            let path = walk.step(node, b'/')?;
-            return Ok(walk.shortest_win(path)?.map(|tail| format!("{other}/{tail}")));
-        }
-    }
-    Ok(None)
+    let letter = walk.step(node, b'x')?;
+    let Some((second, node)) = walk.shortest(letter, NO_DOT, last)? else {
+        return Ok(None);
+    };
+    let dot = walk.step(node, b'.')?;
+    let Some((third, node)) = walk.shortest(dot, NO_DOT, opens_path)? else {
+        return Ok(None);
+    };
+    let path = walk.step(node, b'/')?;
+    Ok(walk
+        .shortest_win(path)?
+        .map(|tail| format!("{first}x{second}.{third}/{tail}")))
 }
 
 fn is_canonical(scheme: Scheme, url: &str) -> bool {

@@ -1,1 +1,122 @@
+use http::Method;
+use proptest::prelude::*;
+
 use super::*;
+use crate::net::Scheme;
+
+fn policy(rules: &[&str]) -> Policy {
+    let rule = |(index, text): (usize, &&str)| Rule::parse(text, Source::Option(index + 1)).expect("a rule");
+    Policy::new(rules.iter().enumerate().map(rule).collect())
+}
+
+fn target(request: &str) -> Target {
+    let (method, url) = request.split_once(' ').unwrap_or(("GET", request));
+    let (scheme, rest) = url.split_once("://").expect("a URL");
+    let at = rest.find('/').unwrap_or(rest.len());
+    let scheme = if scheme == "http" { Scheme::Http } else { Scheme::Https };
+    let method = Method::from_bytes(method.as_bytes()).expect("a method");
+    Target::new(&method, scheme, &rest[..at], &rest[at..]).expect("a target")
+}
+
+const NO_MATCH: Verdict = Verdict::Deny(Reason::NoMatch);
+
+fn allow(rule: usize) -> Verdict {
+    Verdict::Allow(RuleId(rule))
+}
+
+fn deny(rule: usize) -> Verdict {
+    Verdict::Deny(Reason::Rule(RuleId(rule)))
+}
+
+#[track_caller]
+fn check(rules: &[&str], cases: &[(&str, Verdict)]) {
+    let policy = policy(rules);
+    for (request, verdict) in cases {
+        assert_eq!(policy.judge(&target(request)), *verdict, "{request}");
+    }
+}
+
+#[test]
+fn nothing_matched_is_denied() {
+    check(&[], &[("https://a.test/", NO_MATCH)]);
+    check(
+        &[r"allow: ^https://a\.test/"],
+        &[("https://a.test/", allow(0)), ("https://b.test/", NO_MATCH)],
+    );
+    assert!(policy(&[]).is_empty() && !policy(&["allow: ."]).is_empty());
+}
+
+#[test]
+fn the_first_match_decides() {
+    check(
+        &[
+            "deny: telemetry",
+            r"allow-get: ^https://a\.test/",
+            "deny-get: .*",
+            "allow-post: .*",
+        ],
+        &[
+            ("https://a.test/", allow(1)),
+            ("https://a.test/telemetry", deny(0)),
+            ("POST https://telemetry.test/", deny(0)),
+            ("https://b.test/", deny(2)),
+            ("POST https://b.test/", allow(3)),
+            ("PUT https://b.test/", NO_MATCH),
+        ],
+    );
+}
+
+#[test]
+fn the_canonical_form_is_judged() {
+    check(
+        &[r"deny: ^https://a\.test/admin", r"allow: ^https://a\.test/"],
+        &[
+            ("https://A.TEST/x/%2e%2e/%61dmin", deny(0)),
+            ("https://a.test.:443/./admin", deny(0)),
+            ("https://a.test/x/../y", allow(1)),
+            ("https://a.test:444/", NO_MATCH),
+            ("http://a.test/", NO_MATCH),
+        ],
+    );
+}
+
+#[test]
+fn rules_are_found_again() {
+    let policy = policy(&["allow: a", "deny: b"]);
+    assert_eq!(
+        policy.rule(RuleId(1)).map(ToString::to_string).as_deref(),
+        Some("deny: b")
+    );
+    assert!(policy.rule(RuleId(2)).is_none());
+    assert_eq!(
+        policy.rules().map(|(id, _)| id).collect::<Vec<_>>(),
+        [RuleId(0), RuleId(1)]
+    );
+}
+
+#[test]
+fn shared_by_threads() {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<Policy>();
+    shared::<Target>();
+}
+
+proptest! {
+    /// Rules read in any order of texts give the verdict of the first that matches, whichever it is.
+    #[test]
+    fn order_is_all(order in Just(vec!["allow: a", "deny-get: b", "allow-post: c", "deny: d"]).prop_shuffle(), path in "[a-e]{0,4}", post: bool) {
+        let request = format!("{} https://x.test/{path}", if post { "POST" } else { "GET" });
+        // The host has none of the letters but the `t`, `e`, `s`, `x`.
+        let matching = |rule: &&str| {
+            let letter = rule.chars().last().unwrap_or_default();
+            let of_this_method = if post { !rule.contains("-get") } else { !rule.contains("-post") };
+            path.contains(letter) && of_this_method
+        };
+        let expected = match order.iter().position(matching) {
+            None => NO_MATCH,
+            Some(place) if order[place].starts_with("allow") => allow(place),
+            Some(place) => deny(place),
+        };
+        prop_assert_eq!(policy(&order).judge(&target(&request)), expected);
+    }
+}

@@ -78,7 +78,7 @@ pub fn parse(file: &str, text: &str) -> Result<File, FileError> {
     let shape = match shape::read(text) {
         Err(error) if is_bad_escape(&error) => {
             let mended = lines::mend_escapes(text);
-            let shape = shape::read(&mended.text).map_err(|_| located(&file, &error))?;
+            let shape = shape::read(&mended.text).map_err(|error| located(&file, &error))?;
             warnings.extend(mended.scalars.iter().map(|scalar| bad_escape(&file, scalar)));
             shape
         }

@@ -46,6 +46,14 @@ fn pinned_to_what_they_spell_out() {
         (r"^http(s)?://a\.test/", &["a.test"]),
         (r"^\w+://a\.test/", &["a.test"]),
         (r"^https://(www\.)?a\.test/", &["a.test", "www.a.test"]),
+        (r"^https://a\.test:443/", &[]),
+        (r"^http://a\.test:80/", &[]),
+        (r"^https?://a\.test:80/", &["a.test"]),
+        (r"^https?://a\.test:(80|443)/", &["a.test"]),
+        (r"^https://a\.test:4430?/", &["a.test"]),
+        (r"^https://a\.test:/", &[]),
+        (r"^https://a\.test:(0|08|65536|99999)/", &[]),
+        (r"^https://a\.test:65535/", &["a.test"]),
         (r"^https://a\.test$", &[]),
         (r"^https://A\.test/", &[]),
         (r"^https://a\.test\./", &[]),
@@ -101,19 +109,22 @@ fn too_much_work_pins_nothing() {
 
 #[test]
 fn paths_asked_for() {
+    use Https::{Nothing, Paths, Roots};
     for (pattern, wanted) in [
-        (r"^https://a\.test/", false),
-        (r"^https://a\.test/x", true),
-        (r"^https://a\.test/.+", true),
-        (r"^https://a\.test/.*", false),
-        (r"a\.test", false),
-        (r"/x$", true),
-        (r"\?", true),
-        (r"^http://a\.test/x", false),
-        (r"^https://a\.test(/|$)", false),
-        (r"^https://a\.test(:\d+)?/$", false),
+        (r"^https://a\.test/", Roots),
+        (r"^https://a\.test/x", Paths),
+        (r"^https://a\.test/.+", Paths),
+        (r"^https://a\.test/.*", Roots),
+        (r"a\.test", Roots),
+        (r"/x$", Paths),
+        (r"\?", Paths),
+        (r"^http://a\.test/x", Nothing),
+        (r"^http://(a|b)\.test/", Nothing),
+        (r"^https://a\.test(/|$)", Roots),
+        (r"^https://a\.test(:\d+)?/$", Roots),
+        (r"^https://A\.test/", Nothing),
     ] {
-        assert_eq!(reach(pattern).needs_path, wanted, "{pattern}");
+        assert_eq!(reach(pattern).https, wanted, "{pattern}");
     }
 }
 

@@ -39,7 +39,7 @@ const BUDGET: usize = 200_000;
 /// Bytes that the automaton may take.
 const MEMORY: usize = 2 << 20;
 /// What can stand in a canonical path or query, in the order in which an example should use them.
-const TAIL: &[u8] = b"/abcdefghijklmnopqrstuvwxyz0123456789.-_~?=&%:@!$'()*+,;|[]^`{}\\ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+const TAIL: &[u8] = b"./abcdefghijklmnopqrstuvwxyz0123456789-_~?=&%:@!$'()*+,;|[]^`{}\\ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 impl Walk {
     /// The automaton of a pattern; `None` if it would be too large.

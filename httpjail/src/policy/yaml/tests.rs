@@ -1,1 +1,441 @@
+use proptest::prelude::*;
+
 use super::*;
+use crate::policy::Policy;
+
+fn read(text: &str) -> File {
+    parse("rules.yaml", text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+fn rules(file: &File) -> Vec<String> {
+    file.rules.iter().map(ToString::to_string).collect()
+}
+
+fn messages(file: &File) -> Vec<&str> {
+    file.warnings.iter().map(|warning| warning.message.as_str()).collect()
+}
+
+const README: &str = r#"# rules.yaml
+rules:
+  - action: allow
+    pattern: "github\.com"
+    methods:
+  - action: allow
+    pattern: "api\..*\.com"
+    methods:
+  - action: deny
+    pattern: "telemetry"
+  - action: deny
+    pattern: ".*"
+logging:
+  level: info
+  file: /var/log/httpjail.log
+"#;
+
+#[test]
+fn the_file_of_the_readme_means_what_its_author_meant() {
+    for text in [
+        README.to_owned(),
+        README.replace('\n', "\r\n"),
+        format!("\u{feff}{README}"),
+    ] {
+        let file = read(&text);
+        assert_eq!(
+            rules(&file),
+            [
+                r"allow: github\.com",
+                r"allow: api\..*\.com",
+                "deny: telemetry",
+                "deny: .*"
+            ]
+        );
+        assert_eq!(file.logging.level, Some(Level::Info));
+        assert_eq!(file.logging.file.as_deref(), Some("/var/log/httpjail.log"));
+        let sources: Vec<String> = file.rules.iter().map(|rule| rule.source().to_string()).collect();
+        assert_eq!(
+            sources,
+            ["rules.yaml:3", "rules.yaml:6", "rules.yaml:9", "rules.yaml:11"]
+        );
+        assert_eq!(
+            messages(&file),
+            [
+                r#"rules.yaml:4: "github\.com" is read as 'github\.com'"#,
+                r#"rules.yaml:7: "api\..*\.com" is read as 'api\..*\.com'"#,
+                r"rule `allow: github\.com` (rules.yaml:3): `methods:` is left empty, which means every method",
+                r"rule `allow: api\..*\.com` (rules.yaml:6): `methods:` is left empty, which means every method",
+            ]
+        );
+        assert!(
+            file.warnings[0]
+                .hint
+                .as_deref()
+                .is_some_and(|hint| hint.ends_with(r"write pattern: 'github\.com'"))
+        );
+    }
+}
+
+#[test]
+fn single_quotes_give_no_warning() {
+    let file =
+        read("rules:\n- action: allow\n  pattern: '^https://github\\.com/'\n  methods: [get, HEAD]\n  name: code\n");
+    assert_eq!(rules(&file), [r"allow-get-head: ^https://github\.com/"]);
+    assert_eq!(file.rules[0].name(), Some("code"));
+    assert_eq!(messages(&file), [""; 0]);
+}
+
+#[test]
+fn a_file_of_the_readme_that_lost_its_indentation_is_an_error() {
+    let flat: String = README.lines().map(|line| format!("{}\n", line.trim_start())).collect();
+    let error = parse("rules.yaml", &flat).expect_err("no YAML");
+    assert!(error.line > 1, "{error}");
+}
+
+#[test]
+fn empty_files_are_policies_without_rules() {
+    for text in [
+        "",
+        "\n",
+        "# nothing\n",
+        "---\n",
+        "rules:\n",
+        "rules: []\n",
+        "\u{feff}",
+        "{}",
+        "null",
+    ] {
+        let file = read(text);
+        assert_eq!((file.rules.len(), file.options), (0, Options::default()), "{text:?}");
+    }
+}
+
+#[test]
+fn places() {
+    let file = read(
+        "rules:\n- {action: allow, host: API.example.com, path: /v1/*, methods: get}\n- {action: Deny, host: '*.example.com:8443'}\n",
+    );
+    assert_eq!(
+        rules(&file),
+        [
+            "allow-get: host api.example.com path /v1/*",
+            "deny: host *.example.com:8443"
+        ]
+    );
+    assert_eq!(file.rules[1].source().to_string(), "rules.yaml:3");
+}
+
+#[test]
+fn every_option() {
+    let file = read(
+        "dry-run: true\nlog-only: false\nno-tls-intercept: true\nweak: false\ninteractive: false\nephemeral-ca: true\ndns: off\n\
+         backend: ebpf\nuser: nobody\ntimeout: 1.5\nlog: a.log\nlog-format: json\npublish: 3000\nallow-socket: /a\nupstream-ca:\n  - b\n  - c\n",
+    );
+    let expected = Options {
+        dry_run: Some(true),
+        log_only: Some(false),
+        no_tls_intercept: Some(true),
+        weak: Some(false),
+        interactive: Some(false),
+        ephemeral_ca: Some(true),
+        dns: Some(DnsMode::Off),
+        backend: Some(Backend::Ebpf),
+        user: Some("nobody".into()),
+        timeout: Some(Duration::from_millis(1500)),
+        log: Some("a.log".into()),
+        log_format: Some(LogFormat::Json),
+        publish: vec!["3000".into()],
+        allow_socket: vec!["/a".into()],
+        upstream_ca: vec!["b".into(), "c".into()],
+    };
+    assert_eq!(file.options, expected);
+    for (text, seconds) in [("30", 30.0), ("'2.5'", 2.5), ("0.25", 0.25)] {
+        let timeout = read(&format!("timeout: {text}\n")).options.timeout;
+        assert_eq!(timeout, Some(Duration::from_secs_f64(seconds)), "{text}");
+    }
+}
+
+/// Where the error is, and what its message and its hint contain.
+#[track_caller]
+fn wrong(text: &str, place: (usize, usize), message: &str, hint: &str) {
+    let error = parse("r.yaml", text).expect_err(text);
+    assert_eq!((error.line, error.column), place, "{text:?}: {error}");
+    assert!(error.message.contains(message), "{text:?}: {error}");
+    assert!(
+        error.hint.as_deref().unwrap_or_default().contains(hint),
+        "{text:?}: {:?}",
+        error.hint
+    );
+    assert!(
+        error
+            .to_string()
+            .starts_with(&format!("r.yaml:{}:{}: ", place.0, place.1))
+    );
+    assert!(
+        !error
+            .message
+            .contains(&format!(" at line {} column {}", place.0, place.1)),
+        "{error}"
+    );
+}
+
+#[test]
+fn unknown_keys() {
+    wrong("rule: x\n", (1, 1), "unknown field `rule`", "did you mean `rules`?");
+    wrong(
+        "\nDry-Run: true\n",
+        (2, 1),
+        "unknown field `Dry-Run`",
+        "did you mean `dry-run`?",
+    );
+    wrong(
+        "dry_run: true\n",
+        (1, 1),
+        "unknown field `dry_run`",
+        "did you mean `dry-run`?",
+    );
+    wrong("zzz: 1\n", (1, 1), "unknown field `zzz`", "known here: rules, logging");
+    wrong(
+        "rules:\n- action: allow\n  patern: x\n",
+        (3, 3),
+        "rules[0]: unknown field `patern`",
+        "did you mean `pattern`?",
+    );
+    wrong(
+        "rules:\n- action: allow\n  pattern: x\n  method: get\n",
+        (4, 3),
+        "unknown field `method`",
+        "did you mean `methods`?",
+    );
+    wrong("rules:\n- allow: x\n", (2, 3), "unknown field `allow`", "");
+    wrong(
+        "logging:\n  levle: info\n",
+        (2, 3),
+        "logging: unknown field `levle`",
+        "did you mean `level`?",
+    );
+}
+
+#[test]
+fn wrong_types_and_values() {
+    wrong("rules: 1\n", (1, 8), "rules: invalid type", "");
+    wrong("rules: x\n", (1, 8), "rules: invalid type", "");
+    wrong("rules:\n  a: b\n", (2, 3), "rules: invalid type", "");
+    wrong("rules:\n- x\n", (2, 3), "rules[0]: invalid type", "");
+    wrong("rules:\n- 'allow: x'\n", (2, 3), "expected a rule", "");
+    wrong("rules:\n- [x]\n", (2, 3), "rules[0]: invalid type", "");
+    wrong("x\n", (1, 1), "expected keys such as `rules:`", "");
+    wrong("- x\n", (1, 1), "invalid", "");
+    wrong("dry-run: maybe\n", (1, 10), "dry-run: invalid type", "");
+    wrong("dry-run: 1\n", (1, 10), "dry-run: invalid type", "");
+    wrong("timeout: 0\n", (1, 10), "no positive number", "");
+    wrong("timeout: -5\n", (1, 10), "", "");
+    wrong("timeout: soon\n", (1, 10), "no positive number", "");
+    wrong("timeout: .inf\n", (1, 10), "no positive number", "");
+    wrong("timeout: 99999999999999\n", (1, 10), "too many", "");
+    wrong("timeout: [1]\n", (1, 10), "expected a positive number", "");
+    wrong(
+        "dns: maybe\n",
+        (1, 6),
+        "expected one of synthetic, relay, open, off",
+        "",
+    );
+    wrong("backend: x\n", (1, 10), "expected one of auto, ebpf, netns, weak", "");
+    wrong("log-format: xml\n", (1, 13), "expected one of text, json", "");
+    wrong(
+        "logging:\n  level: loud\n",
+        (2, 10),
+        "expected one of off, error, warn, info, debug, trace",
+        "",
+    );
+    wrong("logging: x\n", (1, 10), "expected keys such as `level:`", "");
+    wrong("publish: {a: b}\n", (1, 10), "expected a text or a list of texts", "");
+    wrong("user: [a]\n", (1, 7), "user: invalid type", "");
+}
+
+#[test]
+fn wrong_rules() {
+    wrong(
+        "rules:\n- pattern: x\n",
+        (2, 3),
+        "missing field `action`",
+        "action: allow",
+    );
+    wrong(
+        "rules:\n- action: allow\n",
+        (2, 3),
+        "needs a `pattern:` or a `host:`",
+        "'.*'",
+    );
+    wrong(
+        "rules:\n- action: allow\n  pattern:\n",
+        (2, 3),
+        "needs a `pattern:`",
+        "'.*'",
+    );
+    wrong(
+        "rules:\n- action: permit\n  pattern: x\n",
+        (2, 11),
+        "`permit` is no action",
+        "",
+    );
+    wrong(
+        "rules:\n- action: allow-get\n  pattern: x\n",
+        (2, 11),
+        "`allow-get` is no action",
+        "`methods: [get]`",
+    );
+    wrong(
+        "rules:\n- action: allow\n  pattern: '('\n",
+        (3, 12),
+        "    (\n    ^ unclosed group",
+        "",
+    );
+    wrong(
+        "rules:\n- action: allow\n  pattern: ''\n",
+        (3, 12),
+        "the pattern is empty",
+        "`.*`",
+    );
+    wrong(
+        "rules:\n- action: allow\n  pattern: \"a\\b\"\n",
+        (3, 12),
+        "control character",
+        "single quotes",
+    );
+    wrong(
+        "rules:\n- action: allow\n  pattern: \"a\\.com\\b\"\n",
+        (3, 12),
+        "control character",
+        "single quotes",
+    );
+    wrong(
+        "rules:\n- action: allow\n  pattern: x\n  host: a.test\n",
+        (2, 3),
+        "not both",
+        "",
+    );
+    wrong("rules:\n- action: allow\n  path: /x\n", (2, 3), "needs a `host:`", "");
+    wrong(
+        "rules:\n- action: allow\n  host: 127.1\n",
+        (2, 3),
+        "`127.1` is no host",
+        "",
+    );
+    wrong(
+        "rules:\n- action: allow\n  host: 0x7f.1\n",
+        (2, 3),
+        "`0x7f.1` is no host",
+        "",
+    );
+    wrong(
+        "rules:\n- action: allow\n  host: a.test\n  path: /a/../b\n",
+        (2, 3),
+        "canonical spelling is `/b`",
+        "",
+    );
+    wrong(
+        "rules:\n- action: allow\n  pattern: x\n  methods: foo\n",
+        (4, 12),
+        "`foo` is no method",
+        "get, post",
+    );
+    wrong(
+        "rules:\n- action: allow\n  pattern: x\n  methods: []\n",
+        (4, 12),
+        "list of methods is empty",
+        "every method",
+    );
+    wrong(
+        "rules:\n- action: allow\n  pattern: x\n  methods: [get, foo]\n",
+        (4, 18),
+        "`foo` is no method",
+        "",
+    );
+    wrong(
+        "rules:\n- action: allow\n  pattern: x\n  methods: {get: 1}\n",
+        (4, 12),
+        "expected a list of methods",
+        "",
+    );
+    wrong(
+        "rules:\n- action: allow\n  action: deny\n  pattern: x\n",
+        (2, 3),
+        "duplicate field `action`",
+        "",
+    );
+}
+
+#[test]
+fn an_escape_that_cannot_be_mended_says_so() {
+    wrong(
+        "rules: [{action: allow, pattern: \"a\\.com\"}]\n",
+        (1, 36),
+        "unknown escape",
+        "single quotes",
+    );
+}
+
+#[test]
+fn no_yaml() {
+    for text in [
+        "rules: [\n",
+        "rules:\n\t- action: allow\n",
+        "a: b: c\n",
+        "'x\n",
+        "\"x\n",
+        "rules: *nowhere\n",
+        "@x\n",
+        "{a\n",
+        "- - }\n",
+        "rules:\n- action: allow\n pattern: x\n",
+        "a: 1\n---\nb: 2\n",
+        "rules: []\nrules: []\n",
+        "\0",
+        "%YAML 9\n---\n",
+        "&a [*a]\n",
+        "!x y\n",
+        "? [a]\n: b\n",
+        "rules: !!binary x\n",
+    ] {
+        let error = parse("r.yaml", text).expect_err(text);
+        assert!(
+            error.line >= 1 && error.column >= 1 && !error.message.is_empty(),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn deep_and_repeating_files_end() {
+    assert!(parse("r.yaml", &"[".repeat(100_000)).is_err());
+    let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n";
+    assert!(parse("r.yaml", bomb).is_err());
+}
+
+#[test]
+fn many_rules() {
+    let mut text = String::from("rules:\n");
+    for index in 0..100_000 {
+        text.push_str(&format!("- action: allow\n  host: h{index}.example.com\n"));
+    }
+    let file = read(&text);
+    assert_eq!(file.rules.len(), 100_000);
+    assert_eq!(file.rules[99_999].source().to_string(), "rules.yaml:200000");
+    assert_eq!(Policy::new(file.rules).rules().len(), 100_000);
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_read_never_panics(
+        parts in proptest::collection::vec(
+            proptest::sample::select(vec![
+                "rules:", "\n", "  ", "- ", "action: ", "allow", "deny", "pattern: ", "\"a\\.b\"", "'x'", "methods:", " [get]", "host: ", "a.test",
+                "{", "}", "[", "]", ":", "&a ", "*a", "#", "\t", "!!str ", "|\n", ">-\n", "---\n", "\u{feff}", "é", "\"", "'", "\\", "timeout: 1",
+            ]),
+            0..24,
+        )
+    ) {
+        if let Err(error) = parse("r.yaml", &parts.concat()) {
+            prop_assert!(error.line >= 1 && error.column >= 1);
+        }
+    }
+}
