@@ -33,6 +33,11 @@ pub struct JailConfig {
     pub armed: u32,
     /// The index of `lo` in the jail's network namespace; no packet may use another interface.
     pub ifindex: u32,
+    /// `SO_MARK` of httpjail's own sockets that speak to the jail's listeners (`--publish`); 0 if there are none. Setting a mark
+    /// needs CAP_NET_ADMIN over the namespace, which nobody in the jail has.
+    pub publish_mark: u32,
+    /// Zero.
+    pub reserved: u32,
     /// httpjail's sockets on 127.0.0.1.
     pub v4: Ports,
     /// httpjail's sockets on `::1`.
@@ -40,7 +45,7 @@ pub struct JailConfig {
 }
 
 const _: () = assert!(size_of::<Ports>() == 4 * 2);
-const _: () = assert!(size_of::<JailConfig>() == 8 + 2 * size_of::<Address>() + 2 * 4 + 2 * size_of::<Ports>());
+const _: () = assert!(size_of::<JailConfig>() == 8 + 2 * size_of::<Address>() + 4 * 4 + 2 * size_of::<Ports>());
 
 #[cfg(feature = "user")]
 impl JailConfig {
@@ -51,6 +56,8 @@ impl JailConfig {
         own_v6: Address::UNSPECIFIED,
         armed: 0,
         ifindex: 0,
+        publish_mark: 0,
+        reserved: 0,
         v4: Ports {
             proxy: 0,
             resolver_udp: 0,

@@ -21,9 +21,10 @@ const IPPROTO_TCP: u8 = 6;
 const IPPROTO_UDP: u8 = 17;
 /// Version 4, five words of header: no options.
 const PLAIN_IPV4: u8 = 0x45;
-/// The offset of the flags within a TCP header, and the SYN flag (RFC 9293 §3.1).
+/// The offset of the flags within a TCP header, and two of them (RFC 9293 §3.1).
 const TCP_FLAGS: usize = 13;
 const TCP_SYN: u8 = 2;
+const TCP_ACK: u8 = 16;
 
 /// Packets that sockets of the jail send.
 #[cgroup_skb(egress)]
@@ -139,7 +140,7 @@ fn peer(ctx: &SkBuffContext, config: &JailConfig, packet: &Packet, direction: Di
             return Ok(());
         }
         // SAFETY: a cgroup_skb program's own context.
-        return match unsafe { udp_owner(skb.cast(), near, far, config.jail) } {
+        return match unsafe { udp_owner(skb.cast(), near, far, config) } {
             Owner::Jail => Ok(()),
             _ => Err(Reason::PacketPeer),
         };
@@ -151,16 +152,16 @@ fn peer(ctx: &SkBuffContext, config: &JailConfig, packet: &Packet, direction: Di
     let flags: u8 = ctx
         .load(packet.transport + TCP_FLAGS)
         .map_err(|_| Reason::PacketTruncated)?;
-    let opening = flags & TCP_SYN != 0;
+    let opening = flags & (TCP_SYN | TCP_ACK) == TCP_SYN;
     // SAFETY: a cgroup_skb program's own context.
-    let owner = unsafe { tcp_owner(skb.cast(), near, far, config.jail) };
+    let owner = unsafe { tcp_owner(skb.cast(), near, far, config) };
     // SAFETY: as above.
     let passes = match owner {
-        Owner::Jail => true,
+        Owner::Jail | Owner::Publisher => true,
         Owner::Other => false,
         // A SYN onto the TIME_WAIT of an earlier connection: ask for the listener alone, which will take it.
         Owner::Nobody if opening => unsafe {
-            tcp_owner(skb.cast(), Endpoint { port: 0, ..near }, far, config.jail) == Owner::Jail
+            tcp_owner(skb.cast(), Endpoint { port: 0, ..near }, far, config) == Owner::Jail
         },
         // The last words of a connection whose far end is closed: nobody is there to read them.
         Owner::Nobody => unsafe { tcp_gone(skb.cast(), near, far) },

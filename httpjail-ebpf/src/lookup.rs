@@ -4,7 +4,8 @@
 use crate::maps::socket_state;
 use aya_ebpf::{
     bindings::{
-        bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2,
+        bpf_sock, bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1,
+        bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2,
     },
     helpers::generated::{bpf_sk_lookup_tcp, bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp},
 };
@@ -98,6 +99,8 @@ impl Endpoint {
 pub enum Owner {
     /// A socket of this jail.
     Jail,
+    /// One of httpjail's own that may speak to the jail's listeners (`--publish`).
+    Publisher,
     /// A socket of somebody else.
     Other,
     /// No socket, or the remains of one (TIME_WAIT) that takes no data.
@@ -109,7 +112,7 @@ pub enum Owner {
 /// # Safety
 /// `ctx` is the program's own context, of a type that may look up sockets.
 #[inline(always)]
-pub unsafe fn udp_owner(ctx: *mut c_void, from: Endpoint, to: Endpoint, jail: u64) -> Owner {
+pub unsafe fn udp_owner(ctx: *mut c_void, from: Endpoint, to: Endpoint, config: &JailConfig) -> Owner {
     let (mut tuple, len) = tuple(from, to);
     // SAFETY: the caller vouches for the context; tuple and length belong together.
     let socket = unsafe { bpf_sk_lookup_udp(ctx, &mut tuple, len, CURRENT_NETNS, 0) };
@@ -118,9 +121,9 @@ pub unsafe fn udp_owner(ctx: *mut c_void, from: Endpoint, to: Endpoint, jail: u6
     }
     // SAFETY: the reference that the lookup took is released once, after its last use.
     unsafe {
-        let ours = socket_state(socket, jail).is_some();
+        let owner = owner_of(socket, config);
         bpf_sk_release(socket.cast());
-        if ours { Owner::Jail } else { Owner::Other }
+        owner
     }
 }
 
@@ -129,7 +132,7 @@ pub unsafe fn udp_owner(ctx: *mut c_void, from: Endpoint, to: Endpoint, jail: u6
 /// # Safety
 /// As for [`udp_owner`].
 #[inline(always)]
-pub unsafe fn tcp_owner(ctx: *mut c_void, from: Endpoint, to: Endpoint, jail: u64) -> Owner {
+pub unsafe fn tcp_owner(ctx: *mut c_void, from: Endpoint, to: Endpoint, config: &JailConfig) -> Owner {
     let (mut tuple, len) = tuple(from, to);
     // SAFETY: as in `udp_owner`.
     let socket = unsafe { bpf_sk_lookup_tcp(ctx, &mut tuple, len, CURRENT_NETNS, 0) };
@@ -138,9 +141,25 @@ pub unsafe fn tcp_owner(ctx: *mut c_void, from: Endpoint, to: Endpoint, jail: u6
     }
     // SAFETY: as in `udp_owner`.
     unsafe {
-        let ours = socket_state(socket, jail).is_some();
+        let owner = owner_of(socket, config);
         bpf_sk_release(socket.cast());
-        if ours { Owner::Jail } else { Owner::Other }
+        owner
+    }
+}
+
+/// # Safety
+/// `socket` is a full socket, held.
+#[inline(always)]
+unsafe fn owner_of(socket: *mut bpf_sock, config: &JailConfig) -> Owner {
+    // SAFETY: the caller vouches for the socket.
+    unsafe {
+        if socket_state(socket, config.jail).is_some() {
+            Owner::Jail
+        } else if config.publish_mark != 0 && (*socket).mark == config.publish_mark {
+            Owner::Publisher
+        } else {
+            Owner::Other
+        }
     }
 }
 

@@ -57,7 +57,16 @@ pub fn event(config: &JailConfig, caller: Caller, direction: Direction, reason: 
 pub fn send(event: &Event) {
     count(Stat::Denied);
     #[cfg(feature = "trace")]
-    trace(event);
+    aya_log_ebpf::info!(
+        event,
+        "denied: reason {} direction {} protocol {} port {} option {} pid {}",
+        event.reason,
+        event.direction,
+        event.protocol,
+        event.destination_port,
+        event.option,
+        event.pid
+    );
     if EVENTS.output::<Event>(event, 0).is_err() {
         count(Stat::EventLost);
     }

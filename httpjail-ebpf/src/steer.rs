@@ -125,11 +125,11 @@ fn owner(ctx: &SockAddrContext, socket: *mut bpf_sock, udp: bool, to: Endpoint, 
         // With the real source, or a peer that is itself connected to this socket would not be found.
         let from = bound(socket, to);
         // SAFETY: a sock_addr program's own context.
-        unsafe { udp_owner(ctx.as_ptr(), from, to, config.jail) }
+        unsafe { udp_owner(ctx.as_ptr(), from, to, config) }
     } else {
         // Source port 0: a TIME_WAIT left on the 4-tuple of an earlier connection would hide the listener that will take it.
         // SAFETY: a sock_addr program's own context.
-        unsafe { tcp_owner(ctx.as_ptr(), to.localhost(0), to, config.jail) }
+        unsafe { tcp_owner(ctx.as_ptr(), to.localhost(0), to, config) }
     }
 }
 

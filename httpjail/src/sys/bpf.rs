@@ -7,16 +7,19 @@
 //! than its own for one whose rest is zero.
 
 use aya::Pod;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 const BPF_MAP_CREATE: i32 = 0;
 const BPF_MAP_LOOKUP_ELEM: i32 = 1;
 const BPF_MAP_UPDATE_ELEM: i32 = 2;
 const BPF_PROG_LOAD: i32 = 5;
+const BPF_OBJ_PIN: i32 = 6;
 const BPF_OBJ_GET_INFO_BY_FD: i32 = 15;
 const BPF_PROG_QUERY: i32 = 16;
 const BPF_BTF_LOAD: i32 = 18;
@@ -278,6 +281,27 @@ pub fn link_create(program: BorrowedFd<'_>, cgroup: BorrowedFd<'_>, attach_type:
     };
     // SAFETY: the attribute holds no pointers; the call returns a new descriptor.
     unsafe { bpf_fd(BPF_LINK_CREATE, &mut attr) }
+}
+
+/// Gives an object a name in a bpffs, which keeps it alive.
+///
+/// # Errors
+/// EPERM if the path is not on a bpffs, EEXIST, or EINVAL for a path with a NUL.
+pub fn obj_pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    #[repr(C)]
+    struct Attr {
+        pathname: u64,
+        bpf_fd: u32,
+        file_flags: u32,
+    }
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = Attr {
+        pathname: path.as_ptr().addr_u64(),
+        bpf_fd: raw(object),
+        file_flags: 0,
+    };
+    // SAFETY: the kernel reads the path up to its NUL.
+    unsafe { bpf(BPF_OBJ_PIN, &mut attr) }.map(drop)
 }
 
 /// How many programs of this type are attached to the cgroup itself (not those inherited).

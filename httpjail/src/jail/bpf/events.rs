@@ -107,18 +107,21 @@ fn reason(event: &Event) -> String {
 
 fn protocol(number: u16) -> String {
     let name = match number {
+        0 => "hop-by-hop options",
         1 => "icmp",
         2 => "igmp",
         6 => "tcp",
         17 => "udp",
         33 => "dccp",
+        43 => "routing header",
+        44 => "fragment header",
         58 => "icmpv6",
+        60 => "destination options",
         132 => "sctp",
         136 => "udp-lite",
         255 => "raw",
         256 => "smc",
         262 => "mptcp",
-        0 => "unknown protocol",
         _ => return format!("protocol {number}"),
     };
     name.to_owned()

@@ -2,7 +2,8 @@
 
 use super::BpfError;
 use crate::sys::bpf;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 /// One hook: the program's name in the object, and where the kernel runs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +102,6 @@ pub struct Links {
 impl Links {
     /// Attaches every program. When one fails, those before it are detached again.
     pub(super) fn attach(programs: &[(Hook, OwnedFd)], cgroup: BorrowedFd<'_>) -> Result<Self, BpfError> {
-        use std::os::fd::AsFd;
         let mut links = Vec::with_capacity(programs.len());
         for (hook, program) in programs {
             let link =
@@ -114,7 +114,25 @@ impl Links {
         Ok(Links { links })
     }
 
-    /// The links' descriptors, for pinning or handing on.
+    /// Pins each link as a file named after its hook into a directory on a bpffs, so that the programs stay when httpjail
+    /// dies. Removing the files (and dropping this) detaches, a moment later. On a failure the pins made before it are removed.
+    ///
+    /// # Errors
+    /// EPERM if the directory is not on a bpffs, EEXIST if a pin of that name is there.
+    pub fn pin(&self, directory: &Path) -> Result<(), BpfError> {
+        for (index, (hook, link)) in self.links.iter().enumerate() {
+            let path = directory.join(hook.name);
+            if let Err(source) = bpf::obj_pin(link.as_fd(), &path) {
+                for (hook, _) in &self.links[..index] {
+                    let _ = std::fs::remove_file(directory.join(hook.name));
+                }
+                return Err(BpfError::Pin { path, source });
+            }
+        }
+        Ok(())
+    }
+
+    /// The links' descriptors with the names of their hooks, for handing on.
     pub fn into_fds(self) -> Vec<(&'static str, OwnedFd)> {
         self.links.into_iter().map(|(hook, fd)| (hook.name, fd)).collect()
     }

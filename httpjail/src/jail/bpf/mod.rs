@@ -22,6 +22,7 @@ pub use links::{HOOKS, Hook, Links};
 pub use object::Programs;
 
 use std::io;
+use std::path::PathBuf;
 
 /// What went wrong between the object and an armed jail.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +67,14 @@ pub enum BpfError {
     Attach {
         /// Its name.
         hook: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A link could not be pinned.
+    #[error("pin the BPF link {}: {source}", path.display())]
+    Pin {
+        /// Where.
+        path: PathBuf,
         /// Why.
         source: io::Error,
     },

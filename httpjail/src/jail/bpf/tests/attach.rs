@@ -18,6 +18,53 @@ fn programs_stay_as_long_as_their_links() {
 }
 
 #[test]
+fn pinned_links_outlive_their_maker() {
+    in_namespace(|| {
+        use nix::mount::{MsFlags, mount};
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+        mount(
+            None::<&str>,
+            "/",
+            None::<&str>,
+            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+            None::<&str>,
+        )
+        .unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let mut lab = Lab::unarmed();
+        // Not a bpffs yet.
+        let error = lab.links.as_ref().unwrap().pin(directory.path()).unwrap_err();
+        assert!(error.to_string().starts_with("pin the BPF link"), "{error}");
+        mount(
+            Some("bpf"),
+            directory.path(),
+            Some("bpf"),
+            MsFlags::empty(),
+            None::<&str>,
+        )
+        .unwrap();
+        // One that is in the way: those before it are taken back.
+        std::fs::create_dir(directory.path().join("getpeername6")).unwrap();
+        lab.links.as_ref().unwrap().pin(directory.path()).unwrap_err();
+        std::fs::remove_dir(directory.path().join("getpeername6")).unwrap();
+        assert!(HOOKS.iter().all(|hook| !directory.path().join(hook.name).exists()));
+
+        lab.links.take().unwrap().pin(directory.path()).unwrap();
+        assert_eq!(attached(&lab.cgroup), HOOKS.len() as u32);
+        for hook in HOOKS {
+            std::fs::remove_file(directory.path().join(hook.name)).unwrap();
+        }
+        // The kernel lets go of a removed pin after a grace period (kernel/bpf/inode.c, `bpf_free_inode`).
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while attached(&lab.cgroup) != 0 {
+            assert!(std::time::Instant::now() < deadline, "still attached");
+            std::thread::yield_now();
+        }
+        nix::mount::umount(directory.path()).unwrap();
+    });
+}
+
+#[test]
 fn an_attach_that_fails_names_its_hook_and_leaves_nothing() {
     in_namespace(|| {
         let programs = Programs::load(&Programs::object().unwrap()).unwrap();

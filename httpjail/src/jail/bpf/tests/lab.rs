@@ -6,10 +6,10 @@ use crate::net::{ClientAddr, OriginalDstSource};
 use crate::sys::bpf::netns_cookie;
 use httpjail_common::{Event, JailConfig, Ports};
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
-use std::process::{Command, Output};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 use std::sync::Arc;
 
 /// The jail's own addresses besides localhost: `getaddrinfo(AI_ADDRCONFIG)` wants one that is not loopback.
@@ -63,9 +63,19 @@ impl Lab {
 
     /// The same before it is armed.
     pub(super) fn unarmed() -> Lab {
+        let mut lab = Lab::unattached();
+        lab.attach();
+        lab
+    }
+
+    pub(super) fn attach(&mut self) {
+        self.links = Some(self.programs.attach(self.cgroup.as_fd()).unwrap());
+    }
+
+    /// The same before anything is attached: the cgroup is open.
+    pub(super) fn unattached() -> Lab {
         let programs = Programs::load(&Programs::object().unwrap()).unwrap();
         let cgroup = Cgroup::create().unwrap();
-        let links = programs.attach(cgroup.as_fd()).unwrap();
 
         let proxy_v4 = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = proxy_v4.local_addr().unwrap().port();
@@ -103,13 +113,15 @@ impl Lab {
             own_v6: OWN_V6.parse::<IpAddr>().unwrap().into(),
             armed: 0,
             ifindex: 1,
+            publish_mark: 0,
+            reserved: 0,
             v4: ports,
             v6: ports,
         };
         let events = programs.events().unwrap();
         Lab {
             programs,
-            links: Some(links),
+            links: None,
             cgroup,
             config,
             events,
@@ -123,13 +135,21 @@ impl Lab {
 
     /// Runs a Python program inside the jail.
     pub(super) fn python(&self, program: &str) -> Output {
-        let enter = "echo $$ > \"$0\" && exec \"$@\"";
-        Command::new("sh")
-            .args(["-c", enter])
-            .arg(self.cgroup.procs())
-            .args(["python3", "-c", &format!("{PRELUDE}\n{program}")])
-            .output()
-            .unwrap()
+        self.command(program).output().unwrap()
+    }
+
+    /// Starts a Python program inside the jail, to be talked with over its stdin and stdout.
+    pub(super) fn start(&self, program: &str) -> Talker {
+        Talker::start(self.command(program))
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "echo $$ > \"$0\" && exec \"$@\""])
+            .arg(self.cgroup.procs());
+        command.args(["python3", "-c", &format!("{PRELUDE}\n{program}")]);
+        command
     }
 
     /// Evaluates each expression inside the jail and compares what it says with what is expected. `PROXY` and `RESOLVER` stand
@@ -172,6 +192,55 @@ impl Lab {
     }
 }
 
+/// A Python program that does something for each line it is told, and says a line for each.
+pub(super) struct Talker {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Talker {
+    /// Outside the jail, in a fresh network namespace.
+    pub(super) fn elsewhere(program: &str) -> Talker {
+        let mut command = Command::new("unshare");
+        command.args(["-n", "python3", "-c", &format!("{PRELUDE}\n{program}")]);
+        Talker::start(command)
+    }
+
+    fn start(mut command: Command) -> Talker {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (stdin, stdout) = (
+            child.stdin.take().unwrap(),
+            BufReader::new(child.stdout.take().unwrap()),
+        );
+        Talker { child, stdin, stdout }
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its next line.
+    pub(super) fn hear(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// What it answers to an expression.
+    pub(super) fn ask(&mut self, expression: &str) -> String {
+        writeln!(self.stdin, "{expression}").unwrap();
+        self.hear()
+    }
+}
+
+impl Drop for Talker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// Answers each connection with the flow it took, and closes it; a connection without a flow is only closed.
 fn serve(listener: TcpListener, who: &'static str, flows: &Arc<Flows>) {
     let flows = Arc::clone(flows);
@@ -206,6 +275,12 @@ def case(expression):
         print(expression(), flush=True)
     except OSError as error:
         print(errno.errorcode.get(error.errno, error), flush=True)
+
+# Evaluates each line of stdin.
+def listen_to_stdin(names):
+    print('ready', flush=True)
+    for line in sys.stdin:
+        case(lambda: eval(line, names))
 
 def read_all(s):
     data = b''

@@ -5,6 +5,7 @@
 //! cgroup, because they must be processes and make calls that no Rust library makes.
 
 mod attach;
+mod backstop;
 mod lab;
 mod refused;
 mod steered;

@@ -230,9 +230,11 @@ fn a_flow_can_be_taken_once_and_a_failed_connect_leaves_none() {
         std::thread::scope(|scope| {
             let flows = &lab.flows;
             scope.spawn(move || {
-                let (_stream, client) = proxy.accept().unwrap();
+                let (mut stream, client) = proxy.accept().unwrap();
                 assert!(flows.take(ClientAddr(client)).is_some());
                 assert_eq!(flows.take(ClientAddr(client)), None);
+                // Closing with the byte unread would be a reset.
+                std::io::Read::read_exact(&mut stream, &mut [0]).unwrap();
             });
             lab.check(&[("tcp('192.0.2.1', 80)", "closed peer 192.0.2.1:80")]);
         });
