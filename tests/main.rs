@@ -1,1 +1,5 @@
-//! Integration tests.
+//! The integration tests: one binary, one file a topic. They need root, and run in a lab of their own making
+//! (support/lab), so that nothing they send can leave the machine.
+
+mod lab;
+mod support;
