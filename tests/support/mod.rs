@@ -5,9 +5,10 @@ use std::path::Path;
 
 use httpjail_lab::{JailBuilder, Lab, Outcome};
 
-/// A lab around the httpjail that this test run was built with.
+/// A lab around the httpjail that this test run was built with, or the one that HTTPJAIL_TEST_BINARY names.
 pub(crate) fn lab() -> Lab {
-    Lab::start(Path::new(env!("CARGO_BIN_EXE_httpjail"))).expect("raise the lab")
+    let binary = std::env::var_os("HTTPJAIL_TEST_BINARY").unwrap_or(env!("CARGO_BIN_EXE_httpjail").into());
+    Lab::start(Path::new(&binary)).expect("raise the lab")
 }
 
 /// The python that every probe is run with: the system's, which every user may execute.
