@@ -19,19 +19,17 @@ struct Needle {
 }
 
 /// The canary itself, in frames that are sent before the call that sends them returns.
-const PLAIN: Needle = Needle { of: |canary| canary.into(), delay: Duration::ZERO };
+const PLAIN: Needle = Needle {
+    of: |canary| canary.into(),
+    delay: Duration::ZERO,
+};
 
 fn check(mechanism: &str) -> Vec<Outcome> {
     check_with(&lab(), mechanism, &[], &PLAIN)
 }
 
 /// The outcomes of the jailed attempts, for a test that wants to know more.
-fn check_with(
-    lab: &Lab,
-    mechanism: &str,
-    arguments: &[&str],
-    needle: &Needle,
-) -> Vec<Outcome> {
+fn check_with(lab: &Lab, mechanism: &str, arguments: &[&str], needle: &Needle) -> Vec<Outcome> {
     let probe = lab.file("escape.py", ESCAPE);
     let attempt = |run: JailBuilder<'_>, mark: &str| {
         let mut line = vec![PYTHON, probe.to_str().unwrap(), mechanism, mark];
@@ -40,7 +38,10 @@ fn check_with(
     };
     let mark = canary();
     let twin = attempt(lab.unjailed(), &mark);
-    if ["EPROTONOSUPPORT", "EAFNOSUPPORT", "ESOCKTNOSUPPORT"].iter().any(|word| twin.stdout.contains(word)) {
+    if ["EPROTONOSUPPORT", "EAFNOSUPPORT", "ESOCKTNOSUPPORT"]
+        .iter()
+        .any(|word| twin.stdout.contains(word))
+    {
         eprintln!("skipped: this kernel lacks what {mechanism} needs: {}", twin.stdout);
         return Vec::new();
     }
@@ -58,7 +59,11 @@ fn check_with(
             outcome
         })
         .collect();
-    assert_eq!(lab.heard().contacts.all().len(), contacts, "a server was reached: {outcomes:#?}");
+    assert_eq!(
+        lab.heard().contacts.all().len(),
+        contacts,
+        "a server was reached: {outcomes:#?}"
+    );
     outcomes
 }
 
@@ -131,7 +136,11 @@ fn udp_by_other_calls() {
 
 #[test]
 fn udp_on_port_53() {
-    for server in ["udp_on_port_53_of_any_server", "udp_on_port_53_of_any_server6", "udp_on_port_53_of_the_resolver"] {
+    for server in [
+        "udp_on_port_53_of_any_server",
+        "udp_on_port_53_of_any_server6",
+        "udp_on_port_53_of_the_resolver",
+    ] {
         ran(check(server));
     }
 }
@@ -173,9 +182,15 @@ fn multicast_joins() {
     let lab = lab();
     // The kernel sends the reports, from a timer, and they carry an address of the program's choice.
     let delay = Duration::from_secs(1);
-    let group4 = Needle { of: |mark| [&[239], &mark.as_bytes()[..3]].concat(), delay };
+    let group4 = Needle {
+        of: |mark| [&[239], &mark.as_bytes()[..3]].concat(),
+        delay,
+    };
     ran(check_with(&lab, "multicast_join", &[], &group4));
-    let group6 = Needle { of: |mark| mark.as_bytes()[..14].to_vec(), delay };
+    let group6 = Needle {
+        of: |mark| mark.as_bytes()[..14].to_vec(),
+        delay,
+    };
     ran(check_with(&lab, "multicast_join6", &[], &group6));
 }
 
@@ -212,7 +227,10 @@ fn sockets_from_an_accomplice() {
         .command([PYTHON, script.to_str().unwrap(), path.to_str().unwrap(), &name])
         .start()
         .unwrap();
-    assert!(eventually(Duration::from_secs(10), || accomplice.stdout().ends_with('\n')), "{accomplice:?}");
+    assert!(
+        eventually(Duration::from_secs(10), || accomplice.stdout().ends_with('\n')),
+        "{accomplice:?}"
+    );
 
     let (pid, held) = (accomplice.pid().to_string(), accomplice.stdout().trim().to_owned());
     ran(check_with(&lab, "passed_descriptor", &[path.to_str().unwrap()], &PLAIN));
@@ -248,7 +266,10 @@ fn check_answers(names: &[&str], wanted: &[&str]) {
         let inside = answers(jail.rule("deny: .*"));
         for (inside, outside) in inside.lines().zip(outside.lines()) {
             let (name, answer) = inside.split_once('=').unwrap();
-            assert!(wanted.contains(&answer), "{name} answers {answer} in the jail, not one of {wanted:?}");
+            assert!(
+                wanted.contains(&answer),
+                "{name} answers {answer} in the jail, not one of {wanted:?}"
+            );
             if outside == inside {
                 // No proof, then: this kernel refuses it to everybody.
                 eprintln!("no positive twin for {outside}");
@@ -261,8 +282,33 @@ fn check_answers(names: &[&str], wanted: &[&str]) {
 fn families_and_protocols_that_are_not_there() {
     check_answers(&["tcp", "tcp6", "udp", "udp6", "unix", "netlink_route"], &["done"]);
     let refused = ["EPERM", "EACCES", "EAFNOSUPPORT", "EPROTONOSUPPORT", "ESOCKTNOSUPPORT"];
-    check_answers(&["sctp", "sctp_seqpacket", "dccp", "udplite", "udplite6", "l2tp", "icmp", "icmp6"], &refused);
-    check_answers(&["raw", "raw6", "packet", "packet_dgram", "vsock", "smc", "xdp", "can", "bluetooth"], &refused);
+    check_answers(
+        &[
+            "sctp",
+            "sctp_seqpacket",
+            "dccp",
+            "udplite",
+            "udplite6",
+            "l2tp",
+            "icmp",
+            "icmp6",
+        ],
+        &refused,
+    );
+    check_answers(
+        &[
+            "raw",
+            "raw6",
+            "packet",
+            "packet_dgram",
+            "vsock",
+            "smc",
+            "xdp",
+            "can",
+            "bluetooth",
+        ],
+        &refused,
+    );
     check_answers(&["rds", "rxrpc", "tipc", "key"], &refused);
 }
 

@@ -1,6 +1,10 @@
 //! The integration tests: one binary, one file a topic. They need root, and run in a lab of their own making
 //! (support/lab), so that nothing they send can leave the machine.
 
+mod clients;
+mod dns;
 mod escapes;
+mod exit_status;
 mod lab;
 mod support;
+mod verdicts;

@@ -17,11 +17,21 @@ pub(crate) const PYTHON: &str = "/usr/bin/python3";
 /// Whether `client` is there to be tested. A missing one is a printed skip, and a failure where
 /// HTTPJAIL_TEST_REQUIRE is set.
 pub(crate) fn have(client: &str) -> bool {
-    let there = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
-        .iter()
-        .any(|folder| Path::new(folder).join(client).exists());
+    let there = [
+        "/usr/local/sbin",
+        "/usr/local/bin",
+        "/usr/sbin",
+        "/usr/bin",
+        "/sbin",
+        "/bin",
+    ]
+    .iter()
+    .any(|folder| Path::new(folder).join(client).exists());
     if !there {
-        assert!(std::env::var_os("HTTPJAIL_TEST_REQUIRE").is_none(), "{client} is required and not installed");
+        assert!(
+            std::env::var_os("HTTPJAIL_TEST_REQUIRE").is_none(),
+            "{client} is required and not installed"
+        );
         eprintln!("skipped: {client} is not installed");
     }
     there
@@ -29,7 +39,10 @@ pub(crate) fn have(client: &str) -> bool {
 
 /// How often to repeat: `name`'s value in the environment, else `usual`.
 pub(crate) fn repeats(name: &str, usual: usize) -> usize {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(usual)
+    std::env::var(name)
+        .ok()
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(usual)
 }
 
 /// What only [`Outcome`]s can be asked, with all that is known about the run when the answer is wrong.
@@ -65,14 +78,27 @@ impl Expect for Outcome {
 
     #[track_caller]
     fn expect_events(self, count: usize, fields: &[(&str, &str)]) -> Self {
-        assert_eq!(self.events_with(fields).len(), count, "events with {fields:?} in {self:#?}");
+        assert_eq!(
+            self.events_with(fields).len(),
+            count,
+            "events with {fields:?} in {self:#?}"
+        );
         self
     }
 }
 
 /// `curl` with its status code as all its output.
 pub(crate) fn curl_status<'lab>(jail: JailBuilder<'lab>, more: &[&str]) -> JailBuilder<'lab> {
-    let mut line = vec!["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "20"];
+    let mut line = vec![
+        "curl",
+        "-sS",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code}",
+        "--max-time",
+        "20",
+    ];
     line.extend(more);
     jail.command(line)
 }

@@ -74,7 +74,7 @@ def mptcp6():
 def patient(s):
     # Not settimeout(): that makes the socket non-blocking, and a fast open without a cookie then sends nothing.
     for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-        s.setsockopt(socket.SOL_SOCKET, option, struct.pack("=ll", 5, 0))
+        s.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", 5, 0))
     return s
 
 

@@ -22,11 +22,17 @@ impl Authority {
     pub(crate) fn new() -> Result<Authority> {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "The lab's authority");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "The lab's authority");
         let key = KeyPair::generate().context("generate the authority's key")?;
         let issuer = CertifiedIssuer::self_signed(params, key).context("sign the authority's certificate")?;
         let leaf_key = KeyPair::generate().context("generate the leaves' key")?;
-        Ok(Authority { issuer, leaf_key, configs: Mutex::new(HashMap::new()) })
+        Ok(Authority {
+            issuer,
+            leaf_key,
+            configs: Mutex::new(HashMap::new()),
+        })
     }
 
     pub(crate) fn pem(&self) -> String {

@@ -64,11 +64,19 @@ fn answer(query: &[u8], peer: SocketAddr, zone: &Zone, log: &Log<Question>) -> R
     reply.metadata.recursion_available = true;
     for question in reply.queries.clone() {
         let name = question.name.to_ascii().trim_end_matches('.').to_ascii_lowercase();
-        log.push(Question { name: name.clone(), kind: question.query_type.to_string(), peer });
+        log.push(Question {
+            name: name.clone(),
+            kind: question.query_type.to_string(),
+            peer,
+        });
         match addresses(&name, zone) {
             None => reply.metadata.response_code = ResponseCode::NXDomain,
             Some(addresses) => {
-                reply.answers.extend(addresses.iter().filter_map(|ip| record(&question.name, question.query_type, *ip)));
+                reply.answers.extend(
+                    addresses
+                        .iter()
+                        .filter_map(|ip| record(&question.name, question.query_type, *ip)),
+                );
             }
         }
     }

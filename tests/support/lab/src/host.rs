@@ -34,19 +34,45 @@ pub(crate) fn set_up(dir: &Path) -> Result<()> {
             .with_context(|| format!("close {}", home.display()))?;
     }
     // The host's /run has its daemons' sockets in it. Ours is empty, and gone with the namespace.
-    mount(Some("lab"), "/run", Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=755"))
-        .context("mount an empty /run")?;
+    mount(
+        Some("lab"),
+        "/run",
+        Some("tmpfs"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+        Some("mode=755"),
+    )
+    .context("mount an empty /run")?;
 
     let user_home = home_of(dir, USER);
     let passwd = format!("{USER}:x:{USER_ID}:{USER_ID}:lab:{}:/bin/bash\n", user_home.display());
     let group = format!("{USER}:x:{USER_ID}:\nlabextra:x:{EXTRA_GROUP}:{USER}\n");
     let files: [(&str, u32, String); 8] = [
-        ("/etc/resolv.conf", 0o644, "nameserver 198.51.100.2\noptions timeout:2 attempts:2\n".into()),
+        (
+            "/etc/resolv.conf",
+            0o644,
+            "nameserver 198.51.100.2\noptions timeout:2 attempts:2\n".into(),
+        ),
         ("/etc/hosts", 0o644, "127.0.0.1 localhost\n::1 localhost\n".into()),
-        ("/etc/nsswitch.conf", 0o644, "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n".into()),
-        ("/etc/passwd", 0o644, fs::read_to_string("/etc/passwd").context("read /etc/passwd")? + &passwd),
-        ("/etc/group", 0o644, fs::read_to_string("/etc/group").context("read /etc/group")? + &group),
-        ("/etc/shadow", 0o640, format!("root:*:19000:0:99999:7:::\n{USER}:*:19000:0:99999:7:::\n")),
+        (
+            "/etc/nsswitch.conf",
+            0o644,
+            "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n".into(),
+        ),
+        (
+            "/etc/passwd",
+            0o644,
+            fs::read_to_string("/etc/passwd").context("read /etc/passwd")? + &passwd,
+        ),
+        (
+            "/etc/group",
+            0o644,
+            fs::read_to_string("/etc/group").context("read /etc/group")? + &group,
+        ),
+        (
+            "/etc/shadow",
+            0o640,
+            format!("root:*:19000:0:99999:7:::\n{USER}:*:19000:0:99999:7:::\n"),
+        ),
         ("/etc/sudoers", 0o440, SUDOERS.into()),
         ("/etc/gai.conf", 0o644, String::new()),
     ];

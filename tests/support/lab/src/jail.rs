@@ -61,7 +61,11 @@ pub struct Running {
 impl<'lab> JailBuilder<'lab> {
     pub(crate) fn jailed(lab: &'lab Lab) -> Self {
         let log = lab.fresh_path("log.json");
-        JailBuilder { jailed: true, log: Some(log), ..Self::unjailed(lab) }
+        JailBuilder {
+            jailed: true,
+            log: Some(log),
+            ..Self::unjailed(lab)
+        }
     }
 
     pub(crate) fn unjailed(lab: &'lab Lab) -> Self {
@@ -117,7 +121,8 @@ impl<'lab> JailBuilder<'lab> {
 
     /// Starts it through another program (strace, setpriv, a shell), which gets the whole command line as arguments.
     pub fn through<S: AsRef<OsStr>>(mut self, wrapper: impl IntoIterator<Item = S>) -> Self {
-        self.wrapper.extend(wrapper.into_iter().map(|part| part.as_ref().into()));
+        self.wrapper
+            .extend(wrapper.into_iter().map(|part| part.as_ref().into()));
         self
     }
 
@@ -202,13 +207,24 @@ impl<'lab> JailBuilder<'lab> {
             (None, None) => Stdio::null(),
         };
         let mut command = Command::new(program);
-        command.args(arguments).env_clear().envs(env).current_dir(self.lab.dir()).stdin(stdin);
+        command
+            .args(arguments)
+            .env_clear()
+            .envs(env)
+            .current_dir(self.lab.dir())
+            .stdin(stdin);
         // Files, not pipes: an orphan that keeps a pipe open would keep the test waiting.
         command.stdout(create(&stdout)?).stderr(create(&stderr)?);
         let child = self
             .lab
             .on_jailside(|| command.spawn().with_context(|| format!("start {}", program.display())))?;
-        Ok(Running { child, stdout, stderr, log: self.log, limit: self.limit })
+        Ok(Running {
+            child,
+            stdout,
+            stderr,
+            log: self.log,
+            limit: self.limit,
+        })
     }
 
     /// Runs it to its end.
@@ -261,7 +277,10 @@ impl Running {
             stderr: self.stderr(),
             events: self.log.as_deref().map(events).unwrap_or_default(),
         };
-        anyhow::ensure!(!watchdog.join().unwrap_or(true), "still running after {limit:?}: {outcome:#?}");
+        anyhow::ensure!(
+            !watchdog.join().unwrap_or(true),
+            "still running after {limit:?}: {outcome:#?}"
+        );
         Ok(outcome)
     }
 }
@@ -294,7 +313,10 @@ impl Outcome {
             Some(value) => value.to_string() == wanted,
             None => false,
         };
-        self.events.iter().filter(|event| fields.iter().all(|(name, wanted)| is(event, name, wanted))).collect()
+        self.events
+            .iter()
+            .filter(|event| fields.iter().all(|(name, wanted)| is(event, name, wanted)))
+            .collect()
     }
 }
 

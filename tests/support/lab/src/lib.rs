@@ -66,7 +66,10 @@ impl Lab {
     /// Raises a lab around the httpjail executable at `binary`. Needs root.
     pub fn start(binary: &Path) -> Result<Lab> {
         let binary = fs::canonicalize(binary).with_context(|| format!("find {}", binary.display()))?;
-        let dir = tempfile::Builder::new().prefix("httpjail-lab-").tempdir().context("make the lab's directory")?;
+        let dir = tempfile::Builder::new()
+            .prefix("httpjail-lab-")
+            .tempdir()
+            .context("make the lab's directory")?;
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).context("open the lab's directory")?;
 
         let world = Arc::new(Space::network().context("make the world")?);
@@ -94,7 +97,14 @@ impl Lab {
         let wire = Wire::listen(&world, &jailside)?;
         let world = World::start(world, dir.path().join("git"))?;
         fs::write(dir.path().join("upstream-ca.pem"), &world.authority_pem).context("write the upstream authority")?;
-        Ok(Lab { world, wire, jailside, dir, binary, files: AtomicU32::new(0) })
+        Ok(Lab {
+            world,
+            wire,
+            jailside,
+            dir,
+            binary,
+            files: AtomicU32::new(0),
+        })
     }
 
     /// A jail to be started in `jailside`, logging as JSON, with the world's authority as an upstream root.
@@ -124,7 +134,11 @@ impl Lab {
 
     /// Makes `name` resolve to `addresses` from now on.
     pub fn resolve(&self, name: &str, addresses: &[IpAddr]) {
-        self.world.zone.lock().expect("the zone's lock").insert(name.to_owned(), addresses.to_vec());
+        self.world
+            .zone
+            .lock()
+            .expect("the zone's lock")
+            .insert(name.to_owned(), addresses.to_vec());
     }
 
     /// Runs `work` in `jailside`'s namespaces, on a thread of its own.
@@ -152,7 +166,8 @@ impl Lab {
 
     /// A path in the lab's directory that nothing has used yet.
     pub fn fresh_path(&self, name: &str) -> PathBuf {
-        self.dir().join(format!("{}-{name}", self.files.fetch_add(1, Ordering::Relaxed)))
+        self.dir()
+            .join(format!("{}-{name}", self.files.fetch_add(1, Ordering::Relaxed)))
     }
 
     /// The httpjail executable under test.
@@ -167,7 +182,10 @@ impl Lab {
 
     /// Makes a git repository that the web servers offer below `/git/NAME.git`, with one commit of one file.
     pub fn git_repository(&self, name: &str) -> Result<()> {
-        let (work, bare) = (self.fresh_path("git-work"), self.dir().join("git").join(format!("{name}.git")));
+        let (work, bare) = (
+            self.fresh_path("git-work"),
+            self.dir().join("git").join(format!("{name}.git")),
+        );
         let script = r#"set -eu
             git init -q -b main "$1"; cd "$1"; echo content > file; git add file
             git -c user.name=lab -c user.email=lab@lab.test commit -q -m first
@@ -199,7 +217,8 @@ impl Drop for Lab {
 pub fn canary() -> String {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let mut bits = u128::from(RandomState::new().hash_one(count)) << 64 | u128::from(RandomState::new().hash_one(count));
+    let mut bits =
+        u128::from(RandomState::new().hash_one(count)) << 64 | u128::from(RandomState::new().hash_one(count));
     (0..20)
         .map(|_| {
             let letter = b'a' + u8::try_from(bits % 26).unwrap_or(0);

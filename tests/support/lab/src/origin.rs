@@ -80,7 +80,13 @@ pub(crate) async fn serve(listener: TcpListener, tls: bool, origin: Arc<Origin>)
 
 async fn connection(stream: TcpStream, peer: SocketAddr, tls: bool, origin: Arc<Origin>) -> Result<()> {
     let local = stream.local_addr()?;
-    let mut about = Connection { origin, tls, sni: None, local, peer };
+    let mut about = Connection {
+        origin,
+        tls,
+        sni: None,
+        local,
+        peer,
+    };
     if !tls {
         return http(stream, false, about).await;
     }
@@ -99,7 +105,9 @@ async fn http(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, h2: 
             .serve_connection(TokioIo::new(stream), service)
             .await?;
     } else {
-        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await?;
+        hyper::server::conn::http1::Builder::new()
+            .serve_connection(TokioIo::new(stream), service)
+            .await?;
     }
     Ok(())
 }
@@ -112,13 +120,19 @@ async fn respond(request: Request<Incoming>, about: Connection) -> Result<Respon
         .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
         .collect();
     let host = head.uri.authority().map(ToString::to_string).or_else(|| {
-        headers.iter().find(|(name, _)| name == "host").map(|(_, value)| value.clone())
+        headers
+            .iter()
+            .find(|(name, _)| name == "host")
+            .map(|(_, value)| value.clone())
     });
     // Logged before the body is awaited: a request whose body never ends has reached us all the same.
     let entry = about.origin.log.push(Seen {
         method: head.method.to_string(),
         host: host.unwrap_or_default(),
-        path: head.uri.path_and_query().map_or_else(|| head.uri.to_string(), ToString::to_string),
+        path: head
+            .uri
+            .path_and_query()
+            .map_or_else(|| head.uri.to_string(), ToString::to_string),
         version: format!("{:?}", head.version),
         headers: headers.clone(),
         sni: about.sni,
@@ -131,13 +145,19 @@ async fn respond(request: Request<Incoming>, about: Connection) -> Result<Respon
     about.origin.log.change(entry, |seen| seen.body = body.clone());
 
     let path = head.uri.path();
-    let (kind, argument) = path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), ""));
+    let (kind, argument) = path
+        .trim_start_matches('/')
+        .split_once('/')
+        .unwrap_or((path.trim_start_matches('/'), ""));
     let number = || argument.parse::<u64>().unwrap_or(0);
     Ok(match kind {
         "headers" => json(&serde_json::json!({ "method": head.method.as_str(), "headers": headers })),
         "echo" => plain(StatusCode::OK, body),
         "bytes" => plain(StatusCode::OK, vec![b'x'; usize::try_from(number())?].into()),
-        "status" => plain(StatusCode::from_u16(u16::try_from(number())?)?, Bytes::from_static(b"as asked\n")),
+        "status" => plain(
+            StatusCode::from_u16(u16::try_from(number())?)?,
+            Bytes::from_static(b"as asked\n"),
+        ),
         "slow" => {
             tokio::time::sleep(Duration::from_millis(number())).await;
             plain(StatusCode::OK, Bytes::from_static(b"at last\n"))
@@ -156,7 +176,10 @@ fn plain(status: StatusCode, body: Bytes) -> Response<Body> {
 
 fn json(value: &serde_json::Value) -> Response<Body> {
     let mut response = plain(StatusCode::OK, value.to_string().into());
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static("application/json"),
+    );
     response
 }
 
@@ -164,18 +187,27 @@ fn events(count: u64) -> Response<Body> {
     let (mut send, body) = Channel::<Bytes, Infallible>::new(1);
     tokio::spawn(async move {
         for number in 0..count {
-            if send.send_data(Bytes::from(format!("data: {number}\n\n"))).await.is_err() {
+            if send
+                .send_data(Bytes::from(format!("data: {number}\n\n")))
+                .await
+                .is_err()
+            {
                 return;
             }
         }
     });
     let mut response = Response::new(body.boxed());
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/event-stream"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static("text/event-stream"),
+    );
     response
 }
 
 fn file(root: &Path, name: &str) -> Response<Body> {
-    let inside = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
+    let inside = Path::new(name)
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
     match std::fs::read(root.join(name)) {
         Ok(bytes) if inside => plain(StatusCode::OK, bytes.into()),
         _ => plain(StatusCode::NOT_FOUND, Bytes::from_static(b"no such file\n")),

@@ -25,7 +25,10 @@ impl Space {
     pub fn network() -> Result<Space> {
         on_own_thread(|| {
             unshare(CloneFlags::CLONE_NEWNET).context("unshare the network namespace")?;
-            Ok(Space { net: File::open("/proc/thread-self/ns/net").context("open the network namespace")?, mounts: None })
+            Ok(Space {
+                net: File::open("/proc/thread-self/ns/net").context("open the network namespace")?,
+                mounts: None,
+            })
         })
     }
 
@@ -34,8 +37,14 @@ impl Space {
         on_own_thread(|| {
             unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
                 .context("unshare the network and mount namespaces")?;
-            mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
-                .context("make the mount tree private")?;
+            mount(
+                None::<&str>,
+                "/",
+                None::<&str>,
+                MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+                None::<&str>,
+            )
+            .context("make the mount tree private")?;
             Ok(Space {
                 net: File::open("/proc/thread-self/ns/net").context("open the network namespace")?,
                 mounts: Some(File::open("/proc/thread-self/ns/mnt").context("open the mount namespace")?),
@@ -79,9 +88,17 @@ pub(crate) fn ip_batch(lines: &str) -> Result<()> {
         .stderr(Stdio::piped())
         .spawn()
         .context("start ip(8)")?;
-    ip.stdin.take().context("ip's stdin")?.write_all(lines.as_bytes()).context("write to ip(8)")?;
+    ip.stdin
+        .take()
+        .context("ip's stdin")?
+        .write_all(lines.as_bytes())
+        .context("write to ip(8)")?;
     let output = ip.wait_with_output().context("wait for ip(8)")?;
-    ensure!(output.status.success(), "ip -batch failed: {}\n{lines}", String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "ip -batch failed: {}\n{lines}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(())
 }
 

@@ -43,8 +43,13 @@ const MARKER_PORT: u16 = 9;
 impl Wire {
     pub(crate) fn listen(world: &Space, jailside: &Space) -> Result<Wire> {
         let packets = world.run(|| {
-            let packets = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)
-                .context("open a packet socket in the world")?;
+            let packets = socket(
+                AddressFamily::Packet,
+                SockType::Raw,
+                SockFlag::SOCK_CLOEXEC,
+                SockProtocol::EthAll,
+            )
+            .context("open a packet socket in the world")?;
             nix::sys::socket::setsockopt(&packets, nix::sys::socket::sockopt::RcvBufForce, &RECEIVE_BUFFER)
                 .context("enlarge the packet socket's buffer")?;
             Ok(packets)
@@ -83,7 +88,9 @@ impl Wire {
     /// Waits until all that was sent before the call has been recorded.
     fn settle(&self) {
         let marker = canary();
-        self.marker.send_to(marker.as_bytes(), (WORLD_V4, MARKER_PORT)).expect("send a marker through the cable");
+        self.marker
+            .send_to(marker.as_bytes(), (WORLD_V4, MARKER_PORT))
+            .expect("send a marker through the cable");
         let (_frames, timeout) = self
             .frames
             .arrived
@@ -91,7 +98,10 @@ impl Wire {
                 !frames.iter().rev().any(|frame| frame.contains(marker.as_bytes()))
             })
             .unwrap_or_else(PoisonError::into_inner);
-        assert!(!timeout.timed_out(), "the wire lost its marker: the oracle cannot be trusted");
+        assert!(
+            !timeout.timed_out(),
+            "the wire lost its marker: the oracle cannot be trusted"
+        );
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Frame>> {

@@ -80,7 +80,11 @@ impl World {
         let authority = Authority::new()?;
         let authority_pem = authority.pem();
         let (heard, zone) = (Heard::default(), Arc::new(Zone::default()));
-        let origin = Arc::new(Origin { authority, log: heard.requests.clone(), git_root });
+        let origin = Arc::new(Origin {
+            authority,
+            log: heard.requests.clone(),
+            git_root,
+        });
         let (stop, stopped) = oneshot::channel();
         let (report, ready) = mpsc::channel();
         let (servers, names) = (heard.clone(), Arc::clone(&zone));
@@ -102,8 +106,17 @@ impl World {
                 }
             })
             .context("start the world's thread")?;
-        ready.recv().context("the world's thread ended early")?.context("start the world's servers")?;
-        Ok(World { heard, zone, authority_pem, stop: Some(stop), thread: Some(thread) })
+        ready
+            .recv()
+            .context("the world's thread ended early")?
+            .context("start the world's servers")?;
+        Ok(World {
+            heard,
+            zone,
+            authority_pem,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
     }
 }
 
@@ -118,7 +131,10 @@ impl Drop for World {
 }
 
 fn spawn_servers(origin: Arc<Origin>, heard: &Heard, zone: Arc<Zone>) -> Result<()> {
-    for any in [SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))] {
+    for any in [
+        SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+    ] {
         let at = |port| SocketAddr::new(any.ip(), port);
         tokio::spawn(origin::serve(listen(at(80))?, false, Arc::clone(&origin)));
         tokio::spawn(origin::serve(listen(at(8080))?, false, Arc::clone(&origin)));
@@ -131,10 +147,17 @@ fn spawn_servers(origin: Arc<Origin>, heard: &Heard, zone: Arc<Zone>) -> Result<
         }
     }
     for at in [SocketAddr::from((WORLD_V4, 53)), SocketAddr::from((WORLD_V6, 53))] {
-        tokio::spawn(dns::serve_udp(datagrams(at)?, Arc::clone(&zone), heard.questions.clone()));
+        tokio::spawn(dns::serve_udp(
+            datagrams(at)?,
+            Arc::clone(&zone),
+            heard.questions.clone(),
+        ));
         tokio::spawn(dns::serve_tcp(listen(at)?, Arc::clone(&zone), heard.questions.clone()));
     }
-    for at in [SocketAddr::from((FORBIDDEN_V4, 53)), SocketAddr::from((FORBIDDEN_V6, 53))] {
+    for at in [
+        SocketAddr::from((FORBIDDEN_V4, 53)),
+        SocketAddr::from((FORBIDDEN_V6, 53)),
+    ] {
         tokio::spawn(log_datagrams(datagrams(at)?, heard.datagrams.clone()));
     }
     Ok(())
@@ -164,7 +187,11 @@ fn bound(at: SocketAddr, kind: Type, protocol: Protocol) -> Result<Socket> {
 async fn log_contacts(listener: TcpListener, log: Log<Contact>) {
     while let Ok((mut stream, peer)) = listener.accept().await {
         let Ok(local) = stream.local_addr() else { continue };
-        let entry = log.push(Contact { local, peer, bytes: Vec::new() });
+        let entry = log.push(Contact {
+            local,
+            peer,
+            bytes: Vec::new(),
+        });
         let log = log.clone();
         tokio::spawn(async move {
             if local.port() == 22 {
@@ -187,6 +214,10 @@ async fn log_datagrams(socket: UdpSocket, log: Log<Contact>) {
     let Ok(local) = socket.local_addr() else { return };
     let mut buffer = vec![0; 65536];
     while let Ok((length, peer)) = socket.recv_from(&mut buffer).await {
-        log.push(Contact { local, peer, bytes: buffer[..length].to_vec() });
+        log.push(Contact {
+            local,
+            peer,
+            bytes: buffer[..length].to_vec(),
+        });
     }
 }
