@@ -1,6 +1,5 @@
 //! What the tests share beside the lab itself.
 
-use std::fmt::Debug;
 use std::path::Path;
 
 use httpjail_lab::{JailBuilder, Lab, Outcome};
@@ -53,8 +52,6 @@ pub(crate) trait Expect {
     fn expect_stdout(self, text: &str) -> Self;
     /// Its complaints contain this.
     fn expect_stderr_has(self, text: &str) -> Self;
-    /// The log has exactly `count` events with these fields.
-    fn expect_events(self, count: usize, fields: &[(&str, &str)]) -> Self;
 }
 
 impl Expect for Outcome {
@@ -75,16 +72,6 @@ impl Expect for Outcome {
         assert!(self.stderr.contains(text), "no {text:?} in the complaints of {self:#?}");
         self
     }
-
-    #[track_caller]
-    fn expect_events(self, count: usize, fields: &[(&str, &str)]) -> Self {
-        assert_eq!(
-            self.events_with(fields).len(),
-            count,
-            "events with {fields:?} in {self:#?}"
-        );
-        self
-    }
 }
 
 /// `curl` with its status code as all its output.
@@ -101,10 +88,4 @@ pub(crate) fn curl_status<'lab>(jail: JailBuilder<'lab>, more: &[&str]) -> JailB
     ];
     line.extend(more);
     jail.command(line)
-}
-
-/// Fails with all of `what` when `condition` does not hold.
-#[track_caller]
-pub(crate) fn check(condition: bool, what: impl Debug) {
-    assert!(condition, "{what:#?}");
 }
