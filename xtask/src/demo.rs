@@ -2,6 +2,7 @@
 //!
 //! No row believes a client: each is decided by what the lab's servers and its wire saw, and by what the jail logged.
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -41,7 +42,8 @@ pub(crate) fn run(bpf_object: Option<PathBuf>, allow_all: bool) -> Result<()> {
         }
         (None, false) => None,
     };
-    let binary = root().join("target/debug/httpjail");
+    let binary =
+        env::var_os("HTTPJAIL_TEST_BINARY").map_or_else(|| root().join("target/debug/httpjail"), PathBuf::from);
     let rows = rows(&binary, object.as_deref())?;
     let width = rows.iter().map(|row| row.what.len()).max().unwrap_or(0);
     for Row { what, seen, good } in &rows {

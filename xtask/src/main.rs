@@ -6,6 +6,7 @@ mod ci;
 mod demo;
 mod ebpf;
 mod lint;
+mod package;
 mod run;
 mod setup;
 mod test;
@@ -55,6 +56,8 @@ enum Task {
     Lint,
     /// The house rules alone
     Tidy,
+    /// Install the tool from what would be published, somewhere else, and try it
+    Package,
     /// All that a change must pass: setup, lint, ebpf --check, test, package
     Ci,
 }
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Task::Ebpf { check, trace } => ebpf::run(check, trace),
         Task::Lint => lint::run(),
         Task::Tidy => tidy::run(),
+        Task::Package => package::run(),
         Task::Ci => ci::run(),
     };
     match result {
