@@ -94,7 +94,9 @@ fn what_the_jail_chose_is_escaped() {
     let hostile = "printf 'GET /\\033[31m\\233\\342\\200\\256 HTTP/1.1\\r\\nHost: ok.test\\r\\n\\r\\n' > /dev/tcp/ok.test/80; \
                    exec 3<>/dev/tcp/ok.test/80; printf 'GET / HTTP/1.1\\r\\nHost: e\\033vil\\r\\n\\r\\n' >&3; cat <&3";
     let jail = lab.jail().rule(ALLOW).command(["bash", "-c", hostile]);
-    let log = jail.run();
+    let path = lab.fresh_path("hostile.json");
+    jail.log_to(&path).run();
+    let log = std::fs::read_to_string(&path).unwrap();
     let shown = lab
         .jail()
         .without_log()
@@ -106,7 +108,7 @@ fn what_the_jail_chose_is_escaped() {
             .any(|c| (c.is_control() && c != '\n') || c == '\u{202e}' || c == '\u{fffd}')
     };
     assert!(!raw(&shown.stderr), "{:?}", shown.stderr);
-    assert!(log.events.iter().all(|event| !raw(&event.to_string())), "{log:#?}");
+    assert!(log.contains("\"verdict\":\"deny\"") && !raw(&log), "{log:?}");
 }
 
 #[test]

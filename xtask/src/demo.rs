@@ -147,7 +147,11 @@ fn allowed(lab: &Lab, what: &'static str, path: &str, jail: JailBuilder<'_>) -> 
     row(
         what,
         good,
-        format!("{} at the origin over TLS, no certificate warning", times(seen.len())),
+        format!(
+            "{} at the origin over TLS, {}",
+            times(seen.len()),
+            if warned { "a warning" } else { "no warning" }
+        ),
         &outcome,
     )
 }
