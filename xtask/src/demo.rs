@@ -32,15 +32,10 @@ pub(crate) fn run(bpf_object: Option<PathBuf>, allow_all: bool) -> Result<()> {
         "--bin",
         "httpjail",
     ]))?;
-    let built = tempfile::tempdir().context("make a folder for the BPF object")?;
-    let object = match (bpf_object, allow_all) {
-        (Some(path), _) => Some(fs::canonicalize(&path).with_context(|| format!("find {}", path.display()))?),
-        (None, true) => {
-            let out = built.path().join("allow-all.bpf.o");
-            ebpf::build_allow_all(&out)?;
-            Some(out)
-        }
-        (None, false) => None,
+    let object = match bpf_object {
+        Some(path) => Some(fs::canonicalize(&path).with_context(|| format!("find {}", path.display()))?),
+        None if allow_all => Some(ebpf::allow_all()?),
+        None => None,
     };
     let binary =
         env::var_os("HTTPJAIL_TEST_BINARY").map_or_else(|| root().join("target/debug/httpjail"), PathBuf::from);
