@@ -1,1 +1,15 @@
-//! Integration tests.
+//! The integration tests: one binary, one file a topic. They need root, and run in a lab of their own making
+//! (support/lab), so that nothing they send can leave the machine.
+
+mod clients;
+mod dns;
+mod escapes;
+mod exit_status;
+mod faults;
+mod identity;
+mod lab;
+mod leftovers;
+mod log;
+mod support;
+mod terminal;
+mod verdicts;

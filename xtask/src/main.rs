@@ -1,14 +1,83 @@
-//! Developer tasks.
+//! Developer tasks: `cargo xtask TASK`.
+//!
+//! Each task is one file and one verb. They are quiet when all is well and print the end of what went wrong when not.
 
+mod ci;
+mod demo;
 mod ebpf;
+mod lint;
+mod package;
+mod run;
+mod setup;
+mod test;
+mod tidy;
 
-fn main() -> anyhow::Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let has = |name: &str| arguments.iter().any(|argument| argument == name);
-    anyhow::ensure!(has("ebpf"), "usage: cargo xtask ebpf [--check | --trace]");
-    if has("--allow-all") {
-        println!("{}", ebpf::allow_all()?.display());
-        return Ok(());
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Developer tasks of httpjail")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what building and testing needs and this machine lacks
+    Setup,
+    /// Show the jail at work: real clients in the lab, a table of what really reached whom
+    Demo {
+        /// Use this BPF object instead of the committed one
+        #[arg(long, value_name = "PATH", conflicts_with = "allow_all")]
+        bpf_object: Option<PathBuf>,
+        /// Use BPF programs that let everything pass: the demo must fail
+        #[arg(long)]
+        allow_all: bool,
+    },
+    /// Run all tests
+    Test {
+        /// Arguments for the test runner
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Build the BPF object from its source
+    Ebpf {
+        /// Compare with the committed object instead of replacing it
+        #[arg(long)]
+        check: bool,
+        /// Build with tracing inside the programs
+        #[arg(long)]
+        trace: bool,
+    },
+    /// Format, clippy, rustdoc, licences, and the house rules
+    Lint,
+    /// The house rules alone
+    Tidy,
+    /// Install the tool from what would be published, somewhere else, and try it
+    Package,
+    /// All that a change must pass: setup, lint, ebpf --check, test, package
+    Ci,
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
+        Task::Setup => setup::run(),
+        Task::Demo { bpf_object, allow_all } => demo::run(bpf_object, allow_all),
+        Task::Test { arguments } => test::run(&arguments),
+        Task::Ebpf { check, trace } => ebpf::run(check, trace),
+        Task::Lint => lint::run(),
+        Task::Tidy => tidy::run(),
+        Task::Package => package::run(),
+        Task::Ci => ci::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
-    ebpf::run(has("--check"), has("--trace"))
 }

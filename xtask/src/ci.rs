@@ -1,0 +1,42 @@
+//! `cargo xtask ci`: everything that a change must pass. One line a step; the end of the output only on failure.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+
+use crate::run::quietly;
+use crate::{ebpf, lint, package, setup, test};
+
+/// A task of its own.
+type Step = fn() -> Result<()>;
+
+/// Runs all steps, and stops at the first that fails.
+pub(crate) fn run() -> Result<()> {
+    let steps: [(&str, Step); 5] = [
+        ("setup", setup::run),
+        ("lint", lint::run),
+        ("ebpf", || ebpf::run(true, false)),
+        ("test", tests),
+        ("package", package::run),
+    ];
+    for (name, step) in steps {
+        let start = Instant::now();
+        step().with_context(|| format!("step {name} failed"))?;
+        println!("ci: {name} ok ({} s)", start.elapsed().as_secs());
+    }
+    Ok(())
+}
+
+fn tests() -> Result<()> {
+    let output = quietly(test::runner().env("HTTPJAIL_TEST_REQUIRE", "1"))?;
+    let said = [output.stdout, output.stderr]
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .concat();
+    for line in said
+        .lines()
+        .filter(|line| line.contains("Summary [") || line.starts_with("test result:"))
+    {
+        println!("{}", line.trim());
+    }
+    Ok(())
+}
