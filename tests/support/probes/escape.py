@@ -33,6 +33,7 @@ def stream(family, address, protocol=0, port=PORT):
     s.connect((address, port))
     # With a line's end, or the proxy waits for the rest of what may become a request.
     s.sendall(CANARY + b"\r\n")
+    s.settimeout(1)
     s.recv(1)
 
 
