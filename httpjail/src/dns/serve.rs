@@ -4,6 +4,7 @@
 //! that the program asked). TCP is RFC 7766's: a length before each message, several messages a connection. Memory is
 //! bounded: one buffer a socket, so many connections, an idle time-out, and a table of names with an end.
 
+use super::datagram;
 use super::message::{LONGEST, Oddity, answer};
 use super::names::Names;
 use crate::audit::{Admission, Bucket, Decision, EventKind, Record, Sink};
@@ -83,12 +84,12 @@ async fn datagrams(resolver: Arc<Resolver>, socket: UdpSocket) {
     // One byte more than the longest: a longer question shows itself by filling it.
     let mut buffer = [0; LONGEST + 1];
     loop {
-        match socket.recv_from(&mut buffer).await {
-            Ok((length, client)) => {
+        match datagram::receive(&socket, &mut buffer).await {
+            Ok((length, asked)) => {
                 let reply = buffer.get(..length).and_then(|bytes| resolver.answer(bytes));
                 if let Some(reply) = reply {
                     // A client that is gone misses its answer, as on any network.
-                    let _ = socket.send_to(&reply, client).await;
+                    let _ = datagram::answer(&socket, &reply, &asked).await;
                 }
             }
             Err(error) => {
