@@ -226,12 +226,11 @@ impl ConfigError {
 /// The first option that was asked for and that this version does not have.
 fn unsupported(backend: Backend, dns: DnsMode, interactive: bool, publish: bool) -> Option<&'static str> {
     match (backend, dns) {
-        (Backend::Netns, _) => return Some("the netns backend"),
         (Backend::Weak, _) => return Some("weak mode"),
         (_, DnsMode::Relay) => return Some("--dns relay"),
         (_, DnsMode::Open) => return Some("--dns open"),
         (_, DnsMode::Off) => return Some("--dns off"),
-        (Backend::Auto | Backend::Ebpf, DnsMode::Synthetic) => {}
+        (Backend::Auto | Backend::Ebpf | Backend::Netns, DnsMode::Synthetic) => {}
     }
     match (interactive, publish) {
         (true, _) => Some("--interactive"),

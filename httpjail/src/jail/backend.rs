@@ -47,6 +47,11 @@ pub trait Backend {
     /// The cgroup into which the jail's init is born, if the backend has one.
     fn cgroup(&self) -> Option<BorrowedFd<'_>>;
 
+    /// Whether init itself makes the sockets and steers, from inside the jail's network namespace.
+    fn works_inside(&self) -> bool {
+        false
+    }
+
     /// Steers: from here on what the jail does reaches `listeners` or nothing.
     ///
     /// # Errors

@@ -1,0 +1,163 @@
+//! The `netns` backend: in the jail's network namespace every address is local, and nftables rules of that namespace hand
+//! each connection to the proxy.
+//!
+//! It needs no right on the host: whoever may make a user namespace owns a network namespace, and may write its rules. So
+//! init sets all of it up from inside ([`set_up`]) and hands the sockets out: the supervisor of somebody who is not root
+//! could not step in.
+
+mod flows;
+mod message;
+mod ruleset;
+#[cfg(test)]
+mod tests;
+
+pub use ruleset::Way;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
+use std::os::fd::{BorrowedFd, RawFd};
+use std::sync::Arc;
+
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::SockRef;
+
+use super::backend::{Backend, BackendError, EventSource};
+use super::sandbox::netns;
+use crate::net::{Listeners, OriginalDstSource};
+use flows::Accepted;
+
+const DNS_PORT: u16 = 53;
+
+/// Steers by the rules of the jail's own network namespace.
+#[derive(Debug)]
+pub struct NetnsBackend;
+
+impl Backend for NetnsBackend {
+    fn name(&self) -> &'static str {
+        "netns"
+    }
+
+    fn cgroup(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn works_inside(&self) -> bool {
+        true
+    }
+
+    fn arm(&mut self, _listeners: &Listeners) -> Result<(), BackendError> {
+        // Done by init before there was a listener to hand out.
+        Ok(())
+    }
+
+    fn original_dst(&self, listeners: &Listeners) -> Result<Arc<dyn OriginalDstSource>, BackendError> {
+        let listener = listeners.proxy.first();
+        let listener = listener.ok_or_else(|| BackendError::new("the proxy has no listener"))?;
+        let accepted = Accepted::by(listener)
+            .map_err(|error| BackendError::new(format!("cannot tell how connections are steered: {error}")))?;
+        Ok(Arc::new(accepted))
+    }
+
+    fn events(&self) -> Result<Option<Box<dyn EventSource>>, BackendError> {
+        Ok(None)
+    }
+
+    fn proxy_keeps(&self) -> Vec<RawFd> {
+        Vec::new()
+    }
+
+    fn disarm(&mut self) -> io::Result<()> {
+        // All there is ends with the namespace, and that with the jail's last process.
+        Ok(())
+    }
+}
+
+/// Sets up the network of the calling process's own namespace: `lo`, routes that make every address local, the sockets of
+/// proxy and resolver, and the rules. Says how connections come to the proxy.
+///
+/// # Errors
+/// Naming the step.
+pub(super) fn set_up() -> io::Result<(Listeners, Way)> {
+    let ipv6 = netns::raise_loopback().map_err(|error| step("raise the loopback interface", error))?;
+    netns::make_all_local(ipv6).map_err(|error| step("make every address local", error))?;
+    let listeners = listen(ipv6).map_err(|error| step("make the sockets of proxy and resolver", error))?;
+    let way = install(&listeners, ipv6).map_err(|error| step("write the nftables rules", error))?;
+    Ok((listeners, way))
+}
+
+/// The proxy on loopback, where the rules send what it shall get; the resolver at port 53 of every address, so that it
+/// sees which server was asked and answers as that one.
+fn listen(ipv6: bool) -> io::Result<Listeners> {
+    let (mut loopback, mut all) = (
+        vec![IpAddr::from(Ipv4Addr::LOCALHOST)],
+        vec![IpAddr::from(Ipv4Addr::UNSPECIFIED)],
+    );
+    if ipv6 {
+        loopback.push(Ipv6Addr::LOCALHOST.into());
+        all.push(Ipv6Addr::UNSPECIFIED.into());
+    }
+    Ok(Listeners {
+        proxy: netns::listen_all(&loopback, 0)?,
+        resolver_udp: all
+            .iter()
+            .map(|address| resolver(*address))
+            .collect::<io::Result<_>>()?,
+        resolver_tcp: netns::listen_all(&all, DNS_PORT)?,
+    })
+}
+
+fn resolver(address: IpAddr) -> io::Result<UdpSocket> {
+    let domain = socket2::Domain::for_address((address, DNS_PORT).into());
+    let socket = socket2::Socket::new(domain, socket2::Type::DGRAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+        setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+    } else {
+        setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+    }
+    socket.bind(&std::net::SocketAddr::from((address, DNS_PORT)).into())?;
+    Ok(socket.into())
+}
+
+/// The best rules that this kernel has the parts for.
+fn install(listeners: &Listeners, ipv6: bool) -> io::Result<Way> {
+    let port = listeners
+        .proxy
+        .first()
+        .map_or(Ok(0), |first| Ok(first.local_addr()?.port()));
+    let port = port.map_err(|error: io::Error| error)?;
+    let mut refusals: Vec<String> = Vec::new();
+    for (way, reject) in [
+        (Way::Tproxy, true),
+        (Way::Tproxy, false),
+        (Way::Redirect, true),
+        (Way::Redirect, false),
+    ] {
+        match ruleset::install(way, reject, port, ipv6) {
+            Ok(()) => {
+                if way == Way::Tproxy {
+                    listeners.proxy.iter().try_for_each(make_transparent)?;
+                }
+                return Ok(way);
+            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+            Err(error) => refusals.push(error.to_string()),
+        }
+    }
+    refusals.dedup();
+    Err(io::Error::new(io::ErrorKind::Unsupported, refusals.join("; ")))
+}
+
+/// Lets a listener answer for addresses that are not its own (`IP_TRANSPARENT`, ip(7)). What it accepts inherits it.
+fn make_transparent(listener: &TcpListener) -> io::Result<()> {
+    let socket = SockRef::from(listener);
+    if listener.local_addr()?.is_ipv4() {
+        socket.set_ip_transparent_v4(true)
+    } else {
+        socket.set_ip_transparent_v6(true)
+    }
+}
+
+fn step(what: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot {what}: {error}"))
+}

@@ -1,0 +1,306 @@
+//! The rules of a jail's network namespace. They steer; that nothing gets out is the work of the namespace, in which there
+//! is no interface but `lo`.
+//!
+//! Every address is local there, so each packet that a program sends passes the output hook and comes in again by
+//! prerouting. `out` lets TCP, questions to port 53 and the jail's own addresses pass and refuses the rest; `pre` gives
+//! TCP to the jail's own listeners on its own addresses, to the resolver, or to the proxy (`nft_tproxy`: no address is
+//! rewritten, no connection tracked). A kernel without that part redirects instead.
+
+use std::io;
+use std::net::IpAddr;
+
+use super::message::{Attributes, Batch, Kind};
+use crate::jail::sandbox::netns::{JAIL_V4, JAIL_V6};
+
+const TABLE: &str = "httpjail";
+const DNS_PORT: u16 = 53;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const NFPROTO_IPV4: u8 = 2;
+const NFPROTO_IPV6: u8 = 10;
+/// `NFT_REG_VERDICT`, `NFT_REG_1` and `NFT_REG_2`: the verdict, and two registers of 16 bytes.
+const VERDICT: u32 = 0;
+const FIRST: u32 = 1;
+const SECOND: u32 = 2;
+const NF_ACCEPT: u32 = 1;
+
+/// How connections come to the proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// By `tproxy`: the accepted socket's own address is the destination.
+    Tproxy,
+    /// By `redirect`: connection tracking remembers the destination (`SO_ORIGINAL_DST`).
+    Redirect,
+}
+
+/// Adds the rules to the calling thread's network namespace. The proxy listens on loopback at `port`.
+///
+/// # Errors
+/// What nf_tables refused.
+pub(super) fn install(way: Way, reject: bool, port: u16, ipv6: bool) -> io::Result<()> {
+    let mut batch = Batch::new();
+    batch.add("the table", Kind::Table, &Attributes::new().text(1, TABLE));
+    let mut rules = Rules { batch, ipv6 };
+    rules.output(reject);
+    match way {
+        Way::Tproxy => rules.tproxy(port, reject),
+        Way::Redirect => rules.redirect(port),
+    }
+    rules.batch.commit()
+}
+
+struct Rules {
+    batch: Batch,
+    ipv6: bool,
+}
+
+impl Rules {
+    fn output(&mut self, reject: bool) {
+        self.chain("out", "filter", Hook::Output, 0, Policy::Drop);
+        self.rule("out", "tcp", [protocol(TCP), vec![accept()]]);
+        self.rule(
+            "out",
+            "udp to port 53",
+            [protocol(UDP), port_is(DNS_PORT), vec![accept()]],
+        );
+        for (name, own) in self.own_addresses() {
+            self.rule("out", &name, [own, vec![accept()]]);
+        }
+        if reject {
+            // The drop alone is EPERM for whom sends; the message ends the wait of a connected socket.
+            self.rule("out", "reject", [vec![admin_prohibited()]]);
+        }
+    }
+
+    fn tproxy(&mut self, port: u16, reject: bool) {
+        // "mangle": before anything that looks at routes.
+        self.chain("pre", "filter", Hook::Prerouting, -150, Policy::Drop);
+        self.rule("pre", "what is not tcp", [not_protocol(TCP), vec![accept()]]);
+        self.rule(
+            "pre",
+            "tcp to port 53",
+            [protocol(TCP), port_is(DNS_PORT), vec![accept()]],
+        );
+        for (name, own) in self.own_addresses() {
+            // Nobody's socket is no match, and the proxy's is transparent.
+            self.rule("pre", &name, [own, socket_is_not_transparent(), vec![accept()]]);
+        }
+        self.rule(
+            "pre",
+            "tproxy for IPv4",
+            [protocol(TCP), tproxy(NFPROTO_IPV4, port), vec![accept()]],
+        );
+        if self.ipv6 {
+            self.rule(
+                "pre",
+                "tproxy for IPv6",
+                [protocol(TCP), tproxy(NFPROTO_IPV6, port), vec![accept()]],
+            );
+        }
+        if reject {
+            // Reached when the proxy is gone, or by a client that took another's address: an end, not a wait.
+            self.rule("pre", "tcp reset", [protocol(TCP), vec![tcp_reset()]]);
+        }
+    }
+
+    fn redirect(&mut self, port: u16) {
+        self.chain("nat", "nat", Hook::Output, -100, Policy::Accept);
+        self.rule(
+            "nat",
+            "tcp to port 53",
+            [protocol(TCP), port_is(DNS_PORT), vec![accept()]],
+        );
+        for (name, own) in self.own_addresses() {
+            self.rule("nat", &name, [own, vec![accept()]]);
+        }
+        self.rule("nat", "redirect", [protocol(TCP), redirect(port)]);
+    }
+
+    /// The jail's own addresses, as the destination. A listener on every address would else answer for the whole world.
+    fn own_addresses(&self) -> Vec<(String, Vec<Expression>)> {
+        let mut own = vec![
+            ("to 127.0.0.0/8".to_owned(), to_loopback_v4()),
+            (format!("to {JAIL_V4}"), to(JAIL_V4.into())),
+        ];
+        if self.ipv6 {
+            own.push(("to ::1".to_owned(), to(std::net::Ipv6Addr::LOCALHOST.into())));
+            own.push((format!("to {JAIL_V6}"), to(JAIL_V6.into())));
+        }
+        own
+    }
+
+    fn chain(&mut self, name: &str, kind: &str, hook: Hook, priority: i32, policy: Policy) {
+        let hook = Attributes::new().number(1, hook as u32).number(2, priority as u32);
+        let chain = Attributes::new()
+            .text(1, TABLE)
+            .text(3, name)
+            .nested(4, hook)
+            .number(5, policy as u32)
+            .text(7, kind);
+        self.batch.add(format!("the chain `{name}`"), Kind::Chain, &chain);
+    }
+
+    fn rule<const N: usize>(&mut self, chain: &str, name: &str, parts: [Vec<Expression>; N]) {
+        let expressions = parts.into_iter().flatten();
+        let list = expressions.fold(Attributes::new(), |list, expression| list.nested(1, expression.0));
+        let rule = Attributes::new().text(1, TABLE).text(2, chain).nested(4, list);
+        self.batch
+            .add(format!("the rule `{name}` in `{chain}`"), Kind::Rule, &rule);
+    }
+}
+
+/// `enum nf_inet_hooks`.
+#[derive(Clone, Copy)]
+enum Hook {
+    Prerouting = 0,
+    Output = 3,
+}
+
+#[derive(Clone, Copy)]
+enum Policy {
+    Drop = 0,
+    Accept = 1,
+}
+
+/// One step of a rule: a name and its attributes.
+struct Expression(Attributes);
+
+fn expression(name: &str, attributes: Attributes) -> Expression {
+    Expression(Attributes::new().text(1, name).nested(2, attributes))
+}
+
+fn protocol(number: u8) -> Vec<Expression> {
+    vec![meta(Meta::L4Protocol), compare(Compare::Equal, &[number])]
+}
+
+fn not_protocol(number: u8) -> Vec<Expression> {
+    vec![meta(Meta::L4Protocol), compare(Compare::NotEqual, &[number])]
+}
+
+/// The destination port, which TCP and UDP have in the same place.
+fn port_is(port: u16) -> Vec<Expression> {
+    vec![
+        payload(Base::Transport, 2, 2),
+        compare(Compare::Equal, &port.to_be_bytes()),
+    ]
+}
+
+fn to(address: IpAddr) -> Vec<Expression> {
+    let (family, offset, bytes) = match address {
+        IpAddr::V4(address) => (NFPROTO_IPV4, 16, address.octets().to_vec()),
+        IpAddr::V6(address) => (NFPROTO_IPV6, 24, address.octets().to_vec()),
+    };
+    let length = bytes.len() as u32;
+    vec![
+        meta(Meta::Family),
+        compare(Compare::Equal, &[family]),
+        payload(Base::Network, offset, length),
+        compare(Compare::Equal, &bytes),
+    ]
+}
+
+/// 127.0.0.0/8, by the first byte of the destination.
+fn to_loopback_v4() -> Vec<Expression> {
+    vec![
+        meta(Meta::Family),
+        compare(Compare::Equal, &[NFPROTO_IPV4]),
+        payload(Base::Network, 16, 1),
+        compare(Compare::Equal, &[127]),
+    ]
+}
+
+fn socket_is_not_transparent() -> Vec<Expression> {
+    const NFT_SOCKET_TRANSPARENT: u32 = 0;
+    let socket = Attributes::new().number(1, NFT_SOCKET_TRANSPARENT).number(2, FIRST);
+    vec![expression("socket", socket), compare(Compare::Equal, &[0])]
+}
+
+/// To the proxy's listener on loopback.
+fn tproxy(family: u8, port: u16) -> Vec<Expression> {
+    let address = match family {
+        NFPROTO_IPV4 => std::net::Ipv4Addr::LOCALHOST.octets().to_vec(),
+        _ => std::net::Ipv6Addr::LOCALHOST.octets().to_vec(),
+    };
+    let tproxy = Attributes::new()
+        .number(1, family.into())
+        .number(2, FIRST)
+        .number(3, SECOND);
+    vec![
+        load(FIRST, &address),
+        load(SECOND, &port.to_be_bytes()),
+        expression("tproxy", tproxy),
+    ]
+}
+
+fn redirect(port: u16) -> Vec<Expression> {
+    let redirect = Attributes::new().number(1, FIRST);
+    vec![load(FIRST, &port.to_be_bytes()), expression("redir", redirect)]
+}
+
+fn accept() -> Expression {
+    let verdict = Attributes::new().number(1, NF_ACCEPT);
+    let data = Attributes::new().nested(2, verdict);
+    expression("immediate", Attributes::new().number(1, VERDICT).nested(2, data))
+}
+
+fn admin_prohibited() -> Expression {
+    const ICMPX_UNREACH: u32 = 2;
+    const ADMIN_PROHIBITED: u8 = 3;
+    let reject = Attributes::new().number(1, ICMPX_UNREACH).bytes(2, &[ADMIN_PROHIBITED]);
+    expression("reject", reject)
+}
+
+fn tcp_reset() -> Expression {
+    const TCP_RST: u32 = 1;
+    expression("reject", Attributes::new().number(1, TCP_RST))
+}
+
+#[derive(Clone, Copy)]
+enum Meta {
+    Family = 15,
+    L4Protocol = 16,
+}
+
+fn meta(key: Meta) -> Expression {
+    expression("meta", Attributes::new().number(1, FIRST).number(2, key as u32))
+}
+
+#[derive(Clone, Copy)]
+enum Compare {
+    Equal = 0,
+    NotEqual = 1,
+}
+
+fn compare(how: Compare, with: &[u8]) -> Expression {
+    let compare = Attributes::new()
+        .number(1, FIRST)
+        .number(2, how as u32)
+        .nested(3, value(with));
+    expression("cmp", compare)
+}
+
+#[derive(Clone, Copy)]
+enum Base {
+    Network = 1,
+    Transport = 2,
+}
+
+fn payload(base: Base, offset: u32, length: u32) -> Expression {
+    let payload = Attributes::new()
+        .number(1, FIRST)
+        .number(2, base as u32)
+        .number(3, offset)
+        .number(4, length);
+    expression("payload", payload)
+}
+
+fn load(register: u32, bytes: &[u8]) -> Expression {
+    expression(
+        "immediate",
+        Attributes::new().number(1, register).nested(2, value(bytes)),
+    )
+}
+
+fn value(bytes: &[u8]) -> Attributes {
+    Attributes::new().bytes(1, bytes)
+}
