@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{ArgAction, Args, Parser};
+use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::policy::yaml::{self, Backend, DnsMode, LogFormat, Word};
 
-/// The whole command line. (Subcommands will stand beside `run`.)
+/// The whole command line: a run, or something else.
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "httpjail",
@@ -18,12 +18,26 @@ use crate::policy::yaml::{self, Backend, DnsMode, LogFormat, Word};
     override_usage = "httpjail [OPTIONS] -- COMMAND [ARGS]",
     after_help = SHORT_AFTER,
     after_long_help = LONG_AFTER,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    disable_help_subcommand = true,
     max_term_width = 100
 )]
 pub struct Cli {
     /// Run a command in a jail.
     #[command(flatten)]
     pub run: Run,
+
+    /// Something else than a run.
+    #[command(subcommand)]
+    pub other: Option<Other>,
+}
+
+/// What httpjail can do besides running a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum Other {
+    /// Show which backends work on this host, and what to do about those that do not
+    Doctor,
 }
 
 /// Running a command in a jail.
@@ -111,7 +125,7 @@ pub struct Run {
 
     /// The command to run in the jail, and its arguments
     ///
-    /// Everything from the command on belongs to it, also without `--`.
+    /// Everything from the command on belongs to it, also without `--`, unless it has the name of a subcommand.
     #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]
     pub command: Vec<OsString>,
 }

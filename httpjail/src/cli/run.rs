@@ -14,19 +14,21 @@ use rustls_pki_types::pem::PemObject;
 use super::serve_jail::Task;
 use super::{environment, failure};
 use crate::config::Config;
-use crate::jail::bpf::BpfBackend;
 use crate::jail::child::{Command, StartFailure};
 use crate::jail::helper::{Failure, Helper};
 use crate::jail::identity::Identity;
 use crate::jail::sandbox::filter::Filter;
 use crate::jail::sandbox::init::Plan;
-use crate::jail::sandbox::mounts::{Overlay, RUN_DIR, View};
+use crate::jail::sandbox::mounts::{self, Overlay, View};
 use crate::jail::sandbox::netns::JAIL_V4;
+use crate::jail::sandbox::rights;
 use crate::jail::sandbox::sockets::Outside;
 use crate::jail::sandbox::stdio::Inherited;
+use crate::jail::select::{self, Choice, Refused, Selection};
 use crate::jail::signals::Signals;
-use crate::jail::{Backend, Jail, Outcome, SpawnError, leftovers};
+use crate::jail::{Jail, Outcome, SpawnError, leftovers};
 use crate::logging;
+use crate::policy::yaml::Backend;
 use crate::tls::trust::{self, TrustPaths};
 
 /// The jail's own names of the files laid into its view.
@@ -45,6 +47,12 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
         Some(name) => Identity::named(name).map_err(failure)?,
         None => caller.clone(),
     };
+    if identity.switched && !rights::may_change_user() {
+        return Err(Failure {
+            hint: Some("run httpjail with sudo".into()),
+            ..Failure::new(format!("only root can run the command as {}", identity.name))
+        });
+    }
     let upstream_authorities = upstream_authorities(config, caller)?;
     let outside = Outside::look().map_err(|error| {
         Failure::new(format!(
@@ -60,20 +68,26 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
     }
     leftovers::remove().iter().for_each(|left| logging::warn(left, None));
 
-    let backend = BpfBackend::prepare()?;
+    let Selection { backend, refused } = select::select(choice(config.backend)?)?;
+    let name = backend.name();
+    tracing::info!("the {name} backend steers");
+    for Refused { backend, error } in &refused {
+        tracing::info!("the {backend} backend does not work here: {error}");
+    }
     let task = Task {
         config,
         caller,
         upstream_authorities,
         session: session(),
-        backend: &backend,
+        backend: backend.as_ref(),
     };
     let helper = Helper::spawn(&backend.proxy_keeps(), move |line| task.run(line))
         .map_err(|error| Failure::new(format!("cannot fork the proxy: {error}")))?;
     let authority = helper.ready()?;
 
     let plan = plan(config, caller, identity, &authority, outside, inherited)?;
-    let jail = Jail::prepare(Box::new(backend), helper, &plan)?.arm()?;
+    let jail = Jail::prepare(backend, helper, &plan).and_then(Jail::arm);
+    let jail = jail.map_err(|failure| select::explain(refused, name, failure))?;
     jail.notes().for_each(|note| tracing::info!("{note}"));
     let running = match jail.spawn(signals) {
         Ok(Ok(running)) => running,
@@ -97,6 +111,15 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
     }
 }
 
+fn choice(backend: Backend) -> Result<Choice, Failure> {
+    match backend {
+        Backend::Auto => Ok(Choice::Auto),
+        Backend::Ebpf => Ok(Choice::Ebpf),
+        Backend::Netns => Ok(Choice::Netns),
+        Backend::Weak => Err(Failure::new("weak mode makes no jail")),
+    }
+}
+
 /// What init needs: the command, and the file system as the jail sees it.
 fn plan(
     config: &Config,
@@ -108,7 +131,13 @@ fn plan(
 ) -> Result<Plan, Failure> {
     let cwd =
         std::env::current_dir().map_err(|error| Failure::new(format!("cannot tell the current directory: {error}")))?;
-    let in_jail = |name: &str| Path::new(RUN_DIR).join(name).to_string_lossy().into_owned();
+    let place = mounts::place(&caller.config_dir().join("httpjail")).map_err(|error| Failure {
+        hint: Some("have root make it once: sudo mkdir -m 755 /run/httpjail".into()),
+        ..Failure::new(format!(
+            "no folder for the jail's own files: cannot make /run/httpjail: {error}"
+        ))
+    })?;
+    let in_jail = |name: &str| place.join(name).to_string_lossy().into_owned();
     let paths = TrustPaths {
         bundle: &in_jail(BUNDLE),
         ca: &in_jail(AUTHORITY),
@@ -117,6 +146,7 @@ fn plan(
     let trust = trust::environment(paths);
     let env = environment::build(std::env::vars_os(), &identity, trust, !config.allow_sockets.is_empty());
     let view = View {
+        place,
         overlays: overlays(authority)?,
         outside,
         hidden: hidden(caller),
