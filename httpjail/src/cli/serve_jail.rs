@@ -63,7 +63,7 @@ impl Task<'_> {
         };
         line.send(&ready)
             .map_err(|error| Failure::new(format!("the supervisor is gone: {error}")))?;
-        let listeners = helper::receive_listeners(&line)
+        let mut listeners = helper::receive_listeners(&line)
             .map_err(|error| Failure::new(format!("cannot take the jail's sockets: {error}")))?;
 
         let runtime = Runtime::new().map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
@@ -96,21 +96,14 @@ impl Task<'_> {
             itself: Vec::new(),
             limits: Limits::default(),
         });
+        let events = self.backend.events(&mut listeners)?;
         let (ended, end) = oneshot::channel();
         thread::spawn(move || {
             let last = programs.listen();
             // The receiver is gone only when the run has failed, and then this process ends.
             let _ = ended.send(last);
         });
-        let last = runtime.block_on(serve(
-            proxy,
-            names,
-            log.clone(),
-            listeners,
-            self.backend.events()?,
-            &line,
-            end,
-        ))?;
+        let last = runtime.block_on(serve(proxy, names, log.clone(), listeners, events, &line, end))?;
         // Tasks that still wait for a look-up or a program's name are not waited for.
         runtime.shutdown_background();
         log.record(Record {
@@ -174,6 +167,7 @@ async fn serve(
         proxy: sockets,
         resolver_udp,
         resolver_tcp,
+        refusals: _,
     } = listeners;
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async {

@@ -65,11 +65,12 @@ pub trait Backend {
     /// When it cannot be told from this process.
     fn original_dst(&self, listeners: &Listeners) -> Result<Arc<dyn OriginalDstSource>, BackendError>;
 
-    /// Tells what was stopped in the kernel, if the backend can. Called in the proxy's process.
+    /// Tells what was stopped in the kernel, if the backend can. Called in the proxy's process, with the sockets it was
+    /// handed.
     ///
     /// # Errors
     /// When the events cannot be read.
-    fn events(&self) -> Result<Option<Box<dyn EventSource>>, BackendError>;
+    fn events(&self, listeners: &mut Listeners) -> Result<Option<Box<dyn EventSource>>, BackendError>;
 
     /// The descriptors that the proxy process needs for the two above; all others are closed in it.
     fn proxy_keeps(&self) -> Vec<RawFd>;

@@ -4,10 +4,12 @@ use std::io;
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 
+use socket2::Socket;
+
 use crate::net::Listeners;
 
-/// How many there are of each kind: proxy, resolver over UDP, resolver over TCP.
-pub type Counts = [usize; 3];
+/// How many there are of each kind: proxy, resolver over UDP, resolver over TCP, one that tells of refusals.
+pub type Counts = [usize; 4];
 
 /// The sockets as descriptors, kind by kind.
 pub(super) fn pack(listeners: Listeners) -> (Counts, Vec<OwnedFd>) {
@@ -15,11 +17,18 @@ pub(super) fn pack(listeners: Listeners) -> (Counts, Vec<OwnedFd>) {
         proxy,
         resolver_udp,
         resolver_tcp,
+        refusals,
     } = listeners;
-    let counts = [proxy.len(), resolver_udp.len(), resolver_tcp.len()];
+    let counts = [
+        proxy.len(),
+        resolver_udp.len(),
+        resolver_tcp.len(),
+        usize::from(refusals.is_some()),
+    ];
     let sockets = (proxy.into_iter().map(OwnedFd::from))
         .chain(resolver_udp.into_iter().map(OwnedFd::from))
-        .chain(resolver_tcp.into_iter().map(OwnedFd::from));
+        .chain(resolver_tcp.into_iter().map(OwnedFd::from))
+        .chain(refusals.map(OwnedFd::from));
     (counts, sockets.collect())
 }
 
@@ -36,6 +45,7 @@ pub(super) fn unpack(counts: Counts, sockets: Vec<OwnedFd>) -> io::Result<Listen
     Ok(Listeners {
         proxy: sockets.by_ref().take(counts[0]).map(TcpListener::from).collect(),
         resolver_udp: sockets.by_ref().take(counts[1]).map(UdpSocket::from).collect(),
-        resolver_tcp: sockets.map(TcpListener::from).collect(),
+        resolver_tcp: sockets.by_ref().take(counts[2]).map(TcpListener::from).collect(),
+        refusals: sockets.next().map(Socket::from),
     })
 }

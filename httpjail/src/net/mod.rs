@@ -10,7 +10,7 @@ pub use host::{Host, HostError};
 
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 
-use socket2::SockRef;
+use socket2::{SockRef, Socket};
 
 /// Where a jailed program wanted to connect, as the kernel saw it: never taken from bytes that the program sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -100,4 +100,6 @@ pub struct Listeners {
     pub resolver_udp: Vec<UdpSocket>,
     /// The resolver's TCP listeners.
     pub resolver_tcp: Vec<TcpListener>,
+    /// Tells what was refused in the kernel, where that is told by a socket of the jail's namespace.
+    pub refusals: Option<Socket>,
 }

@@ -79,7 +79,7 @@ impl Backend for BpfBackend {
         Ok(Arc::new(flows))
     }
 
-    fn events(&self) -> Result<Option<Box<dyn EventSource>>, BackendError> {
+    fn events(&self, _listeners: &mut Listeners) -> Result<Option<Box<dyn EventSource>>, BackendError> {
         Ok(Some(Box::new(self.programs.events()?)))
     }
 

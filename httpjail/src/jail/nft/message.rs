@@ -1,12 +1,13 @@
-//! nf_tables netlink as bytes: attributes, messages, and the batch that the kernel takes whole or not at all.
+//! Netfilter's netlink as bytes: attributes, messages, and the batch that nf_tables takes whole or not at all.
 //!
 //! The numbers are those of `linux/netfilter/nfnetlink.h` and `nf_tables.h`. No crate fits: those that speak it link a C
 //! library or run the `nft` program, and what is needed here is a table, two chains and a dozen rules.
 
-use std::io;
+use std::io::{self, Read, Write};
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST};
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
+use nix::libc;
+use socket2::{Domain, Protocol, Socket, Type};
 
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
@@ -58,27 +59,61 @@ impl Attributes {
     }
 }
 
-/// What is to be made, in one transaction.
+/// The attributes in `bytes`: type (without its flags) and payload. Ends at the first that is none.
+pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let head = bytes.first_chunk::<4>()?;
+        let length = usize::from(u16::from_ne_bytes([head[0], head[1]]));
+        let kind = u16::from_ne_bytes([head[2], head[3]]) & 0x3fff;
+        let payload = bytes.get(4..length)?;
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, payload))
+    })
+}
+
+/// Opens a line to netfilter in the calling thread's network namespace.
+///
+/// # Errors
+/// Those of `socket(2)`.
+pub(super) fn open() -> io::Result<Socket> {
+    const NETLINK_NETFILTER: i32 = 12;
+    let socket = Socket::new(
+        Domain::from(libc::AF_NETLINK),
+        Type::RAW,
+        Some(Protocol::from(NETLINK_NETFILTER)),
+    )?;
+    // What is asked is worked off before the call returns (`net/netfilter/nfnetlink.c`): all answers wait, or none come.
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Messages on their way to the kernel, and what to call each in an error.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
+pub(super) struct Requests {
     bytes: Vec<u8>,
     names: Vec<String>,
 }
 
-impl Batch {
-    pub(super) fn new() -> Self {
-        let mut batch = Batch::default();
-        batch.message(BATCH_BEGIN, 0, NFPROTO_UNSPEC, NFNL_SUBSYS_NFTABLES, &Attributes::new());
-        batch.names.push("the batch".into());
+impl Requests {
+    /// A transaction: nf_tables takes all of it or nothing.
+    pub(super) fn batch() -> Self {
+        let mut batch = Requests::default();
+        batch.message(
+            "the batch",
+            BATCH_BEGIN,
+            0,
+            NFPROTO_UNSPEC,
+            NFNL_SUBSYS_NFTABLES,
+            &Attributes::new(),
+        );
         batch
     }
 
     /// Adds what `attributes` describe; `name` is for the error.
-    pub(super) fn add(&mut self, name: impl Into<String>, kind: Kind, attributes: &Attributes) {
+    pub(super) fn add(&mut self, name: &str, kind: Kind, attributes: &Attributes) {
         let number = NFNL_SUBSYS_NFTABLES << 8 | kind as u16;
         let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_APPEND;
-        self.message(number, flags, NFPROTO_INET, 0, attributes);
-        self.names.push(name.into());
+        self.message(name, number, flags, NFPROTO_INET, 0, attributes);
     }
 
     /// Has the kernel do it all, or nothing.
@@ -86,50 +121,56 @@ impl Batch {
     /// # Errors
     /// The first refusal, with the name of what was refused.
     pub(super) fn commit(mut self) -> io::Result<()> {
-        self.message(BATCH_END, 0, NFPROTO_UNSPEC, NFNL_SUBSYS_NFTABLES, &Attributes::new());
-        let socket = Socket::new(NETLINK_NETFILTER)?;
-        socket.send_to(&self.bytes, &SocketAddr::new(0, 0), 0)?;
-        // The kernel has worked it off before the call returned (`net/netfilter/nfnetlink.c`): all answers wait.
-        socket.set_non_blocking(true)?;
+        let asked = self.names.len() - 1;
+        self.message(
+            "the batch",
+            BATCH_END,
+            0,
+            NFPROTO_UNSPEC,
+            NFNL_SUBSYS_NFTABLES,
+            &Attributes::new(),
+        );
+        self.ask(&open()?, asked)
+    }
+
+    fn ask(&self, mut socket: &Socket, acknowledgements: usize) -> io::Result<()> {
+        socket.write_all(&self.bytes)?;
         let mut done = 0;
+        let mut buffer = [0; 8192];
         loop {
-            match socket.recv_from_full() {
-                Ok((answer, _)) => done += self.read(&answer)?,
+            match socket.read(&mut buffer) {
+                Ok(length) => done += self.count(&buffer[..length])?,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }
         }
-        let asked = self.names.len() - 1;
-        if done == asked {
+        if done == acknowledgements {
             return Ok(());
         }
         Err(io::Error::other(format!(
-            "nf_tables acknowledged {done} of {asked} requests"
+            "netfilter acknowledged {done} of {acknowledgements} requests"
         )))
     }
 
     /// Counts the acknowledgements in an answer.
-    fn read(&self, mut answer: &[u8]) -> io::Result<usize> {
+    fn count(&self, answer: &[u8]) -> io::Result<usize> {
         let mut done = 0;
-        while let Some(header) = answer.first_chunk::<20>() {
-            let word = |at: usize| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-            let kind = u16::from_ne_bytes([header[4], header[5]]);
-            if kind == NLMSG_ERROR {
-                let (number, code) = (word(8) as usize, word(HEADER_BYTES) as i32);
-                if code != 0 {
+        for (kind, number, body) in messages(answer) {
+            let code = body.first_chunk().map(|code| i32::from_ne_bytes(*code));
+            match code.filter(|_| kind == NLMSG_ERROR) {
+                Some(0) => done += 1,
+                Some(code) => {
                     let name = self.names.get(number).map_or("the batch", String::as_str);
                     return Err(Refused::error(name, code.saturating_neg()));
                 }
-                done += 1;
+                None => {}
             }
-            let length = (word(0) as usize).next_multiple_of(4).max(HEADER_BYTES);
-            answer = answer.get(length..).unwrap_or_default();
         }
         Ok(done)
     }
 
     /// `struct nlmsghdr`, `struct nfgenmsg` (family, version 0, resource), attributes.
-    fn message(&mut self, kind: u16, flags: u16, family: u8, resource: u16, attributes: &Attributes) {
+    fn message(&mut self, name: &str, kind: u16, flags: u16, family: u8, resource: u16, attributes: &Attributes) {
         let length = u32::try_from(HEADER_BYTES + 4 + attributes.0.len()).unwrap_or(u32::MAX);
         let sequence = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
         self.bytes.extend(length.to_ne_bytes());
@@ -140,12 +181,38 @@ impl Batch {
         self.bytes.extend([family, 0]);
         self.bytes.extend(resource.to_be_bytes());
         self.bytes.extend(&attributes.0);
+        self.names.push(name.to_owned());
     }
 }
 
-/// What nf_tables would not do.
+/// Sets up a log group of nfnetlink_log, whose messages then come to `socket`.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(super) fn configure_log(socket: &Socket, group: u16, attributes: &Attributes) -> io::Result<()> {
+    const NFNL_SUBSYS_ULOG: u16 = 4;
+    const NFULNL_MSG_CONFIG: u16 = 1;
+    let mut request = Requests::default();
+    let kind = NFNL_SUBSYS_ULOG << 8 | NFULNL_MSG_CONFIG;
+    request.message("the log", kind, NLM_F_ACK, NFPROTO_UNSPEC, group, attributes);
+    request.ask(socket, 1)
+}
+
+/// The messages in a datagram of netlink: type, sequence number, and what follows the header.
+pub(super) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = (u16, usize, &[u8])> {
+    std::iter::from_fn(move || {
+        let head = bytes.first_chunk::<HEADER_BYTES>()?;
+        let word = |at: usize| u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]) as usize;
+        let body = bytes.get(HEADER_BYTES..word(0))?;
+        let kind = u16::from_ne_bytes([head[4], head[5]]);
+        bytes = bytes.get(word(0).next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, word(8), body))
+    })
+}
+
+/// What netfilter would not do.
 #[derive(Debug, thiserror::Error)]
-#[error("nf_tables refused {name}: {}", io::Error::from_raw_os_error(*errno))]
+#[error("netfilter refused {name}: {}", io::Error::from_raw_os_error(*errno))]
 pub(super) struct Refused {
     name: String,
     errno: i32,

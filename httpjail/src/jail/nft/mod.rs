@@ -5,6 +5,7 @@
 //! init sets all of it up from inside ([`set_up`]) and hands the sockets out: the supervisor of somebody who is not root
 //! could not step in.
 
+mod events;
 mod flows;
 mod message;
 mod ruleset;
@@ -24,7 +25,9 @@ use socket2::SockRef;
 use super::backend::{Backend, BackendError, EventSource};
 use super::sandbox::netns;
 use crate::net::{Listeners, OriginalDstSource};
+use events::Events;
 use flows::Accepted;
+use ruleset::Extras;
 
 const DNS_PORT: u16 = 53;
 
@@ -58,8 +61,9 @@ impl Backend for NetnsBackend {
         Ok(Arc::new(accepted))
     }
 
-    fn events(&self) -> Result<Option<Box<dyn EventSource>>, BackendError> {
-        Ok(None)
+    fn events(&self, listeners: &mut Listeners) -> Result<Option<Box<dyn EventSource>>, BackendError> {
+        let events = listeners.refusals.take().map(Events::from);
+        Ok(events.map(|events| Box::new(events) as Box<dyn EventSource>))
     }
 
     fn proxy_keeps(&self) -> Vec<RawFd> {
@@ -80,7 +84,9 @@ impl Backend for NetnsBackend {
 pub(super) fn set_up() -> io::Result<(Listeners, Way)> {
     let ipv6 = netns::raise_loopback().map_err(|error| step("raise the loopback interface", error))?;
     netns::make_all_local(ipv6).map_err(|error| step("make every address local", error))?;
-    let listeners = listen(ipv6).map_err(|error| step("make the sockets of proxy and resolver", error))?;
+    let mut listeners = listen(ipv6).map_err(|error| step("make the sockets of proxy and resolver", error))?;
+    // A kernel without it refuses in silence.
+    listeners.refusals = events::bind().ok();
     let way = install(&listeners, ipv6).map_err(|error| step("write the nftables rules", error))?;
     Ok((listeners, way))
 }
@@ -103,6 +109,7 @@ fn listen(ipv6: bool) -> io::Result<Listeners> {
             .map(|address| resolver(*address))
             .collect::<io::Result<_>>()?,
         resolver_tcp: netns::listen_all(&all, DNS_PORT)?,
+        refusals: None,
     })
 }
 
@@ -121,31 +128,22 @@ fn resolver(address: IpAddr) -> io::Result<UdpSocket> {
 
 /// The best rules that this kernel has the parts for.
 fn install(listeners: &Listeners, ipv6: bool) -> io::Result<Way> {
-    let port = listeners
-        .proxy
-        .first()
-        .map_or(Ok(0), |first| Ok(first.local_addr()?.port()));
-    let port = port.map_err(|error: io::Error| error)?;
-    let mut refusals: Vec<String> = Vec::new();
-    for (way, reject) in [
-        (Way::Tproxy, true),
-        (Way::Tproxy, false),
-        (Way::Redirect, true),
-        (Way::Redirect, false),
-    ] {
-        match ruleset::install(way, reject, port, ipv6) {
-            Ok(()) => {
-                if way == Way::Tproxy {
-                    listeners.proxy.iter().try_for_each(make_transparent)?;
-                }
-                return Ok(way);
+    let proxy = listeners.proxy.first().ok_or(io::ErrorKind::NotFound)?;
+    let port = proxy.local_addr()?.port();
+    let mut refused = Vec::new();
+    for way in [Way::Tproxy, Way::Redirect] {
+        for (reject, log) in [(true, true), (true, false), (false, true), (false, false)] {
+            let log = log && listeners.refusals.is_some();
+            match ruleset::install(way, Extras { reject, log }, port, ipv6) {
+                Ok(()) if way == Way::Redirect => return Ok(way),
+                Ok(()) => return listeners.proxy.iter().try_for_each(make_transparent).map(|()| way),
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+                Err(error) => refused.push(error.to_string()),
             }
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
-            Err(error) => refusals.push(error.to_string()),
         }
     }
-    refusals.dedup();
-    Err(io::Error::new(io::ErrorKind::Unsupported, refusals.join("; ")))
+    refused.dedup();
+    Err(io::Error::new(io::ErrorKind::Unsupported, refused.join("; ")))
 }
 
 /// Lets a listener answer for addresses that are not its own (`IP_TRANSPARENT`, ip(7)). What it accepts inherits it.

@@ -9,7 +9,8 @@
 use std::io;
 use std::net::IpAddr;
 
-use super::message::{Attributes, Batch, Kind};
+use super::events::GROUP;
+use super::message::{Attributes, Kind, Requests};
 use crate::jail::sandbox::netns::{JAIL_V4, JAIL_V6};
 
 const TABLE: &str = "httpjail";
@@ -33,29 +34,38 @@ pub enum Way {
     Redirect,
 }
 
+/// Parts of netfilter that make refusals plainer and that a kernel may lack. Without them it refuses all the same.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Extras {
+    /// Say "prohibited" and "reset" where else a packet is only dropped.
+    pub reject: bool,
+    /// Tell of what is refused.
+    pub log: bool,
+}
+
 /// Adds the rules to the calling thread's network namespace. The proxy listens on loopback at `port`.
 ///
 /// # Errors
-/// What nf_tables refused.
-pub(super) fn install(way: Way, reject: bool, port: u16, ipv6: bool) -> io::Result<()> {
-    let mut batch = Batch::new();
+/// What netfilter refused.
+pub(super) fn install(way: Way, extras: Extras, port: u16, ipv6: bool) -> io::Result<()> {
+    let mut batch = Requests::batch();
     batch.add("the table", Kind::Table, &Attributes::new().text(1, TABLE));
     let mut rules = Rules { batch, ipv6 };
-    rules.output(reject);
+    rules.output(extras);
     match way {
-        Way::Tproxy => rules.tproxy(port, reject),
+        Way::Tproxy => rules.tproxy(port, extras.reject),
         Way::Redirect => rules.redirect(port),
     }
     rules.batch.commit()
 }
 
 struct Rules {
-    batch: Batch,
+    batch: Requests,
     ipv6: bool,
 }
 
 impl Rules {
-    fn output(&mut self, reject: bool) {
+    fn output(&mut self, extras: Extras) {
         self.chain("out", "filter", Hook::Output, 0, Policy::Drop);
         self.rule("out", "tcp", [protocol(TCP), vec![accept()]]);
         self.rule(
@@ -66,7 +76,10 @@ impl Rules {
         for (name, own) in self.own_addresses() {
             self.rule("out", &name, [own, vec![accept()]]);
         }
-        if reject {
+        if extras.log {
+            self.rule("out", "log", [vec![log()]]);
+        }
+        if extras.reject {
             // The drop alone is EPERM for whom sends; the message ends the wait of a connected socket.
             self.rule("out", "reject", [vec![admin_prohibited()]]);
         }
@@ -137,7 +150,7 @@ impl Rules {
             .nested(4, hook)
             .number(5, policy as u32)
             .text(7, kind);
-        self.batch.add(format!("the chain `{name}`"), Kind::Chain, &chain);
+        self.batch.add(&format!("the chain `{name}`"), Kind::Chain, &chain);
     }
 
     fn rule<const N: usize>(&mut self, chain: &str, name: &str, parts: [Vec<Expression>; N]) {
@@ -145,7 +158,7 @@ impl Rules {
         let list = expressions.fold(Attributes::new(), |list, expression| list.nested(1, expression.0));
         let rule = Attributes::new().text(1, TABLE).text(2, chain).nested(4, list);
         self.batch
-            .add(format!("the rule `{name}` in `{chain}`"), Kind::Rule, &rule);
+            .add(&format!("the rule `{name}` in `{chain}`"), Kind::Rule, &rule);
     }
 }
 
@@ -241,6 +254,10 @@ fn accept() -> Expression {
     let verdict = Attributes::new().number(1, NF_ACCEPT);
     let data = Attributes::new().nested(2, verdict);
     expression("immediate", Attributes::new().number(1, VERDICT).nested(2, data))
+}
+
+fn log() -> Expression {
+    expression("log", Attributes::new().bytes(1, &GROUP.to_be_bytes()))
 }
 
 fn admin_prohibited() -> Expression {
