@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 
+use nix::libc;
 use socket2::Socket;
 
 use super::message::{self, Attributes, attributes, messages};
@@ -70,7 +71,7 @@ impl EventSource for Events {
             match self.socket.read(&mut buffer) {
                 Ok(length) => self.waiting.extend(messages(&buffer[..length]).filter_map(record)),
                 // Some were lost, for there were too many: the next call has what came since.
-                Err(error) if error.raw_os_error() == Some(nix::libc::ENOBUFS) => {}
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
                 Err(_) => return None,
             }
         }

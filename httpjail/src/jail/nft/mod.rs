@@ -118,6 +118,9 @@ fn resolver(address: IpAddr) -> io::Result<UdpSocket> {
     let socket = socket2::Socket::new(domain, socket2::Type::DGRAM, None)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
+        // Else no answer may leave from an address that is local by the route alone (net/ipv6/datagram.c,
+        // ip6_datagram_send_ctl).
+        socket.set_freebind_v6(true)?;
         setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
     } else {
         setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;

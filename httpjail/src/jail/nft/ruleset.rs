@@ -7,7 +7,7 @@
 //! rewritten, no connection tracked). A kernel without that part redirects instead.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::events::GROUP;
 use super::message::{Attributes, Kind, Requests};
@@ -67,13 +67,20 @@ struct Rules {
 impl Rules {
     fn output(&mut self, extras: Extras) {
         self.chain("out", "filter", Hook::Output, 0, Policy::Drop);
-        self.rule("out", "tcp", [protocol(TCP), vec![accept()]]);
+        self.rule("out", "tcp", [protocol(TCP), is_not_opening(), vec![accept()]]);
+        // With every address local, a program may bind any; but what is answered to that one goes to the proxy as well.
+        for (name, own) in self.own_addresses(Side::Source) {
+            self.rule("out", &format!("tcp {name}"), [protocol(TCP), own, vec![accept()]]);
+        }
+        if extras.reject {
+            self.rule("out", "tcp from elsewhere", [protocol(TCP), vec![tcp_reset()]]);
+        }
         self.rule(
             "out",
             "udp to port 53",
             [protocol(UDP), port_is(DNS_PORT), vec![accept()]],
         );
-        for (name, own) in self.own_addresses() {
+        for (name, own) in self.own_addresses(Side::Destination) {
             self.rule("out", &name, [own, vec![accept()]]);
         }
         if extras.log {
@@ -94,7 +101,7 @@ impl Rules {
             "tcp to port 53",
             [protocol(TCP), port_is(DNS_PORT), vec![accept()]],
         );
-        for (name, own) in self.own_addresses() {
+        for (name, own) in self.own_addresses(Side::Destination) {
             // Nobody's socket is no match, and the proxy's is transparent.
             self.rule("pre", &name, [own, socket_is_not_transparent(), vec![accept()]]);
         }
@@ -111,7 +118,7 @@ impl Rules {
             );
         }
         if reject {
-            // Reached when the proxy is gone, or by a client that took another's address: an end, not a wait.
+            // Reached when the proxy is gone: an end, not a wait.
             self.rule("pre", "tcp reset", [protocol(TCP), vec![tcp_reset()]]);
         }
     }
@@ -123,23 +130,21 @@ impl Rules {
             "tcp to port 53",
             [protocol(TCP), port_is(DNS_PORT), vec![accept()]],
         );
-        for (name, own) in self.own_addresses() {
+        for (name, own) in self.own_addresses(Side::Destination) {
             self.rule("nat", &name, [own, vec![accept()]]);
         }
         self.rule("nat", "redirect", [protocol(TCP), redirect(port)]);
     }
 
-    /// The jail's own addresses, as the destination. A listener on every address would else answer for the whole world.
-    fn own_addresses(&self) -> Vec<(String, Vec<Expression>)> {
-        let mut own = vec![
-            ("to 127.0.0.0/8".to_owned(), to_loopback_v4()),
-            (format!("to {JAIL_V4}"), to(JAIL_V4.into())),
-        ];
+    /// The jail's own addresses. Were a listener on every address not held to these, it would answer for the whole world.
+    fn own_addresses(&self, side: Side) -> Vec<(String, Vec<Expression>)> {
+        // The whole of 127.0.0.0/8, by its first byte.
+        let mut own = vec![(Ipv4Addr::LOCALHOST.into(), 1), (IpAddr::from(JAIL_V4), 4)];
         if self.ipv6 {
-            own.push(("to ::1".to_owned(), to(std::net::Ipv6Addr::LOCALHOST.into())));
-            own.push((format!("to {JAIL_V6}"), to(JAIL_V6.into())));
+            own.extend([(Ipv6Addr::LOCALHOST.into(), 16), (IpAddr::from(JAIL_V6), 16)]);
         }
-        own
+        let one = |(ip, length)| (format!("{side:?} {ip}"), address(side, ip, length));
+        own.into_iter().map(one).collect()
     }
 
     fn chain(&mut self, name: &str, kind: &str, hook: Hook, priority: i32, policy: Policy) {
@@ -198,27 +203,42 @@ fn port_is(port: u16) -> Vec<Expression> {
     ]
 }
 
-fn to(address: IpAddr) -> Vec<Expression> {
-    let (family, offset, bytes) = match address {
-        IpAddr::V4(address) => (NFPROTO_IPV4, 16, address.octets().to_vec()),
-        IpAddr::V6(address) => (NFPROTO_IPV6, 24, address.octets().to_vec()),
-    };
-    let length = bytes.len() as u32;
+/// Any TCP segment but the one that opens a connection: by SYN and ACK (RFC 9293 section 3.1).
+fn is_not_opening() -> Vec<Expression> {
+    const SYN: u8 = 0x02;
+    const ACK: u8 = 0x10;
+    let both = Attributes::new()
+        .number(1, FIRST)
+        .number(2, FIRST)
+        .number(3, 1)
+        .nested(4, value(&[SYN | ACK]))
+        .nested(5, value(&[0]));
     vec![
-        meta(Meta::Family),
-        compare(Compare::Equal, &[family]),
-        payload(Base::Network, offset, length),
-        compare(Compare::Equal, &bytes),
+        payload(Base::Transport, 13, 1),
+        expression("bitwise", both),
+        compare(Compare::NotEqual, &[SYN]),
     ]
 }
 
-/// 127.0.0.0/8, by the first byte of the destination.
-fn to_loopback_v4() -> Vec<Expression> {
+#[derive(Debug, Clone, Copy)]
+enum Side {
+    Source,
+    Destination,
+}
+
+/// The first `length` bytes of one of the packet's addresses.
+fn address(side: Side, ip: IpAddr, length: usize) -> Vec<Expression> {
+    let (family, offset, bytes) = match (ip, side) {
+        (IpAddr::V4(ip), Side::Source) => (NFPROTO_IPV4, 12, ip.octets().to_vec()),
+        (IpAddr::V4(ip), Side::Destination) => (NFPROTO_IPV4, 16, ip.octets().to_vec()),
+        (IpAddr::V6(ip), Side::Source) => (NFPROTO_IPV6, 8, ip.octets().to_vec()),
+        (IpAddr::V6(ip), Side::Destination) => (NFPROTO_IPV6, 24, ip.octets().to_vec()),
+    };
     vec![
         meta(Meta::Family),
-        compare(Compare::Equal, &[NFPROTO_IPV4]),
-        payload(Base::Network, 16, 1),
-        compare(Compare::Equal, &[127]),
+        compare(Compare::Equal, &[family]),
+        payload(Base::Network, offset, length as u32),
+        compare(Compare::Equal, bytes.get(..length).unwrap_or(&bytes)),
     ]
 }
 
@@ -231,8 +251,8 @@ fn socket_is_not_transparent() -> Vec<Expression> {
 /// To the proxy's listener on loopback.
 fn tproxy(family: u8, port: u16) -> Vec<Expression> {
     let address = match family {
-        NFPROTO_IPV4 => std::net::Ipv4Addr::LOCALHOST.octets().to_vec(),
-        _ => std::net::Ipv6Addr::LOCALHOST.octets().to_vec(),
+        NFPROTO_IPV4 => Ipv4Addr::LOCALHOST.octets().to_vec(),
+        _ => Ipv6Addr::LOCALHOST.octets().to_vec(),
     };
     let tproxy = Attributes::new()
         .number(1, family.into())

@@ -19,7 +19,7 @@ mod world;
 
 pub use dns::Question;
 pub use host::{EXTRA_GROUP, USER, USER_ID};
-pub use jail::{JailBuilder, Outcome, Running};
+pub use jail::{JailBuilder, Outcome, Running, Way};
 pub use log::Log;
 pub use origin::Seen;
 pub use space::Space;
@@ -167,6 +167,12 @@ impl Lab {
     /// A path in the lab's directory that nothing has used yet.
     pub fn fresh_path(&self, name: &str) -> PathBuf {
         self.dir()
+            .join(format!("{}-{name}", self.files.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// The same in the home directory of [`USER`], who may write there.
+    pub fn user_path(&self, name: &str) -> PathBuf {
+        self.home(USER)
             .join(format!("{}-{name}", self.files.fetch_add(1, Ordering::Relaxed)))
     }
 
