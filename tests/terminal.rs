@@ -29,13 +29,17 @@ impl<'lab> Terminal<'lab> {
 
     /// Starts `command` in a jail from that shell, logging nowhere.
     fn jail(&self, command: &str) {
-        let lab = self.lab;
-        let ca = lab.upstream_ca();
-        self.enter(&format!(
-            "clear; {} --upstream-ca {} -r 'allow: ^https://ok\\.test/' -- {command}",
-            lab.binary().display(),
-            ca.display()
-        ));
+        let jail = self.lab.jail().without_log().rule(r"allow: ^https://ok\.test/");
+        let env = jail.environment().into_iter().map(|(name, value)| {
+            let (name, value) = (name.into_string().unwrap(), value.into_string().unwrap());
+            format!("{name}='{value}'")
+        });
+        let words = jail
+            .command_line()
+            .into_iter()
+            .map(|word| format!("'{}'", word.into_string().unwrap()));
+        let line: Vec<String> = env.chain(words).collect();
+        self.enter(&format!("clear; TERM=$TERM {} {command}", line.join(" ")));
     }
 
     /// Types a line.
@@ -91,11 +95,16 @@ fn a_shell_has_job_control() {
     terminal.jail(JAILED_SHELL);
     terminal.sees("inside>");
     assert!(!terminal.screen().contains("no job control"), "{}", terminal.screen());
-    terminal.enter("sleep 600");
+    // Quotes, so that what was typed is not taken for what is printed. The key must find the job in the foreground.
+    terminal.enter("sh -c 'echo wai\"\"ting; read line; echo got-$line; sleep 600'");
+    terminal.sees("waiting");
     terminal.key("C-z");
     terminal.sees("Stopped");
     terminal.enter("fg");
+    terminal.enter("words");
+    terminal.sees("got-words");
     terminal.key("C-c");
+    terminal.sees("^C\ninside>");
     terminal.enter("echo status-$?");
     terminal.sees("status-130");
     terminal.enter("exit 5");
@@ -110,7 +119,7 @@ fn control_c_ends_the_command() {
     }
     let lab = lab();
     let terminal = Terminal::open(&lab);
-    terminal.jail("sh -c 'echo begun; exec sleep 600'");
+    terminal.jail("sh -c 'echo beg\"\"un; exec sleep 600'");
     terminal.sees("begun");
     terminal.key("C-c");
     terminal.enter("echo ended-$?");
@@ -124,7 +133,7 @@ fn control_z_stops_the_jail_and_fg_resumes_it() {
     }
     let lab = lab();
     let terminal = Terminal::open(&lab);
-    terminal.jail("sh -c 'echo begun; read line; echo got-$line'");
+    terminal.jail("sh -c 'echo beg\"\"un; read line; echo got-$line'");
     terminal.sees("begun");
     terminal.key("C-z");
     terminal.sees("Stopped");

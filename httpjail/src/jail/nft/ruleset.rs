@@ -17,6 +17,9 @@ const TABLE: &str = "httpjail";
 const DNS_PORT: u16 = 53;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const ACK: u8 = 0x10;
 const NFPROTO_IPV4: u8 = 2;
 const NFPROTO_IPV6: u8 = 10;
 /// `NFT_REG_VERDICT`, `NFT_REG_1` and `NFT_REG_2`: the verdict, and two registers of 16 bytes.
@@ -101,6 +104,8 @@ impl Rules {
             "tcp to port 53",
             [protocol(TCP), port_is(DNS_PORT), vec![accept()]],
         );
+        // Those of the rules below find whom they are for, also where that one took a foreign address.
+        self.rule("pre", "tcp reset", [protocol(TCP), is_reset(), vec![accept()]]);
         for (name, own) in self.own_addresses(Side::Destination) {
             // Nobody's socket is no match, and the proxy's is transparent.
             self.rule("pre", &name, [own, socket_is_not_transparent(), vec![accept()]]);
@@ -119,7 +124,7 @@ impl Rules {
         }
         if reject {
             // Reached when the proxy is gone: an end, not a wait.
-            self.rule("pre", "tcp reset", [protocol(TCP), vec![tcp_reset()]]);
+            self.rule("pre", "reset", [protocol(TCP), vec![tcp_reset()]]);
         }
     }
 
@@ -203,20 +208,27 @@ fn port_is(port: u16) -> Vec<Expression> {
     ]
 }
 
-/// Any TCP segment but the one that opens a connection: by SYN and ACK (RFC 9293 section 3.1).
+/// Any TCP segment but the one that opens a connection.
 fn is_not_opening() -> Vec<Expression> {
-    const SYN: u8 = 0x02;
-    const ACK: u8 = 0x10;
-    let both = Attributes::new()
+    flags(SYN | ACK, Compare::NotEqual, SYN)
+}
+
+fn is_reset() -> Vec<Expression> {
+    flags(RST, Compare::Equal, RST)
+}
+
+/// The control bits of a TCP segment (RFC 9293 section 3.1).
+fn flags(mask: u8, how: Compare, wanted: u8) -> Vec<Expression> {
+    let masked = Attributes::new()
         .number(1, FIRST)
         .number(2, FIRST)
         .number(3, 1)
-        .nested(4, value(&[SYN | ACK]))
+        .nested(4, value(&[mask]))
         .nested(5, value(&[0]));
     vec![
         payload(Base::Transport, 13, 1),
-        expression("bitwise", both),
-        compare(Compare::NotEqual, &[SYN]),
+        expression("bitwise", masked),
+        compare(how, &[wanted]),
     ]
 }
 

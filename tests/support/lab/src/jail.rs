@@ -93,10 +93,7 @@ pub struct Running {
 impl<'lab> JailBuilder<'lab> {
     pub(crate) fn jailed(lab: &'lab Lab) -> Self {
         let way = Way::of_this_process();
-        let log = match way {
-            Way::Rootless => lab.user_path("log.json"),
-            Way::Ebpf | Way::Netns => lab.fresh_path("log.json"),
-        };
+        let log = lab.fresh_path("log.json");
         JailBuilder {
             jailed: true,
             way,

@@ -70,7 +70,13 @@ impl Lab {
             .prefix("httpjail-lab-")
             .tempdir()
             .context("make the lab's directory")?;
-        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).context("open the lab's directory")?;
+        // Who starts jails without being root must be able to write logs there.
+        let mode = if Way::of_this_process() == Way::Rootless {
+            0o1777
+        } else {
+            0o755
+        };
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).context("open the lab's directory")?;
 
         let world = Arc::new(Space::network().context("make the world")?);
         let jailside = Space::network_and_mounts().context("make the jailed side (the lab needs root)")?;
@@ -167,12 +173,6 @@ impl Lab {
     /// A path in the lab's directory that nothing has used yet.
     pub fn fresh_path(&self, name: &str) -> PathBuf {
         self.dir()
-            .join(format!("{}-{name}", self.files.fetch_add(1, Ordering::Relaxed)))
-    }
-
-    /// The same in the home directory of [`USER`], who may write there.
-    pub fn user_path(&self, name: &str) -> PathBuf {
-        self.home(USER)
             .join(format!("{}-{name}", self.files.fetch_add(1, Ordering::Relaxed)))
     }
 
