@@ -76,6 +76,19 @@ fn every_destination_comes_to_the_proxy() {
     }
 }
 
+/// A packet that finds no route while the address settles is sent again after a second: no failure, but counted.
+#[test]
+fn the_first_connection_loses_no_packet() {
+    for _ in 0..20 {
+        with_rules(Way::Tproxy, ALL, |listeners| {
+            assert!(taken(&listeners, "[2001:db8::1]:443").is_some());
+            let counters = std::fs::read_to_string("/proc/thread-self/net/snmp6").unwrap();
+            let lost = counters.lines().find(|line| line.starts_with("Ip6OutNoRoutes"));
+            assert_eq!(lost.and_then(|line| line.split_whitespace().nth(1)), Some("0"));
+        });
+    }
+}
+
 #[test]
 fn the_proxys_own_port_is_nobodys_destination() {
     for way in [Way::Tproxy, Way::Redirect] {

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::process::abort;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -129,13 +129,18 @@ pub(in crate::jail) fn listen_all(addresses: &[IpAddr], mut port: u16) -> io::Re
 fn new_address(address: IpAddr) -> RouteNetlinkMessage {
     let mut message = AddressMessage::default();
     message.header.index = LOOPBACK_INDEX;
-    // Duplicate address detection would keep the address tentative for a second.
-    message.header.flags = AddressHeaderFlags::Nodad;
     (message.header.family, message.header.prefix_len) = match address {
         IpAddr::V4(_) => (AddressFamily::Inet, 32),
         IpAddr::V6(_) => (AddressFamily::Inet6, 128),
     };
-    message.attributes = vec![AddressAttribute::Local(address), AddressAttribute::Address(address)];
+    message.attributes = vec![
+        AddressAttribute::Local(address),
+        AddressAttribute::Address(address),
+        // Duplicate address detection would keep the address tentative for a second. And an IPv6 address brings a route to its prefix, which on `lo` means "unreachable" (net/ipv6/route.c, fib6_config):
+        // in force until a work queue has made the address's own, and what is sent to it meanwhile is lost, for a
+        // second's wait.
+        AddressAttribute::Flags(AddressFlags::Nodad | AddressFlags::Noprefixroute),
+    ];
     RouteNetlinkMessage::NewAddress(message)
 }
 
