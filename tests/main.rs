@@ -6,6 +6,7 @@ mod dns;
 mod escapes;
 mod exit_status;
 mod faults;
+mod hosts;
 mod identity;
 mod lab;
 mod leftovers;

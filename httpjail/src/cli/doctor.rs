@@ -6,23 +6,23 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
 
-use super::failure;
+use super::{failure, run};
 use crate::jail::Jail;
 use crate::jail::child::Command;
 use crate::jail::helper::{Failure, Helper};
 use crate::jail::identity::Identity;
 use crate::jail::sandbox::filter::Filter;
 use crate::jail::sandbox::init::Plan;
-use crate::jail::sandbox::mounts::{self, View};
+use crate::jail::sandbox::mounts::View;
 use crate::jail::sandbox::sockets::Outside;
-use crate::jail::select::{self, Choice};
+use crate::jail::select::{self, Prepare};
 
 /// Prints the table. Returns 0 if a strong backend works, else 1.
 ///
 /// # Errors
 /// When it cannot be printed.
 pub(super) fn run(caller: &Identity) -> Result<u8, Failure> {
-    let tried = [("ebpf", Choice::Ebpf), ("netns", Choice::Netns)].map(|(name, choice)| (name, trial(choice, caller)));
+    let tried = select::STRONG.map(|(name, prepare)| (name, trial(prepare, caller)));
     let mut text = String::from("backend  works  how, or why not\n");
     for (name, result) in &tried {
         match result {
@@ -45,8 +45,8 @@ pub(super) fn run(caller: &Identity) -> Result<u8, Failure> {
 }
 
 /// Builds a jail, steers it, has the canary prove it, and ends it.
-fn trial(choice: Choice, caller: &Identity) -> Result<Vec<String>, Failure> {
-    let backend = select::select(choice)?.backend;
+fn trial(prepare: Prepare, caller: &Identity) -> Result<Vec<String>, Failure> {
+    let backend = prepare()?;
     let plan = plan(caller)?;
     // In place of the proxy: a process that waits for the end.
     let helper = Helper::spawn(&backend.proxy_keeps(), |line| {
@@ -59,15 +59,14 @@ fn trial(choice: Choice, caller: &Identity) -> Result<Vec<String>, Failure> {
 }
 
 fn plan(caller: &Identity) -> Result<Plan, Failure> {
-    let own = caller.config_dir().join("httpjail");
-    let place = mounts::place(&own).map_err(|error| Failure::new(format!("no place for the jail's files: {error}")))?;
+    let place = run::place(caller)?;
     let outside = Outside::look().map_err(failure)?;
     Ok(Plan {
         view: View {
             place,
             overlays: Vec::new(),
             outside,
-            hidden: vec![own],
+            hidden: run::hidden(caller),
             allowed: Vec::new(),
             owner: (caller.uid.as_raw(), caller.gid.as_raw()),
         },

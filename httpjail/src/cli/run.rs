@@ -66,13 +66,15 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
             None,
         );
     }
-    leftovers::remove().iter().for_each(|left| logging::warn(left, None));
 
     let Selection { backend, refused } = select::select(choice(config.backend)?)?;
     let name = backend.name();
     tracing::info!("the {name} backend steers");
     for Refused { backend, error } in &refused {
         tracing::info!("the {backend} backend does not work here: {error}");
+    }
+    if backend.cgroup().is_some() {
+        leftovers::remove().iter().for_each(|left| logging::warn(left, None));
     }
     let task = Task {
         config,
@@ -131,12 +133,7 @@ fn plan(
 ) -> Result<Plan, Failure> {
     let cwd =
         std::env::current_dir().map_err(|error| Failure::new(format!("cannot tell the current directory: {error}")))?;
-    let place = mounts::place(&caller.config_dir().join("httpjail")).map_err(|error| Failure {
-        hint: Some("have root make it once: sudo mkdir -m 755 /run/httpjail".into()),
-        ..Failure::new(format!(
-            "no folder for the jail's own files: cannot make /run/httpjail: {error}"
-        ))
-    })?;
+    let place = place(caller)?;
     let in_jail = |name: &str| place.join(name).to_string_lossy().into_owned();
     let paths = TrustPaths {
         bundle: &in_jail(BUNDLE),
@@ -205,8 +202,18 @@ fn nsswitch() -> String {
         .collect()
 }
 
+/// The folder that the jail's own files are mounted on.
+pub(super) fn place(caller: &Identity) -> Result<PathBuf, Failure> {
+    mounts::place(&caller.config_dir().join("httpjail")).map_err(|error| Failure {
+        hint: Some("have root make it once: mkdir -p -m 755 /run/httpjail".into()),
+        ..Failure::new(format!(
+            "no folder for the jail's own files: cannot make /run/httpjail: {error}"
+        ))
+    })
+}
+
 /// The authority's key and what else is httpjail's own.
-fn hidden(caller: &Identity) -> Vec<PathBuf> {
+pub(super) fn hidden(caller: &Identity) -> Vec<PathBuf> {
     let mut hidden = vec![caller.config_dir().join("httpjail")];
     hidden.push(caller.home.join(".local/state/httpjail"));
     hidden

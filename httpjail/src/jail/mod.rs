@@ -210,7 +210,11 @@ impl<State> Jail<State> {
         self.sandbox
             .line
             .send(order)
-            .map_err(|error| Failure::new(format!("the jail's init is gone: {error}")))
+            .map_err(|error| match self.sandbox.line.receive_within(STEP_LIMIT) {
+                // Its last words are still there.
+                Ok(Report::Failed(message)) => Failure::new(format!("the jail could not be made: {message}")),
+                _ => Failure::new(format!("the jail's init is gone: {error}")),
+            })
     }
 
     fn report(&self, step: &str) -> Result<Report, Failure> {

@@ -1,5 +1,7 @@
 //! Which backend steers: the strongest that works here. What was refused, and why, is kept to be told.
 
+use nix::unistd::geteuid;
+
 use super::backend::{Backend, BackendError};
 use super::bpf::BpfBackend;
 use super::helper::Failure;
@@ -40,10 +42,10 @@ pub struct Selection {
 /// # Errors
 /// When none of those asked for does, with all the reasons.
 pub fn select(choice: Choice) -> Result<Selection, Failure> {
-    let candidates: &[(&'static str, Prepare)] = match choice {
-        Choice::Auto => &[("ebpf", ebpf), ("netns", netns)],
-        Choice::Ebpf => &[("ebpf", ebpf)],
-        Choice::Netns => &[("netns", netns)],
+    let candidates = match choice {
+        Choice::Auto => &STRONG[..],
+        Choice::Ebpf => &STRONG[..1],
+        Choice::Netns => &STRONG[1..],
     };
     let mut refused = Vec::new();
     for (name, prepare) in candidates {
@@ -55,7 +57,11 @@ pub fn select(choice: Choice) -> Result<Selection, Failure> {
     Err(none(refused))
 }
 
-type Prepare = fn() -> Result<Box<dyn Backend>, BackendError>;
+/// Makes a backend ready, as far as that goes before there is a jail.
+pub type Prepare = fn() -> Result<Box<dyn Backend>, BackendError>;
+
+/// The backends that hold whatever the command does, strongest first.
+pub const STRONG: [(&str, Prepare); 2] = [("ebpf", ebpf), ("netns", netns)];
 
 /// What can be said when a jail could not be made with the backend that was left: the other refusals count as well.
 pub fn explain(mut refused: Vec<Refused>, backend: &'static str, failure: Failure) -> Failure {
@@ -72,7 +78,11 @@ fn ebpf() -> Result<Box<dyn Backend>, BackendError> {
     if !rights::may_load_programs() {
         // Known without reading the object, which takes longer than the whole jail of somebody who is not root.
         return Err(BackendError {
-            hint: Some("run httpjail with sudo".into()),
+            hint: Some(if geteuid().is_root() {
+                "give these capabilities to the container that this root is in".into()
+            } else {
+                "run httpjail with sudo".into()
+            }),
             ..BackendError::new("it needs root, or CAP_NET_ADMIN with CAP_SYS_ADMIN or CAP_BPF and CAP_PERFMON")
         });
     }

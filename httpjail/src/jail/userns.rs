@@ -5,6 +5,8 @@
 
 use std::fs;
 
+use nix::unistd::geteuid;
+
 use super::backend::BackendError;
 use super::sandbox::rights;
 
@@ -45,6 +47,10 @@ const MADE_AND_BOUND: Switch = Switch {
 const FILTERED: &str = "a system call filter is in force, as in a container: allow user namespaces there (docker and podman: \
                         --security-opt seccomp=unconfined), or give the container CAP_SYS_ADMIN and CAP_NET_ADMIN";
 
+/// Root may map itself only with this one (user_namespaces(7), "Defining user and group ID mappings").
+const BOUND_ROOT: &str = "this root has no capabilities: start httpjail as an ordinary user, or give the container \
+                          CAP_SETUID, CAP_SETGID and CAP_SETFCAP";
+
 impl Switch {
     fn is_set(&self) -> bool {
         // A kernel without the switch does not forbid by it.
@@ -78,6 +84,9 @@ pub fn hint() -> Option<String> {
     }
     if let Some(forbidden) = forbidden().filter(|_| !rights::may_change_user()) {
         return forbidden.hint;
+    }
+    if geteuid().is_root() && !rights::may_change_user() {
+        return Some(BOUND_ROOT.into());
     }
     // proc(5): 2 is a filter.
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -20,7 +20,7 @@ use super::sockets::Outside;
 const RUN_DIR: &str = "/run/httpjail";
 
 /// Folders that are mostly there and mostly empty, for when nothing better is.
-const SPARE_DIRS: [&str; 4] = ["/mnt", "/media", "/srv", "/opt"];
+const SPARE_DIRS: [&str; 5] = ["/mnt", "/media", "/srv", "/opt", "/home"];
 
 /// A file that the jail sees in place of the host's.
 #[derive(Debug, Clone)]
@@ -126,9 +126,14 @@ fn own_proc(user_namespace: bool) -> Result<Option<String>, MountError> {
     let mounted = raw("mount", path, Some("proc"), Some("proc"), flags, None);
     let note = match mounted {
         Ok(()) => None,
-        Err(error) if user_namespace => Some(format!(
-            "{error}; the jail sees the outer /proc, and the names of its processes"
-        )),
+        Err(error) if user_namespace => {
+            // What a user may write about his other processes (oom_score_adj, ...) needs no such right.
+            bind_with(MsFlags::MS_REC, path, path)?;
+            remount_read_only(path, flags)?;
+            Some(format!(
+                "{error}; the jail sees the outer /proc, read-only, and in it the names of all processes"
+            ))
+        }
         Err(error) => return Err(error),
     };
     for part in ["sys", "sysrq-trigger", "irq", "bus", "fs", "acpi"] {
