@@ -144,6 +144,8 @@ Rules:
   -r 'allow: .*'                           everything else (usually last)
   `github\\.com` alone also matches https://evil.example/?github.com: begin with ^https:// and end the host with a slash.
 
+A program that has the name of a command of httpjail's own is started after `--`: httpjail -- doctor
+
 Examples:
   httpjail -r 'allow: ^https://github\\.com/' -- git clone https://github.com/user/repo
   httpjail --config rules.yaml -- npm install
@@ -249,6 +251,19 @@ mod tests {
             (&["-", "x"], &["-", "x"]),
         ] {
             assert_eq!(parse(line).expect("arguments").command, command, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_subcommand_is_one_only_where_nothing_stands_before_it() {
+        let other = |line: &[&str]| Cli::try_parse_from([&["httpjail"], line].concat()).map(|cli| cli.other);
+        assert_eq!(other(&["doctor"]).expect("arguments"), Some(Other::Doctor));
+        for line in [&["--", "doctor"][..], &["-q", "--", "doctor"], &["sh", "doctor"]] {
+            assert_eq!(other(line).expect("arguments"), None, "{line:?}");
+            assert_eq!(parse(line).expect("arguments").command.last(), Some(&"doctor".into()));
+        }
+        for line in [&["-q", "doctor"][..], &["doctor", "curl"], &["doctor", "-q"]] {
+            assert!(other(line).is_err(), "{line:?}");
         }
     }
 

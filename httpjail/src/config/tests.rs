@@ -150,14 +150,13 @@ fn what_this_version_lacks_is_refused() {
         (&["--publish", "3000"], "", "--publish"),
         (&["--weak"], "", "weak mode"),
         (&["--backend", "weak"], "", "weak mode"),
-        (&["--backend", "netns"], "", "the netns backend"),
         (&["--dns", "relay"], "", "--dns relay"),
         (&["--dns", "open"], "", "--dns open"),
         (&["--dns", "off"], "", "--dns off"),
         (&[], "interactive: true", "--interactive"),
         (&[], "publish: 3000", "--publish"),
         (&[], "weak: true", "weak mode"),
-        (&[], "backend: netns", "the netns backend"),
+        (&[], "backend: weak", "weak mode"),
         (&[], "dns: relay", "--dns relay"),
     ] {
         let error = build(line, Some(file)).map(|config| config.command).expect_err(name);
