@@ -176,6 +176,32 @@ pub fn per_cpu_sum(map: BorrowedFd<'_>, index: u32) -> io::Result<u64> {
     Ok(values.into_iter().fold(0, u64::wrapping_add))
 }
 
+/// Writes the one value of a single-element array: the initial global data of an object.
+///
+/// # Errors
+/// EINVAL if it is another kind of map or the value has another size; otherwise the kernel's.
+pub fn map_fill(map: BorrowedFd<'_>, value: &[u8]) -> io::Result<()> {
+    const BPF_MAP_TYPE_ARRAY: u32 = 2;
+    let info = map_info(map)?;
+    if info.map_type != BPF_MAP_TYPE_ARRAY || info.key_size != 4 || info.value_size as usize != value.len() {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    let index = 0_u32;
+    let mut attr = element(map, (&raw const index).addr_u64(), value.as_ptr().addr_u64());
+    // SAFETY: the kernel reads four bytes of key and as many of the value as the slice has: checked above.
+    unsafe { bpf(BPF_MAP_UPDATE_ELEM, &mut attr) }.map(drop)
+}
+
+/// The kernel's number for a loaded program.
+///
+/// # Errors
+/// EBADF or EINVAL if it is none.
+#[cfg(feature = "bpf-trace")]
+pub fn prog_id(program: BorrowedFd<'_>) -> io::Result<u32> {
+    // `struct bpf_prog_info` begins as `struct bpf_map_info` does: type, id.
+    map_info(program).map(|info| info.id)
+}
+
 /// Reads a plain value from the start of `bytes`; `None` if there are too few.
 pub fn read_pod<T: Pod>(bytes: &[u8]) -> Option<T> {
     let bytes = bytes.get(..size_of::<T>())?;
@@ -368,6 +394,8 @@ pub fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
 
 struct MapInfo {
     map_type: u32,
+    #[cfg(feature = "bpf-trace")]
+    id: u32,
     key_size: u32,
     value_size: u32,
 }
@@ -391,6 +419,8 @@ fn map_info(map: BorrowedFd<'_>) -> io::Result<MapInfo> {
     unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr) }?;
     Ok(MapInfo {
         map_type: info[0],
+        #[cfg(feature = "bpf-trace")]
+        id: info[1],
         key_size: info[2],
         value_size: info[3],
     })

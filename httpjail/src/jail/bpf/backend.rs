@@ -61,6 +61,7 @@ impl Backend for BpfBackend {
             ifindex: LOOPBACK_INDEX,
             v4: ports(listeners, 0)?,
             v6: ports(listeners, 1)?,
+            ..JailConfig::DENY_ALL
         };
         Ok(self.programs.configure(cgroup.id(), &config)?)
     }
