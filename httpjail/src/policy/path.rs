@@ -7,6 +7,9 @@
 
 use super::target::TargetError;
 
+/// Layers of encoding that are undone in search of a hidden dot segment. Honest clients nest one or two.
+const LAYERS_MAX: usize = 8;
+
 /// Appends the canonical form of `path_and_query` (which must begin with `/` or `?`, or be empty) to `out`.
 pub(super) fn canonicalise(path_and_query: &str, out: &mut String) -> Result<(), TargetError> {
     let (path, query) = match path_and_query.split_once('?') {
@@ -100,8 +103,14 @@ fn hides_dot_segment(segment: &[u8]) -> bool {
         return false;
     }
     let mut decoded = segment.to_vec();
+    let mut layers = 0;
     while let Some(shorter) = decode_once(&decoded) {
         decoded = shorter;
+        layers += 1;
+        // `%252525...` has a layer for every two bytes: what needs this many is not worth the time to find out.
+        if layers > LAYERS_MAX {
+            return true;
+        }
     }
     decoded.split(|b| matches!(b, b'/' | b'\\')).any(|part| {
         let bare = part.split(|b| *b == b';').next().unwrap_or(part);
@@ -109,8 +118,8 @@ fn hides_dot_segment(segment: &[u8]) -> bool {
     })
 }
 
-/// Undoes one layer of percent-encoding and of overlong UTF-8; `None` if there was none, so that it ends: each layer is
-/// shorter than the one before.
+/// Undoes one layer of percent-encoding and of overlong UTF-8; `None` if there was none. Each layer is shorter than the one
+/// before.
 fn decode_once(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut rest = bytes;

@@ -59,6 +59,8 @@ impl Backend for BpfBackend {
             own_v6: Address::from(std::net::IpAddr::from(JAIL_V6)),
             armed: 1,
             ifindex: LOOPBACK_INDEX,
+            publish_mark: 0,
+            reserved: 0,
             v4: ports(listeners, 0)?,
             v6: ports(listeners, 1)?,
             ..JailConfig::DENY_ALL

@@ -162,6 +162,13 @@ fn ambiguous_paths_are_refused() {
 }
 
 #[test]
+fn layers_of_encoding_are_bounded() {
+    let nested = |layers: usize| format!("/%{}41", "25".repeat(layers));
+    check(&[(&nested(4), &nested(4))]);
+    refused(&[&nested(20), &nested(30_000)]);
+}
+
+#[test]
 fn authorities() {
     for (scheme, authority, url) in [
         (Scheme::Https, "Example.COM", "https://example.com/"),

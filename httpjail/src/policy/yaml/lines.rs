@@ -24,7 +24,12 @@ const KEYS: [&str; 4] = ["pattern", "host", "path", "name"];
 impl Scalar {
     /// The same text as it should be written.
     pub(super) fn single_quoted(&self) -> String {
-        let inner = self.typed.trim_matches('"').replace(r"\\", r"\").replace(r#"\""#, "\"");
+        let inner = self
+            .typed
+            .strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix('"'))
+            .unwrap_or(&self.typed);
+        let inner = inner.replace(r"\\", r"\").replace(r#"\""#, "\"");
         format!("'{}'", inner.replace('\'', "''"))
     }
 }
@@ -154,6 +159,12 @@ mod tests {
         assert_eq!(mended.scalars.len(), 1);
         assert_eq!(mended.scalars[0].line, 2);
         assert_eq!(mended.scalars[0].single_quoted(), r"'it''s\.com\d'");
+        let scalar = Scalar {
+            line: 1,
+            key: "name",
+            typed: "\"a\\.\\\"\"".into(),
+        };
+        assert_eq!(scalar.single_quoted(), "'a\\.\"'");
     }
 
     #[test]

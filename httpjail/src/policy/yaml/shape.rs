@@ -289,8 +289,8 @@ impl<'de> Deserialize<'de> for Many {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Many, A::Error> {
                 let mut all = Many::default();
-                while let Some(mut item) = list.next_element::<Many>()? {
-                    all.0.append(&mut item.0);
+                while let Some(item) = list.next_element::<String>()? {
+                    all.0.push(item);
                 }
                 Ok(all)
             }

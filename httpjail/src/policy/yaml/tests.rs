@@ -248,6 +248,7 @@ fn wrong_types_and_values() {
     );
     wrong("logging: x\n", (1, 10), "expected keys such as `level:`", "");
     wrong("publish: {a: b}\n", (1, 10), "expected a text or a list of texts", "");
+    wrong("allow-socket: [[a]]\n", (1, 16), "invalid type", "");
     wrong("user: [a]\n", (1, 7), "user: invalid type", "");
 }
 
