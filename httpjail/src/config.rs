@@ -167,7 +167,7 @@ impl Config {
         let dns = args.dns.or(options.dns).unwrap_or(DnsMode::Synthetic);
         let interactive = args.interactive || options.interactive.unwrap_or(false);
         let publish = !args.publish.is_empty() || !options.publish.is_empty();
-        if let Some(name) = unsupported(backend, dns, interactive, publish) {
+        if let Some(name) = unsupported(backend, interactive, publish) {
             return Err(ConfigError::Unsupported(name));
         }
 
@@ -224,14 +224,11 @@ impl ConfigError {
 }
 
 /// The first option that was asked for and that this version does not have.
-fn unsupported(backend: Backend, dns: DnsMode, interactive: bool, publish: bool) -> Option<&'static str> {
-    match (backend, dns) {
-        (Backend::Netns, _) => return Some("the netns backend"),
-        (Backend::Weak, _) => return Some("weak mode"),
-        (_, DnsMode::Relay) => return Some("--dns relay"),
-        (_, DnsMode::Open) => return Some("--dns open"),
-        (_, DnsMode::Off) => return Some("--dns off"),
-        (Backend::Auto | Backend::Ebpf, DnsMode::Synthetic) => {}
+fn unsupported(backend: Backend, interactive: bool, publish: bool) -> Option<&'static str> {
+    match backend {
+        Backend::Netns => return Some("the netns backend"),
+        Backend::Weak => return Some("weak mode"),
+        Backend::Auto | Backend::Ebpf => {}
     }
     match (interactive, publish) {
         (true, _) => Some("--interactive"),

@@ -14,6 +14,7 @@ use rustls_pki_types::pem::PemObject;
 use super::serve_jail::Task;
 use super::{environment, failure};
 use crate::config::Config;
+use crate::jail::backend::Extras;
 use crate::jail::bpf::BpfBackend;
 use crate::jail::child::{Command, StartFailure};
 use crate::jail::helper::{Failure, Helper};
@@ -27,6 +28,7 @@ use crate::jail::sandbox::stdio::Inherited;
 use crate::jail::signals::Signals;
 use crate::jail::{Backend, Jail, Outcome, SpawnError, leftovers};
 use crate::logging;
+use crate::policy::yaml::DnsMode;
 use crate::tls::trust::{self, TrustPaths};
 
 /// The jail's own names of the files laid into its view.
@@ -60,7 +62,11 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
     }
     leftovers::remove().iter().for_each(|left| logging::warn(left, None));
 
-    let backend = BpfBackend::prepare()?;
+    let mut backend = BpfBackend::prepare()?;
+    backend.want(Extras {
+        asked_servers: config.dns == DnsMode::Open,
+        publish_mark: None,
+    })?;
     let task = Task {
         config,
         caller,

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{self, PipeReader};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
@@ -17,14 +17,15 @@ use tokio::sync::oneshot;
 use super::{failure, verbosity};
 use crate::audit::{EventKind, Format, Log, Record, Show, Sink, StderrPolicy, open_log};
 use crate::config::{Config, LogTarget, Mode};
-use crate::dns::{self, Names};
+use crate::dns::{self, Answers, Names, Relay, Servers};
 use crate::jail::attribution::{Last, Programs};
 use crate::jail::backend::{Backend, EventSource};
 use crate::jail::helper::{self, Failure, FromProxy, Line};
 use crate::jail::identity::Identity;
+use crate::jail::sandbox::netns::{JAIL_V4, JAIL_V6};
 use crate::logging;
 use crate::net::Listeners;
-use crate::policy::yaml::LogFormat;
+use crate::policy::yaml::{DnsMode, LogFormat};
 use crate::proxy::{self, HostResolver, Limits, Proxy};
 use crate::tls::store::load_or_create;
 use crate::tls::{CertificateAuthority, Leaves, UpstreamTls};
@@ -102,9 +103,10 @@ impl Task<'_> {
             // The receiver is gone only when the run has failed, and then this process ends.
             let _ = ended.send(last);
         });
+        let answers = self.answers(names, &listeners)?;
         let last = runtime.block_on(serve(
             proxy,
-            names,
+            answers,
             log.clone(),
             listeners,
             self.backend.events()?,
@@ -119,6 +121,21 @@ impl Task<'_> {
         });
         log.finish();
         Ok(())
+    }
+
+    fn answers(&self, names: Arc<Names>, listeners: &Listeners) -> Result<Answers, Failure> {
+        let host = PathBuf::from("/etc/resolv.conf");
+        let servers = match self.config.dns {
+            DnsMode::Synthetic => return Ok(Answers::Synthetic(names)),
+            DnsMode::Off => return Ok(Answers::Off),
+            DnsMode::Relay => Servers::Of(host),
+            DnsMode::Open => Servers::Named {
+                by: self.backend.asked_servers(listeners)?,
+                own: vec![JAIL_V4.into(), JAIL_V6.into()],
+                host,
+            },
+        };
+        Ok(Answers::Relayed(Relay::new(servers)))
     }
 
     fn authority(&self) -> Result<CertificateAuthority, Failure> {
@@ -163,7 +180,7 @@ impl Task<'_> {
 /// Serves the jail until the command has ended. Returns its exit status.
 async fn serve(
     proxy: Arc<Proxy>,
-    names: Arc<Names>,
+    answers: Answers,
     log: Arc<Log>,
     listeners: Listeners,
     events: Option<Box<dyn EventSource>>,
@@ -182,7 +199,7 @@ async fn serve(
     };
     let mut proxied = tokio::spawn(proxy.run(sockets, stopped));
     let mut resolved = tokio::spawn(dns::serve(
-        names,
+        answers,
         resolver_udp,
         resolver_tcp,
         log.clone(),

@@ -45,9 +45,15 @@ fn start() -> Running {
     let kept = Arc::new(Kept::default());
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let sink: Arc<dyn Sink> = Arc::clone(&kept) as _;
-    let ended = tokio::spawn(serve(Arc::new(Names::new(true)), vec![udp], vec![tcp], sink, async {
-        let _ = stopped.await;
-    }));
+    let ended = tokio::spawn(serve(
+        Answers::Synthetic(Arc::new(Names::new(true))),
+        vec![udp],
+        vec![tcp],
+        sink,
+        async {
+            let _ = stopped.await;
+        },
+    ));
     Running {
         udp: addresses.0,
         tcp: addresses.1,

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use httpjail_common::{Address, JailConfig, Ports};
 
 use super::cgroup::{Cgroup, CgroupError};
-use super::{BpfError, Events, Links, Programs};
+use super::{BpfError, Events, Flows, Links, Programs};
 use crate::audit::Record;
-use crate::jail::backend::{Backend, BackendError, EventSource};
+use crate::jail::backend::{Backend, BackendError, EventSource, Extras};
 use crate::jail::sandbox::netns::{JAIL_V4, JAIL_V6, LOOPBACK_INDEX};
-use crate::net::{Listeners, OriginalDstSource};
+use crate::net::{AskedServerSource, Listeners, OriginalDstSource};
 use crate::sys::bpf::netns_cookie;
 
 /// Steers by cgroup programs. Attached from the start; until it is armed they deny everything.
@@ -20,6 +20,7 @@ pub struct BpfBackend {
     cgroup: Option<Cgroup>,
     _links: Links,
     programs: Programs,
+    extras: Extras,
 }
 
 impl BpfBackend {
@@ -36,7 +37,23 @@ impl BpfBackend {
             cgroup: Some(cgroup),
             _links: links,
             programs,
+            extras: Extras {
+                asked_servers: false,
+                publish_mark: None,
+            },
         })
+    }
+
+    fn flows(&self, listeners: &Listeners) -> Result<Flows, BackendError> {
+        let listener = listeners
+            .proxy
+            .first()
+            .ok_or_else(|| BackendError::new("the proxy has no listener"))?;
+        let cookie = netns_cookie(listener.as_fd())
+            .map_err(|error| BackendError::new(format!("cannot identify the jail's network namespace: {error}")))?;
+        let flows = self.programs.flows(cookie)?;
+        flows.probe_unprivileged()?;
+        Ok(flows)
     }
 }
 
@@ -49,6 +66,11 @@ impl Backend for BpfBackend {
         self.cgroup.as_ref().map(AsFd::as_fd)
     }
 
+    fn want(&mut self, extras: Extras) -> Result<(), BackendError> {
+        self.extras = extras;
+        Ok(())
+    }
+
     fn arm(&mut self, listeners: &Listeners) -> Result<(), BackendError> {
         let Some(cgroup) = &self.cgroup else {
             return Err(BackendError::new("the jail has been disarmed"));
@@ -59,8 +81,8 @@ impl Backend for BpfBackend {
             own_v6: Address::from(std::net::IpAddr::from(JAIL_V6)),
             armed: 1,
             ifindex: LOOPBACK_INDEX,
-            publish_mark: 0,
-            reserved: 0,
+            publish_mark: self.extras.publish_mark.unwrap_or(0),
+            dns_open: self.extras.asked_servers.into(),
             v4: ports(listeners, 0)?,
             v6: ports(listeners, 1)?,
             ..JailConfig::DENY_ALL
@@ -69,15 +91,14 @@ impl Backend for BpfBackend {
     }
 
     fn original_dst(&self, listeners: &Listeners) -> Result<Arc<dyn OriginalDstSource>, BackendError> {
-        let listener = listeners
-            .proxy
-            .first()
-            .ok_or_else(|| BackendError::new("the proxy has no listener"))?;
-        let cookie = netns_cookie(listener.as_fd())
-            .map_err(|error| BackendError::new(format!("cannot identify the jail's network namespace: {error}")))?;
-        let flows = self.programs.flows(cookie)?;
-        flows.probe_unprivileged()?;
-        Ok(Arc::new(flows))
+        Ok(Arc::new(self.flows(listeners)?))
+    }
+
+    fn asked_servers(&self, listeners: &Listeners) -> Result<Arc<dyn AskedServerSource>, BackendError> {
+        let Some(cgroup) = &self.cgroup else {
+            return Err(BackendError::new("the jail has been disarmed"));
+        };
+        Ok(Arc::new(self.programs.asked(cgroup.id(), self.flows(listeners)?)?))
     }
 
     fn events(&self) -> Result<Option<Box<dyn EventSource>>, BackendError> {
@@ -85,8 +106,7 @@ impl Backend for BpfBackend {
     }
 
     fn proxy_keeps(&self) -> Vec<RawFd> {
-        let (flows, events) = self.programs.proxy_fds();
-        vec![flows.as_raw_fd(), events.as_raw_fd()]
+        self.programs.proxy_fds().map(|fd| fd.as_raw_fd()).to_vec()
     }
 
     fn disarm(&mut self) -> std::io::Result<()> {

@@ -114,7 +114,7 @@ impl Lab {
             armed: 0,
             ifindex: 1,
             publish_mark: 0,
-            reserved: 0,
+            dns_open: 0,
             v4: ports,
             v6: ports,
         };
