@@ -12,4 +12,5 @@ mod leftovers;
 mod log;
 mod support;
 mod terminal;
+mod trust;
 mod verdicts;

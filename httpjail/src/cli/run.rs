@@ -19,6 +19,7 @@ use crate::jail::bpf::BpfBackend;
 use crate::jail::child::{Command, StartFailure};
 use crate::jail::helper::{Failure, Helper};
 use crate::jail::identity::Identity;
+use crate::jail::sandbox::additions::Addition;
 use crate::jail::sandbox::filter::Filter;
 use crate::jail::sandbox::init::Plan;
 use crate::jail::sandbox::mounts::{Overlay, RUN_DIR, View};
@@ -34,6 +35,7 @@ use crate::tls::trust::{self, TrustPaths};
 /// The jail's own names of the files laid into its view.
 const BUNDLE: &str = "ca-bundle.crt";
 const AUTHORITY: &str = "ca.crt";
+const JAVA: &str = "cacerts";
 /// A folder with the authority under the name by which OpenSSL looks for it.
 const FOLDER: &str = "certs";
 
@@ -122,8 +124,17 @@ fn plan(
     };
     let trust = trust::environment(paths);
     let env = environment::build(std::env::vars_os(), &identity, trust, !config.allow_sockets.is_empty());
+    let certificate = CertificateDer::from_pem_slice(authority.as_bytes()).map_err(failure)?;
+    let policies = trust::chromium_policies(Path::new("/")).into_iter();
     let view = View {
-        overlays: overlays(authority)?,
+        overlays: overlays(authority, &certificate, caller)?,
+        additions: policies
+            .map(|(path, floor)| Addition {
+                path,
+                floor,
+                content: trust::chromium_policy(&certificate),
+            })
+            .collect(),
         outside,
         hidden: hidden(caller),
         allowed: config.allow_sockets.clone(),
@@ -146,15 +157,14 @@ fn plan(
 }
 
 /// The files that the jail sees in place of the host's: who to trust, whom to ask for names, and how.
-fn overlays(authority: &str) -> Result<Vec<Overlay>, Failure> {
+fn overlays(authority: &str, certificate: &CertificateDer<'_>, caller: &Identity) -> Result<Vec<Overlay>, Failure> {
     let system = trust::existing_paths(Path::new("/"));
     let own = trust::inherited_bundles(|name| std::env::var_os(name));
     let sources: Vec<PathBuf> = system.iter().cloned().chain(own).collect();
     let bundle = trust::bundle(authority, &sources);
     bundle.notes.iter().for_each(|note| tracing::info!("{note}"));
-    let certificate = CertificateDer::from_pem_slice(authority.as_bytes()).map_err(failure)?;
     let hashed =
-        trust::hashed_name(&certificate).ok_or_else(|| Failure::new("the authority's certificate has no subject"))?;
+        trust::hashed_name(certificate).ok_or_else(|| Failure::new("the authority's certificate has no subject"))?;
     let resolver = format!("nameserver {JAIL_V4}\noptions edns0\n");
     let laid = |name: &str, content: Vec<u8>, covers| Overlay {
         name: name.to_owned(),
@@ -162,13 +172,23 @@ fn overlays(authority: &str) -> Result<Vec<Overlay>, Failure> {
         covers,
     };
     let etc = |name: &str| vec![PathBuf::from("/etc").join(name)];
-    Ok(vec![
+    let variable = |name| std::env::var_os(name);
+    let stores = trust::java_stores(
+        Path::new("/"),
+        &caller.home,
+        variable("JAVA_HOME").as_deref(),
+        variable("PATH").as_deref(),
+    );
+    let java = (!stores.is_empty()).then(|| laid(JAVA, trust::java_keystore(&bundle.pem), stores));
+    let mut files = vec![
         laid(BUNDLE, bundle.pem, system),
         laid(AUTHORITY, authority.as_bytes().to_vec(), Vec::new()),
         laid(&format!("{FOLDER}/{hashed}"), authority.as_bytes().to_vec(), Vec::new()),
         laid("resolv.conf", resolver.into_bytes(), etc("resolv.conf")),
         laid("nsswitch.conf", nsswitch().into_bytes(), etc("nsswitch.conf")),
-    ])
+    ];
+    files.extend(java);
+    Ok(files)
 }
 
 /// The host's nsswitch.conf with names asked of files and DNS alone: daemons that would ask for us are outside.
