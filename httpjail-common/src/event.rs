@@ -1,6 +1,6 @@
 //! What the programs report: each attempt that they stopped, and a few counters.
 
-use crate::{Address, COMM_LEN};
+use crate::{Address, Comm};
 
 /// One attempt that was stopped in the kernel.
 #[repr(C)]
@@ -16,7 +16,7 @@ pub struct Event {
     /// Where it was meant to go; unspecified for a socket that was refused at birth.
     pub destination: Address,
     /// The name of the thread that tried, or, for a packet, of the one that made or last connected its socket.
-    pub comm: [u8; COMM_LEN],
+    pub comm: Comm,
     /// That thread's process id in the initial PID namespace; 0 if unknown.
     pub pid: u32,
     /// For packets: the interface. Else 0.
@@ -37,7 +37,7 @@ pub struct Event {
     pub direction: u16,
 }
 
-const _: () = assert!(size_of::<Event>() == 2 * 8 + 2 * size_of::<Address>() + COMM_LEN + 3 * 4 + 6 * 2);
+const _: () = assert!(size_of::<Event>() == 2 * 8 + 2 * size_of::<Address>() + size_of::<Comm>() + 3 * 4 + 6 * 2);
 
 /// Where an attempt was stopped.
 #[repr(u16)]
@@ -116,7 +116,6 @@ impl Stat {
 #[cfg(feature = "user")]
 mod user {
     use super::{Direction, Event, Reason};
-    use crate::flow::comm_text;
     use std::net::SocketAddr;
 
     impl Event {
@@ -159,11 +158,6 @@ mod user {
         /// Where it was meant to go.
         pub fn destination(&self) -> SocketAddr {
             SocketAddr::new(self.destination.into(), self.destination_port)
-        }
-
-        /// The thread's name, lossily decoded. Chosen by the jail: escape it.
-        pub fn comm(&self) -> String {
-            comm_text(&self.comm)
         }
     }
 }

@@ -2,14 +2,14 @@
 
 use crate::{
     ALLOW, DENY,
-    lookup::{Endpoint, Owner, tcp_owner, udp_owner},
+    lookup::{Endpoint, Owner, tcp_owner, to_address, to_words, udp_owner},
     maps::{SocketState, armed, socket_state},
     report::{Caller, count, event, send},
     sockaddr::{self, Form},
 };
 use aya_ebpf::{EbpfContext, bindings::bpf_sock, programs::SockAddrContext};
 use core::ptr::read_volatile;
-use httpjail_common::{Address, Direction, JailConfig, Reason, Stat};
+use httpjail_common::{Direction, JailConfig, Reason, Stat};
 
 const AF_INET6: u32 = 10;
 const SOCK_STREAM: u32 = 1;
@@ -37,7 +37,7 @@ pub fn steer(ctx: &SockAddrContext, form: Form, call: Call) -> i32 {
         }
         Err(reason) => {
             let mut event = event(config, Caller::current(), Direction::Call, reason);
-            event.destination = Address::from_words(asked.address);
+            event.destination = to_address(asked.address);
             event.destination_port = asked.port;
             // SAFETY: the context is alive while the program runs.
             unsafe {
@@ -168,7 +168,7 @@ fn remember(state: *mut SocketState, destination: Endpoint) {
     // mix their destinations; both are the jail's own words.
     unsafe {
         (*state).cgroup = caller.cgroup;
-        (*state).destination = Address::from_words(destination.address);
+        (*state).destination = to_address(destination.address);
         (*state).comm = caller.comm;
         (*state).pid = caller.pid;
         (*state).port = destination.port;
@@ -197,7 +197,7 @@ pub fn unsteer(ctx: &SockAddrContext, form: Form, datagram: bool) -> i32 {
         (
             (*state).redirected,
             Endpoint {
-                address: (*state).destination.words(),
+                address: to_words((*state).destination),
                 port: (*state).port,
             },
         )

@@ -76,7 +76,7 @@ pub fn record(event: &Event) -> Record {
     record.reason = Some(reason(event));
     record.dst = (event.destination != httpjail_common::Address::UNSPECIFIED).then(|| event.destination());
     record.pid = (event.pid != 0).then_some(event.pid);
-    record.comm = Some(event.comm()).filter(|comm| !comm.is_empty());
+    record.comm = Some(event.comm.text()).filter(|comm| !comm.is_empty());
     record.cgroup = Some(if event.cgroup == 0 { event.jail } else { event.cgroup });
     record
 }
