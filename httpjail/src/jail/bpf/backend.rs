@@ -63,7 +63,6 @@ impl Backend for BpfBackend {
             reserved: 0,
             v4: ports(listeners, 0)?,
             v6: ports(listeners, 1)?,
-            ..JailConfig::DENY_ALL
         };
         Ok(self.programs.configure(cgroup.id(), &config)?)
     }
