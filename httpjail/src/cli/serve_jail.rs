@@ -25,7 +25,7 @@ use crate::jail::identity::Identity;
 use crate::logging;
 use crate::net::Listeners;
 use crate::policy::yaml::LogFormat;
-use crate::proxy::{self, HostResolver, Limits, Proxy};
+use crate::proxy::{self, HostNetwork, Limits, Proxy};
 use crate::tls::store::load_or_create;
 use crate::tls::{CertificateAuthority, Leaves, UpstreamTls};
 
@@ -92,7 +92,7 @@ impl Task<'_> {
             leaves: Arc::new(Leaves::new(authority).map_err(failure)?),
             upstream_tls: Arc::new(upstream_tls),
             audit: log.clone(),
-            resolver: Arc::new(HostResolver),
+            network: Arc::new(HostNetwork),
             itself: Vec::new(),
             limits: Limits::default(),
         });
