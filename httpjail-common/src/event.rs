@@ -87,6 +87,8 @@ pub enum Reason {
     PacketInterface = 14,
     /// A packet whose far end is neither httpjail nor a socket of the jail.
     PacketPeer = 15,
+    /// A connect to a loopback port on which nobody in the jail listens. Answered ECONNREFUSED, not EPERM.
+    NobodyListens = 16,
 }
 
 /// An index of the counters.
@@ -122,7 +124,7 @@ mod user {
         /// Why it was stopped; `None` if the object in the kernel is newer than this code.
         pub fn reason(&self) -> Option<Reason> {
             use Reason::*;
-            const ALL: [Reason; 15] = [
+            const ALL: [Reason; 16] = [
                 Protocol,
                 UdpConnect,
                 UdpSend,
@@ -138,6 +140,7 @@ mod user {
                 PacketProtocol,
                 PacketInterface,
                 PacketPeer,
+                NobodyListens,
             ];
             ALL.into_iter().find(|&reason| reason as u16 == self.reason)
         }

@@ -7,7 +7,7 @@ use crate::{
     report::{Caller, count, event, send},
     sockaddr::{self, Form},
 };
-use aya_ebpf::{EbpfContext, bindings::bpf_sock, programs::SockAddrContext};
+use aya_ebpf::{EbpfContext, bindings::bpf_sock, helpers::generated::bpf_set_retval, programs::SockAddrContext};
 use core::ptr::read_volatile;
 use httpjail_common::{Direction, JailConfig, Reason, Stat};
 
@@ -17,6 +17,7 @@ const SOCK_DGRAM: u32 = 2;
 const IPPROTO_TCP: u32 = 6;
 const IPPROTO_UDP: u32 = 17;
 const DNS: u16 = 53;
+const ECONNREFUSED: i32 = 111;
 
 /// Which call is being judged.
 #[derive(Clone, Copy, PartialEq)]
@@ -45,6 +46,10 @@ pub fn steer(ctx: &SockAddrContext, form: Form, call: Call) -> i32 {
                 event.family = (*ctx.sock_addr).family as u16;
             }
             send(&event);
+            if reason as u16 == Reason::NobodyListens as u16 {
+                // SAFETY: takes a number.
+                unsafe { bpf_set_retval(-ECONNREFUSED) };
+            }
             DENY
         }
     }
@@ -102,6 +107,9 @@ fn decide(ctx: &SockAddrContext, config: &JailConfig, asked: Endpoint, call: Cal
         (_, true, Call::Connect) => return Err(Reason::UdpConnect),
         (_, true, Call::Send) => return Err(Reason::UdpSend),
     };
+    if !udp && meant.port != DNS && config.host_loopback == 0 && meant.is_local(config) {
+        return Err(Reason::NobodyListens);
+    }
     if door == 0 {
         return Err(Reason::NoListener);
     }

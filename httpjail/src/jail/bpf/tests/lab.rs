@@ -114,7 +114,7 @@ impl Lab {
             armed: 0,
             ifindex: 1,
             publish_mark: 0,
-            reserved: 0,
+            host_loopback: 1,
             v4: ports,
             v6: ports,
         };
