@@ -10,7 +10,7 @@ use httpjail_lab::{Lab, Outcome, canary, eventually, processes_with};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{Expect as _, PYTHON, lab, repeats};
+use crate::support::{Expect as _, PYTHON, curl_status, lab, repeats};
 
 const DAEMON: &str = include_str!("support/probes/daemon.py");
 const LIMIT: Duration = Duration::from_secs(2);
@@ -49,12 +49,10 @@ fn tree(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The cgroups of a run, found by the number in its log.
-fn cgroups(outcome_events: &[serde_json::Value]) -> Vec<PathBuf> {
-    let numbers: BTreeSet<u64> = outcome_events
-        .iter()
-        .filter_map(|event| event["cgroup"].as_u64())
-        .collect();
+/// The cgroups of runs that are still there, by the numbers in their logs.
+fn cgroups(events: &[serde_json::Value]) -> Vec<PathBuf> {
+    let numbers: BTreeSet<u64> = events.iter().filter_map(|event| event["cgroup"].as_u64()).collect();
+    assert!(!numbers.is_empty(), "no event tells its cgroup: {events:#?}");
     let unified = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let mount = unified
         .lines()
@@ -100,6 +98,21 @@ fn an_orphan_ends_with_its_jail() {
 }
 
 #[test]
+fn the_orphan_gets_out_without_a_jail() {
+    let lab = lab();
+    let (daemon, mark) = (lab.file("daemon.py", DAEMON), canary());
+    let run = lab
+        .unjailed()
+        .command([PYTHON, daemon.to_str().unwrap(), &mark])
+        .start()
+        .unwrap();
+    assert!(eventually(Duration::from_secs(20), || lab.wire().saw(&mark)), "{run:?}");
+    for protocol in [6, 17] {
+        assert!(lab.wire().packets_of(protocol) > 0);
+    }
+}
+
+#[test]
 fn after_kill_9() {
     for _ in 0..repeats("HTTPJAIL_TEST_KILLS", 3) {
         kill_in_random_order();
@@ -120,11 +133,10 @@ fn kill_in_random_order() {
         .command([PYTHON, daemon.to_str().unwrap(), &mark])
         .start()
         .unwrap();
-    assert!(
-        eventually(Duration::from_secs(20), || run.stdout() == "looping\n"),
-        "{run:?}: {}",
-        run.stderr()
-    );
+    // Under way when an attempt of the orphan's has been refused, which also tells the cgroup.
+    let refused = || fs::read_to_string(&log).is_ok_and(|text| text.contains("\"cgroup\":"));
+    let under_way = eventually(Duration::from_secs(20), || run.stdout() == "looping\n" && refused());
+    assert!(under_way, "{run:?}: {}", run.stderr());
 
     let is_httpjail = |pid: &i32| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == lab.binary());
     let mut ours: Vec<i32> = processes_with(&mark).into_iter().filter(is_httpjail).collect();
@@ -159,8 +171,13 @@ fn many_jails_in_series() {
     let lab = lab();
     lab.jail().command(["true"]).run().expect_code(0);
     let before = traces(&lab);
+    // One request each, since a request's event tells the cgroup.
     let runs: Vec<Outcome> = (0..repeats("HTTPJAIL_TEST_JAILS", 10))
-        .map(|_| lab.jail().command(["true"]).run().expect_code(0))
+        .map(|_| {
+            curl_status(lab.jail(), &["http://evil.test/"])
+                .run()
+                .expect_stdout("403")
+        })
         .collect();
     let events: Vec<serde_json::Value> = runs.into_iter().flat_map(|run| run.events).collect();
     assert_eq!(traces(&lab), before);

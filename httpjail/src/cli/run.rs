@@ -64,7 +64,7 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
     }
     leftovers::remove().iter().for_each(|left| logging::warn(left, None));
 
-    let mut backend = BpfBackend::prepare()?;
+    let mut backend = BpfBackend::prepare(config.policy.names_loopback())?;
     backend.want(Extras {
         asked_servers: config.dns == DnsMode::Open,
         publish_mark: None,

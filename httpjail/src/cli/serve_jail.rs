@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, PipeReader};
+use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use crate::jail::sandbox::netns::{JAIL_V4, JAIL_V6};
 use crate::logging;
 use crate::net::Listeners;
 use crate::policy::yaml::{DnsMode, LogFormat};
-use crate::proxy::{self, HostResolver, Limits, Proxy};
+use crate::proxy::{self, HostNetwork, Limits, Proxy};
 use crate::tls::store::load_or_create;
 use crate::tls::{CertificateAuthority, Leaves, UpstreamTls};
 
@@ -77,6 +78,7 @@ impl Task<'_> {
                 ..Failure::new("cannot write the log")
             });
         }
+        let flows = self.backend.original_dst(&listeners)?;
         let programs = Arc::new(Programs::new(line.clone()));
         let names = Arc::new(Names::new(listeners.resolver_udp.len() > 1));
         let proxy = Proxy::new(proxy::Config {
@@ -87,13 +89,13 @@ impl Task<'_> {
                 Mode::LogOnly => proxy::Mode::LogOnly,
             },
             intercept_tls: self.config.intercept_tls,
-            flows: self.backend.original_dst(&listeners)?,
+            flows: flows.clone(),
             programs: programs.clone(),
             names: names.clone(),
             leaves: Arc::new(Leaves::new(authority).map_err(failure)?),
             upstream_tls: Arc::new(upstream_tls),
             audit: log.clone(),
-            resolver: Arc::new(HostResolver),
+            network: Arc::new(HostNetwork),
             itself: Vec::new(),
             limits: Limits::default(),
         });
@@ -103,16 +105,16 @@ impl Task<'_> {
             // The receiver is gone only when the run has failed, and then this process ends.
             let _ = ended.send(last);
         });
-        let answers = self.answers(names, &listeners)?;
-        let last = runtime.block_on(serve(
-            proxy,
-            answers,
-            log.clone(),
-            listeners,
-            self.backend.events()?,
-            &line,
-            end,
-        ))?;
+        let answers = self.answers(names)?;
+        let Listeners {
+            proxy: sockets,
+            resolver_udp,
+            resolver_tcp,
+        } = listeners;
+        let never = std::future::pending();
+        let resolver = dns::serve(answers, resolver_udp, resolver_tcp, flows, log.clone(), never);
+        let events = self.backend.events()?;
+        let last = runtime.block_on(serve(proxy, sockets, resolver, log.clone(), events, &line, end))?;
         // Tasks that still wait for a look-up or a program's name are not waited for.
         runtime.shutdown_background();
         log.record(Record {
@@ -123,19 +125,19 @@ impl Task<'_> {
         Ok(())
     }
 
-    fn answers(&self, names: Arc<Names>, listeners: &Listeners) -> Result<Answers, Failure> {
+    fn answers(&self, names: Arc<Names>) -> Result<Answers, Failure> {
         let host = PathBuf::from("/etc/resolv.conf");
         let servers = match self.config.dns {
             DnsMode::Synthetic => return Ok(Answers::Synthetic(names)),
             DnsMode::Off => return Ok(Answers::Off),
             DnsMode::Relay => Servers::Of(host),
             DnsMode::Open => Servers::Named {
-                by: self.backend.asked_servers(listeners)?,
+                by: self.backend.asked_servers()?,
                 own: vec![JAIL_V4.into(), JAIL_V6.into()],
                 host,
             },
         };
-        Ok(Answers::Relayed(Relay::new(servers)))
+        Ok(Answers::Relayed(Arc::new(Relay::new(servers))))
     }
 
     fn authority(&self) -> Result<CertificateAuthority, Failure> {
@@ -180,31 +182,20 @@ impl Task<'_> {
 /// Serves the jail until the command has ended. Returns its exit status.
 async fn serve(
     proxy: Arc<Proxy>,
-    answers: Answers,
+    sockets: Vec<TcpListener>,
+    resolver: impl Future<Output = io::Result<()>> + Send + 'static,
     log: Arc<Log>,
-    listeners: Listeners,
     events: Option<Box<dyn EventSource>>,
     line: &Line,
     end: oneshot::Receiver<Last>,
 ) -> Result<Option<u16>, Failure> {
-    let Listeners {
-        proxy: sockets,
-        resolver_udp,
-        resolver_tcp,
-    } = listeners;
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async {
         // Dropped or sent, it means the same.
         let _ = stopped.await;
     };
     let mut proxied = tokio::spawn(proxy.run(sockets, stopped));
-    let mut resolved = tokio::spawn(dns::serve(
-        answers,
-        resolver_udp,
-        resolver_tcp,
-        log.clone(),
-        std::future::pending(),
-    ));
+    let mut resolved = tokio::spawn(resolver);
     let (running, recorder) = io::pipe().map_err(|error| Failure::new(format!("cannot open a pipe: {error}")))?;
     // What is there already is the canary's.
     let mut events = events;

@@ -6,7 +6,7 @@
 //! asked, to that very id and question, letter for letter, is passed on (RFC 5452, 9.1). How many are under way is bounded.
 
 use super::message::{PAYLOAD, Question};
-use crate::net::{AskedServerSource, ClientAddr};
+use crate::net::{AskedServerSource, ClientAddr, OriginalDst};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::io;
@@ -69,15 +69,20 @@ impl Relay {
         }
     }
 
-    /// Whom to ask for `client`, best first. A connection can be asked about once.
-    pub(super) fn servers_for(&self, client: SocketAddr, via: Via) -> Vec<SocketAddr> {
-        let (by, own, host) = match &self.servers {
-            Servers::Of(host) => return configured(host),
-            Servers::Named { by, own, host } => (by, own, host),
+    /// Whom to ask what `client` sent in a datagram, best first.
+    pub(super) fn servers_for_datagram(&self, client: SocketAddr) -> Vec<SocketAddr> {
+        let asked = match &self.servers {
+            Servers::Of(_) => None,
+            Servers::Named { by, .. } => by.asked(ClientAddr(client)),
         };
-        let asked = match via {
-            Via::Datagram => by.of_datagram(ClientAddr(client)),
-            Via::Connection => by.of_connection(ClientAddr(client)),
+        self.servers_for(asked)
+    }
+
+    /// Whom to ask what was meant for `asked`, best first.
+    pub(super) fn servers_for(&self, asked: Option<OriginalDst>) -> Vec<SocketAddr> {
+        let (own, host) = match &self.servers {
+            Servers::Of(host) => return configured(host),
+            Servers::Named { own, host, .. } => (own, host),
         };
         match asked.map(|asked| SocketAddr::new(asked.0.ip().to_canonical(), asked.0.port())) {
             // The jail's loopback is not the host's: a program that names it means "whoever is configured here".

@@ -8,6 +8,7 @@ use super::message::{self, LONGEST, Oddity, Question};
 use super::names::Names;
 use super::relay::{self, Relay, Via};
 use crate::audit::{Admission, Bucket, Decision, EventKind, Record, Sink};
+use crate::net::{ClientAddr, OriginalDst, OriginalDstSource};
 use hickory_proto::op::ResponseCode;
 use std::future::Future;
 use std::io;
@@ -38,17 +39,18 @@ pub enum Answers {
     /// Made up here.
     Synthetic(Arc<Names>),
     /// Asked for outside.
-    Relayed(Relay),
+    Relayed(Arc<Relay>),
     /// There are none.
     Off,
 }
 
 /// Answers on these sockets until `shutdown` completes. Fails when a socket cannot be used, or when a task ends that
-/// never should: without its resolver a jail is closed, not open.
+/// never should: without its resolver a jail is closed, not open. `flows` knows the TCP connections that are the jail's.
 pub async fn serve(
     answers: Answers,
     udp: Vec<std::net::UdpSocket>,
     tcp: Vec<std::net::TcpListener>,
+    flows: Arc<dyn OriginalDstSource>,
     sink: Arc<dyn Sink>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
@@ -59,6 +61,7 @@ pub async fn serve(
             state: Mutex::new((Bucket::new(BURST, PER_SECOND), false)),
         },
         connections: Arc::new(Semaphore::new(CONNECTIONS)),
+        flows,
     });
     // Dropping the set ends its tasks.
     let mut tasks = JoinSet::new();
@@ -80,6 +83,7 @@ struct Resolver {
     answers: Answers,
     recorder: Recorder,
     connections: Arc<Semaphore>,
+    flows: Arc<dyn OriginalDstSource>,
 }
 
 /// What becomes of one message.
@@ -87,7 +91,7 @@ enum Step {
     /// This is its answer, if it gets one.
     Done(Option<Vec<u8>>),
     /// It has to be asked outside.
-    Ask(Box<Question>),
+    Ask(Arc<Relay>, Box<Question>),
 }
 
 impl Resolver {
@@ -95,8 +99,8 @@ impl Resolver {
         let answer = match &self.answers {
             Answers::Synthetic(names) => message::answer(bytes, names),
             Answers::Off => message::refuse(bytes),
-            Answers::Relayed(_) => match message::read(bytes) {
-                Ok(question) => return Step::Ask(Box::new(question)),
+            Answers::Relayed(relay) => match message::read(bytes) {
+                Ok(question) => return Step::Ask(Arc::clone(relay), Box::new(question)),
                 Err(answer) => answer,
             },
         };
@@ -106,19 +110,9 @@ impl Resolver {
         Step::Done(answer.reply)
     }
 
-    fn servers_for(&self, client: SocketAddr, via: Via) -> Vec<SocketAddr> {
-        match &self.answers {
-            Answers::Relayed(relay) => relay.servers_for(client, via),
-            Answers::Synthetic(_) | Answers::Off => Vec::new(),
-        }
-    }
-
     /// Asks outside, and records what was asked of whom.
-    async fn ask(&self, question: &Question, servers: &[SocketAddr], via: Via) -> Option<Vec<u8>> {
-        let answer = match &self.answers {
-            Answers::Relayed(relay) => relay.ask(question, servers).await,
-            Answers::Synthetic(_) | Answers::Off => None,
-        };
+    async fn ask(&self, relay: &Relay, question: &Question, servers: &[SocketAddr], via: Via) -> Option<Vec<u8>> {
+        let answer = relay.ask(question, servers).await;
         let (unanswered, server) = match &answer {
             Some((_, server)) => ("", Some(*server)),
             None => (", no answer", servers.first().copied()),
@@ -155,12 +149,12 @@ async fn datagrams(resolver: Arc<Resolver>, socket: UdpSocket) {
         match resolver.answer(buffer.get(..length).unwrap_or_default()) {
             Step::Done(Some(reply)) => drop(socket.send_to(&reply, client).await),
             Step::Done(None) => {}
-            Step::Ask(question) => {
+            Step::Ask(relay, question) => {
                 while asking.try_join_next().is_some() {}
-                let servers = resolver.servers_for(client, Via::Datagram);
+                let servers = relay.servers_for_datagram(client);
                 let (resolver, socket) = (Arc::clone(&resolver), Arc::clone(&socket));
                 asking.spawn(async move {
-                    if let Some(reply) = resolver.ask(&question, &servers, Via::Datagram).await {
+                    if let Some(reply) = resolver.ask(&relay, &question, &servers, Via::Datagram).await {
                         drop(socket.send_to(&reply, client).await);
                     }
                 });
@@ -174,13 +168,17 @@ async fn connections(resolver: Arc<Resolver>, listener: TcpListener) {
     loop {
         match listener.accept().await {
             Ok((stream, client)) => {
+                // Each flow must be taken, or the table of flows fills up; who has none is no program of the jail.
+                let Some(flow) = resolver.flows.take(ClientAddr(client)) else {
+                    continue;
+                };
                 while clients.try_join_next().is_some() {}
                 // With none left the stream is dropped, and so closed.
                 if let Ok(permit) = Arc::clone(&resolver.connections).try_acquire_owned() {
                     let resolver = Arc::clone(&resolver);
                     clients.spawn(async move {
                         let _permit = permit;
-                        if let Err(error) = connection(&resolver, stream, client).await {
+                        if let Err(error) = connection(&resolver, stream, flow.original).await {
                             tracing::debug!(%error, "a DNS connection ended");
                         }
                     });
@@ -194,8 +192,7 @@ async fn connections(resolver: Arc<Resolver>, listener: TcpListener) {
     }
 }
 
-async fn connection(resolver: &Resolver, mut stream: TcpStream, client: SocketAddr) -> io::Result<()> {
-    let servers = resolver.servers_for(client, Via::Connection);
+async fn connection(resolver: &Resolver, mut stream: TcpStream, asked: OriginalDst) -> io::Result<()> {
     let mut buffer = [0; LONGEST + 1];
     loop {
         let Some(length) = timeout(IDLE, receive(&mut stream, &mut buffer)).await?? else {
@@ -203,7 +200,10 @@ async fn connection(resolver: &Resolver, mut stream: TcpStream, client: SocketAd
         };
         let reply = match resolver.answer(buffer.get(..length).unwrap_or_default()) {
             Step::Done(reply) => reply,
-            Step::Ask(question) => resolver.ask(&question, &servers, Via::Connection).await,
+            Step::Ask(relay, question) => {
+                let servers = relay.servers_for(Some(asked));
+                resolver.ask(&relay, &question, &servers, Via::Connection).await
+            }
         };
         if let Some(reply) = reply {
             let prefix = u16::try_from(reply.len()).map_err(io::Error::other)?.to_be_bytes();

@@ -79,7 +79,7 @@ pub trait Backend {
     ///
     /// # Errors
     /// When it cannot be told from this process.
-    fn asked_servers(&self, listeners: &Listeners) -> Result<Arc<dyn AskedServerSource>, BackendError>;
+    fn asked_servers(&self) -> Result<Arc<dyn AskedServerSource>, BackendError>;
 
     /// Tells what was stopped in the kernel, if the backend can. Called in the proxy's process.
     ///

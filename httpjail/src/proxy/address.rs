@@ -50,11 +50,11 @@ impl Class {
     }
 
     /// Whether an address of this class may be dialled for `host`.
-    pub(super) fn permits(self, host: &Host, address: IpAddr, pin: Pin) -> bool {
+    pub(super) fn permits(self, host: &Host, address: IpAddr, vouch: Vouch) -> bool {
         match self {
             Class::Public => true,
-            Class::Private => pin != Pin::None,
-            _ if pin != Pin::Host => false,
+            Class::Private => vouch != Vouch::None,
+            _ if vouch != Vouch::Host => false,
             Class::Loopback if host.as_name() == Some("localhost") => true,
             _ => host.ip() == Some(address),
         }
@@ -63,7 +63,7 @@ impl Class {
 
 /// How far the verdict vouches for the address behind the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Pin {
+pub(super) enum Vouch {
     /// Not at all: the rule that allows it matches other hosts too.
     None,
     /// No rule vouches, but nothing is to be blocked (`--dry-run`, `--log-only`): private ranges pass as they would with
@@ -272,11 +272,11 @@ mod tests {
     fn permitted(host: &str, address: &str) -> [bool; 3] {
         let host = Host::parse(host).unwrap();
         let address: IpAddr = address.parse().unwrap();
-        [Pin::None, Pin::Observed, Pin::Host].map(|pin| classify(address).permits(&host, address, pin))
+        [Vouch::None, Vouch::Observed, Vouch::Host].map(|vouch| classify(address).permits(&host, address, vouch))
     }
 
     #[test]
-    fn what_a_pin_opens() {
+    fn what_a_rule_opens() {
         assert_eq!(permitted("api.test", "192.0.2.1"), [true, true, true]);
         assert_eq!(permitted("api.test", "10.0.0.1"), [false, true, true]);
         assert_eq!(permitted("10.0.0.1", "10.0.0.1"), [false, true, true]);
@@ -291,6 +291,6 @@ mod tests {
     #[test]
     fn own_addresses() {
         assert!(is_own("127.0.0.1".parse().unwrap()));
-        assert!(!is_own("192.0.2.254".parse().unwrap()));
+        assert!(!is_own("2001:db8:5ea::1".parse().unwrap()));
     }
 }

@@ -112,17 +112,18 @@ impl Body for Download {
             Source::Upstream(body) => Pin::new(body).poll_frame(cx),
             Source::Own(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
         });
+        let ended = this.is_end_stream();
         if let Some(entry) = &mut this.entry {
             match &frame {
                 Some(Ok(frame)) => entry.received += frame.data_ref().map_or(0, |data| data.len() as u64),
                 Some(Err(_)) => entry.because("upstream broke off"),
                 None => {}
             }
-            // hyper does not ask again after the last byte of a body whose length it knows.
-            entry.complete |= match (&frame, &this.source) {
-                (None, _) => true,
-                (_, Source::Upstream(body)) => body.is_end_stream(),
-                (_, Source::Own(_)) => true,
+            // hyper does not ask again after trailers, nor after the last byte of a body whose length it knows.
+            entry.complete |= match &frame {
+                None => true,
+                Some(Ok(frame)) => frame.is_trailers() || ended,
+                Some(Err(_)) => false,
             };
         }
         Poll::Ready(frame)

@@ -162,20 +162,22 @@ where
     report(&client, served).await;
 }
 
-/// Records the end of a connection that hyper refused by itself (it has answered 400, 414 or 431 where it could).
+/// Records what no request tells: that hyper refused by itself (it has answered 400, 414 or 431 where it could), or that
+/// nothing was asked at all.
 async fn report(client: &Client, served: hyper::Result<()>) {
-    match served {
-        Err(error) if error.is_parse() => client.refused("malformed request", None).await,
-        Err(error) if !client.has_spoken() => {
-            let reason = if error.is_timeout() {
-                "no request in time"
-            } else {
-                "malformed request"
-            };
-            client.refused(reason, None).await;
-        }
-        Ok(()) | Err(_) => {}
-    }
+    let reason = match served {
+        Err(error) if error.is_parse() => "malformed request",
+        _ if client.has_spoken() => return,
+        Err(error) if error.is_timeout() => "no request in time",
+        Err(error) if !error.is_incomplete_message() && !broke(&error) => "malformed request",
+        Ok(()) | Err(_) => "no request",
+    };
+    client.refused(reason, None).await;
+}
+
+/// Whether it is the connection that failed and not what was said on it.
+fn broke(error: &hyper::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<io::Error>())
 }
 
 fn handshake_failure(error: &io::Error) -> &'static str {

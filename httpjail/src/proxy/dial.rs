@@ -3,13 +3,13 @@
 //! The name that was judged is resolved here, by the host's resolver; the address that the client connected to only
 //! decides which of the answers is tried first. Every address is checked right before it is dialled.
 
-use super::address::{self, Class, Pin};
+use super::address::{self, Class, Vouch};
 use crate::net::{Host, OriginalDst};
 use rustls::pki_types::ServerName;
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin as Pinned;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -24,27 +24,41 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// How many of a name's addresses are tried at most.
 const ADDRESSES_MAX: usize = 8;
 
-/// A future of the addresses of a name.
-pub type Addresses<'a> = Pinned<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>>;
+/// What a [`Network`] is doing.
+pub type Doing<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>;
 
-/// Resolves names for the upstream leg: never the jail's resolver.
-pub trait Resolve: Send + Sync + 'static {
+/// The network of the upstream leg: never the jail's. Tests play their own.
+pub trait Network: Send + Sync + 'static {
     /// The addresses of `name`, best first.
-    fn resolve<'a>(&'a self, name: &'a str) -> Addresses<'a>;
+    fn resolve<'a>(&'a self, name: &'a str) -> Doing<'a, Vec<IpAddr>>;
+
+    /// Whether an interface of this host has `address`.
+    fn is_own(&self, address: IpAddr) -> bool;
+
+    /// A connection to an address that was found fit to be dialled.
+    fn connect(&self, address: SocketAddr) -> Doing<'static, TcpStream>;
 }
 
-/// The host's own resolver (`getaddrinfo`).
+/// The host's own resolver (`getaddrinfo`) and routes.
 #[derive(Debug, Clone, Copy)]
-pub struct HostResolver;
+pub struct HostNetwork;
 
-impl Resolve for HostResolver {
-    fn resolve<'a>(&'a self, name: &'a str) -> Addresses<'a> {
+impl Network for HostNetwork {
+    fn resolve<'a>(&'a self, name: &'a str) -> Doing<'a, Vec<IpAddr>> {
         Box::pin(async move {
             Ok(tokio::net::lookup_host((name, 0))
                 .await?
                 .map(|answer| answer.ip())
                 .collect())
         })
+    }
+
+    fn is_own(&self, address: IpAddr) -> bool {
+        address::is_own(address)
+    }
+
+    fn connect(&self, address: SocketAddr) -> Doing<'static, TcpStream> {
+        Box::pin(TcpStream::connect(address))
     }
 }
 
@@ -55,7 +69,7 @@ pub(super) enum DialError {
     Name(Host, io::Error),
     #[error("the name {0} has no address")]
     NoAddress(Host),
-    #[error("{0} leads to a {cls}, which needs a rule that names this very host", cls = .1.as_str())]
+    #[error("{0} leads where only a rule that names this very host may lead ({cls})", cls = .1.as_str())]
     Address(Host, Class),
     #[error("{0} is the proxy itself")]
     Itself(Host),
@@ -69,24 +83,24 @@ pub(super) enum DialError {
 
 /// Opens checked connections.
 pub(super) struct Dialler {
-    pub(super) resolver: Arc<dyn Resolve>,
+    pub(super) network: Arc<dyn Network>,
     /// Where the proxy itself listens, in the namespace that it dials from.
     pub(super) itself: Vec<SocketAddr>,
     pub(super) connect_timeout: Duration,
 }
 
 impl Dialler {
-    /// Connects to `host`, at an address that `pin` permits; `original`, where the client wanted to go, is preferred.
+    /// Connects to `host`, at an address that `vouch` permits; `original`, where the client wanted to go, is preferred.
     pub(super) async fn tcp(
         &self,
         host: &Host,
         port: u16,
-        pin: Pin,
+        vouch: Vouch,
         original: OriginalDst,
     ) -> Result<TcpStream, DialError> {
         let late = |what| move |_| DialError::TimedOut(host.clone(), what);
         let mut addresses = match host.as_name() {
-            Some(name) => timeout(self.connect_timeout, self.resolver.resolve(name))
+            Some(name) => timeout(self.connect_timeout, self.network.resolve(name))
                 .await
                 .map_err(late("resolving the name"))?
                 .map_err(|error| DialError::Name(host.clone(), error))?,
@@ -101,8 +115,8 @@ impl Dialler {
         {
             addresses[..=at].rotate_right(1);
         }
-        let addresses = self.permitted(host, port, pin, addresses)?;
-        let stream = timeout(self.connect_timeout, race(addresses, port))
+        let addresses = self.permitted(host, port, vouch, addresses)?;
+        let stream = timeout(self.connect_timeout, self.race(addresses, port))
             .await
             .map_err(late("connecting"))?
             .map_err(|error| DialError::Connect(host.clone(), error))?;
@@ -140,7 +154,7 @@ impl Dialler {
         &self,
         host: &Host,
         port: u16,
-        pin: Pin,
+        vouch: Vouch,
         addresses: Vec<IpAddr>,
     ) -> Result<VecDeque<IpAddr>, DialError> {
         let mut refusal = DialError::NoAddress(host.clone());
@@ -149,7 +163,7 @@ impl Dialler {
             let class = self.class_of(ip);
             if self.is_itself(ip, port, class) {
                 refusal = DialError::Itself(host.clone());
-            } else if class.permits(host, ip, pin) {
+            } else if class.permits(host, ip, vouch) {
                 permitted.push_back(ip);
             } else {
                 refusal = DialError::Address(host.clone(), class);
@@ -163,15 +177,14 @@ impl Dialler {
     }
 
     fn class_of(&self, ip: IpAddr) -> Class {
+        let is_own = |ip| self.network.is_own(ip);
         let translated = match ip {
             IpAddr::V6(v6) => address::embedded_v4(v6).map(IpAddr::V4),
             IpAddr::V4(_) => None,
         };
         match address::classify(ip) {
             // A private or public address may be an interface's.
-            Class::Public | Class::Private if address::is_own(ip) || translated.is_some_and(address::is_own) => {
-                Class::Own
-            }
+            Class::Public | Class::Private if is_own(ip) || translated.is_some_and(is_own) => Class::Own,
             class => class,
         }
     }
@@ -184,23 +197,23 @@ impl Dialler {
             .iter()
             .any(|own| is(own) || class == Class::Unspecified && own.port() == port)
     }
-}
 
-/// Connects to the first address that answers, giving each a head start over the next.
-async fn race(mut addresses: VecDeque<IpAddr>, port: u16) -> io::Result<TcpStream> {
-    let mut attempts = JoinSet::new();
-    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    loop {
-        if let Some(address) = addresses.pop_front() {
-            attempts.spawn(TcpStream::connect((address, port)));
-        }
-        let head_start = if addresses.is_empty() { Duration::MAX } else { STAGGER };
-        match timeout(head_start, attempts.join_next()).await {
-            Ok(Some(Ok(Ok(stream)))) => return Ok(stream),
-            Ok(Some(Ok(Err(error)))) => last = error,
-            Ok(None) => return Err(last),
-            // A task of ours neither panics nor is aborted; the clock of a head start may run out.
-            Ok(Some(Err(_))) | Err(_) => {}
+    /// Connects to the first address that answers, giving each a head start over the next.
+    async fn race(&self, mut addresses: VecDeque<IpAddr>, port: u16) -> io::Result<TcpStream> {
+        let mut attempts = JoinSet::new();
+        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        loop {
+            if let Some(address) = addresses.pop_front() {
+                attempts.spawn(self.network.connect((address, port).into()));
+            }
+            let head_start = if addresses.is_empty() { Duration::MAX } else { STAGGER };
+            match timeout(head_start, attempts.join_next()).await {
+                Ok(Some(Ok(Ok(stream)))) => return Ok(stream),
+                Ok(Some(Ok(Err(error)))) => last = error,
+                Ok(None) => return Err(last),
+                // A task of ours neither panics nor is aborted; the clock of a head start may run out.
+                Ok(Some(Err(_))) | Err(_) => {}
+            }
         }
     }
 }

@@ -52,12 +52,12 @@ pub(super) async fn forward(
     entry: &mut Entry,
 ) -> Result<Answer, Refusal> {
     let proxy = &via.client.proxy;
-    let Approved { target, pin } = approved;
+    let Approved { target, vouch } = approved;
     let key = Key {
         wire: via.origin.wire,
         host: target.host().clone(),
         port: target.port(),
-        pin,
+        vouch,
     };
     let (head, body) = request.into_parts();
     let mut fields = head.headers;
@@ -81,6 +81,15 @@ pub(super) async fn forward(
             }
         };
         let mut error = match answer {
+            // A 101 that nobody asked for: what follows it is not HTTP, and nothing is to be tunnelled (RFC 9110 section
+            // 15.2.2). The connection dies with `connection`.
+            Ok(response) if response.status().is_informational() => {
+                return Err(Refusal::new(
+                    Kind::Upstream,
+                    "bad upgrade",
+                    "The server switched protocols unasked.",
+                ));
+            }
             Ok(response) => return Ok(Answer::Response(response, proxy.pool.give_back(key, connection))),
             Err(error) => error,
         };

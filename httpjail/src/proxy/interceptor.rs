@@ -3,7 +3,7 @@
 //! It owns no sockets. What it is given of the connection is fixed when the connection is opened; what it learns of a
 //! request it forgets when the request ends.
 
-use super::address::Pin;
+use super::address::Vouch;
 use super::body::Download;
 use super::client::{Client, Entry};
 use super::identity::Origin;
@@ -31,7 +31,7 @@ pub(super) struct Interceptor {
 /// A request that may go on its way.
 pub(super) struct Approved {
     pub(super) target: Target,
-    pub(super) pin: Pin,
+    pub(super) vouch: Vouch,
 }
 
 impl Service<Request<Incoming>> for Interceptor {
@@ -94,8 +94,8 @@ impl Interceptor {
             let scheme = self.origin.scheme().as_str();
             entry.record.url = Some(raw(&format!("{scheme}://{}{path}", authority.unwrap_or_default())));
         })?;
-        let pin = judge(&self.client.proxy, &target, entry)?;
-        Ok(Approved { target, pin })
+        let vouch = judge(&self.client.proxy, &target, entry)?;
+        Ok(Approved { target, vouch })
     }
 
     async fn refuse(

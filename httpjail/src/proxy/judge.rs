@@ -3,7 +3,7 @@
 //! The one place where a verdict becomes an action. It can only fail closed: an [`Entry`] starts as a denial, and the way to
 //! a dial leads through the `Ok` of [`judge`].
 
-use super::address::Pin;
+use super::address::Vouch;
 use super::client::Entry;
 use super::refusal::{Kind, Refusal};
 use super::{Mode, Proxy};
@@ -11,7 +11,7 @@ use crate::audit::Decision;
 use crate::policy::{Reason, Target, Verdict};
 
 /// Whether `target` may be forwarded, and how far that vouches for the addresses behind its name.
-pub(super) fn judge(proxy: &Proxy, target: &Target, entry: &mut Entry) -> Result<Pin, Refusal> {
+pub(super) fn judge(proxy: &Proxy, target: &Target, entry: &mut Entry) -> Result<Vouch, Refusal> {
     let config = &proxy.config;
     entry.record.url = Some(target.url().to_owned());
     entry.record.host = Some(target.host().to_string());
@@ -24,7 +24,7 @@ pub(super) fn judge(proxy: &Proxy, target: &Target, entry: &mut Entry) -> Result
     }
     if config.mode == Mode::LogOnly {
         entry.record.verdict = Some(Decision::Allow);
-        return Ok(Pin::Observed);
+        return Ok(Vouch::Observed);
     }
     let policy = config.policy.load();
     let verdict = policy.judge(target);
@@ -38,9 +38,9 @@ pub(super) fn judge(proxy: &Proxy, target: &Target, entry: &mut Entry) -> Result
         Verdict::Allow(_) => {
             entry.record.verdict = Some(Decision::Allow);
             return Ok(match rule {
-                Some(rule) if rule.is_pinned_to(target.host()) => Pin::Host,
-                _ if observed => Pin::Observed,
-                _ => Pin::None,
+                Some(rule) if rule.is_pinned_to(target.host()) => Vouch::Host,
+                _ if observed => Vouch::Observed,
+                _ => Vouch::None,
             });
         }
         Verdict::Deny(Reason::Rule(_)) => Refusal::new(Kind::Denied, "denied by rule", "A rule denies this request."),
@@ -50,5 +50,5 @@ pub(super) fn judge(proxy: &Proxy, target: &Target, entry: &mut Entry) -> Result
         return Err(refusal);
     }
     entry.because(refusal.reason);
-    Ok(Pin::Observed)
+    Ok(Vouch::Observed)
 }

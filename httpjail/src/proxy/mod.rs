@@ -26,7 +26,7 @@ mod tunnel;
 mod upgrade;
 
 pub use address::{Class, classify};
-pub use dial::{Addresses, HostResolver, Resolve};
+pub use dial::{Doing, HostNetwork, Network};
 
 use crate::audit::Sink;
 use crate::net::{NameSource, OriginalDstSource, ProgramSource};
@@ -116,8 +116,8 @@ pub struct Config {
     pub upstream_tls: Arc<UpstreamTls>,
     /// Where records go.
     pub audit: Arc<dyn Sink>,
-    /// Names for the upstream leg; [`HostResolver`] outside of tests.
-    pub resolver: Arc<dyn Resolve>,
+    /// The network of the upstream leg; [`HostNetwork`] outside of tests.
+    pub network: Arc<dyn Network>,
     /// Where the proxy listens in the very network that it dials from (empty where it listens inside a namespace): never
     /// dialled.
     pub itself: Vec<SocketAddr>,
@@ -135,7 +135,7 @@ impl Proxy {
     /// A proxy that has yet to run.
     pub fn new(config: Config) -> Arc<Proxy> {
         let dialler = dial::Dialler {
-            resolver: config.resolver.clone(),
+            network: config.network.clone(),
             itself: config.itself.clone(),
             connect_timeout: config.limits.connect,
         };
@@ -193,8 +193,9 @@ impl Proxy {
         }
         accepting.shutdown().await;
         let all = async { while serving.join_next().await.is_some() {} };
-        // Whoever is left is aborted as `serving` drops, and its requests are recorded as cut short.
         let _ = tokio::time::timeout(self.config.limits.grace, all).await;
+        // Whoever is left is aborted, and its requests are recorded as cut short.
+        serving.shutdown().await;
         Ok(())
     }
 }

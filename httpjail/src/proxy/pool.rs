@@ -3,7 +3,7 @@
 //! A connection is only used again for what it was opened for: the key holds the judged host and port, how it is spoken to,
 //! and how far the verdict vouched for its address. So no request reaches a connection that it could not have opened.
 
-use super::address::Pin;
+use super::address::Vouch;
 use super::body::Upload;
 use super::dial::{DialError, Dialler};
 use crate::net::{Host, OriginalDst};
@@ -14,7 +14,7 @@ use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::collections::HashMap;
 use std::io;
-use std::pin::Pin as Pinned;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -37,7 +37,7 @@ pub(super) struct Key {
     pub(super) wire: Wire,
     pub(super) host: Host,
     pub(super) port: u16,
-    pub(super) pin: Pin,
+    pub(super) vouch: Vouch,
 }
 
 /// Bounds of the pool.
@@ -152,7 +152,7 @@ impl Pool {
         key: &Key,
         original: OriginalDst,
     ) -> Result<http1::SendRequest<Upload>, DialError> {
-        let stream = self.dialler.tcp(&key.host, key.port, key.pin, original).await?;
+        let stream = self.dialler.tcp(&key.host, key.port, key.vouch, original).await?;
         match key.wire {
             Wire::Tls => {
                 let config = self.tls.config_h1().map_err(|error| no_tls(&key.host, &error))?;
@@ -228,7 +228,7 @@ impl Pool {
     }
 
     async fn open(&self, key: &Key, original: OriginalDst) -> Result<Connection, DialError> {
-        let stream = self.dialler.tcp(&key.host, key.port, key.pin, original).await?;
+        let stream = self.dialler.tcp(&key.host, key.port, key.vouch, original).await?;
         match key.wire {
             Wire::Http1 => Ok(Connection::Http1(handshake1(&key.host, stream).await?)),
             Wire::Http2 => Ok(self.share(key, handshake2(&key.host, stream).await?)),
@@ -303,7 +303,7 @@ where
     };
     // Only the connection knows what its peer's SETTINGS said, and only by being polled.
     tokio::spawn(std::future::poll_fn(move |cx| {
-        let polled = Pinned::new(&mut connection).poll(cx);
+        let polled = Pin::new(&mut connection).poll(cx);
         if polled.is_pending() {
             allowed.store(connection.current_max_send_streams(), Ordering::Relaxed);
         }

@@ -1,1 +1,9 @@
-//! Tests.
+//! The proxy whole, over loopback: real TLS, real HTTP, an internet of our own (see [`world`]).
+
+mod limits;
+mod requests;
+mod steering;
+mod streams;
+mod support;
+mod upstream;
+mod world;

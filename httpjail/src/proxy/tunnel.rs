@@ -63,12 +63,12 @@ async fn open(client: &Client, host: &Host, entry: &mut Entry) -> Result<TcpStre
     let original = client.flow.original;
     let authority = format!("{host}:{}", original.0.port());
     let target = Target::new(&Method::CONNECT, Scheme::Https, &authority, "/")?;
-    let pin = judge(&client.proxy, &target, entry)?;
+    let vouch = judge(&client.proxy, &target, entry)?;
     Ok(client
         .proxy
         .pool
         .dialler()
-        .tcp(target.host(), target.port(), pin, original)
+        .tcp(target.host(), target.port(), vouch, original)
         .await?)
 }
 

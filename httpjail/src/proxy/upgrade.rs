@@ -54,12 +54,12 @@ impl Wish {
         _entry: &mut Entry,
     ) -> Result<Answer, Refusal> {
         let proxy = &via.client.proxy;
-        let Approved { target, pin } = approved;
+        let Approved { target, vouch } = approved;
         let key = Key {
             wire: via.origin.wire,
             host: target.host().clone(),
             port: target.port(),
-            pin,
+            vouch,
         };
         debug_assert_ne!(key.wire, Wire::Http2, "a wish needs HTTP/1.1");
         let mut fields = request.into_parts().0.headers;
@@ -138,7 +138,7 @@ fn is_websocket(fields: &http::HeaderMap) -> bool {
 }
 
 /// `Sec-WebSocket-Accept` (RFC 6455 section 4.2.2). SHA-1 is what the protocol says; nothing secret hangs on it.
-fn accept_for(key: &[u8]) -> String {
+pub(super) fn accept_for(key: &[u8]) -> String {
     let mut hash = ring::digest::Context::new(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY);
     hash.update(key);
     hash.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");

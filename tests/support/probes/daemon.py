@@ -15,7 +15,7 @@ FORBIDDEN = ("198.51.100.3", 9999)
 def tcp():
     s = socket.create_connection(FORBIDDEN, 0.2)
     s.settimeout(0.2)
-    s.sendall(CANARY)
+    s.sendall(CANARY + b"\r\n")
     s.recv(1)
 
 
@@ -26,7 +26,7 @@ def udp():
 def fast_open():
     s = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     s.settimeout(0.2)
-    s.sendto(CANARY, socket.MSG_FASTOPEN, FORBIDDEN)
+    s.sendto(CANARY + b"\r\n", socket.MSG_FASTOPEN, FORBIDDEN)
 
 
 if os.fork() == 0:

@@ -31,7 +31,9 @@ def stream(family, address, protocol=0, port=PORT):
     s = socket.socket(family, socket.SOCK_STREAM, protocol)
     s.settimeout(5)
     s.connect((address, port))
-    s.sendall(CANARY)
+    # With a line's end, or the proxy waits for the rest of what may become a request.
+    s.sendall(CANARY + b"\r\n")
+    s.settimeout(1)
     s.recv(1)
 
 
@@ -81,7 +83,7 @@ def patient(s):
 def fast_open(prepare=lambda s: None):
     s = patient(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
     prepare(s)
-    s.sendto(CANARY, socket.MSG_FASTOPEN, (FORBIDDEN4, PORT))
+    s.sendto(CANARY + b"\r\n", socket.MSG_FASTOPEN, (FORBIDDEN4, PORT))
     s.recv(1)
 
 
@@ -93,7 +95,7 @@ def fast_open_by_connect():
     s = patient(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
     s.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1)
     s.connect((FORBIDDEN4, PORT))
-    s.sendall(CANARY)
+    s.sendall(CANARY + b"\r\n")
     s.recv(1)
 
 

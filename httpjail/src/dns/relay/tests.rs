@@ -79,12 +79,8 @@ fn an_answer_that_does_not_fit_is_cut() {
 struct Asked(&'static str);
 
 impl AskedServerSource for Asked {
-    fn of_datagram(&self, _: ClientAddr) -> Option<crate::net::OriginalDst> {
-        self.0.parse().ok().map(crate::net::OriginalDst)
-    }
-
-    fn of_connection(&self, client: ClientAddr) -> Option<crate::net::OriginalDst> {
-        self.of_datagram(client)
+    fn asked(&self, _: ClientAddr) -> Option<OriginalDst> {
+        self.0.parse().ok().map(OriginalDst)
     }
 }
 
@@ -111,8 +107,11 @@ fn the_named_server_is_asked_and_the_jail_itself_means_the_hosts() {
             own: vec![Ipv4Addr::new(198, 18, 0, 1).into()],
             host: host.clone(),
         });
-        for via in [Via::Datagram, Via::Connection] {
-            let found = relay.servers_for(([127, 0, 0, 1], 4000).into(), via);
+        let client = ([127, 0, 0, 1], 4000).into();
+        for found in [
+            relay.servers_for_datagram(client),
+            relay.servers_for(Asked(asked).asked(ClientAddr(client))),
+        ] {
             let found: Vec<String> = found.iter().map(ToString::to_string).collect();
             assert_eq!(found, expected, "{asked}");
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use httpjail_common::{Address, JailConfig, Ports};
 
 use super::cgroup::{Cgroup, CgroupError};
-use super::{BpfError, Events, Flows, Links, Programs};
+use super::{BpfError, Events, Links, Programs};
 use crate::audit::Record;
 use crate::jail::backend::{Backend, BackendError, EventSource, Extras};
 use crate::jail::sandbox::netns::{JAIL_V4, JAIL_V6, LOOPBACK_INDEX};
@@ -20,15 +20,17 @@ pub struct BpfBackend {
     cgroup: Option<Cgroup>,
     _links: Links,
     programs: Programs,
+    host_loopback: bool,
     extras: Extras,
 }
 
 impl BpfBackend {
-    /// Loads the programs and attaches them to a fresh cgroup.
+    /// Loads the programs and attaches them to a fresh cgroup. With `host_loopback` a loopback port on which nobody in the jail
+    /// listens goes to the proxy; without, the connect is refused at once.
     ///
     /// # Errors
     /// Naming the step: no cgroup v2, no right to it, a kernel without what is needed.
-    pub fn prepare() -> Result<Self, BackendError> {
+    pub fn prepare(host_loopback: bool) -> Result<Self, BackendError> {
         let object = Programs::object()?;
         let programs = Programs::load(&object)?;
         let cgroup = Cgroup::create()?;
@@ -37,23 +39,12 @@ impl BpfBackend {
             cgroup: Some(cgroup),
             _links: links,
             programs,
+            host_loopback,
             extras: Extras {
                 asked_servers: false,
                 publish_mark: None,
             },
         })
-    }
-
-    fn flows(&self, listeners: &Listeners) -> Result<Flows, BackendError> {
-        let listener = listeners
-            .proxy
-            .first()
-            .ok_or_else(|| BackendError::new("the proxy has no listener"))?;
-        let cookie = netns_cookie(listener.as_fd())
-            .map_err(|error| BackendError::new(format!("cannot identify the jail's network namespace: {error}")))?;
-        let flows = self.programs.flows(cookie)?;
-        flows.probe_unprivileged()?;
-        Ok(flows)
     }
 }
 
@@ -83,22 +74,31 @@ impl Backend for BpfBackend {
             ifindex: LOOPBACK_INDEX,
             publish_mark: self.extras.publish_mark.unwrap_or(0),
             dns_open: self.extras.asked_servers.into(),
+            host_loopback: self.host_loopback.into(),
+            reserved: 0,
             v4: ports(listeners, 0)?,
             v6: ports(listeners, 1)?,
-            ..JailConfig::DENY_ALL
         };
         Ok(self.programs.configure(cgroup.id(), &config)?)
     }
 
     fn original_dst(&self, listeners: &Listeners) -> Result<Arc<dyn OriginalDstSource>, BackendError> {
-        Ok(Arc::new(self.flows(listeners)?))
+        let listener = listeners
+            .proxy
+            .first()
+            .ok_or_else(|| BackendError::new("the proxy has no listener"))?;
+        let cookie = netns_cookie(listener.as_fd())
+            .map_err(|error| BackendError::new(format!("cannot identify the jail's network namespace: {error}")))?;
+        let flows = self.programs.flows(cookie)?;
+        flows.probe_unprivileged()?;
+        Ok(Arc::new(flows))
     }
 
-    fn asked_servers(&self, listeners: &Listeners) -> Result<Arc<dyn AskedServerSource>, BackendError> {
+    fn asked_servers(&self) -> Result<Arc<dyn AskedServerSource>, BackendError> {
         let Some(cgroup) = &self.cgroup else {
             return Err(BackendError::new("the jail has been disarmed"));
         };
-        Ok(Arc::new(self.programs.asked(cgroup.id(), self.flows(listeners)?)?))
+        Ok(Arc::new(self.programs.asked(cgroup.id())?))
     }
 
     fn events(&self) -> Result<Option<Box<dyn EventSource>>, BackendError> {

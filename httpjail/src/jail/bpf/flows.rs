@@ -62,7 +62,7 @@ impl OriginalDstSource for Flows {
             original: OriginalDst(value.destination()?),
             process: Some(Process {
                 pid: value.pid,
-                comm: value.comm(),
+                comm: value.comm.text(),
             }),
             cgroup: Some(value.cgroup),
         })
@@ -75,32 +75,31 @@ impl AsFd for Flows {
     }
 }
 
-/// The name servers that one jail asked. Needs nothing but the descriptors, as [`Flows`].
+/// The name servers that one jail's datagrams were meant for. Needs nothing but the descriptor, as [`Flows`].
 #[derive(Debug)]
 pub struct Asked {
     map: Map<FlowKey, FlowValue>,
     jail: u64,
-    flows: Flows,
 }
 
 impl Asked {
-    /// Takes the descriptor of the ASKED map, and the flows of the namespace in which the resolver listens.
+    /// Takes the descriptor of the ASKED map.
     ///
     /// # Errors
     /// If it is not that map.
-    pub fn from_fd(fd: OwnedFd, jail: u64, flows: Flows) -> Result<Self, BpfError> {
+    pub fn from_fd(fd: OwnedFd, jail: u64) -> Result<Self, BpfError> {
         let map = Map::new(fd).map_err(|source| BpfError::Access {
             operation: "open",
             map: MAP_ASKED,
             source,
         })?;
-        Ok(Asked { map, jail, flows })
+        Ok(Asked { map, jail })
     }
 }
 
 impl AskedServerSource for Asked {
-    fn of_datagram(&self, client: ClientAddr) -> Option<OriginalDst> {
-        // Read, not taken: a resolver sends its questions for A and AAAA from one socket.
+    fn asked(&self, client: ClientAddr) -> Option<OriginalDst> {
+        // Read, not taken: a client sends its questions for A and AAAA from one socket.
         match self.map.lookup(&FlowKey::new(self.jail, client.0)) {
             Ok(value) => value?.destination().map(OriginalDst),
             Err(error) => {
@@ -108,9 +107,5 @@ impl AskedServerSource for Asked {
                 None
             }
         }
-    }
-
-    fn of_connection(&self, client: ClientAddr) -> Option<OriginalDst> {
-        self.flows.take(client).map(|flow| flow.original)
     }
 }

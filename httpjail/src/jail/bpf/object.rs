@@ -126,17 +126,17 @@ impl Programs {
         Flows::from_fd(self.flows.try_clone().map_err(access)?, netns_cookie)
     }
 
-    /// The servers that datagrams of this jail were meant for; `flows` knows those of connections.
+    /// The name servers that datagrams of this jail were meant for.
     ///
     /// # Errors
     /// When no descriptor is left.
-    pub fn asked(&self, jail: u64, flows: Flows) -> Result<Asked, BpfError> {
+    pub fn asked(&self, jail: u64) -> Result<Asked, BpfError> {
         let access = |source| BpfError::Access {
             operation: "open",
             map: MAP_ASKED,
             source,
         };
-        Asked::from_fd(self.asked.try_clone().map_err(access)?, jail, flows)
+        Asked::from_fd(self.asked.try_clone().map_err(access)?, jail)
     }
 
     /// The events. One reader only: what it reads is gone for others.

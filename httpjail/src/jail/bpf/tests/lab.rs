@@ -115,6 +115,8 @@ impl Lab {
             ifindex: 1,
             publish_mark: 0,
             dns_open: 0,
+            host_loopback: 1,
+            reserved: 0,
             v4: ports,
             v6: ports,
         };

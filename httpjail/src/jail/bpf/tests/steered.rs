@@ -83,6 +83,26 @@ fn loopback_without_a_listener_of_the_jail_goes_to_the_proxy() {
     });
 }
 
+/// What a program that waits for its own server counts on. The twin is the test before.
+#[test]
+fn loopback_without_a_listener_is_refused_where_no_rule_leads_out() {
+    in_namespace(|| {
+        let mut lab = Lab::armed();
+        lab.config.host_loopback = 0;
+        lab.configure();
+        let refused = "ECONNREFUSED";
+        lab.check(&[
+            ("tcp('127.0.0.1', 5432)", refused),
+            ("tcp('127.1.2.3', 5432)", refused),
+            ("tcp('::1', 5432)", refused),
+            ("tcp('::ffff:127.0.0.1', 5432)", refused),
+            ("tcp('0.0.0.0', 5432)", refused),
+            ("tcp('198.18.0.1', 5432)", refused),
+            ("tcp('192.0.2.1', 80)", "proxy 192.0.2.1:80 peer 192.0.2.1:80"),
+        ]);
+    });
+}
+
 #[test]
 fn the_jails_own_listeners_are_reached() {
     in_namespace(|| {

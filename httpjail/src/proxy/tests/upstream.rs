@@ -1,0 +1,179 @@
+//! The upstream leg: addresses, certificates, kept connections, WebSockets.
+
+use super::support::{Jail, gist, text};
+use crate::proxy::Mode;
+use http::Request;
+use http_body_util::Full;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// A name leads where its DNS says; the rule has to vouch for more than its spelling.
+#[tokio::test]
+async fn addresses() {
+    let check = async |rule: &str, host: &str, expected: &str| {
+        let jail = Jail::new(&[rule]).await;
+        jail.get("192.0.2.9:80", host, "/").await;
+        let record = jail.log.nth(1).await;
+        let reason = record.reason.unwrap_or_default();
+        let outcome = format!("{} {reason} {:?}", record.status.unwrap(), jail.world.seen.dialled());
+        assert_eq!(outcome, expected, "{rule} {host}");
+    };
+    check("allow: .*", "a.test", r#"200  ["192.0.2.1:80"]"#).await;
+    check("allow: .*", "rebound.test", "403 loopback address []").await;
+    check(
+        r"allow: ^http://rebound\.test/",
+        "rebound.test",
+        "403 loopback address []",
+    )
+    .await;
+    check("allow: .*", "localhost", "403 loopback address []").await;
+    check("allow: ^http://localhost/", "localhost", r#"200  ["127.0.0.1:80"]"#).await;
+    check("allow: .*", "127.0.0.1", "403 loopback address []").await;
+    check(r"allow: ^http://127\.0\.0\.1/", "127.0.0.1", r#"200  ["127.0.0.1:80"]"#).await;
+    check("allow: .*", "169.254.169.254", "403 link-local address []").await;
+    check("allow: .*", "198.18.0.1", "403 made-up address []").await;
+    check("allow: .*", "inner.test", "403 private address []").await;
+    check(r"allow: ^http://inner\.test/", "inner.test", r#"200  ["10.9.8.7:80"]"#).await;
+    check(r"allow: ^http://own\.test/", "own.test", "403 address of this host []").await;
+    // Only what may be dialled is.
+    check("allow: .*", "mixed.test", r#"200  ["192.0.2.1:80"]"#).await;
+    check(r"allow: ^http://six\.test/", "six.test", "403 loopback address []").await;
+    // The next address is tried.
+    check("allow: .*", "half.test", r#"200  ["203.0.113.66:80", "192.0.2.1:80"]"#).await;
+    check("allow: .*", "dead.test", r#"502 connect failed ["203.0.113.66:80"]"#).await;
+    check("allow: .*", "nowhere.test", "502 name not resolved []").await;
+}
+
+/// The client's choice counts among the addresses that the name has, and only there.
+#[tokio::test]
+async fn the_original_destination_is_preferred() {
+    let check = async |destination: &str, dialled: &str| {
+        let jail = Jail::new(&["allow: .*"]).await;
+        assert_eq!(jail.get(destination, "two.test", "/").await.0, 200);
+        assert_eq!(jail.world.seen.dialled(), [dialled]);
+    };
+    check("192.0.2.6:80", "192.0.2.6:80").await;
+    check("192.0.2.5:80", "192.0.2.5:80").await;
+    check("203.0.113.5:80", "192.0.2.5:80").await;
+}
+
+#[tokio::test]
+async fn observing_opens_private_addresses_only() {
+    let jail = Jail::with(&[], |config| config.mode = Mode::LogOnly).await;
+    assert_eq!(jail.get("192.0.2.9:80", "inner.test", "/").await.0, 200);
+    assert_eq!(jail.get("192.0.2.9:80", "rebound.test", "/").await.0, 403);
+}
+
+#[tokio::test]
+async fn never_the_proxy_itself() {
+    let rules = &[r"allow: ^http://127\.0\.0\.1:3128/"];
+    let jail = Jail::with(rules, |config| config.itself = vec!["127.0.0.1:3128".parse().unwrap()]).await;
+    assert_eq!(jail.get("127.0.0.1:3128", "127.0.0.1:3128", "/").await.0, 403);
+    assert_eq!(jail.log.nth(1).await.reason.as_deref(), Some("the proxy itself"));
+    let twin = Jail::new(rules).await;
+    assert_eq!(twin.get("127.0.0.1:3128", "127.0.0.1:3128", "/").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_certificate_for_another_name() {
+    let jail = Jail::new(&["allow: .*"]).await;
+    let ask = |host: &str| Request::builder().header("host", host).body(Full::default()).unwrap();
+    let response = jail
+        .https1("bad.test")
+        .await
+        .send_request(ask("bad.test"))
+        .await
+        .unwrap();
+    assert_eq!(response.headers()["x-httpjail"], "upstream-error");
+    let (status, body) = text(response).await;
+    assert_eq!(status, 502);
+    assert!(body.contains("certificate"), "{body}");
+    assert_eq!(
+        gist(&jail.log.nth(1).await),
+        "Request Allow GET https://bad.test/ 502 [certificate]"
+    );
+    assert_eq!(jail.world.seen.requests(), 0);
+    assert_eq!(
+        text(jail.https1("a.test").await.send_request(ask("a.test")).await.unwrap())
+            .await
+            .0,
+        200
+    );
+}
+
+#[tokio::test]
+async fn connections_are_kept_by_what_they_were_opened_for() {
+    let jail = Jail::new(&[r"allow: ^http://[ab]\.test/"]).await;
+    let mut client = jail.http1("192.0.2.1:80").await;
+    for _ in 0..20 {
+        for host in ["a.test", "b.test"] {
+            let request = Request::builder().header("host", host).body(Full::default()).unwrap();
+            client.ready().await.unwrap();
+            let (status, body) = text(client.send_request(request).await.unwrap()).await;
+            assert_eq!(status, 200, "{host}: {body}");
+        }
+    }
+    let opened = jail.world.seen.connections();
+    // Giving a connection back and asking for the next one may race, so there can be one more of each.
+    assert!((2..=8).contains(&opened), "{opened}");
+    assert_eq!(jail.world.seen.requests(), 40);
+}
+
+const KNOCK: &str = "Host: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+async fn head_of(stream: &mut tokio::net::TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
+}
+
+#[tokio::test]
+async fn a_websocket_opens_when_the_server_says_so() {
+    let jail = Jail::new(&[r"allow: ^http://a\.test/ws"]).await;
+    let mut stream = jail.connect("192.0.2.1:80").await;
+    stream
+        .write_all(format!("GET /ws HTTP/1.1\r\n{KNOCK}").as_bytes())
+        .await
+        .unwrap();
+    let head = head_of(&mut stream).await;
+    assert!(
+        head.starts_with("HTTP/1.1 101") && head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+        "{head}"
+    );
+    stream.write_all(b"\x81\x05hello").await.unwrap();
+    let mut echo = [0; 7];
+    stream.read_exact(&mut echo).await.unwrap();
+    assert_eq!(&echo, b"\x81\x05hello");
+    drop(stream);
+    let record = jail.log.nth(1).await;
+    assert_eq!(gist(&record), "Request Allow GET http://a.test/ws 101 [-]");
+    assert_eq!((record.bytes_in, record.bytes_out), (Some(7), Some(7)));
+}
+
+/// A tunnel on the client's wish alone would carry the second request past the rules (THREATS.md H12).
+#[tokio::test]
+async fn a_websocket_opens_for_nothing_less() {
+    let jail = Jail::new(&[r"allow: ^http://a\.test/ws"]).await;
+    let check = async |path: &str, status: &str| {
+        let before = jail.world.seen.requests();
+        let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+        let answer = jail
+            .raw("192.0.2.1:80", format!("GET {path} HTTP/1.1\r\n{KNOCK}{smuggled}"))
+            .await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
+        assert!(answer.contains("HTTP/1.1 403"), "{path}: {answer}");
+        jail.world.seen.requests() - before
+    };
+    assert_eq!(check("/ws-liar", "502").await, 1);
+    assert_eq!(check("/ws-refuses", "426").await, 1);
+    assert_eq!(check("/no-ws", "403").await, 0);
+}
+
+#[tokio::test]
+async fn an_upgrade_that_nobody_asked_for() {
+    let jail = Jail::new(&["allow: .*"]).await;
+    let (status, body) = jail.get("192.0.2.1:80", "a.test", "/ws").await;
+    assert!(status == 502 && body.contains("unasked"), "{status} {body}");
+}
