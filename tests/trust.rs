@@ -116,3 +116,108 @@ fn a_folder_that_is_covered_keeps_what_was_in_it() {
         "{inside:#?}"
     );
 }
+
+/// `httpjail ca ...` as `user` in `lab`, in a mount namespace whose trust store is a copy; `more` runs there afterwards.
+fn ca(lab: &Lab, as_user: bool, arguments: &str, more: &str) -> Outcome {
+    let sudo = if as_user {
+        "setpriv --reuid labuser --regid labuser --init-groups sudo -n"
+    } else {
+        ""
+    };
+    let script = format!(
+        "set -e
+        mount -t tmpfs none /usr/local/share/ca-certificates
+        mkdir -p certs; cp -a /etc/ssl/certs/. certs; mount --bind certs /etc/ssl/certs
+        ca() {{ HOME={home} {sudo} {binary} ca \"$@\"; }}
+        ca {arguments}
+        {more}",
+        home = lab.home(if as_user { "labuser" } else { "root" }).display(),
+        binary = lab.binary().display(),
+    );
+    lab.unjailed().command(["unshare", "-m", "sh", "-c", &script]).run()
+}
+
+const TRUSTED: &str = "openssl verify -CAfile /etc/ssl/certs/ca-certificates.crt $(ca path) >/dev/null 2>&1";
+
+#[test]
+fn the_authority_is_shown_and_is_the_one_that_jails_trust() {
+    let lab = lab();
+    for as_user in [false, true] {
+        let more = "openssl x509 -in $(ca path) -noout -fingerprint -sha256; ca show | openssl x509 -noout -subject";
+        let shown = ca(&lab, as_user, "show", more).expect_code(0);
+        let fingerprints: Vec<&str> = (shown.stdout.lines())
+            .filter_map(|line| {
+                line.strip_prefix("SHA-256: ")
+                    .or(line.strip_prefix("sha256 Fingerprint="))
+            })
+            .collect();
+        assert!(
+            fingerprints.len() == 2 && fingerprints[0] == fingerprints[1],
+            "{shown:#?}"
+        );
+        assert!(shown.stdout.contains("subject=O = httpjail"), "{shown:#?}");
+
+        let path = ca(&lab, as_user, "path", "").expect_code(0).stdout;
+        let user = if as_user { "labuser" } else { "root" };
+        assert_eq!(Path::new(path.trim()), lab.home(user).join(".config/httpjail/ca.crt"));
+        let jail = lab.jail();
+        let jail = if as_user { jail.as_user() } else { jail };
+        let inside = jail
+            .shell("openssl x509 -in $SSL_CERT_DIR/../ca.crt -noout -fingerprint -sha256")
+            .run();
+        assert!(inside.stdout.contains(fingerprints[0]), "{inside:#?}");
+    }
+}
+
+#[test]
+fn a_rotated_authority_is_another_one() {
+    let lab = lab();
+    let fingerprint = |arguments: &str| {
+        let outcome = ca(&lab, true, arguments, "").expect_code(0);
+        let line = outcome
+            .stdout
+            .lines()
+            .find(|line| line.starts_with("SHA-256: "))
+            .map(str::to_owned);
+        line.unwrap_or_else(|| panic!("{outcome:#?}"))
+    };
+    let first = fingerprint("show");
+    assert_eq!(fingerprint("show"), first);
+    let second = fingerprint("rotate");
+    assert_ne!(first, second);
+    assert_eq!(fingerprint("show"), second);
+}
+
+#[test]
+fn only_install_touches_the_systems_trust_store() {
+    if !have("update-ca-certificates") || !have("openssl") {
+        return;
+    }
+    let lab = lab();
+    for as_user in [false, true] {
+        ca(&lab, as_user, "show", &format!("! {TRUSTED}")).expect_code(0);
+        let more = format!(
+            "{TRUSTED}; ca rotate 2>&1 >/dev/null; ca remove; ! {TRUSTED}; ls /usr/local/share/ca-certificates"
+        );
+        let installed = ca(&lab, as_user, "install", &more).expect_code(0);
+        assert!(installed.stderr.contains("this system now trusts"), "{installed:#?}");
+        let expected = "warning: the system still trusts the authority that is no more\n\
+            hint: run `httpjail ca install` again, or `httpjail ca remove`";
+        installed.expect_stdout(expected);
+    }
+    // Whoever may not write there is told how.
+    let path = lab.home("labuser").display().to_string();
+    let line = [
+        "env",
+        &format!("HOME={path}"),
+        lab.binary().to_str().unwrap(),
+        "ca",
+        "install",
+    ];
+    lab.unjailed()
+        .as_user()
+        .command(line)
+        .run()
+        .expect_code(125)
+        .expect_stderr_has("hint: try it with sudo");
+}
