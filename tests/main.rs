@@ -10,6 +10,7 @@ mod identity;
 mod lab;
 mod leftovers;
 mod log;
+mod publish;
 mod support;
 mod terminal;
 mod trust;

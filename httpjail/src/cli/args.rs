@@ -119,7 +119,9 @@ pub struct Run {
     #[arg(long, value_name = "PATH", help_heading = "The command")]
     pub allow_socket: Vec<PathBuf>,
 
-    /// Make a port that the jail listens on reachable from this host (not in this version)
+    /// Make a port that the jail listens on reachable from this host
+    ///
+    /// At this host's loopback, unless HOST names another address of it.
     #[arg(long, value_name = "[HOST:]PORT", help_heading = "The command")]
     pub publish: Vec<String>,
 

@@ -3,6 +3,7 @@
 pub mod args;
 mod ca;
 mod environment;
+mod published;
 mod run;
 mod serve_jail;
 

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::jail::backend::Extras;
 use crate::jail::bpf::BpfBackend;
 use crate::jail::child::{Command, StartFailure};
+use crate::jail::door::{self, Door};
 use crate::jail::helper::{Failure, Helper};
 use crate::jail::identity::Identity;
 use crate::jail::sandbox::additions::Addition;
@@ -67,22 +68,35 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
     let mut backend = BpfBackend::prepare(config.policy.names_loopback())?;
     backend.want(Extras {
         asked_servers: config.dns == DnsMode::Open,
-        publish_mark: None,
+        publish_mark: (!config.publish.is_empty()).then_some(door::MARK),
     })?;
+    let (door, doorway) = match config.publish.is_empty() {
+        true => (None, None),
+        false => {
+            let made = door::pair().map_err(|error| Failure::new(format!("cannot make a line: {error}")))?;
+            (Some(made.0), Some(made.1))
+        }
+    };
+    let mut keep = backend.proxy_keeps();
+    keep.extend(door.as_ref().map(Door::descriptor));
     let task = Task {
         config,
         caller,
         upstream_authorities,
         session: session(),
         backend: &backend,
+        door,
     };
-    let helper = Helper::spawn(&backend.proxy_keeps(), move |line| task.run(line))
+    let helper = Helper::spawn(&keep, move |line| task.run(line))
         .map_err(|error| Failure::new(format!("cannot fork the proxy: {error}")))?;
     let authority = helper.ready()?;
 
     let plan = plan(config, caller, identity, &authority, outside, inherited)?;
     let jail = Jail::prepare(Box::new(backend), helper, &plan)?.arm()?;
     jail.notes().for_each(|note| tracing::info!("{note}"));
+    // Before the command starts, and ended after it: dropped with this function's other guards.
+    let doorman = doorway.map(|doorway| doorway.open(jail.init())).transpose();
+    let _doorman = doorman.map_err(|error| Failure::new(format!("cannot reach into the jail's network: {error}")))?;
     let running = match jail.spawn(signals) {
         Ok(Ok(running)) => running,
         Ok(Err(early)) => return Ok(early.status()),

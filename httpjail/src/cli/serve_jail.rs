@@ -15,12 +15,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
-use super::{failure, verbosity};
+use super::{failure, published, verbosity};
 use crate::audit::{EventKind, Format, Log, Record, Show, Sink, StderrPolicy, open_log};
 use crate::config::{Config, LogTarget, Mode};
 use crate::dns::{self, Answers, Names, Relay, Servers};
 use crate::jail::attribution::{Last, Programs};
 use crate::jail::backend::{Backend, EventSource};
+use crate::jail::door::Door;
 use crate::jail::helper::{self, Failure, FromProxy, Line};
 use crate::jail::identity::Identity;
 use crate::jail::sandbox::netns::{JAIL_V4, JAIL_V6};
@@ -45,6 +46,8 @@ pub(super) struct Task<'a> {
     pub session: String,
     /// Knows where connections were meant to go, and what the kernel stopped.
     pub backend: &'a dyn Backend,
+    /// The way to what the jail listens on, if anything is published.
+    pub door: Option<Door>,
 }
 
 impl Task<'_> {
@@ -52,13 +55,14 @@ impl Task<'_> {
     ///
     /// # Errors
     /// What failed; the supervisor ends the run and tells it.
-    pub(super) fn run(self, line: Arc<Line>) -> Result<(), Failure> {
+    pub(super) fn run(mut self, line: Arc<Line>) -> Result<(), Failure> {
         let authority = Arc::new(self.authority()?);
         let file = match &self.config.log.target {
             LogTarget::Stderr => None,
             LogTarget::File(path) => Some(self.open_log(path)?),
         };
         let upstream_tls = UpstreamTls::new(&self.upstream_authorities, Some(&authority)).map_err(failure)?;
+        let published = published::listen(&self.config.publish)?;
         helper::give_up_root().map_err(|error| Failure::new(format!("cannot give up root: {error}")))?;
         let ready = FromProxy::Ready {
             authority: authority.certificate_pem().to_owned(),
@@ -114,7 +118,18 @@ impl Task<'_> {
         let never = std::future::pending();
         let resolver = dns::serve(answers, resolver_udp, resolver_tcp, flows, log.clone(), never);
         let events = self.backend.events()?;
-        let last = runtime.block_on(serve(proxy, sockets, resolver, log.clone(), events, &line, end))?;
+        let door = self.door.take().map(Arc::new);
+        let published = published::serve(published, door);
+        let last = runtime.block_on(serve(
+            proxy,
+            sockets,
+            resolver,
+            published,
+            log.clone(),
+            events,
+            &line,
+            end,
+        ))?;
         // Tasks that still wait for a look-up or a program's name are not waited for.
         runtime.shutdown_background();
         log.record(Record {
@@ -184,6 +199,7 @@ async fn serve(
     proxy: Arc<Proxy>,
     sockets: Vec<TcpListener>,
     resolver: impl Future<Output = io::Result<()>> + Send + 'static,
+    published: impl Future<Output = io::Result<()>> + Send + 'static,
     log: Arc<Log>,
     events: Option<Box<dyn EventSource>>,
     line: &Line,
@@ -196,6 +212,7 @@ async fn serve(
     };
     let mut proxied = tokio::spawn(proxy.run(sockets, stopped));
     let mut resolved = tokio::spawn(resolver);
+    let mut passed_on = tokio::spawn(published);
     let (running, recorder) = io::pipe().map_err(|error| Failure::new(format!("cannot open a pipe: {error}")))?;
     // What is there already is the canary's.
     let mut events = events;
@@ -206,6 +223,7 @@ async fn serve(
     let status = tokio::select! {
         ended = &mut proxied => return Err(part("proxy", ended)),
         ended = &mut resolved => return Err(part("resolver", ended)),
+        ended = &mut passed_on => return Err(part("passing on of published ports", ended)),
         ended = &mut recorded => return Err(part("reader of kernel events", ended)),
         last = end => match last {
             Ok(Last::Finish(status)) => status,
