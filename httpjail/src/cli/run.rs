@@ -119,7 +119,7 @@ fn plan(
     let view = View {
         overlays: overlays(authority)?,
         outside,
-        hidden: hidden(caller),
+        hidden: hidden(caller, &identity),
         allowed: config.allow_sockets.clone(),
         owner: (identity.uid.as_raw(), identity.gid.as_raw()),
     };
@@ -175,10 +175,23 @@ fn nsswitch() -> String {
         .collect()
 }
 
-/// The authority's key and what else is httpjail's own.
-fn hidden(caller: &Identity) -> Vec<PathBuf> {
+/// The authority's key and what else is httpjail's own: the caller's, that of the user whom the command runs as (who may
+/// call httpjail too, and may read what is theirs), and where that is root everybody's.
+fn hidden(caller: &Identity, identity: &Identity) -> Vec<PathBuf> {
+    let accounts = if identity.uid.is_root() {
+        fs::read_to_string("/etc/passwd").unwrap_or_default()
+    } else {
+        String::new()
+    };
+    let homes = accounts.lines().filter_map(|account| account.split(':').nth(5));
+    let homes = homes.map(PathBuf::from).filter(|home| home.is_absolute());
     let mut hidden = vec![caller.config_dir().join("httpjail")];
-    hidden.push(caller.home.join(".local/state/httpjail"));
+    for home in homes.chain([caller.home.clone(), identity.home.clone()]) {
+        hidden.extend([home.join(".config/httpjail"), home.join(".local/state/httpjail")]);
+    }
+    hidden.retain(|folder| folder.is_dir());
+    hidden.sort_unstable();
+    hidden.dedup();
     hidden
 }
 
