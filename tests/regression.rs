@@ -164,3 +164,38 @@ fn a_log_that_a_link_leads_away() {
         .expect_code(0);
     assert_eq!(std::fs::read_dir(&roots).unwrap().count(), 1);
 }
+
+/// Root may open them, whatever its capabilities: a disk, the keyboard, the host's end of a virtual machine's socket.
+#[test]
+fn the_devices_of_the_host() {
+    let lab = lab();
+    let script = "import os, stat, sys
+for name in sys.argv[1:]:
+    try:
+        os.close(os.open('/dev/' + name, os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY))
+        print(name)
+    except OSError:
+        pass
+os.openpty()
+print('end')";
+    let line = [
+        PYTHON,
+        "-c",
+        script,
+        "null",
+        "loop-control",
+        "loop0",
+        "net/tun",
+        "vsock",
+        "tty0",
+        "uinput",
+    ];
+    let outside = lab.unjailed().command(line).run().expect_code(0);
+    assert!(
+        outside.stdout.lines().count() > 2,
+        "this machine has devices: {outside:#?}"
+    );
+    for jail in [lab.jail(), lab.jail().as_user()] {
+        jail.command(line).run().expect_code(0).expect_stdout("null\nend");
+    }
+}

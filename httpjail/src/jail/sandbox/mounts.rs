@@ -3,6 +3,8 @@
 //! Everything happens in the mount namespace of the jail's init and ends with it: no file and no mount on the host. The
 //! files that are laid over live on a small tmpfs of the namespace at [`RUN_DIR`].
 
+mod devices;
+
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -76,6 +78,7 @@ pub fn arrange(view: &View) -> Result<Vec<String>, MountError> {
         .map(|path| hold(path))
         .collect::<Result<Vec<_>, _>>()?;
     notes.extend(own_proc()?);
+    devices::arrange()?;
     read_only_sys()?;
     for parent in view.hidden.iter().filter_map(|folder| folder.parent()) {
         pin(parent)?;
