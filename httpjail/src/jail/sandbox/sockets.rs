@@ -11,7 +11,7 @@
 mod table;
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, FileType};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -129,21 +129,25 @@ fn socket_at(path: &Path) -> Option<fs::Metadata> {
 }
 
 fn sockets_in(folder: &Path) -> impl Iterator<Item = PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let sockets = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_socket()));
-    sockets.map(|entry| entry.path())
+    entries(folder, |kind| kind.is_socket())
 }
 
-/// Adds the sockets below `folder`, in its own file system: what else is mounted there may be large, or hang.
+fn entries(folder: &Path, wanted: impl Fn(FileType) -> bool) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let found = entries.filter(move |entry| entry.file_type().is_ok_and(&wanted));
+    found.map(|entry| entry.path())
+}
+
+/// Adds the sockets below `folder`, and the FIFOs, by which daemons take orders too (init, dmeventd); in its own file system
+/// alone: what else is mounted there may be large, or hang.
 fn search(folder: &Path, depth: usize, into: &mut Vec<PathBuf>) {
     let Ok(device) = fs::symlink_metadata(folder).map(|found| found.dev()) else {
         return;
     };
-    into.extend(sockets_in(folder));
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-        if depth > 0 && entry.metadata().is_ok_and(|found| found.dev() == device) {
-            search(&entry.path(), depth - 1, into);
+    into.extend(entries(folder, |kind| kind.is_socket() || kind.is_fifo()));
+    for below in entries(folder, |kind| kind.is_dir()) {
+        if depth > 0 && fs::symlink_metadata(&below).is_ok_and(|found| found.dev() == device) {
+            search(&below, depth - 1, into);
         }
     }
 }

@@ -24,7 +24,13 @@ pub(super) struct Listener {
 /// # Errors
 /// Those of reading the own namespace's table; another's process may end meanwhile.
 pub(super) fn read() -> io::Result<Vec<Listener>> {
-    let mut found = parse(&fs::read("/proc/net/unix")?);
+    let own = fs::read("/proc/net/unix")?;
+    if !own.starts_with(b"Num ") {
+        // Covered, as hardened containers do with parts of /proc: it reads as empty, which it is not.
+        let text = "it is not the kernel's table of Unix sockets";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
+    let mut found = parse(&own);
     let mut seen = HashSet::from([fs::read_link("/proc/self/ns/net")?]);
     for process in processes() {
         if fs::read_link(process.join("ns/net")).is_ok_and(|namespace| seen.insert(namespace)) {
