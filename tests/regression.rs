@@ -199,3 +199,16 @@ print('end')";
         jail.command(line).run().expect_code(0).expect_stdout("null\nend");
     }
 }
+
+#[test]
+fn a_log_that_the_command_could_rewrite() {
+    let lab = lab();
+    let log = lab.home(USER).join("run.log");
+    let rewrite = "true > $0; rm -f $0; mv $0 $0.gone; ln $0 $0.too; echo '{}' >> $0; cat $0";
+    let line = ["sh", "-c", rewrite, log.to_str().unwrap()];
+    let outcome = lab.jail().as_user().log_to(&log).command(line).run();
+    assert_eq!(outcome.stdout, "", "{outcome:#?}");
+    assert_eq!(outcome.events_with(&[("event", "start")]).len(), 1, "{outcome:#?}");
+    assert_eq!(outcome.events_with(&[("event", "end")]).len(), 1, "{outcome:#?}");
+    assert_eq!(outcome.events.len(), 2, "{outcome:#?}");
+}

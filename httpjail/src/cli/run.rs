@@ -13,7 +13,7 @@ use rustls_pki_types::pem::PemObject;
 
 use super::serve_jail::Task;
 use super::{environment, failure};
-use crate::config::Config;
+use crate::config::{Config, LogTarget};
 use crate::jail::bpf::BpfBackend;
 use crate::jail::child::{Command, StartFailure};
 use crate::jail::helper::{Failure, Helper};
@@ -103,9 +103,10 @@ fn plan(
     caller: &Identity,
     identity: Identity,
     authority: &str,
-    outside: Outside,
+    mut outside: Outside,
     inherited: Inherited,
 ) -> Result<Plan, Failure> {
+    outside.files.extend(log_of(config));
     let cwd =
         std::env::current_dir().map_err(|error| Failure::new(format!("cannot tell the current directory: {error}")))?;
     let in_jail = |name: &str| Path::new(RUN_DIR).join(name).to_string_lossy().into_owned();
@@ -193,6 +194,17 @@ fn hidden(caller: &Identity, identity: &Identity) -> Vec<PathBuf> {
     hidden.sort_unstable();
     hidden.dedup();
     hidden
+}
+
+/// The log's file, which belongs to the caller: what it is about must not be able to rewrite it.
+fn log_of(config: &Config) -> Option<PathBuf> {
+    let LogTarget::File(path) = &config.log.target else {
+        return None;
+    };
+    let path = std::path::absolute(path).ok()?;
+    fs::symlink_metadata(&path)
+        .is_ok_and(|found| found.is_file())
+        .then_some(path)
 }
 
 fn upstream_authorities(config: &Config, caller: &Identity) -> Result<Vec<Vec<u8>>, Failure> {
