@@ -10,6 +10,7 @@ mod identity;
 mod lab;
 mod leftovers;
 mod log;
+mod regression;
 mod support;
 mod terminal;
 mod verdicts;
