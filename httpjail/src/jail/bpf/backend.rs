@@ -8,9 +8,9 @@ use httpjail_common::{Address, JailConfig, Ports};
 use super::cgroup::{Cgroup, CgroupError};
 use super::{BpfError, Events, Links, Programs};
 use crate::audit::Record;
-use crate::jail::backend::{Backend, BackendError, EventSource};
+use crate::jail::backend::{Backend, BackendError, EventSource, Extras};
 use crate::jail::sandbox::netns::{JAIL_V4, JAIL_V6, LOOPBACK_INDEX};
-use crate::net::{Listeners, OriginalDstSource};
+use crate::net::{AskedServerSource, Listeners, OriginalDstSource};
 use crate::sys::bpf::netns_cookie;
 
 /// Steers by cgroup programs. Attached from the start; until it is armed they deny everything.
@@ -24,6 +24,7 @@ pub struct BpfBackend {
     /// Hands over what the programs have logged. Made with the right to open the programs' maps, used without it.
     #[cfg(feature = "bpf-trace")]
     trace: std::sync::Mutex<Option<Box<dyn FnMut() + Send>>>,
+    extras: Extras,
 }
 
 impl BpfBackend {
@@ -46,6 +47,10 @@ impl BpfBackend {
             host_loopback,
             #[cfg(feature = "bpf-trace")]
             trace,
+            extras: Extras {
+                asked_servers: false,
+                publish_mark: None,
+            },
         })
     }
 }
@@ -59,6 +64,11 @@ impl Backend for BpfBackend {
         self.cgroup.as_ref().map(AsFd::as_fd)
     }
 
+    fn want(&mut self, extras: Extras) -> Result<(), BackendError> {
+        self.extras = extras;
+        Ok(())
+    }
+
     fn arm(&mut self, listeners: &Listeners) -> Result<(), BackendError> {
         let Some(cgroup) = &self.cgroup else {
             return Err(BackendError::new("the jail has been disarmed"));
@@ -69,8 +79,10 @@ impl Backend for BpfBackend {
             own_v6: Address::from(std::net::IpAddr::from(JAIL_V6)),
             armed: 1,
             ifindex: LOOPBACK_INDEX,
-            publish_mark: 0,
+            publish_mark: self.extras.publish_mark.unwrap_or(0),
+            dns_open: self.extras.asked_servers.into(),
             host_loopback: self.host_loopback.into(),
+            reserved: 0,
             v4: ports(listeners, 0)?,
             v6: ports(listeners, 1)?,
         };
@@ -89,6 +101,13 @@ impl Backend for BpfBackend {
         Ok(Arc::new(flows))
     }
 
+    fn asked_servers(&self) -> Result<Arc<dyn AskedServerSource>, BackendError> {
+        let Some(cgroup) = &self.cgroup else {
+            return Err(BackendError::new("the jail has been disarmed"));
+        };
+        Ok(Arc::new(self.programs.asked(cgroup.id())?))
+    }
+
     fn events(&self) -> Result<Option<Box<dyn EventSource>>, BackendError> {
         #[cfg(feature = "bpf-trace")]
         self.pass_traces_on();
@@ -96,8 +115,7 @@ impl Backend for BpfBackend {
     }
 
     fn proxy_keeps(&self) -> Vec<RawFd> {
-        let (flows, events) = self.programs.proxy_fds();
-        vec![flows.as_raw_fd(), events.as_raw_fd()]
+        self.programs.proxy_fds().map(|fd| fd.as_raw_fd()).to_vec()
     }
 
     fn disarm(&mut self) -> std::io::Result<()> {
