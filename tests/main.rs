@@ -11,6 +11,7 @@ mod lab;
 mod leftovers;
 mod log;
 mod publish;
+mod regression;
 mod support;
 mod terminal;
 mod trust;

@@ -13,7 +13,7 @@ use rustls_pki_types::pem::PemObject;
 
 use super::serve_jail::Task;
 use super::{environment, failure};
-use crate::config::Config;
+use crate::config::{Config, LogTarget};
 use crate::jail::backend::Extras;
 use crate::jail::bpf::BpfBackend;
 use crate::jail::child::{Command, StartFailure};
@@ -125,9 +125,10 @@ fn plan(
     caller: &Identity,
     identity: Identity,
     authority: &str,
-    outside: Outside,
+    mut outside: Outside,
     inherited: Inherited,
 ) -> Result<Plan, Failure> {
+    outside.files.extend(log_of(config));
     let cwd =
         std::env::current_dir().map_err(|error| Failure::new(format!("cannot tell the current directory: {error}")))?;
     let in_jail = |name: &str| Path::new(RUN_DIR).join(name).to_string_lossy().into_owned();
@@ -150,7 +151,7 @@ fn plan(
             })
             .collect(),
         outside,
-        hidden: hidden(caller),
+        hidden: hidden(caller, &identity),
         allowed: config.allow_sockets.clone(),
         owner: (identity.uid.as_raw(), identity.gid.as_raw()),
     };
@@ -215,11 +216,35 @@ fn nsswitch() -> String {
         .collect()
 }
 
-/// The authority's key and what else is httpjail's own.
-fn hidden(caller: &Identity) -> Vec<PathBuf> {
+/// The authority's key and what else is httpjail's own: the caller's, that of the user whom the command runs as (who may
+/// call httpjail too, and may read what is theirs), and where that is root everybody's.
+fn hidden(caller: &Identity, identity: &Identity) -> Vec<PathBuf> {
+    let accounts = if identity.uid.is_root() {
+        fs::read_to_string("/etc/passwd").unwrap_or_default()
+    } else {
+        String::new()
+    };
+    let homes = accounts.lines().filter_map(|account| account.split(':').nth(5));
+    let homes = homes.map(PathBuf::from).filter(|home| home.is_absolute());
     let mut hidden = vec![caller.config_dir().join("httpjail")];
-    hidden.push(caller.home.join(".local/state/httpjail"));
+    for home in homes.chain([caller.home.clone(), identity.home.clone()]) {
+        hidden.extend([home.join(".config/httpjail"), home.join(".local/state/httpjail")]);
+    }
+    hidden.retain(|folder| folder.is_dir());
+    hidden.sort_unstable();
+    hidden.dedup();
     hidden
+}
+
+/// The log's file, which belongs to the caller: what it is about must not be able to rewrite it.
+fn log_of(config: &Config) -> Option<PathBuf> {
+    let LogTarget::File(path) = &config.log.target else {
+        return None;
+    };
+    let path = std::path::absolute(path).ok()?;
+    fs::symlink_metadata(&path)
+        .is_ok_and(|found| found.is_file())
+        .then_some(path)
 }
 
 fn upstream_authorities(config: &Config, caller: &Identity) -> Result<Vec<Vec<u8>>, Failure> {

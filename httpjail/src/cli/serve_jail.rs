@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use super::{failure, published, verbosity};
-use crate::audit::{EventKind, Format, Log, Record, Show, Sink, StderrPolicy, open_log};
+use crate::audit::{EventKind, Format, Log, Record, Show, Sink, StderrPolicy, open_log, open_log_without_links};
 use crate::config::{Config, LogTarget, Mode};
 use crate::dns::{self, Answers, Names, Relay, Servers};
 use crate::jail::attribution::{Last, Programs};
@@ -165,11 +165,18 @@ impl Task<'_> {
         })
     }
 
-    /// With the caller's rights first, then as root, for a log in root's own folders.
+    /// With the caller's rights first, then as root, for a log in root's own folders. What root opens must not be led
+    /// elsewhere by links that the user, or a jailed command of an earlier run, has put on the way.
     fn open_log(&self, path: &Path) -> Result<File, Failure> {
-        let own = self.caller.act(|| open_log(path)).and_then(|opened| opened);
+        let own = if self.config.user.is_some() && !self.caller.switched {
+            open_log_without_links(path)
+        } else {
+            self.caller.act(|| open_log(path)).and_then(|opened| opened)
+        };
         let opened = match own {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => open_log(path),
+            Err(error) if self.caller.switched && error.kind() == io::ErrorKind::PermissionDenied => {
+                open_log_without_links(path)
+            }
             opened => opened,
         };
         opened.map_err(|error| Failure::new(format!("cannot open the log {}: {error}", path.display())))

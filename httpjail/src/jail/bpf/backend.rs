@@ -14,13 +14,16 @@ use crate::net::{AskedServerSource, Listeners, OriginalDstSource};
 use crate::sys::bpf::netns_cookie;
 
 /// Steers by cgroup programs. Attached from the start; until it is armed they deny everything.
-#[derive(Debug)]
+#[cfg_attr(not(feature = "bpf-trace"), derive(Debug))]
 pub struct BpfBackend {
     // Dropped in this order: the processes end before the programs are detached.
     cgroup: Option<Cgroup>,
     _links: Links,
     programs: Programs,
     host_loopback: bool,
+    /// Hands over what the programs have logged. Made with the right to open the programs' maps, used without it.
+    #[cfg(feature = "bpf-trace")]
+    trace: std::sync::Mutex<Option<Box<dyn FnMut() + Send>>>,
     extras: Extras,
 }
 
@@ -33,6 +36,8 @@ impl BpfBackend {
     pub fn prepare(host_loopback: bool) -> Result<Self, BackendError> {
         let object = Programs::object()?;
         let programs = Programs::load(&object)?;
+        #[cfg(feature = "bpf-trace")]
+        let trace = std::sync::Mutex::new(Some(Box::new(programs.trace()?) as _));
         let cgroup = Cgroup::create()?;
         let links = programs.attach(cgroup.as_fd())?;
         Ok(BpfBackend {
@@ -40,6 +45,8 @@ impl BpfBackend {
             _links: links,
             programs,
             host_loopback,
+            #[cfg(feature = "bpf-trace")]
+            trace,
             extras: Extras {
                 asked_servers: false,
                 publish_mark: None,
@@ -102,6 +109,8 @@ impl Backend for BpfBackend {
     }
 
     fn events(&self) -> Result<Option<Box<dyn EventSource>>, BackendError> {
+        #[cfg(feature = "bpf-trace")]
+        self.pass_traces_on();
         Ok(Some(Box::new(self.programs.events()?)))
     }
 
@@ -113,6 +122,26 @@ impl Backend for BpfBackend {
         self.cgroup
             .take()
             .map_or(Ok(()), |cgroup| cgroup.remove().map_err(std::io::Error::other))
+    }
+}
+
+#[cfg(feature = "bpf-trace")]
+impl BpfBackend {
+    /// From here to the end of the process, the programs' lines come out with httpjail's own (`-vvv`).
+    fn pass_traces_on(&self) {
+        let trace = self
+            .trace
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take();
+        if let Some(mut trace) = trace {
+            std::thread::spawn(move || {
+                loop {
+                    trace();
+                    std::thread::sleep(std::time::Duration::from_millis(50));
+                }
+            });
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 //! Everything happens in the mount namespace of the jail's init and ends with it: no file and no mount on the host. The
 //! files that are laid over live on a small tmpfs of the namespace at [`RUN_DIR`].
 
+mod devices;
+
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -79,7 +81,11 @@ pub fn arrange(view: &View) -> Result<Vec<String>, MountError> {
         .map(|path| hold(path))
         .collect::<Result<Vec<_>, _>>()?;
     notes.extend(own_proc()?);
+    devices::arrange()?;
     read_only_sys()?;
+    for parent in view.hidden.iter().filter_map(|folder| folder.parent()) {
+        pin(parent)?;
+    }
     for folder in view.outside.folders.iter().chain(&view.hidden) {
         cover_folder(folder, view.owner)?;
     }
@@ -132,6 +138,20 @@ fn read_only_sys() -> Result<(), MountError> {
     Ok(())
 }
 
+/// Mounts a folder on itself, so that nobody in the jail can rename it: the cover below it would move along, but the next
+/// run would find nothing in its place, cover nothing, and show what was moved.
+fn pin(folder: &Path) -> Result<(), MountError> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+    mount(Some(folder), folder, None::<&str>, flags, None::<&str>).map_err(|error| MountError {
+        step: "pin",
+        path: folder.into(),
+        source: error.into(),
+    })
+}
+
 /// Covers a folder with an empty one that belongs to the command's user, who may expect to write there.
 fn cover_folder(folder: &Path, owner: (u32, u32)) -> Result<(), MountError> {
     if !folder.is_dir() {
@@ -145,7 +165,11 @@ fn cover_folder(folder: &Path, owner: (u32, u32)) -> Result<(), MountError> {
 /// Covers a socket with a file that nobody listens on: `connect` answers ECONNREFUSED.
 fn cover_socket(socket: &Path) -> Result<(), MountError> {
     match fs::symlink_metadata(socket) {
-        Ok(_) => bind(Path::new("/dev/null"), socket),
+        Ok(_) => match bind(Path::new("/dev/null"), socket) {
+            // Gone a moment ago: whoever removed it is not to keep the jail from starting.
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(()),
+            bound => bound,
+        },
         // Covered with its folder, or gone since it was listed.
         Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => Ok(()),
         Err(source) => Err(MountError {
