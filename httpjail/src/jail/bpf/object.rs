@@ -157,6 +157,23 @@ impl Programs {
         [self.flows.as_fd(), self.asked.as_fd(), self.events.as_fd()]
     }
 
+    /// What the programs log, for an object built with `cargo xtask ebpf --trace`. Each call of what it returns hands the lines
+    /// that have come since to the `log` crate.
+    ///
+    /// # Errors
+    /// If the object was built without tracing.
+    #[cfg(feature = "bpf-trace")]
+    pub fn trace(&self) -> Result<impl FnMut() + use<>, BpfError> {
+        let no_tracing = |why: String| BpfError::Object(format!("it does not trace: {why}"));
+        let (_, program) = self
+            .programs
+            .first()
+            .ok_or_else(|| no_tracing("no program".to_owned()))?;
+        let id = bpf::prog_id(program.as_fd()).map_err(|error| no_tracing(error.to_string()))?;
+        let mut logger = aya_log::EbpfLogger::init_from_id(id).map_err(|error| no_tracing(error.to_string()))?;
+        Ok(move || logger.flush())
+    }
+
     #[cfg(test)]
     pub(super) fn program_fd(&self, index: usize) -> BorrowedFd<'_> {
         self.programs[index].1.as_fd()
