@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{ArgAction, Args, Parser};
+use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::policy::yaml::{self, Backend, DnsMode, LogFormat, Word};
 
-/// The whole command line. (Subcommands will stand beside `run`.)
+/// The whole command line: a run, or something else.
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "httpjail",
@@ -18,12 +18,42 @@ use crate::policy::yaml::{self, Backend, DnsMode, LogFormat, Word};
     override_usage = "httpjail [OPTIONS] -- COMMAND [ARGS]",
     after_help = SHORT_AFTER,
     after_long_help = LONG_AFTER,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    disable_help_subcommand = true,
     max_term_width = 100
 )]
 pub struct Cli {
     /// Run a command in a jail.
     #[command(flatten)]
     pub run: Run,
+
+    /// Something else than a run.
+    #[command(subcommand)]
+    pub other: Option<Other>,
+}
+
+/// What httpjail can do besides running a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum Other {
+    /// The certificate authority that jails trust
+    #[command(subcommand)]
+    Ca(Ca),
+}
+
+/// What can be done with the authority. It is made when it is first needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum Ca {
+    /// Print the certificate, its fingerprint, and how long it is valid
+    Show,
+    /// Print where the certificate is kept
+    Path,
+    /// Make this whole system trust it, for programs that use the proxy outside of a jail; jails do not need it
+    Install,
+    /// Undo `install`
+    Remove,
+    /// Make a new authority; what the old one signed is trusted by no new jail
+    Rotate,
 }
 
 /// Running a command in a jail.
@@ -89,7 +119,9 @@ pub struct Run {
     #[arg(long, value_name = "PATH", help_heading = "The command")]
     pub allow_socket: Vec<PathBuf>,
 
-    /// Make a port that the jail listens on reachable from this host (not in this version)
+    /// Make a port that the jail listens on reachable from this host
+    ///
+    /// At this host's loopback, unless HOST names another address of it.
     #[arg(long, value_name = "[HOST:]PORT", help_heading = "The command")]
     pub publish: Vec<String>,
 
@@ -111,7 +143,7 @@ pub struct Run {
 
     /// The command to run in the jail, and its arguments
     ///
-    /// Everything from the command on belongs to it, also without `--`.
+    /// Everything from the command on belongs to it, also without `--`, unless it has the name of a subcommand.
     #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]
     pub command: Vec<OsString>,
 }
@@ -236,6 +268,24 @@ mod tests {
         ] {
             assert_eq!(parse(line).expect("arguments").command, command, "{line:?}");
         }
+    }
+
+    #[test]
+    fn subcommands_stand_first_and_commands_keep_their_names() {
+        let other = |line: &[&str]| Cli::try_parse_from([&["httpjail"], line].concat()).map(|cli| cli.other);
+        assert_eq!(other(&["ca", "show"]).expect("arguments"), Some(Other::Ca(Ca::Show)));
+        assert_eq!(
+            other(&["ca", "rotate"]).expect("arguments"),
+            Some(Other::Ca(Ca::Rotate))
+        );
+        for line in [
+            &["--", "ca", "show"][..],
+            &["-r", "allow: a", "--", "ca", "show"],
+            &["curl", "ca"],
+        ] {
+            assert_eq!(other(line).expect("arguments"), None, "{line:?}");
+        }
+        assert!(other(&["ca"]).is_err() && other(&["ca", "dance"]).is_err());
     }
 
     #[test]

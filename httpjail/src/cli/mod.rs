@@ -1,7 +1,9 @@
 //! What the user types and what becomes of it. The one place that knows all the parts.
 
 pub mod args;
+mod ca;
 mod environment;
+mod published;
 mod run;
 mod serve_jail;
 
@@ -17,7 +19,7 @@ use crate::jail::identity::Identity;
 use crate::jail::sandbox::stdio;
 use crate::logging;
 use crate::policy::yaml::Level;
-use args::Cli;
+use args::{Cli, Other};
 
 /// The exit status for a wrong option, rule or file.
 const USAGE: u8 = 2;
@@ -26,9 +28,12 @@ const USAGE: u8 = 2;
 pub fn main() -> ExitCode {
     // Before anything is opened: what was inherited is the first thing to know.
     let inherited = stdio::take_stock();
-    let args = Cli::parse().run;
+    let Cli { run: args, other } = Cli::parse();
     let done = inherited.map_err(failure).and_then(|inherited| {
         let caller = Identity::caller().map_err(failure)?;
+        if let Some(Other::Ca(action)) = other {
+            return ca::run(action, &caller);
+        }
         let file = args.config.as_deref().map(|path| read(path, &caller)).transpose()?;
         let file = file.as_ref().map(|(name, bytes)| ConfigFile { name, bytes });
         let config = Config::from_args(args, file).map_err(usage)?;
