@@ -10,7 +10,7 @@ use crate::support::{Expect as _, PYTHON, lab};
 const LISTEN: &str = include_str!("support/probes/listen.py");
 
 /// A program outside that listens on a Unix socket, made in the way that `how` says, at the returned path.
-fn listener<'lab>(lab: &'lab Lab, how: &str, wrapper: &[&str]) -> (Running, String) {
+fn listener(lab: &Lab, how: &str, wrapper: &[&str]) -> (Running, String) {
     let folder = lab.fresh_path(how);
     std::fs::create_dir(&folder).unwrap();
     std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777)).unwrap();
