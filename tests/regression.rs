@@ -212,3 +212,17 @@ fn a_log_that_the_command_could_rewrite() {
     assert_eq!(outcome.events_with(&[("event", "end")]).len(), 1, "{outcome:#?}");
     assert_eq!(outcome.events.len(), 2, "{outcome:#?}");
 }
+
+/// A ring made outside does outside what is asked through its shared memory, with no system call to be filtered.
+#[test]
+fn a_kernel_handle_as_standard_input() {
+    let lab = lab();
+    let wrap =
+        "import os, select, sys; e = select.epoll(); os.dup2(e.fileno(), 0); os.execvp(sys.argv[1], sys.argv[1:])";
+    lab.jail()
+        .through([PYTHON, "-c", wrap])
+        .command(["true"])
+        .run()
+        .expect_code(125)
+        .expect_stderr_has("standard input is a handle");
+}
