@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, umask};
 
 use super::additions::{self, Addition};
 use super::mountinfo::{self, Mount};
@@ -64,6 +64,14 @@ pub struct MountError {
 /// # Errors
 /// Naming the step and the path; the command must not start then.
 pub fn arrange(view: &View) -> Result<Vec<String>, MountError> {
+    // The command's user must be able to read what is made here, and the command inherits the caller's own mask.
+    let mask = umask(Mode::from_bits_truncate(0o022));
+    let arranged = arrange_all(view);
+    umask(mask);
+    arranged
+}
+
+fn arrange_all(view: &View) -> Result<Vec<String>, MountError> {
     let mut notes = Vec::new();
     // Private, not slave: a mount that appears on the host later must not uncover what is covered here.
     raw(
