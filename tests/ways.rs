@@ -75,7 +75,7 @@ macro_rules! table {
     };
 }
 
-table! { clients dns escapes exit_status faults identity leftovers log terminal verdicts }
+table! { clients dns escapes exit_status faults identity leftovers log publish regression terminal trust verdicts }
 
 /// A topic or an exception that nobody knows any more would be a hole in the table.
 #[test]

@@ -14,12 +14,15 @@ mod flow;
 pub use addr::Address;
 pub use config::{JailConfig, Ports};
 pub use event::{Direction, Event, Reason, Stat};
-pub use flow::{COMM_LEN, FlowKey, FlowValue};
+pub use flow::{Comm, FlowKey, FlowValue};
 
 /// The map with one [`JailConfig`] for each attached cgroup (`BPF_MAP_TYPE_CGROUP_STORAGE`, keyed by cgroup id).
 pub const MAP_CONFIG: &str = "CONFIG";
 /// The map from [`FlowKey`] to [`FlowValue`].
 pub const MAP_FLOWS: &str = "FLOWS";
+/// The map from [`FlowKey`] to [`FlowValue`] for datagrams that were bent to the resolver, if the jail wants it
+/// ([`JailConfig::dns_open`]).
+pub const MAP_ASKED: &str = "ASKED";
 /// The ring buffer of [`Event`]s.
 pub const MAP_EVENTS: &str = "EVENTS";
 /// The array of counters, indexed by [`Stat`].

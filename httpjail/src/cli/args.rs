@@ -38,6 +38,24 @@ pub struct Cli {
 pub enum Other {
     /// Show which backends work on this host, and what to do about those that do not
     Doctor,
+    /// The certificate authority that jails trust
+    #[command(subcommand)]
+    Ca(Ca),
+}
+
+/// What can be done with the authority. It is made when it is first needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum Ca {
+    /// Print the certificate, its fingerprint, and how long it is valid
+    Show,
+    /// Print where the certificate is kept
+    Path,
+    /// Make this whole system trust it, for programs that use the proxy outside of a jail; jails do not need it
+    Install,
+    /// Undo `install`
+    Remove,
+    /// Make a new authority; what the old one signed is trusted by no new jail
+    Rotate,
 }
 
 /// Running a command in a jail.
@@ -80,6 +98,9 @@ pub struct Run {
     pub weak: bool,
 
     /// What the jail's resolver answers [default: synthetic]
+    ///
+    /// synthetic: addresses made up here, nobody is asked. relay: what the host's name servers say. open: what the server
+    /// says that the program names. off: nothing. With relay and open the names leave this host, and a name can carry data.
     #[arg(long, value_name = "MODE", value_parser = word::<DnsMode>(), help_heading = "Traffic")]
     pub dns: Option<DnsMode>,
 
@@ -103,7 +124,9 @@ pub struct Run {
     #[arg(long, value_name = "PATH", help_heading = "The command")]
     pub allow_socket: Vec<PathBuf>,
 
-    /// Make a port that the jail listens on reachable from this host (not in this version)
+    /// Make a port that the jail listens on reachable from this host
+    ///
+    /// At this host's loopback, unless HOST names another address of it.
     #[arg(long, value_name = "[HOST:]PORT", help_heading = "The command")]
     pub publish: Vec<String>,
 
@@ -255,14 +278,25 @@ mod tests {
     }
 
     #[test]
-    fn a_subcommand_is_one_only_where_nothing_stands_before_it() {
+    fn subcommands_stand_first_and_commands_keep_their_names() {
         let other = |line: &[&str]| Cli::try_parse_from([&["httpjail"], line].concat()).map(|cli| cli.other);
         assert_eq!(other(&["doctor"]).expect("arguments"), Some(Other::Doctor));
-        for line in [&["--", "doctor"][..], &["-q", "--", "doctor"], &["sh", "doctor"]] {
+        assert_eq!(other(&["ca", "show"]).expect("arguments"), Some(Other::Ca(Ca::Show)));
+        assert_eq!(
+            other(&["ca", "rotate"]).expect("arguments"),
+            Some(Other::Ca(Ca::Rotate))
+        );
+        for line in [
+            &["--", "ca", "show"][..],
+            &["-r", "allow: a", "--", "ca", "show"],
+            &["curl", "ca"],
+            &["--", "doctor"],
+            &["sh", "doctor"],
+            &["-q", "doctor"],
+        ] {
             assert_eq!(other(line).expect("arguments"), None, "{line:?}");
-            assert_eq!(parse(line).expect("arguments").command.last(), Some(&"doctor".into()));
         }
-        for line in [&["-q", "doctor"][..], &["doctor", "curl"], &["doctor", "-q"]] {
+        for line in [&["ca"][..], &["ca", "dance"], &["doctor", "curl"]] {
             assert!(other(line).is_err(), "{line:?}");
         }
     }

@@ -15,7 +15,7 @@ use crate::jail::sandbox::filter::Filter;
 use crate::jail::sandbox::init::Plan;
 use crate::jail::sandbox::mounts::View;
 use crate::jail::sandbox::sockets::Outside;
-use crate::jail::select::{self, Prepare};
+use crate::jail::select::{self, Prepare, Wants};
 
 /// Prints the table. Returns 0 if a strong backend works, else 1.
 ///
@@ -46,7 +46,7 @@ pub(super) fn run(caller: &Identity) -> Result<u8, Failure> {
 
 /// Builds a jail, steers it, has the canary prove it, and ends it.
 fn trial(prepare: Prepare, caller: &Identity) -> Result<Vec<String>, Failure> {
-    let backend = prepare()?;
+    let backend = prepare(Wants::NOTHING)?;
     let plan = plan(caller)?;
     // In place of the proxy: a process that waits for the end.
     let helper = Helper::spawn(&backend.proxy_keeps(), |line| {
@@ -66,7 +66,8 @@ fn plan(caller: &Identity) -> Result<Plan, Failure> {
             place,
             overlays: Vec::new(),
             outside,
-            hidden: run::hidden(caller),
+            hidden: run::hidden(caller, caller),
+            additions: Vec::new(),
             allowed: Vec::new(),
             owner: (caller.uid.as_raw(), caller.gid.as_raw()),
         },

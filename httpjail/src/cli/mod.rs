@@ -1,8 +1,10 @@
 //! What the user types and what becomes of it. The one place that knows all the parts.
 
 pub mod args;
+mod ca;
 mod doctor;
 mod environment;
+mod published;
 mod run;
 mod serve_jail;
 
@@ -30,8 +32,10 @@ pub fn main() -> ExitCode {
     let Cli { run: args, other } = Cli::parse();
     let done = inherited.map_err(failure).and_then(|inherited| {
         let caller = Identity::caller().map_err(failure)?;
-        if let Some(Other::Doctor) = other {
-            return doctor::run(&caller);
+        match other {
+            Some(Other::Doctor) => return doctor::run(&caller),
+            Some(Other::Ca(action)) => return ca::run(action, &caller),
+            None => {}
         }
         let file = args.config.as_deref().map(|path| read(path, &caller)).transpose()?;
         let file = file.as_ref().map(|(name, bytes)| ConfigFile { name, bytes });

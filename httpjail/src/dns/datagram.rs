@@ -11,11 +11,29 @@ use std::net::SocketAddr;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
+use crate::net::OriginalDst;
+
+/// Where sockets that tell are bound.
+const DNS_PORT: u16 = 53;
+
 /// Who asked, and whom.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked {
     client: SocketAddr,
     server: Option<imp::Server>,
+}
+
+impl Asked {
+    pub(super) fn client(&self) -> SocketAddr {
+        self.client
+    }
+
+    /// The server that was asked, where the socket tells it. Its port is that of the socket.
+    pub(super) fn server(&self) -> Option<OriginalDst> {
+        self.server
+            .as_ref()
+            .map(|server| OriginalDst((imp::ip(server), DNS_PORT).into()))
+    }
 }
 
 /// Waits for a datagram. Longer than the buffer, it fills it.
@@ -35,7 +53,7 @@ pub(super) async fn answer(socket: &UdpSocket, bytes: &[u8], asked: &Asked) -> i
 #[cfg(target_os = "linux")]
 mod imp {
     use std::io::{self, IoSlice, IoSliceMut};
-    use std::net::SocketAddr;
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
     use std::os::fd::AsRawFd;
 
     use nix::cmsg_space;
@@ -76,6 +94,13 @@ mod imp {
         Ok((message.bytes, Asked { client, server }))
     }
 
+    pub(super) fn ip(server: &Server) -> IpAddr {
+        match server {
+            Server::V4(info) => Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)).into(),
+            Server::V6(info) => Ipv6Addr::from(info.ipi6_addr.s6_addr).into(),
+        }
+    }
+
     pub(super) fn answer(socket: &UdpSocket, bytes: &[u8], asked: &Asked) -> io::Result<()> {
         let from = match &asked.server {
             Some(Server::V4(info)) => Some(ControlMessage::Ipv4PacketInfo(info)),
@@ -112,6 +137,10 @@ mod imp {
     /// No jail of this system has a socket that must tell.
     #[derive(Debug, Clone, Copy)]
     pub(super) enum Server {}
+
+    pub(super) fn ip(server: &Server) -> std::net::IpAddr {
+        match *server {}
+    }
 
     pub(super) fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, Asked)> {
         let (length, client) = socket.try_recv_from(buffer)?;

@@ -7,8 +7,10 @@ use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::audit::Record;
-use crate::net::{Listeners, OriginalDstSource};
+use crate::net::{AskedServerSource, Listeners, OriginalDstSource};
 
 /// A step of a backend that failed.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +41,22 @@ pub trait EventSource: Send + 'static {
     fn next(&mut self) -> Option<Record>;
 }
 
+/// What a run wants of its backend besides steering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extras {
+    /// To know which name server each question was meant for (`--dns open`).
+    pub asked_servers: bool,
+    /// The `SO_MARK` of httpjail's own sockets that speak to listeners in the jail (`--publish`).
+    pub publish_mark: Option<u32>,
+}
+
+/// What init must know where it steers from inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inside {
+    /// A loopback port on which nobody in the jail listens goes to the proxy; else the connect is refused at once.
+    pub host_loopback: bool,
+}
+
 /// A way of steering. Everything it has set up is undone when it is dropped; `disarm` does the same and reports.
 pub trait Backend {
     /// Its name, as `--backend` spells it.
@@ -47,10 +65,16 @@ pub trait Backend {
     /// The cgroup into which the jail's init is born, if the backend has one.
     fn cgroup(&self) -> Option<BorrowedFd<'_>>;
 
-    /// Whether init itself makes the sockets and steers, from inside the jail's network namespace.
-    fn works_inside(&self) -> bool {
-        false
+    /// What init has to know, if it is init that makes the sockets and steers, from inside the jail's network namespace.
+    fn inside(&self) -> Option<Inside> {
+        None
     }
+
+    /// Says what the run wants besides; called before [`Backend::arm`], if at all.
+    ///
+    /// # Errors
+    /// When the backend has no such thing.
+    fn want(&mut self, extras: Extras) -> Result<(), BackendError>;
 
     /// Steers: from here on what the jail does reaches `listeners` or nothing.
     ///
@@ -65,6 +89,13 @@ pub trait Backend {
     /// When it cannot be told from this process.
     fn original_dst(&self, listeners: &Listeners) -> Result<Arc<dyn OriginalDstSource>, BackendError>;
 
+    /// Tells which name servers were asked, where the datagrams do not; only where [`Extras::asked_servers`] was wanted.
+    /// Called in the proxy's process.
+    ///
+    /// # Errors
+    /// When it cannot be told from this process.
+    fn asked_servers(&self) -> Result<Arc<dyn AskedServerSource>, BackendError>;
+
     /// Tells what was stopped in the kernel, if the backend can. Called in the proxy's process, with the sockets it was
     /// handed.
     ///
@@ -72,7 +103,7 @@ pub trait Backend {
     /// When the events cannot be read.
     fn events(&self, listeners: &mut Listeners) -> Result<Option<Box<dyn EventSource>>, BackendError>;
 
-    /// The descriptors that the proxy process needs for the two above; all others are closed in it.
+    /// The descriptors that the proxy process needs for the three above; all others are closed in it.
     fn proxy_keeps(&self) -> Vec<RawFd>;
 
     /// Ends whatever still runs in the jail and removes all that was set up.

@@ -9,6 +9,7 @@ pub mod bpf;
 mod canary;
 mod channel;
 pub mod child;
+pub mod door;
 pub mod handover;
 pub mod helper;
 pub mod identity;
@@ -28,6 +29,8 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
+
+use nix::unistd::Pid;
 
 use crate::net::Listeners;
 use child::StartFailure;
@@ -100,12 +103,12 @@ impl Jail<Prepared> {
     /// Sets up the network namespace: from outside, or by init from inside.
     fn connect(&mut self) -> Result<(), Failure> {
         let failed = |error: io::Error| Failure::new(format!("cannot set up the jail's network namespace: {error}"));
-        if !self.backend.works_inside() {
+        let Some(inside) = self.backend.inside() else {
             let listeners = netns::within(self.sandbox.pid, || netns::listen(netns::raise_loopback()?));
             self.listeners = listeners.map_err(failed)?;
             return Ok(());
-        }
-        self.order(&Order::Connect)?;
+        };
+        self.order(&Order::Connect(inside))?;
         match self.report_with("set up its network")? {
             (Report::Connected { counts, note }, sockets) => {
                 self.listeners = handover::unpack(counts, sockets).map_err(failed)?;
@@ -204,6 +207,11 @@ impl<State> Jail<State> {
         let user = if self.sandbox.user_namespace { "with" } else { "without" };
         let first = format!("steered by {}, {user} a user namespace", self.backend.name());
         std::iter::once(first).chain(self.notes.iter().cloned())
+    }
+
+    /// The jail's first process, as this one counts.
+    pub fn init(&self) -> Pid {
+        self.sandbox.pid
     }
 
     fn order(&self, order: &Order) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 
 use nix::unistd::geteuid;
 
-use super::backend::{Backend, BackendError};
+use super::backend::{Backend, BackendError, Extras};
 use super::bpf::BpfBackend;
 use super::helper::Failure;
 use super::nft::NetnsBackend;
@@ -18,6 +18,26 @@ pub enum Choice {
     Ebpf,
     /// nftables in the jail's own network namespace.
     Netns,
+}
+
+/// What the run wants of its backend.
+#[derive(Debug, Clone, Copy)]
+pub struct Wants {
+    /// A rule names the host's loopback, so that connections there go to the proxy.
+    pub host_loopback: bool,
+    /// What else.
+    pub extras: Extras,
+}
+
+impl Wants {
+    /// To steer, and nothing else.
+    pub const NOTHING: Wants = Wants {
+        host_loopback: false,
+        extras: Extras {
+            asked_servers: false,
+            publish_mark: None,
+        },
+    };
 }
 
 /// A backend that does not work here.
@@ -41,7 +61,7 @@ pub struct Selection {
 ///
 /// # Errors
 /// When none of those asked for does, with all the reasons.
-pub fn select(choice: Choice) -> Result<Selection, Failure> {
+pub fn select(choice: Choice, wants: Wants) -> Result<Selection, Failure> {
     let candidates = match choice {
         Choice::Auto => &STRONG[..],
         Choice::Ebpf => &STRONG[..1],
@@ -49,7 +69,7 @@ pub fn select(choice: Choice) -> Result<Selection, Failure> {
     };
     let mut refused = Vec::new();
     for (name, prepare) in candidates {
-        match prepare() {
+        match prepare(wants) {
             Ok(backend) => return Ok(Selection { backend, refused }),
             Err(error) => refused.push(Refused { backend: name, error }),
         }
@@ -58,7 +78,7 @@ pub fn select(choice: Choice) -> Result<Selection, Failure> {
 }
 
 /// Makes a backend ready, as far as that goes before there is a jail.
-pub type Prepare = fn() -> Result<Box<dyn Backend>, BackendError>;
+pub type Prepare = fn(Wants) -> Result<Box<dyn Backend>, BackendError>;
 
 /// The backends that hold whatever the command does, strongest first.
 pub const STRONG: [(&str, Prepare); 2] = [("ebpf", ebpf), ("netns", netns)];
@@ -74,7 +94,7 @@ pub fn explain(mut refused: Vec<Refused>, backend: &'static str, failure: Failur
     none(refused)
 }
 
-fn ebpf() -> Result<Box<dyn Backend>, BackendError> {
+fn ebpf(wants: Wants) -> Result<Box<dyn Backend>, BackendError> {
     if !rights::may_load_programs() {
         // Known without reading the object, which takes longer than the whole jail of somebody who is not root.
         return Err(BackendError {
@@ -86,13 +106,21 @@ fn ebpf() -> Result<Box<dyn Backend>, BackendError> {
             ..BackendError::new("it needs root, or CAP_NET_ADMIN with CAP_SYS_ADMIN or CAP_BPF and CAP_PERFMON")
         });
     }
-    Ok(Box::new(BpfBackend::prepare()?))
+    let mut backend = BpfBackend::prepare(wants.host_loopback)?;
+    backend.want(wants.extras)?;
+    Ok(Box::new(backend))
 }
 
-fn netns() -> Result<Box<dyn Backend>, BackendError> {
+fn netns(wants: Wants) -> Result<Box<dyn Backend>, BackendError> {
     match userns::forbidden() {
         Some(error) if !rights::may_change_user() => Err(error),
-        _ => Ok(Box::new(NetnsBackend)),
+        _ => {
+            let mut backend = NetnsBackend {
+                host_loopback: wants.host_loopback,
+            };
+            backend.want(wants.extras)?;
+            Ok(Box::new(backend))
+        }
     }
 }
 

@@ -22,9 +22,9 @@ use std::sync::Arc;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::SockRef;
 
-use super::backend::{Backend, BackendError, EventSource};
-use super::sandbox::netns;
-use crate::net::{Listeners, OriginalDstSource};
+use super::backend::{self, Backend, BackendError, EventSource, Inside};
+use super::sandbox::{netns, rights};
+use crate::net::{AskedServerSource, ClientAddr, Listeners, OriginalDst, OriginalDstSource};
 use events::Events;
 use flows::Accepted;
 use ruleset::Extras;
@@ -33,7 +33,19 @@ const DNS_PORT: u16 = 53;
 
 /// Steers by the rules of the jail's own network namespace.
 #[derive(Debug)]
-pub struct NetnsBackend;
+pub struct NetnsBackend {
+    /// A loopback port on which nobody in the jail listens goes to the proxy; else the connect is refused at once.
+    pub host_loopback: bool,
+}
+
+/// Every datagram to the resolver tells by itself which server was asked.
+struct Told;
+
+impl AskedServerSource for Told {
+    fn asked(&self, _client: ClientAddr) -> Option<OriginalDst> {
+        None
+    }
+}
 
 impl Backend for NetnsBackend {
     fn name(&self) -> &'static str {
@@ -44,8 +56,20 @@ impl Backend for NetnsBackend {
         None
     }
 
-    fn works_inside(&self) -> bool {
-        true
+    fn inside(&self) -> Option<Inside> {
+        Some(Inside {
+            host_loopback: self.host_loopback,
+        })
+    }
+
+    fn want(&mut self, extras: backend::Extras) -> Result<(), BackendError> {
+        if extras.publish_mark.is_some() && !rights::may_change_user() {
+            return Err(BackendError {
+                hint: Some("run httpjail with sudo, or without --publish".into()),
+                ..BackendError::new("without root it has no --publish")
+            });
+        }
+        Ok(())
     }
 
     fn arm(&mut self, _listeners: &Listeners) -> Result<(), BackendError> {
@@ -59,6 +83,10 @@ impl Backend for NetnsBackend {
         let accepted = Accepted::by(listener)
             .map_err(|error| BackendError::new(format!("cannot tell how connections are steered: {error}")))?;
         Ok(Arc::new(accepted))
+    }
+
+    fn asked_servers(&self) -> Result<Arc<dyn AskedServerSource>, BackendError> {
+        Ok(Arc::new(Told))
     }
 
     fn events(&self, listeners: &mut Listeners) -> Result<Option<Box<dyn EventSource>>, BackendError> {
@@ -81,13 +109,13 @@ impl Backend for NetnsBackend {
 ///
 /// # Errors
 /// Naming the step.
-pub(super) fn set_up() -> io::Result<(Listeners, Way)> {
+pub(super) fn set_up(inside: Inside) -> io::Result<(Listeners, Way)> {
     let ipv6 = netns::raise_loopback().map_err(|error| step("raise the loopback interface", error))?;
     netns::make_all_local(ipv6).map_err(|error| step("make every address local", error))?;
     let mut listeners = listen(ipv6).map_err(|error| step("make the sockets of proxy and resolver", error))?;
     // A kernel without it refuses in silence.
     listeners.refusals = events::bind().ok();
-    let way = install(&listeners, ipv6).map_err(|error| step("write the nftables rules", error))?;
+    let way = install(&listeners, ipv6, inside).map_err(|error| step("write the nftables rules", error))?;
     Ok((listeners, way))
 }
 
@@ -130,14 +158,14 @@ fn resolver(address: IpAddr) -> io::Result<UdpSocket> {
 }
 
 /// The best rules that this kernel has the parts for.
-fn install(listeners: &Listeners, ipv6: bool) -> io::Result<Way> {
+fn install(listeners: &Listeners, ipv6: bool, inside: Inside) -> io::Result<Way> {
     let proxy = listeners.proxy.first().ok_or(io::ErrorKind::NotFound)?;
     let port = proxy.local_addr()?.port();
     let mut refused = Vec::new();
     for way in [Way::Tproxy, Way::Redirect] {
         for (reject, log) in [(true, true), (true, false), (false, true), (false, false)] {
             let log = log && listeners.refusals.is_some();
-            match ruleset::install(way, Extras { reject, log }, port, ipv6) {
+            match ruleset::install(way, Extras { reject, log }, port, ipv6, inside) {
                 Ok(()) if way == Way::Redirect => return Ok(way),
                 Ok(()) => return listeners.proxy.iter().try_for_each(make_transparent).map(|()| way),
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),

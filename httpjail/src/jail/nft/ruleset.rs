@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::events::GROUP;
 use super::message::{Attributes, Kind, Requests};
+use crate::jail::backend::Inside;
 use crate::jail::sandbox::netns::{JAIL_V4, JAIL_V6};
 
 const TABLE: &str = "httpjail";
@@ -50,13 +51,13 @@ pub(super) struct Extras {
 ///
 /// # Errors
 /// What netfilter refused.
-pub(super) fn install(way: Way, extras: Extras, port: u16, ipv6: bool) -> io::Result<()> {
+pub(super) fn install(way: Way, extras: Extras, port: u16, ipv6: bool, inside: Inside) -> io::Result<()> {
     let mut batch = Requests::batch();
     batch.add("the table", Kind::Table, &Attributes::new().text(1, TABLE));
     let mut rules = Rules { batch, ipv6 };
     rules.output(extras);
     match way {
-        Way::Tproxy => rules.tproxy(port, extras.reject),
+        Way::Tproxy => rules.tproxy(port, extras.reject, inside.host_loopback),
         Way::Redirect => rules.redirect(port),
     }
     rules.batch.commit()
@@ -95,7 +96,7 @@ impl Rules {
         }
     }
 
-    fn tproxy(&mut self, port: u16, reject: bool) {
+    fn tproxy(&mut self, port: u16, reject: bool, host_loopback: bool) {
         // "mangle": before anything that looks at routes.
         self.chain("pre", "filter", Hook::Prerouting, -150, Policy::Drop);
         self.rule("pre", "what is not tcp", [not_protocol(TCP), vec![accept()]]);
@@ -109,6 +110,13 @@ impl Rules {
         for (name, own) in self.own_addresses(Side::Destination) {
             // Nobody's socket is no match, and the proxy's is transparent.
             self.rule("pre", &name, [own, socket_is_not_transparent(), vec![accept()]]);
+        }
+        if reject && !host_loopback {
+            // No rule of the policy could allow it: the program hears at once that nobody listens.
+            for (name, own) in self.own_addresses(Side::Destination) {
+                let name = format!("nobody at {name}");
+                self.rule("pre", &name, [protocol(TCP), own, vec![tcp_reset()]]);
+            }
         }
         self.rule(
             "pre",

@@ -11,7 +11,7 @@ use super::events::{self, Events};
 use super::flows::Accepted;
 use super::ruleset::{self, Extras};
 use super::{Way, listen, make_transparent};
-use crate::jail::backend::EventSource as _;
+use crate::jail::backend::{EventSource as _, Inside};
 use crate::jail::sandbox::netns;
 use crate::net::{ClientAddr, Listeners, OriginalDstSource as _};
 
@@ -24,7 +24,7 @@ fn with_rules(way: Way, extras: Extras, test: impl FnOnce(Listeners) + Send + 's
         let mut listeners = listen(ipv6).unwrap();
         listeners.refusals = Some(events::bind().unwrap());
         let port = listeners.proxy[0].local_addr().unwrap().port();
-        ruleset::install(way, extras, port, ipv6).unwrap();
+        ruleset::install(way, extras, port, ipv6, HOST_LOOPBACK).unwrap();
         if way == Way::Tproxy {
             listeners.proxy.iter().try_for_each(make_transparent).unwrap();
         }
@@ -33,6 +33,7 @@ fn with_rules(way: Way, extras: Extras, test: impl FnOnce(Listeners) + Send + 's
     thread.join().unwrap();
 }
 
+const HOST_LOOPBACK: Inside = Inside { host_loopback: true };
 const ALL: Extras = Extras {
     reject: true,
     log: true,
@@ -169,7 +170,7 @@ fn without_the_right_to_it_the_refusal_is_told() {
     let thread = std::thread::spawn(|| {
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
         caps::clear(None, caps::CapSet::Effective).unwrap();
-        ruleset::install(Way::Tproxy, ALL, 1, true)
+        ruleset::install(Way::Tproxy, ALL, 1, true, HOST_LOOPBACK)
     });
     let refused = thread.join().unwrap().unwrap_err();
     assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::filter::Filter;
 use super::mounts::{self, View};
 use super::rights;
+use crate::jail::backend::Inside;
 use crate::jail::canary;
 use crate::jail::channel::{self, Channel};
 use crate::jail::child::{Command, StartFailure};
@@ -31,7 +32,7 @@ use crate::sys::clone::{self, Side};
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Order {
     /// Set up the network from inside and hand its sockets out.
-    Connect,
+    Connect(Inside),
     /// The user namespace, if there is one, is mapped: arrange the mounts.
     Arrange {
         /// Whether there is one.
@@ -123,7 +124,7 @@ fn obey(line: &Line, plan: &Plan) -> io::Result<Infallible> {
             watch(line, child)?;
         }
         match line.receive()? {
-            Order::Connect => connect(line)?,
+            Order::Connect(inside) => connect(line, inside)?,
             Order::Arrange { user_namespace } => {
                 let notes = mounts::arrange(&plan.view, user_namespace).map_err(io::Error::other)?;
                 line.send(&Report::Arranged(notes))?;
@@ -153,8 +154,8 @@ fn obey(line: &Line, plan: &Plan) -> io::Result<Infallible> {
 }
 
 /// Sets the network up. Init keeps none of the sockets.
-fn connect(line: &Line) -> io::Result<()> {
-    let (listeners, way) = nft::set_up()?;
+fn connect(line: &Line, inside: Inside) -> io::Result<()> {
+    let (listeners, way) = nft::set_up(inside)?;
     let note = match way {
         nft::Way::Tproxy => "nftables hands connections over by tproxy".to_owned(),
         nft::Way::Redirect => "nftables hands connections over by redirect: this kernel has no nft_tproxy".to_owned(),

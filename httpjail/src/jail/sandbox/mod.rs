@@ -1,5 +1,6 @@
 //! The jail that both strong backends share: namespaces, mounts, masked sockets, rights, system calls, and its init.
 
+pub mod additions;
 pub mod filter;
 pub mod init;
 mod mountinfo;
@@ -14,6 +15,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::sched::CloneFlags;
+use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Gid, Pid, Uid, getegid, geteuid};
@@ -122,6 +124,9 @@ fn map_self(uid: Uid, gid: Gid) -> io::Result<()> {
         let done = fs::write(format!("/proc/self/{file}"), text);
         done.map_err(|error| io::Error::new(error.kind(), format!("cannot write its {file}: {error}")))
     };
+    // The supervisor cannot be dumped, and so neither can this copy of it: its files in /proc would be root's
+    // (proc(5)). Init hides again before it obeys any order.
+    prctl::set_dumpable(true)?;
     write("setgroups", "deny".into())?;
     write("gid_map", format!("{gid} {gid} 1"))?;
     write("uid_map", format!("{uid} {uid} 1"))
