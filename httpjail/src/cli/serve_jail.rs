@@ -25,7 +25,7 @@ use crate::jail::identity::Identity;
 use crate::logging;
 use crate::net::Listeners;
 use crate::policy::yaml::LogFormat;
-use crate::proxy::{self, HostNetwork, Limits, Proxy};
+use crate::proxy::{self, Clients, HostNetwork, Limits, Proxy};
 use crate::tls::store::load_or_create;
 use crate::tls::{CertificateAuthority, Leaves, UpstreamTls};
 
@@ -86,7 +86,7 @@ impl Task<'_> {
                 Mode::LogOnly => proxy::Mode::LogOnly,
             },
             intercept_tls: self.config.intercept_tls,
-            flows: self.backend.original_dst(&listeners)?,
+            clients: Clients::Steered(self.backend.original_dst(&listeners)?),
             programs: programs.clone(),
             names: names.clone(),
             leaves: Arc::new(Leaves::new(authority).map_err(failure)?),
