@@ -2,7 +2,8 @@
 //! in the kernel and a key made by the proxy agree byte for byte whichever family the socket had.
 
 /// An IP address: IPv6 as it stands, IPv4 as `::ffff:a.b.c.d`. All zeroes where there is none.
-#[repr(C, align(4))]
+/// Aligned so that the BPF programs, which may not load or store across a boundary, copy words and not single bytes.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Address(pub [u8; 16]);
 

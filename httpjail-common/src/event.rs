@@ -1,6 +1,6 @@
 //! What the programs report: each attempt that they stopped, and a few counters.
 
-use crate::{Address, COMM_LEN};
+use crate::{Address, Comm};
 
 /// One attempt that was stopped in the kernel.
 #[repr(C)]
@@ -16,7 +16,7 @@ pub struct Event {
     /// Where it was meant to go; unspecified for a socket that was refused at birth.
     pub destination: Address,
     /// The name of the thread that tried, or, for a packet, of the one that made or last connected its socket.
-    pub comm: [u8; COMM_LEN],
+    pub comm: Comm,
     /// That thread's process id in the initial PID namespace; 0 if unknown.
     pub pid: u32,
     /// For packets: the interface. Else 0.
@@ -37,7 +37,7 @@ pub struct Event {
     pub direction: u16,
 }
 
-const _: () = assert!(size_of::<Event>() == 2 * 8 + 2 * size_of::<Address>() + COMM_LEN + 3 * 4 + 6 * 2);
+const _: () = assert!(size_of::<Event>() == 2 * 8 + 2 * size_of::<Address>() + size_of::<Comm>() + 3 * 4 + 6 * 2);
 
 /// Where an attempt was stopped.
 #[repr(u16)]
@@ -87,6 +87,8 @@ pub enum Reason {
     PacketInterface = 14,
     /// A packet whose far end is neither httpjail nor a socket of the jail.
     PacketPeer = 15,
+    /// A connect to a loopback port on which nobody in the jail listens. Answered ECONNREFUSED, not EPERM.
+    NobodyListens = 16,
 }
 
 /// An index of the counters.
@@ -116,14 +118,13 @@ impl Stat {
 #[cfg(feature = "user")]
 mod user {
     use super::{Direction, Event, Reason};
-    use crate::flow::comm_text;
     use std::net::SocketAddr;
 
     impl Event {
         /// Why it was stopped; `None` if the object in the kernel is newer than this code.
         pub fn reason(&self) -> Option<Reason> {
             use Reason::*;
-            const ALL: [Reason; 15] = [
+            const ALL: [Reason; 16] = [
                 Protocol,
                 UdpConnect,
                 UdpSend,
@@ -139,6 +140,7 @@ mod user {
                 PacketProtocol,
                 PacketInterface,
                 PacketPeer,
+                NobodyListens,
             ];
             ALL.into_iter().find(|&reason| reason as u16 == self.reason)
         }
@@ -159,11 +161,6 @@ mod user {
         /// Where it was meant to go.
         pub fn destination(&self) -> SocketAddr {
             SocketAddr::new(self.destination.into(), self.destination_port)
-        }
-
-        /// The thread's name, lossily decoded. Chosen by the jail: escape it.
-        pub fn comm(&self) -> String {
-            comm_text(&self.comm)
         }
     }
 }

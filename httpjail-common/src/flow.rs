@@ -2,8 +2,14 @@
 
 use crate::Address;
 
-/// The length of a thread's name in the kernel (`TASK_COMM_LEN`), with its closing NUL.
-pub const COMM_LEN: usize = 16;
+/// A thread's name as the kernel keeps it (`TASK_COMM_LEN` bytes, NUL-padded). Chosen by the jail: escape it. Aligned for the
+/// same reason as [`Address`].
+#[repr(C, align(8))]
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(Debug))]
+pub struct Comm(pub [u8; 16]);
+
+const _: () = assert!(size_of::<Comm>() == 16);
 
 /// The jailed end of a connection: exactly what `accept` tells the proxy, and the network namespace it happened in.
 #[repr(C)]
@@ -30,7 +36,7 @@ pub struct FlowValue {
     /// The address that the program asked for.
     pub address: Address,
     /// The opener's thread name, NUL-padded.
-    pub comm: [u8; COMM_LEN],
+    pub comm: Comm,
     /// The opener's process (thread group) id in the initial PID namespace.
     pub pid: u32,
     /// The port that the program asked for.
@@ -38,11 +44,11 @@ pub struct FlowValue {
 }
 
 const _: () = assert!(size_of::<FlowKey>() == 8 + size_of::<Address>() + 4 + 4);
-const _: () = assert!(size_of::<FlowValue>() == 8 + size_of::<Address>() + COMM_LEN + 4 + 4);
+const _: () = assert!(size_of::<FlowValue>() == 8 + size_of::<Address>() + size_of::<Comm>() + 4 + 4);
 
 #[cfg(feature = "user")]
 mod user {
-    use super::{COMM_LEN, FlowKey, FlowValue};
+    use super::{Comm, FlowKey, FlowValue};
     use std::net::SocketAddr;
 
     impl FlowKey {
@@ -62,21 +68,16 @@ mod user {
         pub fn destination(&self) -> Option<SocketAddr> {
             Some(SocketAddr::new(self.address.into(), u16::try_from(self.port).ok()?))
         }
+    }
 
-        /// The opener's thread name, lossily decoded.
-        pub fn comm(&self) -> String {
-            comm_text(&self.comm)
+    impl Comm {
+        /// The name, lossily decoded.
+        pub fn text(&self) -> String {
+            let end = self.0.iter().position(|&byte| byte == 0).unwrap_or(self.0.len());
+            String::from_utf8_lossy(&self.0[..end]).into_owned()
         }
     }
-
-    pub(crate) fn comm_text(comm: &[u8; COMM_LEN]) -> String {
-        let end = comm.iter().position(|&byte| byte == 0).unwrap_or(COMM_LEN);
-        String::from_utf8_lossy(&comm[..end]).into_owned()
-    }
 }
-
-#[cfg(feature = "user")]
-pub(crate) use user::comm_text;
 
 #[cfg(all(feature = "user", target_os = "linux"))]
 mod pod {

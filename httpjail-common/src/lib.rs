@@ -14,7 +14,7 @@ mod flow;
 pub use addr::Address;
 pub use config::{JailConfig, Ports};
 pub use event::{Direction, Event, Reason, Stat};
-pub use flow::{COMM_LEN, FlowKey, FlowValue};
+pub use flow::{Comm, FlowKey, FlowValue};
 
 /// The map with one [`JailConfig`] for each attached cgroup (`BPF_MAP_TYPE_CGROUP_STORAGE`, keyed by cgroup id).
 pub const MAP_CONFIG: &str = "CONFIG";

@@ -7,7 +7,7 @@
 
 use crate::{
     ALLOW, DENY,
-    lookup::{Endpoint, Owner, tcp_gone, tcp_owner, udp_owner},
+    lookup::{Endpoint, Owner, tcp_gone, tcp_owner, to_address, to_words, udp_owner},
     maps::{armed, socket_state},
     report::{Caller, event, send},
 };
@@ -95,11 +95,11 @@ fn parse(ctx: &SkBuffContext, packet: &mut Packet) -> Result<(), Reason> {
             let header: Ipv6Hdr = ctx.load(0).map_err(|_| Reason::PacketTruncated)?;
             packet.protocol = header.next_hdr;
             packet.source = Endpoint {
-                address: Address(header.src_addr).words(),
+                address: to_words(Address(header.src_addr)),
                 port: 0,
             };
             packet.destination = Endpoint {
-                address: Address(header.dst_addr).words(),
+                address: to_words(Address(header.dst_addr)),
                 port: 0,
             };
             packet.transport = Ipv6Hdr::LEN;
@@ -172,8 +172,8 @@ fn peer(ctx: &SkBuffContext, config: &JailConfig, packet: &Packet, direction: Di
 #[inline(always)]
 fn report(ctx: &SkBuffContext, config: &JailConfig, packet: &Packet, direction: Direction, reason: Reason) {
     let mut event = event(config, Caller::UNKNOWN, direction, reason);
-    event.source = Address::from_words(packet.source.address);
-    event.destination = Address::from_words(packet.destination.address);
+    event.source = to_address(packet.source.address);
+    event.destination = to_address(packet.destination.address);
     event.source_port = packet.source.port;
     event.destination_port = packet.destination.port;
     event.protocol = packet.protocol.into();

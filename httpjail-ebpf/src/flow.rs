@@ -6,6 +6,7 @@
 //! where data and accept come with the SYN.
 
 use crate::{
+    lookup::to_address,
     maps::{FLOWS, armed, socket_state, socket_state_or_new},
     report::count,
 };
@@ -119,7 +120,7 @@ fn key(ctx: &SockOpsContext) -> FlowKey {
         let address = if family == AF_INET {
             Address::v4(v4.to_ne_bytes())
         } else {
-            Address::from_words(v6)
+            to_address(v6)
         };
         FlowKey {
             netns,

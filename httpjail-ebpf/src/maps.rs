@@ -16,7 +16,7 @@ use aya_ebpf::{
     maps::{HashMap, PerCpuArray, RingBuf},
 };
 use core::{cell::UnsafeCell, ffi::c_void, ptr::null_mut};
-use httpjail_common::{Address, COMM_LEN, FlowKey, FlowValue, JailConfig, Stat};
+use httpjail_common::{Address, Comm, FlowKey, FlowValue, JailConfig, Stat};
 
 /// What is known of a socket of the jail, from its birth to its end. A socket without it was made elsewhere.
 #[repr(C)]
@@ -29,7 +29,7 @@ pub struct SocketState {
     /// Where it was last asked to go, if `redirected`.
     pub destination: Address,
     /// The thread that made or last connected it.
-    pub comm: [u8; COMM_LEN],
+    pub comm: Comm,
     /// Its process (thread group) id.
     pub pid: u32,
     /// The port it was last asked to go to, if `redirected`.

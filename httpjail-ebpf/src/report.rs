@@ -1,25 +1,34 @@
 //! Telling the user side: one event for each refusal, and the counters.
 
 use crate::maps::{EVENTS, STATS};
-use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, generated::bpf_get_current_cgroup_id};
-use httpjail_common::{Address, COMM_LEN, Direction, Event, JailConfig, Reason, Stat};
+use aya_ebpf::helpers::{
+    bpf_get_current_pid_tgid,
+    generated::{bpf_get_current_cgroup_id, bpf_get_current_comm},
+};
+use httpjail_common::{Address, Comm, Direction, Event, JailConfig, Reason, Stat};
 
 /// Who makes the system call.
 pub struct Caller {
     pub cgroup: u64,
     pub pid: u32,
-    pub comm: [u8; COMM_LEN],
+    pub comm: Comm,
 }
 
 impl Caller {
     /// The current thread. Only where the hook runs in the context of the process that asked.
     #[inline(always)]
     pub fn current() -> Self {
+        let mut comm = Comm([0; 16]);
+        // SAFETY: the helper writes at most the sixteen bytes that are there, and only zeroes when it fails. Called by itself
+        // because aya's wrapper returns an array of alignment 1, which is then copied byte by byte.
+        let cgroup = unsafe {
+            bpf_get_current_comm((&raw mut comm).cast(), size_of::<Comm>() as u32);
+            bpf_get_current_cgroup_id()
+        };
         Caller {
-            // SAFETY: takes nothing and only reads.
-            cgroup: unsafe { bpf_get_current_cgroup_id() },
+            cgroup,
             pid: (bpf_get_current_pid_tgid() >> 32) as u32,
-            comm: bpf_get_current_comm().unwrap_or([0; COMM_LEN]),
+            comm,
         }
     }
 
@@ -27,7 +36,7 @@ impl Caller {
     pub const UNKNOWN: Caller = Caller {
         cgroup: 0,
         pid: 0,
-        comm: [0; COMM_LEN],
+        comm: Comm([0; 16]),
     };
 }
 

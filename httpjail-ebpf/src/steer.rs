@@ -2,14 +2,14 @@
 
 use crate::{
     ALLOW, DENY,
-    lookup::{Endpoint, Owner, tcp_owner, udp_owner},
+    lookup::{Endpoint, Owner, tcp_owner, to_address, to_words, udp_owner},
     maps::{SocketState, armed, socket_state},
     report::{Caller, count, event, send},
     sockaddr::{self, Form},
 };
-use aya_ebpf::{EbpfContext, bindings::bpf_sock, programs::SockAddrContext};
+use aya_ebpf::{EbpfContext, bindings::bpf_sock, helpers::generated::bpf_set_retval, programs::SockAddrContext};
 use core::ptr::read_volatile;
-use httpjail_common::{Address, Direction, JailConfig, Reason, Stat};
+use httpjail_common::{Direction, JailConfig, Reason, Stat};
 
 const AF_INET6: u32 = 10;
 const SOCK_STREAM: u32 = 1;
@@ -17,6 +17,7 @@ const SOCK_DGRAM: u32 = 2;
 const IPPROTO_TCP: u32 = 6;
 const IPPROTO_UDP: u32 = 17;
 const DNS: u16 = 53;
+const ECONNREFUSED: i32 = 111;
 
 /// Which call is being judged.
 #[derive(Clone, Copy, PartialEq)]
@@ -37,7 +38,7 @@ pub fn steer(ctx: &SockAddrContext, form: Form, call: Call) -> i32 {
         }
         Err(reason) => {
             let mut event = event(config, Caller::current(), Direction::Call, reason);
-            event.destination = Address::from_words(asked.address);
+            event.destination = to_address(asked.address);
             event.destination_port = asked.port;
             // SAFETY: the context is alive while the program runs.
             unsafe {
@@ -45,6 +46,10 @@ pub fn steer(ctx: &SockAddrContext, form: Form, call: Call) -> i32 {
                 event.family = (*ctx.sock_addr).family as u16;
             }
             send(&event);
+            if reason as u16 == Reason::NobodyListens as u16 {
+                // SAFETY: takes a number.
+                unsafe { bpf_set_retval(-ECONNREFUSED) };
+            }
             DENY
         }
     }
@@ -102,6 +107,9 @@ fn decide(ctx: &SockAddrContext, config: &JailConfig, asked: Endpoint, call: Cal
         (_, true, Call::Connect) => return Err(Reason::UdpConnect),
         (_, true, Call::Send) => return Err(Reason::UdpSend),
     };
+    if !udp && meant.port != DNS && config.host_loopback == 0 && meant.is_local(config) {
+        return Err(Reason::NobodyListens);
+    }
     if door == 0 {
         return Err(Reason::NoListener);
     }
@@ -168,7 +176,7 @@ fn remember(state: *mut SocketState, destination: Endpoint) {
     // mix their destinations; both are the jail's own words.
     unsafe {
         (*state).cgroup = caller.cgroup;
-        (*state).destination = Address::from_words(destination.address);
+        (*state).destination = to_address(destination.address);
         (*state).comm = caller.comm;
         (*state).pid = caller.pid;
         (*state).port = destination.port;
@@ -197,7 +205,7 @@ pub fn unsteer(ctx: &SockAddrContext, form: Form, datagram: bool) -> i32 {
         (
             (*state).redirected,
             Endpoint {
-                address: (*state).destination.words(),
+                address: to_words((*state).destination),
                 port: (*state).port,
             },
         )

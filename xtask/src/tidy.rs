@@ -226,7 +226,7 @@ fn unsafe_code(path: &str, text: &str) -> Vec<String> {
 /// A file that has grown too long; tests may.
 fn length(path: &str, text: &str) -> Option<String> {
     let lines = text.lines().count();
-    let tests = path.starts_with("tests/") || path.ends_with("tests.rs");
+    let tests = path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("tests.rs");
     (lines > LONG && !tests).then(|| format!("{path} has {lines} lines and wants to be two files"))
 }
 

@@ -15,8 +15,9 @@ pub enum EventKind {
     Refused,
     /// A packet or a socket was stopped in the kernel (UDP, raw, multicast, ...).
     Blocked,
-    /// A UDP socket was given a peer and the kernel refused that. Name look-ups do it to sort addresses (RFC 6724) and send
-    /// nothing; so does a QUIC client before it sends.
+    /// The kernel refused what programs ordinarily try and do without: giving a UDP socket a peer (name look-ups do that to
+    /// sort addresses, RFC 6724, and send nothing; so does a QUIC client before it sends), or connecting to a loopback port
+    /// on which nobody in the jail listens yet.
     Probe,
     /// A DNS question was answered or refused.
     Dns,

@@ -60,7 +60,7 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
     }
     leftovers::remove().iter().for_each(|left| logging::warn(left, None));
 
-    let backend = BpfBackend::prepare()?;
+    let backend = BpfBackend::prepare(config.policy.names_loopback())?;
     let task = Task {
         config,
         caller,

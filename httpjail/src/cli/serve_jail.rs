@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, PipeReader};
+use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -76,6 +77,7 @@ impl Task<'_> {
                 ..Failure::new("cannot write the log")
             });
         }
+        let flows = self.backend.original_dst(&listeners)?;
         let programs = Arc::new(Programs::new(line.clone()));
         let names = Arc::new(Names::new(listeners.resolver_udp.len() > 1));
         let proxy = Proxy::new(proxy::Config {
@@ -86,7 +88,7 @@ impl Task<'_> {
                 Mode::LogOnly => proxy::Mode::LogOnly,
             },
             intercept_tls: self.config.intercept_tls,
-            clients: Clients::Steered(self.backend.original_dst(&listeners)?),
+clients: Clients::Steered(flows.clone()),
             programs: programs.clone(),
             names: names.clone(),
             leaves: Arc::new(Leaves::new(authority).map_err(failure)?),
@@ -102,15 +104,15 @@ impl Task<'_> {
             // The receiver is gone only when the run has failed, and then this process ends.
             let _ = ended.send(last);
         });
-        let last = runtime.block_on(serve(
-            proxy,
-            names,
-            log.clone(),
-            listeners,
-            self.backend.events()?,
-            &line,
-            end,
-        ))?;
+        let Listeners {
+            proxy: sockets,
+            resolver_udp,
+            resolver_tcp,
+        } = listeners;
+        let never = std::future::pending();
+        let resolver = dns::serve(names, resolver_udp, resolver_tcp, flows, log.clone(), never);
+        let events = self.backend.events()?;
+        let last = runtime.block_on(serve(proxy, sockets, resolver, log.clone(), events, &line, end))?;
         // Tasks that still wait for a look-up or a program's name are not waited for.
         runtime.shutdown_background();
         log.record(Record {
@@ -163,31 +165,20 @@ impl Task<'_> {
 /// Serves the jail until the command has ended. Returns its exit status.
 async fn serve(
     proxy: Arc<Proxy>,
-    names: Arc<Names>,
+    sockets: Vec<TcpListener>,
+    resolver: impl Future<Output = io::Result<()>> + Send + 'static,
     log: Arc<Log>,
-    listeners: Listeners,
     events: Option<Box<dyn EventSource>>,
     line: &Line,
     end: oneshot::Receiver<Last>,
 ) -> Result<Option<u16>, Failure> {
-    let Listeners {
-        proxy: sockets,
-        resolver_udp,
-        resolver_tcp,
-    } = listeners;
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async {
         // Dropped or sent, it means the same.
         let _ = stopped.await;
     };
     let mut proxied = tokio::spawn(proxy.run(sockets, stopped));
-    let mut resolved = tokio::spawn(dns::serve(
-        names,
-        resolver_udp,
-        resolver_tcp,
-        log.clone(),
-        std::future::pending(),
-    ));
+    let mut resolved = tokio::spawn(resolver);
     let (running, recorder) = io::pipe().map_err(|error| Failure::new(format!("cannot open a pipe: {error}")))?;
     // What is there already is the canary's.
     let mut events = events;

@@ -3,7 +3,7 @@
 //! A and AAAA get an address made up for the name ([`Names`]); the proxy resolves the name, and only once a request that
 //! the rules allow asks for it. The made-up address leads back to the name where TLS has no SNI. Everything else gets an
 //! empty answer: a question whose labels carry data ends here, and so does one of a type made to carry data.
-//! [`answer`] is the pure core; [`serve`] gives it sockets. Ordinary questions are not recorded (the request that
+//! [`answer`] is the pure core; [`serve()`] gives it sockets. Ordinary questions are not recorded (the request that
 //! follows will be), odd ones are, a few a second at most.
 
 mod message;

@@ -7,6 +7,7 @@
 use super::message::{LONGEST, Oddity, answer};
 use super::names::Names;
 use crate::audit::{Admission, Bucket, Decision, EventKind, Record, Sink};
+use crate::net::{ClientAddr, OriginalDstSource};
 use std::future::Future;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,11 +32,12 @@ const BURST: u32 = 20;
 const PER_SECOND: u32 = 1;
 
 /// Answers on these sockets until `shutdown` completes. Fails when a socket cannot be used, or when a task ends that
-/// never should: without its resolver a jail is closed, not open.
+/// never should: without its resolver a jail is closed, not open. `flows` knows the TCP connections that are the jail's.
 pub async fn serve(
     names: Arc<Names>,
     udp: Vec<std::net::UdpSocket>,
     tcp: Vec<std::net::TcpListener>,
+    flows: Arc<dyn OriginalDstSource>,
     sink: Arc<dyn Sink>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
@@ -46,6 +48,7 @@ pub async fn serve(
             state: Mutex::new((Bucket::new(BURST, PER_SECOND), false)),
         },
         connections: Arc::new(Semaphore::new(CONNECTIONS)),
+        flows,
     });
     // Dropping the set ends its tasks.
     let mut tasks = JoinSet::new();
@@ -67,6 +70,7 @@ struct Resolver {
     names: Arc<Names>,
     recorder: Recorder,
     connections: Arc<Semaphore>,
+    flows: Arc<dyn OriginalDstSource>,
 }
 
 impl Resolver {
@@ -103,7 +107,11 @@ async fn connections(resolver: Arc<Resolver>, listener: TcpListener) {
     let mut clients = JoinSet::new();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, client)) => {
+                // Each flow must be taken, or the table of flows fills up; who has none is no program of the jail.
+                if resolver.flows.take(ClientAddr(client)).is_none() {
+                    continue;
+                }
                 while clients.try_join_next().is_some() {}
                 // With none left the stream is dropped, and so closed.
                 if let Ok(permit) = Arc::clone(&resolver.connections).try_acquire_owned() {

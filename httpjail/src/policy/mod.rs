@@ -54,6 +54,11 @@ impl Policy {
         self.rules.iter().enumerate().map(|(place, rule)| (RuleId(place), rule))
     }
 
+    /// Whether an allow rule leads to servers on the host's loopback: it is pinned to `localhost` or to a loopback address.
+    pub fn names_loopback(&self) -> bool {
+        self.rules.iter().any(Rule::names_loopback)
+    }
+
     /// Whether there is no rule at all: everything is denied.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()

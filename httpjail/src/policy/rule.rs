@@ -166,6 +166,19 @@ impl Rule {
         matches!(self.pin(), Pin::Hosts(hosts) if hosts.contains(host))
     }
 
+    /// Whether it allows something on this host's loopback by name. A spelling that hides it (`12[7]`) counts for none.
+    pub(super) fn names_loopback(&self) -> bool {
+        let text = self.to_string().to_ascii_lowercase();
+        // Looked at first, because finding out what a pattern can reach is dear and most reach nothing of the kind.
+        let perhaps = ["localhost", "127", "::"].iter().any(|word| text.contains(word));
+        let loopback = |host: &Host| match host {
+            Host::Name(name) => name == "localhost" || name.ends_with(".localhost"),
+            Host::V4(address) => address.is_loopback(),
+            Host::V6(address) => address.is_loopback(),
+        };
+        self.action == Action::Allow && perhaps && matches!(self.pin(), Pin::Hosts(hosts) if hosts.iter().any(loopback))
+    }
+
     pub(super) fn reach(&self) -> &Reach {
         self.reach.get_or_init(|| self.matcher.reach())
     }

@@ -120,3 +120,19 @@ proptest! {
         prop_assert_eq!(policy(&order).judge(&target(&request)), expected);
     }
 }
+
+#[test]
+fn only_a_pinned_allow_rule_names_loopback() {
+    let cases = [
+        (r"allow: ^http://localhost(:\d+)?/", true),
+        (r"allow-get: ^https?://127\.0\.0\.1:3000/", true),
+        (r"allow: ^http://\[::1\]/", true),
+        (r"deny: ^http://localhost/", false),
+        ("allow: .*", false),
+        ("allow: localhost", false),
+        (r"allow: ^https://a\.test/\?localhost", false),
+    ];
+    for (rule, expected) in cases {
+        assert_eq!(policy(&[rule]).names_loopback(), expected, "{rule}");
+    }
+}

@@ -1,7 +1,7 @@
 //! What the jailed program is told to trust: the distribution's roots plus our authority, in one file.
 //!
 //! The host's own trust store is never touched. The jail mounts the merged bundle over every path that exists of
-//! [`SYSTEM_BUNDLE_PATHS`], in the child's mount namespace only, and [`environment`] points clients that bring their own
+//! [`SYSTEM_BUNDLE_PATHS`], in the child's mount namespace only, and [`environment()`] points clients that bring their own
 //! roots (node, certifi, ...) at it. Both end with the process.
 
 mod environment;

@@ -1,6 +1,7 @@
 //! The sockets on loopback, and the rate of records with a clock of their own.
 
 use super::*;
+use crate::net::{Flow, OriginalDst};
 use std::net::{Ipv4Addr, SocketAddr};
 
 #[derive(Default)]
@@ -38,16 +39,40 @@ struct Running {
     ended: tokio::task::JoinHandle<io::Result<()>>,
 }
 
+/// Says of every client that it is the jail's, or of none.
+struct Clients(bool);
+
+impl OriginalDstSource for Clients {
+    fn take(&self, client: ClientAddr) -> Option<Flow> {
+        self.0.then_some(Flow {
+            original: OriginalDst(client.0),
+            process: None,
+            cgroup: None,
+        })
+    }
+}
+
 fn start() -> Running {
+    start_for(Clients(true))
+}
+
+fn start_for(clients: Clients) -> Running {
     let udp = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let tcp = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let addresses = (udp.local_addr().unwrap(), tcp.local_addr().unwrap());
     let kept = Arc::new(Kept::default());
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let sink: Arc<dyn Sink> = Arc::clone(&kept) as _;
-    let ended = tokio::spawn(serve(Arc::new(Names::new(true)), vec![udp], vec![tcp], sink, async {
-        let _ = stopped.await;
-    }));
+    let ended = tokio::spawn(serve(
+        Arc::new(Names::new(true)),
+        vec![udp],
+        vec![tcp],
+        Arc::new(clients),
+        sink,
+        async {
+            let _ = stopped.await;
+        },
+    ));
     Running {
         udp: addresses.0,
         tcp: addresses.1,
@@ -171,4 +196,15 @@ fn records_are_few_whatever_the_flood_and_a_full_table_is_told_of_once() {
         kept.reasons()[21..],
         ["80 more odd dns questions not recorded", "full false"]
     );
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_the_jails_is_closed() {
+    let ours = start_for(Clients(true));
+    let mut stream = TcpStream::connect(ours.tcp).await.unwrap();
+    assert!(!ask(&mut stream).await.is_empty());
+    let foreign = start_for(Clients(false));
+    let mut stream = TcpStream::connect(foreign.tcp).await.unwrap();
+    // A reset or an end, whichever comes first: no answer.
+    assert_eq!(stream.read(&mut [0; 1]).await.unwrap_or(0), 0);
 }

@@ -20,14 +20,16 @@ pub struct BpfBackend {
     cgroup: Option<Cgroup>,
     _links: Links,
     programs: Programs,
+    host_loopback: bool,
 }
 
 impl BpfBackend {
-    /// Loads the programs and attaches them to a fresh cgroup.
+    /// Loads the programs and attaches them to a fresh cgroup. With `host_loopback` a loopback port on which nobody in the jail
+    /// listens goes to the proxy; without, the connect is refused at once.
     ///
     /// # Errors
     /// Naming the step: no cgroup v2, no right to it, a kernel without what is needed.
-    pub fn prepare() -> Result<Self, BackendError> {
+    pub fn prepare(host_loopback: bool) -> Result<Self, BackendError> {
         let object = Programs::object()?;
         let programs = Programs::load(&object)?;
         let cgroup = Cgroup::create()?;
@@ -36,6 +38,7 @@ impl BpfBackend {
             cgroup: Some(cgroup),
             _links: links,
             programs,
+            host_loopback,
         })
     }
 }
@@ -60,7 +63,7 @@ impl Backend for BpfBackend {
             armed: 1,
             ifindex: LOOPBACK_INDEX,
             publish_mark: 0,
-            reserved: 0,
+            host_loopback: self.host_loopback.into(),
             v4: ports(listeners, 0)?,
             v6: ports(listeners, 1)?,
         };

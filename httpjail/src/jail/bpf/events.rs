@@ -70,13 +70,13 @@ impl AsRawFd for Events {
 
 /// An event as the log says it.
 pub fn record(event: &Event) -> Record {
-    let probe = event.reason() == Some(Reason::UdpConnect);
+    let probe = matches!(event.reason(), Some(Reason::UdpConnect | Reason::NobodyListens));
     let mut record = Record::new(if probe { EventKind::Probe } else { EventKind::Blocked });
     record.verdict = Some(Decision::Deny);
     record.reason = Some(reason(event));
     record.dst = (event.destination != httpjail_common::Address::UNSPECIFIED).then(|| event.destination());
     record.pid = (event.pid != 0).then_some(event.pid);
-    record.comm = Some(event.comm()).filter(|comm| !comm.is_empty());
+    record.comm = Some(event.comm.text()).filter(|comm| !comm.is_empty());
     record.cgroup = Some(if event.cgroup == 0 { event.jail } else { event.cgroup });
     record
 }
@@ -90,6 +90,7 @@ fn reason(event: &Event) -> String {
         Reason::Protocol => format!("{protocol} sockets are not allowed"),
         Reason::UdpConnect => "udp connect: udp is not http".to_owned(),
         Reason::UdpSend => "udp is not http".to_owned(),
+        Reason::NobodyListens => "nobody in the jail listens there".to_owned(),
         Reason::OwnPort => "httpjail's own port".to_owned(),
         Reason::NoListener => "no proxy in this address family".to_owned(),
         Reason::ForeignSocket => "socket from outside the jail".to_owned(),

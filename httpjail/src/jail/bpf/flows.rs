@@ -62,7 +62,7 @@ impl OriginalDstSource for Flows {
             original: OriginalDst(value.destination()?),
             process: Some(Process {
                 pid: value.pid,
-                comm: value.comm(),
+                comm: value.comm.text(),
             }),
             cgroup: Some(value.cgroup),
         })

@@ -142,6 +142,23 @@ impl Programs {
         (self.flows.as_fd(), self.events.as_fd())
     }
 
+    /// What the programs log, for an object built with `cargo xtask ebpf --trace`. Each call of what it returns hands the lines
+    /// that have come since to the `log` crate.
+    ///
+    /// # Errors
+    /// If the object was built without tracing.
+    #[cfg(feature = "bpf-trace")]
+    pub fn trace(&self) -> Result<impl FnMut() + use<>, BpfError> {
+        let no_tracing = |why: String| BpfError::Object(format!("it does not trace: {why}"));
+        let (_, program) = self
+            .programs
+            .first()
+            .ok_or_else(|| no_tracing("no program".to_owned()))?;
+        let id = bpf::prog_id(program.as_fd()).map_err(|error| no_tracing(error.to_string()))?;
+        let mut logger = aya_log::EbpfLogger::init_from_id(id).map_err(|error| no_tracing(error.to_string()))?;
+        Ok(move || logger.flush())
+    }
+
     #[cfg(test)]
     pub(super) fn program_fd(&self, index: usize) -> BorrowedFd<'_> {
         self.programs[index].1.as_fd()
@@ -193,15 +210,15 @@ fn create_maps(object: &mut aya_obj::Object) -> Result<Maps, BpfError> {
             flags: map.map_flags(),
             types,
         };
-        if !map.data().is_empty() {
-            return Err(BpfError::Object(format!(
-                "{name}: the programs must not have global data"
-            )));
-        }
-        let fd = bpf::map_create(&name, &def).map_err(|source| BpfError::Map {
+        let fail = |source| BpfError::Map {
             map: name.clone(),
             source,
-        })?;
+        };
+        let fd = bpf::map_create(&name, &def).map_err(fail)?;
+        // Global data: only an object built for tracing has any.
+        if !map.data().is_empty() {
+            bpf::map_fill(fd.as_fd(), map.data()).map_err(fail)?;
+        }
         maps.insert(name, (fd, map));
     }
     Ok(maps)

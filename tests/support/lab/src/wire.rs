@@ -88,15 +88,24 @@ impl Wire {
     /// Waits until all that was sent before the call has been recorded.
     fn settle(&self) {
         let marker = canary();
+        let before = self.lock().len();
         self.marker
             .send_to(marker.as_bytes(), (WORLD_V4, MARKER_PORT))
             .expect("send a marker through the cable");
+        let mut searched = before;
+        let mut missing = |frames: &mut Vec<Frame>| {
+            // Each frame once: a test may make many while we wait.
+            let found = frames
+                .iter()
+                .skip(searched)
+                .any(|frame| frame.contains(marker.as_bytes()));
+            searched = frames.len();
+            !found
+        };
         let (_frames, timeout) = self
             .frames
             .arrived
-            .wait_timeout_while(self.lock(), Duration::from_secs(20), |frames| {
-                !frames.iter().rev().any(|frame| frame.contains(marker.as_bytes()))
-            })
+            .wait_timeout_while(self.lock(), Duration::from_secs(20), &mut missing)
             .unwrap_or_else(PoisonError::into_inner);
         assert!(
             !timeout.timed_out(),

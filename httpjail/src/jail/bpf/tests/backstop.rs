@@ -176,7 +176,9 @@ listen_to_stdin(globals())
         assert_eq!(inside.hear(), "ready");
         let connect = |mark: Option<u32>| {
             let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-            mark.map(|mark| socket.set_mark(mark).unwrap());
+            if let Some(mark) = mark {
+                socket.set_mark(mark).unwrap();
+            }
             let to = std::net::SocketAddr::from(([127, 0, 0, 1], 3000));
             socket
                 .connect_timeout(&to.into(), std::time::Duration::from_secs(1))

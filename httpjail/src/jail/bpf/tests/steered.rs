@@ -83,6 +83,26 @@ fn loopback_without_a_listener_of_the_jail_goes_to_the_proxy() {
     });
 }
 
+/// What a program that waits for its own server counts on. The twin is the test before.
+#[test]
+fn loopback_without_a_listener_is_refused_where_no_rule_leads_out() {
+    in_namespace(|| {
+        let mut lab = Lab::armed();
+        lab.config.host_loopback = 0;
+        lab.configure();
+        let refused = "ECONNREFUSED";
+        lab.check(&[
+            ("tcp('127.0.0.1', 5432)", refused),
+            ("tcp('127.1.2.3', 5432)", refused),
+            ("tcp('::1', 5432)", refused),
+            ("tcp('::ffff:127.0.0.1', 5432)", refused),
+            ("tcp('0.0.0.0', 5432)", refused),
+            ("tcp('198.18.0.1', 5432)", refused),
+            ("tcp('192.0.2.1', 80)", "proxy 192.0.2.1:80 peer 192.0.2.1:80"),
+        ]);
+    });
+}
+
 #[test]
 fn the_jails_own_listeners_are_reached() {
     in_namespace(|| {
@@ -118,6 +138,11 @@ assert own('127.0.0.1', 53) == 'own'
 # A wildcard listener counts for the jail's own addresses only.
 assert told(own('192.0.2.1', 3000)) == 'proxy 192.0.2.1:3000'
 assert told(own('2001:db8::1', 3001)) == 'proxy [2001:db8::1]:3001'
+# A socket that went to the proxy before goes to the jail's own listener like any other.
+import ctypes
+s = socket(); s.settimeout(None); s.connect(('192.0.2.1', 80))
+assert ctypes.CDLL(None).connect(s.fileno(), struct.pack('H14x', 0), 16) == 0
+s.connect(('127.0.0.1', 3000)); assert s.getpeername() == ('127.0.0.1', 3000); s.sendall(b'x'); assert read_all(s) == 'own'; s.close()
 # One source port, many connections: the far end's TIME_WAIT must not hide the listener.
 for _ in range(300):
     s = socket(AF_INET, SOCK_STREAM); s.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1); s.settimeout(10)
@@ -141,6 +166,8 @@ print('done')
             "{}",
             String::from_utf8_lossy(&output.stderr)
         );
+        // Two went to the proxy, and then one more, whose socket went on to a listener of the jail: that has no flow.
+        assert_eq!(lab.programs.stat(Stat::FlowWritten).unwrap(), 3);
         assert!(lab.programs.stat(Stat::OwnSocket).unwrap() > 300);
         assert_eq!(lab.programs.stat(Stat::Denied).unwrap(), 0);
     });

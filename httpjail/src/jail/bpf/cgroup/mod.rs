@@ -1,0 +1,214 @@
+//! The cgroup of a jail: made below the cgroup2 mount, killed and removed when the run ends.
+//!
+//! The programs judge a socket by the cgroup that its maker was in, so nobody in the jail may be able to leave: moving a
+//! process needs write permission on a common ancestor, hence the root-owned parent. Names say whose run a cgroup is
+//! ([`RunName`]), so that what a killed httpjail left behind can be told from what is in use.
+
+mod mount;
+mod runs;
+
+pub use mount::mount_point;
+pub use runs::{Leftover, RunName, leftovers};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long the processes of a killed cgroup may take to go.
+const KILL_BOUND: Duration = Duration::from_secs(10);
+
+/// Why there is no cgroup.
+#[derive(Debug, thiserror::Error)]
+pub enum CgroupError {
+    /// Nothing of that type in `/proc/self/mountinfo`.
+    #[error("no cgroup2 file system is mounted (hint: mount -t cgroup2 none /sys/fs/cgroup)")]
+    NotMounted,
+    /// Inside a container, usually.
+    #[error("the cgroup2 mount {} is read-only, as in a container without its own writable cgroup tree", .0.display())]
+    ReadOnly(PathBuf),
+    /// Somebody else could move processes out of the jail.
+    #[error("the cgroup {} belongs to uid {uid} with mode {mode:03o}; it must be root's, and writable by root alone", path.display())]
+    Unsafe {
+        /// The directory.
+        path: PathBuf,
+        /// Its owner.
+        uid: u32,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Processes survived the kill.
+    #[error("the processes in {} did not end within {} s", .0.display(), KILL_BOUND.as_secs())]
+    StillPopulated(PathBuf),
+    /// A file operation.
+    #[error("{operation} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// The cgroup of one run. Dropping it kills everything in it and removes it.
+#[derive(Debug)]
+pub struct Cgroup {
+    path: PathBuf,
+    directory: File,
+    id: u64,
+    removed: bool,
+}
+
+impl Cgroup {
+    /// Makes a fresh cgroup for a run of this process.
+    ///
+    /// # Errors
+    /// When there is no writable cgroup2 mount, the parent is not root's alone, or this process may not make cgroups.
+    pub fn create() -> Result<Self, CgroupError> {
+        let parent = mount::parent()?;
+        let path = parent.join(RunName::own()?.to_string());
+        make_directory(&path)?;
+        let opened = File::open(&path).and_then(|directory| Ok((directory.metadata()?.ino(), directory)));
+        match opened {
+            Ok((id, directory)) => Ok(Cgroup {
+                path,
+                directory,
+                id,
+                removed: false,
+            }),
+            Err(source) => {
+                let _ = fs::remove_dir(&path);
+                Err(CgroupError::Io {
+                    operation: "open",
+                    path,
+                    source,
+                })
+            }
+        }
+    }
+
+    /// The cgroup's id: what `bpf_get_current_cgroup_id` says inside, and the key of its configuration. It is the inode number.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file that takes a process in when its number (0 for the writer itself) is written to it. Never let it be open in
+    /// a jailed process: the right to write was checked when it was opened.
+    pub fn procs(&self) -> PathBuf {
+        self.path.join("cgroup.procs")
+    }
+
+    /// Kills every process in it, those in cgroups below it too, and waits until they are gone.
+    ///
+    /// # Errors
+    /// When they do not go within ten seconds (a process in an uninterruptible wait).
+    pub fn kill(&self) -> Result<(), CgroupError> {
+        kill(&self.path)
+    }
+
+    /// Kills what is in it and removes it, as dropping it does, and tells if that failed.
+    ///
+    /// # Errors
+    /// As for [`Cgroup::kill`], or when it cannot be removed.
+    pub fn remove(mut self) -> Result<(), CgroupError> {
+        self.removed = true;
+        remove(&self.path)
+    }
+}
+
+impl AsFd for Cgroup {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        if !self.removed
+            && let Err(error) = remove(&self.path)
+        {
+            tracing::warn!(%error, "a cgroup stays behind");
+        }
+    }
+}
+
+fn make_directory(path: &Path) -> Result<(), CgroupError> {
+    fs::DirBuilder::new()
+        .mode(0o755)
+        .create(path)
+        .map_err(|source| match source.kind() {
+            io::ErrorKind::ReadOnlyFilesystem => CgroupError::ReadOnly(path.to_owned()),
+            _ => CgroupError::Io {
+                operation: "make the cgroup",
+                path: path.to_owned(),
+                source,
+            },
+        })
+}
+
+fn remove(path: &Path) -> Result<(), CgroupError> {
+    kill(path)?;
+    remove_tree(path)
+}
+
+/// A jailed process with its own cgroup namespace may have made cgroups below its own.
+fn remove_tree(path: &Path) -> Result<(), CgroupError> {
+    let io = |operation| {
+        move |source| CgroupError::Io {
+            operation,
+            path: path.to_owned(),
+            source,
+        }
+    };
+    for entry in fs::read_dir(path).map_err(io("read"))?.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_tree(&entry.path())?;
+        }
+    }
+    fs::remove_dir(path).map_err(io("remove"))
+}
+
+fn kill(path: &Path) -> Result<(), CgroupError> {
+    let io = |operation, file: &Path| {
+        let file = file.to_owned();
+        move |source| CgroupError::Io {
+            operation,
+            path: file,
+            source,
+        }
+    };
+    let file = path.join("cgroup.kill");
+    fs::write(&file, "1").map_err(io("write", &file))?;
+
+    let file = path.join("cgroup.events");
+    let events = File::open(&file).map_err(io("open", &file))?;
+    let deadline = Instant::now() + KILL_BOUND;
+    loop {
+        // Read before poll: reading is what arms it (fs/kernfs/file.c, `kernfs_generic_poll`).
+        let mut text = String::new();
+        io::Read::read_to_string(&mut &events, &mut text).map_err(io("read", &file))?;
+        if !text.lines().any(|line| line == "populated 1") {
+            return Ok(());
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(CgroupError::StillPopulated(path.to_owned()));
+        }
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match nix::poll::poll(&mut [PollFd::new(events.as_fd(), PollFlags::POLLPRI)], timeout) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(io("wait for", &file)(error.into())),
+        }
+        io::Seek::rewind(&mut &events).map_err(io("read", &file))?;
+    }
+}

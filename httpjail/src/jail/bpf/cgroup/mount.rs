@@ -1,0 +1,155 @@
+//! Where cgroup v2 is mounted, and whether it is safe to put a jail there.
+
+use super::{CgroupError, make_directory};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The directory of all runs, below the mount.
+pub(super) const PARENT: &str = "httpjail";
+
+/// Where cgroup v2 is mounted: `/sys/fs/cgroup`, or on hybrid hosts a directory below it.
+///
+/// # Errors
+/// When it is not mounted, or only read-only.
+pub fn mount_point() -> Result<PathBuf, CgroupError> {
+    let path = "/proc/self/mountinfo";
+    let table = fs::read_to_string(path).map_err(|source| CgroupError::Io {
+        operation: "read",
+        path: path.into(),
+        source,
+    })?;
+    find_mount(&table)
+}
+
+fn find_mount(mountinfo: &str) -> Result<PathBuf, CgroupError> {
+    let mut read_only = None;
+    for line in mountinfo.lines() {
+        // proc_pid_mountinfo(5): id parent major:minor root mount-point options [tags] - type source super-options
+        let Some((mount, file_system)) = line.split_once(" - ") else {
+            continue;
+        };
+        let fields: Vec<&str> = mount.split(' ').collect();
+        let [_, _, _, root, point, options, ..] = fields[..] else {
+            continue;
+        };
+        let mut file_system = file_system.split(' ');
+        // A mount of a part of the tree may leave out the ancestors whose owner matters.
+        if file_system.next() != Some("cgroup2") || root != "/" {
+            continue;
+        }
+        let point = PathBuf::from(unescape(point));
+        let super_options = file_system.nth(1).unwrap_or_default();
+        if options
+            .split(',')
+            .chain(super_options.split(','))
+            .any(|option| option == "ro")
+        {
+            read_only.get_or_insert(point);
+        } else {
+            return Ok(point);
+        }
+    }
+    Err(read_only.map_or(CgroupError::NotMounted, CgroupError::ReadOnly))
+}
+
+/// Undoes the kernel's `\040` for a space and the like.
+fn unescape(field: &str) -> String {
+    let mut out = Vec::with_capacity(field.len());
+    let mut rest = field.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        let code = (byte == b'\\')
+            .then(|| {
+                tail.get(..3)
+                    .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok())
+            })
+            .flatten();
+        (rest, _) = match code {
+            Some(code) => (&tail[3..], out.push(code)),
+            None => (tail, out.push(byte)),
+        };
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+pub(super) fn parent() -> Result<PathBuf, CgroupError> {
+    let mount = mount_point()?;
+    check_owner(&mount)?;
+    let parent = mount.join(PARENT);
+    match make_directory(&parent) {
+        Err(CgroupError::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {}
+        other => other?,
+    }
+    check_owner(&parent)?;
+    Ok(parent)
+}
+
+fn check_owner(path: &Path) -> Result<(), CgroupError> {
+    let metadata = fs::symlink_metadata(path).map_err(|source| CgroupError::Io {
+        operation: "look at",
+        path: path.to_owned(),
+        source,
+    })?;
+    let (uid, mode) = (metadata.uid(), metadata.mode() & 0o7777);
+    if uid != 0 || mode & 0o022 != 0 || !metadata.is_dir() {
+        return Err(CgroupError::Unsafe {
+            path: path.to_owned(),
+            uid,
+            mode,
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cgroup2_mount_is_found_wherever_it_is() {
+        let check = |table: &str, expected: Result<&str, &str>| match (find_mount(table), expected) {
+            (Ok(found), Ok(expected)) => assert_eq!(found, Path::new(expected)),
+            (Err(found), Err(expected)) => assert!(found.to_string().contains(expected), "{found}"),
+            (found, _) => panic!("{table}: {found:?}"),
+        };
+        let v1 = "32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu\n";
+        check(
+            "41 31 0:38 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate",
+            Ok("/sys/fs/cgroup"),
+        );
+        check(
+            &format!("{v1}41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw"),
+            Ok("/sys/fs/cgroup/unified"),
+        );
+        check("41 31 0:38 / /a\\040b rw - cgroup2 none rw", Ok("/a b"));
+        check(v1, Err("no cgroup2"));
+        check(
+            "41 31 0:38 / /sys/fs/cgroup ro,nosuid - cgroup2 cgroup2 rw",
+            Err("read-only"),
+        );
+        check("41 31 0:38 / /sys/fs/cgroup rw - cgroup2 cgroup2 ro", Err("read-only"));
+        check(
+            "41 31 0:38 /docker/1 /sys/fs/cgroup rw - cgroup2 cgroup2 rw",
+            Err("no cgroup2"),
+        );
+        check(
+            "41 31 0:38 / /ro ro - cgroup2 c rw\n42 31 0:38 / /rw rw - cgroup2 c rw",
+            Ok("/rw"),
+        );
+    }
+
+    #[test]
+    fn a_directory_that_others_may_write_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let set =
+            |mode| fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        set(0o755);
+        let owned_by_root = fs::metadata(directory.path()).unwrap().uid() == 0;
+        assert_eq!(check_owner(directory.path()).is_ok(), owned_by_root);
+        for mode in [0o775, 0o757, 0o777] {
+            set(mode);
+            assert!(check_owner(directory.path()).is_err(), "{mode:o}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Whose run a cgroup is, said in its name, and which runs are dead.
+
+use super::mount::{PARENT, mount_point};
+use super::{CgroupError, remove};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The name of a run's cgroup: who its supervisor is, so exactly that no other process is ever taken for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunName {
+    /// The supervisor's process id ...
+    pub pid: u32,
+    /// ... and when it started (`/proc/PID/stat`, field 22: clock ticks since boot) ...
+    pub started: u64,
+    /// ... in which PID namespace (its inode number).
+    pub pid_namespace: u64,
+    /// Which of its jails.
+    pub number: u32,
+}
+
+impl RunName {
+    pub(super) fn own() -> Result<Self, CgroupError> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let pid = std::process::id();
+        let io = |source| CgroupError::Io {
+            operation: "read",
+            path: "/proc/self/stat".into(),
+            source,
+        };
+        Ok(RunName {
+            pid,
+            started: start_time(pid)
+                .map_err(io)?
+                .ok_or_else(|| io(io::ErrorKind::NotFound.into()))?,
+            pid_namespace: own_pid_namespace()?,
+            number: NUMBER.fetch_add(1, Ordering::Relaxed),
+        })
+    }
+
+    /// Reads a name that `Display` wrote; `None` for any other.
+    pub fn parse(name: &str) -> Option<Self> {
+        let mut parts = name.strip_prefix("run-")?.split('-');
+        let parsed = RunName {
+            pid: parts.next()?.parse().ok()?,
+            started: parts.next()?.parse().ok()?,
+            pid_namespace: parts.next()?.parse().ok()?,
+            number: parts.next()?.parse().ok()?,
+        };
+        (parsed.to_string() == name).then_some(parsed)
+    }
+}
+
+impl std::fmt::Display for RunName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "run-{}-{}-{}-{}",
+            self.pid, self.started, self.pid_namespace, self.number
+        )
+    }
+}
+
+/// A cgroup whose supervisor is dead.
+#[derive(Debug)]
+pub struct Leftover {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whose it was.
+    pub name: RunName,
+}
+
+impl Leftover {
+    /// Kills what still lives in it and removes it.
+    ///
+    /// # Errors
+    /// As for [`Cgroup::kill`], or when it cannot be removed.
+    pub fn remove(self) -> Result<(), CgroupError> {
+        remove(&self.path)
+    }
+}
+
+/// The cgroups of dead runs. Those of another PID namespace are left alone: from here one cannot tell whether they live.
+///
+/// # Errors
+/// When the tree cannot be read. No error where httpjail never ran.
+pub fn leftovers() -> Result<Vec<Leftover>, CgroupError> {
+    let parent = mount_point()?.join(PARENT);
+    let own_namespace = own_pid_namespace()?;
+    let entries = match fs::read_dir(&parent) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => {
+            return Err(CgroupError::Io {
+                operation: "read",
+                path: parent,
+                source,
+            });
+        }
+    };
+    let mut found = Vec::new();
+    for entry in entries.flatten() {
+        let Some(name) = entry.file_name().to_str().and_then(RunName::parse) else {
+            continue;
+        };
+        let path = entry.path();
+        let started = start_time(name.pid).map_err(|source| CgroupError::Io {
+            operation: "look for the supervisor of",
+            path: path.clone(),
+            source,
+        })?;
+        if name.pid_namespace == own_namespace && started != Some(name.started) {
+            found.push(Leftover { path, name });
+        }
+    }
+    Ok(found)
+}
+
+fn own_pid_namespace() -> Result<u64, CgroupError> {
+    let path = Path::new("/proc/self/ns/pid");
+    let io = |source| CgroupError::Io {
+        operation: "look at",
+        path: path.to_owned(),
+        source,
+    };
+    fs::metadata(path).map(|metadata| metadata.ino()).map_err(io)
+}
+
+/// When a process started; `None` if there is no such process.
+fn start_time(pid: u32) -> io::Result<Option<u64>> {
+    let stat = match fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => stat,
+        // ESRCH: it ended between open and read.
+        Err(error) if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    // The name in parentheses may hold anything, spaces and parentheses too; after the last one come fields 3 and on.
+    let started = stat
+        .rsplit_once(')')
+        .and_then(|(_, rest)| rest.split_ascii_whitespace().nth(22 - 3)?.parse().ok());
+    started
+        .map(Some)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no start time in /proc/PID/stat"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back_and_nothing_else_is() {
+        let name = RunName {
+            pid: 42,
+            started: 123_456,
+            pid_namespace: 4_026_531_836,
+            number: 1,
+        };
+        assert_eq!(name.to_string(), "run-42-123456-4026531836-1");
+        assert_eq!(RunName::parse("run-42-123456-4026531836-1"), Some(name));
+        for other in [
+            "",
+            "run-",
+            "run-42-1-2",
+            "run-42-1-2-3-4",
+            "run-+42-1-2-3",
+            "run-042-1-2-3",
+            "other-42-1-2-3",
+        ] {
+            assert_eq!(RunName::parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_process_has_a_start_time_as_long_as_it_lives() {
+        assert!(start_time(std::process::id()).unwrap().is_some());
+        assert_eq!(start_time(u32::MAX).unwrap(), None);
+    }
+}
