@@ -15,7 +15,6 @@ pub mod leftovers;
 pub mod sandbox;
 pub mod signals;
 mod supervise;
-mod terminal;
 
 pub use backend::{Backend, BackendError};
 pub use supervise::{Outcome, Running};

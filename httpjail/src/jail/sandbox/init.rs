@@ -22,8 +22,8 @@ use super::rights;
 use crate::jail::canary;
 use crate::jail::channel::{self, Channel};
 use crate::jail::child::{Command, StartFailure};
-use crate::jail::terminal::Terminal;
 use crate::sys::clone::{self, Side};
+use crate::sys::terminal::Terminal;
 
 /// What the supervisor tells init.
 #[derive(Debug, Serialize, Deserialize)]
