@@ -1,34 +1,96 @@
 //! What is typed: the command line as it stands. What it means is [`crate::config`]'s business.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{ArgAction, Args, Parser};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::policy::yaml::{self, Backend, DnsMode, LogFormat, Word};
 
-/// The whole command line. (Subcommands will stand beside `run`.)
+/// The whole command line: a task of its own, or a command to run in a jail.
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "httpjail",
     version,
     about = "Run a command whose only way out is a proxy that judges each HTTP and HTTPS request by rules",
-    override_usage = "httpjail [OPTIONS] -- COMMAND [ARGS]",
+    override_usage = "httpjail [OPTIONS] -- COMMAND [ARGS]\n       httpjail serve [OPTIONS]",
     after_help = SHORT_AFTER,
     after_long_help = LONG_AFTER,
-    max_term_width = 100
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    disable_help_subcommand = true
 )]
 pub struct Cli {
+    /// Something else than running a command in a jail.
+    #[command(subcommand)]
+    pub task: Option<Task>,
+
     /// Run a command in a jail.
     #[command(flatten)]
     pub run: Run,
 }
 
-/// Running a command in a jail.
+impl Cli {
+    /// Reads the process's own arguments; ends the process if they are wrong, or ask for help.
+    pub fn read() -> Cli {
+        Cli::parse_from(spelled(std::env::args_os()))
+    }
+}
+
+/// `--server` is another spelling of `serve`.
+fn spelled(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut words: Vec<OsString> = words.collect();
+    if let Some(first) = words.get_mut(1).filter(|first| *first == "--server") {
+        *first = "serve".into();
+    }
+    words
+}
+
+/// What httpjail does beside running a command in a jail.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Task {
+    /// Run the proxy alone, for programs that are told of it by HTTP_PROXY and HTTPS_PROXY (also: --server)
+    #[command(override_usage = "httpjail serve [OPTIONS]", max_term_width = 100)]
+    Serve(Serve),
+}
+
+/// The proxy alone.
+#[derive(Debug, Clone, Args)]
+pub struct Serve {
+    /// How requests are judged and logged.
+    #[command(flatten)]
+    pub shared: Shared,
+
+    /// Where to listen
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        default_value = "127.0.0.1:8080",
+        help_heading = "Traffic"
+    )]
+    pub listen: SocketAddr,
+
+    /// What clients must show: a token that is printed on start, or nothing (on this host alone)
+    #[arg(long, value_name = "AUTH", default_value = "token", help_heading = "Traffic")]
+    pub auth: Auth,
+}
+
+/// What clients of `serve` must show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Auth {
+    /// The token, as the password.
+    Token,
+    /// Nothing.
+    None,
+}
+
+/// How requests are judged and logged, whoever makes them.
 #[derive(Debug, Clone, Default, Args)]
-pub struct Run {
+pub struct Shared {
     /// Add a rule: "action[-method]: pattern"; tried in the order given, the first that matches decides
     ///
     /// Actions: allow, deny. Methods: get, post, put, delete, head, options, connect, trace, patch.
@@ -49,25 +111,9 @@ pub struct Run {
     #[arg(long, conflicts_with = "dry_run", help_heading = "Rules")]
     pub log_only: bool,
 
-    /// Ask at the terminal about a request that no rule matches (not in this version)
-    #[arg(long, help_heading = "Rules")]
-    pub interactive: bool,
-
     /// Do not decrypt HTTPS: judge it by its host name alone
     #[arg(long, help_heading = "Traffic")]
     pub no_tls_intercept: bool,
-
-    /// How traffic is steered to the proxy [default: auto]
-    #[arg(long, value_name = "BACKEND", value_parser = word::<Backend>(), help_heading = "Traffic")]
-    pub backend: Option<Backend>,
-
-    /// Set proxy variables only: a program can get around them (not in this version)
-    #[arg(long, conflicts_with = "backend", help_heading = "Traffic")]
-    pub weak: bool,
-
-    /// What the jail's resolver answers [default: synthetic]
-    #[arg(long, value_name = "MODE", value_parser = word::<DnsMode>(), help_heading = "Traffic")]
-    pub dns: Option<DnsMode>,
 
     /// Trust this certificate authority (PEM) for servers, besides the system's; repeatable
     #[arg(long, value_name = "FILE", help_heading = "Traffic")]
@@ -76,22 +122,6 @@ pub struct Run {
     /// Keep the interception authority in memory and forget it at the end
     #[arg(long, help_heading = "Traffic")]
     pub ephemeral_ca: bool,
-
-    /// Run the command as this user
-    #[arg(long, value_name = "NAME", help_heading = "The command")]
-    pub user: Option<String>,
-
-    /// End the command and all that it started after this time; exit status 124
-    #[arg(long, value_name = "SECONDS", value_parser = yaml::parse_seconds, help_heading = "The command")]
-    pub timeout: Option<Duration>,
-
-    /// Leave this Unix socket of the host reachable; repeatable
-    #[arg(long, value_name = "PATH", help_heading = "The command")]
-    pub allow_socket: Vec<PathBuf>,
-
-    /// Make a port that the jail listens on reachable from this host (not in this version)
-    #[arg(long, value_name = "[HOST:]PORT", help_heading = "The command")]
-    pub publish: Vec<String>,
 
     /// Write the request log to a file [default: denials to stderr]
     #[arg(long, value_name = "FILE", help_heading = "Output")]
@@ -108,6 +138,46 @@ pub struct Run {
     /// Say more of httpjail itself; -vvv says most
     #[arg(short, long, action = ArgAction::Count, help_heading = "Output")]
     pub verbose: u8,
+}
+
+/// Running a command in a jail.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Run {
+    /// How requests are judged and logged.
+    #[command(flatten)]
+    pub shared: Shared,
+
+    /// Ask at the terminal about a request that no rule matches (not in this version)
+    #[arg(long, help_heading = "Rules")]
+    pub interactive: bool,
+
+    /// How traffic is steered to the proxy [default: auto]
+    #[arg(long, value_name = "BACKEND", value_parser = word::<Backend>(), help_heading = "Traffic")]
+    pub backend: Option<Backend>,
+
+    /// Set proxy variables only: a program can get around them
+    #[arg(long, conflicts_with = "backend", help_heading = "Traffic")]
+    pub weak: bool,
+
+    /// What the jail's resolver answers [default: synthetic]
+    #[arg(long, value_name = "MODE", value_parser = word::<DnsMode>(), help_heading = "Traffic")]
+    pub dns: Option<DnsMode>,
+
+    /// Run the command as this user
+    #[arg(long, value_name = "NAME", help_heading = "The command")]
+    pub user: Option<String>,
+
+    /// End the command and all that it started after this time; exit status 124
+    #[arg(long, value_name = "SECONDS", value_parser = yaml::parse_seconds, help_heading = "The command")]
+    pub timeout: Option<Duration>,
+
+    /// Leave this Unix socket of the host reachable; repeatable
+    #[arg(long, value_name = "PATH", help_heading = "The command")]
+    pub allow_socket: Vec<PathBuf>,
+
+    /// Make a port that the jail listens on reachable from this host (not in this version)
+    #[arg(long, value_name = "[HOST:]PORT", help_heading = "The command")]
+    pub publish: Vec<String>,
 
     /// The command to run in the jail, and its arguments
     ///
@@ -203,22 +273,23 @@ mod tests {
             "y",
         ])
         .expect("arguments");
-        assert_eq!(run.rules, ["allow: a", "deny: b"]);
-        assert_eq!(run.config, Some("f.yaml".into()));
-        assert!(run.dry_run && run.interactive && run.no_tls_intercept && run.ephemeral_ca && run.quiet);
-        assert!(!run.log_only && !run.weak);
+        let shared = &run.shared;
+        assert_eq!(shared.rules, ["allow: a", "deny: b"]);
+        assert_eq!(shared.config, Some("f.yaml".into()));
+        assert!(shared.dry_run && run.interactive && shared.no_tls_intercept && shared.ephemeral_ca && shared.quiet);
+        assert!(!shared.log_only && !run.weak);
         assert_eq!(
-            (run.backend, run.dns, run.log_format),
+            (run.backend, run.dns, shared.log_format),
             (Some(Backend::Ebpf), Some(DnsMode::Off), Some(LogFormat::Json))
         );
-        assert_eq!(run.upstream_ca, [PathBuf::from("a.pem"), "b.pem".into()]);
+        assert_eq!(shared.upstream_ca, [PathBuf::from("a.pem"), "b.pem".into()]);
         assert_eq!(run.user.as_deref(), Some("u"));
         assert_eq!(run.timeout, Some(Duration::from_millis(1500)));
         assert_eq!(
-            (run.allow_socket, run.publish),
-            (vec![PathBuf::from("/s")], vec!["3000".to_owned()])
+            (&run.allow_socket, &run.publish),
+            (&vec![PathBuf::from("/s")], &vec!["3000".to_owned()])
         );
-        assert_eq!((run.log, run.verbose), (Some("l".into()), 2));
+        assert_eq!((&shared.log, shared.verbose), (&Some("l".into()), 2));
         assert_eq!(run.command, ["cmd", "-x", "--", "y"]);
     }
 
@@ -271,6 +342,50 @@ mod tests {
         }
         for line in [["--help"], ["-h"], ["-V"]] {
             assert_eq!(parse(&line).expect_err("a page").exit_code(), 0);
+        }
+    }
+
+    #[test]
+    fn serving() {
+        let serve = |line: &[&str]| {
+            let words = [&["httpjail"], line].concat().into_iter().map(OsString::from);
+            match Cli::try_parse_from(spelled(words)).expect("arguments").task {
+                Some(Task::Serve(serve)) => serve,
+                None => panic!("{line:?} runs a command"),
+            }
+        };
+        let plain = serve(&["serve"]);
+        assert_eq!(
+            (plain.listen.to_string().as_str(), plain.auth),
+            ("127.0.0.1:8080", Auth::Token)
+        );
+        let full = serve(&[
+            "--server", "--listen", "[::1]:9", "--auth", "none", "-r", "allow: a", "-q",
+        ]);
+        assert_eq!((full.listen.to_string().as_str(), full.auth), ("[::1]:9", Auth::None));
+        assert!(full.shared.rules == ["allow: a"] && full.shared.quiet);
+        for line in [
+            &["--", "serve"][..],
+            &["-q", "serve"],
+            &["--", "--server"],
+            &["curl", "--server"],
+        ] {
+            let words = [&["httpjail"], line].concat().into_iter().map(OsString::from);
+            let cli = Cli::try_parse_from(spelled(words)).expect("arguments");
+            assert!(cli.task.is_none() && !cli.run.command.is_empty(), "{line:?}");
+        }
+        for line in [
+            &["serve", "--weak"][..],
+            &["serve", "curl"],
+            &["serve", "--listen", "8080"],
+            &["serve", "--auth", "x"],
+        ] {
+            let line = [&["httpjail"], line].concat();
+            assert_eq!(
+                Cli::try_parse_from(&line).expect_err("a wrong line").exit_code(),
+                2,
+                "{line:?}"
+            );
         }
     }
 

@@ -5,14 +5,12 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use super::serve_jail::Task;
-use super::{environment, failure};
+use super::{environment, failure, parts};
 use crate::config::Config;
 use crate::jail::bpf::BpfBackend;
 use crate::jail::child::{Command, StartFailure};
@@ -65,7 +63,7 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
         config,
         caller,
         upstream_authorities,
-        session: session(),
+        session: parts::session(),
         backend: &backend,
     };
     let helper = Helper::spawn(&backend.proxy_keeps(), move |line| task.run(line))
@@ -209,10 +207,4 @@ fn not_started(program: &OsString, reason: StartFailure) -> Failure {
         }
         StartFailure::Jail(message) => Failure::new(format!("cannot start {name} in the jail: {message}")),
     }
-}
-
-/// Names the run: in the log, and in its cgroup's name.
-fn session() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    format!("{:x}-{:x}", since.as_micros(), process::id())
 }

@@ -148,15 +148,15 @@ fn what_this_version_lacks_is_refused() {
     for (line, file, name) in [
         (&["--interactive"][..], "", "--interactive"),
         (&["--publish", "3000"], "", "--publish"),
-        (&["--weak"], "", "weak mode"),
-        (&["--backend", "weak"], "", "weak mode"),
         (&["--backend", "netns"], "", "the netns backend"),
+        (&["--weak", "--user", "u"], "", "--user in weak mode"),
+        (&["--weak"], "user: u", "--user in weak mode"),
+        (&["--weak", "--dns", "off"], "", "--dns off"),
         (&["--dns", "relay"], "", "--dns relay"),
         (&["--dns", "open"], "", "--dns open"),
         (&["--dns", "off"], "", "--dns off"),
         (&[], "interactive: true", "--interactive"),
         (&[], "publish: 3000", "--publish"),
-        (&[], "weak: true", "weak mode"),
         (&[], "backend: netns", "the netns backend"),
         (&[], "dns: relay", "--dns relay"),
     ] {
@@ -168,6 +168,9 @@ fn what_this_version_lacks_is_refused() {
         (&["--backend", "ebpf", "--dns", "synthetic"][..], ""),
         (&["--dns", "synthetic"], "dns: off"),
         (&[], "interactive: false"),
+        (&["--weak"], ""),
+        (&["--backend", "weak"], ""),
+        (&[], "weak: true"),
     ] {
         assert!(build(line, Some(file)).is_ok(), "{line:?} {file}");
     }
@@ -227,4 +230,25 @@ fn warnings_come_along() {
     assert!(found[0].message.contains("is read as") && found[1].message.contains("not pinned"));
     assert_eq!(warnings(&[&rules[..], &["--no-tls-intercept"]].concat()).len(), 3);
     assert_eq!(warnings(&[&rules[..], &["--log-only"]].concat()).len(), 1);
+}
+
+#[test]
+fn a_proxy_for_everybody_is_for_this_host_alone() {
+    let serve = |line: &[&str]| {
+        let line = [&["httpjail", "serve"], line].concat();
+        let Some(crate::cli::args::Task::Serve(serve)) = Cli::try_parse_from(line).expect("arguments").task else {
+            panic!("not serving")
+        };
+        Config::for_serving(serve, None)
+    };
+    for listen in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1"] {
+        assert!(serve(&["--listen", listen, "--auth", "none"]).is_ok(), "{listen}");
+    }
+    for listen in ["0.0.0.0:1", "192.0.2.1:1", "[::]:1", "[::ffff:127.0.0.1]:1"] {
+        let error = serve(&["--listen", listen, "--auth", "none"]).expect_err(listen);
+        assert_eq!(error, ConfigError::Open(listen.parse().unwrap()));
+        assert!(error.hint().is_some());
+        assert!(serve(&["--listen", listen]).is_ok(), "{listen}");
+    }
+    assert_eq!(serve(&[]).expect("a configuration").backend, Backend::Weak);
 }
