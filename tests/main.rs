@@ -13,3 +13,4 @@ mod log;
 mod support;
 mod terminal;
 mod verdicts;
+mod weak;
