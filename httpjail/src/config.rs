@@ -4,7 +4,7 @@
 //! is an error here, so that nothing is silently ignored.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,8 +42,19 @@ pub struct Config {
     pub backend: Backend,
     /// What the resolver answers.
     pub dns: DnsMode,
+    /// Ports that the jail listens on and that this host is to reach.
+    pub publish: Vec<Publish>,
     /// What the user should be told before the command starts.
     pub warnings: Vec<Warning>,
+}
+
+/// A port of the jail that this host is to reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Publish {
+    /// The address of this host at which it can be reached; loopback if none was named.
+    pub host: Option<IpAddr>,
+    /// The port, there and here.
+    pub port: u16,
 }
 
 /// A program and its arguments; empty where there is none to run.
@@ -113,6 +124,9 @@ pub enum ConfigError {
     /// A proxy for everybody, where everybody is more than this host.
     #[error("{0} is not this host's alone, and --auth none would let anybody use the proxy")]
     Open(SocketAddr),
+    /// What should name a port names none.
+    #[error("`{0}` is no [HOST:]PORT to publish")]
+    Publish(String),
     /// This version does not have it yet.
     #[error("{0} is not in this version of httpjail")]
     Unsupported(&'static str),
@@ -196,13 +210,37 @@ impl Config {
         };
         let dns = args.dns.or(options.dns).unwrap_or(DnsMode::Synthetic);
         let interactive = args.interactive || options.interactive.unwrap_or(false);
-        let publish = !args.publish.is_empty() || !options.publish.is_empty();
         let user = args.user.or(options.user);
-        if backend == Backend::Weak && user.is_some() {
-            return Err(ConfigError::Unsupported("--user in weak mode"));
+        if backend == Backend::Weak {
+            let both = [
+                (user.is_some(), "--user in weak mode"),
+                (dns != DnsMode::Synthetic, "--dns in weak mode"),
+            ];
+            if let Some((_, name)) = both.into_iter().find(|(asked, _)| *asked) {
+                return Err(ConfigError::Unsupported(name));
+            }
         }
-        if let Some(name) = unsupported(backend, dns, interactive, publish) {
+        if let Some(name) = unsupported(backend, interactive) {
             return Err(ConfigError::Unsupported(name));
+        }
+        let publish = if args.publish.is_empty() {
+            options.publish
+        } else {
+            args.publish
+        };
+        let publish = publish
+            .iter()
+            .map(|text| published(text))
+            .collect::<Result<Vec<_>, _>>()?;
+        for Publish { host, port } in &publish {
+            if let Some(host) = host.filter(|host| !host.is_loopback()) {
+                warnings.push(Warning {
+                    message: format!(
+                        "port {port} of the jail is published on {host}, where other machines may reach it"
+                    ),
+                    hint: Some(format!("--publish {port} is for this machine alone")),
+                });
+            }
         }
 
         let intercept_tls = !(shared.no_tls_intercept || options.no_tls_intercept.unwrap_or(false));
@@ -236,6 +274,7 @@ impl Config {
             ephemeral_ca: shared.ephemeral_ca || options.ephemeral_ca.unwrap_or(false),
             backend,
             dns,
+            publish,
             warnings,
         })
     }
@@ -248,6 +287,7 @@ impl ConfigError {
             ConfigError::NoCommand => Some("httpjail [OPTIONS] -- COMMAND [ARGS]".into()),
             ConfigError::Rule(_, text, error) => error.hint(text),
             ConfigError::File(error) => error.hint.clone(),
+            ConfigError::Publish(_) => Some("a port from 1 to 65535; HOST is an address of this machine".into()),
             ConfigError::Conflict(..) => Some("keep one of them".into()),
             ConfigError::Open(_) => Some("leave --auth away, or listen on 127.0.0.1".into()),
             ConfigError::Unsupported(_) => Some("leave it away; the defaults are the safe ones".into()),
@@ -256,19 +296,23 @@ impl ConfigError {
 }
 
 /// The first option that was asked for and that this version does not have.
-fn unsupported(backend: Backend, dns: DnsMode, interactive: bool, publish: bool) -> Option<&'static str> {
-    match (backend, dns) {
-        (Backend::Netns, _) => return Some("the netns backend"),
-        (Backend::Weak, DnsMode::Synthetic) => {}
-        (_, DnsMode::Relay) => return Some("--dns relay"),
-        (_, DnsMode::Open) => return Some("--dns open"),
-        (_, DnsMode::Off) => return Some("--dns off"),
-        (Backend::Auto | Backend::Ebpf, DnsMode::Synthetic) => {}
+fn unsupported(backend: Backend, interactive: bool) -> Option<&'static str> {
+    match backend {
+        Backend::Netns => return Some("the netns backend"),
+        Backend::Auto | Backend::Ebpf | Backend::Weak => {}
     }
-    match (interactive, publish) {
-        (true, _) => Some("--interactive"),
-        (_, true) => Some("--publish"),
-        (false, false) => None,
+    interactive.then_some("--interactive")
+}
+
+fn published(text: &str) -> Result<Publish, ConfigError> {
+    let (host, port) = match (text.parse::<SocketAddr>(), text.strip_prefix("localhost:")) {
+        (Ok(at), _) => (Some(at.ip()), Some(at.port())),
+        (Err(_), Some(port)) => (None, port.parse().ok()),
+        (Err(_), None) => (None, text.parse().ok()),
+    };
+    match port {
+        Some(port) if port > 0 => Ok(Publish { host, port }),
+        _ => Err(ConfigError::Publish(text.to_owned())),
     }
 }
 

@@ -16,7 +16,7 @@ const PATIENCE_MS: u8 = 100;
 #[cfg(unix)]
 pub fn open_log(path: &Path) -> io::Result<File> {
     use nix::libc;
-    use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+    use std::os::unix::fs::OpenOptionsExt;
 
     // O_NONBLOCK also keeps open(2) itself from waiting for a FIFO's reader (ENXIO instead), and O_NOCTTY keeps a
     // terminal from becoming ours. std adds O_CLOEXEC.
@@ -27,6 +27,13 @@ pub fn open_log(path: &Path) -> io::Result<File> {
         .mode(0o600)
         .custom_flags(flags)
         .open(path)?;
+    fit_for_a_log(file)
+}
+
+#[cfg(unix)]
+fn fit_for_a_log(file: File) -> io::Result<File> {
+    use std::os::unix::fs::FileTypeExt;
+
     let kind = file.metadata()?.file_type();
     if kind.is_file() || kind.is_fifo() || kind.is_char_device() {
         return Ok(file);
@@ -35,6 +42,25 @@ pub fn open_log(path: &Path) -> io::Result<File> {
         io::ErrorKind::InvalidInput,
         "a log must be a regular file, a FIFO or a character device",
     ))
+}
+
+/// Opens the log as [`open_log`] does where root opens what another user may have arranged: no link is followed in any place
+/// of the path (`ELOOP`), and a file with a second name is refused, for that may be anybody's file, linked to there.
+#[cfg(target_os = "linux")]
+pub fn open_log_without_links(path: &Path) -> io::Result<File> {
+    use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
+    use nix::sys::stat::Mode;
+    use std::os::unix::fs::MetadataExt;
+
+    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_CLOEXEC;
+    let flags = flags | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let how = OpenHow::new().flags(flags).mode(Mode::S_IRUSR | Mode::S_IWUSR);
+    let file = File::from(openat2(AT_FDCWD, path, how.resolve(ResolveFlag::RESOLVE_NO_SYMLINKS))?);
+    if file.metadata()?.nlink() > 1 {
+        let text = "it has a second name: a log that root opens for another user must not be a hard link";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    fit_for_a_log(file)
 }
 
 /// Opens (or creates) the log at `path` for appending.
@@ -137,6 +163,25 @@ mod tests {
             .open(&fifo)
             .unwrap();
         open_log(&fifo).unwrap();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_root_opens_for_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().canonicalize().unwrap();
+        let real = dir.join("real");
+        std::fs::create_dir(&real).unwrap();
+        symlink(&real, dir.join("link")).unwrap();
+        let refused = |path: &Path| open_log_without_links(path).unwrap_err();
+        let fresh = open_log_without_links(&real.join("log")).unwrap();
+        assert_eq!(fresh.metadata().unwrap().mode() & 0o7777, 0o600);
+        assert_eq!(refused(&dir.join("link/log")).raw_os_error(), Some(libc::ELOOP));
+        symlink(real.join("log"), real.join("last")).unwrap();
+        assert_eq!(refused(&real.join("last")).raw_os_error(), Some(libc::ELOOP));
+        std::fs::hard_link(real.join("log"), real.join("second")).unwrap();
+        assert_eq!(refused(&real.join("second")).kind(), io::ErrorKind::InvalidInput);
+        open_log_without_links(Path::new("/dev/null")).unwrap();
     }
 
     #[test]

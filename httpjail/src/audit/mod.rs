@@ -16,6 +16,8 @@ mod terminal;
 
 pub use escape::printable;
 pub use file::open_log;
+#[cfg(target_os = "linux")]
+pub use file::open_log_without_links;
 pub use format::Format;
 pub use log::Log;
 pub use notice::{Show, StderrPolicy};

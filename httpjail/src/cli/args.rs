@@ -10,7 +10,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::policy::yaml::{self, Backend, DnsMode, LogFormat, Word};
 
-/// The whole command line: a task of its own, or a command to run in a jail.
+/// The whole command line: a command to run in a jail, or something else.
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "httpjail",
@@ -19,19 +19,46 @@ use crate::policy::yaml::{self, Backend, DnsMode, LogFormat, Word};
     override_usage = "httpjail [OPTIONS] -- COMMAND [ARGS]\n       httpjail serve [OPTIONS]",
     after_help = SHORT_AFTER,
     after_long_help = LONG_AFTER,
-    max_term_width = 100,
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
-    disable_help_subcommand = true
+    disable_help_subcommand = true,
+    max_term_width = 100
 )]
 pub struct Cli {
-    /// Something else than running a command in a jail.
-    #[command(subcommand)]
-    pub task: Option<Task>,
-
     /// Run a command in a jail.
     #[command(flatten)]
     pub run: Run,
+
+    /// Something else than a run.
+    #[command(subcommand)]
+    pub other: Option<Other>,
+}
+
+/// What httpjail can do besides running a command.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Other {
+    /// Run the proxy alone, for programs that are told of it by HTTP_PROXY and HTTPS_PROXY (also: --server)
+    #[command(override_usage = "httpjail serve [OPTIONS]", max_term_width = 100)]
+    Serve(Box<Serve>),
+
+    /// The certificate authority that jails trust
+    #[command(subcommand)]
+    Ca(Ca),
+}
+
+/// What can be done with the authority. It is made when it is first needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum Ca {
+    /// Print the certificate, its fingerprint, and how long it is valid
+    Show,
+    /// Print where the certificate is kept
+    Path,
+    /// Make this whole system trust it, for programs that use the proxy outside of a jail; jails do not need it
+    Install,
+    /// Undo `install`
+    Remove,
+    /// Make a new authority; what the old one signed is trusted by no new jail
+    Rotate,
 }
 
 impl Cli {
@@ -50,16 +77,8 @@ fn spelled(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
     words
 }
 
-/// What httpjail does beside running a command in a jail.
-#[derive(Debug, Clone, Subcommand)]
-pub enum Task {
-    /// Run the proxy alone, for programs that are told of it by HTTP_PROXY and HTTPS_PROXY (also: --server)
-    #[command(override_usage = "httpjail serve [OPTIONS]", max_term_width = 100)]
-    Serve(Serve),
-}
-
 /// The proxy alone.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Serve {
     /// How requests are judged and logged.
     #[command(flatten)]
@@ -89,7 +108,7 @@ pub enum Auth {
 }
 
 /// How requests are judged and logged, whoever makes them.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct Shared {
     /// Add a rule: "action[-method]: pattern"; tried in the order given, the first that matches decides
     ///
@@ -175,13 +194,15 @@ pub struct Run {
     #[arg(long, value_name = "PATH", help_heading = "The command")]
     pub allow_socket: Vec<PathBuf>,
 
-    /// Make a port that the jail listens on reachable from this host (not in this version)
+    /// Make a port that the jail listens on reachable from this host
+    ///
+    /// At this host's loopback, unless HOST names another address of it.
     #[arg(long, value_name = "[HOST:]PORT", help_heading = "The command")]
     pub publish: Vec<String>,
 
     /// The command to run in the jail, and its arguments
     ///
-    /// Everything from the command on belongs to it, also without `--`.
+    /// Everything from the command on belongs to it, also without `--`, unless it has the name of a subcommand.
     #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]
     pub command: Vec<OsString>,
 }
@@ -310,6 +331,24 @@ mod tests {
     }
 
     #[test]
+    fn subcommands_stand_first_and_commands_keep_their_names() {
+        let other = |line: &[&str]| Cli::try_parse_from([&["httpjail"], line].concat()).map(|cli| cli.other);
+        assert_eq!(other(&["ca", "show"]).expect("arguments"), Some(Other::Ca(Ca::Show)));
+        assert_eq!(
+            other(&["ca", "rotate"]).expect("arguments"),
+            Some(Other::Ca(Ca::Rotate))
+        );
+        for line in [
+            &["--", "ca", "show"][..],
+            &["-r", "allow: a", "--", "ca", "show"],
+            &["curl", "ca"],
+        ] {
+            assert_eq!(other(line).expect("arguments"), None, "{line:?}");
+        }
+        assert!(other(&["ca"]).is_err() && other(&["ca", "dance"]).is_err());
+    }
+
+    #[test]
     fn wrong_lines() {
         for (line, kind) in [
             (&[][..], ErrorKind::MissingRequiredArgument),
@@ -349,9 +388,9 @@ mod tests {
     fn serving() {
         let serve = |line: &[&str]| {
             let words = [&["httpjail"], line].concat().into_iter().map(OsString::from);
-            match Cli::try_parse_from(spelled(words)).expect("arguments").task {
-                Some(Task::Serve(serve)) => serve,
-                None => panic!("{line:?} runs a command"),
+            match Cli::try_parse_from(spelled(words)).expect("arguments").other {
+                Some(Other::Serve(serve)) => serve,
+                _ => panic!("{line:?} runs a command"),
             }
         };
         let plain = serve(&["serve"]);
@@ -372,7 +411,7 @@ mod tests {
         ] {
             let words = [&["httpjail"], line].concat().into_iter().map(OsString::from);
             let cli = Cli::try_parse_from(spelled(words)).expect("arguments");
-            assert!(cli.task.is_none() && !cli.run.command.is_empty(), "{line:?}");
+            assert!(cli.other.is_none() && !cli.run.command.is_empty(), "{line:?}");
         }
         for line in [
             &["serve", "--weak"][..],

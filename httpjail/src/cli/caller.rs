@@ -24,6 +24,11 @@ impl Caller {
         Ok(Caller { identity })
     }
 
+    /// The user's number, where users have one.
+    pub(super) fn user(&self) -> u32 {
+        self.identity.uid.as_raw()
+    }
+
     /// Runs `work` with the caller's rights to files.
     pub(super) fn act<T>(&self, work: impl FnOnce() -> T) -> io::Result<T> {
         self.identity.act(work)
@@ -59,6 +64,13 @@ impl Caller {
 impl Caller {
     pub(super) fn find() -> Result<Caller, Failure> {
         Ok(Caller {})
+    }
+
+    pub(super) fn user(&self) -> u32 {
+        #[cfg(unix)]
+        return nix::unistd::getuid().as_raw();
+        #[cfg(not(unix))]
+        0
     }
 
     pub(super) fn act<T>(&self, work: impl FnOnce() -> T) -> io::Result<T> {

@@ -1,11 +1,14 @@
 //! What the user types and what becomes of it. The one place that knows all the parts.
 
 pub mod args;
+mod ca;
 mod caller;
 #[cfg(target_os = "linux")]
 mod environment;
 mod open_proxy;
 mod parts;
+#[cfg(target_os = "linux")]
+mod published;
 #[cfg(target_os = "linux")]
 mod run;
 mod serve;
@@ -23,7 +26,7 @@ use crate::failure::Failure;
 use crate::jail::sandbox::stdio;
 use crate::logging;
 use crate::policy::yaml::{Backend, Level};
-use args::{Cli, Run, Serve, Task};
+use args::{Ca, Cli, Other, Run, Serve};
 use caller::Caller;
 
 /// The exit status for a wrong option, rule or file.
@@ -37,8 +40,9 @@ pub fn main() -> ExitCode {
     #[cfg(not(target_os = "linux"))]
     let inherited = Ok(());
     let cli = Cli::read();
-    let done = match cli.task {
-        Some(Task::Serve(serve)) => serve_alone(serve),
+    let done = match cli.other {
+        Some(Other::Serve(serve)) => serve_alone(*serve),
+        Some(Other::Ca(action)) => authority(action),
         None => inherited.and_then(|inherited| command(cli.run, inherited)),
     };
     match done {
@@ -86,6 +90,10 @@ fn strong(config: &Config, caller: &Caller, _inherited: Inherited) -> Result<i32
         }),
         Backend::Auto | Backend::Weak => weak::run(config, caller),
     }
+}
+
+fn authority(action: Ca) -> Result<i32, Failure> {
+    ca::run(action, &Caller::find()?).map(i32::from)
 }
 
 fn serve_alone(args: Serve) -> Result<i32, Failure> {

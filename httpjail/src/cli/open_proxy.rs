@@ -80,7 +80,7 @@ impl OpenProxy {
             Auth::None => (Guard::Open, None),
             Auth::Token => {
                 let (token, secret) = Token::new().map_err(|_| Failure::new("the system has no randomness"))?;
-                (Guard::Token(token), Some(Token::credentials(&secret)))
+                (Guard::Token(Box::new(token)), Some(Token::credentials(&secret)))
             }
         };
         let proxy = Proxy::new(proxy::Config {

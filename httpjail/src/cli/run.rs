@@ -11,11 +11,14 @@ use rustls_pki_types::pem::PemObject;
 
 use super::serve_jail::Task;
 use super::{environment, failure, parts};
-use crate::config::Config;
+use crate::config::{Config, LogTarget};
+use crate::jail::backend::Extras;
 use crate::jail::bpf::BpfBackend;
 use crate::jail::child::{Command, StartFailure};
+use crate::jail::door::{self, Door};
 use crate::jail::helper::{Failure, Helper};
 use crate::jail::identity::Identity;
+use crate::jail::sandbox::additions::Addition;
 use crate::jail::sandbox::filter::Filter;
 use crate::jail::sandbox::init::Plan;
 use crate::jail::sandbox::mounts::{Overlay, RUN_DIR, View};
@@ -25,11 +28,13 @@ use crate::jail::sandbox::stdio::Inherited;
 use crate::jail::signals::Signals;
 use crate::jail::{Backend, Jail, Outcome, SpawnError, leftovers};
 use crate::logging;
+use crate::policy::yaml::DnsMode;
 use crate::tls::trust::{self, TrustPaths};
 
 /// The jail's own names of the files laid into its view.
 const BUNDLE: &str = "ca-bundle.crt";
 const AUTHORITY: &str = "ca.crt";
+const JAVA: &str = "cacerts";
 /// A folder with the authority under the name by which OpenSSL looks for it.
 const FOLDER: &str = "certs";
 
@@ -58,21 +63,38 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
     }
     leftovers::remove().iter().for_each(|left| logging::warn(left, None));
 
-    let backend = BpfBackend::prepare(config.policy.names_loopback())?;
+    let mut backend = BpfBackend::prepare(config.policy.names_loopback())?;
+    backend.want(Extras {
+        asked_servers: config.dns == DnsMode::Open,
+        publish_mark: (!config.publish.is_empty()).then_some(door::MARK),
+    })?;
+    let (door, doorway) = match config.publish.is_empty() {
+        true => (None, None),
+        false => {
+            let made = door::pair().map_err(|error| Failure::new(format!("cannot make a line: {error}")))?;
+            (Some(made.0), Some(made.1))
+        }
+    };
+    let mut keep = backend.proxy_keeps();
+    keep.extend(door.as_ref().map(Door::descriptor));
     let task = Task {
         config,
         caller,
         upstream_authorities,
         session: parts::session(),
         backend: &backend,
+        door,
     };
-    let helper = Helper::spawn(&backend.proxy_keeps(), move |line| task.run(line))
+    let helper = Helper::spawn(&keep, move |line| task.run(line))
         .map_err(|error| Failure::new(format!("cannot fork the proxy: {error}")))?;
     let authority = helper.ready()?;
 
     let plan = plan(config, caller, identity, &authority, outside, inherited)?;
     let jail = Jail::prepare(Box::new(backend), helper, &plan)?.arm()?;
     jail.notes().for_each(|note| tracing::info!("{note}"));
+    // Before the command starts, and ended after it: dropped with this function's other guards.
+    let doorman = doorway.map(|doorway| doorway.open(jail.init())).transpose();
+    let _doorman = doorman.map_err(|error| Failure::new(format!("cannot reach into the jail's network: {error}")))?;
     let running = match jail.spawn(signals) {
         Ok(Ok(running)) => running,
         Ok(Err(early)) => return Ok(early.status()),
@@ -101,9 +123,10 @@ fn plan(
     caller: &Identity,
     identity: Identity,
     authority: &str,
-    outside: Outside,
+    mut outside: Outside,
     inherited: Inherited,
 ) -> Result<Plan, Failure> {
+    outside.files.extend(log_of(config));
     let cwd =
         std::env::current_dir().map_err(|error| Failure::new(format!("cannot tell the current directory: {error}")))?;
     let in_jail = |name: &str| Path::new(RUN_DIR).join(name).to_string_lossy().into_owned();
@@ -114,10 +137,19 @@ fn plan(
     };
     let trust = trust::environment(paths);
     let env = environment::build(std::env::vars_os(), &identity, trust, !config.allow_sockets.is_empty());
+    let certificate = CertificateDer::from_pem_slice(authority.as_bytes()).map_err(failure)?;
+    let policies = trust::chromium_policies(Path::new("/")).into_iter();
     let view = View {
-        overlays: overlays(authority)?,
+        overlays: overlays(authority, &certificate, caller)?,
+        additions: policies
+            .map(|(path, floor)| Addition {
+                path,
+                floor,
+                content: trust::chromium_policy(&certificate),
+            })
+            .collect(),
         outside,
-        hidden: hidden(caller),
+        hidden: hidden(caller, &identity),
         allowed: config.allow_sockets.clone(),
         owner: (identity.uid.as_raw(), identity.gid.as_raw()),
     };
@@ -138,15 +170,14 @@ fn plan(
 }
 
 /// The files that the jail sees in place of the host's: who to trust, whom to ask for names, and how.
-fn overlays(authority: &str) -> Result<Vec<Overlay>, Failure> {
+fn overlays(authority: &str, certificate: &CertificateDer<'_>, caller: &Identity) -> Result<Vec<Overlay>, Failure> {
     let system = trust::existing_paths(Path::new("/"));
     let own = trust::inherited_bundles(|name| std::env::var_os(name));
     let sources: Vec<PathBuf> = system.iter().cloned().chain(own).collect();
     let bundle = trust::bundle(authority, &sources);
     bundle.notes.iter().for_each(|note| tracing::info!("{note}"));
-    let certificate = CertificateDer::from_pem_slice(authority.as_bytes()).map_err(failure)?;
     let hashed =
-        trust::hashed_name(&certificate).ok_or_else(|| Failure::new("the authority's certificate has no subject"))?;
+        trust::hashed_name(certificate).ok_or_else(|| Failure::new("the authority's certificate has no subject"))?;
     let resolver = format!("nameserver {JAIL_V4}\noptions edns0\n");
     let laid = |name: &str, content: Vec<u8>, covers| Overlay {
         name: name.to_owned(),
@@ -154,13 +185,23 @@ fn overlays(authority: &str) -> Result<Vec<Overlay>, Failure> {
         covers,
     };
     let etc = |name: &str| vec![PathBuf::from("/etc").join(name)];
-    Ok(vec![
+    let variable = |name| std::env::var_os(name);
+    let stores = trust::java_stores(
+        Path::new("/"),
+        &caller.home,
+        variable("JAVA_HOME").as_deref(),
+        variable("PATH").as_deref(),
+    );
+    let java = (!stores.is_empty()).then(|| laid(JAVA, trust::java_keystore(&bundle.pem), stores));
+    let mut files = vec![
         laid(BUNDLE, bundle.pem, system),
         laid(AUTHORITY, authority.as_bytes().to_vec(), Vec::new()),
         laid(&format!("{FOLDER}/{hashed}"), authority.as_bytes().to_vec(), Vec::new()),
         laid("resolv.conf", resolver.into_bytes(), etc("resolv.conf")),
         laid("nsswitch.conf", nsswitch().into_bytes(), etc("nsswitch.conf")),
-    ])
+    ];
+    files.extend(java);
+    Ok(files)
 }
 
 /// The host's nsswitch.conf with names asked of files and DNS alone: daemons that would ask for us are outside.
@@ -173,11 +214,35 @@ fn nsswitch() -> String {
         .collect()
 }
 
-/// The authority's key and what else is httpjail's own.
-fn hidden(caller: &Identity) -> Vec<PathBuf> {
+/// The authority's key and what else is httpjail's own: the caller's, that of the user whom the command runs as (who may
+/// call httpjail too, and may read what is theirs), and where that is root everybody's.
+fn hidden(caller: &Identity, identity: &Identity) -> Vec<PathBuf> {
+    let accounts = if identity.uid.is_root() {
+        fs::read_to_string("/etc/passwd").unwrap_or_default()
+    } else {
+        String::new()
+    };
+    let homes = accounts.lines().filter_map(|account| account.split(':').nth(5));
+    let homes = homes.map(PathBuf::from).filter(|home| home.is_absolute());
     let mut hidden = vec![caller.config_dir().join("httpjail")];
-    hidden.push(caller.home.join(".local/state/httpjail"));
+    for home in homes.chain([caller.home.clone(), identity.home.clone()]) {
+        hidden.extend([home.join(".config/httpjail"), home.join(".local/state/httpjail")]);
+    }
+    hidden.retain(|folder| folder.is_dir());
+    hidden.sort_unstable();
+    hidden.dedup();
     hidden
+}
+
+/// The log's file, which belongs to the caller: what it is about must not be able to rewrite it.
+fn log_of(config: &Config) -> Option<PathBuf> {
+    let LogTarget::File(path) = &config.log.target else {
+        return None;
+    };
+    let path = std::path::absolute(path).ok()?;
+    fs::symlink_metadata(&path)
+        .is_ok_and(|found| found.is_file())
+        .then_some(path)
 }
 
 fn upstream_authorities(config: &Config, caller: &Identity) -> Result<Vec<Vec<u8>>, Failure> {

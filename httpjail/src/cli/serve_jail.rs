@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, PipeReader};
 use std::net::TcpListener;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
@@ -15,16 +15,19 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
-use super::{failure, parts, verbosity};
-use crate::audit::{EventKind, Log, Record, Sink, open_log};
+use super::{failure, parts, published, verbosity};
+use crate::audit::{EventKind, Log, Record, Sink, open_log, open_log_without_links};
 use crate::config::{Config, LogTarget};
-use crate::dns::{self, Names};
+use crate::dns::{self, Answers, Names, Relay, Servers};
 use crate::jail::attribution::{Last, Programs};
 use crate::jail::backend::{Backend, EventSource};
+use crate::jail::door::Door;
 use crate::jail::helper::{self, Failure, FromProxy, Line};
 use crate::jail::identity::Identity;
+use crate::jail::sandbox::netns::{JAIL_V4, JAIL_V6};
 use crate::logging;
 use crate::net::Listeners;
+use crate::policy::yaml::DnsMode;
 use crate::proxy::{self, Clients, HostNetwork, Limits, Proxy};
 use crate::tls::store::load_or_create;
 use crate::tls::{CertificateAuthority, Leaves, UpstreamTls};
@@ -41,6 +44,8 @@ pub(super) struct Task<'a> {
     pub session: String,
     /// Knows where connections were meant to go, and what the kernel stopped.
     pub backend: &'a dyn Backend,
+    /// The way to what the jail listens on, if anything is published.
+    pub door: Option<Door>,
 }
 
 impl Task<'_> {
@@ -48,13 +53,14 @@ impl Task<'_> {
     ///
     /// # Errors
     /// What failed; the supervisor ends the run and tells it.
-    pub(super) fn run(self, line: Arc<Line>) -> Result<(), Failure> {
+    pub(super) fn run(mut self, line: Arc<Line>) -> Result<(), Failure> {
         let authority = Arc::new(self.authority()?);
         let file = match &self.config.log.target {
             LogTarget::Stderr => None,
             LogTarget::File(path) => Some(self.open_log(path)?),
         };
         let upstream_tls = UpstreamTls::new(&self.upstream_authorities, Some(&authority)).map_err(failure)?;
+        let published = published::listen(&self.config.publish)?;
         helper::give_up_root().map_err(|error| Failure::new(format!("cannot give up root: {error}")))?;
         let ready = FromProxy::Ready {
             authority: authority.certificate_pem().to_owned(),
@@ -91,15 +97,27 @@ impl Task<'_> {
             // The receiver is gone only when the run has failed, and then this process ends.
             let _ = ended.send(last);
         });
+        let answers = self.answers(names)?;
         let Listeners {
             proxy: sockets,
             resolver_udp,
             resolver_tcp,
         } = listeners;
         let never = std::future::pending();
-        let resolver = dns::serve(names, resolver_udp, resolver_tcp, flows, log.clone(), never);
+        let resolver = dns::serve(answers, resolver_udp, resolver_tcp, flows, log.clone(), never);
         let events = self.backend.events()?;
-        let last = runtime.block_on(serve(proxy, sockets, resolver, log.clone(), events, &line, end))?;
+        let door = self.door.take().map(Arc::new);
+        let published = published::serve(published, door);
+        let last = runtime.block_on(serve(
+            proxy,
+            sockets,
+            resolver,
+            published,
+            log.clone(),
+            events,
+            &line,
+            end,
+        ))?;
         // Tasks that still wait for a look-up or a program's name are not waited for.
         runtime.shutdown_background();
         log.record(Record {
@@ -108,6 +126,21 @@ impl Task<'_> {
         });
         log.finish();
         Ok(())
+    }
+
+    fn answers(&self, names: Arc<Names>) -> Result<Answers, Failure> {
+        let host = PathBuf::from("/etc/resolv.conf");
+        let servers = match self.config.dns {
+            DnsMode::Synthetic => return Ok(Answers::Synthetic(names)),
+            DnsMode::Off => return Ok(Answers::Off),
+            DnsMode::Relay => Servers::Of(host),
+            DnsMode::Open => Servers::Named {
+                by: self.backend.asked_servers()?,
+                own: vec![JAIL_V4.into(), JAIL_V6.into()],
+                host,
+            },
+        };
+        Ok(Answers::Relayed(Arc::new(Relay::new(servers))))
     }
 
     fn authority(&self) -> Result<CertificateAuthority, Failure> {
@@ -123,11 +156,18 @@ impl Task<'_> {
         })
     }
 
-    /// With the caller's rights first, then as root, for a log in root's own folders.
+    /// With the caller's rights first, then as root, for a log in root's own folders. What root opens must not be led
+    /// elsewhere by links that the user, or a jailed command of an earlier run, has put on the way.
     fn open_log(&self, path: &Path) -> Result<File, Failure> {
-        let own = self.caller.act(|| open_log(path)).and_then(|opened| opened);
+        let own = if self.config.user.is_some() && !self.caller.switched {
+            open_log_without_links(path)
+        } else {
+            self.caller.act(|| open_log(path)).and_then(|opened| opened)
+        };
         let opened = match own {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => open_log(path),
+            Err(error) if self.caller.switched && error.kind() == io::ErrorKind::PermissionDenied => {
+                open_log_without_links(path)
+            }
             opened => opened,
         };
         opened.map_err(|error| Failure::new(format!("cannot open the log {}: {error}", path.display())))
@@ -139,6 +179,7 @@ async fn serve(
     proxy: Arc<Proxy>,
     sockets: Vec<TcpListener>,
     resolver: impl Future<Output = io::Result<()>> + Send + 'static,
+    published: impl Future<Output = io::Result<()>> + Send + 'static,
     log: Arc<Log>,
     events: Option<Box<dyn EventSource>>,
     line: &Line,
@@ -151,6 +192,7 @@ async fn serve(
     };
     let mut proxied = tokio::spawn(proxy.run(sockets, stopped));
     let mut resolved = tokio::spawn(resolver);
+    let mut passed_on = tokio::spawn(published);
     let (running, recorder) = io::pipe().map_err(|error| Failure::new(format!("cannot open a pipe: {error}")))?;
     // What is there already is the canary's.
     let mut events = events;
@@ -161,6 +203,7 @@ async fn serve(
     let status = tokio::select! {
         ended = &mut proxied => return Err(part("proxy", ended)),
         ended = &mut resolved => return Err(part("resolver", ended)),
+        ended = &mut passed_on => return Err(part("passing on of published ports", ended)),
         ended = &mut recorded => return Err(part("reader of kernel events", ended)),
         last = end => match last {
             Ok(Last::Finish(status)) => status,

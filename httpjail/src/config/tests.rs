@@ -147,18 +147,12 @@ fn logging_of_the_readme() {
 fn what_this_version_lacks_is_refused() {
     for (line, file, name) in [
         (&["--interactive"][..], "", "--interactive"),
-        (&["--publish", "3000"], "", "--publish"),
         (&["--backend", "netns"], "", "the netns backend"),
         (&["--weak", "--user", "u"], "", "--user in weak mode"),
         (&["--weak"], "user: u", "--user in weak mode"),
-        (&["--weak", "--dns", "off"], "", "--dns off"),
-        (&["--dns", "relay"], "", "--dns relay"),
-        (&["--dns", "open"], "", "--dns open"),
-        (&["--dns", "off"], "", "--dns off"),
+        (&["--weak", "--dns", "off"], "", "--dns in weak mode"),
         (&[], "interactive: true", "--interactive"),
-        (&[], "publish: 3000", "--publish"),
         (&[], "backend: netns", "the netns backend"),
-        (&[], "dns: relay", "--dns relay"),
     ] {
         let error = build(line, Some(file)).map(|config| config.command).expect_err(name);
         assert_eq!(error, ConfigError::Unsupported(name), "{line:?} {file}");
@@ -167,6 +161,8 @@ fn what_this_version_lacks_is_refused() {
     for (line, file) in [
         (&["--backend", "ebpf", "--dns", "synthetic"][..], ""),
         (&["--dns", "synthetic"], "dns: off"),
+        (&["--dns", "relay"], ""),
+        (&[], "dns: open"),
         (&[], "interactive: false"),
         (&["--weak"], ""),
         (&["--backend", "weak"], ""),
@@ -174,6 +170,48 @@ fn what_this_version_lacks_is_refused() {
     ] {
         assert!(build(line, Some(file)).is_ok(), "{line:?} {file}");
     }
+}
+
+#[test]
+fn published_ports() {
+    let publish = |text: &str| {
+        build(&["--publish", text], None).map(|config| {
+            let Publish { host, port } = config.publish[0];
+            let warned = config
+                .warnings
+                .iter()
+                .any(|warning| warning.message.contains("other machines"));
+            (host.map(|host| host.to_string()), port, warned)
+        })
+    };
+    for (text, host, port, warned) in [
+        ("3000", None, 3000, false),
+        ("localhost:3000", None, 3000, false),
+        ("127.0.0.1:3000", Some("127.0.0.1"), 3000, false),
+        ("[::1]:65535", Some("::1"), 65535, false),
+        ("0.0.0.0:1", Some("0.0.0.0"), 1, true),
+        ("192.0.2.1:80", Some("192.0.2.1"), 80, true),
+    ] {
+        assert_eq!(publish(text), Ok((host.map(str::to_owned), port, warned)), "{text}");
+    }
+    for text in [
+        "",
+        "0",
+        "65536",
+        "http",
+        ":80",
+        "example.test:80",
+        "8080:3000",
+        "127.0.0.1",
+        "127.0.0.1:0",
+    ] {
+        assert_eq!(publish(text), Err(ConfigError::Publish(text.into())), "{text}");
+    }
+    let ports = |line: &[&str]| {
+        let config = build(line, Some("publish: [\"1\", \"2\"]")).expect("a configuration");
+        config.publish.iter().map(|publish| publish.port).collect::<Vec<_>>()
+    };
+    assert_eq!((ports(&[]), ports(&["--publish", "3"])), (vec![1, 2], vec![3]));
 }
 
 #[test]
@@ -236,10 +274,10 @@ fn warnings_come_along() {
 fn a_proxy_for_everybody_is_for_this_host_alone() {
     let serve = |line: &[&str]| {
         let line = [&["httpjail", "serve"], line].concat();
-        let Some(crate::cli::args::Task::Serve(serve)) = Cli::try_parse_from(line).expect("arguments").task else {
+        let Some(crate::cli::args::Other::Serve(serve)) = Cli::try_parse_from(line).expect("arguments").other else {
             panic!("not serving")
         };
-        Config::for_serving(serve, None)
+        Config::for_serving(*serve, None)
     };
     for listen in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1"] {
         assert!(serve(&["--listen", listen, "--auth", "none"]).is_ok(), "{listen}");

@@ -7,7 +7,10 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigEvent, SigevNotify, Signal, kill};
+use nix::sys::time::TimeSpec;
+use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
+use nix::time::ClockId;
 use nix::unistd::{getpgrp, getpid};
 
 use super::backend::Backend;
@@ -66,6 +69,19 @@ pub(super) fn wants_foreground() -> bool {
     on_terminal && Terminal::open().is_some_and(|terminal| terminal.is_ours())
 }
 
+/// Sends this process SIGCONT at that time: the one signal that wakes a stopped process to keep its other appointments.
+fn wake_at(deadline: Instant) -> io::Result<Timer> {
+    let signal = SigevNotify::SigevSignal {
+        signal: Signal::SIGCONT,
+        si_value: 0,
+    };
+    let mut timer = Timer::new(ClockId::CLOCK_MONOTONIC, SigEvent::new(signal))?;
+    // A timer of zero is one that is off.
+    let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+    timer.set(Expiration::OneShot(TimeSpec::from(left)), TimerSetTimeFlags::empty())?;
+    Ok(timer)
+}
+
 impl Running {
     pub(super) fn new(
         sandbox: Sandbox,
@@ -115,7 +131,7 @@ impl Running {
                 Err(error) => return Err(error.into()),
             }
             let [init, proxy, signals] = polled.map(|polled| polled.any().unwrap_or(true));
-            if init && let Some(outcome) = self.hear_init()? {
+            if init && let Some(outcome) = self.hear_init(deadline)? {
                 return Ok(if out_of_time { Outcome::TimedOut } else { outcome });
             }
             if proxy && let Some(outcome) = self.hear_proxy() {
@@ -137,11 +153,11 @@ impl Running {
         }
     }
 
-    fn hear_init(&mut self) -> io::Result<Option<Outcome>> {
+    fn hear_init(&mut self, deadline: Option<Instant>) -> io::Result<Option<Outcome>> {
         match self.sandbox.line.receive() {
             Ok(Report::Exited(status)) => Ok(Some(Outcome::Exited(status))),
             Ok(Report::Killed(signal)) => Ok(Some(Outcome::Killed(signal))),
-            Ok(Report::Stopped(signal)) => self.stop(signal).map(|()| None),
+            Ok(Report::Stopped(signal)) => self.stop(signal, deadline).map(|()| None),
             Ok(other) => Ok(Some(Outcome::Failed(format!("the jail's init said {other:?}")))),
             Err(error) => Ok(Some(Outcome::Failed(format!("the jail's init ended: {error}")))),
         }
@@ -183,13 +199,19 @@ impl Running {
     }
 
     /// The command was stopped: by asking for a terminal that is ours to give, or for good, and then we stop as well, so
-    /// that the shell sees a stopped job.
-    fn stop(&mut self, signal: i32) -> io::Result<()> {
+    /// that the shell sees a stopped job. Without a terminal there is no such shell, and a command that stops itself, with
+    /// others of the jail still at work, must not stop the one that keeps the time and takes the signals.
+    fn stop(&mut self, signal: i32, deadline: Option<Instant>) -> io::Result<()> {
+        let Some(terminal) = Terminal::open() else {
+            return Ok(());
+        };
         let asks = [Signal::SIGTTIN as i32, Signal::SIGTTOU as i32].contains(&signal);
-        if asks && Terminal::open().is_some_and(|terminal| terminal.is_ours()) {
+        if asks && terminal.is_ours() {
             return self.resume();
         }
         self.take_terminal();
+        // Dropped, it is disarmed.
+        let _alarm = deadline.map(wake_at).transpose()?;
         kill(getpid(), Signal::SIGSTOP)?;
         // Resumed. The SIGCONT that did it waits among the signals and lets the command go on.
         Ok(())

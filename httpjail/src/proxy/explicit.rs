@@ -33,7 +33,7 @@ pub enum Guard {
     /// Everybody.
     Open,
     /// Whoever has the token, as the password of `Proxy-Authorization: Basic`.
-    Token(Token),
+    Token(Box<Token>),
 }
 
 /// The secret of one run. What is kept is a keyed hash, whose comparison takes the same time for every guess.

@@ -17,25 +17,29 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 ];
 
 /// Fields by which some frameworks let a POST be another method. They would make the judged method a fiction, so they
-/// are always removed, also where no rule restricts methods.
-const METHOD_OVERRIDES: [HeaderName; 3] = [
-    HeaderName::from_static("x-http-method-override"),
-    HeaderName::from_static("x-method-override"),
-    HeaderName::from_static("x-http-method"),
+/// are always removed, also where no rule restricts methods. The last two do the same to the path (IIS, older PHP
+/// frameworks).
+const OVERRIDES: [&str; 5] = [
+    "x-http-method-override",
+    "x-method-override",
+    "x-http-method",
+    "x-original-url",
+    "x-rewrite-url",
 ];
 
 /// Makes a client's header fields fit to be sent upstream. `Host` is taken out: the caller writes it from the target.
 pub(super) fn clean_request(headers: &mut HeaderMap) {
     let trailers = headers.get_all(header::TE).iter().any(wants_trailers);
     strip_connection(headers);
-    for name in METHOD_OVERRIDES.iter().chain(&[
+    remove_overrides(headers);
+    for name in &[
         header::HOST,
         header::TE,
         header::EXPECT,
         // The length is written by the sender's framing of the body it really sends.
         header::CONTENT_LENGTH,
         HeaderName::from_static("http2-settings"),
-    ]) {
+    ] {
         headers.remove(name);
     }
     if trailers {
@@ -55,6 +59,15 @@ pub(super) fn clean_response(headers: &mut HeaderMap) {
 pub(super) fn names_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     let mut tokens = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     tokens.any(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
+}
+
+/// CGI and its heirs (WSGI, Rack, PHP) read `X_Method_Override` as `X-Method-Override` (RFC 3875 section 4.1.18).
+fn remove_overrides(headers: &mut HeaderMap) {
+    let is_override = |name: &&HeaderName| OVERRIDES.contains(&name.as_str().replace('_', "-").as_str());
+    let found: Vec<HeaderName> = headers.keys().filter(is_override).cloned().collect();
+    for name in &found {
+        headers.remove(name);
+    }
 }
 
 fn strip_connection(headers: &mut HeaderMap) {
@@ -146,6 +159,15 @@ mod tests {
                 ("x-http-method", "PUT"),
             ],
             &[],
+        );
+        check(
+            &[
+                ("x_http_method_override", "DELETE"),
+                ("x-original-url", "/admin"),
+                ("x_rewrite-url", "/admin"),
+                ("x-original-uri", "kept"),
+            ],
+            &[("x-original-uri", "kept")],
         );
         check(
             &[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")],

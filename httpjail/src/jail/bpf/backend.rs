@@ -8,19 +8,23 @@ use httpjail_common::{Address, JailConfig, Ports};
 use super::cgroup::{Cgroup, CgroupError};
 use super::{BpfError, Events, Links, Programs};
 use crate::audit::Record;
-use crate::jail::backend::{Backend, BackendError, EventSource};
+use crate::jail::backend::{Backend, BackendError, EventSource, Extras};
 use crate::jail::sandbox::netns::{JAIL_V4, JAIL_V6, LOOPBACK_INDEX};
-use crate::net::{Listeners, OriginalDstSource};
+use crate::net::{AskedServerSource, Listeners, OriginalDstSource};
 use crate::sys::bpf::netns_cookie;
 
 /// Steers by cgroup programs. Attached from the start; until it is armed they deny everything.
-#[derive(Debug)]
+#[cfg_attr(not(feature = "bpf-trace"), derive(Debug))]
 pub struct BpfBackend {
     // Dropped in this order: the processes end before the programs are detached.
     cgroup: Option<Cgroup>,
     _links: Links,
     programs: Programs,
     host_loopback: bool,
+    /// Hands over what the programs have logged. Made with the right to open the programs' maps, used without it.
+    #[cfg(feature = "bpf-trace")]
+    trace: std::sync::Mutex<Option<Box<dyn FnMut() + Send>>>,
+    extras: Extras,
 }
 
 impl BpfBackend {
@@ -32,6 +36,8 @@ impl BpfBackend {
     pub fn prepare(host_loopback: bool) -> Result<Self, BackendError> {
         let object = Programs::object()?;
         let programs = Programs::load(&object)?;
+        #[cfg(feature = "bpf-trace")]
+        let trace = std::sync::Mutex::new(Some(Box::new(programs.trace()?) as _));
         let cgroup = Cgroup::create()?;
         let links = programs.attach(cgroup.as_fd())?;
         Ok(BpfBackend {
@@ -39,6 +45,12 @@ impl BpfBackend {
             _links: links,
             programs,
             host_loopback,
+            #[cfg(feature = "bpf-trace")]
+            trace,
+            extras: Extras {
+                asked_servers: false,
+                publish_mark: None,
+            },
         })
     }
 }
@@ -52,6 +64,11 @@ impl Backend for BpfBackend {
         self.cgroup.as_ref().map(AsFd::as_fd)
     }
 
+    fn want(&mut self, extras: Extras) -> Result<(), BackendError> {
+        self.extras = extras;
+        Ok(())
+    }
+
     fn arm(&mut self, listeners: &Listeners) -> Result<(), BackendError> {
         let Some(cgroup) = &self.cgroup else {
             return Err(BackendError::new("the jail has been disarmed"));
@@ -62,8 +79,10 @@ impl Backend for BpfBackend {
             own_v6: Address::from(std::net::IpAddr::from(JAIL_V6)),
             armed: 1,
             ifindex: LOOPBACK_INDEX,
-            publish_mark: 0,
+            publish_mark: self.extras.publish_mark.unwrap_or(0),
+            dns_open: self.extras.asked_servers.into(),
             host_loopback: self.host_loopback.into(),
+            reserved: 0,
             v4: ports(listeners, 0)?,
             v6: ports(listeners, 1)?,
         };
@@ -82,19 +101,47 @@ impl Backend for BpfBackend {
         Ok(Arc::new(flows))
     }
 
+    fn asked_servers(&self) -> Result<Arc<dyn AskedServerSource>, BackendError> {
+        let Some(cgroup) = &self.cgroup else {
+            return Err(BackendError::new("the jail has been disarmed"));
+        };
+        Ok(Arc::new(self.programs.asked(cgroup.id())?))
+    }
+
     fn events(&self) -> Result<Option<Box<dyn EventSource>>, BackendError> {
+        #[cfg(feature = "bpf-trace")]
+        self.pass_traces_on();
         Ok(Some(Box::new(self.programs.events()?)))
     }
 
     fn proxy_keeps(&self) -> Vec<RawFd> {
-        let (flows, events) = self.programs.proxy_fds();
-        vec![flows.as_raw_fd(), events.as_raw_fd()]
+        self.programs.proxy_fds().map(|fd| fd.as_raw_fd()).to_vec()
     }
 
     fn disarm(&mut self) -> std::io::Result<()> {
         self.cgroup
             .take()
             .map_or(Ok(()), |cgroup| cgroup.remove().map_err(std::io::Error::other))
+    }
+}
+
+#[cfg(feature = "bpf-trace")]
+impl BpfBackend {
+    /// From here to the end of the process, the programs' lines come out with httpjail's own (`-vvv`).
+    fn pass_traces_on(&self) {
+        let trace = self
+            .trace
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take();
+        if let Some(mut trace) = trace {
+            std::thread::spawn(move || {
+                loop {
+                    trace();
+                    std::thread::sleep(std::time::Duration::from_millis(50));
+                }
+            });
+        }
     }
 }
 

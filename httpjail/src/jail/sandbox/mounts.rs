@@ -3,6 +3,8 @@
 //! Everything happens in the mount namespace of the jail's init and ends with it: no file and no mount on the host. The
 //! files that are laid over live on a small tmpfs of the namespace at [`RUN_DIR`].
 
+mod devices;
+
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -13,6 +15,7 @@ use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::Mode;
 
+use super::additions::{self, Addition};
 use super::mountinfo::{self, Mount};
 use super::sockets::Outside;
 
@@ -35,6 +38,8 @@ pub struct Overlay {
 pub struct View {
     /// Files laid over the host's.
     pub overlays: Vec<Overlay>,
+    /// Files that appear where the host has none.
+    pub additions: Vec<Addition>,
     /// Unix sockets of the host.
     pub outside: Outside,
     /// Folders that the jail must not see (the authority's key, httpjail's state).
@@ -76,11 +81,18 @@ pub fn arrange(view: &View) -> Result<Vec<String>, MountError> {
         .map(|path| hold(path))
         .collect::<Result<Vec<_>, _>>()?;
     notes.extend(own_proc()?);
+    devices::arrange()?;
     read_only_sys()?;
+    for parent in view.hidden.iter().filter_map(|folder| folder.parent()) {
+        pin(parent)?;
+    }
     for folder in view.outside.folders.iter().chain(&view.hidden) {
         cover_folder(folder, view.owner)?;
     }
     lay_files(&view.overlays)?;
+    for addition in &view.additions {
+        notes.extend(additions::add(addition)?);
+    }
     for socket in &view.outside.files {
         cover_socket(socket)?;
     }
@@ -126,6 +138,20 @@ fn read_only_sys() -> Result<(), MountError> {
     Ok(())
 }
 
+/// Mounts a folder on itself, so that nobody in the jail can rename it: the cover below it would move along, but the next
+/// run would find nothing in its place, cover nothing, and show what was moved.
+fn pin(folder: &Path) -> Result<(), MountError> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+    mount(Some(folder), folder, None::<&str>, flags, None::<&str>).map_err(|error| MountError {
+        step: "pin",
+        path: folder.into(),
+        source: error.into(),
+    })
+}
+
 /// Covers a folder with an empty one that belongs to the command's user, who may expect to write there.
 fn cover_folder(folder: &Path, owner: (u32, u32)) -> Result<(), MountError> {
     if !folder.is_dir() {
@@ -139,7 +165,11 @@ fn cover_folder(folder: &Path, owner: (u32, u32)) -> Result<(), MountError> {
 /// Covers a socket with a file that nobody listens on: `connect` answers ECONNREFUSED.
 fn cover_socket(socket: &Path) -> Result<(), MountError> {
     match fs::symlink_metadata(socket) {
-        Ok(_) => bind(Path::new("/dev/null"), socket),
+        Ok(_) => match bind(Path::new("/dev/null"), socket) {
+            // Gone a moment ago: whoever removed it is not to keep the jail from starting.
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(()),
+            bound => bound,
+        },
         // Covered with its folder, or gone since it was listed.
         Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => Ok(()),
         Err(source) => Err(MountError {
@@ -177,7 +207,7 @@ fn lay_files(overlays: &[Overlay]) -> Result<(), MountError> {
     remount_read_only(run, flags)
 }
 
-fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+pub(super) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
@@ -186,7 +216,7 @@ fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     file.write_all(content)
 }
 
-fn hold(path: &Path) -> Result<OwnedFd, MountError> {
+pub(super) fn hold(path: &Path) -> Result<OwnedFd, MountError> {
     open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).map_err(|error| MountError {
         step: "open",
         path: path.into(),
@@ -206,7 +236,7 @@ fn uncover(path: &Path, socket: &OwnedFd) -> Result<(), MountError> {
     bind(&PathBuf::from(format!("/proc/self/fd/{}", socket.as_raw_fd())), path)
 }
 
-fn bind(source: &Path, target: &Path) -> Result<(), MountError> {
+pub(super) fn bind(source: &Path, target: &Path) -> Result<(), MountError> {
     let done = mount(Some(source), target, None::<&str>, MsFlags::MS_BIND, None::<&str>);
     done.map_err(|error| MountError {
         step: "bind over",
@@ -216,12 +246,20 @@ fn bind(source: &Path, target: &Path) -> Result<(), MountError> {
 }
 
 /// `flags` are those that the mount has: in a user namespace they are locked and must be named again.
-fn remount_read_only(target: &Path, flags: MsFlags) -> Result<(), MountError> {
+pub(super) fn remount_read_only(target: &Path, flags: MsFlags) -> Result<(), MountError> {
     let flags = flags | MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
     raw("make read-only", target, None, None, flags, None)
 }
 
-fn raw(
+pub(super) fn failed(step: &'static str, path: &Path, source: io::Error) -> MountError {
+    MountError {
+        step,
+        path: path.into(),
+        source,
+    }
+}
+
+pub(super) fn raw(
     step: &'static str,
     target: &Path,
     source: Option<&str>,

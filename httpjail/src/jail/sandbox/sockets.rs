@@ -1,14 +1,24 @@
 //! Unix sockets on which somebody outside listens: each is a way out (docker, D-Bus, tmux, an ssh agent, nscd, a
 //! program that fetches on request), so each is covered in the jail's mount namespace.
 //!
-//! Abstract names need nothing: they belong to the network namespace. Names in the file system are found in
-//! `/proc/net/unix`, read before the jail has a namespace of its own; the folders where such sockets usually live are
-//! covered whole, so that one made there later is covered too.
+//! Abstract names need nothing: they belong to the network namespace. Names in the file system are found in the tables of
+//! bound sockets, read before the jail has a namespace of its own. A name there is the one that was bound, and programs
+//! rename: ssh binds its ControlMaster under a name of its own making and links it into place. And where the listener is
+//! outside this container it is in no table. So the folders where such sockets usually live are covered whole, and every
+//! socket in `/run`, every one that is mounted or named by the environment, and every neighbour of one that moved or has a
+//! second name.
 
-use std::fs;
+mod table;
+
+use std::ffi::OsStr;
+use std::fs::{self, FileType};
 use std::io;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+
+use super::mountinfo;
+use table::Listener;
 
 /// Folders of sockets, covered with an empty file system where they exist. `*` at the end stands for any ending.
 const FOLDERS: [&str; 22] = [
@@ -36,10 +46,13 @@ const FOLDERS: [&str; 22] = [
     "/var/lib/sss/pipes",
 ];
 
+/// How deep `/run` is searched; nothing that listens is deeper.
+const RUN_DEPTH: usize = 6;
+
 /// What must be covered before the command starts.
 #[derive(Debug, Default)]
 pub struct Outside {
-    /// Socket files with a listener.
+    /// Socket files with a listener, or that may have one.
     pub files: Vec<PathBuf>,
     /// Folders to cover whole.
     pub folders: Vec<PathBuf>,
@@ -51,74 +64,104 @@ impl Outside {
     /// Lists them as they are now, in the mount and network namespace of the caller.
     ///
     /// # Errors
-    /// Those of reading `/proc/net/unix`: without it nothing is known, so the jail must not start.
+    /// Those of reading `/proc/net/unix` and `/proc/self/mountinfo`: without them nothing is known, so the jail must not
+    /// start.
     pub fn look() -> io::Result<Self> {
         let mut outside = Outside {
             folders: folders(),
             ..Outside::default()
         };
-        let table = fs::read("/proc/net/unix")?;
-        for listener in String::from_utf8_lossy(&table).lines().skip(1).filter_map(listener) {
-            if Path::new(&listener.name).is_absolute() {
-                outside.files.push(listener.name.into());
-            } else {
-                let placed = place(&listener);
-                if placed.is_empty() {
-                    outside.unplaced.push(listener.name);
-                }
-                outside.files.extend(placed);
-            }
+        for listener in table::read()? {
+            outside.add(&listener);
         }
+        let mounts = fs::read("/proc/self/mountinfo")?;
+        let mounted = mountinfo::parse(&String::from_utf8_lossy(&mounts));
+        let mounted = mounted.into_iter().map(|mount| mount.target);
+        let named = std::env::vars_os().filter_map(|(_, value)| named_by(&value));
         outside
             .files
-            .retain(|file| fs::symlink_metadata(file).is_ok_and(|found| found.file_type().is_socket()));
+            .extend(mounted.chain(named).filter(|path| socket_at(path).is_some()));
+        search(Path::new("/run"), RUN_DEPTH, &mut outside.files);
         outside.files.sort_unstable();
         outside.files.dedup();
         Ok(outside)
     }
+
+    fn add(&mut self, listener: &Listener) {
+        let places = places(listener);
+        let before = self.files.len();
+        for place in &places {
+            let only_name = socket_at(place).is_some_and(|socket| socket.nlink() == 1);
+            match place.parent() {
+                Some(folder) if !only_name => self.files.extend(sockets_in(folder)),
+                _ => self.files.push(place.clone()),
+            }
+        }
+        // An absolute name that leads nowhere is one that was removed; a relative one may have been bound elsewhere.
+        if listener.name.is_relative() && self.files.len() == before {
+            self.unplaced.push(listener.name.to_string_lossy().into_owned());
+        }
+    }
 }
 
-/// A bound socket of the file system.
-struct Listener {
-    inode: String,
-    name: String,
+/// Where a bound socket may be. A relative name lies below the present folder of a process that holds it, and one that was
+/// bound through a descriptor (which is how names that are too long are made short) where that descriptor leads.
+fn places(Listener { inode, name }: &Listener) -> Vec<PathBuf> {
+    let through = ["/proc/self", "/proc/thread-self"]
+        .iter()
+        .find_map(|own| name.strip_prefix(own).ok());
+    match through {
+        None if name.is_absolute() => vec![name.clone()],
+        None => table::holders(inode)
+            .filter_map(|process| Some(fs::read_link(process.join("cwd")).ok()?.join(name)))
+            .collect(),
+        Some(rest) => table::holders(inode)
+            .filter_map(|process| fs::canonicalize(process.join(rest.parent()?)).ok())
+            .filter_map(|folder| Some(folder.join(rest.file_name()?)))
+            .collect(),
+    }
 }
 
-/// Reads one line of `/proc/net/unix` (`net/unix/af_unix.c`, `unix_seq_show`): `Num RefCount Protocol Flags Type St Inode
-/// Path`. Every bound name counts, datagram sockets too: only connected streams (state 03) hand out nothing.
-fn listener(line: &str) -> Option<Listener> {
-    let mut fields = line.splitn(8, ' ').filter(|field| !field.is_empty());
-    let (_number, _references, _protocol, _flags) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
-    let (_kind, state) = (fields.next()?, fields.next()?);
-    // The inode is padded with blanks, and the path may hold some: cut once more by hand.
-    let rest = line.split_once(&format!(" {state} "))?.1.trim_start();
-    let (inode, name) = rest.split_once(' ')?;
-    let abstract_name = name.starts_with('@');
-    (state != "03" && !abstract_name && !name.is_empty()).then(|| Listener {
-        inode: inode.to_owned(),
-        name: name.to_owned(),
-    })
+fn socket_at(path: &Path) -> Option<fs::Metadata> {
+    fs::symlink_metadata(path)
+        .ok()
+        .filter(|found| found.file_type().is_socket())
 }
 
-/// Where a socket bound to a relative name may be: below the present folder of a process that holds it.
-fn place(listener: &Listener) -> Vec<PathBuf> {
-    let link = format!("socket:[{}]", listener.inode);
-    let holders = fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path());
-    let holders = holders.filter(|process| holds(process, &link));
-    holders
-        .filter_map(|process| Some(fs::read_link(process.join("cwd")).ok()?.join(&listener.name)))
-        .collect()
+fn sockets_in(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    entries(folder, |kind| kind.is_socket())
 }
 
-fn holds(process: &Path, link: &str) -> bool {
-    let descriptors = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
-    descriptors
-        .into_iter()
-        .any(|fd| fs::read_link(fd.path()).is_ok_and(|target| target.as_os_str() == link))
+fn entries(folder: &Path, wanted: impl Fn(FileType) -> bool) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let found = entries.filter(move |entry| entry.file_type().is_ok_and(&wanted));
+    found.map(|entry| entry.path())
+}
+
+/// Adds the sockets below `folder`, and the FIFOs, by which daemons take orders too (init, dmeventd); in its own file system
+/// alone: what else is mounted there may be large, or hang.
+fn search(folder: &Path, depth: usize, into: &mut Vec<PathBuf>) {
+    let Ok(device) = fs::symlink_metadata(folder).map(|found| found.dev()) else {
+        return;
+    };
+    into.extend(entries(folder, |kind| kind.is_socket() || kind.is_fifo()));
+    for below in entries(folder, |kind| kind.is_dir()) {
+        if depth > 0 && fs::symlink_metadata(&below).is_ok_and(|found| found.dev() == device) {
+            search(&below, depth - 1, into);
+        }
+    }
+}
+
+/// The path in a variable like SSH_AUTH_SOCK, DOCKER_HOST or DBUS_SESSION_BUS_ADDRESS.
+fn named_by(value: &OsStr) -> Option<PathBuf> {
+    let value = value.as_bytes();
+    let path = ["unix://", "unix:path=", "unix:"]
+        .iter()
+        .find_map(|scheme| value.strip_prefix(scheme.as_bytes()))
+        .unwrap_or(value);
+    // D-Bus appends `,guid=...`, tmux the server's number.
+    let path = path.split(|byte| *byte == b',').next()?;
+    path.starts_with(b"/").then(|| OsStr::from_bytes(path).into())
 }
 
 fn folders() -> Vec<PathBuf> {
@@ -146,30 +189,19 @@ fn expand(pattern: &str) -> Vec<PathBuf> {
 mod tests {
     use super::*;
 
-    fn check(line: &str, expected: Option<(&str, &str)>) {
-        let found = listener(line);
-        let found = found
-            .as_ref()
-            .map(|listener| (listener.inode.as_str(), listener.name.as_str()));
-        assert_eq!(found, expected, "{line}");
+    #[track_caller]
+    fn check(value: &str, expected: Option<&str>) {
+        assert_eq!(named_by(OsStr::new(value)), expected.map(PathBuf::from), "{value}");
     }
 
     #[test]
-    fn bound_names_are_found_whatever_their_type() {
-        let head = "00000000fd6a41f8: 00000002 00000000 00010000";
-        check(
-            &format!("{head} 0001 01  3833 /run/a.sock"),
-            Some(("3833", "/run/a.sock")),
-        );
-        check(&format!("{head} 0002 01 123833 /dev/log"), Some(("123833", "/dev/log")));
-        check(
-            &format!("{head} 0005 01     7 /tmp/with a blank"),
-            Some(("7", "/tmp/with a blank")),
-        );
-        check(&format!("{head} 0001 01  3833 rel.sock"), Some(("3833", "rel.sock")));
-        check(&format!("{head} 0001 03  3833 /run/a.sock"), None);
-        check(&format!("{head} 0001 01  3833 @abstract"), None);
-        check(&format!("{head} 0001 01  3833"), None);
+    fn variables_name_sockets() {
+        check("/tmp/ssh-x/agent.1", Some("/tmp/ssh-x/agent.1"));
+        check("unix:///srv/docker.sock", Some("/srv/docker.sock"));
+        check("unix:path=/srv/bus,guid=12", Some("/srv/bus"));
+        check("/tmp/mux/default,4711,0", Some("/tmp/mux/default"));
+        check("tcp://192.0.2.1:2375", None);
+        check(":0", None);
         check("", None);
     }
 }

@@ -365,7 +365,7 @@ async fn without_interception_the_tunnel_is_judged() {
 async fn only_who_has_the_token_may_use_it() {
     let (token, secret) = Token::new().unwrap();
     let jail = Jail::with(&["allow: .*"], |config| {
-        config.clients = Clients::Explicit(Guard::Token(token))
+        config.clients = Clients::Explicit(Guard::Token(Box::new(token)))
     })
     .await;
     let basic = |pair: String| {

@@ -76,7 +76,7 @@ impl Leftover {
     /// Kills what still lives in it and removes it.
     ///
     /// # Errors
-    /// As for [`Cgroup::kill`], or when it cannot be removed.
+    /// As for [`super::Cgroup::kill`], or when it cannot be removed.
     pub fn remove(self) -> Result<(), CgroupError> {
         remove(&self.path)
     }

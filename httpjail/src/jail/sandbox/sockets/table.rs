@@ -1,0 +1,143 @@
+//! `/proc/net/unix` (`net/unix/af_unix.c`, `unix_seq_show`), once for each network namespace that a process is in: the
+//! table knows one namespace alone, but a socket in the file system is reached from all of them.
+//!
+//! Names are bytes: a socket whose name is no UTF-8, or holds a line end, leads out like any other.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+/// A bound socket of the file system.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Listener {
+    /// In sockfs: how `/proc/PID/fd` names it.
+    pub inode: String,
+    /// As it was given to bind(2), which may be relative and need not be its name any more.
+    pub name: PathBuf,
+}
+
+/// The bound sockets of every network namespace that can be seen.
+///
+/// # Errors
+/// Those of reading the own namespace's table; another's process may end meanwhile.
+pub(super) fn read() -> io::Result<Vec<Listener>> {
+    let own = fs::read("/proc/net/unix")?;
+    if !own.starts_with(b"Num ") {
+        // Covered, as hardened containers do with parts of /proc: it reads as empty, which it is not.
+        let text = "it is not the kernel's table of Unix sockets";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
+    let mut found = parse(&own);
+    let mut seen = HashSet::from([fs::read_link("/proc/self/ns/net")?]);
+    for process in processes() {
+        if fs::read_link(process.join("ns/net")).is_ok_and(|namespace| seen.insert(namespace)) {
+            found.extend(parse(&fs::read(process.join("net/unix")).unwrap_or_default()));
+        }
+    }
+    Ok(found)
+}
+
+/// The folders of all processes in `/proc`.
+pub(super) fn processes() -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let is_process = |path: &PathBuf| {
+        path.file_name()
+            .is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit))
+    };
+    entries.map(|entry| entry.path()).filter(is_process)
+}
+
+/// Those processes that have the socket open.
+pub(super) fn holders(inode: &str) -> impl Iterator<Item = PathBuf> {
+    let link = format!("socket:[{inode}]");
+    processes().filter(move |process| {
+        let mut descriptors = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+        descriptors.any(|fd| fs::read_link(fd.path()).is_ok_and(|target| target == Path::new(&link)))
+    })
+}
+
+fn parse(table: &[u8]) -> Vec<Listener> {
+    let mut entries: Vec<Vec<u8>> = Vec::new();
+    for line in table.split(|byte| *byte == b'\n').skip(1) {
+        match entries.last_mut() {
+            // The rest of a name with a line end in it, and the one that ends the table.
+            Some(entry) if !is_entry(line) => {
+                entry.push(b'\n');
+                entry.extend_from_slice(line);
+            }
+            _ => entries.push(line.to_vec()),
+        }
+    }
+    if let Some(last) = entries.last_mut().filter(|last| last.ends_with(b"\n")) {
+        last.pop();
+    }
+    entries.iter().filter_map(|entry| listener(entry)).collect()
+}
+
+/// Whether it starts with a number in hexadecimal and a colon, as each entry does.
+fn is_entry(line: &[u8]) -> bool {
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    digits >= 8 && line[digits..].starts_with(b": ")
+}
+
+/// Reads `Num RefCount Protocol Flags Type St Inode Path`. Every bound name counts, datagram sockets too: only connected
+/// streams (state 03) hand out nothing.
+fn listener(mut rest: &[u8]) -> Option<Listener> {
+    let mut fields = [&b""[..]; 7];
+    for field in &mut fields {
+        rest = rest.trim_ascii_start();
+        let end = rest.iter().position(|byte| *byte == b' ')?;
+        (*field, rest) = rest.split_at(end);
+    }
+    // One blank, then the name: it may begin with one itself.
+    let name = &rest[1..];
+    let [.., state, inode] = fields;
+    let abstract_name = name.starts_with(b"@");
+    (state != b"03" && !abstract_name && !name.is_empty()).then(|| Listener {
+        inode: String::from_utf8_lossy(inode).into_owned(),
+        name: OsString::from_vec(name.to_vec()).into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(entries: &[u8], expected: &[(&str, &[u8])]) {
+        let table = [b"Num       RefCount Protocol Flags    Type St Inode Path\n", entries].concat();
+        let expected: Vec<Listener> = expected
+            .iter()
+            .map(|(inode, name)| Listener {
+                inode: (*inode).into(),
+                name: OsString::from_vec(name.to_vec()).into(),
+            })
+            .collect();
+        assert_eq!(parse(&table), expected, "{}", entries.escape_ascii());
+    }
+
+    #[test]
+    fn bound_names_are_found_whatever_their_type() {
+        const HEAD: &str = "00000000fd6a41f8: 00000002 00000000 00010000";
+        let line = |rest: &str| format!("{HEAD} {rest}\n").into_bytes();
+        check(&line("0001 01  3833 /run/a.sock"), &[("3833", b"/run/a.sock")]);
+        check(&line("0002 01 123833 /dev/log"), &[("123833", b"/dev/log")]);
+        check(&line("0005 01     7 /tmp/with a blank"), &[("7", b"/tmp/with a blank")]);
+        check(&line("0001 01  3833 rel.sock"), &[("3833", b"rel.sock")]);
+        check(&line("0001 01  3833  rel.sock"), &[("3833", b" rel.sock")]);
+        check(&line("0001 03  3833 /run/a.sock"), &[]);
+        check(&line("0001 01  3833 @abstract"), &[]);
+        check(&line("0001 01  3833"), &[]);
+        check(b"", &[]);
+    }
+
+    #[test]
+    fn a_name_may_hold_any_byte() {
+        let table = b"00000000fd6a41f8: 00000002 00000000 00010000 0001 01 1 /tmp/a\nb\n\
+                      00000000fd6a41f8: 00000002 00000000 00010000 0001 01 2 /tmp/\xe9\n\
+                      00000000fd6a41f8: 00000002 00000000 00010000 0001 01 3 /tmp/c\n\n";
+        check(table, &[("1", b"/tmp/a\nb"), ("2", b"/tmp/\xe9"), ("3", b"/tmp/c\n")]);
+    }
+}
