@@ -68,14 +68,17 @@ fn a_java_store_has_the_systems_roots_too() {
     assert_eq!(count(lab.jail(), "-storepass another"), 0);
 }
 
-fn chromium<'lab>(lab: &Lab, run: JailBuilder<'lab>, url: &str) -> JailBuilder<'lab> {
-    let profile = lab.fresh_path("profile");
-    let flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking \
+/// Chromium prints the page at `url`. As root it refuses to run with its sandbox, so it needs to be told.
+fn chromium(lab: &Lab, run: JailBuilder<'_>, as_user: bool, url: &str) -> Outcome {
+    let profile = lab.home(if as_user { "labuser" } else { "root" }).join("profile");
+    let flags = "--headless --disable-gpu --disable-quic --no-first-run --disable-background-networking \
         --disable-component-update --disable-sync --disable-dev-shm-usage --dump-dom";
     let mut line = vec!["chromium".to_owned(), format!("--user-data-dir={}", profile.display())];
     line.extend(flags.split_whitespace().map(str::to_owned));
+    line.extend((!as_user).then(|| "--no-sandbox".to_owned()));
     line.push(url.to_owned());
-    run.command(line)
+    let run = if as_user { run.as_user() } else { run };
+    run.command(line).run()
 }
 
 #[test]
@@ -83,14 +86,16 @@ fn chromium_trusts_the_proxy_in_the_jail_alone() {
     if !have("chromium") {
         return;
     }
-    let lab = lab();
     let url = "https://ok.test/bytes/5";
-    let inside = chromium(&lab, lab.jail().rule(ALLOW), url).run();
-    assert!(inside.stdout.contains("xxxxx"), "{inside:#?}");
-    let seen = lab.requests_for("ok.test");
-    assert!(seen.iter().any(|seen| seen.path == "/bytes/5" && seen.tls), "{seen:#?}");
-
-    let outside = chromium(&lab, lab.unjailed(), url).run();
+    for as_user in [false, true] {
+        let lab = lab();
+        let inside = chromium(&lab, lab.jail().rule(ALLOW), as_user, url);
+        assert!(inside.stdout.contains("xxxxx"), "{inside:#?}");
+        let seen = lab.requests_for("ok.test");
+        assert!(seen.iter().any(|seen| seen.path == "/bytes/5" && seen.tls), "{seen:#?}");
+    }
+    let lab = lab();
+    let outside = chromium(&lab, lab.unjailed(), false, url);
     assert!(!outside.stdout.contains("xxxxx"), "{outside:#?}");
     assert!(!Path::new("/etc/chromium/policies/managed/httpjail.json").exists());
 }

@@ -179,6 +179,9 @@ pub struct Run {
     pub weak: bool,
 
     /// What the jail's resolver answers [default: synthetic]
+    ///
+    /// synthetic: addresses made up here, nobody is asked. relay: what the host's name servers say. open: what the server
+    /// says that the program names. off: nothing. With relay and open the names leave this host, and a name can carry data.
     #[arg(long, value_name = "MODE", value_parser = word::<DnsMode>(), help_heading = "Traffic")]
     pub dns: Option<DnsMode>,
 

@@ -45,7 +45,7 @@ const CERTUTIL: &str = "certutil.exe";
 pub(super) fn run(action: Ca, caller: &Caller) -> Result<u8, Failure> {
     let dir = caller.folder()?;
     let path = dir.join(CERTIFICATE);
-    let keep = |keep: fn(&Path, Option<(u32, u32)>) -> Result<CertificateAuthority, StoreError>| {
+    let keep = |keep: Keep| {
         let kept = caller.act(|| keep(&dir, None));
         let kept = kept.map_err(|error| Failure::new(format!("cannot act as the caller: {error}")))?;
         kept.map_err(|error| Failure {
@@ -116,6 +116,9 @@ fn fingerprint(algorithm: &'static digest::Algorithm, authority: &CertificateAut
     let bytes: Vec<String> = hash.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
     bytes.join(between)
 }
+
+/// Loads, makes or replaces what is kept in a folder.
+type Keep = fn(&Path, Option<(u32, u32)>) -> Result<CertificateAuthority, StoreError>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wish {

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use nix::sys::prctl;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
@@ -43,6 +44,8 @@ const FOLDER: &str = "certs";
 /// # Errors
 /// What failed before the command started; nothing is left of the jail then.
 pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> Result<u8, Failure> {
+    // Neither traced nor dumped by the user whose command it jails (without root it runs as that user).
+    prctl::set_dumpable(false).map_err(|error| Failure::new(format!("cannot hide from tracing: {error}")))?;
     let signals = Signals::block().map_err(|error| Failure::new(format!("cannot take the signals: {error}")))?;
     let identity = match &config.user {
         Some(name) => Identity::named(name).map_err(failure)?,

@@ -108,16 +108,13 @@ impl Task<'_> {
         let events = self.backend.events()?;
         let door = self.door.take().map(Arc::new);
         let published = published::serve(published, door);
-        let last = runtime.block_on(serve(
-            proxy,
-            sockets,
-            resolver,
-            published,
-            log.clone(),
-            events,
-            &line,
-            end,
-        ))?;
+        let resolver = async {
+            tokio::select! {
+                ended = resolver => ended,
+                ended = published => ended,
+            }
+        };
+        let last = runtime.block_on(serve(proxy, sockets, resolver, log.clone(), events, &line, end))?;
         // Tasks that still wait for a look-up or a program's name are not waited for.
         runtime.shutdown_background();
         log.record(Record {
@@ -179,7 +176,6 @@ async fn serve(
     proxy: Arc<Proxy>,
     sockets: Vec<TcpListener>,
     resolver: impl Future<Output = io::Result<()>> + Send + 'static,
-    published: impl Future<Output = io::Result<()>> + Send + 'static,
     log: Arc<Log>,
     events: Option<Box<dyn EventSource>>,
     line: &Line,
@@ -192,7 +188,6 @@ async fn serve(
     };
     let mut proxied = tokio::spawn(proxy.run(sockets, stopped));
     let mut resolved = tokio::spawn(resolver);
-    let mut passed_on = tokio::spawn(published);
     let (running, recorder) = io::pipe().map_err(|error| Failure::new(format!("cannot open a pipe: {error}")))?;
     // What is there already is the canary's.
     let mut events = events;
@@ -202,8 +197,7 @@ async fn serve(
         .map_err(|error| Failure::new(format!("the supervisor is gone: {error}")))?;
     let status = tokio::select! {
         ended = &mut proxied => return Err(part("proxy", ended)),
-        ended = &mut resolved => return Err(part("resolver", ended)),
-        ended = &mut passed_on => return Err(part("passing on of published ports", ended)),
+        ended = &mut resolved => return Err(part("resolver or a published port", ended)),
         ended = &mut recorded => return Err(part("reader of kernel events", ended)),
         last = end => match last {
             Ok(Last::Finish(status)) => status,
