@@ -29,10 +29,15 @@ impl<'lab> Terminal<'lab> {
 
     /// Starts `command` in a jail from that shell, logging nowhere.
     fn jail(&self, command: &str) {
+        self.jail_with("", command);
+    }
+
+    /// The same with more options.
+    fn jail_with(&self, options: &str, command: &str) {
         let lab = self.lab;
         let ca = lab.upstream_ca();
         self.enter(&format!(
-            "clear; {} --upstream-ca {} -r 'allow: ^https://ok\\.test/' -- {command}",
+            "clear; {} {options} --upstream-ca {} -r 'allow: ^https://ok\\.test/' -- {command}",
             lab.binary().display(),
             ca.display()
         ));
@@ -95,12 +100,22 @@ const JAILED_SHELL: &str = "env PS1='inside> ' bash --norc --noprofile -i";
 
 #[test]
 fn a_shell_has_job_control() {
+    job_control("");
+}
+
+#[test]
+fn a_shell_has_job_control_in_weak_mode() {
+    job_control("--weak");
+}
+
+#[track_caller]
+fn job_control(options: &str) {
     if !have("tmux") {
         return;
     }
     let lab = lab();
     let terminal = Terminal::open(&lab);
-    terminal.jail(JAILED_SHELL);
+    terminal.jail_with(options, JAILED_SHELL);
     terminal.sees("inside>");
     assert!(!terminal.screen().contains("no job control"), "{}", terminal.screen());
     terminal.enter("sh -c 'echo begun-$((40+2)); exec sleep 600'");

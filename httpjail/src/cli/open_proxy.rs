@@ -13,7 +13,6 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::args::Auth;
 use super::caller::Caller;
 use super::{failure, parts, verbosity};
 use crate::audit::{EventKind, Log, Record, Sink, open_log};
@@ -28,6 +27,17 @@ use crate::weak::environment::ProxyAddress;
 
 /// The folder of the authority, in httpjail's own.
 const FOLDER: &str = "weak";
+
+/// Who may use the proxy.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Access {
+    /// Everybody who reaches it.
+    Anybody,
+    /// Who has the token.
+    Token,
+    /// Who has the token or, where the system tells, is the user that httpjail runs as.
+    TokenOrSelf,
+}
 
 /// A proxy that listens and is about to serve.
 pub(super) struct OpenProxy {
@@ -48,7 +58,12 @@ impl OpenProxy {
     ///
     /// # Errors
     /// Naming what failed.
-    pub(super) fn open(config: &Config, caller: &Caller, listen: SocketAddr, auth: Auth) -> Result<OpenProxy, Failure> {
+    pub(super) fn open(
+        config: &Config,
+        caller: &Caller,
+        listen: SocketAddr,
+        access: Access,
+    ) -> Result<OpenProxy, Failure> {
         // Before root is given up: it may be a low port.
         let listening = TcpListener::bind(listen).and_then(|listener| Ok((listener.local_addr()?, listener)));
         let (local, listener) =
@@ -76,12 +91,12 @@ impl OpenProxy {
         logging::init(verbosity(config.verbosity), Some(log.terminal().clone()));
         parts::begin(&log)?;
 
-        let (guard, credentials) = match auth {
-            Auth::None => (Guard::Open, None),
-            Auth::Token => {
-                let (token, secret) = Token::new().map_err(|_| Failure::new("the system has no randomness"))?;
-                (Guard::Token(Box::new(token)), Some(Token::credentials(&secret)))
-            }
+        let (token, secret) = Token::new().map_err(|_| Failure::new("the system has no randomness"))?;
+        let (token, credentials) = (Box::new(token), Some(Token::credentials(&secret)));
+        let (guard, credentials) = match access {
+            Access::Anybody => (Guard::Open, None),
+            Access::Token => (Guard::Token(token), credentials),
+            Access::TokenOrSelf => (Guard::TokenOrSelf(token), credentials),
         };
         let proxy = Proxy::new(proxy::Config {
             policy: Arc::new(ArcSwap::from(config.policy.clone())),
@@ -100,6 +115,7 @@ impl OpenProxy {
         let address = ProxyAddress {
             address: local,
             credentials,
+            java_store: None,
         };
         Ok(OpenProxy {
             address,

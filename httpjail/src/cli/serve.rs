@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::args::Auth;
 use super::caller::Caller;
-use super::open_proxy::OpenProxy;
+use super::open_proxy::{Access, OpenProxy};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::logging;
@@ -18,7 +18,11 @@ const INTERRUPTED: i32 = 130;
 /// # Errors
 /// What kept it from serving.
 pub(super) fn run(config: &Config, caller: &Caller, listen: SocketAddr, auth: Auth) -> Result<i32, Failure> {
-    let proxy = OpenProxy::open(config, caller, listen, auth)?;
+    let access = match auth {
+        Auth::Token => Access::Token,
+        Auth::None => Access::Anybody,
+    };
+    let proxy = OpenProxy::open(config, caller, listen, access)?;
     if !listen.ip().is_loopback() {
         let text = "the proxy is reachable from the network, and clients send it their token in the clear";
         logging::warn(text, Some("listen on 127.0.0.1, or let a tunnel lead there"));

@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::args::Auth;
 use super::caller::Caller;
-use super::open_proxy::OpenProxy;
+use super::open_proxy::{Access, OpenProxy};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::logging;
@@ -27,11 +26,12 @@ pub(super) fn run(config: &Config, caller: &Caller) -> Result<i32, Failure> {
     let hint = cfg!(target_os = "linux").then_some("without --weak, and as root, the kernel holds it");
     logging::warn(WARNING, hint);
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let proxy = OpenProxy::open(config, caller, anywhere, Auth::Token)?;
+    let mut proxy = OpenProxy::open(config, caller, anywhere, Access::TokenOrSelf)?;
     let trusted = match config.intercept_tls {
         true => Some(Trust::lay_out(&proxy.authority)?),
         false => None,
     };
+    proxy.address.java_store = trusted.as_ref().map(|trusted| trusted.java.clone());
     let more = trusted.iter().flat_map(Trust::variables).chain(caller.variables());
     let command = Command {
         program: config.command.program.clone(),
@@ -67,6 +67,7 @@ struct Trust {
     bundle: PathBuf,
     authority: PathBuf,
     folder: Option<PathBuf>,
+    java: PathBuf,
 }
 
 impl Trust {
@@ -87,6 +88,7 @@ impl Trust {
             write("ca-bundle.crt", &merged.pem)?,
             write("ca.crt", authority.as_bytes())?,
         );
+        let java = write("cacerts", &trust::java_keystore(&merged.pem))?;
         let folder = match hashed(authority) {
             Some(name) => {
                 let folder = dir.path().join("certs");
@@ -100,6 +102,7 @@ impl Trust {
             bundle,
             authority: file,
             folder,
+            java,
             dir,
         })
     }

@@ -6,7 +6,7 @@
 use super::body::Download;
 use super::client::Client;
 use super::detect::{self, Opening};
-use super::explicit::{Front, Tunnel};
+use super::explicit::{Ends, Front, Tunnel};
 use super::identity::{Destination, Origin};
 use super::interceptor::Interceptor;
 use super::pool::Wire;
@@ -50,9 +50,10 @@ pub(super) async fn serve(proxy: Arc<Proxy>, stream: TcpStream, peer: SocketAddr
     };
     let client = Client::new(proxy, flow);
     // Without it small answers wait for the client's delayed ACK; a socket that cannot be set up is not worth serving.
-    if stream.set_nodelay(true).is_err() {
+    let (true, Ok(proxy)) = (stream.set_nodelay(true).is_ok(), stream.local_addr()) else {
         return client.refused("connection broke", None).await;
-    }
+    };
+    let ends = Ends { client: peer, proxy };
     let to = client
         .original()
         .map(|original| Destination::steered(&client, original));
@@ -66,7 +67,7 @@ pub(super) async fn serve(proxy: Arc<Proxy>, stream: TcpStream, peer: SocketAddr
         return refused.map_or((), |stream| reset(stream.into_inner()));
     };
     let origin = to.map(|to| origin_of(to, Wire::Http1, None));
-    let (front, tunnel) = Front::new(client.clone(), origin);
+    let (front, tunnel) = Front::new(client.clone(), origin, ends);
     let served = serve_http1(&client, front, stream).await;
     match tunnel.take() {
         Some(tunnel) => enter(client, tunnel).await,

@@ -11,7 +11,7 @@ use super::interceptor::{Interceptor, raw, refuse};
 use super::judge::{self, judge};
 use super::pool::Wire;
 use super::refusal::{Kind, Refusal};
-use super::{Clients, drain};
+use super::{Clients, drain, peer};
 use crate::net::{Host, Scheme};
 use crate::policy::Target;
 use base64::Engine;
@@ -23,6 +23,7 @@ use hyper::upgrade::OnUpgrade;
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The user name in the proxy's URL; only the password counts.
@@ -34,6 +35,8 @@ pub enum Guard {
     Open,
     /// Whoever has the token, as the password of `Proxy-Authorization: Basic`.
     Token(Box<Token>),
+    /// Whoever has the token, and who shows none but is this process's own user, where the system tells that.
+    TokenOrSelf(Box<Token>),
 }
 
 /// The secret of one run. What is kept is a keyed hash, whose comparison takes the same time for every guess.
@@ -68,13 +71,21 @@ impl Token {
 }
 
 impl Guard {
-    fn admits(&self, fields: &HeaderMap) -> bool {
-        let Guard::Token(token) = self else { return true };
-        let mut values = fields.get_all(header::PROXY_AUTHORIZATION).iter();
-        let (Some(value), None) = (values.next(), values.next()) else {
-            return false;
+    async fn admits(&self, fields: &HeaderMap, ends: Ends) -> bool {
+        let (token, or_self) = match self {
+            Guard::Open => return true,
+            Guard::Token(token) => (token, false),
+            Guard::TokenOrSelf(token) => (token, true),
         };
-        password(value.as_bytes()).is_some_and(|guess| token.is(&guess))
+        let mut values = fields.get_all(header::PROXY_AUTHORIZATION).iter();
+        match (values.next(), values.next()) {
+            (Some(value), None) => password(value.as_bytes()).is_some_and(|guess| token.is(&guess)),
+            (None, _) if or_self => {
+                let asked = tokio::task::spawn_blocking(move || peer::is_own_user(ends.client, ends.proxy));
+                asked.await.unwrap_or(false)
+            }
+            _ => false,
+        }
     }
 }
 
@@ -86,6 +97,13 @@ fn password(value: &[u8]) -> Option<Vec<u8>> {
     scheme
         .eq_ignore_ascii_case(b"basic ")
         .then(|| pair[colon + 1..].to_vec())
+}
+
+/// The two ends of an accepted connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ends {
+    pub(super) client: SocketAddr,
+    pub(super) proxy: SocketAddr,
 }
 
 /// A tunnel that was promised to a client.
@@ -114,6 +132,7 @@ pub(super) struct Front {
     client: Arc<Client>,
     /// Where the connection was steered from; nothing where clients come by themselves.
     origin: Option<Arc<Origin>>,
+    ends: Ends,
     promised: Promised,
 }
 
@@ -129,11 +148,12 @@ impl Service<Request<Incoming>> for Front {
 }
 
 impl Front {
-    pub(super) fn new(client: Arc<Client>, origin: Option<Arc<Origin>>) -> (Front, Promised) {
+    pub(super) fn new(client: Arc<Client>, origin: Option<Arc<Origin>>, ends: Ends) -> (Front, Promised) {
         let promised = Promised::default();
         let front = Front {
             client,
             origin,
+            ends,
             promised: promised.clone(),
         };
         (front, promised)
@@ -141,7 +161,7 @@ impl Front {
 
     async fn handle(self, mut request: Request<Incoming>) -> Response<Download> {
         if let Clients::Explicit(guard) = &self.client.proxy.config.clients
-            && !guard.admits(request.headers())
+            && !guard.admits(request.headers(), self.ends).await
         {
             let detail = "This proxy wants its token as the password.";
             let refusal = Refusal::new(Kind::Unauthenticated, "proxy authentication", detail);

@@ -18,6 +18,7 @@ mod headers;
 mod identity;
 mod interceptor;
 mod judge;
+mod peer;
 mod pool;
 mod prefixed;
 mod refusal;

@@ -4,6 +4,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// What a program must know to use the proxy.
 #[derive(Debug, Clone)]
@@ -12,6 +13,8 @@ pub struct ProxyAddress {
     pub address: SocketAddr,
     /// `user:password`, if it wants that.
     pub credentials: Option<String>,
+    /// A trust store for the JVM, if it is to trust the proxy.
+    pub java_store: Option<PathBuf>,
 }
 
 /// Hosts that are reached without the proxy: servers of the command's own.
@@ -57,7 +60,7 @@ pub fn build(
         pair("NODE_USE_ENV_PROXY", "1"),
         (
             JAVA_OPTIONS.into(),
-            java_options(java.map(|(_, value)| value.as_os_str()), proxy.address),
+            java_options(java.map(|(_, value)| value.as_os_str()), proxy),
         ),
     ]);
     added.extend(more);
@@ -77,8 +80,8 @@ pub fn build(
 }
 
 /// The JVM heeds no variable for proxies; it says on stderr that it picked these up. It cannot be given a token here.
-fn java_options(own: Option<&OsStr>, address: SocketAddr) -> OsString {
-    let (host, port) = (address.ip(), address.port());
+fn java_options(own: Option<&OsStr>, proxy: &ProxyAddress) -> OsString {
+    let (host, port) = (proxy.address.ip(), proxy.address.port());
     let mut options = own.map(OsStr::to_owned).unwrap_or_default();
     if !options.is_empty() {
         options.push(" ");
@@ -87,6 +90,11 @@ fn java_options(own: Option<&OsStr>, address: SocketAddr) -> OsString {
         "-Dhttp.proxyHost={host} -Dhttp.proxyPort={port} -Dhttps.proxyHost={host} -Dhttps.proxyPort={port} \
          -Dhttp.nonProxyHosts=localhost|127.*|[::1]"
     ));
+    if let Some(store) = &proxy.java_store {
+        options.push(" \"-Djavax.net.ssl.trustStore=");
+        options.push(store);
+        options.push("\"");
+    }
     options
 }
 
@@ -98,6 +106,7 @@ mod tests {
         let proxy = ProxyAddress {
             address: "127.0.0.1:9".parse().unwrap(),
             credentials: Some("u:t".into()),
+            java_store: Some("/a folder/s".into()),
         };
         let own = own.iter().map(|(name, value)| (name.into(), value.into()));
         let more = [("SSL_CERT_FILE".into(), "/ours".into())];
@@ -141,5 +150,7 @@ mod tests {
             java.starts_with("-Xmx1g -Dhttp.proxyHost=127.0.0.1 -Dhttp.proxyPort=9 "),
             "{java}"
         );
+        let end = " \"-Djavax.net.ssl.trustStore=/a folder/s\"";
+        assert!(java.ends_with(end), "{java}");
     }
 }
