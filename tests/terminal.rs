@@ -29,18 +29,22 @@ impl<'lab> Terminal<'lab> {
 
     /// Starts `command` in a jail from that shell, logging nowhere.
     fn jail(&self, command: &str) {
-        self.jail_with("", command);
+        self.jail_by(self.lab.jail(), command);
     }
 
-    /// The same with more options.
-    fn jail_with(&self, options: &str, command: &str) {
-        let lab = self.lab;
-        let ca = lab.upstream_ca();
-        self.enter(&format!(
-            "clear; {} {options} --upstream-ca {} -r 'allow: ^https://ok\\.test/' -- {command}",
-            lab.binary().display(),
-            ca.display()
-        ));
+    /// The same in a jail of one's own choice.
+    fn jail_by(&self, jail: httpjail_lab::JailBuilder<'_>, command: &str) {
+        let jail = jail.without_log().rule(r"allow: ^https://ok\.test/");
+        let env = jail.environment().into_iter().map(|(name, value)| {
+            let (name, value) = (name.into_string().unwrap(), value.into_string().unwrap());
+            format!("{name}='{value}'")
+        });
+        let words = jail
+            .command_line()
+            .into_iter()
+            .map(|word| format!("'{}'", word.into_string().unwrap()));
+        let line: Vec<String> = env.chain(words).collect();
+        self.enter(&format!("clear; TERM=$TERM {} {command}", line.join(" ")));
     }
 
     /// Types a line.
@@ -100,22 +104,23 @@ const JAILED_SHELL: &str = "env PS1='inside> ' bash --norc --noprofile -i";
 
 #[test]
 fn a_shell_has_job_control() {
-    job_control("");
+    job_control(&[]);
 }
 
 #[test]
 fn a_shell_has_job_control_in_weak_mode() {
-    job_control("--weak");
+    job_control(&["--weak"]);
 }
 
 #[track_caller]
-fn job_control(options: &str) {
+fn job_control(options: &[&str]) {
     if !have("tmux") {
         return;
     }
     let lab = lab();
     let terminal = Terminal::open(&lab);
-    terminal.jail_with(options, JAILED_SHELL);
+    let jail = options.iter().fold(lab.jail(), |jail, option| jail.option(option));
+    terminal.jail_by(jail, JAILED_SHELL);
     terminal.sees("inside>");
     assert!(!terminal.screen().contains("no job control"), "{}", terminal.screen());
     terminal.enter("sh -c 'echo begun-$((40+2)); exec sleep 600'");

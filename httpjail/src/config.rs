@@ -298,8 +298,7 @@ impl ConfigError {
 /// The first option that was asked for and that this version does not have.
 fn unsupported(backend: Backend, interactive: bool) -> Option<&'static str> {
     match backend {
-        Backend::Netns => return Some("the netns backend"),
-        Backend::Auto | Backend::Ebpf | Backend::Weak => {}
+        Backend::Auto | Backend::Ebpf | Backend::Netns | Backend::Weak => {}
     }
     interactive.then_some("--interactive")
 }

@@ -41,6 +41,9 @@ pub enum Other {
     #[command(override_usage = "httpjail serve [OPTIONS]", max_term_width = 100)]
     Serve(Box<Serve>),
 
+    /// Show which backends work on this host, and what to do about those that do not
+    Doctor,
+
     /// The certificate authority that jails trust
     #[command(subcommand)]
     Ca(Ca),
@@ -223,6 +226,8 @@ Rules:
   -r 'deny-post: telemetry'                no POST to a URL that has this in it
   -r 'allow: .*'                           everything else (usually last)
   `github\\.com` alone also matches https://evil.example/?github.com: begin with ^https:// and end the host with a slash.
+
+A program that has the name of a command of httpjail's own is started after `--`: httpjail -- doctor
 
 Examples:
   httpjail -r 'allow: ^https://github\\.com/' -- git clone https://github.com/user/repo

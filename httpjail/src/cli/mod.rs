@@ -4,6 +4,8 @@ pub mod args;
 mod ca;
 mod caller;
 #[cfg(target_os = "linux")]
+mod doctor;
+#[cfg(target_os = "linux")]
 mod environment;
 mod open_proxy;
 mod parts;
@@ -43,6 +45,7 @@ pub fn main() -> ExitCode {
     let done = match cli.other {
         Some(Other::Serve(serve)) => serve_alone(*serve),
         Some(Other::Ca(action)) => authority(action),
+        Some(Other::Doctor) => inherited.and_then(|_| examine()),
         None => inherited.and_then(|inherited| command(cli.run, inherited)),
     };
     match done {
@@ -90,6 +93,18 @@ fn strong(config: &Config, caller: &Caller, _inherited: Inherited) -> Result<i32
         }),
         Backend::Auto | Backend::Weak => weak::run(config, caller),
     }
+}
+
+#[cfg(target_os = "linux")]
+fn examine() -> Result<i32, Failure> {
+    doctor::run(&Caller::find()?.identity).map(i32::from)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn examine() -> Result<i32, Failure> {
+    Err(Failure::new(
+        "there is nothing to examine: only Linux has jails, and weak mode needs nothing",
+    ))
 }
 
 fn authority(action: Ca) -> Result<i32, Failure> {

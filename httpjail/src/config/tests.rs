@@ -147,12 +147,10 @@ fn logging_of_the_readme() {
 fn what_this_version_lacks_is_refused() {
     for (line, file, name) in [
         (&["--interactive"][..], "", "--interactive"),
-        (&["--backend", "netns"], "", "the netns backend"),
         (&["--weak", "--user", "u"], "", "--user in weak mode"),
         (&["--weak"], "user: u", "--user in weak mode"),
         (&["--weak", "--dns", "off"], "", "--dns in weak mode"),
         (&[], "interactive: true", "--interactive"),
-        (&[], "backend: netns", "the netns backend"),
     ] {
         let error = build(line, Some(file)).map(|config| config.command).expect_err(name);
         assert_eq!(error, ConfigError::Unsupported(name), "{line:?} {file}");

@@ -20,6 +20,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::HttpService;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::AlertDescription;
+use socket2::SockRef;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -37,7 +38,7 @@ const STREAMS_MAX: u32 = 256;
 pub(super) async fn serve(proxy: Arc<Proxy>, stream: TcpStream, peer: SocketAddr) {
     let flow = match &proxy.config.clients {
         Clients::Explicit(_) => None,
-        Clients::Steered(flows) => match flows.take(ClientAddr(peer)) {
+        Clients::Steered(flows) => match flows.take(ClientAddr(peer), SockRef::from(&stream)) {
             Some(flow) => Some(flow),
             None => {
                 let mut record = Record::new(EventKind::Refused);

@@ -93,6 +93,7 @@ fn the_command_keeps_its_arguments() {
 #[test]
 fn subcommands_stand_first_and_commands_keep_their_names() {
     let other = |line: &[&str]| Cli::try_parse_from([&["httpjail"], line].concat()).map(|cli| cli.other);
+    assert_eq!(other(&["doctor"]).expect("arguments"), Some(Other::Doctor));
     assert_eq!(other(&["ca", "show"]).expect("arguments"), Some(Other::Ca(Ca::Show)));
     assert_eq!(
         other(&["ca", "rotate"]).expect("arguments"),
@@ -102,10 +103,15 @@ fn subcommands_stand_first_and_commands_keep_their_names() {
         &["--", "ca", "show"][..],
         &["-r", "allow: a", "--", "ca", "show"],
         &["curl", "ca"],
+        &["--", "doctor"],
+        &["sh", "doctor"],
+        &["-q", "doctor"],
     ] {
         assert_eq!(other(line).expect("arguments"), None, "{line:?}");
     }
-    assert!(other(&["ca"]).is_err() && other(&["ca", "dance"]).is_err());
+    for line in [&["ca"][..], &["ca", "dance"], &["doctor", "curl"]] {
+        assert!(other(line).is_err(), "{line:?}");
+    }
 }
 
 #[test]

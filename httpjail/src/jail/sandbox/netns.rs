@@ -9,8 +9,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::process::abort;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_ROUTE};
 use nix::sched::{CloneFlags, setns};
@@ -67,6 +70,20 @@ pub fn raise_loopback() -> io::Result<bool> {
     Ok(ipv6)
 }
 
+/// Makes every address local: a default route of type `local` on `lo`, from the jail's own address. What is sent anywhere
+/// comes in again.
+///
+/// # Errors
+/// Those of rtnetlink.
+pub fn make_all_local(ipv6: bool) -> io::Result<()> {
+    let route = Route::open()?;
+    route.ask(local_default(JAIL_V4.into()), NLM_F_CREATE | NLM_F_EXCL)?;
+    if ipv6 {
+        route.ask(local_default(JAIL_V6.into()), NLM_F_CREATE | NLM_F_EXCL)?;
+    }
+    Ok(())
+}
+
 /// Makes the sockets of the proxy and the resolver on loopback, each kind on one port for both families.
 ///
 /// # Errors
@@ -91,11 +108,15 @@ pub fn listen(ipv6: bool) -> io::Result<Listeners> {
 }
 
 /// One listener an address, all on one port: `port`, or the one that the first is given.
-fn listen_all(addresses: &[IpAddr], mut port: u16) -> io::Result<Vec<TcpListener>> {
+pub(in crate::jail) fn listen_all(addresses: &[IpAddr], mut port: u16) -> io::Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
     for address in addresses {
         let at = SocketAddr::new(*address, port);
         let socket = socket2::Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
+        if at.is_ipv6() {
+            // Else the wildcard of IPv6 would take IPv4's as well.
+            socket.set_only_v6(true)?;
+        }
         socket.bind(&at.into())?;
         socket.listen(BACKLOG)?;
         let listener = TcpListener::from(socket);
@@ -108,14 +129,37 @@ fn listen_all(addresses: &[IpAddr], mut port: u16) -> io::Result<Vec<TcpListener
 fn new_address(address: IpAddr) -> RouteNetlinkMessage {
     let mut message = AddressMessage::default();
     message.header.index = LOOPBACK_INDEX;
-    // Duplicate address detection would keep the address tentative for a second.
-    message.header.flags = AddressHeaderFlags::Nodad;
     (message.header.family, message.header.prefix_len) = match address {
         IpAddr::V4(_) => (AddressFamily::Inet, 32),
         IpAddr::V6(_) => (AddressFamily::Inet6, 128),
     };
-    message.attributes = vec![AddressAttribute::Local(address), AddressAttribute::Address(address)];
+    message.attributes = vec![
+        AddressAttribute::Local(address),
+        AddressAttribute::Address(address),
+        // Duplicate address detection would keep the address tentative for a second. And an IPv6 address brings a route to its prefix, which on `lo` means "unreachable" (net/ipv6/route.c, fib6_config):
+        // in force until a work queue has made the address's own, and what is sent to it meanwhile is lost, for a
+        // second's wait.
+        AddressAttribute::Flags(AddressFlags::Nodad | AddressFlags::Noprefixroute),
+    ];
     RouteNetlinkMessage::NewAddress(message)
+}
+
+fn local_default(from: IpAddr) -> RouteNetlinkMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = match from {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    };
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Static;
+    message.header.scope = RouteScope::Host;
+    message.header.kind = RouteType::Local;
+    let from = match from {
+        IpAddr::V4(from) => RouteAddress::Inet(from),
+        IpAddr::V6(from) => RouteAddress::Inet6(from),
+    };
+    message.attributes = vec![RouteAttribute::Oif(LOOPBACK_INDEX), RouteAttribute::PrefSource(from)];
+    RouteNetlinkMessage::NewRoute(message)
 }
 
 /// A line to the kernel's routing tables.
