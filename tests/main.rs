@@ -18,3 +18,4 @@ mod terminal;
 mod trust;
 mod verdicts;
 mod ways;
+mod weak;

@@ -147,11 +147,10 @@ fn logging_of_the_readme() {
 fn what_this_version_lacks_is_refused() {
     for (line, file, name) in [
         (&["--interactive"][..], "", "--interactive"),
-        (&["--weak"], "", "weak mode"),
-        (&["--backend", "weak"], "", "weak mode"),
+        (&["--weak", "--user", "u"], "", "--user in weak mode"),
+        (&["--weak"], "user: u", "--user in weak mode"),
+        (&["--weak", "--dns", "off"], "", "--dns in weak mode"),
         (&[], "interactive: true", "--interactive"),
-        (&[], "weak: true", "weak mode"),
-        (&[], "backend: weak", "weak mode"),
     ] {
         let error = build(line, Some(file)).map(|config| config.command).expect_err(name);
         assert_eq!(error, ConfigError::Unsupported(name), "{line:?} {file}");
@@ -163,6 +162,9 @@ fn what_this_version_lacks_is_refused() {
         (&["--dns", "relay"], ""),
         (&[], "dns: open"),
         (&[], "interactive: false"),
+        (&["--weak"], ""),
+        (&["--backend", "weak"], ""),
+        (&[], "weak: true"),
     ] {
         assert!(build(line, Some(file)).is_ok(), "{line:?} {file}");
     }
@@ -264,4 +266,25 @@ fn warnings_come_along() {
     assert!(found[0].message.contains("is read as") && found[1].message.contains("not pinned"));
     assert_eq!(warnings(&[&rules[..], &["--no-tls-intercept"]].concat()).len(), 3);
     assert_eq!(warnings(&[&rules[..], &["--log-only"]].concat()).len(), 1);
+}
+
+#[test]
+fn a_proxy_for_everybody_is_for_this_host_alone() {
+    let serve = |line: &[&str]| {
+        let line = [&["httpjail", "serve"], line].concat();
+        let Some(crate::cli::args::Other::Serve(serve)) = Cli::try_parse_from(line).expect("arguments").other else {
+            panic!("not serving")
+        };
+        Config::for_serving(*serve, None)
+    };
+    for listen in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1"] {
+        assert!(serve(&["--listen", listen, "--auth", "none"]).is_ok(), "{listen}");
+    }
+    for listen in ["0.0.0.0:1", "192.0.2.1:1", "[::]:1", "[::ffff:127.0.0.1]:1"] {
+        let error = serve(&["--listen", listen, "--auth", "none"]).expect_err(listen);
+        assert_eq!(error, ConfigError::Open(listen.parse().unwrap()));
+        assert!(error.hint().is_some());
+        assert!(serve(&["--listen", listen]).is_ok(), "{listen}");
+    }
+    assert_eq!(serve(&[]).expect("a configuration").backend, Backend::Weak);
 }
