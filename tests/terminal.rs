@@ -109,7 +109,7 @@ fn a_shell_has_job_control() {
 
 #[test]
 fn a_shell_has_job_control_in_weak_mode() {
-    job_control(&["--weak"]);
+    job_control(&["--backend", "weak"]);
 }
 
 #[track_caller]

@@ -11,7 +11,7 @@ use crate::support::{Expect as _, PYTHON, curl_status, have, lab};
 const ALLOW: &str = r"allow-get: ^https?://ok\.test/";
 
 fn weak(lab: &Lab) -> JailBuilder<'_> {
-    lab.jail().option("--weak").rule(ALLOW)
+    lab.jail().option("--backend").option("weak").rule(ALLOW)
 }
 
 /// What reached the internet, one line a request.
@@ -188,7 +188,8 @@ fn exit_statuses() {
         .expect_code(126)
         .expect_stderr_has("error: ");
     lab.jail()
-        .option("--weak")
+        .option("--backend")
+        .option("weak")
         .rule("alow: x")
         .command(["true"])
         .run()

@@ -3,9 +3,8 @@
 //!
 //! What is to be done on which system is a table ([`Change`]); then it is done by the system's own program.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -213,7 +212,8 @@ fn replace(path: &Path, content: &str) -> io::Result<()> {
     let temporary = path.with_extension("new");
     fs::write(&temporary, content)?;
     // Whatever the caller's umask is: OpenSSL reads the file itself, by a link to it.
-    fs::set_permissions(&temporary, Permissions::from_mode(0o644))?;
+    #[cfg(unix)]
+    fs::set_permissions(&temporary, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
     fs::rename(&temporary, path)
 }
 

@@ -119,11 +119,13 @@ impl Group {
         }
     }
 
-    /// Stopped because it asks for a terminal that is ours to give, or for good; then we stop as well, so that the shell
+    /// Stopped because it asks for a terminal that is ours to give (or that we gave while it was asking), or for good; then we stop as well, so that the shell
     /// sees a stopped job.
     fn stopped(&mut self, signal: Signal) -> io::Result<()> {
         let asks = matches!(signal, Signal::SIGTTIN | Signal::SIGTTOU);
-        if asks && Terminal::open().is_some_and(|terminal| terminal.is_ours()) {
+        if asks && (self.holds_terminal || Terminal::open().is_some_and(|terminal| terminal.is_ours())) {
+            // Ours to give again, if it was given a moment too late.
+            self.take_terminal();
             self.resume();
             return Ok(());
         }
