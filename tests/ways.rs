@@ -9,7 +9,7 @@ use std::process::Command;
 
 use httpjail_lab::Way;
 
-use crate::support::{Expect as _, lab};
+use crate::support::{Expect as _, lab, repeats};
 
 /// Topics in which no jail is started, or whose tests choose the way themselves.
 const OTHER_TOPICS: [&str; 4] = ["hosts", "lab", "ways", "weak"];
@@ -146,7 +146,7 @@ fn nothing_on_the_host_changes() {
         let seen = || lab.on_jailside(|| Ok(host())).unwrap();
         let before = seen();
         assert!(before.contains("j0"), "{before}");
-        let jails: Vec<_> = (0..5)
+        let jails: Vec<_> = (0..repeats("HTTPJAIL_TEST_JAILS_AT_ONCE", 5))
             .map(|_| {
                 let wait = "echo up; read line";
                 let jail = lab.jail().way(way).stdin_from(std::process::Stdio::piped()).shell(wait);
