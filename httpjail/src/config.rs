@@ -210,6 +210,32 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Makes the configuration of an attachment, which runs no command.
+    ///
+    /// # Errors
+    /// As for [`Config::from_args`], and for what only a command can have.
+    pub fn for_attaching(mut args: Run, file: Option<ConfigFile<'_>>) -> Result<Config, ConfigError> {
+        if !args.command.is_empty() {
+            return Err(ConfigError::Conflict("attach", "a command"));
+        }
+        args.command.push("attach".into());
+        let config = Config::from_args(args, file)?;
+        for (given, name) in [
+            (config.timeout.is_some(), "--timeout"),
+            (config.user.is_some(), "--user"),
+            (!config.allow_sockets.is_empty(), "--allow-socket"),
+            // What runs already could not be told to trust it.
+            (config.ephemeral_ca, "--ephemeral-ca"),
+        ] {
+            if given {
+                return Err(ConfigError::Conflict("attach", name));
+            }
+        }
+        Ok(config)
+    }
+}
+
 impl ConfigError {
     /// What to write instead, where that can be told.
     pub fn hint(&self) -> Option<String> {

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{ArgAction, Args, Parser};
+use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::policy::yaml::{self, Backend, DnsMode, LogFormat, Word};
 
-/// The whole command line. (Subcommands will stand beside `run`.)
+/// The whole command line: a run, or something else.
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "httpjail",
@@ -18,12 +18,65 @@ use crate::policy::yaml::{self, Backend, DnsMode, LogFormat, Word};
     override_usage = "httpjail [OPTIONS] -- COMMAND [ARGS]",
     after_help = SHORT_AFTER,
     after_long_help = LONG_AFTER,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    disable_help_subcommand = true,
     max_term_width = 100
 )]
 pub struct Cli {
     /// Run a command in a jail.
     #[command(flatten)]
     pub run: Run,
+
+    /// Something else than a run.
+    #[command(subcommand)]
+    pub other: Option<Other>,
+}
+
+/// What httpjail can do besides running a command.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Other {
+    /// Hold what already runs: steer an existing cgroup, and those below it, until ^C or `httpjail detach`
+    Attach(Attach),
+    /// Open a cgroup again, also after the httpjail that was attached to it was killed
+    Detach(Detach),
+}
+
+/// Attaching to a cgroup. The options are those of a run, but for what only a command can have.
+#[derive(Debug, Clone, Args)]
+#[command(
+    override_usage = "httpjail attach --cgroup PATH [OPTIONS]",
+    after_help = ATTACH_AFTER,
+    max_term_width = 100,
+    mut_arg("command", |arg| arg.required(false).hide(true)),
+    mut_arg("user", |arg| arg.hide(true)),
+    mut_arg("timeout", |arg| arg.hide(true)),
+    mut_arg("allow_socket", |arg| arg.hide(true)),
+    mut_arg("publish", |arg| arg.hide(true)),
+    mut_arg("weak", |arg| arg.hide(true)),
+    mut_arg("ephemeral_ca", |arg| arg.hide(true))
+)]
+pub struct Attach {
+    /// The cgroup (version 2), as a path of the file system or as /proc/PID/cgroup spells it
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: PathBuf,
+
+    /// How its requests are judged and logged.
+    #[command(flatten)]
+    pub run: Run,
+}
+
+/// Opening a cgroup again.
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = false)]
+pub struct Detach {
+    /// The cgroup that httpjail is, or was, attached to
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Option<PathBuf>,
+
+    /// Every such cgroup
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// Running a command in a jail.
@@ -115,6 +168,16 @@ pub struct Run {
     #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]
     pub command: Vec<OsString>,
 }
+
+const ATTACH_AFTER: &str = "\
+What is held, and what is not:
+  IP is closed but for requests that the rules allow, whatever was open before: connections are cut, sockets that
+  listened already are reached by nobody any more, not even from inside; those made from now on only from inside.
+  Unix sockets, files and rights of the processes stay as they are: root among them can leave the cgroup.
+  When httpjail is killed the cgroup stays closed, until `httpjail detach`.
+
+Example:
+  httpjail attach --cgroup system.slice/agent.service -r 'allow: ^https://api\\.github\\.com/'";
 
 const SHORT_AFTER: &str = "\
 Example:

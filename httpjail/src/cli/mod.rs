@@ -1,6 +1,7 @@
 //! What the user types and what becomes of it. The one place that knows all the parts.
 
 pub mod args;
+mod attach;
 mod environment;
 mod run;
 mod serve_jail;
@@ -17,7 +18,7 @@ use crate::jail::identity::Identity;
 use crate::jail::sandbox::stdio;
 use crate::logging;
 use crate::policy::yaml::Level;
-use args::Cli;
+use args::{Cli, Other, Run};
 
 /// The exit status for a wrong option, rule or file.
 const USAGE: u8 = 2;
@@ -26,20 +27,18 @@ const USAGE: u8 = 2;
 pub fn main() -> ExitCode {
     // Before anything is opened: what was inherited is the first thing to know.
     let inherited = stdio::take_stock();
-    let args = Cli::parse().run;
+    let Cli { run: args, other } = Cli::parse();
     let done = inherited.map_err(failure).and_then(|inherited| {
         let caller = Identity::caller().map_err(failure)?;
-        let file = args.config.as_deref().map(|path| read(path, &caller)).transpose()?;
-        let file = file.as_ref().map(|(name, bytes)| ConfigFile { name, bytes });
-        let config = Config::from_args(args, file).map_err(usage)?;
-        logging::init(verbosity(config.verbosity), None);
-        if !config.log.quiet {
-            config
-                .warnings
-                .iter()
-                .for_each(|warning| logging::warn(&warning.message, warning.hint.as_deref()));
+        match other {
+            None => run::run(&configure(args, &caller, Config::from_args)?, &caller, inherited),
+            Some(Other::Attach(args)) => attach::attach(
+                &configure(args.run, &caller, Config::for_attaching)?,
+                &caller,
+                &args.cgroup,
+            ),
+            Some(Other::Detach(args)) => attach::detach(args.cgroup.as_deref()),
         }
-        run::run(&config, &caller, inherited)
     });
     match done {
         Ok(status) => ExitCode::from(status),
@@ -48,6 +47,25 @@ pub fn main() -> ExitCode {
             ExitCode::from(failure.status)
         }
     }
+}
+
+/// Makes the configuration, with the policy file's text, and says what should be known of it.
+fn configure(
+    args: Run,
+    caller: &Identity,
+    make: fn(Run, Option<ConfigFile<'_>>) -> Result<Config, ConfigError>,
+) -> Result<Config, Failure> {
+    let file = args.config.as_deref().map(|path| read(path, caller)).transpose()?;
+    let file = file.as_ref().map(|(name, bytes)| ConfigFile { name, bytes });
+    let config = make(args, file).map_err(usage)?;
+    logging::init(verbosity(config.verbosity), None);
+    if !config.log.quiet {
+        config
+            .warnings
+            .iter()
+            .for_each(|warning| logging::warn(&warning.message, warning.hint.as_deref()));
+    }
+    Ok(config)
 }
 
 /// Reads the policy file with the rights of the user who named it.

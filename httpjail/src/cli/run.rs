@@ -65,6 +65,7 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
         config,
         caller,
         upstream_authorities,
+        older: Vec::new(),
         session: session(),
         backend: &backend,
     };
@@ -207,7 +208,8 @@ fn log_of(config: &Config) -> Option<PathBuf> {
         .then_some(path)
 }
 
-fn upstream_authorities(config: &Config, caller: &Identity) -> Result<Vec<Vec<u8>>, Failure> {
+/// The files of `--upstream-ca`, read with the caller's rights.
+pub(super) fn upstream_authorities(config: &Config, caller: &Identity) -> Result<Vec<Vec<u8>>, Failure> {
     let read = |path: &PathBuf| {
         let bytes = caller.act(|| fs::read(path)).and_then(|read| read);
         bytes.map_err(|error| Failure {
@@ -236,8 +238,8 @@ fn not_started(program: &OsString, reason: StartFailure) -> Failure {
     }
 }
 
-/// Names the run: in the log, and in its cgroup's name.
-fn session() -> String {
+/// Names the run in the log.
+pub(super) fn session() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!("{:x}-{:x}", since.as_micros(), process::id())
 }

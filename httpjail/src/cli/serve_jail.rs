@@ -40,6 +40,8 @@ pub(super) struct Task<'a> {
     pub caller: &'a Identity,
     /// Certificates of authorities to trust upstream (`--upstream-ca`), PEM, read with the caller's rights.
     pub upstream_authorities: Vec<Vec<u8>>,
+    /// Sockets that were there before the jail (`attach`), for the log.
+    pub older: Vec<Record>,
     /// Names the run in the log.
     pub session: String,
     /// Knows where connections were meant to go, and what the kernel stopped.
@@ -77,6 +79,7 @@ impl Task<'_> {
                 ..Failure::new("cannot write the log")
             });
         }
+        self.older.iter().for_each(|older| log.record(older.clone()));
         let flows = self.backend.original_dst(&listeners)?;
         let programs = Arc::new(Programs::new(line.clone()));
         let names = Arc::new(Names::new(listeners.resolver_udp.len() > 1));

@@ -90,6 +90,21 @@ pub fn listen(ipv6: bool) -> io::Result<Listeners> {
     Ok(listeners)
 }
 
+/// The same in a namespace that others use too, where a port that is free in one family may be taken in the other.
+///
+/// # Errors
+/// As for [`listen`].
+pub fn listen_among_others() -> io::Result<Listeners> {
+    let ipv6 = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+    let mut tries = 0;
+    loop {
+        match listen(ipv6) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < 32 => tries += 1,
+            listeners => return listeners,
+        }
+    }
+}
+
 /// One listener an address, all on one port: `port`, or the one that the first is given.
 fn listen_all(addresses: &[IpAddr], mut port: u16) -> io::Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
