@@ -101,3 +101,130 @@ fn a_name_that_nobody_knows_is_a_bad_gateway() {
     let jail = lab.jail().rule("allow: ^http://name\\.invalid/");
     curl_status(jail, &["http://name.invalid/"]).run().expect_stdout("502");
 }
+
+/// `getent` for a name, with this `--dns`; prints the first address.
+fn look_up(lab: &Lab, mode: &str, name: &str) -> Outcome {
+    let script = format!("getent ahostsv4 {name} | awk '/STREAM/ {{print $1}}'");
+    lab.jail().rule(ALLOW).option("--dns").option(mode).shell(&script).run()
+}
+
+/// One question by hand, with this `--dns`.
+fn ask_with(lab: &Lab, mode: &str, arguments: &[&str]) -> Outcome {
+    let probe = lab.file("question.py", QUESTION);
+    let mut line = vec![PYTHON, probe.to_str().unwrap()];
+    line.extend(arguments);
+    lab.jail().rule(ALLOW).option("--dns").option(mode).command(line).run()
+}
+
+#[test]
+fn a_relay_asks_the_hosts_servers_and_logs_the_names() {
+    let lab = lab();
+    let (mark, silent) = (canary(), canary());
+    let real = look_up(&lab, "relay", &format!("{mark}.test")).expect_stdout("198.51.100.2");
+    assert!(heard(&lab, &mark) > 0);
+    let logged = real.events_with(&[("event", "dns"), ("verdict", "allow"), ("dst", "198.51.100.2:53")]);
+    let name = format!("{mark}.test");
+    assert!(logged.iter().any(|event| event["host"] == *name), "{real:#?}");
+
+    let made_up = look_up(&lab, "synthetic", &format!("{silent}.test"));
+    assert!(made_up.stdout.starts_with("198.1"), "{made_up:#?}");
+    assert_eq!(heard(&lab, &silent), 0);
+}
+
+#[test]
+fn a_relay_asks_no_server_that_the_program_names() {
+    let lab = lab();
+    // Nobody answers at 198.51.100.9, and nothing is sent there.
+    for (transport, kind) in [("udp", "A"), ("tcp", "A"), ("udp", "TXT")] {
+        let mark = canary();
+        let name = format!("{mark}.test");
+        let answer = ask_with(&lab, "relay", &[transport, "198.51.100.9", &name, kind]).expect_code(0);
+        let count = if kind == "A" { 1 } else { 0 };
+        assert_eq!(answer.stdout.trim(), format!("0 {count} 198.51.100.9"), "{answer:#?}");
+        let asked = lab.heard().questions.filter(|question| question.name == name);
+        assert_eq!(asked.len(), 1, "{asked:#?}");
+        assert_eq!(
+            (asked[0].server.to_string().as_str(), asked[0].kind.as_str()),
+            ("198.51.100.2:53", kind)
+        );
+    }
+}
+
+#[test]
+fn an_open_relay_asks_the_server_that_the_program_names() {
+    let lab = lab();
+    for (transport, server) in [
+        ("udp", "198.51.100.2"),
+        ("udp", "2001:db8:99::2"),
+        ("tcp", "198.51.100.2"),
+        ("tcp", "2001:db8:99::2"),
+    ] {
+        let name = format!("{}.test", canary());
+        let answer = ask_with(&lab, "open", &[transport, server, &name, "A"]).expect_code(0);
+        assert_eq!(answer.stdout.trim(), format!("0 1 {server}"), "{answer:#?}");
+        let asked = lab.heard().questions.filter(|question| question.name == name);
+        assert_eq!(asked.len(), 1, "{asked:#?}");
+        assert_eq!(asked[0].server.ip().to_string(), server);
+        assert_ne!(asked[0].peer.ip().to_string(), "127.0.0.1");
+    }
+    // What names no server asks the host's.
+    look_up(&lab, "open", "ok.test").expect_stdout("198.51.100.2");
+    // A server that does not answer is not replaced by another.
+    let mark = canary();
+    let name = format!("{mark}.test");
+    let answer = ask_with(&lab, "open", &["tcp", "198.51.100.4", &name, "A"]);
+    assert!(answer.stdout.starts_with("2 0"), "{answer:#?}");
+    assert_eq!(heard(&lab, &mark), 0);
+}
+
+#[test]
+fn without_dns_every_question_is_refused() {
+    let lab = lab();
+    let mark = canary();
+    for (transport, server) in [
+        ("udp", "198.51.100.2"),
+        ("tcp", "198.51.100.2"),
+        ("udp", "2001:db8:99::2"),
+    ] {
+        let answer = ask_with(&lab, "off", &[transport, server, &format!("{mark}.test"), "A"]).expect_code(0);
+        assert_eq!(answer.stdout.trim(), format!("5 0 {server}"), "{answer:#?}");
+        let refused = answer.events_with(&[("event", "dns"), ("verdict", "deny"), ("reason", "dns is off")]);
+        assert_eq!(refused.len(), 1, "{answer:#?}");
+    }
+    assert_eq!(heard(&lab, &mark), 0);
+    // The address that a program knows is still the proxy's to judge.
+    let by_address = ["--resolve", "ok.test:443:198.51.100.2", "https://ok.test/"];
+    curl_status(lab.jail().rule(ALLOW).option("--dns").option("off"), &by_address)
+        .run()
+        .expect_stdout("200");
+}
+
+#[test]
+fn verdicts_do_not_depend_on_where_names_come_from() {
+    let lab = lab();
+    for mode in ["synthetic", "relay", "open"] {
+        let jail = || lab.jail().rule(ALLOW).option("--dns").option(mode);
+        curl_status(jail(), &["https://ok.test/"]).run().expect_stdout("200");
+        curl_status(jail(), &["http://ok.test/"]).run().expect_stdout("200");
+        curl_status(jail(), &["https://evil.test/"]).run().expect_stdout("403");
+        // A real address lends its rule to no other name.
+        let astray = ["--connect-to", "evil.test:443:ok.test:443", "https://evil.test/"];
+        curl_status(jail(), &astray).run().expect_stdout("403");
+    }
+    assert!(lab.requests_for("evil.test").is_empty());
+}
+
+#[test]
+fn among_a_names_addresses_the_one_that_was_asked_for_is_dialled() {
+    let lab = lab();
+    let addresses = ["198.51.100.2", "198.51.100.3", "198.51.100.4"].map(|ip| ip.parse().unwrap());
+    lab.resolve("ok.test", &addresses);
+    for chosen in ["198.51.100.3", "198.51.100.4"] {
+        let by_address = ["--resolve", &format!("ok.test:443:{chosen}"), "https://ok.test/"];
+        curl_status(lab.jail().rule(ALLOW).option("--dns").option("relay"), &by_address)
+            .run()
+            .expect_stdout("200");
+        let seen = lab.requests_for("ok.test");
+        assert_eq!(seen.last().unwrap().local.ip().to_string(), chosen, "{seen:#?}");
+    }
+}

@@ -10,7 +10,7 @@ use crate::support::{Expect as _, PYTHON, lab};
 const LISTEN: &str = include_str!("support/probes/listen.py");
 
 /// A program outside that listens on a Unix socket, made in the way that `how` says, at the returned path.
-fn listener<'lab>(lab: &'lab Lab, how: &str, wrapper: &[&str]) -> (Running, String) {
+fn listener(lab: &Lab, how: &str, wrapper: &[&str]) -> (Running, String) {
     let folder = lab.fresh_path(how);
     std::fs::create_dir(&folder).unwrap();
     std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777)).unwrap();
@@ -211,4 +211,18 @@ fn a_log_that_the_command_could_rewrite() {
     assert_eq!(outcome.events_with(&[("event", "start")]).len(), 1, "{outcome:#?}");
     assert_eq!(outcome.events_with(&[("event", "end")]).len(), 1, "{outcome:#?}");
     assert_eq!(outcome.events.len(), 2, "{outcome:#?}");
+}
+
+/// A ring made outside does outside what is asked through its shared memory, with no system call to be filtered.
+#[test]
+fn a_kernel_handle_as_standard_input() {
+    let lab = lab();
+    let wrap =
+        "import os, select, sys; e = select.epoll(); os.dup2(e.fileno(), 0); os.execvp(sys.argv[1], sys.argv[1:])";
+    lab.jail()
+        .through([PYTHON, "-c", wrap])
+        .command(["true"])
+        .run()
+        .expect_code(125)
+        .expect_stderr_has("standard input is a handle");
 }

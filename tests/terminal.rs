@@ -56,8 +56,20 @@ impl<'lab> Terminal<'lab> {
         assert!(shown, "no {text:?} on this screen:\n{}", self.screen());
     }
 
+    /// Waits until the screen shows `text` so often. A shell repeats the job's line when it stops and when it goes on, and
+    /// what is typed before that is read in a mode in which Enter ends no line for the job.
+    #[track_caller]
+    fn sees_times(&self, text: &str, times: usize) {
+        let shown = eventually(Duration::from_secs(20), || self.screen().matches(text).count() >= times);
+        assert!(
+            shown,
+            "{text:?} is not {times} times on this screen:\n{}",
+            self.screen()
+        );
+    }
+
     fn screen(&self) -> String {
-        self.tmux(&["capture-pane", "-p"])
+        self.tmux(&["capture-pane", "-p", "-J"])
     }
 
     fn tmux(&self, arguments: &[&str]) -> String {
@@ -91,10 +103,12 @@ fn a_shell_has_job_control() {
     terminal.jail(JAILED_SHELL);
     terminal.sees("inside>");
     assert!(!terminal.screen().contains("no job control"), "{}", terminal.screen());
-    terminal.enter("sleep 600");
+    terminal.enter("sh -c 'echo begun-$((40+2)); exec sleep 600'");
+    terminal.sees("begun-42");
     terminal.key("C-z");
     terminal.sees("Stopped");
     terminal.enter("fg");
+    terminal.sees_times("begun-$", 3);
     terminal.key("C-c");
     terminal.enter("echo status-$?");
     terminal.sees("status-130");
@@ -110,8 +124,9 @@ fn control_c_ends_the_command() {
     }
     let lab = lab();
     let terminal = Terminal::open(&lab);
-    terminal.jail("sh -c 'echo begun; exec sleep 600'");
-    terminal.sees("begun");
+    // Not in these letters on the line that is typed, or the key would come before the command.
+    terminal.jail("sh -c 'echo begun-$((40+2)); exec sleep 600'");
+    terminal.sees("begun-42");
     terminal.key("C-c");
     terminal.enter("echo ended-$?");
     terminal.sees("ended-130");
@@ -124,13 +139,14 @@ fn control_z_stops_the_jail_and_fg_resumes_it() {
     }
     let lab = lab();
     let terminal = Terminal::open(&lab);
-    terminal.jail("sh -c 'echo begun; read line; echo got-$line'");
-    terminal.sees("begun");
+    terminal.jail("sh -c 'echo begun-$((40+2)); read line; echo got-$line'");
+    terminal.sees("begun-42");
     terminal.key("C-z");
     terminal.sees("Stopped");
     terminal.enter("echo shell-$((40+2))");
     terminal.sees("shell-42");
     terminal.enter("fg");
+    terminal.sees_times("begun-$", 2);
     terminal.enter("words");
     terminal.sees("got-words");
 }

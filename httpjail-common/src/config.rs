@@ -36,10 +36,14 @@ pub struct JailConfig {
     /// `SO_MARK` of httpjail's own sockets that speak to the jail's listeners (`--publish`); 0 if there are none. Setting a mark
     /// needs CAP_NET_ADMIN over the namespace, which nobody in the jail has.
     pub publish_mark: u32,
+    /// 1 if the resolver wants to know which server a datagram was meant for (`--dns open`).
+    pub dns_open: u32,
     /// 1 if a rule leads to servers on the host's loopback: then a loopback port on which nobody in the jail listens goes to the
     /// proxy. Otherwise such a connect is answered like everywhere: ECONNREFUSED, which programs that wait for their own
     /// server count on.
     pub host_loopback: u32,
+    /// Zero.
+    pub reserved: u32,
     /// httpjail's sockets on 127.0.0.1.
     pub v4: Ports,
     /// httpjail's sockets on `::1`.
@@ -47,7 +51,7 @@ pub struct JailConfig {
 }
 
 const _: () = assert!(size_of::<Ports>() == 4 * 2);
-const _: () = assert!(size_of::<JailConfig>() == 8 + 2 * size_of::<Address>() + 4 * 4 + 2 * size_of::<Ports>());
+const _: () = assert!(size_of::<JailConfig>() == 8 + 2 * size_of::<Address>() + 6 * 4 + 2 * size_of::<Ports>());
 
 #[cfg(feature = "user")]
 impl JailConfig {
@@ -59,7 +63,9 @@ impl JailConfig {
         armed: 0,
         ifindex: 0,
         publish_mark: 0,
+        dns_open: 0,
         host_loopback: 0,
+        reserved: 0,
         v4: Ports {
             proxy: 0,
             resolver_udp: 0,

@@ -16,7 +16,8 @@ const _: () = assert!(size_of::<Comm>() == 16);
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "user", derive(Debug))]
 pub struct FlowKey {
-    /// `SO_NETNS_COOKIE` of the network namespace.
+    /// `SO_NETNS_COOKIE` of the network namespace. For datagrams the jail's id: programs that see packets can ask for the cookie
+    /// only since Linux 6.15.
     pub netns: u64,
     /// The client's address.
     pub address: Address,

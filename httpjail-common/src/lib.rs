@@ -20,6 +20,9 @@ pub use flow::{Comm, FlowKey, FlowValue};
 pub const MAP_CONFIG: &str = "CONFIG";
 /// The map from [`FlowKey`] to [`FlowValue`].
 pub const MAP_FLOWS: &str = "FLOWS";
+/// The map from [`FlowKey`] to [`FlowValue`] for datagrams that were bent to the resolver, if the jail wants it
+/// ([`JailConfig::dns_open`]).
+pub const MAP_ASKED: &str = "ASKED";
 /// The ring buffer of [`Event`]s.
 pub const MAP_EVENTS: &str = "EVENTS";
 /// The array of counters, indexed by [`Stat`].

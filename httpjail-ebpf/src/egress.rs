@@ -8,11 +8,11 @@
 use crate::{
     ALLOW, DENY,
     lookup::{Endpoint, Owner, tcp_gone, tcp_owner, to_address, to_words, udp_owner},
-    maps::{armed, socket_state},
+    maps::{ASKED, armed, socket_state},
     report::{Caller, event, send},
 };
 use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_sk_fullsock, macros::cgroup_skb, programs::SkBuffContext};
-use httpjail_common::{Address, Direction, JailConfig, Reason};
+use httpjail_common::{Address, Direction, FlowKey, FlowValue, JailConfig, Reason};
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 const ETH_P_IP: u32 = 0x0800;
@@ -137,6 +137,9 @@ fn peer(ctx: &SkBuffContext, config: &JailConfig, packet: &Packet, direction: Di
     let ports = if far.is_v4() { &config.v4 } else { &config.v6 };
     if packet.protocol == IPPROTO_UDP {
         if far.is_localhost() && far.port != 0 && far.port == ports.resolver_udp {
+            if config.dns_open == 1 && direction == Direction::Egress {
+                remember_server(ctx, config, near);
+            }
             return Ok(());
         }
         // SAFETY: a cgroup_skb program's own context.
@@ -167,6 +170,47 @@ fn peer(ctx: &SkBuffContext, config: &JailConfig, packet: &Packet, direction: Di
         Owner::Nobody => unsafe { tcp_gone(skb.cast(), near, far) },
     };
     if passes { Ok(()) } else { Err(Reason::PacketPeer) }
+}
+
+/// Tells the resolver which server the datagram that it is about to receive was meant for. Here, not in connect or sendmsg,
+/// because only the packet has its source port for sure (a connect runs before the socket is bound, net/ipv4/af_inet.c,
+/// `inet_dgram_connect`). Without an entry the resolver asks nobody.
+#[inline(always)]
+fn remember_server(ctx: &SkBuffContext, config: &JailConfig, client: Endpoint) {
+    // SAFETY: the context is alive while the program runs; each pointer is checked before it is used.
+    unsafe {
+        let socket = (*ctx.skb.skb).__bindgen_anon_2.sk;
+        if socket.is_null() {
+            return;
+        }
+        let socket = bpf_sk_fullsock(socket);
+        if socket.is_null() {
+            return;
+        }
+        let Some(state) = socket_state(socket, config.jail) else {
+            return;
+        };
+        if (*state).redirected != 1 {
+            return;
+        }
+        let key = FlowKey {
+            netns: config.jail,
+            address: to_address(client.address),
+            port: client.port.into(),
+            reserved: 0,
+        };
+        let asked = FlowValue {
+            cgroup: (*state).cgroup,
+            address: (*state).destination,
+            comm: (*state).comm,
+            pid: (*state).pid,
+            port: (*state).port.into(),
+        };
+        if ASKED.insert(key, asked, 0).is_err() {
+            // An older entry would send the question to the wrong server.
+            let _ = ASKED.remove(key);
+        }
+    }
 }
 
 #[inline(always)]

@@ -5,6 +5,7 @@
 //! | CONFIG | supervisor, after attaching | every program | by the kernel with the cgroup |
 //! | SOCKETS | sock_create, connect, sendmsg, sock_ops | every program but setsockopt | by the kernel with the socket |
 //! | FLOWS | sock_ops at TCP_CONNECT_CB | proxy, resolver (TCP) | by the reader's take; by sock_ops when the connect fails |
+//! | ASKED | egress, for `--dns open` | resolver (UDP) | by the kernel, the oldest first |
 //! | EVENTS | every program that denies | proxy | by the reader; lost (and counted) when full |
 //! | STATS | every program | supervisor | never |
 
@@ -13,7 +14,7 @@ use aya_ebpf::{
     btf_maps::SkStorage,
     helpers::generated::{bpf_get_local_storage, bpf_sk_storage_get},
     macros::{btf_map, map},
-    maps::{HashMap, PerCpuArray, RingBuf},
+    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use core::{cell::UnsafeCell, ffi::c_void, ptr::null_mut};
 use httpjail_common::{Address, Comm, FlowKey, FlowValue, JailConfig, Stat};
@@ -77,6 +78,10 @@ static SOCKETS: SkStorage<SocketState> = SkStorage::new();
 /// As many connections as may wait between SYN and accept. Full: the connection is not recorded, so the proxy closes it.
 #[map]
 pub static FLOWS: HashMap<FlowKey, FlowValue> = HashMap::with_max_entries(65536, BPF_F_NO_PREALLOC);
+
+/// The server that a datagram to the resolver was meant for. An answer that was evicted is not given: a client asks again.
+#[map]
+pub static ASKED: LruHashMap<FlowKey, FlowValue> = LruHashMap::with_max_entries(4096, 0);
 
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);

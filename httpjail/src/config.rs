@@ -4,6 +4,7 @@
 //! is an error here, so that nothing is silently ignored.
 
 use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,8 +42,19 @@ pub struct Config {
     pub backend: Backend,
     /// What the resolver answers.
     pub dns: DnsMode,
+    /// Ports that the jail listens on and that this host is to reach.
+    pub publish: Vec<Publish>,
     /// What the user should be told before the command starts.
     pub warnings: Vec<Warning>,
+}
+
+/// A port of the jail that this host is to reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Publish {
+    /// The address of this host at which it can be reached; loopback if none was named.
+    pub host: Option<IpAddr>,
+    /// The port, there and here.
+    pub port: u16,
 }
 
 /// A program and its arguments.
@@ -109,6 +121,9 @@ pub enum ConfigError {
     /// Two options exclude each other, one of them from the file.
     #[error("{0} and {1} exclude each other")]
     Conflict(&'static str, &'static str),
+    /// What should name a port names none.
+    #[error("`{0}` is no [HOST:]PORT to publish")]
+    Publish(String),
     /// This version does not have it yet.
     #[error("{0} is not in this version of httpjail")]
     Unsupported(&'static str),
@@ -166,9 +181,27 @@ impl Config {
         };
         let dns = args.dns.or(options.dns).unwrap_or(DnsMode::Synthetic);
         let interactive = args.interactive || options.interactive.unwrap_or(false);
-        let publish = !args.publish.is_empty() || !options.publish.is_empty();
-        if let Some(name) = unsupported(backend, dns, interactive, publish) {
+        if let Some(name) = unsupported(backend, interactive) {
             return Err(ConfigError::Unsupported(name));
+        }
+        let publish = if args.publish.is_empty() {
+            options.publish
+        } else {
+            args.publish
+        };
+        let publish = publish
+            .iter()
+            .map(|text| published(text))
+            .collect::<Result<Vec<_>, _>>()?;
+        for Publish { host, port } in &publish {
+            if let Some(host) = host.filter(|host| !host.is_loopback()) {
+                warnings.push(Warning {
+                    message: format!(
+                        "port {port} of the jail is published on {host}, where other machines may reach it"
+                    ),
+                    hint: Some(format!("--publish {port} is for this machine alone")),
+                });
+            }
         }
 
         let intercept_tls = !(args.no_tls_intercept || options.no_tls_intercept.unwrap_or(false));
@@ -205,6 +238,7 @@ impl Config {
             ephemeral_ca: args.ephemeral_ca || options.ephemeral_ca.unwrap_or(false),
             backend,
             dns,
+            publish,
             warnings,
         })
     }
@@ -225,6 +259,7 @@ impl Config {
             (config.timeout.is_some(), "--timeout"),
             (config.user.is_some(), "--user"),
             (!config.allow_sockets.is_empty(), "--allow-socket"),
+            (!config.publish.is_empty(), "--publish"),
             // What runs already could not be told to trust it.
             (config.ephemeral_ca, "--ephemeral-ca"),
         ] {
@@ -243,6 +278,7 @@ impl ConfigError {
             ConfigError::NoCommand => Some("httpjail [OPTIONS] -- COMMAND [ARGS]".into()),
             ConfigError::Rule(_, text, error) => error.hint(text),
             ConfigError::File(error) => error.hint.clone(),
+            ConfigError::Publish(_) => Some("a port from 1 to 65535; HOST is an address of this machine".into()),
             ConfigError::Conflict(..) => Some("keep one of them".into()),
             ConfigError::Unsupported(_) => Some("leave it away; the defaults are the safe ones".into()),
         }
@@ -250,19 +286,24 @@ impl ConfigError {
 }
 
 /// The first option that was asked for and that this version does not have.
-fn unsupported(backend: Backend, dns: DnsMode, interactive: bool, publish: bool) -> Option<&'static str> {
-    match (backend, dns) {
-        (Backend::Netns, _) => return Some("the netns backend"),
-        (Backend::Weak, _) => return Some("weak mode"),
-        (_, DnsMode::Relay) => return Some("--dns relay"),
-        (_, DnsMode::Open) => return Some("--dns open"),
-        (_, DnsMode::Off) => return Some("--dns off"),
-        (Backend::Auto | Backend::Ebpf, DnsMode::Synthetic) => {}
+fn unsupported(backend: Backend, interactive: bool) -> Option<&'static str> {
+    match backend {
+        Backend::Netns => return Some("the netns backend"),
+        Backend::Weak => return Some("weak mode"),
+        Backend::Auto | Backend::Ebpf => {}
     }
-    match (interactive, publish) {
-        (true, _) => Some("--interactive"),
-        (_, true) => Some("--publish"),
-        (false, false) => None,
+    interactive.then_some("--interactive")
+}
+
+fn published(text: &str) -> Result<Publish, ConfigError> {
+    let (host, port) = match (text.parse::<SocketAddr>(), text.strip_prefix("localhost:")) {
+        (Ok(at), _) => (Some(at.ip()), Some(at.port())),
+        (Err(_), Some(port)) => (None, port.parse().ok()),
+        (Err(_), None) => (None, text.parse().ok()),
+    };
+    match port {
+        Some(port) if port > 0 => Ok(Publish { host, port }),
+        _ => Err(ConfigError::Publish(text.to_owned())),
     }
 }
 

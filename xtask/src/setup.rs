@@ -5,11 +5,14 @@ use anyhow::{Context as _, Result};
 use crate::run::{aloud, cargo, command, have, quietly, root};
 
 /// What each program that the tests drive is called in Debian.
-const PROGRAMS: [(&str, &str); 13] = [
+const PROGRAMS: [(&str, &str); 16] = [
     ("bwrap", "bubblewrap"),
+    ("chromium", "chromium"),
     ("curl", "curl"),
     ("git", "git"),
     ("ip", "iproute2"),
+    ("java", "default-jdk-headless"),
+    ("keytool", "default-jdk-headless"),
     ("node", "nodejs"),
     ("openssl", "openssl"),
     ("python3", "python3"),
@@ -34,11 +37,12 @@ pub(crate) fn run() -> Result<()> {
 }
 
 fn debian_packages() -> Result<()> {
-    let missing: Vec<&str> = PROGRAMS
+    let mut missing: Vec<&str> = PROGRAMS
         .iter()
         .filter(|(program, _)| !have(program))
         .map(|(_, package)| *package)
         .collect();
+    missing.dedup();
     if missing.is_empty() {
         return Ok(());
     }

@@ -40,6 +40,9 @@ pub enum Other {
     Attach(Attach),
     /// Open a cgroup again, also after the httpjail that was attached to it was killed
     Detach(Detach),
+    /// The certificate authority that jails trust
+    #[command(subcommand)]
+    Ca(Ca),
 }
 
 /// Attaching to a cgroup. The options are those of a run, but for what only a command can have.
@@ -77,6 +80,21 @@ pub struct Detach {
     /// Every such cgroup
     #[arg(long)]
     pub all: bool,
+}
+
+/// What can be done with the authority. It is made when it is first needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum Ca {
+    /// Print the certificate, its fingerprint, and how long it is valid
+    Show,
+    /// Print where the certificate is kept
+    Path,
+    /// Make this whole system trust it, for programs that use the proxy outside of a jail; jails do not need it
+    Install,
+    /// Undo `install`
+    Remove,
+    /// Make a new authority; what the old one signed is trusted by no new jail
+    Rotate,
 }
 
 /// Running a command in a jail.
@@ -119,6 +137,9 @@ pub struct Run {
     pub weak: bool,
 
     /// What the jail's resolver answers [default: synthetic]
+    ///
+    /// synthetic: addresses made up here, nobody is asked. relay: what the host's name servers say. open: what the server
+    /// says that the program names. off: nothing. With relay and open the names leave this host, and a name can carry data.
     #[arg(long, value_name = "MODE", value_parser = word::<DnsMode>(), help_heading = "Traffic")]
     pub dns: Option<DnsMode>,
 
@@ -142,7 +163,9 @@ pub struct Run {
     #[arg(long, value_name = "PATH", help_heading = "The command")]
     pub allow_socket: Vec<PathBuf>,
 
-    /// Make a port that the jail listens on reachable from this host (not in this version)
+    /// Make a port that the jail listens on reachable from this host
+    ///
+    /// At this host's loopback, unless HOST names another address of it.
     #[arg(long, value_name = "[HOST:]PORT", help_heading = "The command")]
     pub publish: Vec<String>,
 
@@ -164,7 +187,7 @@ pub struct Run {
 
     /// The command to run in the jail, and its arguments
     ///
-    /// Everything from the command on belongs to it, also without `--`.
+    /// Everything from the command on belongs to it, also without `--`, unless it has the name of a subcommand.
     #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]
     pub command: Vec<OsString>,
 }
@@ -299,6 +322,24 @@ mod tests {
         ] {
             assert_eq!(parse(line).expect("arguments").command, command, "{line:?}");
         }
+    }
+
+    #[test]
+    fn subcommands_stand_first_and_commands_keep_their_names() {
+        let other = |line: &[&str]| Cli::try_parse_from([&["httpjail"], line].concat()).map(|cli| cli.other);
+        assert_eq!(other(&["ca", "show"]).expect("arguments"), Some(Other::Ca(Ca::Show)));
+        assert_eq!(
+            other(&["ca", "rotate"]).expect("arguments"),
+            Some(Other::Ca(Ca::Rotate))
+        );
+        for line in [
+            &["--", "ca", "show"][..],
+            &["-r", "allow: a", "--", "ca", "show"],
+            &["curl", "ca"],
+        ] {
+            assert_eq!(other(line).expect("arguments"), None, "{line:?}");
+        }
+        assert!(other(&["ca"]).is_err() && other(&["ca", "dance"]).is_err());
     }
 
     #[test]

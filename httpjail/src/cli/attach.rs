@@ -10,11 +10,13 @@ use super::run::{session, upstream_authorities};
 use super::serve_jail::Task;
 use crate::config::Config;
 use crate::jail::attach::{self, Attachment, End, Target};
+use crate::jail::backend::Extras;
 use crate::jail::helper::{Failure, Helper};
 use crate::jail::identity::Identity;
 use crate::jail::leftovers;
 use crate::jail::signals::Signals;
 use crate::logging;
+use crate::policy::yaml::DnsMode;
 
 /// Holds the cgroup until a signal or its end. Returns httpjail's exit status.
 ///
@@ -27,10 +29,15 @@ pub(super) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Resul
     leftovers::remove().iter().for_each(|left| logging::warn(left, None));
 
     let mut attachment = Attachment::close(target, config.policy.names_loopback())?;
+    attachment.want(Extras {
+        asked_servers: config.dns == DnsMode::Open,
+        publish_mark: None,
+    })?;
     let task = Task {
         config,
         caller,
         upstream_authorities,
+        door: None,
         older: attachment.older().to_vec(),
         session: session(),
         backend: attachment.backend(),

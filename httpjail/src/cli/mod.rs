@@ -2,7 +2,9 @@
 
 pub mod args;
 mod attach;
+mod ca;
 mod environment;
+mod published;
 mod run;
 mod serve_jail;
 
@@ -32,6 +34,7 @@ pub fn main() -> ExitCode {
         let caller = Identity::caller().map_err(failure)?;
         match other {
             None => run::run(&configure(args, &caller, Config::from_args)?, &caller, inherited),
+            Some(Other::Ca(action)) => ca::run(action, &caller),
             Some(Other::Attach(args)) => attach::attach(
                 &configure(args.run, &caller, Config::for_attaching)?,
                 &caller,

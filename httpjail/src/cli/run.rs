@@ -8,16 +8,20 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use nix::sys::prctl;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use super::serve_jail::Task;
 use super::{environment, failure};
 use crate::config::{Config, LogTarget};
+use crate::jail::backend::Extras;
 use crate::jail::bpf::BpfBackend;
 use crate::jail::child::{Command, StartFailure};
+use crate::jail::door::{self, Door};
 use crate::jail::helper::{Failure, Helper};
 use crate::jail::identity::Identity;
+use crate::jail::sandbox::additions::Addition;
 use crate::jail::sandbox::filter::Filter;
 use crate::jail::sandbox::init::Plan;
 use crate::jail::sandbox::mounts::{Overlay, RUN_DIR, View};
@@ -27,11 +31,13 @@ use crate::jail::sandbox::stdio::Inherited;
 use crate::jail::signals::Signals;
 use crate::jail::{Backend, Jail, Outcome, SpawnError, leftovers};
 use crate::logging;
+use crate::policy::yaml::DnsMode;
 use crate::tls::trust::{self, TrustPaths};
 
 /// The jail's own names of the files laid into its view.
 const BUNDLE: &str = "ca-bundle.crt";
 const AUTHORITY: &str = "ca.crt";
+const JAVA: &str = "cacerts";
 /// A folder with the authority under the name by which OpenSSL looks for it.
 const FOLDER: &str = "certs";
 
@@ -40,6 +46,8 @@ const FOLDER: &str = "certs";
 /// # Errors
 /// What failed before the command started; nothing is left of the jail then.
 pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> Result<u8, Failure> {
+    // Neither traced nor dumped by the user whose command it jails (without root it runs as that user).
+    prctl::set_dumpable(false).map_err(|error| Failure::new(format!("cannot hide from tracing: {error}")))?;
     let signals = Signals::block().map_err(|error| Failure::new(format!("cannot take the signals: {error}")))?;
     let identity = match &config.user {
         Some(name) => Identity::named(name).map_err(failure)?,
@@ -60,7 +68,20 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
     }
     leftovers::remove().iter().for_each(|left| logging::warn(left, None));
 
-    let backend = BpfBackend::prepare(config.policy.names_loopback())?;
+    let mut backend = BpfBackend::prepare(config.policy.names_loopback())?;
+    backend.want(Extras {
+        asked_servers: config.dns == DnsMode::Open,
+        publish_mark: (!config.publish.is_empty()).then_some(door::MARK),
+    })?;
+    let (door, doorway) = match config.publish.is_empty() {
+        true => (None, None),
+        false => {
+            let made = door::pair().map_err(|error| Failure::new(format!("cannot make a line: {error}")))?;
+            (Some(made.0), Some(made.1))
+        }
+    };
+    let mut keep = backend.proxy_keeps();
+    keep.extend(door.as_ref().map(Door::descriptor));
     let task = Task {
         config,
         caller,
@@ -68,14 +89,18 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
         older: Vec::new(),
         session: session(),
         backend: &backend,
+        door,
     };
-    let helper = Helper::spawn(&backend.proxy_keeps(), move |line| task.run(line))
+    let helper = Helper::spawn(&keep, move |line| task.run(line))
         .map_err(|error| Failure::new(format!("cannot fork the proxy: {error}")))?;
     let authority = helper.ready()?;
 
     let plan = plan(config, caller, identity, &authority, outside, inherited)?;
     let jail = Jail::prepare(Box::new(backend), helper, &plan)?.arm()?;
     jail.notes().for_each(|note| tracing::info!("{note}"));
+    // Before the command starts, and ended after it: dropped with this function's other guards.
+    let doorman = doorway.map(|doorway| doorway.open(jail.init())).transpose();
+    let _doorman = doorman.map_err(|error| Failure::new(format!("cannot reach into the jail's network: {error}")))?;
     let running = match jail.spawn(signals) {
         Ok(Ok(running)) => running,
         Ok(Err(early)) => return Ok(early.status()),
@@ -118,8 +143,17 @@ fn plan(
     };
     let trust = trust::environment(paths);
     let env = environment::build(std::env::vars_os(), &identity, trust, !config.allow_sockets.is_empty());
+    let certificate = CertificateDer::from_pem_slice(authority.as_bytes()).map_err(failure)?;
+    let policies = trust::chromium_policies(Path::new("/")).into_iter();
     let view = View {
-        overlays: overlays(authority)?,
+        overlays: overlays(authority, &certificate, caller)?,
+        additions: policies
+            .map(|(path, floor)| Addition {
+                path,
+                floor,
+                content: trust::chromium_policy(&certificate),
+            })
+            .collect(),
         outside,
         hidden: hidden(caller, &identity),
         allowed: config.allow_sockets.clone(),
@@ -142,15 +176,14 @@ fn plan(
 }
 
 /// The files that the jail sees in place of the host's: who to trust, whom to ask for names, and how.
-fn overlays(authority: &str) -> Result<Vec<Overlay>, Failure> {
+fn overlays(authority: &str, certificate: &CertificateDer<'_>, caller: &Identity) -> Result<Vec<Overlay>, Failure> {
     let system = trust::existing_paths(Path::new("/"));
     let own = trust::inherited_bundles(|name| std::env::var_os(name));
     let sources: Vec<PathBuf> = system.iter().cloned().chain(own).collect();
     let bundle = trust::bundle(authority, &sources);
     bundle.notes.iter().for_each(|note| tracing::info!("{note}"));
-    let certificate = CertificateDer::from_pem_slice(authority.as_bytes()).map_err(failure)?;
     let hashed =
-        trust::hashed_name(&certificate).ok_or_else(|| Failure::new("the authority's certificate has no subject"))?;
+        trust::hashed_name(certificate).ok_or_else(|| Failure::new("the authority's certificate has no subject"))?;
     let resolver = format!("nameserver {JAIL_V4}\noptions edns0\n");
     let laid = |name: &str, content: Vec<u8>, covers| Overlay {
         name: name.to_owned(),
@@ -158,13 +191,23 @@ fn overlays(authority: &str) -> Result<Vec<Overlay>, Failure> {
         covers,
     };
     let etc = |name: &str| vec![PathBuf::from("/etc").join(name)];
-    Ok(vec![
+    let variable = |name| std::env::var_os(name);
+    let stores = trust::java_stores(
+        Path::new("/"),
+        &caller.home,
+        variable("JAVA_HOME").as_deref(),
+        variable("PATH").as_deref(),
+    );
+    let java = (!stores.is_empty()).then(|| laid(JAVA, trust::java_keystore(&bundle.pem), stores));
+    let mut files = vec![
         laid(BUNDLE, bundle.pem, system),
         laid(AUTHORITY, authority.as_bytes().to_vec(), Vec::new()),
         laid(&format!("{FOLDER}/{hashed}"), authority.as_bytes().to_vec(), Vec::new()),
         laid("resolv.conf", resolver.into_bytes(), etc("resolv.conf")),
         laid("nsswitch.conf", nsswitch().into_bytes(), etc("nsswitch.conf")),
-    ])
+    ];
+    files.extend(java);
+    Ok(files)
 }
 
 /// The host's nsswitch.conf with names asked of files and DNS alone: daemons that would ask for us are outside.

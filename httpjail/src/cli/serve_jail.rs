@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, PipeReader};
 use std::net::TcpListener;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
@@ -15,17 +15,19 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
-use super::{failure, verbosity};
+use super::{failure, published, verbosity};
 use crate::audit::{EventKind, Format, Log, Record, Show, Sink, StderrPolicy, open_log, open_log_without_links};
 use crate::config::{Config, LogTarget, Mode};
-use crate::dns::{self, Names};
+use crate::dns::{self, Answers, Names, Relay, Servers};
 use crate::jail::attribution::{Last, Programs};
 use crate::jail::backend::{Backend, EventSource};
+use crate::jail::door::Door;
 use crate::jail::helper::{self, Failure, FromProxy, Line};
 use crate::jail::identity::Identity;
+use crate::jail::sandbox::netns::{JAIL_V4, JAIL_V6};
 use crate::logging;
 use crate::net::Listeners;
-use crate::policy::yaml::LogFormat;
+use crate::policy::yaml::{DnsMode, LogFormat};
 use crate::proxy::{self, HostNetwork, Limits, Proxy};
 use crate::tls::store::load_or_create;
 use crate::tls::{CertificateAuthority, Leaves, UpstreamTls};
@@ -46,6 +48,8 @@ pub(super) struct Task<'a> {
     pub session: String,
     /// Knows where connections were meant to go, and what the kernel stopped.
     pub backend: &'a dyn Backend,
+    /// The way to what the jail listens on, if anything is published.
+    pub door: Option<Door>,
 }
 
 impl Task<'_> {
@@ -53,13 +57,14 @@ impl Task<'_> {
     ///
     /// # Errors
     /// What failed; the supervisor ends the run and tells it.
-    pub(super) fn run(self, line: Arc<Line>) -> Result<(), Failure> {
+    pub(super) fn run(mut self, line: Arc<Line>) -> Result<(), Failure> {
         let authority = Arc::new(self.authority()?);
         let file = match &self.config.log.target {
             LogTarget::Stderr => None,
             LogTarget::File(path) => Some(self.open_log(path)?),
         };
         let upstream_tls = UpstreamTls::new(&self.upstream_authorities, Some(&authority)).map_err(failure)?;
+        let published = published::listen(&self.config.publish)?;
         helper::give_up_root().map_err(|error| Failure::new(format!("cannot give up root: {error}")))?;
         let ready = FromProxy::Ready {
             authority: authority.certificate_pem().to_owned(),
@@ -107,14 +112,23 @@ impl Task<'_> {
             // The receiver is gone only when the run has failed, and then this process ends.
             let _ = ended.send(last);
         });
+        let answers = self.answers(names)?;
         let Listeners {
             proxy: sockets,
             resolver_udp,
             resolver_tcp,
         } = listeners;
         let never = std::future::pending();
-        let resolver = dns::serve(names, resolver_udp, resolver_tcp, flows, log.clone(), never);
+        let resolver = dns::serve(answers, resolver_udp, resolver_tcp, flows, log.clone(), never);
         let events = self.backend.events()?;
+        let door = self.door.take().map(Arc::new);
+        let published = published::serve(published, door);
+        let resolver = async {
+            tokio::select! {
+                ended = resolver => ended,
+                ended = published => ended,
+            }
+        };
         let last = runtime.block_on(serve(proxy, sockets, resolver, log.clone(), events, &line, end))?;
         // Tasks that still wait for a look-up or a program's name are not waited for.
         runtime.shutdown_background();
@@ -124,6 +138,21 @@ impl Task<'_> {
         });
         log.finish();
         Ok(())
+    }
+
+    fn answers(&self, names: Arc<Names>) -> Result<Answers, Failure> {
+        let host = PathBuf::from("/etc/resolv.conf");
+        let servers = match self.config.dns {
+            DnsMode::Synthetic => return Ok(Answers::Synthetic(names)),
+            DnsMode::Off => return Ok(Answers::Off),
+            DnsMode::Relay => Servers::Of(host),
+            DnsMode::Open => Servers::Named {
+                by: self.backend.asked_servers()?,
+                own: vec![JAIL_V4.into(), JAIL_V6.into()],
+                host,
+            },
+        };
+        Ok(Answers::Relayed(Arc::new(Relay::new(servers))))
     }
 
     fn authority(&self) -> Result<CertificateAuthority, Failure> {
@@ -198,7 +227,7 @@ async fn serve(
         .map_err(|error| Failure::new(format!("the supervisor is gone: {error}")))?;
     let status = tokio::select! {
         ended = &mut proxied => return Err(part("proxy", ended)),
-        ended = &mut resolved => return Err(part("resolver", ended)),
+        ended = &mut resolved => return Err(part("resolver or a published port", ended)),
         ended = &mut recorded => return Err(part("reader of kernel events", ended)),
         last = end => match last {
             Ok(Last::Finish(status)) => status,

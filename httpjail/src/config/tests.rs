@@ -147,18 +147,12 @@ fn logging_of_the_readme() {
 fn what_this_version_lacks_is_refused() {
     for (line, file, name) in [
         (&["--interactive"][..], "", "--interactive"),
-        (&["--publish", "3000"], "", "--publish"),
         (&["--weak"], "", "weak mode"),
         (&["--backend", "weak"], "", "weak mode"),
         (&["--backend", "netns"], "", "the netns backend"),
-        (&["--dns", "relay"], "", "--dns relay"),
-        (&["--dns", "open"], "", "--dns open"),
-        (&["--dns", "off"], "", "--dns off"),
         (&[], "interactive: true", "--interactive"),
-        (&[], "publish: 3000", "--publish"),
         (&[], "weak: true", "weak mode"),
         (&[], "backend: netns", "the netns backend"),
-        (&[], "dns: relay", "--dns relay"),
     ] {
         let error = build(line, Some(file)).map(|config| config.command).expect_err(name);
         assert_eq!(error, ConfigError::Unsupported(name), "{line:?} {file}");
@@ -167,10 +161,54 @@ fn what_this_version_lacks_is_refused() {
     for (line, file) in [
         (&["--backend", "ebpf", "--dns", "synthetic"][..], ""),
         (&["--dns", "synthetic"], "dns: off"),
+        (&["--dns", "relay"], ""),
+        (&[], "dns: open"),
         (&[], "interactive: false"),
     ] {
         assert!(build(line, Some(file)).is_ok(), "{line:?} {file}");
     }
+}
+
+#[test]
+fn published_ports() {
+    let publish = |text: &str| {
+        build(&["--publish", text], None).map(|config| {
+            let Publish { host, port } = config.publish[0];
+            let warned = config
+                .warnings
+                .iter()
+                .any(|warning| warning.message.contains("other machines"));
+            (host.map(|host| host.to_string()), port, warned)
+        })
+    };
+    for (text, host, port, warned) in [
+        ("3000", None, 3000, false),
+        ("localhost:3000", None, 3000, false),
+        ("127.0.0.1:3000", Some("127.0.0.1"), 3000, false),
+        ("[::1]:65535", Some("::1"), 65535, false),
+        ("0.0.0.0:1", Some("0.0.0.0"), 1, true),
+        ("192.0.2.1:80", Some("192.0.2.1"), 80, true),
+    ] {
+        assert_eq!(publish(text), Ok((host.map(str::to_owned), port, warned)), "{text}");
+    }
+    for text in [
+        "",
+        "0",
+        "65536",
+        "http",
+        ":80",
+        "example.test:80",
+        "8080:3000",
+        "127.0.0.1",
+        "127.0.0.1:0",
+    ] {
+        assert_eq!(publish(text), Err(ConfigError::Publish(text.into())), "{text}");
+    }
+    let ports = |line: &[&str]| {
+        let config = build(line, Some("publish: [\"1\", \"2\"]")).expect("a configuration");
+        config.publish.iter().map(|publish| publish.port).collect::<Vec<_>>()
+    };
+    assert_eq!((ports(&[]), ports(&["--publish", "3"])), (vec![1, 2], vec![3]));
 }
 
 #[test]

@@ -21,7 +21,7 @@ const TTL: u32 = 60;
 const MOST_ADDITIONALS: u16 = 4;
 
 /// What we can receive by UDP (RFC 6891, 6.2.3).
-const PAYLOAD: u16 = 1232;
+pub(super) const PAYLOAD: u16 = 1232;
 
 /// Firefox asks for this name before it turns to a resolver of its own; NXDOMAIN asks it not to
 /// (support.mozilla.org, "Canary domain - use-application-dns.net").
@@ -49,36 +49,88 @@ pub struct Oddity {
 
 /// Answers the message `bytes` from the jail. Never panics, whatever they are.
 pub fn answer(bytes: &[u8], names: &Names) -> Answer {
+    match read(bytes) {
+        Ok(question) => resolve(&question.query, names, question.reply),
+        Err(answer) => answer,
+    }
+}
+
+/// Refuses the message `bytes` from the jail (`--dns off`).
+pub(super) fn refuse(bytes: &[u8]) -> Answer {
+    match read(bytes) {
+        Ok(question) => {
+            let odd = odd("dns is off", Some(&question.query.name));
+            question.reply.refuse(ResponseCode::Refused, odd)
+        }
+        Err(answer) => answer,
+    }
+}
+
+/// One question as it was asked, and the beginning of its answer.
+pub(super) struct Question {
+    pub(super) query: Query,
+    /// Name, type and class as they stand in the message, case and all.
+    pub(super) bytes: Vec<u8>,
+    pub(super) edns: Option<Edns>,
+    reply: Reply,
+}
+
+impl Question {
+    /// The id and the flags that the answer repeats.
+    pub(super) fn metadata(&self) -> &Metadata {
+        &self.reply.message.metadata
+    }
+
+    /// The name with dots, lossily decoded.
+    pub(super) fn name(&self) -> String {
+        dotted(&self.query.name)
+    }
+
+    /// An answer without records.
+    pub(super) fn refused(&self, code: ResponseCode, truncated: bool) -> Option<Vec<u8>> {
+        let mut message = self.reply.message.clone();
+        message.metadata.truncation = truncated;
+        message.metadata.response_code = code;
+        message.to_vec().ok()
+    }
+}
+
+/// The question in the message `bytes`, or the answer to what is none.
+pub(super) fn read(bytes: &[u8]) -> Result<Question, Answer> {
     let mut decoder = BinDecoder::new(bytes);
     let Ok(header) = Header::read(&mut decoder) else {
-        return headless(bytes);
+        return Err(headless(bytes));
     };
     if header.message_type != MessageType::Query {
         // An answer to an answer could go on for ever.
-        return Answer {
+        return Err(Answer {
             reply: None,
             odd: Some(odd("dns response", None)),
-        };
+        });
     }
     let mut reply = Reply::to(&header);
     if bytes.len() > LONGEST {
-        return reply.refuse(ResponseCode::FormErr, odd("dns oversize", None));
+        return Err(reply.refuse(ResponseCode::FormErr, odd("dns oversize", None)));
     }
     if header.op_code != OpCode::Query {
-        return reply.refuse(ResponseCode::NotImp, odd("dns opcode", None));
+        return Err(reply.refuse(ResponseCode::NotImp, odd("dns opcode", None)));
     }
-    match read_question(&header, decoder, bytes.len()) {
-        Some((query, edns)) => {
-            reply.message.queries.push(query.clone());
-            reply.edns(edns.as_ref());
-            match edns {
-                // RFC 6891, 6.1.3: say which version is spoken here.
-                Some(edns) if edns.version() > 0 => reply.end(ResponseCode::BADVERS, None),
-                _ => resolve(&query, names, reply),
-            }
-        }
-        None => reply.refuse(ResponseCode::FormErr, odd("dns malformed", None)),
+    let start = decoder.index();
+    let Some((query, edns, end)) = read_question(&header, decoder, bytes.len()) else {
+        return Err(reply.refuse(ResponseCode::FormErr, odd("dns malformed", None)));
+    };
+    reply.message.queries.push(query.clone());
+    reply.edns(edns.as_ref());
+    // RFC 6891, 6.1.3: say which version is spoken here.
+    if edns.as_ref().is_some_and(|edns| edns.version() > 0) {
+        return Err(reply.end(ResponseCode::BADVERS, None));
     }
+    Ok(Question {
+        query,
+        bytes: bytes.get(start..end).unwrap_or_default().to_vec(),
+        edns,
+        reply,
+    })
 }
 
 /// Less than a header: an id at least is answered.
@@ -98,8 +150,9 @@ fn headless(bytes: &[u8]) -> Answer {
     }
 }
 
-/// The one question of a message and its OPT record, if the message has nothing else and ends where it should.
-fn read_question(header: &Header, mut decoder: BinDecoder<'_>, length: usize) -> Option<(Query, Option<Edns>)> {
+/// The one question of a message, its OPT record, and where the question ends, if the message has nothing else and ends where
+/// it should.
+fn read_question(header: &Header, mut decoder: BinDecoder<'_>, length: usize) -> Option<(Query, Option<Edns>, usize)> {
     let counts = header.counts;
     // RFC 9619: never more than one question. The counts come first, hickory would make room for each.
     if counts.queries != 1 || counts.answers != 0 || counts.authorities != 0 || counts.additionals > MOST_ADDITIONALS {
@@ -109,12 +162,13 @@ fn read_question(header: &Header, mut decoder: BinDecoder<'_>, length: usize) ->
     let query = Query::read(&mut decoder).ok()?;
     // A name in the first question has nothing to be compressed against. Without pointers the echo is byte for byte.
     let name_length = 1 + query.name.iter().map(|label| 1 + label.len()).sum::<usize>();
-    if decoder.index() - start != name_length + 4 {
+    let end = decoder.index();
+    if end - start != name_length + 4 {
         return None;
     }
     let additionals = usize::from(counts.additionals);
     let (_, edns, _) = Message::read_records(&mut decoder, additionals, true, OpCode::Query).ok()?;
-    (decoder.index() == length).then_some((query, edns))
+    (decoder.index() == length).then_some((query, edns, end))
 }
 
 fn resolve(query: &Query, names: &Names, mut reply: Reply) -> Answer {
@@ -213,15 +267,16 @@ fn host_name(name: &Name) -> Option<String> {
 }
 
 fn odd(reason: &str, name: Option<&Name>) -> Oddity {
-    let dotted = |name: &Name| {
-        let labels: Vec<_> = name.iter().map(String::from_utf8_lossy).collect();
-        labels.join(".")
-    };
     Oddity {
         reason: reason.to_owned(),
         name: name.map(dotted),
         full: false,
     }
+}
+
+fn dotted(name: &Name) -> String {
+    let labels: Vec<_> = name.iter().map(String::from_utf8_lossy).collect();
+    labels.join(".")
 }
 
 /// An answer in the making.

@@ -1,17 +1,19 @@
-//! The jail's resolver, `--dns synthetic`: it answers every question by itself, and nothing leaves the host.
+//! The jail's resolver. With `--dns synthetic` it answers every question by itself, and nothing leaves the host.
 //!
 //! A and AAAA get an address made up for the name ([`Names`]); the proxy resolves the name, and only once a request that
 //! the rules allow asks for it. The made-up address leads back to the name where TLS has no SNI. Everything else gets an
 //! empty answer: a question whose labels carry data ends here, and so does one of a type made to carry data.
 //! [`answer`] is the pure core; [`serve()`] gives it sockets. Ordinary questions are not recorded (the request that
-//! follows will be), odd ones are, a few a second at most.
+//! follows will be), odd ones are, a few a second at most. [`Relay`] is the other way, for those who ask for it.
 
 mod message;
 mod names;
+mod relay;
 mod serve;
 #[cfg(test)]
 mod tests;
 
 pub use message::{Answer, Oddity, answer};
 pub use names::{Names, TableFull};
-pub use serve::serve;
+pub use relay::{Relay, Servers};
+pub use serve::{Answers, serve};

@@ -4,12 +4,15 @@
 //! that the program asked). TCP is RFC 7766's: a length before each message, several messages a connection. Memory is
 //! bounded: one buffer a socket, so many connections, an idle time-out, and a table of names with an end.
 
-use super::message::{LONGEST, Oddity, answer};
+use super::message::{self, LONGEST, Oddity, Question};
 use super::names::Names;
+use super::relay::{self, Relay, Via};
 use crate::audit::{Admission, Bucket, Decision, EventKind, Record, Sink};
-use crate::net::{ClientAddr, OriginalDstSource};
+use crate::net::{ClientAddr, OriginalDst, OriginalDstSource};
+use hickory_proto::op::ResponseCode;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -31,10 +34,20 @@ const PAUSE: Duration = Duration::from_millis(50);
 const BURST: u32 = 20;
 const PER_SECOND: u32 = 1;
 
+/// Where answers come from (`--dns`).
+pub enum Answers {
+    /// Made up here.
+    Synthetic(Arc<Names>),
+    /// Asked for outside.
+    Relayed(Arc<Relay>),
+    /// There are none.
+    Off,
+}
+
 /// Answers on these sockets until `shutdown` completes. Fails when a socket cannot be used, or when a task ends that
 /// never should: without its resolver a jail is closed, not open. `flows` knows the TCP connections that are the jail's.
 pub async fn serve(
-    names: Arc<Names>,
+    answers: Answers,
     udp: Vec<std::net::UdpSocket>,
     tcp: Vec<std::net::TcpListener>,
     flows: Arc<dyn OriginalDstSource>,
@@ -42,7 +55,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let resolver = Arc::new(Resolver {
-        names,
+        answers,
         recorder: Recorder {
             sink,
             state: Mutex::new((Bucket::new(BURST, PER_SECOND), false)),
@@ -67,37 +80,84 @@ pub async fn serve(
 }
 
 struct Resolver {
-    names: Arc<Names>,
+    answers: Answers,
     recorder: Recorder,
     connections: Arc<Semaphore>,
     flows: Arc<dyn OriginalDstSource>,
 }
 
+/// What becomes of one message.
+enum Step {
+    /// This is its answer, if it gets one.
+    Done(Option<Vec<u8>>),
+    /// It has to be asked outside.
+    Ask(Arc<Relay>, Box<Question>),
+}
+
 impl Resolver {
-    fn answer(&self, bytes: &[u8]) -> Option<Vec<u8>> {
-        let answer = answer(bytes, &self.names);
+    fn answer(&self, bytes: &[u8]) -> Step {
+        let answer = match &self.answers {
+            Answers::Synthetic(names) => message::answer(bytes, names),
+            Answers::Off => message::refuse(bytes),
+            Answers::Relayed(relay) => match message::read(bytes) {
+                Ok(question) => return Step::Ask(Arc::clone(relay), Box::new(question)),
+                Err(answer) => answer,
+            },
+        };
         if let Some(odd) = answer.odd {
             self.recorder.record(odd, Instant::now());
         }
-        answer.reply
+        Step::Done(answer.reply)
+    }
+
+    /// Asks outside, and records what was asked of whom.
+    async fn ask(&self, relay: &Relay, question: &Question, servers: &[SocketAddr], via: Via) -> Option<Vec<u8>> {
+        let answer = relay.ask(question, servers).await;
+        let (unanswered, server) = match &answer {
+            Some((_, server)) => ("", Some(*server)),
+            None => (", no answer", servers.first().copied()),
+        };
+        self.recorder.sink.record(Record {
+            verdict: Some(Decision::Allow),
+            host: Some(question.name()),
+            dst: server,
+            reason: Some(format!("dns type {}{unanswered}", question.query.query_type)),
+            ..Record::new(EventKind::Dns)
+        });
+        match answer {
+            Some((answer, _)) => relay::passed_on(answer, question, via),
+            None => question.refused(ResponseCode::ServFail, false),
+        }
     }
 }
 
 async fn datagrams(resolver: Arc<Resolver>, socket: UdpSocket) {
+    let socket = Arc::new(socket);
+    let mut asking = JoinSet::new();
     // One byte more than the longest: a longer question shows itself by filling it.
     let mut buffer = [0; LONGEST + 1];
     loop {
-        match socket.recv_from(&mut buffer).await {
-            Ok((length, client)) => {
-                let reply = buffer.get(..length).and_then(|bytes| resolver.answer(bytes));
-                if let Some(reply) = reply {
-                    // A client that is gone misses its answer, as on any network.
-                    let _ = socket.send_to(&reply, client).await;
-                }
-            }
+        let (length, client) = match socket.recv_from(&mut buffer).await {
+            Ok(received) => received,
             Err(error) => {
                 tracing::debug!(%error, "the resolver cannot receive");
                 sleep(PAUSE).await;
+                continue;
+            }
+        };
+        // A client that is gone misses its answer, as on any network.
+        match resolver.answer(buffer.get(..length).unwrap_or_default()) {
+            Step::Done(Some(reply)) => drop(socket.send_to(&reply, client).await),
+            Step::Done(None) => {}
+            Step::Ask(relay, question) => {
+                while asking.try_join_next().is_some() {}
+                let servers = relay.servers_for_datagram(client);
+                let (resolver, socket) = (Arc::clone(&resolver), Arc::clone(&socket));
+                asking.spawn(async move {
+                    if let Some(reply) = resolver.ask(&relay, &question, &servers, Via::Datagram).await {
+                        drop(socket.send_to(&reply, client).await);
+                    }
+                });
             }
         }
     }
@@ -109,16 +169,16 @@ async fn connections(resolver: Arc<Resolver>, listener: TcpListener) {
         match listener.accept().await {
             Ok((stream, client)) => {
                 // Each flow must be taken, or the table of flows fills up; who has none is no program of the jail.
-                if resolver.flows.take(ClientAddr(client)).is_none() {
+                let Some(flow) = resolver.flows.take(ClientAddr(client)) else {
                     continue;
-                }
+                };
                 while clients.try_join_next().is_some() {}
                 // With none left the stream is dropped, and so closed.
                 if let Ok(permit) = Arc::clone(&resolver.connections).try_acquire_owned() {
                     let resolver = Arc::clone(&resolver);
                     clients.spawn(async move {
                         let _permit = permit;
-                        if let Err(error) = connection(&resolver, stream).await {
+                        if let Err(error) = connection(&resolver, stream, flow.original).await {
                             tracing::debug!(%error, "a DNS connection ended");
                         }
                     });
@@ -132,13 +192,19 @@ async fn connections(resolver: Arc<Resolver>, listener: TcpListener) {
     }
 }
 
-async fn connection(resolver: &Resolver, mut stream: TcpStream) -> io::Result<()> {
+async fn connection(resolver: &Resolver, mut stream: TcpStream, asked: OriginalDst) -> io::Result<()> {
     let mut buffer = [0; LONGEST + 1];
     loop {
         let Some(length) = timeout(IDLE, receive(&mut stream, &mut buffer)).await?? else {
             return Ok(());
         };
-        let reply = buffer.get(..length).and_then(|bytes| resolver.answer(bytes));
+        let reply = match resolver.answer(buffer.get(..length).unwrap_or_default()) {
+            Step::Done(reply) => reply,
+            Step::Ask(relay, question) => {
+                let servers = relay.servers_for(Some(asked));
+                resolver.ask(&relay, &question, &servers, Via::Connection).await
+            }
+        };
         if let Some(reply) = reply {
             let prefix = u16::try_from(reply.len()).map_err(io::Error::other)?.to_be_bytes();
             timeout(IDLE, stream.write_all(&[&prefix, &reply[..]].concat())).await??;

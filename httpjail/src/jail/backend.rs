@@ -8,7 +8,7 @@ use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::Arc;
 
 use crate::audit::Record;
-use crate::net::{Listeners, OriginalDstSource};
+use crate::net::{AskedServerSource, Listeners, OriginalDstSource};
 
 /// A step of a backend that failed.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,15 @@ pub trait EventSource: Send + 'static {
     fn next(&mut self) -> Option<Record>;
 }
 
+/// What a run wants of its backend besides steering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extras {
+    /// To know which name server each question was meant for (`--dns open`).
+    pub asked_servers: bool,
+    /// The `SO_MARK` of httpjail's own sockets that speak to listeners in the jail (`--publish`).
+    pub publish_mark: Option<u32>,
+}
+
 /// A way of steering. Everything it has set up is undone when it is dropped; `disarm` does the same and reports.
 pub trait Backend {
     /// Its name, as `--backend` spells it.
@@ -46,6 +55,12 @@ pub trait Backend {
 
     /// The cgroup into which the jail's init is born, if the backend has one.
     fn cgroup(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Says what the run wants besides; called before [`Backend::arm`], if at all.
+    ///
+    /// # Errors
+    /// When the backend has no such thing.
+    fn want(&mut self, extras: Extras) -> Result<(), BackendError>;
 
     /// Steers: from here on what the jail does reaches `listeners` or nothing.
     ///
@@ -60,13 +75,19 @@ pub trait Backend {
     /// When it cannot be told from this process.
     fn original_dst(&self, listeners: &Listeners) -> Result<Arc<dyn OriginalDstSource>, BackendError>;
 
+    /// Tells which name servers were asked; only where [`Extras::asked_servers`] was wanted. Called in the proxy's process.
+    ///
+    /// # Errors
+    /// When it cannot be told from this process.
+    fn asked_servers(&self) -> Result<Arc<dyn AskedServerSource>, BackendError>;
+
     /// Tells what was stopped in the kernel, if the backend can. Called in the proxy's process.
     ///
     /// # Errors
     /// When the events cannot be read.
     fn events(&self) -> Result<Option<Box<dyn EventSource>>, BackendError>;
 
-    /// The descriptors that the proxy process needs for the two above; all others are closed in it.
+    /// The descriptors that the proxy process needs for the three above; all others are closed in it.
     fn proxy_keeps(&self) -> Vec<RawFd>;
 
     /// Ends whatever still runs in the jail and removes all that was set up.

@@ -10,6 +10,7 @@ pub mod bpf;
 mod canary;
 mod channel;
 pub mod child;
+pub mod door;
 pub mod helper;
 pub mod identity;
 pub mod leftovers;
@@ -24,6 +25,8 @@ pub use supervise::{Outcome, Running};
 use std::marker::PhantomData;
 use std::path::Path;
 use std::time::Duration;
+
+use nix::unistd::Pid;
 
 use crate::net::Listeners;
 use child::StartFailure;
@@ -175,6 +178,11 @@ impl<State> Jail<State> {
         let user = if self.sandbox.user_namespace { "with" } else { "without" };
         let first = format!("steered by {}, {user} a user namespace", self.backend.name());
         std::iter::once(first).chain(self.notes.iter().cloned())
+    }
+
+    /// The jail's first process, as this one counts.
+    pub fn init(&self) -> Pid {
+        self.sandbox.pid
     }
 
     fn order(&self, order: &Order) -> Result<(), Failure> {

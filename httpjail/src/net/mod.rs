@@ -89,6 +89,13 @@ pub trait NameSource: Send + Sync + 'static {
     fn name_of(&self, address: IpAddr) -> Option<Host>;
 }
 
+/// Tells which name server a datagram was meant for, before it was bent to the jail's resolver (`--dns open`). Of
+/// connections the flow tells.
+pub trait AskedServerSource: Send + Sync + 'static {
+    /// The server that the latest datagram from `client` was sent to. `None`: not known, so nobody may be asked.
+    fn asked(&self, client: ClientAddr) -> Option<OriginalDst>;
+}
+
 /// The sockets of one jail, created inside its network namespace (a socket stays in the namespace it was made in).
 #[derive(Debug, Default)]
 pub struct Listeners {

@@ -4,11 +4,15 @@
 //! [`SYSTEM_BUNDLE_PATHS`], in the child's mount namespace only, and [`environment()`] points clients that bring their own
 //! roots (node, certifi, ...) at it. Both end with the process.
 
+mod chromium;
 mod environment;
 mod hash;
+mod java;
 
+pub use chromium::{chromium_policies, chromium_policy};
 pub use environment::{TrustPaths, environment, inherited_bundles};
 pub use hash::hashed_name;
+pub use java::{java_keystore, java_stores};
 
 use std::collections::HashSet;
 use std::fs::{self, File};

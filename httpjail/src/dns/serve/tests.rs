@@ -64,7 +64,7 @@ fn start_for(clients: Clients) -> Running {
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let sink: Arc<dyn Sink> = Arc::clone(&kept) as _;
     let ended = tokio::spawn(serve(
-        Arc::new(Names::new(true)),
+        Answers::Synthetic(Arc::new(Names::new(true))),
         vec![udp],
         vec![tcp],
         Arc::new(clients),

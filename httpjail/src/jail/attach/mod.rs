@@ -22,6 +22,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid};
 
 use super::Backend;
+use super::backend::Extras;
 use super::bpf::cgroup::RunName;
 use super::bpf::{BpfBackend, HOOKS, Links};
 use super::channel::readable;
@@ -121,6 +122,14 @@ impl Attachment {
     /// Where connections go, and what was stopped: for the proxy's process.
     pub fn backend(&self) -> &BpfBackend {
         &self.backend
+    }
+
+    /// Says what is wanted besides steering; before [`Attachment::arm`].
+    ///
+    /// # Errors
+    /// When there is no such thing.
+    pub fn want(&mut self, extras: Extras) -> Result<(), Failure> {
+        Ok(self.backend.want(extras)?)
     }
 
     /// The descriptors that the proxy's process keeps.

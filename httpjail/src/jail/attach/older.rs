@@ -42,7 +42,7 @@ const TCP_TIME_WAIT: u8 = 6;
 
 /// A socket that is older than the attachment.
 #[derive(Debug)]
-pub struct Older {
+pub(super) struct Older {
     family: u8,
     protocol: (u8, &'static str),
     state: u8,
@@ -59,7 +59,7 @@ impl Older {
     ///
     /// # Errors
     /// When the kernel cannot list its sockets.
-    pub fn list(ids: &BTreeSet<u64>, processes: &[Pid]) -> io::Result<Vec<Older>> {
+    pub(super) fn list(ids: &BTreeSet<u64>, processes: &[Pid]) -> io::Result<Vec<Older>> {
         let holders = holders(processes);
         let mut found = Vec::new();
         for protocol in PROTOCOLS {
@@ -83,12 +83,12 @@ impl Older {
     }
 
     /// Whether it was made outside the cgroups `ids`, so that no program sees what it sends.
-    pub fn is_foreign(&self, ids: &BTreeSet<u64>) -> bool {
+    pub(super) fn is_foreign(&self, ids: &BTreeSet<u64>) -> bool {
         self.cgroup.is_none_or(|id| !ids.contains(&id))
     }
 
     /// Whether it is a connection, whose program would wait for an answer that cannot come any more.
-    pub fn is_connection(&self) -> bool {
+    pub(super) fn is_connection(&self) -> bool {
         self.protocol.0 == TCP && self.state != TCP_LISTEN
     }
 
@@ -96,7 +96,7 @@ impl Older {
     ///
     /// # Errors
     /// EOPNOTSUPP where the kernel was built without CONFIG_INET_DIAG_DESTROY. One that has gone meanwhile is none.
-    pub fn destroy(&self) -> io::Result<()> {
+    pub(super) fn destroy(&self) -> io::Result<()> {
         let message = request(SOCK_DESTROY, ACKNOWLEDGE, self.family, self.protocol.0, &self.id);
         for answer in ask(&message)? {
             match answer {
@@ -110,7 +110,7 @@ impl Older {
     }
 
     /// As the log says it.
-    pub fn record(&self) -> Record {
+    pub(super) fn record(&self) -> Record {
         let comm = |pid: Pid| fs::read_to_string(format!("/proc/{pid}/comm")).ok();
         let mut record = Record::new(EventKind::Blocked);
         record.verdict = Some(Decision::Deny);

@@ -9,9 +9,9 @@ use httpjail_common::{Address, JailConfig, Ports};
 use super::cgroup::{Cgroup, CgroupError};
 use super::{BpfError, Events, Links, Programs};
 use crate::audit::Record;
-use crate::jail::backend::{Backend, BackendError, EventSource};
+use crate::jail::backend::{Backend, BackendError, EventSource, Extras};
 use crate::jail::sandbox::netns::{JAIL_V4, JAIL_V6, LOOPBACK_INDEX};
-use crate::net::{Listeners, OriginalDstSource};
+use crate::net::{AskedServerSource, Listeners, OriginalDstSource};
 use crate::sys::bpf::netns_cookie;
 
 /// Steers by cgroup programs. Attached from the start; until it is armed they deny everything.
@@ -25,6 +25,7 @@ pub struct BpfBackend {
     /// Hands over what the programs have logged. Made with the right to open the programs' maps, used without it.
     #[cfg(feature = "bpf-trace")]
     trace: std::sync::Mutex<Option<Box<dyn FnMut() + Send>>>,
+    extras: Extras,
 }
 
 /// The cgroup that the programs are on.
@@ -36,6 +37,17 @@ enum Place {
     Given(u64),
     /// It has been removed.
     Gone,
+}
+
+impl Place {
+    /// The cgroup's number, which is the jail's.
+    fn id(&self) -> Result<u64, BackendError> {
+        match self {
+            Place::Own(cgroup) => Ok(cgroup.id()),
+            Place::Given(id) => Ok(*id),
+            Place::Gone => Err(BackendError::new("the jail has been disarmed")),
+        }
+    }
 }
 
 impl BpfBackend {
@@ -76,6 +88,10 @@ impl BpfBackend {
             host_loopback,
             #[cfg(feature = "bpf-trace")]
             trace,
+            extras: Extras {
+                asked_servers: false,
+                publish_mark: None,
+            },
         })
     }
 }
@@ -92,25 +108,29 @@ impl Backend for BpfBackend {
         }
     }
 
+    fn want(&mut self, extras: Extras) -> Result<(), BackendError> {
+        self.extras = extras;
+        Ok(())
+    }
+
     fn arm(&mut self, listeners: &Listeners) -> Result<(), BackendError> {
         // A network namespace that is not ours has no addresses that are the jail's alone.
         let none = (Address::UNSPECIFIED, Address::UNSPECIFIED);
-        let (id, (own_v4, own_v6)) = match &self.place {
-            Place::Own(cgroup) => (
-                cgroup.id(),
-                (IpAddr::from(JAIL_V4).into(), IpAddr::from(JAIL_V6).into()),
-            ),
-            Place::Given(id) => (*id, none),
-            Place::Gone => return Err(BackendError::new("the jail has been disarmed")),
+        let (own_v4, own_v6) = match &self.place {
+            Place::Own(_) => (IpAddr::from(JAIL_V4).into(), IpAddr::from(JAIL_V6).into()),
+            Place::Given(_) | Place::Gone => none,
         };
+        let id = self.place.id()?;
         let config = JailConfig {
             jail: id,
             own_v4,
             own_v6,
             armed: 1,
             ifindex: LOOPBACK_INDEX,
-            publish_mark: 0,
+            publish_mark: self.extras.publish_mark.unwrap_or(0),
+            dns_open: self.extras.asked_servers.into(),
             host_loopback: self.host_loopback.into(),
+            reserved: 0,
             v4: ports(listeners, 0)?,
             v6: ports(listeners, 1)?,
         };
@@ -129,6 +149,10 @@ impl Backend for BpfBackend {
         Ok(Arc::new(flows))
     }
 
+    fn asked_servers(&self) -> Result<Arc<dyn AskedServerSource>, BackendError> {
+        Ok(Arc::new(self.programs.asked(self.place.id()?)?))
+    }
+
     fn events(&self) -> Result<Option<Box<dyn EventSource>>, BackendError> {
         #[cfg(feature = "bpf-trace")]
         self.pass_traces_on();
@@ -136,8 +160,7 @@ impl Backend for BpfBackend {
     }
 
     fn proxy_keeps(&self) -> Vec<RawFd> {
-        let (flows, events) = self.programs.proxy_fds();
-        vec![flows.as_raw_fd(), events.as_raw_fd()]
+        self.programs.proxy_fds().map(|fd| fd.as_raw_fd()).to_vec()
     }
 
     fn disarm(&mut self) -> std::io::Result<()> {
@@ -169,7 +192,7 @@ impl BpfBackend {
 }
 
 fn load() -> Result<Programs, BpfError> {
-    Programs::load(&*Programs::object()?)
+    Programs::load(&Programs::object()?)
 }
 
 /// The ports of one family's sockets; zeroes where the jail has none.

@@ -1,9 +1,9 @@
-//! Where an accepted connection was meant to go: the user side of the FLOWS map.
+//! Where an accepted connection, or a datagram to the resolver, was meant to go: the user side of FLOWS and ASKED.
 
 use super::BpfError;
-use crate::net::{ClientAddr, Flow, OriginalDst, OriginalDstSource, Process};
+use crate::net::{AskedServerSource, ClientAddr, Flow, OriginalDst, OriginalDstSource, Process};
 use crate::sys::bpf::Map;
-use httpjail_common::{Address, FlowKey, FlowValue, MAP_FLOWS};
+use httpjail_common::{Address, FlowKey, FlowValue, MAP_ASKED, MAP_FLOWS};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The flows of one network namespace. Needs nothing but the descriptor: the proxy's process reads it without any right.
@@ -72,5 +72,40 @@ impl OriginalDstSource for Flows {
 impl AsFd for Flows {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.map.as_fd()
+    }
+}
+
+/// The name servers that one jail's datagrams were meant for. Needs nothing but the descriptor, as [`Flows`].
+#[derive(Debug)]
+pub struct Asked {
+    map: Map<FlowKey, FlowValue>,
+    jail: u64,
+}
+
+impl Asked {
+    /// Takes the descriptor of the ASKED map.
+    ///
+    /// # Errors
+    /// If it is not that map.
+    pub fn from_fd(fd: OwnedFd, jail: u64) -> Result<Self, BpfError> {
+        let map = Map::new(fd).map_err(|source| BpfError::Access {
+            operation: "open",
+            map: MAP_ASKED,
+            source,
+        })?;
+        Ok(Asked { map, jail })
+    }
+}
+
+impl AskedServerSource for Asked {
+    fn asked(&self, client: ClientAddr) -> Option<OriginalDst> {
+        // Read, not taken: a client sends its questions for A and AAAA from one socket.
+        match self.map.lookup(&FlowKey::new(self.jail, client.0)) {
+            Ok(value) => value?.destination().map(OriginalDst),
+            Err(error) => {
+                tracing::error!(%error, "cannot read the map {MAP_ASKED}");
+                None
+            }
+        }
     }
 }

@@ -17,7 +17,7 @@ mod tests;
 
 pub use backend::BpfBackend;
 pub use events::{Events, record};
-pub use flows::Flows;
+pub use flows::{Asked, Flows};
 pub use links::{HOOKS, Hook, Links};
 pub use object::Programs;
 

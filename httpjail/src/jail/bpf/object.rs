@@ -4,10 +4,10 @@
 //! own type information is never read: no program here depends on the layout of a kernel structure.
 
 use super::links::{HOOKS, Hook, Links};
-use super::{BpfError, Events, Flows};
+use super::{Asked, BpfError, Events, Flows};
 use crate::sys::bpf::{self, Map, MapDef};
 use aya_obj::btf::BtfFeatures;
-use httpjail_common::{JailConfig, MAP_CONFIG, MAP_EVENTS, MAP_FLOWS, MAP_STATS, Stat};
+use httpjail_common::{JailConfig, MAP_ASKED, MAP_CONFIG, MAP_EVENTS, MAP_FLOWS, MAP_STATS, Stat};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -33,6 +33,7 @@ pub struct Programs {
     programs: Vec<(Hook, OwnedFd)>,
     config: Map<u64, JailConfig>,
     flows: OwnedFd,
+    asked: OwnedFd,
     events: OwnedFd,
     stats: OwnedFd,
 }
@@ -72,6 +73,7 @@ impl Programs {
                 source,
             })?,
             flows: take(MAP_FLOWS)?,
+            asked: take(MAP_ASKED)?,
             events: take(MAP_EVENTS)?,
             stats: take(MAP_STATS)?,
         })
@@ -124,6 +126,19 @@ impl Programs {
         Flows::from_fd(self.flows.try_clone().map_err(access)?, netns_cookie)
     }
 
+    /// The name servers that datagrams of this jail were meant for.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub fn asked(&self, jail: u64) -> Result<Asked, BpfError> {
+        let access = |source| BpfError::Access {
+            operation: "open",
+            map: MAP_ASKED,
+            source,
+        };
+        Asked::from_fd(self.asked.try_clone().map_err(access)?, jail)
+    }
+
     /// The events. One reader only: what it reads is gone for others.
     ///
     /// # Errors
@@ -137,9 +152,9 @@ impl Programs {
         Events::from_fd(self.events.try_clone().map_err(access)?)
     }
 
-    /// The descriptors of FLOWS and EVENTS, to be handed to the proxy's process: `Flows::from_fd`, `Events::from_fd` there.
-    pub fn proxy_fds(&self) -> (BorrowedFd<'_>, BorrowedFd<'_>) {
-        (self.flows.as_fd(), self.events.as_fd())
+    /// The descriptors of FLOWS, ASKED and EVENTS, to be handed to the proxy's process.
+    pub fn proxy_fds(&self) -> [BorrowedFd<'_>; 3] {
+        [self.flows.as_fd(), self.asked.as_fd(), self.events.as_fd()]
     }
 
     /// What the programs log, for an object built with `cargo xtask ebpf --trace`. Each call of what it returns hands the lines

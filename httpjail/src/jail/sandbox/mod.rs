@@ -1,5 +1,6 @@
 //! The jail that both strong backends share: namespaces, mounts, masked sockets, rights, system calls, and its init.
 
+pub mod additions;
 pub mod filter;
 pub mod init;
 mod mountinfo;

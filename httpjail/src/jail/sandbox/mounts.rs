@@ -15,6 +15,7 @@ use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::Mode;
 
+use super::additions::{self, Addition};
 use super::mountinfo::{self, Mount};
 use super::sockets::Outside;
 
@@ -37,6 +38,8 @@ pub struct Overlay {
 pub struct View {
     /// Files laid over the host's.
     pub overlays: Vec<Overlay>,
+    /// Files that appear where the host has none.
+    pub additions: Vec<Addition>,
     /// Unix sockets of the host.
     pub outside: Outside,
     /// Folders that the jail must not see (the authority's key, httpjail's state).
@@ -87,6 +90,9 @@ pub fn arrange(view: &View) -> Result<Vec<String>, MountError> {
         cover_folder(folder, view.owner)?;
     }
     lay_files(&view.overlays)?;
+    for addition in &view.additions {
+        notes.extend(additions::add(addition)?);
+    }
     for socket in &view.outside.files {
         cover_socket(socket)?;
     }
@@ -201,7 +207,7 @@ fn lay_files(overlays: &[Overlay]) -> Result<(), MountError> {
     remount_read_only(run, flags)
 }
 
-fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+pub(super) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
@@ -210,7 +216,7 @@ fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     file.write_all(content)
 }
 
-fn hold(path: &Path) -> Result<OwnedFd, MountError> {
+pub(super) fn hold(path: &Path) -> Result<OwnedFd, MountError> {
     open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).map_err(|error| MountError {
         step: "open",
         path: path.into(),
@@ -230,7 +236,7 @@ fn uncover(path: &Path, socket: &OwnedFd) -> Result<(), MountError> {
     bind(&PathBuf::from(format!("/proc/self/fd/{}", socket.as_raw_fd())), path)
 }
 
-fn bind(source: &Path, target: &Path) -> Result<(), MountError> {
+pub(super) fn bind(source: &Path, target: &Path) -> Result<(), MountError> {
     let done = mount(Some(source), target, None::<&str>, MsFlags::MS_BIND, None::<&str>);
     done.map_err(|error| MountError {
         step: "bind over",
@@ -240,12 +246,20 @@ fn bind(source: &Path, target: &Path) -> Result<(), MountError> {
 }
 
 /// `flags` are those that the mount has: in a user namespace they are locked and must be named again.
-fn remount_read_only(target: &Path, flags: MsFlags) -> Result<(), MountError> {
+pub(super) fn remount_read_only(target: &Path, flags: MsFlags) -> Result<(), MountError> {
     let flags = flags | MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
     raw("make read-only", target, None, None, flags, None)
 }
 
-fn raw(
+pub(super) fn failed(step: &'static str, path: &Path, source: io::Error) -> MountError {
+    MountError {
+        step,
+        path: path.into(),
+        source,
+    }
+}
+
+pub(super) fn raw(
     step: &'static str,
     target: &Path,
     source: Option<&str>,

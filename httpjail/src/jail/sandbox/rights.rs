@@ -61,6 +61,16 @@ pub fn keep_only_kill() -> io::Result<()> {
     limit_to(&keeps)
 }
 
+/// Keeps of the own capabilities only the one to mark sockets.
+///
+/// # Errors
+/// Naming the step that failed; then the process must end.
+pub fn keep_only_marks() -> io::Result<()> {
+    let keeps = CapsHashSet::from([Capability::CAP_NET_ADMIN]);
+    drop_bounding(&keeps)?;
+    limit_to(&keeps)
+}
+
 fn become_user(uid: Uid, gid: Gid, groups: &[Gid]) -> io::Result<()> {
     setgroups(groups).map_err(|error| step("set the groups", error))?;
     setresgid(gid, gid, gid).map_err(|error| step("set the group", error))?;

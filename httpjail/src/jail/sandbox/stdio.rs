@@ -60,6 +60,11 @@ fn foreign(fd: RawFd) -> Option<&'static str> {
     if kind.is_dir() {
         return Some("a directory");
     }
+    // A ring of io_uring (which is a way to make calls, as whoever made it, without calling), a pidfd, an epoll.
+    let link = std::fs::read_link(format!("/proc/self/fd/{fd}")).ok()?;
+    if link.as_os_str().as_encoded_bytes().starts_with(b"anon_inode:") {
+        return Some("a handle of the kernel's");
+    }
     if !kind.is_socket() {
         return None;
     }

@@ -24,6 +24,8 @@ pub struct Question {
     pub kind: String,
     /// Who asked.
     pub peer: SocketAddr,
+    /// The server that was asked.
+    pub server: SocketAddr,
 }
 
 /// The addresses of the names that a test has set.
@@ -31,8 +33,9 @@ pub(crate) type Zone = std::sync::Mutex<HashMap<String, Vec<IpAddr>>>;
 
 pub(crate) async fn serve_udp(socket: UdpSocket, zone: Arc<Zone>, log: Log<Question>) {
     let mut buffer = [0; 4096];
+    let Ok(server) = socket.local_addr() else { return };
     while let Ok((length, peer)) = socket.recv_from(&mut buffer).await {
-        if let Ok(reply) = answer(&buffer[..length], peer, &zone, &log) {
+        if let Ok(reply) = answer(&buffer[..length], (peer, server), &zone, &log) {
             // The asker may be gone: its loss.
             let _ = socket.send_to(&reply, peer).await;
         }
@@ -43,10 +46,11 @@ pub(crate) async fn serve_tcp(listener: TcpListener, zone: Arc<Zone>, log: Log<Q
     while let Ok((mut stream, peer)) = listener.accept().await {
         let (zone, log) = (Arc::clone(&zone), log.clone());
         tokio::spawn(async move {
+            let server = stream.local_addr()?;
             while let Ok(length) = stream.read_u16().await {
                 let mut query = vec![0; usize::from(length)];
                 stream.read_exact(&mut query).await?;
-                let reply = answer(&query, peer, &zone, &log)?;
+                let reply = answer(&query, (peer, server), &zone, &log)?;
                 stream.write_u16(u16::try_from(reply.len())?).await?;
                 stream.write_all(&reply).await?;
             }
@@ -55,7 +59,7 @@ pub(crate) async fn serve_tcp(listener: TcpListener, zone: Arc<Zone>, log: Log<Q
     }
 }
 
-fn answer(query: &[u8], peer: SocketAddr, zone: &Zone, log: &Log<Question>) -> Result<Vec<u8>> {
+fn answer(query: &[u8], (peer, server): (SocketAddr, SocketAddr), zone: &Zone, log: &Log<Question>) -> Result<Vec<u8>> {
     let mut message = Message::from_vec(query)?;
     message.additionals.clear();
     message.edns = None;
@@ -68,6 +72,7 @@ fn answer(query: &[u8], peer: SocketAddr, zone: &Zone, log: &Log<Question>) -> R
             name: name.clone(),
             kind: question.query_type.to_string(),
             peer,
+            server,
         });
         match addresses(&name, zone) {
             None => reply.metadata.response_code = ResponseCode::NXDomain,

@@ -57,6 +57,7 @@ pub struct Lab {
     world: World,
     wire: Wire,
     jailside: Space,
+    world_space: Arc<Space>,
     dir: TempDir,
     binary: PathBuf,
     files: AtomicU32,
@@ -95,12 +96,14 @@ impl Lab {
         })?;
         world.run(world::set_up_network)?;
         let wire = Wire::listen(&world, &jailside)?;
+        let world_space = Arc::clone(&world);
         let world = World::start(world, dir.path().join("git"))?;
         fs::write(dir.path().join("upstream-ca.pem"), &world.authority_pem).context("write the upstream authority")?;
         Ok(Lab {
             world,
             wire,
             jailside,
+            world_space,
             dir,
             binary,
             files: AtomicU32::new(0),
@@ -144,6 +147,11 @@ impl Lab {
     /// Runs `work` in `jailside`'s namespaces, on a thread of its own.
     pub fn on_jailside<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         self.jailside.run(work)
+    }
+
+    /// Runs `work` in the world's namespace, on a thread of its own: what another machine could do.
+    pub fn on_world<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        self.world_space.run(work)
     }
 
     /// The lab's directory: readable by all, gone with the lab.

@@ -114,7 +114,9 @@ impl Lab {
             armed: 0,
             ifindex: 1,
             publish_mark: 0,
+            dns_open: 0,
             host_loopback: 1,
+            reserved: 0,
             v4: ports,
             v6: ports,
         };

@@ -1,0 +1,76 @@
+//! What makes Chromium trust the authority: it has roots of its own and takes others by policy (`CACertificates`, since
+//! Chromium 128; chromeenterprise.google/policies), from a file in a folder that is compiled in.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::CertificateDer;
+use std::path::{Path, PathBuf};
+
+/// A browser's policy folder, the folder of the host below which it may be made to appear, and the sign that the browser is
+/// there. Only what is the browser's own, or that of add-on packages, is ever covered: /etc itself is not.
+const BROWSERS: &[(&str, &str, &str)] = &[
+    ("etc/chromium", "etc/chromium", "etc/chromium"),
+    ("etc/chromium-browser", "etc/chromium-browser", "etc/chromium-browser"),
+    ("etc/opt/chrome", "etc/opt", "opt/google/chrome"),
+    (
+        "etc/opt/chrome_for_testing",
+        "etc/opt/chrome_for_testing",
+        "etc/opt/chrome_for_testing",
+    ),
+    ("etc/opt/edge", "etc/opt", "opt/microsoft/msedge"),
+    ("etc/brave", "etc/brave", "opt/brave.com"),
+];
+
+/// Where a browser below `root` (`/` on this host) reads a policy of ours, and below which folder it may be put.
+pub fn chromium_policies(root: &Path) -> Vec<(PathBuf, PathBuf)> {
+    let there = BROWSERS
+        .iter()
+        .filter(|(_, floor, sign)| root.join(floor).is_dir() && root.join(sign).exists());
+    there
+        .map(|(folder, floor, _)| {
+            (
+                root.join(folder).join("policies/managed/httpjail.json"),
+                root.join(floor),
+            )
+        })
+        .collect()
+}
+
+/// The policy: trust this certificate for servers.
+pub fn chromium_policy(certificate: &CertificateDer<'_>) -> Vec<u8> {
+    // Base64 needs no escaping.
+    format!("{{\"CACertificates\": [\"{}\"]}}\n", STANDARD.encode(certificate)).into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn only_where_the_browser_and_its_folder_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let policies = || chromium_policies(root);
+        assert_eq!(policies(), []);
+        fs::create_dir_all(root.join("opt/google/chrome")).unwrap();
+        assert_eq!(policies(), [], "no place for it");
+        fs::create_dir_all(root.join("etc/opt")).unwrap();
+        fs::create_dir_all(root.join("etc/chromium")).unwrap();
+        let at = |folder: &str| root.join(folder).join("policies/managed/httpjail.json");
+        assert_eq!(
+            policies(),
+            [
+                (at("etc/chromium"), root.join("etc/chromium")),
+                (at("etc/opt/chrome"), root.join("etc/opt"))
+            ]
+        );
+    }
+
+    #[test]
+    fn a_policy_is_json() {
+        let policy = chromium_policy(&CertificateDer::from(vec![0xfb, 0xff]));
+        let parsed: serde_json::Value = serde_json::from_slice(&policy).unwrap();
+        assert_eq!(parsed, serde_json::json!({"CACertificates": ["+/8="]}));
+    }
+}
