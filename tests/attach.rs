@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{PipeWriter, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -352,6 +352,70 @@ fn a_listener_is_not_reached_from_outside() {
     assert_eq!(from_outside(&lab, old).as_deref(), Some(old_mark.as_str()));
 }
 
+/// The ports of the sockets on 127.0.0.1 in that table of the jailed side (proc_net_tcp(5)), in that state.
+fn local_ports(lab: &Lab, table: &str, state: &str) -> Vec<u16> {
+    let table = format!("/proc/thread-self/net/{table}");
+    let text = lab.on_jailside(|| Ok(fs::read_to_string(table)?)).unwrap();
+    let port = |line: &str| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let (near, _far, found) = (fields.next()?, fields.next()?, fields.next()?);
+        let port = near.strip_prefix("0100007F:")?;
+        (found == state).then(|| u16::from_str_radix(port, 16).ok())?
+    };
+    text.lines().filter_map(port).collect()
+}
+
+/// A question for the address of `ok.test` (RFC 1035, 4.1).
+const QUESTION: &[u8] = b"\x01\x02\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x02ok\x04test\x00\x00\x01\x00\x01";
+
+#[test]
+fn others_on_the_host_are_not_served() {
+    let lab = lab();
+    let cgroup = Cgroup::new();
+    let mut told = Told::start(&lab, &cgroup.0);
+    let attached = Attached::start(&lab, &cgroup.0);
+    // The same bytes from inside are answered, so it is not the bytes.
+    told.ask(&format!("QUESTION = b'{}'", QUESTION.escape_ascii()));
+    told.ask("u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)");
+    told.ask("u.sendto(QUESTION, ('198.51.100.2', 53))");
+    assert_eq!(told.ask("u.recv(500)[:2]"), "b'\\x01\\x02'");
+    told.ask("t = socket.create_connection(('198.51.100.2', 80))");
+    told.ask("t.sendall(b'GET / HTTP/1.1\\r\\nHost: ok.test\\r\\n\\r\\n')");
+    assert_eq!(told.ask("t.recv(12)"), "b'HTTP/1.1 200'");
+
+    let (resolvers, listeners) = (local_ports(&lab, "udp", "07"), local_ports(&lab, "tcp", "0A"));
+    assert_eq!(
+        (resolvers.len(), listeners.len()),
+        (1, 2),
+        "the resolver's two sockets, and the proxy"
+    );
+    for port in listeners {
+        let answer = lab.on_jailside(|| {
+            let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+            stream.set_read_timeout(Some(LIMIT))?;
+            // It may be closed already.
+            let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: ok.test\r\n\r\n");
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer);
+            Ok(answer)
+        });
+        assert_eq!(answer.unwrap(), b"", "{port}");
+    }
+    lab.on_jailside(|| {
+        let stranger = UdpSocket::bind("127.0.0.1:0")?;
+        stranger.send_to(QUESTION, ("127.0.0.1", resolvers[0]))?;
+        // What came before the jail's next question has been read when that is answered.
+        told.ask("u.sendto(QUESTION, ('198.51.100.2', 53))");
+        assert_eq!(told.ask("u.recv(500)[:2]"), "b'\\x01\\x02'");
+        stranger.set_nonblocking(true)?;
+        let answer = stranger.recv_from(&mut [0; 500]);
+        assert!(answer.is_err(), "{answer:?}");
+        Ok(())
+    })
+    .unwrap();
+    attached.end();
+}
+
 #[test]
 fn no_way_around() {
     let lab = lab();
@@ -423,7 +487,17 @@ fn no_way_around() {
         let (out, said) = seen(&mut told, go);
         assert!(!out, "{name}, new: {said}");
     }
-    assert!(attached.blocked().len() > ways.len(), "{:#?}", attached.blocked());
+    // The sockets, and then what was tried with them.
+    for reason in [
+        "older than the jail",
+        "packet on interface",
+        "sockets are not allowed",
+        "socket option",
+    ] {
+        let told = |event: &Value| event["reason"].as_str().is_some_and(|text| text.contains(reason));
+        let reported = eventually(LIMIT, || attached.blocked().iter().any(told));
+        assert!(reported, "{reason}: {:#?}", attached.blocked());
+    }
     attached.end();
 }
 

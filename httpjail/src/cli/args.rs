@@ -309,6 +309,34 @@ mod tests {
     }
 
     #[test]
+    fn attaching_needs_a_cgroup_and_takes_the_options_of_a_run() {
+        let other = |line: &[&str]| Cli::try_parse_from([&["httpjail"], line].concat()).map(|cli| cli.other);
+        match other(&["attach", "--cgroup", "/c", "-r", "allow: a", "-q"]) {
+            Ok(Some(Other::Attach(attach))) => {
+                assert_eq!(
+                    (attach.cgroup, attach.run.rules),
+                    ("/c".into(), vec!["allow: a".to_owned()])
+                );
+                assert!(attach.run.quiet && attach.run.command.is_empty());
+            }
+            parsed => panic!("{parsed:?}"),
+        }
+        match other(&["detach", "--all"]) {
+            Ok(Some(Other::Detach(detach))) => assert!(detach.all && detach.cgroup.is_none()),
+            parsed => panic!("{parsed:?}"),
+        }
+        for line in [
+            &["attach", "-r", "allow: a"][..],
+            &["detach"],
+            &["detach", "--all", "--cgroup", "/c"],
+        ] {
+            assert_eq!(other(line).expect_err(&line.join(" ")).exit_code(), 2, "{line:?}");
+        }
+        // After `--` it is a command.
+        assert_eq!(parse(&["--", "attach"]).expect("arguments").command, ["attach"]);
+    }
+
+    #[test]
     fn the_command_keeps_its_arguments() {
         for (line, command) in [
             (&["--", "curl", "-v", "x"][..], &["curl", "-v", "x"][..]),

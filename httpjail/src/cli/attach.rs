@@ -16,7 +16,6 @@ use crate::jail::identity::Identity;
 use crate::jail::leftovers;
 use crate::jail::signals::Signals;
 use crate::logging;
-use crate::policy::yaml::DnsMode;
 
 /// Holds the cgroup until a signal or its end. Returns httpjail's exit status.
 ///
@@ -30,7 +29,8 @@ pub(super) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Resul
 
     let mut attachment = Attachment::close(target, config.policy.names_loopback())?;
     attachment.want(Extras {
-        asked_servers: config.dns == DnsMode::Open,
+        // So that the resolver knows its clients from others.
+        asked_servers: true,
         publish_mark: None,
     })?;
     let task = Task {
@@ -38,6 +38,7 @@ pub(super) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Resul
         caller,
         upstream_authorities,
         door: None,
+        among_others: true,
         older: attachment.older().to_vec(),
         session: session(),
         backend: attachment.backend(),

@@ -86,6 +86,7 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
         config,
         caller,
         upstream_authorities,
+        among_others: false,
         older: Vec::new(),
         session: session(),
         backend: &backend,

@@ -42,6 +42,8 @@ pub(super) struct Task<'a> {
     pub caller: &'a Identity,
     /// Certificates of authorities to trust upstream (`--upstream-ca`), PEM, read with the caller's rights.
     pub upstream_authorities: Vec<Vec<u8>>,
+    /// Whether others than the jail are in its network namespace (`attach`): they are not served.
+    pub among_others: bool,
     /// Sockets that were there before the jail (`attach`), for the log.
     pub older: Vec<Record>,
     /// Names the run in the log.
@@ -113,13 +115,14 @@ impl Task<'_> {
             let _ = ended.send(last);
         });
         let answers = self.answers(names)?;
+        let clients = self.among_others.then(|| self.backend.asked_servers()).transpose()?;
         let Listeners {
             proxy: sockets,
             resolver_udp,
             resolver_tcp,
         } = listeners;
         let never = std::future::pending();
-        let resolver = dns::serve(answers, resolver_udp, resolver_tcp, flows, log.clone(), never);
+        let resolver = dns::serve(answers, resolver_udp, resolver_tcp, flows, clients, log.clone(), never);
         let events = self.backend.events()?;
         let door = self.door.take().map(Arc::new);
         let published = published::serve(published, door);

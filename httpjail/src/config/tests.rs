@@ -266,3 +266,25 @@ fn warnings_come_along() {
     assert_eq!(warnings(&[&rules[..], &["--no-tls-intercept"]].concat()).len(), 3);
     assert_eq!(warnings(&[&rules[..], &["--log-only"]].concat()).len(), 1);
 }
+
+#[test]
+fn attaching_refuses_what_only_a_command_can_have() {
+    let with = |change: fn(&mut Run)| {
+        let mut run = Run {
+            rules: vec!["allow: ^https://a\\.test/".into()],
+            ..Run::default()
+        };
+        change(&mut run);
+        Config::for_attaching(run, None)
+    };
+    assert!(with(|_| {}).is_ok());
+    let check = |change: fn(&mut Run), name| {
+        assert_eq!(with(change).err(), Some(ConfigError::Conflict("attach", name)));
+    };
+    check(|run| run.command.push("true".into()), "a command");
+    check(|run| run.timeout = Some(Duration::from_secs(1)), "--timeout");
+    check(|run| run.user = Some("ann".into()), "--user");
+    check(|run| run.allow_socket.push("/s".into()), "--allow-socket");
+    check(|run| run.publish.push("3000".into()), "--publish");
+    check(|run| run.ephemeral_ca = true, "--ephemeral-ca");
+}

@@ -246,3 +246,46 @@ fn ask(message: &[u8]) -> io::Result<Vec<Answer>> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn a_connection_is_listed_with_its_cgroup_and_can_be_ended() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let far = near.peer_addr().unwrap();
+        let mine = || -> Vec<Older> {
+            let listed = Older::list(&BTreeSet::new(), &[nix::unistd::getpid()]).unwrap();
+            listed.into_iter().filter(|socket| socket.far() == far).collect()
+        };
+        let [socket] = &mine()[..] else { panic!("{:?}", mine()) };
+        assert!(socket.is_connection());
+        let cgroup = socket.cgroup.expect("the kernel tells it");
+        assert!(socket.is_foreign(&BTreeSet::new()) && !socket.is_foreign(&BTreeSet::from([cgroup])));
+        assert_eq!(socket.record().dst, Some(far));
+        if nix::unistd::geteuid().is_root() {
+            match socket.destroy() {
+                Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => eprintln!("skipped: {error}"),
+                destroyed => {
+                    destroyed.unwrap();
+                    assert_eq!(mine().len(), 0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_cut_short_is_no_socket() {
+        let whole: Vec<u8> = [&[2, 1][..], &[0; 70], &[12, 0, 21, 0, 7, 0, 0, 0, 0, 0, 0, 0]].concat();
+        assert_eq!(read(&whole, PROTOCOLS[0]).expect("a socket").cgroup, Some(7));
+        // Without the attribute: a socket of nobody knows which cgroup, and so foreign.
+        let without = read(&whole[..ANSWER], PROTOCOLS[0]).expect("a socket");
+        assert!(without.is_foreign(&BTreeSet::from([7])));
+        for length in (0..ANSWER).chain(ANSWER + 4..whole.len()) {
+            assert!(read(&whole[..length], PROTOCOLS[0]).is_none(), "{length}");
+        }
+    }
+}
