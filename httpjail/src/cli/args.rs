@@ -34,7 +34,7 @@ pub struct Cli {
 }
 
 /// What httpjail can do besides running a command.
-#[derive(Debug, Clone, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Other {
     /// Hold what already runs: steer an existing cgroup, and those below it, until ^C or `httpjail detach`
     Attach(Attach),
@@ -46,7 +46,7 @@ pub enum Other {
 }
 
 /// Attaching to a cgroup. The options are those of a run, but for what only a command can have.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[command(
     override_usage = "httpjail attach --cgroup PATH [OPTIONS]",
     after_help = ATTACH_AFTER,
@@ -70,7 +70,7 @@ pub struct Attach {
 }
 
 /// Opening a cgroup again.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[group(required = true, multiple = false)]
 pub struct Detach {
     /// The cgroup that httpjail is, or was, attached to
@@ -98,7 +98,7 @@ pub enum Ca {
 }
 
 /// Running a command in a jail.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct Run {
     /// Add a rule: "action[-method]: pattern"; tried in the order given, the first that matches decides
     ///
