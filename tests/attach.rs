@@ -229,6 +229,7 @@ fn kill_9_leaves_it_closed_until_detach() {
     let attached = Attached::start(&lab, &cgroup.0);
     assert_eq!(told.ask("curl('http://ok.test/')"), "200");
 
+    let ports = local_ports(&lab, "tcp", "0A");
     let name = cgroup.0.file_name().unwrap().to_str().unwrap();
     let is_httpjail = |pid: &i32| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == lab.binary());
     let ours: Vec<i32> = processes_with(name).into_iter().filter(is_httpjail).collect();
@@ -252,6 +253,15 @@ fn kill_9_leaves_it_closed_until_detach() {
     lab.jail().command(["true"]).run().expect_code(0);
     closed(&mut told);
     assert_eq!(lab.requests_for("ok.test").len(), 1);
+
+    // Nor can another user of the host take the proxy's place.
+    assert_eq!(ports.len(), 2);
+    for (port, why) in ports.iter().map(|port| (*port, "PermissionError")).chain([(0, "")]) {
+        let bind = format!("import socket; socket.socket().bind(('127.0.0.1', {port}))");
+        let bound = lab.unjailed().as_user().command([PYTHON, "-c", &bind]).run();
+        assert_eq!(bound.code() == Some(0), port == 0, "{bound:#?}");
+        bound.expect_stderr_has(why);
+    }
 
     let said = detach(&lab, &cgroup.0);
     assert!(said.contains("detached from"), "{said}");

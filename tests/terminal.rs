@@ -29,13 +29,17 @@ impl<'lab> Terminal<'lab> {
 
     /// Starts `command` in a jail from that shell, logging nowhere.
     fn jail(&self, command: &str) {
-        let lab = self.lab;
-        let ca = lab.upstream_ca();
-        self.enter(&format!(
-            "clear; {} --upstream-ca {} -r 'allow: ^https://ok\\.test/' -- {command}",
-            lab.binary().display(),
-            ca.display()
-        ));
+        let jail = self.lab.jail().without_log().rule(r"allow: ^https://ok\.test/");
+        let env = jail.environment().into_iter().map(|(name, value)| {
+            let (name, value) = (name.into_string().unwrap(), value.into_string().unwrap());
+            format!("{name}='{value}'")
+        });
+        let words = jail
+            .command_line()
+            .into_iter()
+            .map(|word| format!("'{}'", word.into_string().unwrap()));
+        let line: Vec<String> = env.chain(words).collect();
+        self.enter(&format!("clear; TERM=$TERM {} {command}", line.join(" ")));
     }
 
     /// Types a line.

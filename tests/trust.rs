@@ -122,6 +122,15 @@ fn a_folder_that_is_covered_keeps_what_was_in_it() {
     );
 }
 
+#[test]
+fn a_strict_umask_hides_nothing_from_the_user_and_stays() {
+    let lab = lab();
+    let strict = ["sh", "-c", "umask 077; exec \"$@\"", "sh"];
+    let look = "umask; ls /run/httpjail/certs | wc -l; test ! -d /etc/chromium || cat /etc/chromium/policies/managed/*.json >/dev/null";
+    let inside = lab.jail().as_user().through(strict).shell(look).run();
+    inside.expect_code(0).expect_stdout("0077\n1");
+}
+
 /// `httpjail ca ...` as `user` in `lab`, in a mount namespace whose trust store is a copy; `more` runs there afterwards.
 fn ca(lab: &Lab, as_user: bool, arguments: &str, more: &str) -> Outcome {
     let sudo = if as_user {
@@ -130,11 +139,13 @@ fn ca(lab: &Lab, as_user: bool, arguments: &str, more: &str) -> Outcome {
         ""
     };
     let script = format!(
-        "set -e
-        mount -t tmpfs none /usr/local/share/ca-certificates
-        mkdir -p certs; cp -a /etc/ssl/certs/. certs; mount --bind certs /etc/ssl/certs
+        "set -e; umask 077
+        mount -t tmpfs -o mode=755 none /usr/local/share/ca-certificates
+        mkdir -p -m 755 certs; cp -a /etc/ssl/certs/. certs; mount --bind certs /etc/ssl/certs
         ca() {{ HOME={home} {sudo} {binary} ca \"$@\"; }}
+        as_user() {{ setpriv --reuid labuser --regid labuser --clear-groups \"$@\"; }}
         ca {arguments}
+        cat $(ca path) > mine.crt; chmod 644 mine.crt
         {more}",
         home = lab.home(if as_user { "labuser" } else { "root" }).display(),
         binary = lab.binary().display(),
@@ -142,7 +153,8 @@ fn ca(lab: &Lab, as_user: bool, arguments: &str, more: &str) -> Outcome {
     lab.unjailed().command(["unshare", "-m", "sh", "-c", &script]).run()
 }
 
-const TRUSTED: &str = "openssl verify -CAfile /etc/ssl/certs/ca-certificates.crt $(ca path) >/dev/null 2>&1";
+/// As any user, with the certificate that there was at the start.
+const TRUSTED: &str = "as_user openssl verify -CAfile /etc/ssl/certs/ca-certificates.crt mine.crt >/dev/null 2>&1";
 
 #[test]
 fn the_authority_is_shown_and_is_the_one_that_jails_trust() {
@@ -202,7 +214,7 @@ fn only_install_touches_the_systems_trust_store() {
     for as_user in [false, true] {
         ca(&lab, as_user, "show", &format!("! {TRUSTED}")).expect_code(0);
         let more = format!(
-            "{TRUSTED}; ca rotate 2>&1 >/dev/null; ca remove; ! {TRUSTED}; ls /usr/local/share/ca-certificates"
+            "{TRUSTED}; as_user cat /etc/ssl/certs/httpjail-*.pem >/dev/null; ca rotate 2>&1 >/dev/null; ca remove; ! {TRUSTED}; ls /usr/local/share/ca-certificates"
         );
         let installed = ca(&lab, as_user, "install", &more).expect_code(0);
         assert!(installed.stderr.contains("this system now trusts"), "{installed:#?}");

@@ -288,9 +288,8 @@ impl ConfigError {
 /// The first option that was asked for and that this version does not have.
 fn unsupported(backend: Backend, interactive: bool) -> Option<&'static str> {
     match backend {
-        Backend::Netns => return Some("the netns backend"),
         Backend::Weak => return Some("weak mode"),
-        Backend::Auto | Backend::Ebpf => {}
+        Backend::Auto | Backend::Ebpf | Backend::Netns => {}
     }
     interactive.then_some("--interactive")
 }

@@ -40,6 +40,8 @@ pub enum Other {
     Attach(Attach),
     /// Open a cgroup again, also after the httpjail that was attached to it was killed
     Detach(Detach),
+    /// Show which backends work on this host, and what to do about those that do not
+    Doctor,
     /// The certificate authority that jails trust
     #[command(subcommand)]
     Ca(Ca),
@@ -216,6 +218,8 @@ Rules:
   -r 'allow: .*'                           everything else (usually last)
   `github\\.com` alone also matches https://evil.example/?github.com: begin with ^https:// and end the host with a slash.
 
+A program that has the name of a command of httpjail's own is started after `--`: httpjail -- doctor
+
 Examples:
   httpjail -r 'allow: ^https://github\\.com/' -- git clone https://github.com/user/repo
   httpjail --config rules.yaml -- npm install
@@ -355,6 +359,7 @@ mod tests {
     #[test]
     fn subcommands_stand_first_and_commands_keep_their_names() {
         let other = |line: &[&str]| Cli::try_parse_from([&["httpjail"], line].concat()).map(|cli| cli.other);
+        assert_eq!(other(&["doctor"]).expect("arguments"), Some(Other::Doctor));
         assert_eq!(other(&["ca", "show"]).expect("arguments"), Some(Other::Ca(Ca::Show)));
         assert_eq!(
             other(&["ca", "rotate"]).expect("arguments"),
@@ -364,10 +369,15 @@ mod tests {
             &["--", "ca", "show"][..],
             &["-r", "allow: a", "--", "ca", "show"],
             &["curl", "ca"],
+            &["--", "doctor"],
+            &["sh", "doctor"],
+            &["-q", "doctor"],
         ] {
             assert_eq!(other(line).expect("arguments"), None, "{line:?}");
         }
-        assert!(other(&["ca"]).is_err() && other(&["ca", "dance"]).is_err());
+        for line in [&["ca"][..], &["ca", "dance"], &["doctor", "curl"]] {
+            assert!(other(line).is_err(), "{line:?}");
+        }
     }
 
     #[test]

@@ -3,8 +3,9 @@
 //!
 //! What is to be done on which system is a table ([`Change`]); then it is done by the system's own program.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -211,6 +212,8 @@ fn replace(path: &Path, content: &str) -> io::Result<()> {
     // Not `.crt`: a half of it must not be taken for a certificate.
     let temporary = path.with_extension("new");
     fs::write(&temporary, content)?;
+    // Whatever the caller's umask is: OpenSSL reads the file itself, by a link to it.
+    fs::set_permissions(&temporary, Permissions::from_mode(0o644))?;
     fs::rename(&temporary, path)
 }
 

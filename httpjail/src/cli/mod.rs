@@ -3,6 +3,7 @@
 pub mod args;
 mod attach;
 mod ca;
+mod doctor;
 mod environment;
 mod published;
 mod run;
@@ -34,6 +35,7 @@ pub fn main() -> ExitCode {
         let caller = Identity::caller().map_err(failure)?;
         match other {
             None => run::run(&configure(args, &caller, Config::from_args)?, &caller, inherited),
+            Some(Other::Doctor) => doctor::run(&caller),
             Some(Other::Ca(action)) => ca::run(action, &caller),
             Some(Other::Attach(args)) => attach::attach(
                 &configure(args.run, &caller, Config::for_attaching)?,

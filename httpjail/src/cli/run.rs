@@ -16,7 +16,6 @@ use super::serve_jail::Task;
 use super::{environment, failure};
 use crate::config::{Config, LogTarget};
 use crate::jail::backend::Extras;
-use crate::jail::bpf::BpfBackend;
 use crate::jail::child::{Command, StartFailure};
 use crate::jail::door::{self, Door};
 use crate::jail::helper::{Failure, Helper};
@@ -24,14 +23,16 @@ use crate::jail::identity::Identity;
 use crate::jail::sandbox::additions::Addition;
 use crate::jail::sandbox::filter::Filter;
 use crate::jail::sandbox::init::Plan;
-use crate::jail::sandbox::mounts::{Overlay, RUN_DIR, View};
+use crate::jail::sandbox::mounts::{self, Overlay, View};
 use crate::jail::sandbox::netns::JAIL_V4;
+use crate::jail::sandbox::rights;
 use crate::jail::sandbox::sockets::Outside;
 use crate::jail::sandbox::stdio::Inherited;
+use crate::jail::select::{self, Choice, Refused, Selection, Wants};
 use crate::jail::signals::Signals;
-use crate::jail::{Backend, Jail, Outcome, SpawnError, leftovers};
+use crate::jail::{Jail, Outcome, SpawnError, leftovers};
 use crate::logging;
-use crate::policy::yaml::DnsMode;
+use crate::policy::yaml::{Backend, DnsMode};
 use crate::tls::trust::{self, TrustPaths};
 
 /// The jail's own names of the files laid into its view.
@@ -53,6 +54,12 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
         Some(name) => Identity::named(name).map_err(failure)?,
         None => caller.clone(),
     };
+    if identity.switched && !rights::may_change_user() {
+        return Err(Failure {
+            hint: Some("run httpjail with sudo".into()),
+            ..Failure::new(format!("only root can run the command as {}", identity.name))
+        });
+    }
     let upstream_authorities = upstream_authorities(config, caller)?;
     let outside = Outside::look().map_err(|error| {
         Failure::new(format!(
@@ -66,13 +73,23 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
             None,
         );
     }
-    leftovers::remove().iter().for_each(|left| logging::warn(left, None));
 
-    let mut backend = BpfBackend::prepare(config.policy.names_loopback())?;
-    backend.want(Extras {
-        asked_servers: config.dns == DnsMode::Open,
-        publish_mark: (!config.publish.is_empty()).then_some(door::MARK),
-    })?;
+    let wants = Wants {
+        host_loopback: config.policy.names_loopback(),
+        extras: Extras {
+            asked_servers: config.dns == DnsMode::Open,
+            publish_mark: (!config.publish.is_empty()).then_some(door::MARK),
+        },
+    };
+    let Selection { backend, refused } = select::select(choice(config.backend)?, wants)?;
+    let name = backend.name();
+    tracing::info!("the {name} backend steers");
+    for Refused { backend, error } in &refused {
+        tracing::info!("the {backend} backend does not work here: {error}");
+    }
+    if backend.cgroup().is_some() {
+        leftovers::remove().iter().for_each(|left| logging::warn(left, None));
+    }
     let (door, doorway) = match config.publish.is_empty() {
         true => (None, None),
         false => {
@@ -89,7 +106,7 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
         among_others: false,
         older: Vec::new(),
         session: session(),
-        backend: &backend,
+        backend: backend.as_ref(),
         door,
     };
     let helper = Helper::spawn(&keep, move |line| task.run(line))
@@ -97,7 +114,8 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
     let authority = helper.ready()?;
 
     let plan = plan(config, caller, identity, &authority, outside, inherited)?;
-    let jail = Jail::prepare(Box::new(backend), helper, &plan)?.arm()?;
+    let jail = Jail::prepare(backend, helper, &plan).and_then(Jail::arm);
+    let jail = jail.map_err(|failure| select::explain(refused, name, failure))?;
     jail.notes().for_each(|note| tracing::info!("{note}"));
     // Before the command starts, and ended after it: dropped with this function's other guards.
     let doorman = doorway.map(|doorway| doorway.open(jail.init())).transpose();
@@ -124,6 +142,15 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
     }
 }
 
+fn choice(backend: Backend) -> Result<Choice, Failure> {
+    match backend {
+        Backend::Auto => Ok(Choice::Auto),
+        Backend::Ebpf => Ok(Choice::Ebpf),
+        Backend::Netns => Ok(Choice::Netns),
+        Backend::Weak => Err(Failure::new("weak mode makes no jail")),
+    }
+}
+
 /// What init needs: the command, and the file system as the jail sees it.
 fn plan(
     config: &Config,
@@ -136,7 +163,8 @@ fn plan(
     outside.files.extend(log_of(config));
     let cwd =
         std::env::current_dir().map_err(|error| Failure::new(format!("cannot tell the current directory: {error}")))?;
-    let in_jail = |name: &str| Path::new(RUN_DIR).join(name).to_string_lossy().into_owned();
+    let place = place(caller)?;
+    let in_jail = |name: &str| place.join(name).to_string_lossy().into_owned();
     let paths = TrustPaths {
         bundle: &in_jail(BUNDLE),
         ca: &in_jail(AUTHORITY),
@@ -147,6 +175,7 @@ fn plan(
     let certificate = CertificateDer::from_pem_slice(authority.as_bytes()).map_err(failure)?;
     let policies = trust::chromium_policies(Path::new("/")).into_iter();
     let view = View {
+        place,
         overlays: overlays(authority, &certificate, caller)?,
         additions: policies
             .map(|(path, floor)| Addition {
@@ -221,9 +250,19 @@ fn nsswitch() -> String {
         .collect()
 }
 
+/// The folder that the jail's own files are mounted on.
+pub(super) fn place(caller: &Identity) -> Result<PathBuf, Failure> {
+    mounts::place(&caller.config_dir().join("httpjail")).map_err(|error| Failure {
+        hint: Some("have root make it once: mkdir -p -m 755 /run/httpjail".into()),
+        ..Failure::new(format!(
+            "no folder for the jail's own files: cannot make /run/httpjail: {error}"
+        ))
+    })
+}
+
 /// The authority's key and what else is httpjail's own: the caller's, that of the user whom the command runs as (who may
 /// call httpjail too, and may read what is theirs), and where that is root everybody's.
-fn hidden(caller: &Identity, identity: &Identity) -> Vec<PathBuf> {
+pub(super) fn hidden(caller: &Identity, identity: &Identity) -> Vec<PathBuf> {
     let accounts = if identity.uid.is_root() {
         fs::read_to_string("/etc/passwd").unwrap_or_default()
     } else {

@@ -73,7 +73,7 @@ impl Task<'_> {
         };
         line.send(&ready)
             .map_err(|error| Failure::new(format!("the supervisor is gone: {error}")))?;
-        let listeners = helper::receive_listeners(&line)
+        let mut listeners = helper::receive_listeners(&line)
             .map_err(|error| Failure::new(format!("cannot take the jail's sockets: {error}")))?;
 
         let runtime = Runtime::new().map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
@@ -108,6 +108,7 @@ impl Task<'_> {
             itself: Vec::new(),
             limits: Limits::default(),
         });
+        let events = self.backend.events(&mut listeners)?;
         let (ended, end) = oneshot::channel();
         thread::spawn(move || {
             let last = programs.listen();
@@ -120,10 +121,10 @@ impl Task<'_> {
             proxy: sockets,
             resolver_udp,
             resolver_tcp,
+            refusals: _,
         } = listeners;
         let never = std::future::pending();
         let resolver = dns::serve(answers, resolver_udp, resolver_tcp, flows, clients, log.clone(), never);
-        let events = self.backend.events()?;
         let door = self.door.take().map(Arc::new);
         let published = published::serve(published, door);
         let resolver = async {

@@ -149,10 +149,9 @@ fn what_this_version_lacks_is_refused() {
         (&["--interactive"][..], "", "--interactive"),
         (&["--weak"], "", "weak mode"),
         (&["--backend", "weak"], "", "weak mode"),
-        (&["--backend", "netns"], "", "the netns backend"),
         (&[], "interactive: true", "--interactive"),
         (&[], "weak: true", "weak mode"),
-        (&[], "backend: netns", "the netns backend"),
+        (&[], "backend: weak", "weak mode"),
     ] {
         let error = build(line, Some(file)).map(|config| config.command).expect_err(name);
         assert_eq!(error, ConfigError::Unsupported(name), "{line:?} {file}");

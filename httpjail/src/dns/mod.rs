@@ -6,6 +6,7 @@
 //! [`answer`] is the pure core; [`serve()`] gives it sockets. Ordinary questions are not recorded (the request that
 //! follows will be), odd ones are, a few a second at most. [`Relay`] is the other way, for those who ask for it.
 
+mod datagram;
 mod message;
 mod names;
 mod relay;

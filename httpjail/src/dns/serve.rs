@@ -4,12 +4,14 @@
 //! that the program asked). TCP is RFC 7766's: a length before each message, several messages a connection. Memory is
 //! bounded: one buffer a socket, so many connections, an idle time-out, and a table of names with an end.
 
+use super::datagram;
 use super::message::{self, LONGEST, Oddity, Question};
 use super::names::Names;
 use super::relay::{self, Relay, Via};
 use crate::audit::{Admission, Bucket, Decision, EventKind, Record, Sink};
 use crate::net::{AskedServerSource, ClientAddr, OriginalDst, OriginalDstSource};
 use hickory_proto::op::ResponseCode;
+use socket2::SockRef;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -141,7 +143,7 @@ async fn datagrams(resolver: Arc<Resolver>, socket: UdpSocket) {
     // One byte more than the longest: a longer question shows itself by filling it.
     let mut buffer = [0; LONGEST + 1];
     loop {
-        let (length, client) = match socket.recv_from(&mut buffer).await {
+        let (length, asked) = match datagram::receive(&socket, &mut buffer).await {
             Ok(received) => received,
             Err(error) => {
                 tracing::debug!(%error, "the resolver cannot receive");
@@ -150,20 +152,23 @@ async fn datagrams(resolver: Arc<Resolver>, socket: UdpSocket) {
             }
         };
         let clients = resolver.clients.as_ref();
-        if clients.is_some_and(|clients| clients.asked(ClientAddr(client)).is_none()) {
+        if clients.is_some_and(|clients| clients.asked(ClientAddr(asked.client())).is_none()) {
             continue;
         }
         // A client that is gone misses its answer, as on any network.
         match resolver.answer(buffer.get(..length).unwrap_or_default()) {
-            Step::Done(Some(reply)) => drop(socket.send_to(&reply, client).await),
+            Step::Done(Some(reply)) => drop(datagram::answer(&socket, &reply, &asked).await),
             Step::Done(None) => {}
             Step::Ask(relay, question) => {
                 while asking.try_join_next().is_some() {}
-                let servers = relay.servers_for_datagram(client);
+                let servers = match asked.server() {
+                    Some(server) => relay.servers_for(Some(server)),
+                    None => relay.servers_for_datagram(asked.client()),
+                };
                 let (resolver, socket) = (Arc::clone(&resolver), Arc::clone(&socket));
                 asking.spawn(async move {
                     if let Some(reply) = resolver.ask(&relay, &question, &servers, Via::Datagram).await {
-                        drop(socket.send_to(&reply, client).await);
+                        drop(datagram::answer(&socket, &reply, &asked).await);
                     }
                 });
             }
@@ -177,7 +182,7 @@ async fn connections(resolver: Arc<Resolver>, listener: TcpListener) {
         match listener.accept().await {
             Ok((stream, client)) => {
                 // Each flow must be taken, or the table of flows fills up; who has none is no program of the jail.
-                let Some(flow) = resolver.flows.take(ClientAddr(client)) else {
+                let Some(flow) = resolver.flows.take(ClientAddr(client), SockRef::from(&stream)) else {
                     continue;
                 };
                 while clients.try_join_next().is_some() {}

@@ -7,6 +7,8 @@ use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::audit::Record;
 use crate::net::{AskedServerSource, Listeners, OriginalDstSource};
 
@@ -48,6 +50,13 @@ pub struct Extras {
     pub publish_mark: Option<u32>,
 }
 
+/// What init must know where it steers from inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inside {
+    /// A loopback port on which nobody in the jail listens goes to the proxy; else the connect is refused at once.
+    pub host_loopback: bool,
+}
+
 /// A way of steering. Everything it has set up is undone when it is dropped; `disarm` does the same and reports.
 pub trait Backend {
     /// Its name, as `--backend` spells it.
@@ -55,6 +64,11 @@ pub trait Backend {
 
     /// The cgroup into which the jail's init is born, if the backend has one.
     fn cgroup(&self) -> Option<BorrowedFd<'_>>;
+
+    /// What init has to know, if it is init that makes the sockets and steers, from inside the jail's network namespace.
+    fn inside(&self) -> Option<Inside> {
+        None
+    }
 
     /// Says what the run wants besides; called before [`Backend::arm`], if at all.
     ///
@@ -75,17 +89,19 @@ pub trait Backend {
     /// When it cannot be told from this process.
     fn original_dst(&self, listeners: &Listeners) -> Result<Arc<dyn OriginalDstSource>, BackendError>;
 
-    /// Tells which name servers were asked; only where [`Extras::asked_servers`] was wanted. Called in the proxy's process.
+    /// Tells which name servers were asked, where the datagrams do not; only where [`Extras::asked_servers`] was wanted.
+    /// Called in the proxy's process.
     ///
     /// # Errors
     /// When it cannot be told from this process.
     fn asked_servers(&self) -> Result<Arc<dyn AskedServerSource>, BackendError>;
 
-    /// Tells what was stopped in the kernel, if the backend can. Called in the proxy's process.
+    /// Tells what was stopped in the kernel, if the backend can. Called in the proxy's process, with the sockets it was
+    /// handed.
     ///
     /// # Errors
     /// When the events cannot be read.
-    fn events(&self) -> Result<Option<Box<dyn EventSource>>, BackendError>;
+    fn events(&self, listeners: &mut Listeners) -> Result<Option<Box<dyn EventSource>>, BackendError>;
 
     /// The descriptors that the proxy process needs for the three above; all others are closed in it.
     fn proxy_keeps(&self) -> Vec<RawFd>;

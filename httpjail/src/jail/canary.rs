@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, U
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::channel::readable;
 use crate::net::{ClientAddr, Flow, Listeners, OriginalDstSource};
@@ -62,13 +62,24 @@ pub(super) fn probe(ipv6: bool) -> Vec<String> {
                 },
             ),
         ] {
-            refused(&mut wrong, name, Socket::new(domain, kind, Some(protocol)).map(drop));
+            // One backend refuses the socket, the other what it sends.
+            let sent = Socket::new(domain, kind, Some(protocol))
+                .and_then(|socket| send_from(&socket, SocketAddr::new(address, 0)));
+            refused(&mut wrong, name, sent);
         }
+        let bound = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP)).and_then(|socket| {
+            socket.bind_device(Some(b"lo"))?;
+            send_from(&socket, udp)
+        });
+        refused(&mut wrong, "a socket bound to a device", bound);
     }
-    let bound =
-        Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).and_then(|udp| udp.bind_device(Some(b"lo")));
-    refused(&mut wrong, "SO_BINDTODEVICE", bound);
     wrong
+}
+
+/// Eight bytes that pass for an echo request where one must be sent (RFC 792, RFC 4443 section 4.1).
+fn send_from(socket: &Socket, to: SocketAddr) -> io::Result<()> {
+    let kind = if to.is_ipv4() { 8 } else { 128 };
+    socket.send_to(&[kind, 0, 0, 0, 0, 0, 0, 0], &to.into()).map(drop)
 }
 
 fn send(to: SocketAddr, connected: bool) -> io::Result<()> {
@@ -104,7 +115,8 @@ pub(super) fn witness(listeners: &Listeners, flows: &dyn OriginalDstSource) -> i
     let ipv6 = listeners.proxy.len() > 1;
     for ((listener, resolver), address) in listeners.proxy.iter().zip(&listeners.resolver_udp).zip(far(ipv6)) {
         let expected = SocketAddr::new(address, TCP_PORT);
-        let flow = flows.take(ClientAddr(accept(listener)?));
+        let (stream, client) = accept(listener)?;
+        let flow = flows.take(ClientAddr(client), SockRef::from(&stream));
         if flow.as_ref().map(|flow| flow.original.0) != Some(expected) {
             return Err(io::Error::other(format!(
                 "the connection to {expected} arrived as {flow:?}"
@@ -131,7 +143,15 @@ pub(super) fn witness_among(listeners: &Listeners, flows: &dyn OriginalDstSource
     for ((listener, resolver), address) in listeners.proxy.iter().zip(&listeners.resolver_udp).zip(far(ipv6)) {
         let expected = SocketAddr::new(address, TCP_PORT);
         let is_canary = |flow: Flow| flow.original.0 == expected && flow.cgroup == Some(cgroup);
-        while !flows.take(ClientAddr(accept(listener)?)).is_some_and(is_canary) {}
+        loop {
+            let (stream, client) = accept(listener)?;
+            if flows
+                .take(ClientAddr(client), SockRef::from(&stream))
+                .is_some_and(is_canary)
+            {
+                break;
+            }
+        }
         for _ in 0..2 {
             let mut bytes = [0; 64];
             loop {
@@ -146,9 +166,9 @@ pub(super) fn witness_among(listeners: &Listeners, flows: &dyn OriginalDstSource
     Ok(())
 }
 
-fn accept(listener: &TcpListener) -> io::Result<SocketAddr> {
+fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     await_readable(listener)?;
-    Ok(listener.accept()?.1)
+    listener.accept()
 }
 
 fn await_readable(socket: &impl AsFd) -> io::Result<()> {

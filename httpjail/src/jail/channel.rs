@@ -87,10 +87,18 @@ impl<Out: Serialize, In: DeserializeOwned> Channel<Out, In> {
     /// # Errors
     /// As [`Channel::receive`], and `TimedOut`.
     pub fn receive_within(&self, limit: Duration) -> io::Result<In> {
+        Ok(self.receive_with_within(limit)?.0)
+    }
+
+    /// Waits for one message and the descriptors that come with it, but not for ever.
+    ///
+    /// # Errors
+    /// As [`Channel::receive_within`].
+    pub fn receive_with_within(&self, limit: Duration) -> io::Result<(In, Vec<OwnedFd>)> {
         if !readable(self.as_fd(), limit)? {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        self.receive()
+        self.receive_with()
     }
 }
 

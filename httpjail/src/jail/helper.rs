@@ -6,7 +6,6 @@
 
 use std::fs::File;
 use std::io;
-use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::backend::BackendError;
 use super::channel::{self, Channel};
+use super::handover::{self, Counts};
 use super::sandbox::rights;
 use crate::net::Listeners;
 use crate::sys::clone::{self, Side};
@@ -37,7 +37,7 @@ pub enum ToProxy {
     /// The jail's sockets come along, in this order and number: proxy, resolver over UDP, resolver over TCP.
     Serve {
         /// How many of each.
-        counts: [usize; 3],
+        counts: Counts,
     },
     /// The answer to [`FromProxy::Executable`].
     Executable {
@@ -164,16 +164,7 @@ impl Helper {
     /// # Errors
     /// The proxy's own failure, or that it ended or is stuck.
     pub fn serve(&self, listeners: Listeners) -> Result<(), Failure> {
-        let Listeners {
-            proxy,
-            resolver_udp,
-            resolver_tcp,
-        } = listeners;
-        let counts = [proxy.len(), resolver_udp.len(), resolver_tcp.len()];
-        let sockets: Vec<OwnedFd> = (proxy.into_iter().map(OwnedFd::from))
-            .chain(resolver_udp.into_iter().map(OwnedFd::from))
-            .chain(resolver_tcp.into_iter().map(OwnedFd::from))
-            .collect();
+        let (counts, sockets) = handover::pack(listeners);
         let raw: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
         let sent = self.line.send_with(&ToProxy::Serve { counts }, &raw);
         sent.map_err(|error| Failure::new(format!("cannot hand the sockets to the proxy: {error}")))?;
@@ -226,15 +217,7 @@ pub fn receive_listeners(line: &Line) -> io::Result<Listeners> {
     let ToProxy::Serve { counts } = message else {
         return Err(io::Error::other("expected the jail's sockets"));
     };
-    if counts.iter().sum::<usize>() != sockets.len() {
-        return Err(io::Error::other("some of the jail's sockets are missing"));
-    }
-    let mut sockets = sockets.into_iter();
-    Ok(Listeners {
-        proxy: sockets.by_ref().take(counts[0]).map(TcpListener::from).collect(),
-        resolver_udp: sockets.by_ref().take(counts[1]).map(UdpSocket::from).collect(),
-        resolver_tcp: sockets.map(TcpListener::from).collect(),
-    })
+    handover::unpack(counts, sockets)
 }
 
 /// Gives up root for good. Between this and the first byte from the jail there is nothing.
@@ -246,10 +229,13 @@ pub fn give_up_root() -> io::Result<()> {
     let (uid, gid) = nobody.map_or((Uid::from_raw(65534), Gid::from_raw(65534)), |user| {
         (user.uid, user.gid)
     });
-    if !nix::unistd::geteuid().is_root() {
-        return Ok(());
+    if rights::may_change_user() {
+        rights::become_nobody(uid, gid)?;
+    } else {
+        // An ordinary user has no other to become. What keeps the jail off this process is that it cannot see it (PID
+        // namespace), nor trace it if it did (user namespace; not dumpable).
+        rights::stay_nobody()?;
     }
-    rights::become_nobody(uid, gid)?;
     // Both are cleared by a change of user (kernel/cred.c, commit_creds): last.
     prctl::set_dumpable(false)?;
     prctl::set_pdeathsig(Signal::SIGKILL)?;

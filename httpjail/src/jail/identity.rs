@@ -72,14 +72,18 @@ impl Identity {
     /// The process's own user, with its environment's HOME.
     fn own() -> Result<Self, IdentityError> {
         let uid = geteuid();
-        let mut own = Self::of(&uid.to_string(), User::from_uid(uid))?;
-        own.gid = getegid();
-        own.groups = getgroups().map_err(|error| IdentityError::Lookup(own.name.clone(), error.into()))?;
-        own.switched = false;
-        if let Some(home) = std::env::home_dir().filter(|home| home.is_absolute()) {
-            own.home = home;
-        }
-        Ok(own)
+        let lookup = |error: nix::Error| IdentityError::Lookup(uid.to_string(), error.into());
+        // In a container the number may be all there is.
+        let known = User::from_uid(uid).map_err(lookup)?;
+        let (name, home) = known.map_or((uid.to_string(), PathBuf::from("/")), |user| (user.name, user.dir));
+        Ok(Identity {
+            uid,
+            gid: getegid(),
+            groups: getgroups().map_err(lookup)?,
+            name,
+            home: std::env::home_dir().filter(|home| home.is_absolute()).unwrap_or(home),
+            switched: false,
+        })
     }
 
     fn of(asked: &str, found: nix::Result<Option<User>>) -> Result<Self, IdentityError> {

@@ -11,19 +11,24 @@ mod canary;
 mod channel;
 pub mod child;
 pub mod door;
+pub mod handover;
 pub mod helper;
 pub mod identity;
 pub mod leftovers;
+pub mod nft;
 pub mod sandbox;
+pub mod select;
 pub mod signals;
 mod supervise;
 mod terminal;
+pub mod userns;
 
 pub use backend::{Backend, BackendError};
 pub use supervise::{Outcome, Running};
 
+use std::io;
 use std::marker::PhantomData;
-use std::path::Path;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use nix::unistd::Pid;
@@ -62,8 +67,14 @@ impl Jail<Prepared> {
     ///
     /// # Errors
     /// Naming the step that failed; what was built is gone again.
-    pub fn prepare(mut backend: Box<dyn Backend>, helper: Helper, plan: &Plan) -> Result<Self, Failure> {
-        make_run_dir().map_err(|error| Failure::new(format!("cannot make {}: {error}", sandbox::mounts::RUN_DIR)))?;
+    pub fn prepare(backend: Box<dyn Backend>, helper: Helper, plan: &Plan) -> Result<Self, Failure> {
+        Self::build(backend, helper, plan).map_err(|failure| Failure {
+            hint: failure.hint.or_else(userns::hint),
+            ..failure
+        })
+    }
+
+    fn build(mut backend: Box<dyn Backend>, helper: Helper, plan: &Plan) -> Result<Self, Failure> {
         let sandbox = match Sandbox::build(plan, backend.cgroup()) {
             Ok(sandbox) => sandbox,
             Err(error) => {
@@ -80,14 +91,33 @@ impl Jail<Prepared> {
             notes: Vec::new(),
             state: PhantomData,
         };
-        jail.listeners = netns::within(jail.sandbox.pid, || netns::listen(netns::raise_loopback()?))
-            .map_err(|error| Failure::new(format!("cannot set up the jail's network namespace: {error}")))?;
-        jail.order(&Order::Arrange)?;
+        jail.connect()?;
+        let user_namespace = jail.sandbox.user_namespace;
+        jail.order(&Order::Arrange { user_namespace })?;
         match jail.report("arrange its mounts")? {
-            Report::Arranged(notes) => jail.notes = notes,
+            Report::Arranged(notes) => jail.notes.extend(notes),
             other => return Err(unexpected(&other)),
         }
         Ok(jail)
+    }
+
+    /// Sets up the network namespace: from outside, or by init from inside.
+    fn connect(&mut self) -> Result<(), Failure> {
+        let failed = |error: io::Error| Failure::new(format!("cannot set up the jail's network namespace: {error}"));
+        let Some(inside) = self.backend.inside() else {
+            let listeners = netns::within(self.sandbox.pid, || netns::listen(netns::raise_loopback()?));
+            self.listeners = listeners.map_err(failed)?;
+            return Ok(());
+        };
+        self.order(&Order::Connect(inside))?;
+        match self.report_with("set up its network")? {
+            (Report::Connected { counts, note }, sockets) => {
+                self.listeners = handover::unpack(counts, sockets).map_err(failed)?;
+                self.notes.push(note);
+                Ok(())
+            }
+            (other, _) => Err(unexpected(&other)),
+        }
     }
 
     /// Steers the jail's traffic, and has the canary prove it from inside.
@@ -120,7 +150,7 @@ impl Jail<Prepared> {
             );
             let hint = "another program may be attached above the jail's cgroup, or the BPF object is not httpjail's";
             return Err(Failure {
-                hint: Some(hint.into()),
+                hint: self.backend.cgroup().map(|_| hint.into()),
                 ..Failure::new(message)
             });
         }
@@ -189,12 +219,20 @@ impl<State> Jail<State> {
         self.sandbox
             .line
             .send(order)
-            .map_err(|error| Failure::new(format!("the jail's init is gone: {error}")))
+            .map_err(|error| match self.sandbox.line.receive_within(STEP_LIMIT) {
+                // Its last words are still there.
+                Ok(Report::Failed(message)) => Failure::new(format!("the jail could not be made: {message}")),
+                _ => Failure::new(format!("the jail's init is gone: {error}")),
+            })
     }
 
     fn report(&self, step: &str) -> Result<Report, Failure> {
-        match self.sandbox.line.receive_within(STEP_LIMIT) {
-            Ok(Report::Failed(message)) => Err(Failure::new(format!("the jail could not {step}: {message}"))),
+        Ok(self.report_with(step)?.0)
+    }
+
+    fn report_with(&self, step: &str) -> Result<(Report, Vec<OwnedFd>), Failure> {
+        match self.sandbox.line.receive_with_within(STEP_LIMIT) {
+            Ok((Report::Failed(message), _)) => Err(Failure::new(format!("the jail could not {step}: {message}"))),
             Ok(report) => Ok(report),
             Err(error) => Err(Failure::new(format!("the jail did not {step}: {error}"))),
         }
@@ -218,14 +256,4 @@ impl From<Failure> for SpawnError {
 
 fn unexpected(report: &Report) -> Failure {
     Failure::new(format!("the jail's init said something unexpected: {report:?}"))
-}
-
-/// The folder over which each jail lays its own; made once, root's, empty on the host.
-fn make_run_dir() -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    let dir = Path::new(sandbox::mounts::RUN_DIR);
-    match std::fs::DirBuilder::new().mode(0o755).create(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
-        made => made,
-    }
 }

@@ -10,6 +10,8 @@ pub use host::{Host, HostError};
 
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 
+use socket2::{SockRef, Socket};
+
 /// Where a jailed program wanted to connect, as the kernel saw it: never taken from bytes that the program sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OriginalDst(pub SocketAddr);
@@ -72,8 +74,8 @@ pub struct Flow {
 /// Tells where an accepted connection was meant to go. Each flow can be taken once; `None` means that the connection is
 /// not one of the jail's and must be closed.
 pub trait OriginalDstSource: Send + Sync + 'static {
-    /// Takes the flow of the connection whose far end is `client`. Does not block beyond one system call.
-    fn take(&self, client: ClientAddr) -> Option<Flow>;
+    /// Takes the flow of the connection `accepted`, whose far end is `client`. Does not block beyond one system call.
+    fn take(&self, client: ClientAddr, accepted: SockRef<'_>) -> Option<Flow>;
 }
 
 /// Tells the path of a process's executable. Asked once a connection; `None` where it cannot be known.
@@ -105,4 +107,6 @@ pub struct Listeners {
     pub resolver_udp: Vec<UdpSocket>,
     /// The resolver's TCP listeners.
     pub resolver_tcp: Vec<TcpListener>,
+    /// Tells what was refused in the kernel, where that is told by a socket of the jail's namespace.
+    pub refusals: Option<Socket>,
 }

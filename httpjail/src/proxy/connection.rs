@@ -16,6 +16,7 @@ use crate::tls::sni_host;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::AlertDescription;
+use socket2::SockRef;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ const STREAMS_MAX: u32 = 256;
 
 /// Serves what was accepted from `peer` until it ends.
 pub(super) async fn serve(proxy: Arc<Proxy>, mut stream: TcpStream, peer: SocketAddr) {
-    let Some(flow) = proxy.config.flows.take(ClientAddr(peer)) else {
+    let Some(flow) = proxy.config.flows.take(ClientAddr(peer), SockRef::from(&stream)) else {
         let mut record = Record::new(EventKind::Refused);
         record.verdict = Some(Decision::Deny);
         record.reason = Some("unknown connection".to_owned());

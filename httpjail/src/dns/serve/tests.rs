@@ -43,7 +43,7 @@ struct Running {
 struct Clients(bool);
 
 impl OriginalDstSource for Clients {
-    fn take(&self, client: ClientAddr) -> Option<Flow> {
+    fn take(&self, client: ClientAddr, _accepted: SockRef<'_>) -> Option<Flow> {
         self.0.then_some(Flow {
             original: OriginalDst(client.0),
             process: None,

@@ -153,7 +153,7 @@ impl Backend for BpfBackend {
         Ok(Arc::new(self.programs.asked(self.place.id()?)?))
     }
 
-    fn events(&self) -> Result<Option<Box<dyn EventSource>>, BackendError> {
+    fn events(&self, _listeners: &mut Listeners) -> Result<Option<Box<dyn EventSource>>, BackendError> {
         #[cfg(feature = "bpf-trace")]
         self.pass_traces_on();
         Ok(Some(Box::new(self.programs.events()?)))

@@ -4,6 +4,7 @@ use super::BpfError;
 use crate::net::{AskedServerSource, ClientAddr, Flow, OriginalDst, OriginalDstSource, Process};
 use crate::sys::bpf::Map;
 use httpjail_common::{Address, FlowKey, FlowValue, MAP_ASKED, MAP_FLOWS};
+use socket2::SockRef;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The flows of one network namespace. Needs nothing but the descriptor: the proxy's process reads it without any right.
@@ -49,7 +50,7 @@ impl Flows {
 }
 
 impl OriginalDstSource for Flows {
-    fn take(&self, client: ClientAddr) -> Option<Flow> {
+    fn take(&self, client: ClientAddr, _accepted: SockRef<'_>) -> Option<Flow> {
         let value = match self.map.take(&FlowKey::new(self.netns_cookie, client.0)) {
             Ok(value) => value?,
             Err(error) => {

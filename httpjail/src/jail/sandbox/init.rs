@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
@@ -19,17 +19,25 @@ use serde::{Deserialize, Serialize};
 use super::filter::Filter;
 use super::mounts::{self, View};
 use super::rights;
+use crate::jail::backend::Inside;
 use crate::jail::canary;
 use crate::jail::channel::{self, Channel};
 use crate::jail::child::{Command, StartFailure};
+use crate::jail::handover::{self, Counts};
+use crate::jail::nft;
 use crate::jail::terminal::Terminal;
 use crate::sys::clone::{self, Side};
 
 /// What the supervisor tells init.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Order {
-    /// The user namespace is mapped: arrange the mounts.
-    Arrange,
+    /// Set up the network from inside and hand its sockets out.
+    Connect(Inside),
+    /// The user namespace, if there is one, is mapped: arrange the mounts.
+    Arrange {
+        /// Whether there is one.
+        user_namespace: bool,
+    },
     /// Try the steering from inside.
     Probe {
         /// Whether the namespace speaks IPv6.
@@ -52,6 +60,13 @@ pub enum Order {
 /// What init tells the supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Report {
+    /// The network is set up. Its sockets come along.
+    Connected {
+        /// How many of each.
+        counts: Counts,
+        /// For `-v`.
+        note: String,
+    },
     /// The mounts are arranged; notes for `-v`.
     Arranged(Vec<String>),
     /// What the canary saw that must not be; empty when the jail holds.
@@ -87,6 +102,11 @@ pub struct Plan {
 /// Lives as PID 1, in the child of the clone, to the end of the line. Returns the exit status.
 pub fn live(line: &Line, plan: &Plan) -> i32 {
     let Err(error) = obey(line, plan);
+    give_up(line, &error)
+}
+
+/// Tells why, and returns the exit status.
+pub(super) fn give_up(line: &Line, error: &io::Error) -> i32 {
     // If it was the end of the line, the supervisor is gone and nobody is left to tell.
     let _ = line.send(&Report::Failed(error.to_string()));
     125
@@ -104,8 +124,9 @@ fn obey(line: &Line, plan: &Plan) -> io::Result<Infallible> {
             watch(line, child)?;
         }
         match line.receive()? {
-            Order::Arrange => {
-                let notes = mounts::arrange(&plan.view).map_err(io::Error::other)?;
+            Order::Connect(inside) => connect(line, inside)?,
+            Order::Arrange { user_namespace } => {
+                let notes = mounts::arrange(&plan.view, user_namespace).map_err(io::Error::other)?;
                 line.send(&Report::Arranged(notes))?;
             }
             Order::Probe { ipv6 } => line.send(&Report::Probed(canary::probe(ipv6)))?,
@@ -130,6 +151,18 @@ fn obey(line: &Line, plan: &Plan) -> io::Result<Infallible> {
             }
         }
     }
+}
+
+/// Sets the network up. Init keeps none of the sockets.
+fn connect(line: &Line, inside: Inside) -> io::Result<()> {
+    let (listeners, way) = nft::set_up(inside)?;
+    let note = match way {
+        nft::Way::Tproxy => "nftables hands connections over by tproxy".to_owned(),
+        nft::Way::Redirect => "nftables hands connections over by redirect: this kernel has no nft_tproxy".to_owned(),
+    };
+    let (counts, sockets) = handover::pack(listeners);
+    let raw: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
+    line.send_with(&Report::Connected { counts, note }, &raw)
 }
 
 /// The running command.

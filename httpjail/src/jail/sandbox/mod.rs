@@ -15,9 +15,10 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::sched::CloneFlags;
+use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
-use nix::unistd::Pid;
+use nix::unistd::{Gid, Pid, Uid, getegid, geteuid};
 
 use super::channel::{self, Channel};
 use crate::sys::clone::{self, Side};
@@ -42,19 +43,25 @@ impl Sandbox {
     /// Clones init into new namespaces and, if given, into a cgroup. It waits for orders.
     ///
     /// A user namespace that maps every id to itself keeps every owner right, and takes from a jailed root what only the first user
-    /// namespace can give. Where the host forbids one, root does without.
+    /// namespace can give. Where the host forbids one, root does without. Who is not root has to have one, in which there
+    /// is nobody but himself.
     ///
     /// # Errors
     /// Those of `clone3(2)` and of writing the map.
     pub fn build(plan: &Plan, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Self> {
-        match Self::clone(plan, cgroup, true) {
+        if !rights::may_change_user() {
+            return Self::clone(plan, cgroup, Ids::Own);
+        }
+        match Self::clone(plan, cgroup, Ids::All) {
             Ok(sandbox) => Ok(sandbox),
-            Err(refused) => Self::clone(plan, cgroup, false)
+            Err(refused) => Self::clone(plan, cgroup, Ids::Host)
                 .map_err(|error| io::Error::other(format!("{error} (with a user namespace: {refused})"))),
         }
     }
 
-    fn clone(plan: &Plan, cgroup: Option<BorrowedFd<'_>>, user_namespace: bool) -> io::Result<Self> {
+    fn clone(plan: &Plan, cgroup: Option<BorrowedFd<'_>>, ids: Ids) -> io::Result<Self> {
+        let (uid, gid) = (geteuid(), getegid());
+        let user_namespace = ids != Ids::Host;
         let mut flags =
             CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC;
         flags.set(CloneFlags::CLONE_NEWUSER, user_namespace);
@@ -62,9 +69,11 @@ impl Sandbox {
         match clone::clone(flags, cgroup)? {
             Side::Child => clone::live(|| {
                 let keep: Vec<RawFd> = plan.command.pipes.iter().copied().chain([theirs.as_raw_fd()]).collect();
-                match fds::close_from(3, &keep) {
+                let closed = fds::close_from(3, &keep);
+                let ready = closed.and_then(|()| if ids == Ids::Own { map_self(uid, gid) } else { Ok(()) });
+                match ready {
                     Ok(()) => init::live(&theirs, plan),
-                    Err(_) => 125,
+                    Err(error) => init::give_up(&theirs, &error),
                 }
             }),
             Side::Parent(pid) => {
@@ -75,7 +84,7 @@ impl Sandbox {
                     user_namespace,
                 };
                 drop(theirs);
-                if user_namespace {
+                if ids == Ids::All {
                     for map in ["uid_map", "gid_map"] {
                         let own = fs::read_to_string(format!("/proc/self/{map}"))?;
                         fs::write(format!("/proc/{pid}/{map}"), identity_map(&own))?;
@@ -95,6 +104,32 @@ impl Sandbox {
             self.pid = Pid::from_raw(0);
         }
     }
+}
+
+/// Whom the jail's user namespace knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ids {
+    /// There is no such namespace.
+    Host,
+    /// Everybody, as himself: written by the supervisor, who may.
+    All,
+    /// The caller, as himself: written by init, who may map nobody else. Groups cannot be changed then
+    /// (user_namespaces(7), "/proc/PID/setgroups").
+    Own,
+}
+
+/// Maps this process's user and group, as they were outside, to themselves.
+fn map_self(uid: Uid, gid: Gid) -> io::Result<()> {
+    let write = |file: &str, text: String| {
+        let done = fs::write(format!("/proc/self/{file}"), text);
+        done.map_err(|error| io::Error::new(error.kind(), format!("cannot write its {file}: {error}")))
+    };
+    // The supervisor cannot be dumped, and so neither can this copy of it: its files in /proc would be root's
+    // (proc(5)). Init hides again before it obeys any order.
+    prctl::set_dumpable(true)?;
+    write("setgroups", "deny".into())?;
+    write("gid_map", format!("{gid} {gid} 1"))?;
+    write("uid_map", format!("{uid} {uid} 1"))
 }
 
 /// Every id that this process knows, as itself: from lines of `first, first outside, count` (`user_namespaces(7)`). On a

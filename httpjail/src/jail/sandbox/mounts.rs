@@ -1,31 +1,34 @@
 //! The jail's view of the file system: the host's, with what leads out covered and what makes it trust us laid over.
 //!
 //! Everything happens in the mount namespace of the jail's init and ends with it: no file and no mount on the host. The
-//! files that are laid over live on a small tmpfs of the namespace at [`RUN_DIR`].
+//! files that are laid over live on a small tmpfs of the namespace ([`place`] says where).
 
 mod devices;
 
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, umask};
 
 use super::additions::{self, Addition};
 use super::mountinfo::{self, Mount};
 use super::sockets::Outside;
 
-/// Where httpjail keeps what it needs while it runs; inside a jail a tmpfs with the files laid over others.
+/// Inside a jail a tmpfs with the files laid over others; on the host a folder that root makes once, empty.
 pub const RUN_DIR: &str = "/run/httpjail";
+
+/// Folders that are mostly there and mostly empty, for when nothing better is.
+const SPARE_DIRS: [&str; 5] = ["/mnt", "/media", "/srv", "/opt", "/home"];
 
 /// A file that the jail sees in place of the host's.
 #[derive(Debug, Clone)]
 pub struct Overlay {
-    /// Its name below [`RUN_DIR`].
+    /// Its name below [`View::place`].
     pub name: String,
     /// What is in it.
     pub content: Vec<u8>,
@@ -36,6 +39,8 @@ pub struct Overlay {
 /// Everything that the view needs to know.
 #[derive(Debug)]
 pub struct View {
+    /// The folder that is covered with the jail's own files ([`place`]).
+    pub place: PathBuf,
     /// Files laid over the host's.
     pub overlays: Vec<Overlay>,
     /// Files that appear where the host has none.
@@ -59,11 +64,38 @@ pub struct MountError {
     source: io::Error,
 }
 
+/// Finds a folder for the jail's own files. A mount needs one that exists, and only root can make one that is nobody's:
+/// else it is `own`, the authority's, which the jail may not see anyway, or one in which there is nothing to see.
+///
+/// # Errors
+/// When there is none.
+pub fn place(own: &Path) -> io::Result<PathBuf> {
+    let run = Path::new(RUN_DIR);
+    let made = DirBuilder::new().mode(0o755).create(run);
+    if run.is_dir() {
+        return Ok(run.into());
+    }
+    let empty = |dir: &&Path| fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none());
+    let spare = || SPARE_DIRS.iter().map(Path::new).find(empty);
+    let found = Some(own).filter(|own| own.is_dir()).or_else(spare);
+    found
+        .map(Path::to_owned)
+        .ok_or_else(|| made.err().unwrap_or_else(|| io::ErrorKind::NotFound.into()))
+}
+
 /// Arranges the view in the calling process's own mount namespace. Returns what could not be done and did not matter.
 ///
 /// # Errors
 /// Naming the step and the path; the command must not start then.
-pub fn arrange(view: &View) -> Result<Vec<String>, MountError> {
+pub fn arrange(view: &View, user_namespace: bool) -> Result<Vec<String>, MountError> {
+    // The command's user must be able to read what is made here, and the command inherits the caller's own mask.
+    let mask = umask(Mode::from_bits_truncate(0o022));
+    let arranged = arrange_all(view, user_namespace);
+    umask(mask);
+    arranged
+}
+
+fn arrange_all(view: &View, user_namespace: bool) -> Result<Vec<String>, MountError> {
     let mut notes = Vec::new();
     // Private, not slave: a mount that appears on the host later must not uncover what is covered here.
     raw(
@@ -80,7 +112,7 @@ pub fn arrange(view: &View) -> Result<Vec<String>, MountError> {
         .iter()
         .map(|path| hold(path))
         .collect::<Result<Vec<_>, _>>()?;
-    notes.extend(own_proc()?);
+    notes.extend(own_proc(user_namespace)?);
     devices::arrange()?;
     read_only_sys()?;
     for parent in view.hidden.iter().filter_map(|folder| folder.parent()) {
@@ -89,7 +121,7 @@ pub fn arrange(view: &View) -> Result<Vec<String>, MountError> {
     for folder in view.outside.folders.iter().chain(&view.hidden) {
         cover_folder(folder, view.owner)?;
     }
-    lay_files(&view.overlays)?;
+    lay_files(&view.place, &view.overlays)?;
     for addition in &view.additions {
         notes.extend(additions::add(addition)?);
     }
@@ -103,19 +135,33 @@ pub fn arrange(view: &View) -> Result<Vec<String>, MountError> {
 }
 
 /// A /proc of the jail's own processes, with the host's switches out of reach of a jailed root.
-fn own_proc() -> Result<Option<String>, MountError> {
+///
+/// In a container the outer /proc has covered parts, and the kernel gives no uncovered one (fs/namespace.c,
+/// mount_too_revealing). Then the outer one stays: it shows processes that signals do not reach, and what is more than
+/// their names needs the right to trace them (`/proc/PID/root`, `fd`, `mem`), which nobody has over a process outside of
+/// his user namespace (security/commoncap.c, cap_ptrace_access_check). Without such a namespace he may have it.
+fn own_proc(user_namespace: bool) -> Result<Option<String>, MountError> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     let path = Path::new("/proc");
     let mounted = raw("mount", path, Some("proc"), Some("proc"), flags, None);
-    // In a container the outer /proc has covered parts, and the kernel gives no uncovered one (fs/namespace.c,
-    // mount_too_revealing): the outer one shows processes that cannot be reached from here.
-    let note = mounted
-        .err()
-        .map(|error| format!("{error}; the jail sees the outer /proc"));
+    let note = match mounted {
+        Ok(()) => None,
+        Err(error) if user_namespace => {
+            // What a user may write about his other processes (oom_score_adj, ...) needs no such right.
+            bind_with(MsFlags::MS_REC, path, path)?;
+            remount_read_only(path, flags)?;
+            Some(format!(
+                "{error}; the jail sees the outer /proc, read-only, and in it the names of all processes"
+            ))
+        }
+        Err(error) => return Err(error),
+    };
     for part in ["sys", "sysrq-trigger", "irq", "bus", "fs", "acpi"] {
         let part = path.join(part);
         if part.exists() {
-            bind(&part, &part)?;
+            // With what is mounted below: in a user namespace none of that may be left behind (fs/namespace.c,
+            // has_locked_children).
+            bind_with(MsFlags::MS_REC, &part, &part)?;
             remount_read_only(&part, flags)?;
         }
     }
@@ -180,10 +226,9 @@ fn cover_socket(socket: &Path) -> Result<(), MountError> {
     }
 }
 
-/// Makes the tmpfs at [`RUN_DIR`], writes each file and binds it over those that it replaces.
-fn lay_files(overlays: &[Overlay]) -> Result<(), MountError> {
+/// Makes the tmpfs, writes each file and binds it over those that it replaces.
+fn lay_files(run: &Path, overlays: &[Overlay]) -> Result<(), MountError> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    let run = Path::new(RUN_DIR);
     raw(
         "mount a tmpfs on",
         run,
@@ -237,7 +282,12 @@ fn uncover(path: &Path, socket: &OwnedFd) -> Result<(), MountError> {
 }
 
 pub(super) fn bind(source: &Path, target: &Path) -> Result<(), MountError> {
-    let done = mount(Some(source), target, None::<&str>, MsFlags::MS_BIND, None::<&str>);
+    bind_with(MsFlags::empty(), source, target)
+}
+
+fn bind_with(flags: MsFlags, source: &Path, target: &Path) -> Result<(), MountError> {
+    let flags = flags | MsFlags::MS_BIND;
+    let done = mount(Some(source), target, None::<&str>, flags, None::<&str>);
     done.map_err(|error| MountError {
         step: "bind over",
         path: target.into(),

@@ -9,8 +9,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::process::abort;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_ROUTE};
 use nix::sched::{CloneFlags, setns};
@@ -26,6 +29,9 @@ pub const LOOPBACK_INDEX: u32 = 1;
 pub const JAIL_V4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 /// The same for `::1`.
 pub const JAIL_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 1);
+
+/// Ports that only root may bind and that `bindresvport(3)` chooses from, too.
+const RESERVED: std::ops::Range<u16> = 600..1024;
 
 /// Connections that may wait to be accepted; 512 was seen to lose SYNs at 20,000 connections a second.
 const BACKLOG: i32 = 4096;
@@ -67,20 +73,39 @@ pub fn raise_loopback() -> io::Result<bool> {
     Ok(ipv6)
 }
 
+/// Makes every address local: a default route of type `local` on `lo`, from the jail's own address. What is sent anywhere
+/// comes in again.
+///
+/// # Errors
+/// Those of rtnetlink.
+pub fn make_all_local(ipv6: bool) -> io::Result<()> {
+    let route = Route::open()?;
+    route.ask(local_default(JAIL_V4.into()), NLM_F_CREATE | NLM_F_EXCL)?;
+    if ipv6 {
+        route.ask(local_default(JAIL_V6.into()), NLM_F_CREATE | NLM_F_EXCL)?;
+    }
+    Ok(())
+}
+
 /// Makes the sockets of the proxy and the resolver on loopback, each kind on one port for both families.
 ///
 /// # Errors
 /// Those of `socket(2)`, `bind(2)` and `listen(2)`.
 pub fn listen(ipv6: bool) -> io::Result<Listeners> {
+    listen_at(ipv6, [0, 0])
+}
+
+/// The same on the given ports: the proxy's and the resolver's; 0 is any.
+fn listen_at(ipv6: bool, ports: [u16; 2]) -> io::Result<Listeners> {
     let mut addresses: Vec<IpAddr> = vec![Ipv4Addr::LOCALHOST.into()];
     if ipv6 {
         addresses.push(Ipv6Addr::LOCALHOST.into());
     }
     let mut listeners = Listeners {
-        proxy: listen_all(&addresses, 0)?,
+        proxy: listen_all(&addresses, ports[0])?,
         ..Listeners::default()
     };
-    let udp = UdpSocket::bind((addresses[0], 0))?;
+    let udp = UdpSocket::bind((addresses[0], ports[1]))?;
     let port = udp.local_addr()?.port();
     listeners.resolver_udp.push(udp);
     for address in &addresses[1..] {
@@ -90,27 +115,36 @@ pub fn listen(ipv6: bool) -> io::Result<Listeners> {
     Ok(listeners)
 }
 
-/// The same in a namespace that others use too, where a port that is free in one family may be taken in the other.
+/// The same in a namespace that others use too, on ports that only root may bind: what goes to httpjail's sockets must go to
+/// nobody else when they are gone. (Where `net.ipv4.ip_unprivileged_port_start` is lower, as in containers, anybody may.)
 ///
 /// # Errors
-/// As for [`listen`].
+/// As for [`listen`], and `AddrInUse` when no such ports are free.
 pub fn listen_among_others() -> io::Result<Listeners> {
     let ipv6 = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
-    let mut tries = 0;
-    loop {
-        match listen(ipv6) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < 32 => tries += 1,
+    // Each process begins elsewhere.
+    let pairs = (RESERVED.end - RESERVED.start) / 2;
+    let first = (std::process::id() % u32::from(pairs)) as u16;
+    for pair in (0..pairs).map(|step| (first + step) % pairs) {
+        let port = RESERVED.start + 2 * pair;
+        match listen_at(ipv6, [port, port + 1]) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
             listeners => return listeners,
         }
     }
+    Err(io::ErrorKind::AddrInUse.into())
 }
 
 /// One listener an address, all on one port: `port`, or the one that the first is given.
-fn listen_all(addresses: &[IpAddr], mut port: u16) -> io::Result<Vec<TcpListener>> {
+pub(in crate::jail) fn listen_all(addresses: &[IpAddr], mut port: u16) -> io::Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
     for address in addresses {
         let at = SocketAddr::new(*address, port);
         let socket = socket2::Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
+        if at.is_ipv6() {
+            // Else the wildcard of IPv6 would take IPv4's as well.
+            socket.set_only_v6(true)?;
+        }
         socket.bind(&at.into())?;
         socket.listen(BACKLOG)?;
         let listener = TcpListener::from(socket);
@@ -123,14 +157,37 @@ fn listen_all(addresses: &[IpAddr], mut port: u16) -> io::Result<Vec<TcpListener
 fn new_address(address: IpAddr) -> RouteNetlinkMessage {
     let mut message = AddressMessage::default();
     message.header.index = LOOPBACK_INDEX;
-    // Duplicate address detection would keep the address tentative for a second.
-    message.header.flags = AddressHeaderFlags::Nodad;
     (message.header.family, message.header.prefix_len) = match address {
         IpAddr::V4(_) => (AddressFamily::Inet, 32),
         IpAddr::V6(_) => (AddressFamily::Inet6, 128),
     };
-    message.attributes = vec![AddressAttribute::Local(address), AddressAttribute::Address(address)];
+    message.attributes = vec![
+        AddressAttribute::Local(address),
+        AddressAttribute::Address(address),
+        // Duplicate address detection would keep the address tentative for a second. And an IPv6 address brings a route to its prefix, which on `lo` means "unreachable" (net/ipv6/route.c, fib6_config):
+        // in force until a work queue has made the address's own, and what is sent to it meanwhile is lost, for a
+        // second's wait.
+        AddressAttribute::Flags(AddressFlags::Nodad | AddressFlags::Noprefixroute),
+    ];
     RouteNetlinkMessage::NewAddress(message)
+}
+
+fn local_default(from: IpAddr) -> RouteNetlinkMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = match from {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    };
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Static;
+    message.header.scope = RouteScope::Host;
+    message.header.kind = RouteType::Local;
+    let from = match from {
+        IpAddr::V4(from) => RouteAddress::Inet(from),
+        IpAddr::V6(from) => RouteAddress::Inet6(from),
+    };
+    message.attributes = vec![RouteAttribute::Oif(LOOPBACK_INDEX), RouteAttribute::PrefSource(from)];
+    RouteNetlinkMessage::NewRoute(message)
 }
 
 /// A line to the kernel's routing tables.

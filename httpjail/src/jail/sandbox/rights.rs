@@ -35,8 +35,35 @@ pub fn give_up(identity: &Identity) -> io::Result<()> {
         CapsHashSet::new()
     };
     drop_bounding(&keeps)?;
-    become_user(identity.uid, identity.gid, &identity.groups)?;
+    if identity.switched {
+        become_user(identity.uid, identity.gid, &identity.groups)?;
+    } else {
+        // In the user namespace of somebody who is not root there is no other user, and setgroups(2) is denied.
+        check_user(identity.uid, identity.gid)?;
+    }
     limit_to(&keeps)?;
+    prctl::set_no_new_privs().map_err(|error| step("set no_new_privs", error))
+}
+
+/// Whether this process may become another user, and so map every user into a namespace of its own.
+pub fn may_change_user() -> bool {
+    let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
+    has(Capability::CAP_SETUID) && has(Capability::CAP_SETGID)
+}
+
+/// Whether this process may load and attach the cgroup programs, as far as capabilities tell.
+pub fn may_load_programs() -> bool {
+    let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
+    let bpf = has(Capability::CAP_BPF) && has(Capability::CAP_PERFMON);
+    has(Capability::CAP_NET_ADMIN) && (has(Capability::CAP_SYS_ADMIN) || bpf)
+}
+
+/// Stays who it is, without any capability and without a way to gain one.
+///
+/// # Errors
+/// Naming the step that failed; then the process must end.
+pub fn stay_nobody() -> io::Result<()> {
+    limit_to(&CapsHashSet::new())?;
     prctl::set_no_new_privs().map_err(|error| step("set no_new_privs", error))
 }
 
@@ -75,6 +102,10 @@ fn become_user(uid: Uid, gid: Gid, groups: &[Gid]) -> io::Result<()> {
     setgroups(groups).map_err(|error| step("set the groups", error))?;
     setresgid(gid, gid, gid).map_err(|error| step("set the group", error))?;
     setresuid(uid, uid, uid).map_err(|error| step("set the user", error))?;
+    check_user(uid, gid)
+}
+
+fn check_user(uid: Uid, gid: Gid) -> io::Result<()> {
     // A kernel or a library that says yes and does nothing was seen elsewhere: look.
     let (users, groups) = (getresuid()?, getresgid()?);
     let right = [users.real, users.effective, users.saved].iter().all(|id| *id == uid)

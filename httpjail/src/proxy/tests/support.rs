@@ -200,7 +200,7 @@ pub(super) fn policy(rules: &[&str]) -> Policy {
 struct Flows(Mutex<HashMap<SocketAddr, Flow>>);
 
 impl OriginalDstSource for Flows {
-    fn take(&self, client: ClientAddr) -> Option<Flow> {
+    fn take(&self, client: ClientAddr, _accepted: socket2::SockRef<'_>) -> Option<Flow> {
         self.0.lock().unwrap().remove(&client.0)
     }
 }

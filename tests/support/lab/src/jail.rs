@@ -19,11 +19,42 @@ use crate::{Lab, USER};
 const LIMIT: Duration = Duration::from_secs(60);
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// How the jails of a lab are steered, and who starts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// By cgroup programs, by root.
+    Ebpf,
+    /// By nftables, by root.
+    Netns,
+    /// By nftables, by [`USER`] without any privilege.
+    Rootless,
+}
+
+impl Way {
+    /// Its name, as HTTPJAIL_TEST_WAY and the tables of the tests spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Way::Ebpf => "ebpf",
+            Way::Netns => "netns",
+            Way::Rootless => "rootless",
+        }
+    }
+
+    /// The one that this process's tests are about: HTTPJAIL_TEST_WAY's, or `ebpf`.
+    pub fn of_this_process() -> Way {
+        let name = std::env::var("HTTPJAIL_TEST_WAY").unwrap_or("ebpf".into());
+        let ways = [Way::Ebpf, Way::Netns, Way::Rootless];
+        let way = ways.into_iter().find(|way| way.name() == name);
+        way.unwrap_or_else(|| panic!("HTTPJAIL_TEST_WAY={name}"))
+    }
+}
+
 /// A run to be described.
 #[must_use]
 pub struct JailBuilder<'lab> {
     lab: &'lab Lab,
     jailed: bool,
+    way: Way,
     as_user: bool,
     wrapper: Vec<OsString>,
     options: Vec<OsString>,
@@ -61,9 +92,11 @@ pub struct Running {
 
 impl<'lab> JailBuilder<'lab> {
     pub(crate) fn jailed(lab: &'lab Lab) -> Self {
+        let way = Way::of_this_process();
         let log = lab.fresh_path("log.json");
         JailBuilder {
             jailed: true,
+            way,
             log: Some(log),
             ..Self::unjailed(lab)
         }
@@ -73,6 +106,7 @@ impl<'lab> JailBuilder<'lab> {
         JailBuilder {
             lab,
             jailed: false,
+            way: Way::Ebpf,
             as_user: false,
             wrapper: Vec::new(),
             options: Vec::new(),
@@ -121,7 +155,13 @@ impl<'lab> JailBuilder<'lab> {
         self
     }
 
-    /// httpjail is called by [`USER`] through sudo; an unjailed command runs as that user.
+    /// Steers so, whatever this process's tests are about.
+    pub fn way(mut self, way: Way) -> Self {
+        self.way = way;
+        self
+    }
+
+    /// httpjail is called by [`USER`] through sudo, where it has to be root; an unjailed command runs as that user.
     pub fn as_user(mut self) -> Self {
         self.as_user = true;
         self
@@ -163,18 +203,30 @@ impl<'lab> JailBuilder<'lab> {
         self.command(["sh", "-c", script])
     }
 
+    fn by_user(&self) -> bool {
+        self.as_user || (self.jailed && self.way == Way::Rootless)
+    }
+
+    fn names_backend(&self) -> bool {
+        self.options.iter().any(|option| option == "--backend")
+    }
+
     /// The whole command line.
     pub fn command_line(&self) -> Vec<OsString> {
         let mut line = self.wrapper.clone();
-        if self.as_user {
+        if self.by_user() {
             let user = ["setpriv", "--reuid", USER, "--regid", USER, "--init-groups"];
             line.extend(user.map(Into::into));
-            if self.jailed {
+            if self.jailed && self.way != Way::Rootless {
                 line.extend(["sudo", "-n"].map(Into::into));
             }
         }
         if self.jailed {
             line.push(self.lab.binary().into());
+            let backend = if self.way == Way::Ebpf { "ebpf" } else { "netns" };
+            if !self.names_backend() {
+                line.extend(["--backend".into(), backend.into()]);
+            }
             if self.upstream_ca {
                 line.extend(["--upstream-ca".into(), self.lab.upstream_ca().into()]);
             }
@@ -190,7 +242,7 @@ impl<'lab> JailBuilder<'lab> {
 
     /// The environment that the run gets: nothing of the test's own but the choice of a BPF object.
     pub fn environment(&self) -> Vec<(OsString, OsString)> {
-        let user = if self.as_user { USER } else { "root" };
+        let user = if self.by_user() { USER } else { "root" };
         let mut env: Vec<(OsString, OsString)> = vec![
             ("PATH".into(), PATH.into()),
             ("LANG".into(), "C.UTF-8".into()),

@@ -19,7 +19,7 @@ mod world;
 
 pub use dns::Question;
 pub use host::{EXTRA_GROUP, USER, USER_ID};
-pub use jail::{JailBuilder, Outcome, Running};
+pub use jail::{JailBuilder, Outcome, Running, Way};
 pub use log::Log;
 pub use origin::Seen;
 pub use space::Space;
@@ -71,7 +71,13 @@ impl Lab {
             .prefix("httpjail-lab-")
             .tempdir()
             .context("make the lab's directory")?;
-        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).context("open the lab's directory")?;
+        // Who starts jails without being root must be able to write logs there.
+        let mode = if Way::of_this_process() == Way::Rootless {
+            0o1777
+        } else {
+            0o755
+        };
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).context("open the lab's directory")?;
 
         let world = Arc::new(Space::network().context("make the world")?);
         let jailside = Space::network_and_mounts().context("make the jailed side (the lab needs root)")?;

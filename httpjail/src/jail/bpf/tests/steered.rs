@@ -235,6 +235,7 @@ print(len(wrong), wrong[:3])
 #[test]
 fn a_flow_can_be_taken_once_and_a_failed_connect_leaves_none() {
     use crate::net::{ClientAddr, OriginalDstSource};
+    use socket2::SockRef;
     in_namespace(|| {
         let mut lab = Lab::armed();
         // Nobody listens there: the connect is refused, and its flow must go.
@@ -247,19 +248,19 @@ fn a_flow_can_be_taken_once_and_a_failed_connect_leaves_none() {
         lab.configure();
         lab.check(&[("tcp('192.0.2.1', 80, bind='127.7.7.7')", "ECONNREFUSED")]);
         assert_eq!(lab.programs.stat(Stat::FlowWritten).unwrap(), 1);
-        for port in 1..=u16::MAX {
-            assert_eq!(lab.flows.take(ClientAddr(([127, 7, 7, 7], port).into())), None);
-        }
-
         let proxy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        for port in 1..=u16::MAX {
+            let client = ClientAddr(([127, 7, 7, 7], port).into());
+            assert_eq!(lab.flows.take(client, SockRef::from(&proxy)), None);
+        }
         lab.config.v4.proxy = proxy.local_addr().unwrap().port();
         lab.configure();
         std::thread::scope(|scope| {
             let flows = &lab.flows;
             scope.spawn(move || {
                 let (mut stream, client) = proxy.accept().unwrap();
-                assert!(flows.take(ClientAddr(client)).is_some());
-                assert_eq!(flows.take(ClientAddr(client)), None);
+                assert!(flows.take(ClientAddr(client), SockRef::from(&stream)).is_some());
+                assert_eq!(flows.take(ClientAddr(client), SockRef::from(&stream)), None);
                 // Closing with the byte unread would be a reset.
                 std::io::Read::read_exact(&mut stream, &mut [0]).unwrap();
             });

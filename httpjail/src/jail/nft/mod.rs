@@ -1,0 +1,192 @@
+//! The `netns` backend: in the jail's network namespace every address is local, and nftables rules of that namespace hand
+//! each connection to the proxy.
+//!
+//! It needs no right on the host: whoever may make a user namespace owns a network namespace, and may write its rules. So
+//! init sets all of it up from inside ([`set_up`]) and hands the sockets out: the supervisor of somebody who is not root
+//! could not step in.
+
+mod events;
+mod flows;
+mod message;
+mod ruleset;
+#[cfg(test)]
+mod tests;
+
+pub use ruleset::Way;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
+use std::os::fd::{BorrowedFd, RawFd};
+use std::sync::Arc;
+
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::SockRef;
+
+use super::backend::{self, Backend, BackendError, EventSource, Inside};
+use super::sandbox::{netns, rights};
+use crate::net::{AskedServerSource, ClientAddr, Listeners, OriginalDst, OriginalDstSource};
+use events::Events;
+use flows::Accepted;
+use ruleset::Extras;
+
+const DNS_PORT: u16 = 53;
+
+/// Steers by the rules of the jail's own network namespace.
+#[derive(Debug)]
+pub struct NetnsBackend {
+    /// A loopback port on which nobody in the jail listens goes to the proxy; else the connect is refused at once.
+    pub host_loopback: bool,
+}
+
+/// Every datagram to the resolver tells by itself which server was asked.
+struct Told;
+
+impl AskedServerSource for Told {
+    fn asked(&self, _client: ClientAddr) -> Option<OriginalDst> {
+        None
+    }
+}
+
+impl Backend for NetnsBackend {
+    fn name(&self) -> &'static str {
+        "netns"
+    }
+
+    fn cgroup(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn inside(&self) -> Option<Inside> {
+        Some(Inside {
+            host_loopback: self.host_loopback,
+        })
+    }
+
+    fn want(&mut self, extras: backend::Extras) -> Result<(), BackendError> {
+        if extras.publish_mark.is_some() && !rights::may_change_user() {
+            return Err(BackendError {
+                hint: Some("run httpjail with sudo, or without --publish".into()),
+                ..BackendError::new("without root it has no --publish")
+            });
+        }
+        Ok(())
+    }
+
+    fn arm(&mut self, _listeners: &Listeners) -> Result<(), BackendError> {
+        // Done by init before there was a listener to hand out.
+        Ok(())
+    }
+
+    fn original_dst(&self, listeners: &Listeners) -> Result<Arc<dyn OriginalDstSource>, BackendError> {
+        let listener = listeners.proxy.first();
+        let listener = listener.ok_or_else(|| BackendError::new("the proxy has no listener"))?;
+        let accepted = Accepted::by(listener)
+            .map_err(|error| BackendError::new(format!("cannot tell how connections are steered: {error}")))?;
+        Ok(Arc::new(accepted))
+    }
+
+    fn asked_servers(&self) -> Result<Arc<dyn AskedServerSource>, BackendError> {
+        Ok(Arc::new(Told))
+    }
+
+    fn events(&self, listeners: &mut Listeners) -> Result<Option<Box<dyn EventSource>>, BackendError> {
+        let events = listeners.refusals.take().map(Events::from);
+        Ok(events.map(|events| Box::new(events) as Box<dyn EventSource>))
+    }
+
+    fn proxy_keeps(&self) -> Vec<RawFd> {
+        Vec::new()
+    }
+
+    fn disarm(&mut self) -> io::Result<()> {
+        // All there is ends with the namespace, and that with the jail's last process.
+        Ok(())
+    }
+}
+
+/// Sets up the network of the calling process's own namespace: `lo`, routes that make every address local, the sockets of
+/// proxy and resolver, and the rules. Says how connections come to the proxy.
+///
+/// # Errors
+/// Naming the step.
+pub(super) fn set_up(inside: Inside) -> io::Result<(Listeners, Way)> {
+    let ipv6 = netns::raise_loopback().map_err(|error| step("raise the loopback interface", error))?;
+    netns::make_all_local(ipv6).map_err(|error| step("make every address local", error))?;
+    let mut listeners = listen(ipv6).map_err(|error| step("make the sockets of proxy and resolver", error))?;
+    // A kernel without it refuses in silence.
+    listeners.refusals = events::bind().ok();
+    let way = install(&listeners, ipv6, inside).map_err(|error| step("write the nftables rules", error))?;
+    Ok((listeners, way))
+}
+
+/// The proxy on loopback, where the rules send what it shall get; the resolver at port 53 of every address, so that it
+/// sees which server was asked and answers as that one.
+fn listen(ipv6: bool) -> io::Result<Listeners> {
+    let (mut loopback, mut all) = (
+        vec![IpAddr::from(Ipv4Addr::LOCALHOST)],
+        vec![IpAddr::from(Ipv4Addr::UNSPECIFIED)],
+    );
+    if ipv6 {
+        loopback.push(Ipv6Addr::LOCALHOST.into());
+        all.push(Ipv6Addr::UNSPECIFIED.into());
+    }
+    Ok(Listeners {
+        proxy: netns::listen_all(&loopback, 0)?,
+        resolver_udp: all
+            .iter()
+            .map(|address| resolver(*address))
+            .collect::<io::Result<_>>()?,
+        resolver_tcp: netns::listen_all(&all, DNS_PORT)?,
+        refusals: None,
+    })
+}
+
+fn resolver(address: IpAddr) -> io::Result<UdpSocket> {
+    let domain = socket2::Domain::for_address((address, DNS_PORT).into());
+    let socket = socket2::Socket::new(domain, socket2::Type::DGRAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+        // Else no answer may leave from an address that is local by the route alone (net/ipv6/datagram.c,
+        // ip6_datagram_send_ctl).
+        socket.set_freebind_v6(true)?;
+        setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+    } else {
+        setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+    }
+    socket.bind(&std::net::SocketAddr::from((address, DNS_PORT)).into())?;
+    Ok(socket.into())
+}
+
+/// The best rules that this kernel has the parts for.
+fn install(listeners: &Listeners, ipv6: bool, inside: Inside) -> io::Result<Way> {
+    let proxy = listeners.proxy.first().ok_or(io::ErrorKind::NotFound)?;
+    let port = proxy.local_addr()?.port();
+    let mut refused = Vec::new();
+    for way in [Way::Tproxy, Way::Redirect] {
+        for (reject, log) in [(true, true), (true, false), (false, true), (false, false)] {
+            let log = log && listeners.refusals.is_some();
+            match ruleset::install(way, Extras { reject, log }, port, ipv6, inside) {
+                Ok(()) if way == Way::Redirect => return Ok(way),
+                Ok(()) => return listeners.proxy.iter().try_for_each(make_transparent).map(|()| way),
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+                Err(error) => refused.push(error.to_string()),
+            }
+        }
+    }
+    refused.dedup();
+    Err(io::Error::new(io::ErrorKind::Unsupported, refused.join("; ")))
+}
+
+/// Lets a listener answer for addresses that are not its own (`IP_TRANSPARENT`, ip(7)). What it accepts inherits it.
+fn make_transparent(listener: &TcpListener) -> io::Result<()> {
+    let socket = SockRef::from(listener);
+    if listener.local_addr()?.is_ipv4() {
+        socket.set_ip_transparent_v4(true)
+    } else {
+        socket.set_ip_transparent_v6(true)
+    }
+}
+
+fn step(what: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot {what}: {error}"))
+}

@@ -1,0 +1,149 @@
+//! Which backend steers: the strongest that works here. What was refused, and why, is kept to be told.
+
+use nix::unistd::geteuid;
+
+use super::backend::{Backend, BackendError, Extras};
+use super::bpf::BpfBackend;
+use super::helper::Failure;
+use super::nft::NetnsBackend;
+use super::sandbox::rights;
+use super::userns;
+
+/// What was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// The first that works of those below.
+    Auto,
+    /// cgroup programs.
+    Ebpf,
+    /// nftables in the jail's own network namespace.
+    Netns,
+}
+
+/// What the run wants of its backend.
+#[derive(Debug, Clone, Copy)]
+pub struct Wants {
+    /// A rule names the host's loopback, so that connections there go to the proxy.
+    pub host_loopback: bool,
+    /// What else.
+    pub extras: Extras,
+}
+
+impl Wants {
+    /// To steer, and nothing else.
+    pub const NOTHING: Wants = Wants {
+        host_loopback: false,
+        extras: Extras {
+            asked_servers: false,
+            publish_mark: None,
+        },
+    };
+}
+
+/// A backend that does not work here.
+#[derive(Debug)]
+pub struct Refused {
+    /// Its name.
+    pub backend: &'static str,
+    /// Why, and what to do about it.
+    pub error: BackendError,
+}
+
+/// A backend to go on with.
+pub struct Selection {
+    /// It.
+    pub backend: Box<dyn Backend>,
+    /// The better ones.
+    pub refused: Vec<Refused>,
+}
+
+/// Takes the strongest backend that works here, as far as can be told before there is a jail.
+///
+/// # Errors
+/// When none of those asked for does, with all the reasons.
+pub fn select(choice: Choice, wants: Wants) -> Result<Selection, Failure> {
+    let candidates = match choice {
+        Choice::Auto => &STRONG[..],
+        Choice::Ebpf => &STRONG[..1],
+        Choice::Netns => &STRONG[1..],
+    };
+    let mut refused = Vec::new();
+    for (name, prepare) in candidates {
+        match prepare(wants) {
+            Ok(backend) => return Ok(Selection { backend, refused }),
+            Err(error) => refused.push(Refused { backend: name, error }),
+        }
+    }
+    Err(none(refused))
+}
+
+/// Makes a backend ready, as far as that goes before there is a jail.
+pub type Prepare = fn(Wants) -> Result<Box<dyn Backend>, BackendError>;
+
+/// The backends that hold whatever the command does, strongest first.
+pub const STRONG: [(&str, Prepare); 2] = [("ebpf", ebpf), ("netns", netns)];
+
+/// What can be said when a jail could not be made with the backend that was left: the other refusals count as well.
+pub fn explain(mut refused: Vec<Refused>, backend: &'static str, failure: Failure) -> Failure {
+    if refused.is_empty() {
+        return failure;
+    }
+    let Failure { message, hint, .. } = failure;
+    let error = BackendError { message, hint };
+    refused.push(Refused { backend, error });
+    none(refused)
+}
+
+fn ebpf(wants: Wants) -> Result<Box<dyn Backend>, BackendError> {
+    if !rights::may_load_programs() {
+        // Known without reading the object, which takes longer than the whole jail of somebody who is not root.
+        return Err(BackendError {
+            hint: Some(if geteuid().is_root() {
+                "give these capabilities to the container that this root is in".into()
+            } else {
+                "run httpjail with sudo".into()
+            }),
+            ..BackendError::new("it needs root, or CAP_NET_ADMIN with CAP_SYS_ADMIN or CAP_BPF and CAP_PERFMON")
+        });
+    }
+    let mut backend = BpfBackend::prepare(wants.host_loopback)?;
+    backend.want(wants.extras)?;
+    Ok(Box::new(backend))
+}
+
+fn netns(wants: Wants) -> Result<Box<dyn Backend>, BackendError> {
+    match userns::forbidden() {
+        Some(error) if !rights::may_change_user() => Err(error),
+        _ => {
+            let mut backend = NetnsBackend {
+                host_loopback: wants.host_loopback,
+            };
+            backend.want(wants.extras)?;
+            Ok(Box::new(backend))
+        }
+    }
+}
+
+fn none(refused: Vec<Refused>) -> Failure {
+    let [only] = &refused[..] else {
+        let reasons: Vec<String> = refused
+            .iter()
+            .map(|refused| format!("\n  {}: {}", refused.backend, refused.error))
+            .collect();
+        let hints: Vec<String> = refused
+            .iter()
+            .filter_map(|refused| Some(format!("\n  {}: {}", refused.backend, refused.error.hint.as_ref()?)))
+            .collect();
+        return Failure {
+            hint: (!hints.is_empty()).then(|| format!("one of{}", hints.concat())),
+            ..Failure::new(format!("no backend works here:{}", reasons.concat()))
+        };
+    };
+    Failure {
+        hint: only.error.hint.clone(),
+        ..Failure::new(format!(
+            "the {} backend does not work here: {}",
+            only.backend, only.error
+        ))
+    }
+}

@@ -1,0 +1,137 @@
+//! The same behaviour whichever way traffic is steered, and whoever starts the jail: every test of this suite, over every
+//! way. What cannot be had in one of them stands here, with the reason.
+//!
+//! The suite itself speaks of `ebpf` by root. Here it is run again, by calling this same test program with another way in
+//! its environment; [`EXCEPTIONS`] is the whole difference.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use httpjail_lab::Way;
+
+use crate::support::{Expect as _, lab};
+
+/// Topics in which no jail is started, or whose tests choose the way themselves.
+const OTHER_TOPICS: [&str; 3] = ["hosts", "lab", "ways"];
+
+/// What a way cannot promise. `*` at the end stands for any ending.
+const EXCEPTIONS: [(&str, &[Way], &str); 5] = [
+    (
+        "faults::an_attachment_that_fails",
+        &[Way::Netns, Way::Rootless],
+        "nothing is attached",
+    ),
+    (
+        "log::an_allowed_request",
+        &[Way::Netns, Way::Rootless],
+        "there is no cgroup, and the kernel does not tell the process",
+    ),
+    (
+        "identity::by_root_it_stays_root_without_the_capabilities",
+        &[Way::Rootless],
+        "nobody is root",
+    ),
+    (
+        "identity::under_sudo_it_is_the_caller",
+        &[Way::Rootless],
+        "supplementary groups are kept but cannot be named in a user namespace of one's own",
+    ),
+    (
+        "faults::a_place_for_the_authority_that_is_taken",
+        &[Way::Rootless],
+        "the place that the test takes is root's",
+    ),
+];
+
+/// Runs all tests of a topic that `way` can promise, in this program started anew.
+#[track_caller]
+fn check(way: Way, topic: &str) {
+    let mut tests = Command::new(std::env::current_exe().unwrap());
+    tests
+        .env("HTTPJAIL_TEST_WAY", way.name())
+        .args(["--test-threads", "1", &format!("{topic}::")]);
+    for (name, ways, reason) in EXCEPTIONS {
+        if ways.contains(&way) && name.starts_with(&format!("{topic}::")) {
+            eprintln!("not {}: {name}: {reason}", way.name());
+            tests.args(["--skip", name]);
+        }
+    }
+    let outcome = tests.output().unwrap();
+    let (out, err) = (
+        String::from_utf8_lossy(&outcome.stdout),
+        String::from_utf8_lossy(&outcome.stderr),
+    );
+    assert!(outcome.status.success(), "{topic} over {}: {out}\n{err}", way.name());
+    assert!(!out.contains("running 0 tests"), "no test of {topic}: {out}");
+    eprintln!("{out}");
+}
+
+/// One test a topic and way, so that a failure is found by its name and the rest goes on.
+macro_rules! table {
+    ($($topic:ident)*) => {
+        const TOPICS: &[&str] = &[$(stringify!($topic)),*];
+        mod netns { $(#[test] fn $topic() { super::check(super::Way::Netns, stringify!($topic)); })* }
+        mod rootless { $(#[test] fn $topic() { super::check(super::Way::Rootless, stringify!($topic)); })* }
+    };
+}
+
+table! { clients dns escapes exit_status faults identity leftovers log publish regression terminal trust verdicts }
+
+/// A topic or an exception that nobody knows any more would be a hole in the table.
+#[test]
+fn the_table_is_whole() {
+    let listed = Command::new(std::env::current_exe().unwrap())
+        .arg("--list")
+        .output()
+        .unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let tests: Vec<&str> = listed.lines().filter_map(|line| line.strip_suffix(": test")).collect();
+    let topics: BTreeSet<&str> = tests.iter().filter_map(|test| test.split("::").next()).collect();
+    assert_eq!(topics, TOPICS.iter().chain(&OTHER_TOPICS).copied().collect());
+    for (name, ..) in EXCEPTIONS {
+        assert!(tests.contains(&name), "no such test: {name}");
+    }
+}
+
+/// What the host's network and mounts look like, by the host's own tools.
+fn host() -> String {
+    let tools = "nft list ruleset; ip rule; ip -6 rule; ip addr; ip route show table all; ip -6 route show table all; \
+                 mount; cat /etc/resolv.conf; ls -lR /run /var/run 2>/dev/null";
+    let told = Command::new("sh").args(["-c", tools]).output().unwrap();
+    String::from_utf8_lossy(&told.stdout).into_owned()
+}
+
+#[test]
+fn nothing_on_the_host_changes() {
+    for way in [Way::Netns, Way::Rootless] {
+        let lab = lab();
+        // The lab's own files must be there for whoever starts the jail.
+        std::fs::set_permissions(lab.dir(), std::os::unix::fs::PermissionsExt::from_mode(0o1777)).unwrap();
+        lab.jail().way(way).command(["true"]).run().expect_code(0);
+        let seen = || lab.on_jailside(|| Ok(host())).unwrap();
+        let before = seen();
+        assert!(before.contains("j0"), "{before}");
+        let jails: Vec<_> = (0..5)
+            .map(|_| {
+                let wait = "echo up; read line";
+                let jail = lab.jail().way(way).stdin_from(std::process::Stdio::piped()).shell(wait);
+                jail.start().unwrap()
+            })
+            .collect();
+        for jail in &jails {
+            assert!(
+                httpjail_lab::eventually(std::time::Duration::from_secs(20), || jail.stdout() == "up\n"),
+                "{}",
+                jail.stderr()
+            );
+        }
+        assert_eq!(seen(), before, "while jails run");
+        for jail in &jails {
+            jail.signal(nix::sys::signal::Signal::SIGKILL);
+        }
+        for jail in jails {
+            assert_eq!(jail.wait().unwrap().signal(), Some(9));
+        }
+        assert_eq!(seen(), before, "after they were killed");
+    }
+}
