@@ -544,6 +544,16 @@ fn what_cannot_be_held_is_refused() {
     };
     refused(Path::new("/tmp"), "there is no cgroup");
     refused(cgroup.0.parent().unwrap(), "holds the whole system");
+    // No room for the canary: what was attached by then is detached.
+    let mut inside = Told::start(&lab, &cgroup.0);
+    fs::write(cgroup.0.join("cgroup.max.descendants"), "0").unwrap();
+    refused(&cgroup.0, "cannot put a canary below");
+    fs::write(cgroup.0.join("cgroup.max.descendants"), "max").unwrap();
+    assert!(eventually(LIMIT, || gets_out(&lab, &mut inside)));
+    assert_eq!(traces(&lab), Vec::<String>::new());
+    drop(inside);
+    assert!(cgroup.end());
+    fs::create_dir(&cgroup.0).unwrap();
     // A parent that a user may write to: its processes can leave.
     let below = cgroup.0.join("below");
     fs::create_dir(&below).unwrap();

@@ -37,7 +37,7 @@ pub struct Cli {
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Other {
     /// Hold what already runs: steer an existing cgroup, and those below it, until ^C or `httpjail detach`
-    Attach(Attach),
+    Attach(Box<Attach>),
     /// Open a cgroup again, also after the httpjail that was attached to it was killed
     Detach(Detach),
     /// Show which backends work on this host, and what to do about those that do not

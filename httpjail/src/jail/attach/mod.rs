@@ -4,16 +4,17 @@
 //! as they are. So this holds those that cannot leave their cgroup, and closes IP; `run` closes more. The attachment is
 //! pinned ([`pins`]): when httpjail is killed the cgroup is closed, not open, until somebody detaches.
 
+mod detach;
 mod older;
 pub mod pins;
 mod probe;
 mod target;
 
+pub use detach::detach;
 pub use target::{Target, find};
 
 use std::io;
 use std::os::fd::{AsFd, RawFd};
-use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -25,16 +26,15 @@ use super::Backend;
 use super::backend::Extras;
 use super::bpf::cgroup::RunName;
 use super::bpf::{BpfBackend, HOOKS, Links};
-use super::channel::readable;
 use super::helper::{Failure, FromProxy, Helper, ToProxy};
 use super::sandbox::netns;
 use super::signals::Signals;
 use crate::audit::Record;
-use crate::sys::clone;
+use detach::{lives, remove};
 use older::Older;
 use pins::Pins;
 
-/// How long the kernel may take to let go of programs, and an httpjail to end when it is asked to.
+/// How long the kernel may take to let go of programs.
 const LIMIT: Duration = Duration::from_secs(10);
 /// How often to look whether the cgroup is still there: its removal wakes nobody.
 const TICK: Duration = Duration::from_millis(500);
@@ -285,71 +285,10 @@ impl Drop for Attachment {
     }
 }
 
-/// Ends the attachments to a cgroup, or all of them, whoever made them. Returns the cgroups.
-///
-/// # Errors
-/// Naming what stays.
-pub fn detach(cgroup: Option<&Path>) -> Result<Vec<std::path::PathBuf>, Failure> {
-    let meant = || {
-        Pins::all()
-            .into_iter()
-            .filter(|pins| cgroup.is_none_or(|path| pins.cgroup == path))
-    };
-    let found: Vec<_> = meant().map(|pins| pins.cgroup).collect();
-    for pins in meant() {
-        if lives(&pins)? {
-            end(&pins.name).map_err(|error| {
-                Failure::new(format!(
-                    "cannot end the httpjail that is attached (process {}): {error}",
-                    pins.name.pid
-                ))
-            })?;
-        }
-    }
-    // What is left is a dead run's.
-    let _lock = pins::lock()?;
-    for pins in meant() {
-        remove(&pins)?;
-    }
-    Ok(found)
-}
-
 /// Whether the pins stay as long as the machine runs: a bpffs goes with the last mount namespace that it is in.
 pub fn is_lasting() -> bool {
     let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
     namespace("self") == namespace("1")
-}
-
-fn remove(pins: &Pins) -> Result<(), Failure> {
-    probe::remove_cage(&pins.cgroup, &pins.name);
-    pins.remove()
-        .map_err(|error| Failure::new(format!("cannot detach from {}: {error}", pins.cgroup.display())))
-}
-
-fn lives(pins: &Pins) -> Result<bool, Failure> {
-    pins.name.may_live().map_err(|error| Failure::new(error.to_string()))
-}
-
-/// Asks the httpjail of that name to end, and waits until it has.
-fn end(name: &RunName) -> io::Result<()> {
-    let process = match clone::pidfd(Pid::from_raw(name.pid.cast_signed())) {
-        Ok(process) => process,
-        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    // The descriptor is open: if the name is still right now, it is that process's.
-    if !name.may_live().map_err(io::Error::other)? {
-        return Ok(());
-    }
-    match clone::signal(process.as_fd(), Signal::SIGTERM) {
-        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
-        sent => sent?,
-    }
-    if readable(process.as_fd(), LIMIT)? {
-        Ok(())
-    } else {
-        Err(io::Error::new(io::ErrorKind::TimedOut, "it does not end"))
-    }
 }
 
 /// Whether one of the signals that came asks to detach. A terminal that is closed does not: that would open the cgroup behind
