@@ -44,7 +44,13 @@ impl Cgroup {
 
     fn end(&self) -> bool {
         let _ = fs::write(self.0.join("cgroup.kill"), "1");
-        eventually(LIMIT, || fs::remove_dir(&self.0).is_ok() || !self.0.exists())
+        eventually(LIMIT, || {
+            // The canary's, if httpjail was killed at the wrong moment.
+            for below in fs::read_dir(&self.0).into_iter().flatten().flatten() {
+                let _ = fs::remove_dir(below.path());
+            }
+            fs::remove_dir(&self.0).is_ok() || !self.0.exists()
+        })
     }
 }
 

@@ -260,6 +260,8 @@ impl Config {
             (config.user.is_some(), "--user"),
             (!config.allow_sockets.is_empty(), "--allow-socket"),
             (!config.publish.is_empty(), "--publish"),
+            (config.backend == Backend::Netns, "--backend netns"),
+            (config.backend == Backend::Weak, "--backend weak"),
             // What runs already could not be told to trust it.
             (config.ephemeral_ca, "--ephemeral-ca"),
         ] {

@@ -286,4 +286,5 @@ fn attaching_refuses_what_only_a_command_can_have() {
     check(|run| run.allow_socket.push("/s".into()), "--allow-socket");
     check(|run| run.publish.push("3000".into()), "--publish");
     check(|run| run.ephemeral_ca = true, "--ephemeral-ca");
+    check(|run| run.backend = Some(Backend::Netns), "--backend netns");
 }
