@@ -19,3 +19,4 @@ mod terminal;
 mod trust;
 mod verdicts;
 mod ways;
+mod weak;

@@ -29,7 +29,12 @@ impl<'lab> Terminal<'lab> {
 
     /// Starts `command` in a jail from that shell, logging nowhere.
     fn jail(&self, command: &str) {
-        let jail = self.lab.jail().without_log().rule(r"allow: ^https://ok\.test/");
+        self.jail_by(self.lab.jail(), command);
+    }
+
+    /// The same in a jail of one's own choice.
+    fn jail_by(&self, jail: httpjail_lab::JailBuilder<'_>, command: &str) {
+        let jail = jail.without_log().rule(r"allow: ^https://ok\.test/");
         let env = jail.environment().into_iter().map(|(name, value)| {
             let (name, value) = (name.into_string().unwrap(), value.into_string().unwrap());
             format!("{name}='{value}'")
@@ -99,12 +104,23 @@ const JAILED_SHELL: &str = "env PS1='inside> ' bash --norc --noprofile -i";
 
 #[test]
 fn a_shell_has_job_control() {
+    job_control(&[]);
+}
+
+#[test]
+fn a_shell_has_job_control_in_weak_mode() {
+    job_control(&["--weak"]);
+}
+
+#[track_caller]
+fn job_control(options: &[&str]) {
     if !have("tmux") {
         return;
     }
     let lab = lab();
     let terminal = Terminal::open(&lab);
-    terminal.jail(JAILED_SHELL);
+    let jail = options.iter().fold(lab.jail(), |jail, option| jail.option(option));
+    terminal.jail_by(jail, JAILED_SHELL);
     terminal.sees("inside>");
     assert!(!terminal.screen().contains("no job control"), "{}", terminal.screen());
     terminal.enter("sh -c 'echo begun-$((40+2)); exec sleep 600'");

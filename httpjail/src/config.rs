@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cli::args::Run;
+use crate::cli::args::{Attach, Auth, Run, Serve};
 use crate::policy::yaml::{self, Backend, DnsMode, FileError, Level, LogFormat};
 use crate::policy::{Policy, Rule, RuleError, Source, Warning, lint};
 
@@ -57,7 +57,7 @@ pub struct Publish {
     pub port: u16,
 }
 
-/// A program and its arguments.
+/// A program and its arguments; empty where there is none to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
     /// The program, as typed.
@@ -121,6 +121,9 @@ pub enum ConfigError {
     /// Two options exclude each other, one of them from the file.
     #[error("{0} and {1} exclude each other")]
     Conflict(&'static str, &'static str),
+    /// A proxy for everybody, where everybody is more than this host.
+    #[error("{0} is not this host's alone, and --auth none would let anybody use the proxy")]
+    Open(SocketAddr),
     /// What should name a port names none.
     #[error("`{0}` is no [HOST:]PORT to publish")]
     Publish(String),
@@ -135,13 +138,70 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] for a wrong rule or file, and for what this version cannot do.
     pub fn from_args(args: Run, file: Option<ConfigFile<'_>>) -> Result<Config, ConfigError> {
-        let mut command = args.command.into_iter();
-        let program = command
-            .next()
-            .filter(|program| !program.is_empty())
-            .ok_or(ConfigError::NoCommand)?;
-        let mut rules = Vec::with_capacity(args.rules.len());
-        for (index, text) in args.rules.into_iter().enumerate() {
+        let mut words = args.command.iter().cloned();
+        let program = words.next().filter(|program| !program.is_empty());
+        let command = Command {
+            program: program.ok_or(ConfigError::NoCommand)?,
+            args: words.collect(),
+        };
+        Config::of(args, file, command)
+    }
+
+    /// Makes the configuration of a proxy without a command.
+    ///
+    /// # Errors
+    /// As [`Config::from_args`], and for a proxy that anybody on a network could use.
+    pub fn for_serving(serve: Serve, file: Option<ConfigFile<'_>>) -> Result<Config, ConfigError> {
+        if serve.auth == Auth::None && !serve.listen.ip().is_loopback() {
+            return Err(ConfigError::Open(serve.listen));
+        }
+        let args = Run {
+            shared: serve.shared,
+            weak: true,
+            ..Run::default()
+        };
+        let nothing = Command {
+            program: OsString::new(),
+            args: Vec::new(),
+        };
+        Config::of(args, file, nothing)
+    }
+
+    /// Makes the configuration of an attachment, which runs no command either.
+    ///
+    /// # Errors
+    /// As [`Config::from_args`], and for what only a command can have.
+    pub fn for_attaching(attach: Attach, file: Option<ConfigFile<'_>>) -> Result<Config, ConfigError> {
+        let args = Run {
+            shared: attach.shared,
+            dns: attach.dns,
+            backend: Some(Backend::Ebpf),
+            ..Run::default()
+        };
+        let nothing = Command {
+            program: OsString::new(),
+            args: Vec::new(),
+        };
+        let config = Config::of(args, file, nothing)?;
+        for (given, name) in [
+            (config.timeout.is_some(), "timeout"),
+            (config.user.is_some(), "user"),
+            (!config.allow_sockets.is_empty(), "allow-socket"),
+            (!config.publish.is_empty(), "publish"),
+            // What runs already could not be told to trust it.
+            (config.ephemeral_ca, "--ephemeral-ca"),
+        ] {
+            if given {
+                return Err(ConfigError::Conflict("attach", name));
+            }
+        }
+        Ok(config)
+    }
+
+    fn of(args: Run, file: Option<ConfigFile<'_>>, command: Command) -> Result<Config, ConfigError> {
+        let shared = args.shared;
+        let mut rules = Vec::with_capacity(shared.rules.len());
+        for (index, text) in shared.rules.into_iter().enumerate() {
             let rule = Rule::parse(&text, Source::Option(index + 1));
             rules.push(rule.map_err(|error| ConfigError::Rule(index + 1, text, error))?);
         }
@@ -154,7 +214,7 @@ impl Config {
             }
         };
 
-        let mode = match (args.dry_run, args.log_only) {
+        let mode = match (shared.dry_run, shared.log_only) {
             (true, _) => Mode::DryRun,
             (_, true) => Mode::LogOnly,
             _ => match (options.dry_run.unwrap_or(false), options.log_only.unwrap_or(false)) {
@@ -181,6 +241,16 @@ impl Config {
         };
         let dns = args.dns.or(options.dns).unwrap_or(DnsMode::Synthetic);
         let interactive = args.interactive || options.interactive.unwrap_or(false);
+        let user = args.user.or(options.user);
+        if backend == Backend::Weak {
+            let both = [
+                (user.is_some(), "--user in weak mode"),
+                (dns != DnsMode::Synthetic, "--dns in weak mode"),
+            ];
+            if let Some((_, name)) = both.into_iter().find(|(asked, _)| *asked) {
+                return Err(ConfigError::Unsupported(name));
+            }
+        }
         if let Some(name) = unsupported(backend, interactive) {
             return Err(ConfigError::Unsupported(name));
         }
@@ -204,7 +274,7 @@ impl Config {
             }
         }
 
-        let intercept_tls = !(args.no_tls_intercept || options.no_tls_intercept.unwrap_or(false));
+        let intercept_tls = !(shared.no_tls_intercept || options.no_tls_intercept.unwrap_or(false));
         let policy = Policy::new(rules);
         if mode != Mode::LogOnly {
             warnings.extend(lint::warnings(&policy));
@@ -214,62 +284,30 @@ impl Config {
         }
         let file_log = options.log.or(logging.file).map(PathBuf::from);
         Ok(Config {
-            command: Command {
-                program,
-                args: command.collect(),
-            },
+            command,
             policy: Arc::new(policy),
             mode,
             intercept_tls,
             timeout: args.timeout.or(options.timeout),
             log: Log {
-                target: args.log.or(file_log).map_or(LogTarget::Stderr, LogTarget::File),
-                format: args
+                target: shared.log.or(file_log).map_or(LogTarget::Stderr, LogTarget::File),
+                format: shared
                     .log_format
                     .or(options.log_format)
                     .or(logging.format)
                     .unwrap_or(LogFormat::Text),
-                quiet: args.quiet,
+                quiet: shared.quiet,
             },
-            verbosity: verbosity(args.verbose).or(logging.level).unwrap_or(Level::Warn),
-            user: args.user.or(options.user),
+            verbosity: verbosity(shared.verbose).or(logging.level).unwrap_or(Level::Warn),
+            user,
             allow_sockets: either(args.allow_socket, options.allow_socket),
-            upstream_ca: either(args.upstream_ca, options.upstream_ca),
-            ephemeral_ca: args.ephemeral_ca || options.ephemeral_ca.unwrap_or(false),
+            upstream_ca: either(shared.upstream_ca, options.upstream_ca),
+            ephemeral_ca: shared.ephemeral_ca || options.ephemeral_ca.unwrap_or(false),
             backend,
             dns,
             publish,
             warnings,
         })
-    }
-}
-
-impl Config {
-    /// Makes the configuration of an attachment, which runs no command.
-    ///
-    /// # Errors
-    /// As for [`Config::from_args`], and for what only a command can have.
-    pub fn for_attaching(mut args: Run, file: Option<ConfigFile<'_>>) -> Result<Config, ConfigError> {
-        if !args.command.is_empty() {
-            return Err(ConfigError::Conflict("attach", "a command"));
-        }
-        args.command.push("attach".into());
-        let config = Config::from_args(args, file)?;
-        for (given, name) in [
-            (config.timeout.is_some(), "--timeout"),
-            (config.user.is_some(), "--user"),
-            (!config.allow_sockets.is_empty(), "--allow-socket"),
-            (!config.publish.is_empty(), "--publish"),
-            (config.backend == Backend::Netns, "--backend netns"),
-            (config.backend == Backend::Weak, "--backend weak"),
-            // What runs already could not be told to trust it.
-            (config.ephemeral_ca, "--ephemeral-ca"),
-        ] {
-            if given {
-                return Err(ConfigError::Conflict("attach", name));
-            }
-        }
-        Ok(config)
     }
 }
 
@@ -282,6 +320,7 @@ impl ConfigError {
             ConfigError::File(error) => error.hint.clone(),
             ConfigError::Publish(_) => Some("a port from 1 to 65535; HOST is an address of this machine".into()),
             ConfigError::Conflict(..) => Some("keep one of them".into()),
+            ConfigError::Open(_) => Some("leave --auth away, or listen on 127.0.0.1".into()),
             ConfigError::Unsupported(_) => Some("leave it away; the defaults are the safe ones".into()),
         }
     }
@@ -290,8 +329,7 @@ impl ConfigError {
 /// The first option that was asked for and that this version does not have.
 fn unsupported(backend: Backend, interactive: bool) -> Option<&'static str> {
     match backend {
-        Backend::Weak => return Some("weak mode"),
-        Backend::Auto | Backend::Ebpf | Backend::Netns => {}
+        Backend::Auto | Backend::Ebpf | Backend::Netns | Backend::Weak => {}
     }
     interactive.then_some("--interactive")
 }

@@ -6,12 +6,13 @@ pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod dns;
+pub mod failure;
 #[cfg(target_os = "linux")]
 pub mod jail;
 pub mod logging;
 pub mod net;
 pub mod policy;
 pub mod proxy;
-#[cfg(target_os = "linux")]
 pub mod sys;
 pub mod tls;
+pub mod weak;

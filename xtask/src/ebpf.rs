@@ -167,7 +167,7 @@ fn toolchain() -> Result<String> {
 }
 
 /// A tool of the nightly toolchain, free of what the stable cargo that runs us has put into the environment.
-fn nightly(tool: impl AsRef<OsStr>) -> Command {
+pub(crate) fn nightly(tool: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("rustup");
     command.args(["run", "nightly"]).arg(tool);
     for name in [

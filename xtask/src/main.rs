@@ -5,6 +5,7 @@
 mod ci;
 mod demo;
 mod ebpf;
+mod foreign;
 mod lint;
 mod package;
 mod run;
@@ -58,6 +59,8 @@ enum Task {
     Tidy,
     /// Install the tool from what would be published, somewhere else, and try it
     Package,
+    /// Build and link for macOS and Windows, and try the Windows executable under wine (installs ziglang and wine)
+    CheckForeign,
     /// All that a change must pass: setup, lint, ebpf --check, test, package
     Ci,
 }
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Task::Lint => lint::run(),
         Task::Tidy => tidy::run(),
         Task::Package => package::run(),
+        Task::CheckForeign => foreign::run(),
         Task::Ci => ci::run(),
     };
     match result {

@@ -13,8 +13,10 @@ use anyhow::{Context as _, Result, bail};
 use crate::run::{command, quietly, root};
 
 /// What the code of each module of `httpjail` may name after `crate::`; beyond itself, which every module may.
-const IMPORTS: [(&str, &[&str]); 13] = [
+const IMPORTS: [(&str, &[&str]); 15] = [
     ("sys", &[]),
+    ("failure", &[]),
+    ("weak", &["sys"]),
     ("net", &[]),
     ("logging", &["audit"]),
     ("policy", &["net"]),
@@ -26,6 +28,7 @@ const IMPORTS: [(&str, &[&str]); 13] = [
     (
         "jail",
         &[
+            "failure",
             "net",
             "sys",
             "audit::record",
@@ -54,7 +57,8 @@ const IMPORTS: [(&str, &[&str]); 13] = [
     ("main", ALL),
 ];
 const ALL: &[&str] = &[
-    "net", "sys", "policy", "tls", "dns", "audit", "approve", "proxy", "jail", "config", "logging", "cli",
+    "net", "sys", "policy", "tls", "dns", "audit", "approve", "proxy", "jail", "config", "logging", "failure", "weak",
+    "cli",
 ];
 
 /// Where unsafe code is at home.

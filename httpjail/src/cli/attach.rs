@@ -6,12 +6,14 @@
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use super::run::{session, upstream_authorities};
+use super::parts::session;
+use super::run::upstream_authorities;
 use super::serve_jail::Task;
 use crate::config::Config;
+use crate::failure::Failure;
 use crate::jail::attach::{self, Attachment, End, Target};
 use crate::jail::backend::Extras;
-use crate::jail::helper::{Failure, Helper};
+use crate::jail::helper::Helper;
 use crate::jail::identity::Identity;
 use crate::jail::leftovers;
 use crate::jail::signals::Signals;

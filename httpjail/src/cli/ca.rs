@@ -12,9 +12,9 @@ use std::process::{Command, Stdio};
 use ring::digest;
 
 use super::args::Ca;
+use super::caller::Caller;
 use super::failure;
-use crate::jail::helper::Failure;
-use crate::jail::identity::Identity;
+use crate::failure::Failure;
 use crate::logging;
 use crate::tls::CertificateAuthority;
 use crate::tls::store::{StoreError, load_or_create, rotate};
@@ -43,12 +43,12 @@ const CERTUTIL: &str = "certutil.exe";
 ///
 /// # Errors
 /// What failed.
-pub(super) fn run(action: Ca, caller: &Identity) -> Result<u8, Failure> {
-    let dir = caller.config_dir().join("httpjail");
+pub(super) fn run(action: Ca, caller: &Caller) -> Result<u8, Failure> {
+    let dir = caller.folder()?;
     let path = dir.join(CERTIFICATE);
     let keep = |keep: Keep| {
         let kept = caller.act(|| keep(&dir, None));
-        let kept = kept.map_err(|error| Failure::new(format!("cannot act as {}: {error}", caller.name)))?;
+        let kept = kept.map_err(|error| Failure::new(format!("cannot act as the caller: {error}")))?;
         kept.map_err(|error| Failure {
             hint: Some(error.hint()),
             ..failure(&error)
@@ -58,7 +58,7 @@ pub(super) fn run(action: Ca, caller: &Identity) -> Result<u8, Failure> {
         let subject = Subject {
             certificate: &path,
             sha1: fingerprint(&digest::SHA1_FOR_LEGACY_USE_ONLY, authority, ""),
-            user: caller.uid.as_raw(),
+            user: caller.user(),
         };
         Change::of(std::env::consts::OS, wish, &subject, Path::exists)
     };

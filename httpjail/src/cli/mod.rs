@@ -1,27 +1,37 @@
 //! What the user types and what becomes of it. The one place that knows all the parts.
 
 pub mod args;
+#[cfg(target_os = "linux")]
 mod attach;
 mod ca;
+mod caller;
+#[cfg(target_os = "linux")]
 mod doctor;
+#[cfg(target_os = "linux")]
 mod environment;
+mod open_proxy;
+mod parts;
+#[cfg(target_os = "linux")]
 mod published;
+#[cfg(target_os = "linux")]
 mod run;
+mod serve;
+#[cfg(target_os = "linux")]
 mod serve_jail;
+mod weak;
 
 use std::fs;
 use std::path::Path;
-use std::process::ExitCode;
-
-use clap::Parser;
+use std::process::{self, ExitCode};
 
 use crate::config::{Config, ConfigError, ConfigFile};
-use crate::jail::helper::Failure;
-use crate::jail::identity::Identity;
+use crate::failure::Failure;
+#[cfg(target_os = "linux")]
 use crate::jail::sandbox::stdio;
 use crate::logging;
-use crate::policy::yaml::Level;
-use args::{Cli, Other, Run};
+use crate::policy::yaml::{Backend, Level};
+use args::{Attach, Ca, Cli, Detach, Other, Run, Serve};
+use caller::Caller;
 
 /// The exit status for a wrong option, rule or file.
 const USAGE: u8 = 2;
@@ -29,24 +39,25 @@ const USAGE: u8 = 2;
 /// Runs httpjail with the process's own arguments.
 pub fn main() -> ExitCode {
     // Before anything is opened: what was inherited is the first thing to know.
-    let inherited = stdio::take_stock();
-    let Cli { run: args, other } = Cli::parse();
-    let done = inherited.map_err(failure).and_then(|inherited| {
-        let caller = Identity::caller().map_err(failure)?;
-        match other {
-            None => run::run(&configure(args, &caller, Config::from_args)?, &caller, inherited),
-            Some(Other::Doctor) => doctor::run(&caller),
-            Some(Other::Ca(action)) => ca::run(action, &caller),
-            Some(Other::Attach(args)) => attach::attach(
-                &configure(args.run, &caller, Config::for_attaching)?,
-                &caller,
-                &args.cgroup,
-            ),
-            Some(Other::Detach(args)) => attach::detach(args.cgroup.as_deref()),
-        }
-    });
+    #[cfg(target_os = "linux")]
+    let inherited = stdio::take_stock().map_err(failure);
+    #[cfg(not(target_os = "linux"))]
+    let inherited = Ok(());
+    let cli = Cli::read();
+    let done = match cli.other {
+        Some(Other::Serve(serve)) => serve_alone(*serve),
+        Some(Other::Ca(action)) => authority(action),
+        Some(Other::Attach(args)) => inherited.and_then(|_| hold(*args)),
+        Some(Other::Detach(args)) => release(&args),
+        Some(Other::Doctor) => inherited.and_then(|_| examine()),
+        None => inherited.and_then(|inherited| command(cli.run, inherited)),
+    };
     match done {
-        Ok(status) => ExitCode::from(status),
+        Ok(status) => match u8::try_from(status) {
+            Ok(status) => ExitCode::from(status),
+            // Windows has more of them, and all its own of us have been dropped by now.
+            Err(_) => process::exit(status),
+        },
         Err(failure) => {
             logging::error(&failure, failure.hint.as_deref());
             ExitCode::from(failure.status)
@@ -54,16 +65,101 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// What a run on Linux must know of the descriptors that it inherited.
+#[cfg(target_os = "linux")]
+type Inherited = stdio::Inherited;
+#[cfg(not(target_os = "linux"))]
+type Inherited = ();
+
+fn command(args: Run, inherited: Inherited) -> Result<i32, Failure> {
+    let caller = Caller::find()?;
+    let config = configure(args.shared.config.clone().as_deref(), &caller, |file| {
+        Config::from_args(args, file)
+    })?;
+    match config.backend {
+        Backend::Weak => weak::run(&config, &caller),
+        _ => strong(&config, &caller, inherited),
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn strong(config: &Config, caller: &Caller, inherited: Inherited) -> Result<i32, Failure> {
+    run::run(config, &caller.identity, inherited).map(i32::from)
+}
+
+/// Only Linux has jails; what is left is said to be weak on start.
+#[cfg(not(target_os = "linux"))]
+fn strong(config: &Config, caller: &Caller, _inherited: Inherited) -> Result<i32, Failure> {
+    match config.backend {
+        Backend::Ebpf | Backend::Netns => Err(Failure {
+            hint: Some("--backend weak, or none, runs the command without a jail".into()),
+            ..Failure::new("this backend needs Linux")
+        }),
+        Backend::Auto | Backend::Weak => weak::run(config, caller),
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn examine() -> Result<i32, Failure> {
+    doctor::run(&Caller::find()?.identity).map(i32::from)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn examine() -> Result<i32, Failure> {
+    Err(Failure::new(
+        "there is nothing to examine: only Linux has jails, and weak mode needs nothing",
+    ))
+}
+
+#[cfg(target_os = "linux")]
+fn hold(args: Attach) -> Result<i32, Failure> {
+    let caller = Caller::find()?;
+    let (cgroup, file) = (args.cgroup.clone(), args.shared.config.clone());
+    let config = configure(file.as_deref(), &caller, |file| Config::for_attaching(args, file))?;
+    attach::attach(&config, &caller.identity, &cgroup).map(i32::from)
+}
+
+#[cfg(target_os = "linux")]
+fn release(args: &Detach) -> Result<i32, Failure> {
+    attach::detach(args.cgroup.as_deref()).map(i32::from)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn hold(_: Attach) -> Result<i32, Failure> {
+    Err(Failure::new("only Linux has cgroups to attach to"))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn release(_: &Detach) -> Result<i32, Failure> {
+    Err(Failure::new("only Linux has cgroups to detach from"))
+}
+
+fn authority(action: Ca) -> Result<i32, Failure> {
+    ca::run(action, &Caller::find()?).map(i32::from)
+}
+
+fn serve_alone(args: Serve) -> Result<i32, Failure> {
+    let caller = Caller::find()?;
+    let (listen, auth) = (args.listen, args.auth);
+    let config = configure(args.shared.config.clone().as_deref(), &caller, |file| {
+        Config::for_serving(args, file)
+    })?;
+    serve::run(&config, &caller, listen, auth)
+}
+
 /// Makes the configuration, with the policy file's text, and says what should be known of it.
 fn configure(
-    args: Run,
-    caller: &Identity,
-    make: fn(Run, Option<ConfigFile<'_>>) -> Result<Config, ConfigError>,
+    path: Option<&Path>,
+    caller: &Caller,
+    make: impl FnOnce(Option<ConfigFile<'_>>) -> Result<Config, ConfigError>,
 ) -> Result<Config, Failure> {
-    let file = args.config.as_deref().map(|path| read(path, caller)).transpose()?;
+    let file = path.map(|path| read(path, caller)).transpose()?;
     let file = file.as_ref().map(|(name, bytes)| ConfigFile { name, bytes });
-    let config = make(args, file).map_err(usage)?;
-    logging::init(verbosity(config.verbosity), None);
+    let config = make(file).map_err(usage)?;
+    // Weak mode sets it up itself, to speak through its log.
+    if config.backend != Backend::Weak {
+        logging::init(verbosity(config.verbosity), None);
+    }
     if !config.log.quiet {
         config
             .warnings
@@ -74,7 +170,7 @@ fn configure(
 }
 
 /// Reads the policy file with the rights of the user who named it.
-fn read(path: &Path, caller: &Identity) -> Result<(String, Vec<u8>), Failure> {
+fn read(path: &Path, caller: &Caller) -> Result<(String, Vec<u8>), Failure> {
     let name = path.display().to_string();
     let bytes = caller.act(|| fs::read(path)).and_then(|read| read);
     let bytes = bytes.map_err(|error| Failure {

@@ -5,15 +5,13 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::sys::prctl;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use super::serve_jail::Task;
-use super::{environment, failure};
+use super::{environment, failure, parts};
 use crate::config::{Config, LogTarget};
 use crate::jail::backend::Extras;
 use crate::jail::child::{Command, StartFailure};
@@ -105,7 +103,7 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
         upstream_authorities,
         among_others: false,
         older: Vec::new(),
-        session: session(),
+        session: parts::session(),
         backend: backend.as_ref(),
         door,
     };
@@ -319,10 +317,4 @@ fn not_started(program: &OsString, reason: StartFailure) -> Failure {
         }
         StartFailure::Jail(message) => Failure::new(format!("cannot start {name} in the jail: {message}")),
     }
-}
-
-/// Names the run in the log.
-pub(super) fn session() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    format!("{:x}-{:x}", since.as_micros(), process::id())
 }

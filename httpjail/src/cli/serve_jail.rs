@@ -15,9 +15,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
-use super::{failure, published, verbosity};
-use crate::audit::{EventKind, Format, Log, Record, Show, Sink, StderrPolicy, open_log, open_log_without_links};
-use crate::config::{Config, LogTarget, Mode};
+use super::{failure, parts, published, verbosity};
+use crate::audit::{EventKind, Log, Record, Sink, open_log, open_log_without_links};
+use crate::config::{Config, LogTarget};
 use crate::dns::{self, Answers, Names, Relay, Servers};
 use crate::jail::attribution::{Last, Programs};
 use crate::jail::backend::{Backend, EventSource};
@@ -27,12 +27,10 @@ use crate::jail::identity::Identity;
 use crate::jail::sandbox::netns::{JAIL_V4, JAIL_V6};
 use crate::logging;
 use crate::net::Listeners;
-use crate::policy::yaml::{DnsMode, LogFormat};
-use crate::proxy::{self, HostNetwork, Limits, Proxy};
+use crate::policy::yaml::DnsMode;
+use crate::proxy::{self, Clients, HostNetwork, Limits, Proxy};
 use crate::tls::store::load_or_create;
 use crate::tls::{CertificateAuthority, Leaves, UpstreamTls};
-
-const NO_RULES: &str = "no rule was given, so everything is denied; try --log-only to see what the command asks for";
 
 /// Everything that the proxy's process has from the supervisor by inheritance.
 pub(super) struct Task<'a> {
@@ -77,28 +75,18 @@ impl Task<'_> {
             .map_err(|error| Failure::new(format!("cannot take the jail's sockets: {error}")))?;
 
         let runtime = Runtime::new().map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
-        let log = Arc::new(self.log(file)?);
+        let log = Arc::new(parts::log(self.config, file, self.session.clone())?);
         logging::init(verbosity(self.config.verbosity), Some(log.terminal().clone()));
-        log.record(Record::new(EventKind::Start));
-        if !log.healthy() {
-            return Err(Failure {
-                hint: Some("is the disk full? a jail whose log cannot be written does not start".into()),
-                ..Failure::new("cannot write the log")
-            });
-        }
+        parts::begin(&log)?;
         self.older.iter().for_each(|older| log.record(older.clone()));
         let flows = self.backend.original_dst(&listeners)?;
         let programs = Arc::new(Programs::new(line.clone()));
         let names = Arc::new(Names::new(listeners.resolver_udp.len() > 1));
         let proxy = Proxy::new(proxy::Config {
             policy: Arc::new(ArcSwap::from(self.config.policy.clone())),
-            mode: match self.config.mode {
-                Mode::Enforce => proxy::Mode::Enforce,
-                Mode::DryRun => proxy::Mode::DryRun,
-                Mode::LogOnly => proxy::Mode::LogOnly,
-            },
+            mode: parts::mode(self.config.mode),
             intercept_tls: self.config.intercept_tls,
-            flows: flows.clone(),
+            clients: Clients::Steered(flows.clone()),
             programs: programs.clone(),
             names: names.clone(),
             leaves: Arc::new(Leaves::new(authority).map_err(failure)?),
@@ -187,21 +175,6 @@ impl Task<'_> {
             opened => opened,
         };
         opened.map_err(|error| Failure::new(format!("cannot open the log {}: {error}", path.display())))
-    }
-
-    fn log(&self, file: Option<File>) -> Result<Log, Failure> {
-        let show = match (self.config.log.quiet, verbosity(self.config.verbosity)) {
-            (true, _) => Show::Nothing,
-            (false, 0) => Show::Denials,
-            (false, _) => Show::Everything,
-        };
-        let format = match self.config.log.format {
-            LogFormat::Text => Format::Text,
-            LogFormat::Json => Format::Json,
-        };
-        let hint = self.config.policy.is_empty().then(|| NO_RULES.to_owned());
-        Log::new(file, format, StderrPolicy { show, hint }, self.session.clone())
-            .map_err(|error| Failure::new(format!("cannot speak on stderr: {error}")))
     }
 }
 

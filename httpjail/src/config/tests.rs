@@ -147,11 +147,10 @@ fn logging_of_the_readme() {
 fn what_this_version_lacks_is_refused() {
     for (line, file, name) in [
         (&["--interactive"][..], "", "--interactive"),
-        (&["--weak"], "", "weak mode"),
-        (&["--backend", "weak"], "", "weak mode"),
+        (&["--weak", "--user", "u"], "", "--user in weak mode"),
+        (&["--weak"], "user: u", "--user in weak mode"),
+        (&["--weak", "--dns", "off"], "", "--dns in weak mode"),
         (&[], "interactive: true", "--interactive"),
-        (&[], "weak: true", "weak mode"),
-        (&[], "backend: weak", "weak mode"),
     ] {
         let error = build(line, Some(file)).map(|config| config.command).expect_err(name);
         assert_eq!(error, ConfigError::Unsupported(name), "{line:?} {file}");
@@ -163,6 +162,9 @@ fn what_this_version_lacks_is_refused() {
         (&["--dns", "relay"], ""),
         (&[], "dns: open"),
         (&[], "interactive: false"),
+        (&["--weak"], ""),
+        (&["--backend", "weak"], ""),
+        (&[], "weak: true"),
     ] {
         assert!(build(line, Some(file)).is_ok(), "{line:?} {file}");
     }
@@ -268,23 +270,52 @@ fn warnings_come_along() {
 
 #[test]
 fn attaching_refuses_what_only_a_command_can_have() {
-    let with = |change: fn(&mut Run)| {
-        let mut run = Run {
-            rules: vec!["allow: ^https://a\\.test/".into()],
-            ..Run::default()
+    let attach = |change: fn(&mut Attach)| {
+        let mut attach = Attach {
+            cgroup: "/c".into(),
+            shared: crate::cli::args::Shared::default(),
+            dns: None,
         };
-        change(&mut run);
-        Config::for_attaching(run, None)
+        change(&mut attach);
+        attach
     };
-    assert!(with(|_| {}).is_ok());
-    let check = |change: fn(&mut Run), name| {
-        assert_eq!(with(change).err(), Some(ConfigError::Conflict("attach", name)));
+    let config = Config::for_attaching(attach(|_| {}), None).expect("a configuration");
+    assert_eq!(config.backend, Backend::Ebpf);
+    let error = Config::for_attaching(attach(|attach| attach.shared.ephemeral_ca = true), None).err();
+    assert_eq!(error, Some(ConfigError::Conflict("attach", "--ephemeral-ca")));
+    for (line, name) in [
+        ("timeout: 1", "timeout"),
+        ("user: ann", "user"),
+        ("allow-socket: [/s]", "allow-socket"),
+        ("publish: [3000]", "publish"),
+    ] {
+        let text = format!("rules: []\n{line}\n");
+        let file = ConfigFile {
+            name: "f.yaml",
+            bytes: text.as_bytes(),
+        };
+        let error = Config::for_attaching(attach(|_| {}), Some(file)).err();
+        assert_eq!(error, Some(ConfigError::Conflict("attach", name)));
+    }
+}
+
+#[test]
+fn a_proxy_for_everybody_is_for_this_host_alone() {
+    let serve = |line: &[&str]| {
+        let line = [&["httpjail", "serve"], line].concat();
+        let Some(crate::cli::args::Other::Serve(serve)) = Cli::try_parse_from(line).expect("arguments").other else {
+            panic!("not serving")
+        };
+        Config::for_serving(*serve, None)
     };
-    check(|run| run.command.push("true".into()), "a command");
-    check(|run| run.timeout = Some(Duration::from_secs(1)), "--timeout");
-    check(|run| run.user = Some("ann".into()), "--user");
-    check(|run| run.allow_socket.push("/s".into()), "--allow-socket");
-    check(|run| run.publish.push("3000".into()), "--publish");
-    check(|run| run.ephemeral_ca = true, "--ephemeral-ca");
-    check(|run| run.backend = Some(Backend::Netns), "--backend netns");
+    for listen in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1"] {
+        assert!(serve(&["--listen", listen, "--auth", "none"]).is_ok(), "{listen}");
+    }
+    for listen in ["0.0.0.0:1", "192.0.2.1:1", "[::]:1", "[::ffff:127.0.0.1]:1"] {
+        let error = serve(&["--listen", listen, "--auth", "none"]).expect_err(listen);
+        assert_eq!(error, ConfigError::Open(listen.parse().unwrap()));
+        assert!(error.hint().is_some());
+        assert!(serve(&["--listen", listen]).is_ok(), "{listen}");
+    }
+    assert_eq!(serve(&[]).expect("a configuration").backend, Backend::Weak);
 }

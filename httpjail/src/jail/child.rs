@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::identity::Identity;
 use super::sandbox::filter::Filter;
 use super::sandbox::rights;
-use super::terminal::Terminal;
 use crate::sys::fds;
+use crate::sys::terminal::Terminal;
 
 /// What to run, as whom.
 #[derive(Debug)]

@@ -21,6 +21,7 @@ use super::backend::BackendError;
 use super::channel::{self, Channel};
 use super::handover::{self, Counts};
 use super::sandbox::rights;
+pub use crate::failure::Failure;
 use crate::net::Listeners;
 use crate::sys::clone::{self, Side};
 use crate::sys::fds;
@@ -72,29 +73,6 @@ pub enum FromProxy {
         /// Its process id as the supervisor counts.
         pid: u32,
     },
-}
-
-/// An error for the user, told over the line and printed in one place by the supervisor.
-#[derive(Debug, Clone, thiserror::Error, Serialize, Deserialize)]
-#[error("{message}")]
-pub struct Failure {
-    /// What failed, on what, why.
-    pub message: String,
-    /// What to do about it.
-    pub hint: Option<String>,
-    /// httpjail's exit status.
-    pub status: u8,
-}
-
-impl Failure {
-    /// A failure of httpjail itself (exit status 125).
-    pub fn new(message: impl Into<String>) -> Self {
-        Failure {
-            message: message.into(),
-            hint: None,
-            status: 125,
-        }
-    }
 }
 
 impl From<BackendError> for Failure {

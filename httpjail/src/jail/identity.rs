@@ -7,7 +7,9 @@ use std::ffi::CString;
 use std::io;
 use std::path::PathBuf;
 
-use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgrouplist, getgroups, setegid, seteuid, setgroups};
+use nix::unistd::{
+    Gid, Uid, User, getegid, geteuid, getgrouplist, getgroups, setegid, seteuid, setgroups, setresgid, setresuid,
+};
 
 /// A user of this host with everything that a login would set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +110,19 @@ impl Identity {
         let own = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
         own.filter(|dir| !self.switched && dir.is_absolute())
             .unwrap_or_else(|| self.home.join(".config"))
+    }
+
+    /// Becomes this user for good, with the whole process. Call it while that has one thread.
+    ///
+    /// # Errors
+    /// When the rights cannot be given up; then the process must end.
+    pub fn settle(&self) -> io::Result<()> {
+        if self.switched {
+            setgroups(&self.groups)?;
+            setresgid(self.gid, self.gid, self.gid)?;
+            setresuid(self.uid, self.uid, self.uid)?;
+        }
+        Ok(())
     }
 
     /// Runs `work` with this user's rights to files, and comes back to the process's own.

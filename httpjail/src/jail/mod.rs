@@ -20,7 +20,6 @@ pub mod sandbox;
 pub mod select;
 pub mod signals;
 mod supervise;
-mod terminal;
 pub mod userns;
 
 pub use backend::{Backend, BackendError};

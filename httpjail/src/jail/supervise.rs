@@ -18,7 +18,7 @@ use super::helper::{FromProxy, Helper, ToProxy};
 use super::sandbox::init::{Order, Report};
 use super::sandbox::{Sandbox, stdio};
 use super::signals::{Signals, is_forwarded};
-use super::terminal::Terminal;
+use crate::sys::terminal::Terminal;
 
 /// Between SIGTERM and SIGKILL when the time is up.
 const GRACE: Duration = Duration::from_secs(2);

@@ -5,7 +5,7 @@
 
 use super::Proxy;
 use crate::audit::{Decision, EventKind, Record};
-use crate::net::Flow;
+use crate::net::{Flow, OriginalDst};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
@@ -14,14 +14,15 @@ use tokio::sync::OnceCell;
 /// Who is at the other end of an accepted connection.
 pub(super) struct Client {
     pub(super) proxy: Arc<Proxy>,
-    pub(super) flow: Flow,
+    /// Whose connection it is and where it was meant to go; nothing where clients come by themselves.
+    flow: Option<Flow>,
     program: OnceCell<Option<String>>,
     /// Whether a request came over the connection.
     spoke: AtomicBool,
 }
 
 impl Client {
-    pub(super) fn new(proxy: Arc<Proxy>, flow: Flow) -> Arc<Client> {
+    pub(super) fn new(proxy: Arc<Proxy>, flow: Option<Flow>) -> Arc<Client> {
         let client = Arc::new(Client {
             proxy,
             flow,
@@ -29,17 +30,22 @@ impl Client {
             spoke: AtomicBool::new(false),
         });
         // Asked now, beside the first bytes' way here: by the time something is recorded it is mostly there.
-        if client.flow.process.is_some() {
+        if client.flow.as_ref().is_some_and(|flow| flow.process.is_some()) {
             let asking = client.clone();
             tokio::spawn(async move { asking.learn_program().await });
         }
         client
     }
 
+    /// Where the connection was meant to go, if it was steered here.
+    pub(super) fn original(&self) -> Option<OriginalDst> {
+        self.flow.as_ref().map(|flow| flow.original)
+    }
+
     /// Waits until it is known which program this is. Await it before what ends in a record.
     pub(super) async fn learn_program(&self) {
         let ask = async || {
-            let pid = self.flow.process.as_ref()?.pid;
+            let pid = self.flow.as_ref()?.process.as_ref()?.pid;
             let programs = self.proxy.config.programs.clone();
             // The look-up blocks. If its task fails the program is not known.
             tokio::task::spawn_blocking(move || programs.executable(pid))
@@ -53,9 +59,10 @@ impl Client {
     pub(super) fn record(&self, event: EventKind, verdict: Decision) -> Record {
         let mut record = Record::new(event);
         record.verdict = Some(verdict);
-        record.dst = Some(self.flow.original.0);
-        record.cgroup = self.flow.cgroup;
-        if let Some(process) = &self.flow.process {
+        let Some(flow) = &self.flow else { return record };
+        record.dst = Some(flow.original.0);
+        record.cgroup = flow.cgroup;
+        if let Some(process) = &flow.process {
             record.pid = Some(process.pid);
             record.comm = Some(process.comm.clone());
         }
@@ -108,6 +115,11 @@ impl Entry {
             received: 0,
             complete: false,
         }
+    }
+
+    /// Waits until it is known which program asks.
+    pub(super) async fn learn_program(&self) {
+        self.client.learn_program().await;
     }
 
     /// Gives the reason, unless there is one already: the first is the cause of those after it.

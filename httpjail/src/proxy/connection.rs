@@ -3,20 +3,25 @@
 //! Every way out of here that is not a served request leaves a record. A TLS handshake that fails ends the connection: a
 //! client that could get a passthrough by failing would fail on purpose (THREATS.md T06).
 
+use super::body::Download;
 use super::client::Client;
 use super::detect::{self, Opening};
-use super::identity::Origin;
+use super::explicit::{Ends, Front, Tunnel};
+use super::identity::{Destination, Origin};
 use super::interceptor::Interceptor;
 use super::pool::Wire;
 use super::prefixed::Prefixed;
-use super::{HEADER_BYTES_MAX, HEADERS_MAX, Proxy, tunnel};
+use super::{Clients, HEADER_BYTES_MAX, HEADERS_MAX, Proxy, tunnel};
 use crate::audit::{Decision, EventKind, Record};
 use crate::net::{ClientAddr, Host};
 use crate::tls::sni_host;
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
+use hyper::service::HttpService;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::AlertDescription;
 use socket2::SockRef;
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,64 +35,113 @@ use tokio_rustls::LazyConfigAcceptor;
 const STREAMS_MAX: u32 = 256;
 
 /// Serves what was accepted from `peer` until it ends.
-pub(super) async fn serve(proxy: Arc<Proxy>, mut stream: TcpStream, peer: SocketAddr) {
-    let Some(flow) = proxy.config.flows.take(ClientAddr(peer), SockRef::from(&stream)) else {
-        let mut record = Record::new(EventKind::Refused);
-        record.verdict = Some(Decision::Deny);
-        record.reason = Some("unknown connection".to_owned());
-        proxy.config.audit.record(record);
-        return reset(stream);
+pub(super) async fn serve(proxy: Arc<Proxy>, stream: TcpStream, peer: SocketAddr) {
+    let flow = match &proxy.config.clients {
+        Clients::Explicit(_) => None,
+        Clients::Steered(flows) => match flows.take(ClientAddr(peer), SockRef::from(&stream)) {
+            Some(flow) => Some(flow),
+            None => {
+                let mut record = Record::new(EventKind::Refused);
+                record.verdict = Some(Decision::Deny);
+                record.reason = Some("unknown connection".to_owned());
+                proxy.config.audit.record(record);
+                return reset(stream);
+            }
+        },
     };
     let client = Client::new(proxy, flow);
     // Without it small answers wait for the client's delayed ACK; a socket that cannot be set up is not worth serving.
-    if stream.set_nodelay(true).is_err() {
+    let (true, Ok(proxy)) = (stream.set_nodelay(true).is_ok(), stream.local_addr()) else {
         return client.refused("connection broke", None).await;
+    };
+    let ends = Ends { client: peer, proxy };
+    let to = client
+        .original()
+        .map(|original| Destination::steered(&client, original));
+    let (opening, stream) = open(&client, stream).await;
+    let Opening::Http1 = opening else {
+        let refused = match to {
+            Some(to) => speak(client, to, opening, stream).await,
+            // To a proxy that was asked for by name nothing but HTTP/1 is spoken.
+            None => refuse(&client, opening, stream).await,
+        };
+        return refused.map_or((), |stream| reset(stream.into_inner()));
+    };
+    let origin = to.map(|to| origin_of(to, Wire::Http1, None));
+    let (front, tunnel) = Front::new(client.clone(), origin, ends);
+    let served = serve_http1(&client, front, stream).await;
+    match tunnel.take() {
+        Some(tunnel) => enter(client, tunnel).await,
+        None => report(&client, served).await,
     }
-    let opening = timeout(client.proxy.config.limits.header, detect::read_opening(&mut stream)).await;
-    let (reason, refused) = match opening {
-        Ok(Ok((Opening::Tls, bytes))) if client.proxy.config.intercept_tls => {
-            return terminate(client, Prefixed::new(bytes, stream)).await;
+}
+
+/// What comes through a tunnel that a CONNECT opened is taken as if it had come by itself.
+async fn enter(client: Arc<Client>, tunnel: Tunnel) {
+    let Ok(stream) = tunnel.stream.await else {
+        return client
+            .refused("connection broke", Some(tunnel.to.host.to_string()))
+            .await;
+    };
+    let (opening, stream) = open(&client, TokioIo::new(stream)).await;
+    // Closed by the drop; what lies below cannot be reset from here.
+    speak(client, tunnel.to, opening, stream).await;
+}
+
+/// Reads the first bytes, and says what they are; they come again from the stream.
+async fn open<S: AsyncRead + Unpin>(client: &Client, mut stream: S) -> (Opening, Prefixed<S>) {
+    let limit = client.proxy.config.limits.header;
+    let (opening, bytes) = match timeout(limit, detect::read_opening(&mut stream)).await {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(_)) => (Opening::Broken, Vec::new()),
+        Err(_) => (Opening::Late, Vec::new()),
+    };
+    (opening, Prefixed::new(bytes, stream))
+}
+
+/// Serves a connection to a destination that is known. Gives back the stream of one that is refused.
+async fn speak<S>(client: Arc<Client>, to: Destination, opening: Opening, stream: Prefixed<S>) -> Option<Prefixed<S>>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    match opening {
+        Opening::Tls if client.proxy.config.intercept_tls => terminate(client, to, stream).await,
+        Opening::Tls => tunnel::judge_hello(client, &to, stream).await,
+        Opening::Http1 => {
+            let interceptor = Interceptor {
+                client: client.clone(),
+                origin: origin_of(to, Wire::Http1, None),
+            };
+            let served = serve_http1(&client, interceptor, stream).await;
+            report(&client, served).await;
         }
-        Ok(Ok((Opening::Tls, bytes))) => return tunnel::judge_hello(client, stream, bytes).await,
-        Ok(Ok((Opening::Http1, bytes))) => {
-            let origin = origin_of(&client, Wire::Http1, None);
-            return serve_http1(client, origin, Prefixed::new(bytes, stream)).await;
-        }
-        Ok(Ok((Opening::Http2, bytes))) => {
-            let origin = origin_of(&client, Wire::Http2, None);
-            return serve_http2(client, origin, Prefixed::new(bytes, stream)).await;
-        }
-        Ok(Ok((Opening::Closed { silent: true }, _))) => ("no request", stream),
-        Ok(Ok((Opening::Closed { silent: false } | Opening::Other | Opening::Incomplete, _))) => ("not http", stream),
-        Ok(Err(_)) => ("connection broke", stream),
-        Err(_) => ("no request in time", stream),
+        Opening::Http2 => serve_http2(client, origin_of(to, Wire::Http2, None), stream).await,
+        _ => return refuse(&client, opening, stream).await,
+    }
+    None
+}
+
+/// Records what was not understood.
+async fn refuse<S>(client: &Client, opening: Opening, stream: S) -> Option<S> {
+    let reason = match opening {
+        Opening::Closed { silent: true } => "no request",
+        Opening::Broken => "connection broke",
+        Opening::Late => "no request in time",
+        _ => "not http",
     };
     client.refused(reason, None).await;
-    reset(refused);
+    Some(stream)
 }
 
-/// The name that was made up for the address that the client connected to, else the address.
-pub(super) fn host_of_destination(client: &Client) -> Host {
-    let address = client.flow.original.0.ip().to_canonical();
-    client
-        .proxy
-        .config
-        .names
-        .name_of(address)
-        .unwrap_or(Host::from(address))
-}
-
-fn origin_of(client: &Client, wire: Wire, tls_host: Option<Host>) -> Arc<Origin> {
-    Arc::new(Origin {
-        wire,
-        port: client.flow.original.0.port(),
-        fallback: tls_host.clone().unwrap_or_else(|| host_of_destination(client)),
-        tls_host,
-    })
+fn origin_of(to: Destination, wire: Wire, tls_host: Option<Host>) -> Arc<Origin> {
+    Arc::new(Origin { wire, to, tls_host })
 }
 
 /// Plays the server that the client asked for by SNI.
-async fn terminate(client: Arc<Client>, stream: Prefixed<TcpStream>) {
+async fn terminate<S>(client: Arc<Client>, to: Destination, stream: Prefixed<S>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let limit = client.proxy.config.limits.handshake;
     let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
     let hello = match timeout(limit, hello).await {
@@ -97,7 +151,7 @@ async fn terminate(client: Arc<Client>, stream: Prefixed<TcpStream>) {
     };
     let host = match sni_host(hello.client_hello().server_name()) {
         Ok(Some(host)) => host,
-        Ok(None) => host_of_destination(&client),
+        Ok(None) => to.host.clone(),
         Err(_) => return client.refused("malformed server name", None).await,
     };
     let named = Some(host.to_string());
@@ -109,22 +163,26 @@ async fn terminate(client: Arc<Client>, stream: Prefixed<TcpStream>) {
         Ok(Err(error)) => return client.refused(handshake_failure(&error), named).await,
         Err(_) => return client.refused("no request in time", named).await,
     };
-    let origin = origin_of(&client, Wire::Tls, Some(host));
+    let origin = origin_of(to, Wire::Tls, Some(host));
     match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => serve_http2(client, origin, stream).await,
-        _ => serve_http1(client, origin, stream).await,
+        _ => {
+            let interceptor = Interceptor {
+                client: client.clone(),
+                origin,
+            };
+            let served = serve_http1(&client, interceptor, stream).await;
+            report(&client, served).await;
+        }
     }
 }
 
-async fn serve_http1<S>(client: Arc<Client>, origin: Arc<Origin>, stream: S)
+async fn serve_http1<S, F>(client: &Client, service: F, stream: S) -> hyper::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    F: HttpService<Incoming, ResBody = Download, Error = Infallible>,
 {
-    let interceptor = Interceptor {
-        client: client.clone(),
-        origin,
-    };
-    let served = http1::Builder::new()
+    http1::Builder::new()
         .timer(TokioTimer::new())
         // Also the longest that a kept connection may be idle.
         .header_read_timeout(client.proxy.config.limits.header)
@@ -132,10 +190,9 @@ where
         .max_header_size(HEADER_BYTES_MAX)
         // What the upstream did not say, we do not add.
         .auto_date_header(false)
-        .serve_connection(TokioIo::new(stream), interceptor)
+        .serve_connection(TokioIo::new(stream), service)
         .with_upgrades()
-        .await;
-    report(&client, served).await;
+        .await
 }
 
 async fn serve_http2<S>(client: Arc<Client>, origin: Arc<Origin>, stream: S)

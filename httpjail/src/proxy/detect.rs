@@ -19,6 +19,10 @@ pub(super) enum Opening {
     Http2,
     /// Anything else: SSH, SMTP, Redis, an SSLv2 hello, ...
     Other,
+    /// The connection failed.
+    Broken,
+    /// It took too long.
+    Late,
     /// The client closed before it had said enough; nothing at all, if `silent`.
     Closed {
         /// Not one byte came.

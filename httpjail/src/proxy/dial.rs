@@ -90,13 +90,13 @@ pub(super) struct Dialler {
 }
 
 impl Dialler {
-    /// Connects to `host`, at an address that `vouch` permits; `original`, where the client wanted to go, is preferred.
+    /// Connects to `host`, at an address that `vouch` permits; `preferred`, where the client wanted to go, first.
     pub(super) async fn tcp(
         &self,
         host: &Host,
         port: u16,
         vouch: Vouch,
-        original: OriginalDst,
+        preferred: Option<OriginalDst>,
     ) -> Result<TcpStream, DialError> {
         let late = |what| move |_| DialError::TimedOut(host.clone(), what);
         let mut addresses = match host.as_name() {
@@ -109,10 +109,8 @@ impl Dialler {
         for address in &mut addresses {
             *address = address.to_canonical();
         }
-        if let Some(at) = addresses
-            .iter()
-            .position(|address| *address == original.0.ip().to_canonical())
-        {
+        let preferred = preferred.map(|original| original.0.ip().to_canonical());
+        if let Some(at) = addresses.iter().position(|address| Some(*address) == preferred) {
             addresses[..=at].rotate_right(1);
         }
         let addresses = self.permitted(host, port, vouch, addresses)?;

@@ -67,7 +67,7 @@ pub(super) async fn forward(
     let mut body = Upload::new(body, entry.sent.clone());
     let mut fresh = false;
     for _ in 0..TRIES {
-        let (mut connection, reused) = proxy.pool.connection(&key, via.client.flow.original, fresh).await?;
+        let (mut connection, reused) = proxy.pool.connection(&key, via.origin.to.address, fresh).await?;
         let spare = (reused && replayable).then(|| fields.clone());
         let request = write_head(&target, fields, connection.is_http2())?.map(|()| body);
         let answer = match timeout(proxy.config.limits.response, connection.send(request)).await {

@@ -4,23 +4,76 @@
 //! hyper takes two `Host` fields, none, and any that differ (THREATS.md section 3 has the list); here they agree or the
 //! request is refused. Fronting, request smuggling by absolute-form and HTTP/2 coalescing all end at this border.
 
+use super::client::Client;
 use super::pool::Wire;
 use super::refusal::Refusal;
-use crate::net::{Host, Scheme};
+use crate::net::{Host, OriginalDst, Scheme};
 use crate::policy::Target;
 use http::{Request, Version, header};
 use std::borrow::Cow;
+
+/// Where a connection goes, as far as that is known before anything is said on it.
+#[derive(Debug, Clone)]
+pub(super) struct Destination {
+    /// The name behind the address, else the address itself; or what a CONNECT named.
+    pub(super) host: Host,
+    /// The port.
+    pub(super) port: u16,
+    /// The address that the client chose, if it chose one: tried first.
+    pub(super) address: Option<OriginalDst>,
+    /// Whether a CONNECT named the host: then everything inside must name it too.
+    pub(super) named: bool,
+}
+
+impl Destination {
+    /// That of a connection that was steered here.
+    pub(super) fn steered(client: &Client, original: OriginalDst) -> Destination {
+        Destination {
+            host: host_behind(client, original),
+            port: original.0.port(),
+            address: Some(original),
+            named: false,
+        }
+    }
+
+    /// That of a tunnel to `host`, which a client asked for by CONNECT. An address says no more than one that was dialled.
+    pub(super) fn tunnelled(client: &Client, host: Host, port: u16) -> Destination {
+        match host.ip() {
+            Some(address) => Destination::steered(client, OriginalDst((address, port).into())),
+            None => Destination {
+                host,
+                port,
+                address: None,
+                named: true,
+            },
+        }
+    }
+
+    /// Refuses `host` where a CONNECT named another.
+    pub(super) fn admits(&self, host: &Host) -> Result<(), Refusal> {
+        if self.named && self.host != *host {
+            let detail = format!("{host} is asked for, in a tunnel that was opened to {}.", self.host);
+            return Err(Refusal::mismatch(detail));
+        }
+        Ok(())
+    }
+}
+
+/// The name that was made up for the address that the client connected to, else the address.
+fn host_behind(client: &Client, original: OriginalDst) -> Host {
+    let address = original.0.ip().to_canonical();
+    let name = client.proxy.config.names.name_of(address);
+    name.unwrap_or(Host::from(address))
+}
 
 /// What the connection says of every request on it.
 pub(super) struct Origin {
     /// How its upstream is spoken to, which also gives the scheme.
     pub(super) wire: Wire,
-    /// The port that the client connected to.
-    pub(super) port: u16,
+    /// Where it goes. Its host is that of a request that need not name one (HTTP/1.0).
+    pub(super) to: Destination,
     /// The host that the client's TLS asked for: every request on the connection must name it.
     pub(super) tls_host: Option<Host>,
-    /// The host of a request that need not name one (HTTP/1.0).
-    pub(super) fallback: Host,
 }
 
 impl Origin {
@@ -37,11 +90,12 @@ impl Origin {
         let authority = self.with_port(authority);
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         let target = Target::new(request.method(), self.scheme(), &authority, path)?;
-        if target.port() != self.port {
+        self.to.admits(target.host())?;
+        if target.port() != self.to.port {
             return Err(Refusal::mismatch(format!(
                 "The request names port {}, the connection went to port {}.",
                 target.port(),
-                self.port
+                self.to.port
             )));
         }
         match &self.tls_host {
@@ -83,7 +137,7 @@ impl Origin {
                 "The request target and the Host field name different hosts.",
             )),
             (Some(one), _) | (None, Some(one)) => Ok(Cow::Borrowed(one)),
-            (None, None) if request.version() < Version::HTTP_11 => Ok(Cow::Owned(self.fallback.to_string())),
+            (None, None) if request.version() < Version::HTTP_11 => Ok(Cow::Owned(self.to.host.to_string())),
             (None, None) => Err(Refusal::malformed("The request names no host.")),
         }
     }
@@ -91,7 +145,9 @@ impl Origin {
     /// Writes out the connection's port where the client left it out.
     fn with_port<'a>(&self, authority: Cow<'a, str>) -> Cow<'a, str> {
         match split_port(&authority) {
-            (host, None) if self.port != self.scheme().default_port() => Cow::Owned(format!("{host}:{}", self.port)),
+            (host, None) if self.to.port != self.scheme().default_port() => {
+                Cow::Owned(format!("{host}:{}", self.to.port))
+            }
             _ => authority,
         }
     }
@@ -107,7 +163,7 @@ impl Origin {
 }
 
 /// Splits `host:port` or `[v6]:port`; an empty port is none (RFC 3986 section 3.2.3).
-fn split_port(authority: &str) -> (&str, Option<&str>) {
+pub(super) fn split_port(authority: &str) -> (&str, Option<&str>) {
     let host_end = authority.rfind(']').map_or(0, |bracket| bracket + 1);
     match authority[host_end..].rfind(':') {
         Some(colon) => {
@@ -126,9 +182,13 @@ mod tests {
     fn origin(wire: Wire, port: u16, tls_host: Option<&str>) -> Origin {
         Origin {
             wire,
-            port,
+            to: Destination {
+                host: Host::parse("made.test").unwrap(),
+                port,
+                address: None,
+                named: false,
+            },
             tls_host: tls_host.map(|host| Host::parse(host).unwrap()),
-            fallback: Host::parse("made.test").unwrap(),
         }
     }
 
@@ -175,6 +235,15 @@ mod tests {
         http("https://a.test/p", &["a.test"], Err(Kind::Mismatch));
         http("ftp://a.test/p", &["a.test"], Err(Kind::Mismatch));
         http("http://u@a.test/p", &["u@a.test"], Err(Kind::Malformed));
+    }
+
+    #[test]
+    fn inside_a_tunnel() {
+        let mut tunnel = origin(Wire::Http1, 80, None);
+        tunnel.to.named = true;
+        let ask_tunnel = |host| ask(&tunnel, Version::HTTP_11, "/", &[host]);
+        assert_eq!(ask_tunnel("made.test"), Ok("http://made.test/".into()));
+        assert_eq!(ask_tunnel("a.test"), Err(Kind::Mismatch));
     }
 
     #[test]

@@ -46,14 +46,14 @@ impl Service<Request<Incoming>> for Interceptor {
 }
 
 impl Interceptor {
-    async fn handle(self, mut request: Request<Incoming>) -> Response<Download> {
+    pub(super) async fn handle(self, mut request: Request<Incoming>) -> Response<Download> {
         let mut entry = Entry::new(self.client.clone(), request.method());
         let approved = match self.admit(&request, &mut entry) {
             Ok(approved) => approved,
             Err(refusal) => {
                 let (parts, body) = request.into_parts();
                 drain::unread_body(&parts, body);
-                return self.refuse(refusal, &parts.method, &parts.headers, entry).await;
+                return refuse(refusal, &parts.method, &parts.headers, entry).await;
             }
         };
         let (method, accepts) = (request.method().clone(), forms(request.headers()));
@@ -66,7 +66,7 @@ impl Interceptor {
                 self.client.learn_program().await;
                 answer.into_response(entry)
             }
-            Err(refusal) => self.refuse(refusal, &method, &accepts, entry).await,
+            Err(refusal) => refuse(refusal, &method, &accepts, entry).await,
         }
     }
 
@@ -77,7 +77,7 @@ impl Interceptor {
             return Err(Refusal::new(
                 Kind::Unsupported,
                 "connect",
-                "CONNECT is not served here.",
+                "CONNECT is served in cleartext HTTP/1.1 only, and not inside of another.",
             ));
         }
         let target = self.origin.target_of(request).inspect_err(|_| {
@@ -97,27 +97,28 @@ impl Interceptor {
         let vouch = judge(&self.client.proxy, &target, entry)?;
         Ok(Approved { target, vouch })
     }
-
-    async fn refuse(
-        self,
-        refusal: Refusal,
-        method: &Method,
-        request: &HeaderMap,
-        mut entry: Entry,
-    ) -> Response<Download> {
-        self.client.learn_program().await;
-        if !matches!(refusal.kind, Kind::Upstream | Kind::TimedOut) {
-            entry.record.verdict = Some(Decision::Deny);
-        }
-        entry.record.reason = Some(refusal.reason.to_owned());
-        let url = entry.record.url.as_deref().unwrap_or_default();
-        let response = refusal.response(method.as_str(), url, entry.record.rule.as_deref(), request);
-        entry.record.status = Some(response.status().as_u16());
-        response.map(|text| Download::own(text, entry))
-    }
 }
 
-fn raw(url: &str) -> String {
+/// Answers what may not go on its way, and records that.
+pub(super) async fn refuse(
+    refusal: Refusal,
+    method: &Method,
+    request: &HeaderMap,
+    mut entry: Entry,
+) -> Response<Download> {
+    entry.learn_program().await;
+    if !matches!(refusal.kind, Kind::Upstream | Kind::TimedOut) {
+        entry.record.verdict = Some(Decision::Deny);
+    }
+    entry.record.reason = Some(refusal.reason.to_owned());
+    let url = entry.record.url.as_deref().unwrap_or_default();
+    let response = refusal.response(method.as_str(), url, entry.record.rule.as_deref(), request);
+    entry.record.status = Some(response.status().as_u16());
+    response.map(|text| Download::own(text, entry))
+}
+
+/// What is recorded and echoed of a URL that was not understood.
+pub(super) fn raw(url: &str) -> String {
     url.chars().take(RAW_URL_MAX).collect()
 }
 

@@ -10,6 +10,11 @@ use super::{Mode, Proxy};
 use crate::audit::Decision;
 use crate::policy::{Reason, Target, Verdict};
 
+/// Whether [`judge`] would refuse `target` by its rules. Lets nothing through, and leaves no record.
+pub(super) fn refuses(proxy: &Proxy, target: &Target) -> bool {
+    proxy.config.mode == Mode::Enforce && matches!(proxy.config.policy.load().judge(target), Verdict::Deny(_))
+}
+
 /// Whether `target` may be forwarded, and how far that vouches for the addresses behind its name.
 pub(super) fn judge(proxy: &Proxy, target: &Target, entry: &mut Entry) -> Result<Vouch, Refusal> {
     let config = &proxy.config;

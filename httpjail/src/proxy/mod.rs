@@ -12,11 +12,13 @@ mod connection;
 mod detect;
 mod dial;
 mod drain;
+mod explicit;
 mod forward;
 mod headers;
 mod identity;
 mod interceptor;
 mod judge;
+mod peer;
 mod pool;
 mod prefixed;
 mod refusal;
@@ -27,6 +29,7 @@ mod upgrade;
 
 pub use address::{Class, classify};
 pub use dial::{Doing, HostNetwork, Network};
+pub use explicit::{Guard, Token};
 
 use crate::audit::Sink;
 use crate::net::{NameSource, OriginalDstSource, ProgramSource};
@@ -54,6 +57,14 @@ pub enum Mode {
     DryRun,
     /// Requests are not judged; all are recorded and forwarded.
     LogOnly,
+}
+
+/// How clients come to a proxy.
+pub enum Clients {
+    /// Without their knowledge: the source tells where each connection was meant to go.
+    Steered(Arc<dyn OriginalDstSource>),
+    /// Knowing that it is one; the guard says who may.
+    Explicit(Guard),
 }
 
 /// How long and how much. What the jail sends grows nothing beyond these.
@@ -104,8 +115,8 @@ pub struct Config {
     pub mode: Mode,
     /// Whether TLS is decrypted. If not it is judged by host name alone.
     pub intercept_tls: bool,
-    /// Where connections were meant to go.
-    pub flows: Arc<dyn OriginalDstSource>,
+    /// How clients come here.
+    pub clients: Clients,
     /// Which program a process runs.
     pub programs: Arc<dyn ProgramSource>,
     /// The names behind made-up addresses.

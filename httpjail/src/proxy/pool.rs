@@ -118,11 +118,11 @@ impl Pool {
     pub(super) async fn connection(
         &self,
         key: &Key,
-        original: OriginalDst,
+        preferred: Option<OriginalDst>,
         fresh: bool,
     ) -> Result<(Connection, bool), DialError> {
         if fresh {
-            return Ok((self.open(key, original).await?, false));
+            return Ok((self.open(key, preferred).await?, false));
         }
         let first = match self.take(key) {
             Ok(connection) => return Ok((connection, true)),
@@ -141,7 +141,7 @@ impl Pool {
                 }
             },
         };
-        let connection = self.open(key, original).await?;
+        let connection = self.open(key, preferred).await?;
         drop(leading);
         Ok((connection, false))
     }
@@ -150,9 +150,9 @@ impl Pool {
     pub(super) async fn dedicated(
         &self,
         key: &Key,
-        original: OriginalDst,
+        preferred: Option<OriginalDst>,
     ) -> Result<http1::SendRequest<Upload>, DialError> {
-        let stream = self.dialler.tcp(&key.host, key.port, key.vouch, original).await?;
+        let stream = self.dialler.tcp(&key.host, key.port, key.vouch, preferred).await?;
         match key.wire {
             Wire::Tls => {
                 let config = self.tls.config_h1().map_err(|error| no_tls(&key.host, &error))?;
@@ -227,8 +227,8 @@ impl Pool {
         }
     }
 
-    async fn open(&self, key: &Key, original: OriginalDst) -> Result<Connection, DialError> {
-        let stream = self.dialler.tcp(&key.host, key.port, key.vouch, original).await?;
+    async fn open(&self, key: &Key, preferred: Option<OriginalDst>) -> Result<Connection, DialError> {
+        let stream = self.dialler.tcp(&key.host, key.port, key.vouch, preferred).await?;
         match key.wire {
             Wire::Http1 => Ok(Connection::Http1(handshake1(&key.host, stream).await?)),
             Wire::Http2 => Ok(self.share(key, handshake2(&key.host, stream).await?)),

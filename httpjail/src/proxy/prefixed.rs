@@ -37,6 +37,11 @@ impl<S> Prefixed<S> {
             linger: None,
         }
     }
+
+    /// The stream itself; bytes that were not read again are lost.
+    pub(super) fn into_inner(self) -> S {
+        self.stream
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {

@@ -22,6 +22,8 @@ pub(super) enum Kind {
     Malformed,
     /// Its parts name different places.
     Mismatch,
+    /// The client did not show that it may use the proxy.
+    Unauthenticated,
     /// CONNECT and what else a transparent proxy does not do.
     Unsupported,
     /// The upstream failed.
@@ -38,6 +40,7 @@ impl Kind {
             Kind::Unlogged => (StatusCode::SERVICE_UNAVAILABLE, "deny", "7"),
             Kind::Malformed => (StatusCode::BAD_REQUEST, "malformed", "3"),
             Kind::Mismatch => (StatusCode::MISDIRECTED_REQUEST, "mismatch", "3"),
+            Kind::Unauthenticated => (StatusCode::PROXY_AUTHENTICATION_REQUIRED, "unauthenticated", "16"),
             Kind::Unsupported => (StatusCode::METHOD_NOT_ALLOWED, "unsupported", "12"),
             Kind::Upstream => (StatusCode::BAD_GATEWAY, "upstream-error", "14"),
             Kind::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "upstream-error", "4"),
@@ -55,6 +58,7 @@ impl Kind {
             Kind::Malformed | Kind::Mismatch => {
                 "httpjail refuses what two programs could read in two ways: a retry will not help."
             }
+            Kind::Unauthenticated => "The proxy's URL, with its token, was printed when httpjail started.",
             Kind::Unsupported => "Everything in this jail is proxied already: connect as if there were no proxy.",
             Kind::Upstream | Kind::TimedOut => {
                 "The policy allows this request; its server is at fault, or the way there."
@@ -105,6 +109,12 @@ impl Refusal {
         let headers = response.headers_mut();
         headers.insert(MARK, HeaderValue::from_static(mark));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.kind == Kind::Unauthenticated {
+            headers.insert(
+                header::PROXY_AUTHENTICATE,
+                HeaderValue::from_static("Basic realm=\"httpjail\""),
+            );
+        }
         let of = |name| {
             request
                 .get(name)

@@ -1,5 +1,6 @@
 //! The proxy whole, over loopback: real TLS, real HTTP, an internet of our own (see [`world`]).
 
+mod explicit;
 mod limits;
 mod requests;
 mod steering;

@@ -4,7 +4,7 @@
 //! ends, also which host the request in it names. The address is checked as for any other request.
 
 use super::client::{Client, Entry};
-use super::connection::host_of_destination;
+use super::identity::Destination;
 use super::judge::judge;
 use super::prefixed::Prefixed;
 use super::refusal::{Kind, Refusal};
@@ -16,7 +16,7 @@ use http::Method;
 use rustls::server::Acceptor;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -27,11 +27,15 @@ const HELLO_MAX: usize = 64 * 1024;
 const ACCESS_DENIED: u8 = 49;
 const INTERNAL_ERROR: u8 = 80;
 
-/// Judges the connection whose first bytes are `bytes`, and relays it if it may pass.
-pub(super) async fn judge_hello(client: Arc<Client>, mut stream: TcpStream, mut bytes: Vec<u8>) {
+/// Judges the connection that begins with a ClientHello, and relays it if it may pass.
+pub(super) async fn judge_hello<S>(client: Arc<Client>, to: &Destination, mut stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let limit = client.proxy.config.limits.handshake;
+    let mut bytes = Vec::new();
     let host = match timeout(limit, read_server_name(&mut stream, &mut bytes)).await {
-        Ok(Ok(host)) => Ok(host.unwrap_or_else(|| host_of_destination(&client))),
+        Ok(Ok(host)) => Ok(host.unwrap_or_else(|| to.host.clone())),
         Ok(Err(reason)) => Err(reason),
         Err(_) => Err("no request in time"),
     };
@@ -44,7 +48,7 @@ pub(super) async fn judge_hello(client: Arc<Client>, mut stream: TcpStream, mut 
     };
     let mut entry = Entry::new(client.clone(), &Method::CONNECT);
     client.learn_program().await;
-    match open(&client, &host, &mut entry).await {
+    match open(&client, to, &host, &mut entry).await {
         Ok(upstream) => relay(stream, upstream, &bytes, entry).await,
         Err(refusal) => {
             let fault = matches!(refusal.kind, Kind::Upstream | Kind::TimedOut);
@@ -59,20 +63,24 @@ pub(super) async fn judge_hello(client: Arc<Client>, mut stream: TcpStream, mut 
     }
 }
 
-async fn open(client: &Client, host: &Host, entry: &mut Entry) -> Result<TcpStream, Refusal> {
-    let original = client.flow.original;
-    let authority = format!("{host}:{}", original.0.port());
+async fn open(client: &Client, to: &Destination, host: &Host, entry: &mut Entry) -> Result<TcpStream, Refusal> {
+    let authority = format!("{host}:{}", to.port);
     let target = Target::new(&Method::CONNECT, Scheme::Https, &authority, "/")?;
+    entry.record.url = Some(target.url().to_owned());
+    to.admits(host)?;
     let vouch = judge(&client.proxy, &target, entry)?;
     Ok(client
         .proxy
         .pool
         .dialler()
-        .tcp(target.host(), target.port(), vouch, original)
+        .tcp(target.host(), target.port(), vouch, to.address)
         .await?)
 }
 
-async fn relay(mut stream: TcpStream, mut upstream: TcpStream, hello: &[u8], mut entry: Entry) {
+async fn relay<S>(mut stream: S, mut upstream: TcpStream, hello: &[u8], mut entry: Entry)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     if upstream.write_all(hello).await.is_err() {
         return;
     }
@@ -84,7 +92,10 @@ async fn relay(mut stream: TcpStream, mut upstream: TcpStream, hello: &[u8], mut
 }
 
 /// Reads on until the ClientHello is whole; `bytes` then holds all that was read.
-async fn read_server_name(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Result<Option<Host>, &'static str> {
+async fn read_server_name<S>(stream: &mut S, bytes: &mut Vec<u8>) -> Result<Option<Host>, &'static str>
+where
+    S: AsyncRead + Unpin,
+{
     let mut acceptor = Acceptor::default();
     let mut fed = 0;
     loop {
@@ -104,7 +115,7 @@ async fn read_server_name(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Result
     }
 }
 
-async fn alert(mut stream: TcpStream, description: u8) {
+async fn alert<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, description: u8) {
     // alert(21), TLS 1.2's number, two bytes: fatal(2), description.
     let _ = stream.write_all(&[21, 3, 3, 0, 2, 2, description]).await;
     let _ = Prefixed::new(Vec::new(), stream).shutdown().await;

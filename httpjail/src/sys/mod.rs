@@ -2,7 +2,7 @@
 //!
 //! Each function states what must hold and checks what it can, so that everything above it is safe Rust. Nothing here
 //! knows of jails, rules or requests.
-#![expect(unsafe_code, reason = "this module exists to fence it")]
+#![cfg_attr(target_os = "linux", expect(unsafe_code, reason = "this module exists to fence it"))]
 
 #[cfg(target_os = "linux")]
 pub mod bpf;
@@ -10,3 +10,5 @@ pub mod bpf;
 pub mod clone;
 #[cfg(target_os = "linux")]
 pub mod fds;
+#[cfg(unix)]
+pub mod terminal;

@@ -9,6 +9,9 @@ mod authority;
 mod leaf;
 #[cfg(unix)]
 pub mod store;
+#[cfg(not(unix))]
+#[path = "store/plain.rs"]
+pub mod store;
 pub mod trust;
 mod upstream;
 

@@ -10,9 +10,9 @@ use nix::unistd::Pid;
 
 use super::pins::{self, Pins};
 use super::probe;
+use crate::failure::Failure;
 use crate::jail::bpf::cgroup::RunName;
 use crate::jail::channel::readable;
-use crate::jail::helper::Failure;
 use crate::sys::clone;
 
 /// How long an httpjail may take to end when it is asked to.

@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MsFlags, mount, umount};
 
 use super::target::is_at;
+use crate::failure::Failure;
 use crate::jail::bpf::Links;
 use crate::jail::bpf::cgroup::RunName;
-use crate::jail::helper::Failure;
 use crate::jail::sandbox::mounts::RUN_DIR;
 
 const FOLDER: &str = "httpjail";

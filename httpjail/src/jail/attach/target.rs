@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::Pid;
 
+use crate::failure::Failure;
 use crate::jail::bpf::cgroup;
-use crate::jail::helper::Failure;
 
 /// CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN (`include/uapi/linux/capability.h`): with one of them a process can undo
 /// the attachment or go around it.

@@ -6,6 +6,7 @@
 //! could not step in.
 
 mod events;
+mod expression;
 mod flows;
 mod message;
 mod ruleset;

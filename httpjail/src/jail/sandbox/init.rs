@@ -25,8 +25,8 @@ use crate::jail::channel::{self, Channel};
 use crate::jail::child::{Command, StartFailure};
 use crate::jail::handover::{self, Counts};
 use crate::jail::nft;
-use crate::jail::terminal::Terminal;
 use crate::sys::clone::{self, Side};
+use crate::sys::terminal::Terminal;
 
 /// What the supervisor tells init.
 #[derive(Debug, Serialize, Deserialize)]

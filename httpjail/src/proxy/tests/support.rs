@@ -4,7 +4,7 @@ use super::world::World;
 use crate::audit::{Record, Sink};
 use crate::net::{ClientAddr, Flow, Host, NameSource, OriginalDst, OriginalDstSource, Process, ProgramSource};
 use crate::policy::{Policy, Rule, Source};
-use crate::proxy::{Config, Limits, Mode, Proxy};
+use crate::proxy::{Clients, Config, Limits, Mode, Proxy};
 use crate::tls::{CertificateAuthority, Leaves, UpstreamTls};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -46,7 +46,7 @@ impl Jail {
             policy: Arc::new(ArcSwap::from_pointee(policy(rules))),
             mode: Mode::Enforce,
             intercept_tls: true,
-            flows: flows.clone(),
+            clients: Clients::Steered(flows.clone()),
             programs: Arc::new(Programs),
             names: Arc::new(Names),
             leaves: Arc::new(Leaves::new(authority.clone()).unwrap()),
@@ -118,6 +118,11 @@ impl Jail {
         alpn: &[&str],
     ) -> std::io::Result<TlsStream<TcpStream>> {
         tls(self.connect(destination).await, &self.authority, sni, alpn).await
+    }
+
+    /// TLS through a tunnel that is open already.
+    pub(super) async fn tls_through(&self, tunnel: TcpStream, sni: &str) -> std::io::Result<TlsStream<TcpStream>> {
+        tls(tunnel, &self.authority, sni, &["http/1.1"]).await
     }
 
     pub(super) async fn http1(&self, destination: &str) -> http1::SendRequest<Full<Bytes>> {

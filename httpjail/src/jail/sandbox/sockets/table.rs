@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// A bound socket of the file system.
@@ -31,10 +32,13 @@ pub(super) fn read() -> io::Result<Vec<Listener>> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
     let mut found = parse(&own);
-    let mut seen = HashSet::from([fs::read_link("/proc/self/ns/net")?]);
-    for process in processes() {
-        if fs::read_link(process.join("ns/net")).is_ok_and(|namespace| seen.insert(namespace)) {
-            found.extend(parse(&fs::read(process.join("net/unix")).unwrap_or_default()));
+    // Each namespace has a file of its own (fs/proc/generic.c, proc_register). `/proc/PID/ns/net` would say the same, but
+    // only to who may trace the process.
+    let number = |table: &Path| fs::metadata(table).map(|table| table.ino());
+    let mut seen = HashSet::from([number(Path::new("/proc/self/net/unix"))?]);
+    for table in processes().map(|process| process.join("net/unix")) {
+        if number(&table).is_ok_and(|namespace| seen.insert(namespace)) {
+            found.extend(parse(&fs::read(table).unwrap_or_default()));
         }
     }
     Ok(found)

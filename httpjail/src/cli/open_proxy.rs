@@ -1,0 +1,205 @@
+//! A proxy in this process, on an address of this host: what weak mode and `serve` stand on.
+//!
+//! It is the jail's proxy with the clients outside. Its authority is another than the one that jails trust, since what is
+//! asked to use this proxy may read the key.
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::caller::Caller;
+use super::{failure, parts, verbosity};
+use crate::audit::{EventKind, Log, Record, Sink, open_log};
+use crate::config::{Config, LogTarget};
+use crate::failure::Failure;
+use crate::logging;
+use crate::net::{Host, NameSource, ProgramSource};
+use crate::proxy::{self, Clients, Guard, HostNetwork, Limits, Proxy, Token};
+use crate::tls::store::load_or_create;
+use crate::tls::{CertificateAuthority, Leaves, UpstreamTls};
+use crate::weak::environment::ProxyAddress;
+
+/// The folder of the authority, in httpjail's own.
+const FOLDER: &str = "weak";
+
+/// Who may use the proxy.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Access {
+    /// Everybody who reaches it.
+    Anybody,
+    /// Who has the token.
+    Token,
+    /// Who has the token or, where the system tells, is the user that httpjail runs as.
+    TokenOrSelf,
+}
+
+/// A proxy that listens and is about to serve.
+pub(super) struct OpenProxy {
+    /// What its clients must know.
+    pub(super) address: ProxyAddress,
+    /// Its authority's certificate, PEM.
+    pub(super) authority: String,
+    /// Where that lies, if it is kept.
+    pub(super) authority_file: Option<PathBuf>,
+    runtime: Runtime,
+    proxy: Arc<Proxy>,
+    listener: TcpListener,
+    log: Arc<Log>,
+}
+
+impl OpenProxy {
+    /// Opens what the configuration names with the caller's rights, becomes the caller, and listens.
+    ///
+    /// # Errors
+    /// Naming what failed.
+    pub(super) fn open(
+        config: &Config,
+        caller: &Caller,
+        listen: SocketAddr,
+        access: Access,
+    ) -> Result<OpenProxy, Failure> {
+        // Before root is given up: it may be a low port.
+        let listening = TcpListener::bind(listen).and_then(|listener| Ok((listener.local_addr()?, listener)));
+        let (local, listener) =
+            listening.map_err(|error| Failure::new(format!("cannot listen on {listen}: {error}")))?;
+        let folder = caller.folder();
+        caller.settle()?;
+
+        let upstream = upstream_authorities(config)?;
+        let file = match &config.log.target {
+            LogTarget::Stderr => None,
+            LogTarget::File(path) => Some(
+                open_log(path)
+                    .map_err(|error| Failure::new(format!("cannot open the log {}: {error}", path.display())))?,
+            ),
+        };
+        let (authority, authority_file) = match config.ephemeral_ca {
+            true => (CertificateAuthority::generate().map_err(failure)?, None),
+            false => kept(folder?)?,
+        };
+        let authority = Arc::new(authority);
+        let pem = authority.certificate_pem().to_owned();
+        let upstream_tls = UpstreamTls::new(&upstream, Some(&authority)).map_err(failure)?;
+        let runtime = Runtime::new().map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
+        let log = Arc::new(parts::log(config, file, parts::session())?);
+        logging::init(verbosity(config.verbosity), Some(log.terminal().clone()));
+        parts::begin(&log)?;
+
+        let (token, secret) = Token::new().map_err(|_| Failure::new("the system has no randomness"))?;
+        let (token, credentials) = (Box::new(token), Some(Token::credentials(&secret)));
+        let (guard, credentials) = match access {
+            Access::Anybody => (Guard::Open, None),
+            Access::Token => (Guard::Token(token), credentials),
+            Access::TokenOrSelf => (Guard::TokenOrSelf(token), credentials),
+        };
+        let proxy = Proxy::new(proxy::Config {
+            policy: Arc::new(ArcSwap::from(config.policy.clone())),
+            mode: parts::mode(config.mode),
+            intercept_tls: config.intercept_tls,
+            clients: Clients::Explicit(guard),
+            programs: Arc::new(Unknown),
+            names: Arc::new(Unknown),
+            leaves: Arc::new(Leaves::new(authority).map_err(failure)?),
+            upstream_tls: Arc::new(upstream_tls),
+            audit: log.clone(),
+            network: Arc::new(HostNetwork),
+            itself: vec![local],
+            limits: Limits::default(),
+        });
+        let address = ProxyAddress {
+            address: local,
+            credentials,
+            java_store: None,
+        };
+        Ok(OpenProxy {
+            address,
+            authority: pem,
+            authority_file,
+            runtime,
+            proxy,
+            listener,
+            log,
+        })
+    }
+
+    /// Serves while `work` runs, then finishes the log. `status` is what the log says of `work`'s end.
+    ///
+    /// # Errors
+    /// The proxy's; `work` is dropped then.
+    pub(super) fn while_serving<T>(
+        self,
+        work: impl Future<Output = T>,
+        status: impl FnOnce(&T) -> Option<u16>,
+    ) -> Result<T, Failure> {
+        let (proxy, listener) = (self.proxy, self.listener);
+        let done = self.runtime.block_on(async {
+            let (stop, stopped) = oneshot::channel::<()>();
+            let mut serving: JoinHandle<_> = tokio::spawn(proxy.run(vec![listener], async {
+                // Dropped or sent, it means the same.
+                let _ = stopped.await;
+            }));
+            let ended = |ended| match ended {
+                Ok(Ok(())) => Failure::new("the proxy ended"),
+                Ok(Err(error)) => Failure::new(format!("the proxy failed: {error}")),
+                Err(error) => Failure::new(format!("the proxy failed: {error}")),
+            };
+            let done = tokio::select! {
+                early = &mut serving => return Err(ended(early)),
+                done = work => done,
+            };
+            drop(stop);
+            match serving.await {
+                Ok(Ok(())) => Ok(done),
+                failed => Err(ended(failed)),
+            }
+        });
+        // Tasks that still wait for a look-up are not waited for.
+        self.runtime.shutdown_background();
+        self.log.record(Record {
+            status: done.as_ref().ok().and_then(status),
+            ..Record::new(EventKind::End)
+        });
+        self.log.finish();
+        done
+    }
+}
+
+fn upstream_authorities(config: &Config) -> Result<Vec<Vec<u8>>, Failure> {
+    let read = |path: &PathBuf| {
+        fs::read(path).map_err(|error| Failure {
+            status: super::USAGE,
+            ..Failure::new(format!("cannot read the authorities in {}: {error}", path.display()))
+        })
+    };
+    config.upstream_ca.iter().map(read).collect()
+}
+
+fn kept(folder: PathBuf) -> Result<(CertificateAuthority, Option<PathBuf>), Failure> {
+    let folder = folder.join(FOLDER);
+    let authority = load_or_create(&folder, None).map_err(|error| Failure {
+        hint: Some(error.hint()),
+        ..failure(&error)
+    })?;
+    Ok((authority, Some(folder.join("ca.crt"))))
+}
+
+/// Nobody's names are made up here, and who a client is the system does not tell.
+struct Unknown;
+
+impl NameSource for Unknown {
+    fn name_of(&self, _address: IpAddr) -> Option<Host> {
+        None
+    }
+}
+
+impl ProgramSource for Unknown {
+    fn executable(&self, _pid: u32) -> Option<String> {
+        None
+    }
+}

@@ -1,0 +1,57 @@
+//! What every way of running composes alike: the log, the proxy's mode, the run's name.
+
+use std::fs::File;
+use std::process;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::verbosity;
+use crate::audit::{EventKind, Format, Log, Record, Show, Sink, StderrPolicy};
+use crate::config::{Config, Mode};
+use crate::failure::Failure;
+use crate::policy::yaml::LogFormat;
+use crate::proxy;
+
+const NO_RULES: &str = "no rule was given, so everything is denied; try --log-only to see what the command asks for";
+
+/// The log of a run; `file` is where requests are written, if they are. Starts a thread.
+pub(super) fn log(config: &Config, file: Option<File>, session: String) -> Result<Log, Failure> {
+    let show = match (config.log.quiet, verbosity(config.verbosity)) {
+        (true, _) => Show::Nothing,
+        (false, 0) => Show::Denials,
+        (false, _) => Show::Everything,
+    };
+    let format = match config.log.format {
+        LogFormat::Text => Format::Text,
+        LogFormat::Json => Format::Json,
+    };
+    let hint = config.policy.is_empty().then(|| NO_RULES.to_owned());
+    Log::new(file, format, StderrPolicy { show, hint }, session)
+        .map_err(|error| Failure::new(format!("cannot speak on stderr: {error}")))
+}
+
+/// Writes the first line of the log. Nothing runs if it cannot be written.
+pub(super) fn begin(log: &Log) -> Result<(), Failure> {
+    log.record(Record::new(EventKind::Start));
+    if !log.healthy() {
+        return Err(Failure {
+            hint: Some("is the disk full? a jail whose log cannot be written does not start".into()),
+            ..Failure::new("cannot write the log")
+        });
+    }
+    Ok(())
+}
+
+/// What the proxy does with verdicts.
+pub(super) fn mode(mode: Mode) -> proxy::Mode {
+    match mode {
+        Mode::Enforce => proxy::Mode::Enforce,
+        Mode::DryRun => proxy::Mode::DryRun,
+        Mode::LogOnly => proxy::Mode::LogOnly,
+    }
+}
+
+/// Names the run: in the log, and in its cgroup's name.
+pub(super) fn session() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{:x}-{:x}", since.as_micros(), process::id())
+}
