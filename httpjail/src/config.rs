@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cli::args::{Auth, Run, Serve};
+use crate::cli::args::{Attach, Auth, Run, Serve};
 use crate::policy::yaml::{self, Backend, DnsMode, FileError, Level, LogFormat};
 use crate::policy::{Policy, Rule, RuleError, Source, Warning, lint};
 
@@ -165,6 +165,37 @@ impl Config {
             args: Vec::new(),
         };
         Config::of(args, file, nothing)
+    }
+
+    /// Makes the configuration of an attachment, which runs no command either.
+    ///
+    /// # Errors
+    /// As [`Config::from_args`], and for what only a command can have.
+    pub fn for_attaching(attach: Attach, file: Option<ConfigFile<'_>>) -> Result<Config, ConfigError> {
+        let args = Run {
+            shared: attach.shared,
+            dns: attach.dns,
+            backend: Some(Backend::Ebpf),
+            ..Run::default()
+        };
+        let nothing = Command {
+            program: OsString::new(),
+            args: Vec::new(),
+        };
+        let config = Config::of(args, file, nothing)?;
+        for (given, name) in [
+            (config.timeout.is_some(), "timeout"),
+            (config.user.is_some(), "user"),
+            (!config.allow_sockets.is_empty(), "allow-socket"),
+            (!config.publish.is_empty(), "publish"),
+            // What runs already could not be told to trust it.
+            (config.ephemeral_ca, "--ephemeral-ca"),
+        ] {
+            if given {
+                return Err(ConfigError::Conflict("attach", name));
+            }
+        }
+        Ok(config)
     }
 
     fn of(args: Run, file: Option<ConfigFile<'_>>, command: Command) -> Result<Config, ConfigError> {

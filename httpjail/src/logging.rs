@@ -43,6 +43,11 @@ pub fn warn(text: &str, hint: Option<&str>) {
     say(&message("warning", text, hint));
 }
 
+/// Prints `httpjail: ...`: what is neither wrong nor dubious.
+pub fn note(text: &str) {
+    say(&message("httpjail", text, None));
+}
+
 /// `error` and its causes in one line, `: ` between them. A cause that the text before it already ends with is left out.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();

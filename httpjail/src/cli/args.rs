@@ -41,6 +41,18 @@ pub enum Other {
     #[command(override_usage = "httpjail serve [OPTIONS]", max_term_width = 100)]
     Serve(Box<Serve>),
 
+    /// Hold what already runs: steer an existing cgroup, and those below it, until ^C or `httpjail detach`
+    #[command(
+        override_usage = "httpjail attach --cgroup PATH [OPTIONS]",
+        after_help = ATTACH_AFTER,
+        max_term_width = 100,
+        mut_arg("ephemeral_ca", |arg| arg.hide(true))
+    )]
+    Attach(Box<Attach>),
+
+    /// Open a cgroup again, also after the httpjail that was attached to it was killed
+    Detach(Detach),
+
     /// Show which backends work on this host, and what to do about those that do not
     Doctor,
 
@@ -108,6 +120,35 @@ pub enum Auth {
     Token,
     /// Nothing.
     None,
+}
+
+/// Attaching to a cgroup.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Attach {
+    /// The cgroup (version 2), as a path of the file system or as /proc/PID/cgroup spells it
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: PathBuf,
+
+    /// How requests are judged and logged.
+    #[command(flatten)]
+    pub shared: Shared,
+
+    /// What the resolver answers [default: synthetic]
+    #[arg(long, value_name = "MODE", value_parser = word::<DnsMode>(), help_heading = "Traffic")]
+    pub dns: Option<DnsMode>,
+}
+
+/// Opening a cgroup again.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[group(required = true, multiple = false)]
+pub struct Detach {
+    /// The cgroup that httpjail is, or was, attached to
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Option<PathBuf>,
+
+    /// Every such cgroup
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// How requests are judged and logged, whoever makes them.
@@ -212,6 +253,16 @@ pub struct Run {
     #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]
     pub command: Vec<OsString>,
 }
+
+const ATTACH_AFTER: &str = "\
+What is held, and what is not:
+  IP is closed but for requests that the rules allow, whatever was open before: connections are cut, sockets that
+  listened already are reached by nobody any more, not even from inside; those made from now on only from inside.
+  Unix sockets, files and rights of the processes stay as they are: root among them can leave the cgroup.
+  When httpjail is killed the cgroup stays closed, until `httpjail detach`.
+
+Example:
+  httpjail attach --cgroup system.slice/agent.service -r 'allow: ^https://api\\.github\\.com/'";
 
 const SHORT_AFTER: &str = "\
 Example:

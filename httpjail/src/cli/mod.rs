@@ -1,6 +1,8 @@
 //! What the user types and what becomes of it. The one place that knows all the parts.
 
 pub mod args;
+#[cfg(target_os = "linux")]
+mod attach;
 mod ca;
 mod caller;
 #[cfg(target_os = "linux")]
@@ -28,7 +30,7 @@ use crate::failure::Failure;
 use crate::jail::sandbox::stdio;
 use crate::logging;
 use crate::policy::yaml::{Backend, Level};
-use args::{Ca, Cli, Other, Run, Serve};
+use args::{Attach, Ca, Cli, Detach, Other, Run, Serve};
 use caller::Caller;
 
 /// The exit status for a wrong option, rule or file.
@@ -45,6 +47,8 @@ pub fn main() -> ExitCode {
     let done = match cli.other {
         Some(Other::Serve(serve)) => serve_alone(*serve),
         Some(Other::Ca(action)) => authority(action),
+        Some(Other::Attach(args)) => inherited.and_then(|_| hold(*args)),
+        Some(Other::Detach(args)) => release(&args),
         Some(Other::Doctor) => inherited.and_then(|_| examine()),
         None => inherited.and_then(|inherited| command(cli.run, inherited)),
     };
@@ -105,6 +109,29 @@ fn examine() -> Result<i32, Failure> {
     Err(Failure::new(
         "there is nothing to examine: only Linux has jails, and weak mode needs nothing",
     ))
+}
+
+#[cfg(target_os = "linux")]
+fn hold(args: Attach) -> Result<i32, Failure> {
+    let caller = Caller::find()?;
+    let (cgroup, file) = (args.cgroup.clone(), args.shared.config.clone());
+    let config = configure(file.as_deref(), &caller, |file| Config::for_attaching(args, file))?;
+    attach::attach(&config, &caller.identity, &cgroup).map(i32::from)
+}
+
+#[cfg(target_os = "linux")]
+fn release(args: &Detach) -> Result<i32, Failure> {
+    attach::detach(args.cgroup.as_deref()).map(i32::from)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn hold(_: Attach) -> Result<i32, Failure> {
+    Err(Failure::new("only Linux has cgroups to attach to"))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn release(_: &Detach) -> Result<i32, Failure> {
+    Err(Failure::new("only Linux has cgroups to detach from"))
 }
 
 fn authority(action: Ca) -> Result<i32, Failure> {

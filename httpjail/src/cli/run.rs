@@ -101,6 +101,8 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
         config,
         caller,
         upstream_authorities,
+        among_others: false,
+        older: Vec::new(),
         session: parts::session(),
         backend: backend.as_ref(),
         door,
@@ -287,7 +289,8 @@ fn log_of(config: &Config) -> Option<PathBuf> {
         .then_some(path)
 }
 
-fn upstream_authorities(config: &Config, caller: &Identity) -> Result<Vec<Vec<u8>>, Failure> {
+/// The files of `--upstream-ca`, read with the caller's rights.
+pub(super) fn upstream_authorities(config: &Config, caller: &Identity) -> Result<Vec<Vec<u8>>, Failure> {
     let read = |path: &PathBuf| {
         let bytes = caller.act(|| fs::read(path)).and_then(|read| read);
         bytes.map_err(|error| Failure {

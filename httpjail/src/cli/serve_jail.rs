@@ -40,6 +40,10 @@ pub(super) struct Task<'a> {
     pub caller: &'a Identity,
     /// Certificates of authorities to trust upstream (`--upstream-ca`), PEM, read with the caller's rights.
     pub upstream_authorities: Vec<Vec<u8>>,
+    /// Whether others than the jail are in its network namespace (`attach`): they are not served.
+    pub among_others: bool,
+    /// Sockets that were there before the jail (`attach`), for the log.
+    pub older: Vec<Record>,
     /// Names the run in the log.
     pub session: String,
     /// Knows where connections were meant to go, and what the kernel stopped.
@@ -74,6 +78,7 @@ impl Task<'_> {
         let log = Arc::new(parts::log(self.config, file, self.session.clone())?);
         logging::init(verbosity(self.config.verbosity), Some(log.terminal().clone()));
         parts::begin(&log)?;
+        self.older.iter().for_each(|older| log.record(older.clone()));
         let flows = self.backend.original_dst(&listeners)?;
         let programs = Arc::new(Programs::new(line.clone()));
         let names = Arc::new(Names::new(listeners.resolver_udp.len() > 1));
@@ -99,6 +104,7 @@ impl Task<'_> {
             let _ = ended.send(last);
         });
         let answers = self.answers(names)?;
+        let clients = self.among_others.then(|| self.backend.asked_servers()).transpose()?;
         let Listeners {
             proxy: sockets,
             resolver_udp,
@@ -106,7 +112,7 @@ impl Task<'_> {
             refusals: _,
         } = listeners;
         let never = std::future::pending();
-        let resolver = dns::serve(answers, resolver_udp, resolver_tcp, flows, log.clone(), never);
+        let resolver = dns::serve(answers, resolver_udp, resolver_tcp, flows, clients, log.clone(), never);
         let door = self.door.take().map(Arc::new);
         let published = published::serve(published, door);
         let resolver = async {

@@ -269,6 +269,37 @@ fn warnings_come_along() {
 }
 
 #[test]
+fn attaching_refuses_what_only_a_command_can_have() {
+    let attach = |change: fn(&mut Attach)| {
+        let mut attach = Attach {
+            cgroup: "/c".into(),
+            shared: crate::cli::args::Shared::default(),
+            dns: None,
+        };
+        change(&mut attach);
+        attach
+    };
+    let config = Config::for_attaching(attach(|_| {}), None).expect("a configuration");
+    assert_eq!(config.backend, Backend::Ebpf);
+    let error = Config::for_attaching(attach(|attach| attach.shared.ephemeral_ca = true), None).err();
+    assert_eq!(error, Some(ConfigError::Conflict("attach", "--ephemeral-ca")));
+    for (line, name) in [
+        ("timeout: 1", "timeout"),
+        ("user: ann", "user"),
+        ("allow-socket: [/s]", "allow-socket"),
+        ("publish: [3000]", "publish"),
+    ] {
+        let text = format!("rules: []\n{line}\n");
+        let file = ConfigFile {
+            name: "f.yaml",
+            bytes: text.as_bytes(),
+        };
+        let error = Config::for_attaching(attach(|_| {}), Some(file)).err();
+        assert_eq!(error, Some(ConfigError::Conflict("attach", name)));
+    }
+}
+
+#[test]
 fn a_proxy_for_everybody_is_for_this_host_alone() {
     let serve = |line: &[&str]| {
         let line = [&["httpjail", "serve"], line].concat();

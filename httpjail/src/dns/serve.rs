@@ -9,7 +9,7 @@ use super::message::{self, LONGEST, Oddity, Question};
 use super::names::Names;
 use super::relay::{self, Relay, Via};
 use crate::audit::{Admission, Bucket, Decision, EventKind, Record, Sink};
-use crate::net::{ClientAddr, OriginalDst, OriginalDstSource};
+use crate::net::{AskedServerSource, ClientAddr, OriginalDst, OriginalDstSource};
 use hickory_proto::op::ResponseCode;
 use socket2::SockRef;
 use std::future::Future;
@@ -47,12 +47,14 @@ pub enum Answers {
 }
 
 /// Answers on these sockets until `shutdown` completes. Fails when a socket cannot be used, or when a task ends that
-/// never should: without its resolver a jail is closed, not open. `flows` knows the TCP connections that are the jail's.
+/// never should: without its resolver a jail is closed, not open. `flows` knows the TCP connections that are the jail's, and
+/// `clients`, where others than the jail can send datagrams too, those whose datagrams are.
 pub async fn serve(
     answers: Answers,
     udp: Vec<std::net::UdpSocket>,
     tcp: Vec<std::net::TcpListener>,
     flows: Arc<dyn OriginalDstSource>,
+    clients: Option<Arc<dyn AskedServerSource>>,
     sink: Arc<dyn Sink>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
@@ -64,6 +66,7 @@ pub async fn serve(
         },
         connections: Arc::new(Semaphore::new(CONNECTIONS)),
         flows,
+        clients,
     });
     // Dropping the set ends its tasks.
     let mut tasks = JoinSet::new();
@@ -86,6 +89,7 @@ struct Resolver {
     recorder: Recorder,
     connections: Arc<Semaphore>,
     flows: Arc<dyn OriginalDstSource>,
+    clients: Option<Arc<dyn AskedServerSource>>,
 }
 
 /// What becomes of one message.
@@ -147,6 +151,10 @@ async fn datagrams(resolver: Arc<Resolver>, socket: UdpSocket) {
                 continue;
             }
         };
+        let clients = resolver.clients.as_ref();
+        if clients.is_some_and(|clients| clients.asked(ClientAddr(asked.client())).is_none()) {
+            continue;
+        }
         // A client that is gone misses its answer, as on any network.
         match resolver.answer(buffer.get(..length).unwrap_or_default()) {
             Step::Done(Some(reply)) => drop(datagram::answer(&socket, &reply, &asked).await),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::channel::readable;
-use crate::net::{ClientAddr, Listeners, OriginalDstSource};
+use crate::net::{ClientAddr, Flow, Listeners, OriginalDstSource};
 
 /// Documentation addresses (RFC 5737, RFC 3849): nobody's, and no route leads there from the jail's namespace.
 const FAR_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -128,6 +128,38 @@ pub(super) fn witness(listeners: &Listeners, flows: &dyn OriginalDstSource) -> i
             let (length, _) = resolver.recv_from(&mut bytes)?;
             if &bytes[..length] != NONCE {
                 return Err(io::Error::other("the resolver received something else"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The same where others use the listeners too: what is not of the canary, which is in the cgroup of that number, is dropped.
+///
+/// # Errors
+/// Saying what did not arrive.
+pub(super) fn witness_among(listeners: &Listeners, flows: &dyn OriginalDstSource, cgroup: u64) -> io::Result<()> {
+    let ipv6 = listeners.proxy.len() > 1;
+    for ((listener, resolver), address) in listeners.proxy.iter().zip(&listeners.resolver_udp).zip(far(ipv6)) {
+        let expected = SocketAddr::new(address, TCP_PORT);
+        let is_canary = |flow: Flow| flow.original.0 == expected && flow.cgroup == Some(cgroup);
+        loop {
+            let (stream, client) = accept(listener)?;
+            if flows
+                .take(ClientAddr(client), SockRef::from(&stream))
+                .is_some_and(is_canary)
+            {
+                break;
+            }
+        }
+        for _ in 0..2 {
+            let mut bytes = [0; 64];
+            loop {
+                await_readable(resolver)?;
+                let (length, _) = resolver.recv_from(&mut bytes)?;
+                if &bytes[..length] == NONCE {
+                    break;
+                }
             }
         }
     }

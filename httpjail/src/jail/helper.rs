@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,9 @@ use crate::sys::fds;
 
 /// How long the proxy may take to load what it needs. Generous: the first run makes a key.
 const READY_LIMIT: Duration = Duration::from_secs(20);
+
+/// How long the proxy may take to write the last of its log.
+const FINISH_LIMIT: Duration = Duration::from_secs(5);
 
 /// What the supervisor tells the proxy.
 #[derive(Debug, Serialize, Deserialize)]
@@ -147,6 +150,15 @@ impl Helper {
             FromProxy::Serving => Ok(()),
             other => Err(Failure::new(format!("the proxy said {other:?} before it served"))),
         }
+    }
+
+    /// Lets it write the last of its log and end; ends it if it does not. `status` is the command's, as the log tells it.
+    pub fn finish(&mut self, status: i32) {
+        if self.line.send(&ToProxy::Finish { status }).is_ok() {
+            // Whether it was quick or is stuck: after this it is ended.
+            let _ = channel::readable(self.ended.as_fd(), FINISH_LIMIT);
+        }
+        self.end();
     }
 
     /// Ends it, if it has not ended by itself, and waits until it is gone. Does nothing the second time.

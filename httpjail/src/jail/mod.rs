@@ -3,6 +3,7 @@
 //! `Jail<Prepared>` has its namespaces and its sockets; `Jail<Armed>` has been steered and has proved it; only that one
 //! can start the command. Each step's undo is a guard, dropped in reverse; what a SIGKILL leaves, [`leftovers`] removes.
 
+pub mod attach;
 pub mod attribution;
 pub mod backend;
 pub mod bpf;

@@ -14,7 +14,6 @@ use nix::time::ClockId;
 use nix::unistd::{getpgrp, getpid};
 
 use super::backend::Backend;
-use super::channel::readable;
 use super::helper::{FromProxy, Helper, ToProxy};
 use super::sandbox::init::{Order, Report};
 use super::sandbox::{Sandbox, stdio};
@@ -23,9 +22,6 @@ use crate::sys::terminal::Terminal;
 
 /// Between SIGTERM and SIGKILL when the time is up.
 const GRACE: Duration = Duration::from_secs(2);
-
-/// How long the proxy may take to write the last of its log.
-const FINISH_LIMIT: Duration = Duration::from_secs(5);
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,7 +103,7 @@ impl Running {
             .unwrap_or_else(|error| Outcome::Failed(error.to_string()));
         self.take_terminal();
         self.sandbox.kill();
-        self.finish(&outcome);
+        self.helper.finish(outcome.status().into());
         let left = self.backend.disarm().err().map(|error| error.to_string());
         (outcome, left.into_iter().collect())
     }
@@ -231,17 +227,5 @@ impl Running {
             // The session may have lost its terminal (hang-up): then there is nothing to take.
             let _ = terminal.give_to(getpgrp());
         }
-    }
-
-    /// Lets the proxy write the last of its log and end; ends it if it does not.
-    fn finish(&mut self, outcome: &Outcome) {
-        let told = self.helper.line.send(&ToProxy::Finish {
-            status: outcome.status().into(),
-        });
-        if told.is_ok() {
-            // Whether it was quick or is stuck: after this it is ended.
-            let _ = readable(self.helper.ended.as_fd(), FINISH_LIMIT);
-        }
-        self.helper.end();
     }
 }

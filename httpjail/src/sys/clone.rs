@@ -94,7 +94,7 @@ pub fn fork() -> io::Result<Side> {
     }
 }
 
-/// Opens a descriptor that becomes readable when the child `pid` ends (`pidfd_open(2)`, Linux 5.3).
+/// Opens a descriptor that becomes readable when the process `pid` ends (`pidfd_open(2)`, Linux 5.3).
 ///
 /// # Errors
 /// Those of `pidfd_open(2)`.
@@ -106,6 +106,29 @@ pub fn pidfd(pid: Pid) -> io::Result<OwnedFd> {
     }
     // SAFETY: the kernel just gave this descriptor (close-on-exec) to us alone.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Sends a signal to the process of a [`pidfd`] (`pidfd_send_signal(2)`, Linux 5.1), and to no other that has its number by now.
+///
+/// # Errors
+/// Those of `pidfd_send_signal(2)`; ESRCH when it has ended.
+pub fn signal(process: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
+    let (fd, number) = (process.as_raw_fd(), signal as libc::c_int);
+    // SAFETY: the call takes integers and, for the signal's origin, none.
+    let sent = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            fd,
+            number,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    if sent == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Lives as the child of a clone: runs `life` and ends with its result. A panic ends the process too (status 125) and never

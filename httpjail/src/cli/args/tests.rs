@@ -203,3 +203,33 @@ fn help_names_every_option() {
     assert!(help.contains("Usage: httpjail [OPTIONS] -- COMMAND [ARGS]"), "{help}");
     assert!(help.contains("Exit status:"));
 }
+
+#[test]
+fn attaching_needs_a_cgroup_and_takes_the_options_of_a_run() {
+    let other = |line: &[&str]| Cli::try_parse_from([&["httpjail"], line].concat()).map(|cli| cli.other);
+    match other(&["attach", "--cgroup", "/c", "-r", "allow: a", "-q"]) {
+        Ok(Some(Other::Attach(attach))) => {
+            assert_eq!(
+                (attach.cgroup, attach.shared.rules),
+                ("/c".into(), vec!["allow: a".to_owned()])
+            );
+            assert!(attach.shared.quiet);
+        }
+        parsed => panic!("{parsed:?}"),
+    }
+    match other(&["detach", "--all"]) {
+        Ok(Some(Other::Detach(detach))) => assert!(detach.all && detach.cgroup.is_none()),
+        parsed => panic!("{parsed:?}"),
+    }
+    for line in [
+        &["attach", "-r", "allow: a"][..],
+        &["attach", "--cgroup", "/c", "--timeout", "1"],
+        &["attach", "--cgroup", "/c", "true"],
+        &["detach"],
+        &["detach", "--all", "--cgroup", "/c"],
+    ] {
+        assert_eq!(other(line).expect_err(&line.join(" ")).exit_code(), 2, "{line:?}");
+    }
+    // After `--` it is a command.
+    assert_eq!(parse(&["--", "attach"]).expect("arguments").command, ["attach"]);
+}

@@ -68,6 +68,7 @@ fn start_for(clients: Clients) -> Running {
         vec![udp],
         vec![tcp],
         Arc::new(clients),
+        None,
         sink,
         async {
             let _ = stopped.await;

@@ -1,5 +1,6 @@
 //! [`BpfBackend`]: the programs on a cgroup of the run's own, behind the seam that every backend shares.
 
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 
@@ -17,14 +18,36 @@ use crate::sys::bpf::netns_cookie;
 #[cfg_attr(not(feature = "bpf-trace"), derive(Debug))]
 pub struct BpfBackend {
     // Dropped in this order: the processes end before the programs are detached.
-    cgroup: Option<Cgroup>,
-    _links: Links,
+    place: Place,
+    links: Links,
     programs: Programs,
     host_loopback: bool,
     /// Hands over what the programs have logged. Made with the right to open the programs' maps, used without it.
     #[cfg(feature = "bpf-trace")]
     trace: std::sync::Mutex<Option<Box<dyn FnMut() + Send>>>,
     extras: Extras,
+}
+
+/// The cgroup that the programs are on.
+#[derive(Debug)]
+enum Place {
+    /// The run's own, removed with all that is in it.
+    Own(Cgroup),
+    /// One that was there before, by its number, and stays.
+    Given(u64),
+    /// It has been removed.
+    Gone,
+}
+
+impl Place {
+    /// The cgroup's number, which is the jail's.
+    fn id(&self) -> Result<u64, BackendError> {
+        match self {
+            Place::Own(cgroup) => Ok(cgroup.id()),
+            Place::Given(id) => Ok(*id),
+            Place::Gone => Err(BackendError::new("the jail has been disarmed")),
+        }
+    }
 }
 
 impl BpfBackend {
@@ -34,15 +57,33 @@ impl BpfBackend {
     /// # Errors
     /// Naming the step: no cgroup v2, no right to it, a kernel without what is needed.
     pub fn prepare(host_loopback: bool) -> Result<Self, BackendError> {
-        let object = Programs::object()?;
-        let programs = Programs::load(&object)?;
-        #[cfg(feature = "bpf-trace")]
-        let trace = std::sync::Mutex::new(Some(Box::new(programs.trace()?) as _));
+        let programs = load()?;
         let cgroup = Cgroup::create()?;
         let links = programs.attach(cgroup.as_fd())?;
+        Self::new(Place::Own(cgroup), links, programs, host_loopback)
+    }
+
+    /// The same on a cgroup that is there, of this number. From here on nothing gets out of it.
+    ///
+    /// # Errors
+    /// As for [`BpfBackend::prepare`].
+    pub fn attach(cgroup: BorrowedFd<'_>, id: u64, host_loopback: bool) -> Result<Self, BackendError> {
+        let programs = load()?;
+        let links = programs.attach(cgroup)?;
+        Self::new(Place::Given(id), links, programs, host_loopback)
+    }
+
+    /// What holds the programs on the cgroup.
+    pub fn links(&self) -> &Links {
+        &self.links
+    }
+
+    fn new(place: Place, links: Links, programs: Programs, host_loopback: bool) -> Result<Self, BackendError> {
+        #[cfg(feature = "bpf-trace")]
+        let trace = std::sync::Mutex::new(Some(Box::new(programs.trace()?) as _));
         Ok(BpfBackend {
-            cgroup: Some(cgroup),
-            _links: links,
+            place,
+            links,
             programs,
             host_loopback,
             #[cfg(feature = "bpf-trace")]
@@ -61,7 +102,10 @@ impl Backend for BpfBackend {
     }
 
     fn cgroup(&self) -> Option<BorrowedFd<'_>> {
-        self.cgroup.as_ref().map(AsFd::as_fd)
+        match &self.place {
+            Place::Own(cgroup) => Some(cgroup.as_fd()),
+            Place::Given(_) | Place::Gone => None,
+        }
     }
 
     fn want(&mut self, extras: Extras) -> Result<(), BackendError> {
@@ -70,13 +114,17 @@ impl Backend for BpfBackend {
     }
 
     fn arm(&mut self, listeners: &Listeners) -> Result<(), BackendError> {
-        let Some(cgroup) = &self.cgroup else {
-            return Err(BackendError::new("the jail has been disarmed"));
+        // A network namespace that is not ours has no addresses that are the jail's alone.
+        let none = (Address::UNSPECIFIED, Address::UNSPECIFIED);
+        let (own_v4, own_v6) = match &self.place {
+            Place::Own(_) => (IpAddr::from(JAIL_V4).into(), IpAddr::from(JAIL_V6).into()),
+            Place::Given(_) | Place::Gone => none,
         };
+        let id = self.place.id()?;
         let config = JailConfig {
-            jail: cgroup.id(),
-            own_v4: Address::from(std::net::IpAddr::from(JAIL_V4)),
-            own_v6: Address::from(std::net::IpAddr::from(JAIL_V6)),
+            jail: id,
+            own_v4,
+            own_v6,
             armed: 1,
             ifindex: LOOPBACK_INDEX,
             publish_mark: self.extras.publish_mark.unwrap_or(0),
@@ -86,7 +134,7 @@ impl Backend for BpfBackend {
             v4: ports(listeners, 0)?,
             v6: ports(listeners, 1)?,
         };
-        Ok(self.programs.configure(cgroup.id(), &config)?)
+        Ok(self.programs.configure(id, &config)?)
     }
 
     fn original_dst(&self, listeners: &Listeners) -> Result<Arc<dyn OriginalDstSource>, BackendError> {
@@ -102,10 +150,7 @@ impl Backend for BpfBackend {
     }
 
     fn asked_servers(&self) -> Result<Arc<dyn AskedServerSource>, BackendError> {
-        let Some(cgroup) = &self.cgroup else {
-            return Err(BackendError::new("the jail has been disarmed"));
-        };
-        Ok(Arc::new(self.programs.asked(cgroup.id())?))
+        Ok(Arc::new(self.programs.asked(self.place.id()?)?))
     }
 
     fn events(&self, _listeners: &mut Listeners) -> Result<Option<Box<dyn EventSource>>, BackendError> {
@@ -119,9 +164,10 @@ impl Backend for BpfBackend {
     }
 
     fn disarm(&mut self) -> std::io::Result<()> {
-        self.cgroup
-            .take()
-            .map_or(Ok(()), |cgroup| cgroup.remove().map_err(std::io::Error::other))
+        match std::mem::replace(&mut self.place, Place::Gone) {
+            Place::Own(cgroup) => cgroup.remove().map_err(std::io::Error::other),
+            Place::Given(_) | Place::Gone => Ok(()),
+        }
     }
 }
 
@@ -143,6 +189,10 @@ impl BpfBackend {
             });
         }
     }
+}
+
+fn load() -> Result<Programs, BpfError> {
+    Programs::load(&Programs::object()?)
 }
 
 /// The ports of one family's sockets; zeroes where the jail has none.

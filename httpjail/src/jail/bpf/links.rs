@@ -132,6 +132,18 @@ impl Links {
         Ok(())
     }
 
+    /// How many programs are attached to a cgroup at our hooks, anybody's; each run of httpjail adds as many as there are
+    /// [`HOOKS`].
+    ///
+    /// # Errors
+    /// EPERM without CAP_NET_ADMIN.
+    pub fn attached(cgroup: BorrowedFd<'_>) -> std::io::Result<u32> {
+        HOOKS
+            .iter()
+            .map(|hook| bpf::attached_count(cgroup, hook.attach_type))
+            .sum()
+    }
+
     /// The links' descriptors with the names of their hooks, for handing on.
     pub fn into_fds(self) -> Vec<(&'static str, OwnedFd)> {
         self.links.into_iter().map(|(hook, fd)| (hook.name, fd)).collect()

@@ -20,7 +20,7 @@ use super::mountinfo::{self, Mount};
 use super::sockets::Outside;
 
 /// Inside a jail a tmpfs with the files laid over others; on the host a folder that root makes once, empty.
-const RUN_DIR: &str = "/run/httpjail";
+pub const RUN_DIR: &str = "/run/httpjail";
 
 /// Folders that are mostly there and mostly empty, for when nothing better is.
 const SPARE_DIRS: [&str; 5] = ["/mnt", "/media", "/srv", "/opt", "/home"];

@@ -30,6 +30,9 @@ pub const JAIL_V4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 /// The same for `::1`.
 pub const JAIL_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 1);
 
+/// Ports that only root may bind and that `bindresvport(3)` chooses from, too.
+const RESERVED: std::ops::Range<u16> = 600..1024;
+
 /// Connections that may wait to be accepted; 512 was seen to lose SYNs at 20,000 connections a second.
 const BACKLOG: i32 = 4096;
 
@@ -89,15 +92,20 @@ pub fn make_all_local(ipv6: bool) -> io::Result<()> {
 /// # Errors
 /// Those of `socket(2)`, `bind(2)` and `listen(2)`.
 pub fn listen(ipv6: bool) -> io::Result<Listeners> {
+    listen_at(ipv6, [0, 0])
+}
+
+/// The same on the given ports: the proxy's and the resolver's; 0 is any.
+fn listen_at(ipv6: bool, ports: [u16; 2]) -> io::Result<Listeners> {
     let mut addresses: Vec<IpAddr> = vec![Ipv4Addr::LOCALHOST.into()];
     if ipv6 {
         addresses.push(Ipv6Addr::LOCALHOST.into());
     }
     let mut listeners = Listeners {
-        proxy: listen_all(&addresses, 0)?,
+        proxy: listen_all(&addresses, ports[0])?,
         ..Listeners::default()
     };
-    let udp = UdpSocket::bind((addresses[0], 0))?;
+    let udp = UdpSocket::bind((addresses[0], ports[1]))?;
     let port = udp.local_addr()?.port();
     listeners.resolver_udp.push(udp);
     for address in &addresses[1..] {
@@ -105,6 +113,26 @@ pub fn listen(ipv6: bool) -> io::Result<Listeners> {
     }
     listeners.resolver_tcp = listen_all(&addresses, port)?;
     Ok(listeners)
+}
+
+/// The same in a namespace that others use too, on ports that only root may bind: what goes to httpjail's sockets must go to
+/// nobody else when they are gone. (Where `net.ipv4.ip_unprivileged_port_start` is lower, as in containers, anybody may.)
+///
+/// # Errors
+/// As for [`listen`], and `AddrInUse` when no such ports are free.
+pub fn listen_among_others() -> io::Result<Listeners> {
+    let ipv6 = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+    // Each process begins elsewhere.
+    let pairs = (RESERVED.end - RESERVED.start) / 2;
+    let first = (std::process::id() % u32::from(pairs)) as u16;
+    for pair in (0..pairs).map(|step| (first + step) % pairs) {
+        let port = RESERVED.start + 2 * pair;
+        match listen_at(ipv6, [port, port + 1]) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            listeners => return listeners,
+        }
+    }
+    Err(io::ErrorKind::AddrInUse.into())
 }
 
 /// One listener an address, all on one port: `port`, or the one that the first is given.

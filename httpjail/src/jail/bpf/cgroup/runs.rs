@@ -22,7 +22,11 @@ pub struct RunName {
 }
 
 impl RunName {
-    pub(super) fn own() -> Result<Self, CgroupError> {
+    /// A new name for a run of this process.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be read.
+    pub fn own() -> Result<Self, CgroupError> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let pid = std::process::id();
         let io = |source| CgroupError::Io {
@@ -38,6 +42,19 @@ impl RunName {
             pid_namespace: own_pid_namespace()?,
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
         })
+    }
+
+    /// Whether its process lives, as far as can be told: one of another PID namespace is taken to.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be read.
+    pub fn may_live(&self) -> Result<bool, CgroupError> {
+        let started = start_time(self.pid).map_err(|source| CgroupError::Io {
+            operation: "look for the supervisor of",
+            path: self.to_string().into(),
+            source,
+        })?;
+        Ok(started == Some(self.started) || self.pid_namespace != own_pid_namespace()?)
     }
 
     /// Reads a name that `Display` wrote; `None` for any other.
@@ -88,7 +105,6 @@ impl Leftover {
 /// When the tree cannot be read. No error where httpjail never ran.
 pub fn leftovers() -> Result<Vec<Leftover>, CgroupError> {
     let parent = mount_point()?.join(PARENT);
-    let own_namespace = own_pid_namespace()?;
     let entries = match fs::read_dir(&parent) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -106,12 +122,7 @@ pub fn leftovers() -> Result<Vec<Leftover>, CgroupError> {
             continue;
         };
         let path = entry.path();
-        let started = start_time(name.pid).map_err(|source| CgroupError::Io {
-            operation: "look for the supervisor of",
-            path: path.clone(),
-            source,
-        })?;
-        if name.pid_namespace == own_namespace && started != Some(name.started) {
+        if !name.may_live()? {
             found.push(Leftover { path, name });
         }
     }

@@ -1,0 +1,143 @@
+//! `httpjail attach` and `httpjail detach`: holding what already runs, from outside.
+//!
+//! The straight line is that of `run`, with a cgroup that is there in place of a jail of our own: close it, start the proxy's
+//! process, steer, and watch.
+
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use super::parts::session;
+use super::run::upstream_authorities;
+use super::serve_jail::Task;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::jail::attach::{self, Attachment, End, Target};
+use crate::jail::backend::Extras;
+use crate::jail::helper::Helper;
+use crate::jail::identity::Identity;
+use crate::jail::leftovers;
+use crate::jail::signals::Signals;
+use crate::logging;
+
+/// Holds the cgroup until a signal or its end. Returns httpjail's exit status.
+///
+/// # Errors
+/// What failed; the cgroup is as it was before, unless the message says that it stays closed.
+pub(super) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Result<u8, Failure> {
+    let signals = Signals::block().map_err(|error| Failure::new(format!("cannot take the signals: {error}")))?;
+    let upstream_authorities = upstream_authorities(config, caller)?;
+    let target = Target::open(cgroup)?;
+    leftovers::remove().iter().for_each(|left| logging::warn(left, None));
+
+    let mut attachment = Attachment::close(target, config.policy.names_loopback())?;
+    attachment.want(Extras {
+        // So that the resolver knows its clients from others.
+        asked_servers: true,
+        publish_mark: None,
+    })?;
+    let task = Task {
+        config,
+        caller,
+        upstream_authorities,
+        door: None,
+        among_others: true,
+        older: attachment.older().to_vec(),
+        session: session(),
+        backend: attachment.backend(),
+    };
+    let mut helper = Helper::spawn(&attachment.keeps(), move |line| task.run(line))
+        .map_err(|error| Failure::new(format!("cannot fork the proxy: {error}")))?;
+    helper.ready()?;
+    attachment.arm(&helper)?;
+    let path = attachment.target().path().display().to_string();
+    announce(config, caller, &attachment, &path);
+
+    let end = attachment.watch(&helper, &signals);
+    match &end {
+        End::Failed(message) => {
+            return Err(Failure {
+                hint: Some(format!("httpjail detach --cgroup {path}")),
+                ..Failure::new(format!("{message}; {path} stays closed"))
+            });
+        }
+        End::Asked => say(
+            config,
+            &format!("detaching from {path}: nothing holds its processes any more"),
+        ),
+        End::Gone => say(
+            config,
+            &format!("{path} is gone: a cgroup that is made there from now on is not held"),
+        ),
+    }
+    attachment.detach()?;
+    helper.finish(0);
+    Ok(0)
+}
+
+/// Opens the cgroup, or all that there are.
+///
+/// # Errors
+/// When there is none, and naming what stays.
+pub(super) fn detach(cgroup: Option<&Path>) -> Result<u8, Failure> {
+    // One that is gone has left its name.
+    let place = cgroup.map(|cgroup| attach::find(cgroup).unwrap_or_else(|_| cgroup.to_owned()));
+    let opened = attach::detach(place.as_deref())?;
+    if let (true, Some(place)) = (opened.is_empty(), place) {
+        return Err(Failure::new(format!("nothing is attached to {}", place.display())));
+    }
+    let mut text = String::new();
+    for cgroup in opened {
+        text += &format!("httpjail: detached from {}\n", cgroup.display());
+    }
+    // Without a stderr there is nobody to tell.
+    let _ = io::stderr().write_all(text.as_bytes());
+    Ok(0)
+}
+
+/// What whoever attaches should know, now that it holds.
+fn announce(config: &Config, caller: &Identity, attachment: &Attachment, path: &str) {
+    let target = attachment.target();
+    let processes = target.processes().unwrap_or_default();
+    let older = attachment.older().len();
+    say(
+        config,
+        &format!(
+            "attached to {path}: {} processes, {older} sockets older than that are cut; ^C or SIGTERM detaches; if httpjail \
+             is killed it stays closed until `httpjail detach --cgroup {path}`",
+            processes.len()
+        ),
+    );
+    if config.intercept_tls {
+        let authority = caller.config_dir().join("httpjail/ca.crt");
+        let authority = authority.display();
+        say(
+            config,
+            &format!(
+                "for HTTPS its processes must trust {authority}: add it to their bundle, or start them with \
+                 SSL_CERT_FILE, CURL_CA_BUNDLE, REQUESTS_CA_BUNDLE, NODE_EXTRA_CA_CERTS or the like"
+            ),
+        );
+    }
+    match Target::strong(&processes) {
+        0 => {}
+        strong => logging::warn(
+            &format!(
+                "{strong} processes in {path} have CAP_NET_ADMIN, CAP_NET_RAW or CAP_SYS_ADMIN: they could get around the \
+                 programs, or leave the cgroup"
+            ),
+            Some("attach is for processes without these rights; `httpjail -- COMMAND` takes them away"),
+        ),
+    }
+    if !attach::is_lasting() {
+        logging::warn(
+            "this mount namespace is not that of process 1: when it ends, the attachment ends with it",
+            None,
+        );
+    }
+}
+
+fn say(config: &Config, text: &str) {
+    if !config.log.quiet {
+        logging::note(text);
+    }
+}

@@ -1,0 +1,82 @@
+//! Ending attachments from outside: one that lives is asked to, of one that is dead the pins are removed.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+use super::pins::{self, Pins};
+use super::probe;
+use crate::failure::Failure;
+use crate::jail::bpf::cgroup::RunName;
+use crate::jail::channel::readable;
+use crate::sys::clone;
+
+/// How long an httpjail may take to end when it is asked to.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Ends the attachments to a cgroup, or all of them, whoever made them. Returns the cgroups.
+///
+/// # Errors
+/// Naming what stays.
+pub fn detach(cgroup: Option<&Path>) -> Result<Vec<PathBuf>, Failure> {
+    let meant = || {
+        Pins::all()
+            .into_iter()
+            .filter(|pins| cgroup.is_none_or(|path| pins.cgroup == path))
+    };
+    let found: Vec<_> = meant().map(|pins| pins.cgroup).collect();
+    for pins in meant() {
+        if lives(&pins)? {
+            end(&pins.name).map_err(|error| {
+                Failure::new(format!(
+                    "cannot end the httpjail that is attached (process {}): {error}",
+                    pins.name.pid
+                ))
+            })?;
+        }
+    }
+    // What is left is a dead run's.
+    let _lock = pins::lock()?;
+    for pins in meant() {
+        remove(&pins)?;
+    }
+    Ok(found)
+}
+
+/// Removes what holds an attachment.
+pub(super) fn remove(pins: &Pins) -> Result<(), Failure> {
+    probe::remove_cage(&pins.cgroup, &pins.name);
+    pins.remove()
+        .map_err(|error| Failure::new(format!("cannot detach from {}: {error}", pins.cgroup.display())))
+}
+
+/// Whether the httpjail of an attachment lives.
+pub(super) fn lives(pins: &Pins) -> Result<bool, Failure> {
+    pins.name.may_live().map_err(|error| Failure::new(error.to_string()))
+}
+
+/// Asks the httpjail of that name to end, and waits until it has.
+fn end(name: &RunName) -> io::Result<()> {
+    let process = match clone::pidfd(Pid::from_raw(name.pid.cast_signed())) {
+        Ok(process) => process,
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    // The descriptor is open: if the name is still right now, it is that process's.
+    if !name.may_live().map_err(io::Error::other)? {
+        return Ok(());
+    }
+    match clone::signal(process.as_fd(), Signal::SIGTERM) {
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
+        sent => sent?,
+    }
+    if readable(process.as_fd(), LIMIT)? {
+        Ok(())
+    } else {
+        Err(io::Error::new(io::ErrorKind::TimedOut, "it does not end"))
+    }
+}

@@ -1,0 +1,316 @@
+//! Attaching: the jail's programs on a cgroup that exists, armed from outside.
+//!
+//! Nothing of the processes in there changes but what the network does for them: their mounts, rights and Unix sockets stay
+//! as they are. So this holds those that cannot leave their cgroup, and closes IP; `run` closes more. The attachment is
+//! pinned ([`pins`]): when httpjail is killed the cgroup is closed, not open, until somebody detaches.
+
+mod detach;
+mod older;
+pub mod pins;
+mod probe;
+mod target;
+
+pub use detach::detach;
+pub use target::{Target, find};
+
+use std::io;
+use std::os::fd::{AsFd, RawFd};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::unistd::{Pid, getpid};
+
+use super::Backend;
+use super::backend::Extras;
+use super::bpf::cgroup::RunName;
+use super::bpf::{BpfBackend, HOOKS, Links};
+use super::helper::{FromProxy, Helper, ToProxy};
+use super::sandbox::netns;
+use super::signals::Signals;
+use crate::audit::Record;
+use crate::failure::Failure;
+use detach::{lives, remove};
+use older::Older;
+use pins::Pins;
+
+/// How long the kernel may take to let go of programs.
+const LIMIT: Duration = Duration::from_secs(10);
+/// How often to look whether the cgroup is still there: its removal wakes nobody.
+const TICK: Duration = Duration::from_millis(500);
+
+/// An attachment. Dropped before it is armed it is undone; after that only [`Attachment::detach`] undoes it.
+pub struct Attachment {
+    target: Target,
+    backend: BpfBackend,
+    pins: Pins,
+    network: Option<Pid>,
+    older: Vec<Record>,
+    /// Dropped, it stays closed.
+    stays: bool,
+}
+
+/// Why [`Attachment::watch`] came back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// It was asked to detach.
+    Asked,
+    /// The cgroup was removed.
+    Gone,
+    /// A part failed. The cgroup stays closed.
+    Failed(String),
+}
+
+impl Attachment {
+    /// Closes the cgroup: from here on nothing that its sockets send leaves, and no new socket is made.
+    ///
+    /// # Errors
+    /// Naming the step; it is as open as it was.
+    pub fn close(target: Target, host_loopback: bool) -> Result<Self, Failure> {
+        let network = target.network()?;
+        if target
+            .processes()
+            .map_err(|error| unreadable(&target, &error))?
+            .contains(&getpid())
+        {
+            return Err(Failure {
+                hint: Some("start it from another cgroup".into()),
+                ..Failure::new(format!("httpjail itself is in {}", target.path().display()))
+            });
+        }
+        let lock = pins::lock()?;
+        let earlier: Vec<Pins> = Pins::all().into_iter().filter(|pins| pins.id == target.id()).collect();
+        for pins in &earlier {
+            if lives(pins)? {
+                return Err(Failure {
+                    hint: Some(format!("httpjail detach --cgroup {}", target.path().display())),
+                    ..Failure::new(format!(
+                        "process {} is attached to {} already",
+                        pins.name.pid,
+                        target.path().display()
+                    ))
+                });
+            }
+        }
+        let attached = || Links::attached(target.as_fd()).map_err(|error| unreadable(&target, &error));
+        let expected = (attached()? + HOOKS.len() as u32).saturating_sub((earlier.len() * HOOKS.len()) as u32);
+        let backend = BpfBackend::attach(target.as_fd(), target.id(), host_loopback)?;
+        let name = RunName::own().map_err(|error| Failure::new(error.to_string()))?;
+        let pins = Pins::make(backend.links(), target.id(), target.path(), name)?;
+        let mut attachment = Attachment {
+            stays: !earlier.is_empty(),
+            older: Vec::new(),
+            target,
+            backend,
+            pins,
+            network,
+        };
+        // Ours are there, so nothing opens.
+        for pins in &earlier {
+            remove(pins)?;
+        }
+        // Before anything can fail that undoes it all, which takes the lock too.
+        drop(lock);
+        let late = Instant::now() + LIMIT;
+        while Links::attached(attachment.target.as_fd()).is_ok_and(|count| count > expected) && Instant::now() < late {
+            sleep(Duration::from_millis(5));
+        }
+        attachment.older = attachment.cut()?;
+        Ok(attachment)
+    }
+
+    /// Where connections go, and what was stopped: for the proxy's process.
+    pub fn backend(&self) -> &BpfBackend {
+        &self.backend
+    }
+
+    /// Says what is wanted besides steering; before [`Attachment::arm`].
+    ///
+    /// # Errors
+    /// When there is no such thing.
+    pub fn want(&mut self, extras: Extras) -> Result<(), Failure> {
+        Ok(self.backend.want(extras)?)
+    }
+
+    /// The descriptors that the proxy's process keeps.
+    pub fn keeps(&self) -> Vec<RawFd> {
+        self.backend.proxy_keeps()
+    }
+
+    /// The sockets that were there before, each as the log says it.
+    pub fn older(&self) -> &[Record] {
+        &self.older
+    }
+
+    /// The cgroup.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Steers what the cgroup does to the proxy, once a canary has proved it.
+    ///
+    /// # Errors
+    /// Naming the step, or what the canary saw.
+    pub fn arm(&mut self, helper: &Helper) -> Result<(), Failure> {
+        let listeners = within(self.network, netns::listen_among_others)
+            .map_err(|error| Failure::new(format!("cannot listen in the network namespace of the cgroup: {error}")))?;
+        self.backend.arm(&listeners)?;
+        let flows = self.backend.original_dst(&listeners)?;
+        let proved = probe::prove(&self.target, self.network, &self.pins.name, &listeners, flows.as_ref());
+        let wrong = proved.map_err(|error| {
+            Failure::new(format!(
+                "cannot put a canary below {}: {error}",
+                self.target.path().display()
+            ))
+        })?;
+        if !wrong.is_empty() {
+            return Err(Failure {
+                hint: Some("another program may be attached above the cgroup".into()),
+                ..Failure::new(format!(
+                    "{} would not be held, so httpjail did not attach: {}",
+                    self.target.path().display(),
+                    wrong.join("; ")
+                ))
+            });
+        }
+        helper.serve(listeners)?;
+        self.stays = true;
+        Ok(())
+    }
+
+    /// Serves the proxy's questions until it is over.
+    pub fn watch(&self, helper: &Helper, signals: &Signals) -> End {
+        let tick = PollTimeout::try_from(TICK).unwrap_or(PollTimeout::MAX);
+        loop {
+            if self.target.is_gone() {
+                return End::Gone;
+            }
+            let mut polled = [
+                PollFd::new(helper.line.as_fd(), PollFlags::POLLIN),
+                PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+            ];
+            match poll(&mut polled, tick) {
+                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+                Err(error) => return End::Failed(format!("cannot wait: {error}")),
+            }
+            let [proxy, signal] = polled.map(|polled| polled.any().unwrap_or(true));
+            if proxy && let Err(message) = self.answer(helper) {
+                return End::Failed(message);
+            }
+            if signal {
+                match ending(signals) {
+                    Ok(false) => {}
+                    Ok(true) => return End::Asked,
+                    Err(error) => return End::Failed(format!("cannot read the signals: {error}")),
+                }
+            }
+        }
+    }
+
+    /// Opens the cgroup again.
+    ///
+    /// # Errors
+    /// Naming what stays.
+    pub fn detach(mut self) -> Result<(), Failure> {
+        self.stays = true;
+        let _lock = pins::lock()?;
+        // `httpjail detach` may have been quicker.
+        let ours = Pins::all().into_iter().any(|pins| pins.name == self.pins.name);
+        if ours { remove(&self.pins) } else { Ok(()) }
+    }
+
+    /// Ends the connections that are older than the attachment, and tells of every socket that is.
+    fn cut(&self) -> Result<Vec<Record>, Failure> {
+        let unreadable = |error| unreadable(&self.target, &error);
+        let ids = self.target.ids().map_err(unreadable)?;
+        let processes = self.target.processes().map_err(unreadable)?;
+        within(self.network, || {
+            let older = Older::list(&ids, &processes)?;
+            for socket in older
+                .iter()
+                .filter(|socket| socket.is_connection() && !socket.is_foreign(&ids))
+            {
+                // Where the kernel cannot, its program waits: nothing that it sends gets out.
+                if let Err(error) = socket.destroy() {
+                    tracing::debug!(%socket, %error, "cannot end an old connection");
+                }
+            }
+            Ok((older.iter().map(Older::record).collect(), older))
+        })
+        .map_err(|error| Failure {
+            hint: Some("modprobe -a tcp_diag udp_diag".into()),
+            ..Failure::new(format!("cannot list the sockets that are there already: {error}"))
+        })
+        .and_then(|(records, older): (_, Vec<Older>)| {
+            match older.iter().find(|socket| socket.is_foreign(&ids)) {
+                None => Ok(records),
+                Some(foreign) => Err(Failure {
+                    hint: Some("restart that process inside the cgroup, so that it opens its sockets there".into()),
+                    ..Failure::new(format!(
+                        "a socket was made outside of {} and brought along, so it cannot be held: {foreign}",
+                        self.target.path().display()
+                    ))
+                }),
+            }
+        })
+    }
+
+    /// The proxy asks for a program's path, or has failed.
+    fn answer(&self, helper: &Helper) -> Result<(), String> {
+        match helper.line.receive() {
+            Ok(FromProxy::Executable { question, pid }) => {
+                let process = Pid::from_raw(pid.cast_signed());
+                let is_inside = self.target.processes().is_ok_and(|inside| inside.contains(&process));
+                let path = is_inside
+                    .then(|| std::fs::read_link(format!("/proc/{pid}/exe")).ok())
+                    .flatten();
+                let path = path.map(|path| path.to_string_lossy().into_owned());
+                let sent = helper.line.send(&ToProxy::Executable { question, path });
+                sent.map_err(|error| format!("the proxy ended: {error}"))
+            }
+            Ok(FromProxy::Failed(failure)) => Err(failure.message),
+            Ok(other) => Err(format!("the proxy said {other:?}")),
+            Err(error) => Err(format!("the proxy ended: {error}")),
+        }
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        if !self.stays
+            && let Err(failure) = pins::lock().and_then(|_lock| remove(&self.pins))
+        {
+            tracing::warn!(%failure, "an attachment stays behind");
+        }
+    }
+}
+
+/// Whether the pins stay as long as the machine runs: a bpffs goes with the last mount namespace that it is in.
+pub fn is_lasting() -> bool {
+    let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+    namespace("self") == namespace("1")
+}
+
+/// Whether one of the signals that came asks to detach. A terminal that is closed does not: that would open the cgroup behind
+/// everybody's back.
+fn ending(signals: &Signals) -> io::Result<bool> {
+    while let Some(signal) = signals.next()? {
+        if matches!(signal, Signal::SIGINT | Signal::SIGTERM | Signal::SIGQUIT) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Does it in the network namespace of that process, or in our own.
+fn within<T>(network: Option<Pid>, inside: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    match network {
+        Some(pid) => netns::within(pid, inside),
+        None => inside(),
+    }
+}
+
+fn unreadable(target: &Target, error: &io::Error) -> Failure {
+    Failure::new(format!("cannot read the cgroup {}: {error}", target.path().display()))
+}

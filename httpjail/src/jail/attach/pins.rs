@@ -1,0 +1,211 @@
+//! What keeps an attachment when its httpjail dies: the links of its programs, pinned as files in a bpffs.
+//!
+//! `BPFFS/httpjail/ID-run-...` is a folder for each attachment: the cgroup's number and whose it is (as [`RunName`] says it),
+//! with a file for each program and a link `cgroup` to the place of the cgroup. A bpffs holds nothing but pins, folders and
+//! links, and no name with a dot. Taking the files away opens the cgroup: so only `detach`, the end of its own httpjail, or
+//! a newer attachment does that, and anybody once the cgroup is gone.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, symlink};
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MsFlags, mount, umount};
+
+use super::target::is_at;
+use crate::failure::Failure;
+use crate::jail::bpf::Links;
+use crate::jail::bpf::cgroup::RunName;
+use crate::jail::sandbox::mounts::RUN_DIR;
+
+const FOLDER: &str = "httpjail";
+/// Where a bpffs is mounted by us if there is none.
+const OWN_MOUNT: &str = "bpf";
+const PLACE: &str = "cgroup";
+
+/// The pins of one attachment.
+#[derive(Debug)]
+pub struct Pins {
+    folder: PathBuf,
+    /// The cgroup's number.
+    pub id: u64,
+    /// The cgroup's place.
+    pub cgroup: PathBuf,
+    /// Whose it is.
+    pub name: RunName,
+}
+
+impl Pins {
+    /// Pins `links`. Call it, like all that changes pins, with the [`lock`] held.
+    ///
+    /// # Errors
+    /// When there is no bpffs and none can be mounted, or it is not root's alone.
+    pub fn make(links: &Links, id: u64, cgroup: &Path, name: RunName) -> Result<Self, Failure> {
+        let parent = bpffs()?.join(FOLDER);
+        make_folder(&parent)?;
+        let pins = Pins {
+            folder: parent.join(format!("{id}-{name}")),
+            id,
+            cgroup: cgroup.to_owned(),
+            name,
+        };
+        let made = DirBuilder::new()
+            .mode(0o700)
+            .create(&pins.folder)
+            .and_then(|()| symlink(cgroup, pins.folder.join(PLACE)))
+            .map_err(|error| error.to_string())
+            .and_then(|()| links.pin(&pins.folder).map_err(|error| error.to_string()));
+        made.map_err(|error| {
+            let _ = pins.remove();
+            Failure::new(format!(
+                "cannot keep the attachment in {}: {error}",
+                pins.folder.display()
+            ))
+        })?;
+        Ok(pins)
+    }
+
+    /// All that there are, in every bpffs that is mounted here.
+    pub fn all() -> Vec<Pins> {
+        mounts().iter().flat_map(|mount| entries(&mount.join(FOLDER))).collect()
+    }
+
+    /// Whether the cgroup is gone, and with it the programs: what is left are names.
+    pub fn is_stale(&self) -> bool {
+        !is_at(&self.cgroup, self.id)
+    }
+
+    /// Removes them, which opens the cgroup if nothing else holds the programs; and our bpffs with the last of them.
+    ///
+    /// # Errors
+    /// Naming what stays.
+    pub fn remove(&self) -> io::Result<()> {
+        let told = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", self.folder.display()));
+        for entry in fs::read_dir(&self.folder).map_err(told)? {
+            fs::remove_file(entry.map_err(told)?.path()).map_err(told)?;
+        }
+        fs::remove_dir(&self.folder).map_err(told)?;
+        let Some(parent) = self.folder.parent() else {
+            return Ok(());
+        };
+        // Not the last: then it is not empty.
+        if fs::remove_dir(parent).is_ok() && parent.parent() == Some(&own_mount()) {
+            umount(&own_mount())?;
+            fs::remove_dir(own_mount())?;
+        }
+        Ok(())
+    }
+}
+
+/// Held while pins are made or removed, so that two httpjails do not mount and unmount at once.
+///
+/// # Errors
+/// When the lock's file cannot be made.
+pub fn lock() -> Result<File, Failure> {
+    let path = Path::new(RUN_DIR).join("attach.lock");
+    let locked = make_run_dir().and_then(|()| {
+        let file = File::options().create(true).append(true).open(&path)?;
+        file.lock()?;
+        Ok(file)
+    });
+    locked.map_err(|error| Failure::new(format!("cannot lock {}: {error}", path.display())))
+}
+
+/// Removes the names that attachments to cgroups which are gone have left. Returns what could not be removed.
+pub fn remove_stale() -> Vec<String> {
+    let stale = || Pins::all().into_iter().filter(Pins::is_stale);
+    if stale().next().is_none() {
+        return Vec::new();
+    }
+    let _lock = match lock() {
+        Ok(lock) => lock,
+        Err(failure) => return vec![failure.message],
+    };
+    stale()
+        .filter_map(|pins| pins.remove().err())
+        .map(|error| format!("cannot remove what an attachment left: {error}"))
+        .collect()
+}
+
+fn make_run_dir() -> io::Result<()> {
+    match DirBuilder::new().mode(0o755).create(RUN_DIR) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
+}
+
+/// Makes it, or makes sure that what is there is root's alone.
+fn make_folder(path: &Path) -> Result<(), Failure> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => return made.map_err(|error| Failure::new(format!("cannot make {}: {error}", path.display()))),
+    }
+    let safe =
+        fs::symlink_metadata(path).is_ok_and(|found| found.is_dir() && found.uid() == 0 && found.mode() & 0o077 == 0);
+    if safe {
+        Ok(())
+    } else {
+        Err(Failure::new(format!("{} is not root's alone", path.display())))
+    }
+}
+
+fn own_mount() -> PathBuf {
+    Path::new(RUN_DIR).join(OWN_MOUNT)
+}
+
+/// A bpffs that can be written to: one that is mounted, or one of our own.
+fn bpffs() -> Result<PathBuf, Failure> {
+    if let Some(found) = mounts().into_iter().next() {
+        return Ok(found);
+    }
+    let own = own_mount();
+    let mounted = make_run_dir()
+        .and_then(|()| match DirBuilder::new().mode(0o700).create(&own) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            made => made,
+        })
+        .and_then(|()| {
+            let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+            Ok(mount(Some("bpf"), &own, Some("bpf"), flags, Some("mode=0700"))?)
+        });
+    mounted.map_err(|error| {
+        let _ = fs::remove_dir(&own);
+        Failure {
+            hint: Some("mount -t bpf bpf /sys/fs/bpf".into()),
+            ..Failure::new(format!(
+                "no bpffs is mounted, and none can be mounted at {}: {error}",
+                own.display()
+            ))
+        }
+    })?;
+    Ok(own)
+}
+
+/// Where a bpffs is mounted for writing.
+fn mounts() -> Vec<PathBuf> {
+    let table = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mounts = table.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let (point, kind, options) = (fields.next()?, fields.next()?, fields.next()?);
+        let writable = options.split(',').any(|option| option == "rw");
+        // A path with a blank or the like would be written with octal digits: not one of those that anybody uses.
+        (kind == "bpf" && writable && !point.contains('\\')).then(|| PathBuf::from(point))
+    });
+    mounts.collect()
+}
+
+fn entries(folder: &Path) -> Vec<Pins> {
+    let entry = |entry: fs::DirEntry| {
+        let name = entry.file_name();
+        let (id, name) = name.to_str()?.split_once('-')?;
+        let folder = entry.path();
+        Some(Pins {
+            id: id.parse().ok()?,
+            name: RunName::parse(name)?,
+            cgroup: fs::read_link(folder.join(PLACE)).unwrap_or_default(),
+            folder,
+        })
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(entry).collect()
+}

@@ -1,0 +1,232 @@
+//! The cgroup to attach to: which it is, who is in it, and whether they could leave it.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::Pid;
+
+use crate::failure::Failure;
+use crate::jail::bpf::cgroup;
+
+/// CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN (`include/uapi/linux/capability.h`): with one of them a process can undo
+/// the attachment or go around it.
+const STRONG_CAPABILITIES: u64 = 1 << 12 | 1 << 13 | 1 << 21;
+
+/// An existing cgroup, held open: its number is not given to another while it is.
+#[derive(Debug)]
+pub struct Target {
+    path: PathBuf,
+    directory: File,
+    id: u64,
+}
+
+impl Target {
+    /// Finds the cgroup that `path` names, a path of the file system or one within the cgroup tree.
+    ///
+    /// # Errors
+    /// When it is none, is the root, is a jail's own, or when somebody else than root could move processes out of it.
+    pub fn open(path: &Path) -> Result<Self, Failure> {
+        let path = find(path)?;
+        let mount = mount_point()?;
+        let within = path.strip_prefix(&mount).unwrap_or(Path::new(""));
+        if within.as_os_str().is_empty() {
+            return Err(Failure {
+                hint: Some("name a cgroup below it".into()),
+                ..Failure::new(format!("{} holds the whole system, httpjail too", path.display()))
+            });
+        }
+        if within.starts_with("httpjail") {
+            return Err(Failure::new(format!("{} belongs to a jail", path.display())));
+        }
+        let ancestors = path.ancestors().skip(1).take_while(|above| above.starts_with(&mount));
+        for above in ancestors {
+            check_owner(above)?;
+        }
+        let opened = File::open(&path).and_then(|directory| Ok((directory.metadata()?.ino(), directory)));
+        let (id, directory) =
+            opened.map_err(|error| Failure::new(format!("cannot open the cgroup {}: {error}", path.display())))?;
+        Ok(Target { path, directory, id })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether it has been removed. One made anew at the same place is another.
+    pub fn is_gone(&self) -> bool {
+        !is_at(&self.path, self.id)
+    }
+
+    /// The processes in it and below it.
+    ///
+    /// # Errors
+    /// Those of reading the cgroup tree.
+    pub fn processes(&self) -> io::Result<Vec<Pid>> {
+        let mut found = Vec::new();
+        for folder in self.tree()? {
+            match fs::read_to_string(folder.join("cgroup.procs")) {
+                Ok(text) => found.extend(text.lines().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw)),
+                // A threaded cgroup, whose processes are listed above it; or one that has gone.
+                Err(error)
+                    if matches!(
+                        error.raw_os_error(),
+                        Some(libc::EOPNOTSUPP | libc::ENODEV | libc::ENOENT)
+                    ) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // From outside of our PID namespace a process shows as 0.
+        found.retain(|pid| pid.as_raw() > 0);
+        Ok(found)
+    }
+
+    /// The numbers of it and of the cgroups below it.
+    ///
+    /// # Errors
+    /// Those of reading the cgroup tree.
+    pub fn ids(&self) -> io::Result<BTreeSet<u64>> {
+        let folders = self.tree()?;
+        Ok(folders
+            .iter()
+            .filter_map(|folder| fs::metadata(folder).ok())
+            .map(|folder| folder.ino())
+            .collect())
+    }
+
+    /// A process in the network namespace that those of the cgroup share; `None` where that is our own.
+    ///
+    /// # Errors
+    /// When they do not share one.
+    pub fn network(&self) -> Result<Option<Pid>, Failure> {
+        let unreadable = |error| Failure::new(format!("cannot list the processes in {}: {error}", self.path.display()));
+        let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+        let mut found: Vec<(PathBuf, Pid)> = Vec::new();
+        for pid in self.processes().map_err(unreadable)? {
+            // One that has ended meanwhile has none.
+            if let Some(namespace) = namespace(&pid.to_string())
+                && found.iter().all(|(known, _)| *known != namespace)
+            {
+                found.push((namespace, pid));
+            }
+        }
+        match found.as_slice() {
+            [] => Ok(None),
+            [(only, pid)] => Ok((namespace("self").as_ref() != Some(only)).then_some(*pid)),
+            several => Err(Failure {
+                hint: Some("attach to cgroups further down, one for each network namespace".into()),
+                ..Failure::new(format!(
+                    "the processes in {} are in {} network namespaces (those of the processes {})",
+                    self.path.display(),
+                    several.len(),
+                    several
+                        .iter()
+                        .map(|(_, pid)| pid.to_string())
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                ))
+            }),
+        }
+    }
+
+    /// How many of `processes` are strong enough to undo the attachment or to go around it.
+    pub fn strong(processes: &[Pid]) -> usize {
+        let is_strong = |pid: &&Pid| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+            capabilities
+                .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+                .is_some_and(|capabilities| capabilities & STRONG_CAPABILITIES != 0)
+        };
+        processes.iter().filter(is_strong).count()
+    }
+
+    /// Parents before children.
+    fn tree(&self) -> io::Result<Vec<PathBuf>> {
+        let mut folders = vec![self.path.clone()];
+        let mut next = 0;
+        while let Some(folder) = folders.get(next).cloned() {
+            next += 1;
+            let entries = match fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(error) if next > 1 && error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            let below = entries
+                .flatten()
+                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+            folders.extend(below.map(|entry| entry.path()));
+        }
+        Ok(folders)
+    }
+}
+
+impl AsFd for Target {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+}
+
+/// Whether the cgroup of that number is at that place.
+pub(super) fn is_at(path: &Path, id: u64) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.ino() == id)
+}
+
+/// The full path of a cgroup that is named as people name it: in the file system, or as `/proc/PID/cgroup` does.
+///
+/// # Errors
+/// When there is none.
+pub fn find(path: &Path) -> Result<PathBuf, Failure> {
+    let mount = mount_point()?;
+    let within = mount.join(path.strip_prefix("/").unwrap_or(path));
+    [path, &within]
+        .into_iter()
+        .filter_map(|path| fs::canonicalize(path).ok())
+        .find(|path| path.starts_with(&mount) && path.is_dir())
+        .ok_or_else(|| Failure {
+            hint: Some(format!("cgroup v2 is mounted at {}", mount.display())),
+            ..Failure::new(format!("there is no cgroup {}", path.display()))
+        })
+}
+
+fn mount_point() -> Result<PathBuf, Failure> {
+    cgroup::mount_point().map_err(|error| Failure::new(error.to_string()))
+}
+
+/// Who may write to both `cgroup.procs` files may move a process from one cgroup to another, if they may also write to that
+/// of the nearest common ancestor (Documentation/admin-guide/cgroup-v2.rst, "Delegation containment").
+fn check_owner(above: &Path) -> Result<(), Failure> {
+    for name in ["", "cgroup.procs", "cgroup.threads"] {
+        let file = if name.is_empty() {
+            above.to_owned()
+        } else {
+            above.join(name)
+        };
+        let found = match fs::symlink_metadata(&file) {
+            Ok(found) => found,
+            // The root has no such file of its own in some trees.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(Failure::new(format!("cannot look at {}: {error}", file.display()))),
+        };
+        if found.uid() != 0 || found.mode() & 0o022 != 0 {
+            return Err(Failure {
+                hint: Some("attach to a cgroup further up, whose parent is root's".into()),
+                ..Failure::new(format!(
+                    "{} can be written by uid {}, whose processes could leave the cgroup",
+                    file.display(),
+                    found.uid()
+                ))
+            });
+        }
+    }
+    Ok(())
+}

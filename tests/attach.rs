@@ -1,0 +1,584 @@
+//! `httpjail attach`: a client that runs already, in a cgroup of the test's making, held and let go.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{PipeWriter, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use httpjail_lab::{JAILSIDE_V4, Lab, Running, canary, eventually, processes_with};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::support::{Expect as _, PYTHON, lab};
+
+const TOLD: &str = include_str!("support/probes/told.py");
+const LIMIT: Duration = Duration::from_secs(20);
+/// Where the world writes down what it hears, over TCP and UDP.
+const FAR: &str = "('198.51.100.2', 9999)";
+const FAR_V6: &str = "('2001:db8:99::2', 9999)";
+const RULE: &str = r"allow: ^https?://ok\.test/";
+
+/// A cgroup, killed and removed at the end.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    fn new() -> Cgroup {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let mount = mounts
+            .lines()
+            .find(|line| line.contains(" - cgroup2 "))
+            .and_then(|line| line.split(' ').nth(4));
+        let path = Path::new(mount.expect("cgroup v2")).join(format!("attach-test-{}", canary()));
+        fs::create_dir(&path).unwrap();
+        Cgroup(path)
+    }
+
+    fn below(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.0).unwrap().flatten();
+        let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        folders.map(|folder| folder.path()).collect()
+    }
+
+    fn end(&self) -> bool {
+        let _ = fs::write(self.0.join("cgroup.kill"), "1");
+        eventually(LIMIT, || {
+            // The canary's, if httpjail was killed at the wrong moment.
+            for below in fs::read_dir(&self.0).into_iter().flatten().flatten() {
+                let _ = fs::remove_dir(below.path());
+            }
+            fs::remove_dir(&self.0).is_ok() || !self.0.exists()
+        })
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A program in a cgroup that does what it is told.
+struct Told {
+    run: Running,
+    line: PipeWriter,
+    said: usize,
+}
+
+impl Told {
+    fn start(lab: &Lab, cgroup: &Path) -> Told {
+        Told::start_with(lab, cgroup, "exec \"$@\"")
+    }
+
+    /// Runs `script` in the cgroup, with the program's command line as its arguments.
+    fn start_with(lab: &Lab, cgroup: &Path, script: &str) -> Told {
+        let (reader, line) = std::io::pipe().unwrap();
+        let script = format!("echo $$ > {}/cgroup.procs; {script}", cgroup.display());
+        let program = lab.file("told.py", TOLD);
+        let authority = lab.home("root").join(".config/httpjail/ca.crt");
+        let run = lab
+            .unjailed()
+            .env("CURL_CA_BUNDLE", authority)
+            .stdin_from(reader)
+            .command(["sh", "-c", &script, "sh", PYTHON, program.to_str().unwrap()])
+            .start()
+            .unwrap();
+        let mut told = Told { run, line, said: 0 };
+        assert_eq!(told.hear("start"), "ready");
+        told
+    }
+
+    #[track_caller]
+    fn ask(&mut self, what: &str) -> String {
+        writeln!(self.line, "{what}").unwrap();
+        self.hear(what)
+    }
+
+    #[track_caller]
+    fn hear(&mut self, what: &str) -> String {
+        let heard = eventually(LIMIT, || self.run.stdout().lines().count() > self.said);
+        assert!(
+            heard,
+            "no answer to {what:?}: {}{}",
+            self.run.stdout(),
+            self.run.stderr()
+        );
+        self.said += 1;
+        self.run.stdout().lines().nth(self.said - 1).unwrap().to_owned()
+    }
+}
+
+/// `httpjail attach`, holding.
+struct Attached {
+    run: Running,
+    log: PathBuf,
+}
+
+impl Attached {
+    #[track_caller]
+    fn start(lab: &Lab, cgroup: &Path) -> Attached {
+        let log = lab.fresh_path("attach.json");
+        let run = attach(lab, cgroup, &log);
+        assert!(
+            eventually(LIMIT, || run.stderr().contains("attached to")),
+            "{}",
+            run.stderr()
+        );
+        Attached { run, log }
+    }
+
+    fn blocked(&self) -> Vec<Value> {
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        events.filter(|event| event["event"] == "blocked").collect()
+    }
+
+    #[track_caller]
+    fn end(self) -> String {
+        self.run.signal(Signal::SIGTERM);
+        self.run.wait().unwrap().expect_code(0).stderr
+    }
+}
+
+fn attach(lab: &Lab, cgroup: &Path, log: &Path) -> Running {
+    let mut line: Vec<OsString> = vec![lab.binary().into(), "attach".into(), "--cgroup".into(), cgroup.into()];
+    line.extend([
+        "-r".into(),
+        RULE.into(),
+        "--upstream-ca".into(),
+        lab.upstream_ca().into(),
+    ]);
+    line.extend(["--log-format".into(), "json".into(), "--log".into(), log.into()]);
+    lab.unjailed().command(line).start().unwrap()
+}
+
+fn detach(lab: &Lab, cgroup: &Path) -> String {
+    let line: [OsString; 4] = [lab.binary().into(), "detach".into(), "--cgroup".into(), cgroup.into()];
+    lab.unjailed().command(line).run().expect_code(0).stderr
+}
+
+/// What an attachment could leave: mounts of BPF file systems, files in /run/httpjail but for its lock.
+fn traces(lab: &Lab) -> Vec<String> {
+    lab.on_jailside(|| {
+        let mounts = fs::read_to_string("/proc/thread-self/mountinfo")?;
+        let mut traces: Vec<String> = mounts
+            .lines()
+            .filter(|line| line.contains(" - bpf "))
+            .map(Into::into)
+            .collect();
+        let left = fs::read_dir("/run/httpjail").into_iter().flatten().flatten();
+        traces.extend(left.map(|entry| entry.file_name().to_string_lossy().into_owned()));
+        traces.retain(|name| name != "attach.lock");
+        Ok(traces)
+    })
+    .unwrap()
+}
+
+/// Whether a new connection of the program, over TCP and without rules, brings bytes to the world.
+fn gets_out(lab: &Lab, told: &mut Told) -> bool {
+    let mark = canary();
+    told.ask(&format!("socket.create_connection({FAR}).sendall(b'{mark}')"));
+    lab.wire().saw(&mark)
+}
+
+#[test]
+fn what_runs_is_held_and_let_go() {
+    let lab = lab();
+    let cgroup = Cgroup::new();
+    let mut told = Told::start(&lab, &cgroup.0);
+
+    // Before: everything goes.
+    let mark = canary();
+    told.ask(&format!("tcp = socket.create_connection({FAR})"));
+    told.ask("udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)");
+    assert_eq!(told.ask(&format!("tcp.sendall(b'tcp{mark}')")), "None");
+    told.ask(&format!("udp.sendto(b'udp{mark}', {FAR})"));
+    assert!(lab.wire().saw(format!("tcp{mark}")) && lab.wire().saw(format!("udp{mark}")));
+    assert!(gets_out(&lab, &mut told));
+    assert_eq!(told.ask("curl('http://evil.test/before')"), "200");
+    assert_eq!(lab.requests_for("evil.test").len(), 1);
+
+    let attached = Attached::start(&lab, &cgroup.0);
+    assert_eq!(cgroup.below(), Vec::<PathBuf>::new(), "the canary's cgroup is gone");
+    // The old connection: told at once, cut, and nothing of it on the wire.
+    let old =
+        |event: &Value| event["reason"] == "tcp socket older than the jail" && event["dst"] == "198.51.100.2:9999";
+    let reported = eventually(LIMIT, || attached.blocked().iter().any(old));
+    assert!(reported, "{:#?}", attached.blocked());
+    let mark = canary();
+    assert_eq!(told.ask(&format!("tcp.sendall(b'{mark}')")), "ConnectionAbortedError");
+    told.ask(&format!("udp.sendto(b'{mark}', {FAR})"));
+    assert!(!lab.wire().saw(&mark));
+    // New ones: judged.
+    assert_eq!(told.ask("curl('https://ok.test/')"), "200");
+    assert_eq!(lab.requests_for("ok.test").len(), 1);
+    assert_eq!(told.ask("curl('https://evil.test/')"), "403");
+    assert_eq!(told.ask("curl('http://evil.test/')"), "403");
+    assert_eq!(lab.requests_for("evil.test").len(), 1, "none since");
+    assert!(!gets_out(&lab, &mut told));
+
+    let said = attached.end();
+    assert!(said.contains("detaching from"), "{said}");
+    assert!(gets_out(&lab, &mut told));
+    assert_eq!(told.ask("curl('http://evil.test/after')"), "200");
+    assert_eq!(traces(&lab), Vec::<String>::new());
+}
+
+#[test]
+fn kill_9_leaves_it_closed_until_detach() {
+    let lab = lab();
+    let cgroup = Cgroup::new();
+    let mut told = Told::start(&lab, &cgroup.0);
+    assert!(gets_out(&lab, &mut told));
+    let attached = Attached::start(&lab, &cgroup.0);
+    assert_eq!(told.ask("curl('http://ok.test/')"), "200");
+
+    let ports = local_ports(&lab, "tcp", "0A");
+    let name = cgroup.0.file_name().unwrap().to_str().unwrap();
+    let is_httpjail = |pid: &i32| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == lab.binary());
+    let ours: Vec<i32> = processes_with(name).into_iter().filter(is_httpjail).collect();
+    assert_eq!(ours.len(), 2, "supervisor and proxy");
+    for pid in ours {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    attached.run.wait().unwrap();
+
+    let closed = |told: &mut Told| {
+        assert!(!gets_out(&lab, told));
+        assert_eq!(told.ask("curl('http://ok.test/')"), "000", "no answer");
+        let mark = canary();
+        told.ask(&format!(
+            "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'{mark}', {FAR})"
+        ));
+        assert!(!lab.wire().saw(&mark));
+    };
+    closed(&mut told);
+    // A run of something else removes what is left of dead runs, but not what keeps this closed.
+    lab.jail().command(["true"]).run().expect_code(0);
+    closed(&mut told);
+    assert_eq!(lab.requests_for("ok.test").len(), 1);
+
+    // Nor can another user of the host take the proxy's place.
+    assert_eq!(ports.len(), 2);
+    for (port, why) in ports.iter().map(|port| (*port, "PermissionError")).chain([(0, "")]) {
+        let bind = format!("import socket; socket.socket().bind(('127.0.0.1', {port}))");
+        let bound = lab.unjailed().as_user().command([PYTHON, "-c", &bind]).run();
+        assert_eq!(bound.code() == Some(0), port == 0, "{bound:#?}");
+        bound.expect_stderr_has(why);
+    }
+
+    let said = detach(&lab, &cgroup.0);
+    assert!(said.contains("detached from"), "{said}");
+    // The kernel lets go of the programs a moment later.
+    assert!(eventually(LIMIT, || gets_out(&lab, &mut told)));
+    assert_eq!(traces(&lab), Vec::<String>::new());
+}
+
+#[test]
+fn a_dead_attachment_is_taken_over() {
+    let lab = lab();
+    let cgroup = Cgroup::new();
+    let mut told = Told::start(&lab, &cgroup.0);
+    let first = Attached::start(&lab, &cgroup.0);
+    first.run.signal(Signal::SIGKILL);
+    first.run.wait().unwrap();
+    assert!(!gets_out(&lab, &mut told));
+
+    let second = Attached::start(&lab, &cgroup.0);
+    assert_eq!(told.ask("curl('http://ok.test/')"), "200");
+    assert_eq!(told.ask("curl('http://evil.test/')"), "403");
+    // A third is refused while the second lives.
+    let refused = attach(&lab, &cgroup.0, &lab.fresh_path("third.json")).wait().unwrap();
+    refused.expect_code(125).expect_stderr_has("is attached to");
+    assert_eq!(told.ask("curl('http://ok.test/')"), "200");
+    // And `detach` ends a living one.
+    detach(&lab, &cgroup.0);
+    second.run.wait().unwrap().expect_code(0);
+    assert!(eventually(LIMIT, || gets_out(&lab, &mut told)));
+    assert_eq!(traces(&lab), Vec::<String>::new());
+}
+
+#[test]
+fn a_cgroup_that_goes_ends_it() {
+    let lab = lab();
+    let cgroup = Cgroup::new();
+    let told = Told::start(&lab, &cgroup.0);
+    let attached = Attached::start(&lab, &cgroup.0);
+    assert!(cgroup.end());
+    attached.run.wait().unwrap().expect_code(0).expect_stderr_has("is gone");
+    drop(told);
+    assert_eq!(traces(&lab), Vec::<String>::new());
+
+    // When httpjail dies first, the next run of anything removes the names.
+    let cgroup = Cgroup::new();
+    let attached = Attached::start(&lab, &cgroup.0);
+    attached.run.signal(Signal::SIGKILL);
+    attached.run.wait().unwrap();
+    assert!(cgroup.end());
+    assert_ne!(traces(&lab), Vec::<String>::new());
+    lab.jail().command(["true"]).run().expect_code(0);
+    assert_eq!(traces(&lab), Vec::<String>::new());
+}
+
+/// The first words that the listener gives a connection from the world, if it gives any.
+fn from_outside(lab: &Lab, port: u16) -> Option<String> {
+    lab.on_world(|| {
+        let at = SocketAddr::from((JAILSIDE_V4, port));
+        let Ok(mut stream) = TcpStream::connect_timeout(&at, Duration::from_secs(2)) else {
+            return Ok(None);
+        };
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        let mut text = String::new();
+        Ok(stream.read_to_string(&mut text).ok().map(|_| text))
+    })
+    .unwrap()
+}
+
+#[test]
+fn a_listener_is_not_reached_from_outside() {
+    let lab = lab();
+    let cgroup = Cgroup::new();
+    let mut told = Told::start(&lab, &cgroup.0);
+    told.ask("import threading");
+    let serve = |told: &mut Told, mark: &str| -> u16 {
+        told.ask("listener = socket.create_server(('0.0.0.0', 0))");
+        told.ask("listener.settimeout(None)");
+        let loops = format!(
+            "threading.Thread(target=lambda l: [(c.sendall(b'{mark}'), c.close()) for c, _ in iter(l.accept, None)], \
+             args=(listener,), daemon=True).start()"
+        );
+        told.ask(&loops);
+        told.ask("listener.getsockname()[1]").parse().unwrap()
+    };
+    let (old_mark, new_mark) = (canary(), canary());
+    let old = serve(&mut told, &old_mark);
+    assert_eq!(from_outside(&lab, old).as_deref(), Some(old_mark.as_str()));
+
+    let attached = Attached::start(&lab, &cgroup.0);
+    assert_eq!(from_outside(&lab, old), None);
+    let new = serve(&mut told, &new_mark);
+    assert_eq!(from_outside(&lab, new), None);
+    assert!(!lab.wire().saw(&new_mark));
+    // From inside, the new one is.
+    let own = format!("socket.create_connection(('127.0.0.1', {new})).recv(100).decode()");
+    assert_eq!(told.ask(&own), new_mark);
+    attached.end();
+    assert_eq!(from_outside(&lab, old).as_deref(), Some(old_mark.as_str()));
+}
+
+/// The ports of the sockets on 127.0.0.1 in that table of the jailed side (proc_net_tcp(5)), in that state.
+fn local_ports(lab: &Lab, table: &str, state: &str) -> Vec<u16> {
+    let table = format!("/proc/thread-self/net/{table}");
+    let text = lab.on_jailside(|| Ok(fs::read_to_string(table)?)).unwrap();
+    let port = |line: &str| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let (near, _far, found) = (fields.next()?, fields.next()?, fields.next()?);
+        let port = near.strip_prefix("0100007F:")?;
+        (found == state).then(|| u16::from_str_radix(port, 16).ok())?
+    };
+    text.lines().filter_map(port).collect()
+}
+
+/// A question for the address of `ok.test` (RFC 1035, 4.1).
+const QUESTION: &[u8] = b"\x01\x02\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x02ok\x04test\x00\x00\x01\x00\x01";
+
+#[test]
+fn others_on_the_host_are_not_served() {
+    let lab = lab();
+    let cgroup = Cgroup::new();
+    let mut told = Told::start(&lab, &cgroup.0);
+    let attached = Attached::start(&lab, &cgroup.0);
+    // The same bytes from inside are answered, so it is not the bytes.
+    told.ask(&format!("QUESTION = b'{}'", QUESTION.escape_ascii()));
+    told.ask("u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)");
+    told.ask("u.sendto(QUESTION, ('198.51.100.2', 53))");
+    assert_eq!(told.ask("u.recv(500)[:2]"), "b'\\x01\\x02'");
+    told.ask("t = socket.create_connection(('198.51.100.2', 80))");
+    told.ask("t.sendall(b'GET / HTTP/1.1\\r\\nHost: ok.test\\r\\n\\r\\n')");
+    assert_eq!(told.ask("t.recv(12)"), "b'HTTP/1.1 200'");
+
+    let (resolvers, listeners) = (local_ports(&lab, "udp", "07"), local_ports(&lab, "tcp", "0A"));
+    assert_eq!(
+        (resolvers.len(), listeners.len()),
+        (1, 2),
+        "the resolver's two sockets, and the proxy"
+    );
+    for port in listeners {
+        let answer = lab.on_jailside(|| {
+            let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+            stream.set_read_timeout(Some(LIMIT))?;
+            // It may be closed already.
+            let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: ok.test\r\n\r\n");
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer);
+            Ok(answer)
+        });
+        assert_eq!(answer.unwrap(), b"", "{port}");
+    }
+    lab.on_jailside(|| {
+        let stranger = UdpSocket::bind("127.0.0.1:0")?;
+        stranger.send_to(QUESTION, ("127.0.0.1", resolvers[0]))?;
+        // What came before the jail's next question has been read when that is answered.
+        told.ask("u.sendto(QUESTION, ('198.51.100.2', 53))");
+        assert_eq!(told.ask("u.recv(500)[:2]"), "b'\\x01\\x02'");
+        stranger.set_nonblocking(true)?;
+        let answer = stranger.recv_from(&mut [0; 500]);
+        assert!(answer.is_err(), "{answer:?}");
+        Ok(())
+    })
+    .unwrap();
+    attached.end();
+}
+
+#[test]
+fn no_way_around() {
+    let lab = lab();
+    let cgroup = Cgroup::new();
+    let mut told = Told::start(&lab, &cgroup.0);
+    // Each leads past the hooks that see addresses; `{mark}` is what must not be on the wire. Made before, used after.
+    let ways = [
+        (
+            "an old connected udp socket",
+            format!("a = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); a.connect({FAR})"),
+            "a.send(b'{mark}')".to_owned(),
+        ),
+        (
+            "an old connection",
+            format!("b = socket.create_connection({FAR})"),
+            "b.sendall(b'{mark}')".to_owned(),
+        ),
+        (
+            "an old ipv6 connection",
+            format!("c = socket.create_connection({FAR_V6})"),
+            "c.sendall(b'{mark}')".to_owned(),
+        ),
+        (
+            "a socket bound to a device",
+            "d = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); d.setsockopt(1, 25, b'j0')".to_owned(),
+            format!("d.sendto(b'{{mark}}', {FAR})"),
+        ),
+        (
+            "a routing header",
+            format!(
+                "e = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); e.setsockopt(41, 57, bytes([0, 2, 4, 0, 0, 0, 0, 0]) \
+                 + socket.inet_pton(socket.AF_INET6, '{}')); e.connect({FAR_V6})",
+                "2001:db8:99::3"
+            ),
+            "e.send(b'{mark}')".to_owned(),
+        ),
+        (
+            "udp-lite",
+            "f = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, 136)".to_owned(),
+            format!("f.sendto(b'{{mark}}', {FAR})"),
+        ),
+        (
+            "ping",
+            "g = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, 1)".to_owned(),
+            "g.sendto(bytes([8, 0, 0, 0, 0, 0, 0, 0]) + b'{mark}', ('198.51.100.2', 0))".to_owned(),
+        ),
+        (
+            "a raw socket",
+            "h = socket.socket(socket.AF_INET, socket.SOCK_RAW, 253)".to_owned(),
+            "h.sendto(b'{mark}', ('198.51.100.2', 0))".to_owned(),
+        ),
+    ];
+    let seen = |told: &mut Told, go: &str| {
+        let mark = canary();
+        let said = told.ask(&go.replace("{mark}", &mark));
+        (lab.wire().saw(&mark), said)
+    };
+    for (name, make, go) in &ways {
+        assert_eq!(told.ask(make), "done", "{name}");
+        let (out, said) = seen(&mut told, go);
+        assert!(out, "{name}, before: {said}");
+    }
+    let attached = Attached::start(&lab, &cgroup.0);
+    for (name, make, go) in &ways {
+        let (out, said) = seen(&mut told, go);
+        assert!(!out, "{name}, old: {said}");
+        // And one made anew.
+        told.ask(make);
+        let (out, said) = seen(&mut told, go);
+        assert!(!out, "{name}, new: {said}");
+    }
+    // The sockets, and then what was tried with them.
+    for reason in [
+        "older than the jail",
+        "packet on interface",
+        "sockets are not allowed",
+        "socket option",
+    ] {
+        let told = |event: &Value| event["reason"].as_str().is_some_and(|text| text.contains(reason));
+        let reported = eventually(LIMIT, || attached.blocked().iter().any(told));
+        assert!(reported, "{reason}: {:#?}", attached.blocked());
+    }
+    attached.end();
+}
+
+#[test]
+fn in_the_network_namespace_of_its_processes() {
+    let lab = lab();
+    let cgroup = Cgroup::new();
+    let elsewhere = "exec unshare -n sh -c 'ip link set lo up; exec \"$@\"' sh \"$@\"";
+    let mut told = Told::start_with(&lab, &cgroup.0, elsewhere);
+    assert_eq!(
+        told.ask("curl('http://198.51.100.2/')"),
+        "000",
+        "there is no way out of there"
+    );
+    let attached = Attached::start(&lab, &cgroup.0);
+    assert_eq!(told.ask("curl('http://ok.test/')"), "200");
+    assert_eq!(told.ask("curl('http://evil.test/')"), "403");
+    attached.end();
+
+    let _other = Told::start(&lab, &cgroup.0);
+    let run = attach(&lab, &cgroup.0, &lab.fresh_path("refused.json"));
+    let refused = run.wait().unwrap().expect_code(125);
+    refused.expect_stderr_has("are in 2 network namespaces");
+    assert_eq!(traces(&lab), Vec::<String>::new());
+}
+
+#[test]
+fn what_cannot_be_held_is_refused() {
+    let lab = lab();
+    let cgroup = Cgroup::new();
+    let refused = |path: &Path, why: &str| {
+        let run = attach(&lab, path, &lab.fresh_path("refused.json"));
+        run.wait().unwrap().expect_code(125).expect_stderr_has(why);
+    };
+    refused(Path::new("/tmp"), "there is no cgroup");
+    refused(cgroup.0.parent().unwrap(), "holds the whole system");
+    // No room for the canary: what was attached by then is detached.
+    let mut inside = Told::start(&lab, &cgroup.0);
+    fs::write(cgroup.0.join("cgroup.max.descendants"), "0").unwrap();
+    refused(&cgroup.0, "cannot put a canary below");
+    fs::write(cgroup.0.join("cgroup.max.descendants"), "max").unwrap();
+    assert!(eventually(LIMIT, || gets_out(&lab, &mut inside)));
+    assert_eq!(traces(&lab), Vec::<String>::new());
+    drop(inside);
+    assert!(cgroup.end());
+    fs::create_dir(&cgroup.0).unwrap();
+    // A parent that a user may write to: its processes can leave.
+    let below = cgroup.0.join("below");
+    fs::create_dir(&below).unwrap();
+    std::os::unix::fs::chown(&cgroup.0, Some(4242), None).unwrap();
+    refused(&below, "could leave the cgroup");
+    std::os::unix::fs::chown(&cgroup.0, Some(0), None).unwrap();
+    fs::remove_dir(&below).unwrap();
+    // A socket that was made elsewhere and brought along: no program would see what it sends.
+    let script = "exec \"$@\"";
+    let mut told = Told::start_with(&lab, cgroup.0.parent().unwrap(), script);
+    told.ask("import os");
+    told.ask(&format!("s = socket.create_connection({FAR})"));
+    told.ask(&format!("open('{}/cgroup.procs', 'w').write('0')", cgroup.0.display()));
+    refused(&cgroup.0, "brought along");
+    assert!(gets_out(&lab, &mut told), "it is as open as it was");
+    // Closed, it is in nobody's way.
+    told.ask("s.close()");
+    let attached = Attached::start(&lab, &cgroup.0);
+    assert!(!gets_out(&lab, &mut told));
+    attached.end();
+    assert_eq!(traces(&lab), Vec::<String>::new());
+}
