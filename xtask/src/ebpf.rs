@@ -4,6 +4,7 @@
 //! only as good as the check that it comes from the source beside it: the build is reproducible (no path of the machine gets
 //! in, every version is pinned), and `--check` compares bytes.
 
+use crate::run::quietly;
 use anyhow::{Context, Result, bail, ensure};
 use std::ffi::OsStr;
 use std::fs;
@@ -121,13 +122,8 @@ fn build(root: &Path, target_dir: &Path, bin: &str, feature: Option<&str>) -> Re
     if let Some(feature) = feature {
         cargo.args(["--features", feature]);
     }
-    let status = cargo
-        .status()
-        .context("run cargo (is the nightly toolchain there? `cargo xtask setup`)")?;
-    ensure!(
-        status.success(),
-        "building {bin} for {TARGET} failed (rust-src or bpf-linker missing? `cargo xtask setup`)"
-    );
+    quietly(&mut cargo)
+        .with_context(|| format!("build {bin} for {TARGET} (is the toolchain there? `cargo xtask setup`)"))?;
 
     let linked = target_dir.join(TARGET).join("release").join(bin);
     strip(Path::new(&sysroot), &linked)
