@@ -150,9 +150,15 @@ fn kill_in_random_order() {
     let mut ours: Vec<i32> = processes_with(&mark).into_iter().filter(is_httpjail).collect();
     assert!(!ours.is_empty());
     ours.sort_by_key(|_| canary());
+    let longest = repeats("HTTPJAIL_TEST_KILL_GAP_MS", 50) as u64;
     for pid in &ours {
         // One may have taken the next with it.
         let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+        // Nothing waits for this: it is when the orphan would get out, if what is left could not hold it.
+        let random = canary()
+            .bytes()
+            .fold(0, |sum: u64, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        std::thread::sleep(Duration::from_millis(random % (longest + 1)));
     }
     let gone = eventually(LIMIT, || processes_with(&mark).iter().all(|pid| zombie(*pid)));
     assert!(gone, "killed {ours:?}, still there: {:?}", processes_with(&mark));
