@@ -89,6 +89,39 @@ fn a_server_on_ipv6_loopback_is_found() {
     await_server(&lab, &running, "127.0.0.1:3000");
 }
 
+/// Where a rule names the host's loopback, a port there on which nobody in the jail listens is the proxy's. The jail's alone:
+/// whoever reaches a published port would have had the jail's rules for a proxy, with absolute URLs and CONNECT.
+#[test]
+fn with_nobody_listening_it_leads_not_to_the_proxy() {
+    let lab = lab();
+    let ready = lab.fresh_path("ready");
+    let question = "GET http://ok.test/ HTTP/1.1\r\nHost: ok.test\r\nConnection: close\r\n\r\n";
+    let inside = format!(
+        "printf '{question}' >/dev/tcp/127.0.0.1/3000; touch {}; read",
+        ready.display()
+    );
+    let (end, stdin) = io::pipe().map(|(read, write)| (write, read)).unwrap();
+    let running = lab
+        .jail()
+        .option("--publish")
+        .option("3000")
+        .rule(r"allow: ^http://(ok\.test|127\.0\.0\.1:3000)/")
+        .stdin_from(stdin)
+        .command(["bash", "-c", &inside])
+        .start()
+        .unwrap();
+    assert!(eventually(LIMIT, || ready.exists()), "{}", running.stderr());
+    for at in ["127.0.0.1:3000", "[::1]:3000"] {
+        let heard = talk(&lab, at, question.as_bytes()).unwrap_or_default();
+        assert_eq!(String::from_utf8_lossy(&heard), "", "{at}");
+    }
+    drop(end);
+    let outcome = running.wait().unwrap();
+    // The jail's own question came to the proxy, and that one only.
+    let asked = outcome.events_with(&[("event", "request")]);
+    assert_eq!(asked.len(), 1, "{outcome:#?}");
+}
+
 #[test]
 fn what_is_not_published_is_not_there() {
     let lab = lab();

@@ -3,7 +3,7 @@
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::time::Duration;
 
-use httpjail_lab::{JailBuilder, Lab, Running, USER, USER_ID, eventually};
+use httpjail_lab::{JailBuilder, Lab, Running, USER, USER_ID, Way, eventually};
 
 use crate::support::{Expect as _, PYTHON, lab};
 
@@ -225,4 +225,31 @@ fn a_kernel_handle_as_standard_input() {
         .run()
         .expect_code(125)
         .expect_stderr_has("standard input is a handle");
+}
+
+/// A bpffs that was mounted without a mode is everybody's: a link there had the next run by root empty the folder it led to.
+#[test]
+fn pins_that_are_not_roots() {
+    let plant = |who: &str, make: &str| {
+        let lab = lab();
+        let precious = lab.fresh_path("precious");
+        std::fs::create_dir(&precious).unwrap();
+        std::fs::write(precious.join("file"), "").unwrap();
+        let script = format!(
+            "mount -t bpf bpf /mnt && cd /mnt && setpriv --reuid {who} --regid {who} --clear-groups \
+             sh -c 'mkdir -m 700 httpjail && {make}' && cd / && \"$@\"; ls -A /mnt/httpjail",
+            make = make.replace("PRECIOUS", precious.to_str().unwrap())
+        );
+        let run = lab
+            .jail()
+            .way(Way::Ebpf)
+            .through(["unshare", "-m", "sh", "-c", &script, "sh"]);
+        let outcome = run.rule("allow: ^http://ok/").command(["true"]).run();
+        assert!(precious.join("file").exists(), "{outcome:#?}");
+        outcome.stdout
+    };
+    let link = "ln -s PRECIOUS httpjail/1-run-1-1-1-1";
+    assert_eq!(plant(USER, link), "1-run-1-1-1-1\n");
+    // What root's dead attachment left is removed, and the folder with the last of it.
+    assert_eq!(plant("root", "mkdir httpjail/1-run-1-1-1-1"), "");
 }

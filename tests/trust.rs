@@ -238,3 +238,19 @@ fn only_install_touches_the_systems_trust_store() {
         .expect_code(125)
         .expect_stderr_has("hint: try it with sudo");
 }
+
+#[test]
+fn install_is_led_by_no_variable_and_no_link() {
+    if !have("update-ca-certificates") || !have("openssl") {
+        return;
+    }
+    let lab = lab();
+    let more = format!(
+        r#"mkdir evil; printf '#!/bin/sh\ntouch ${{0%%/*}}/was-run; exec /bin/sed "$@"' > evil/sed; chmod 755 evil/sed
+        ln -s $PWD/evil/was-written /usr/local/share/ca-certificates/httpjail-0.new
+        (PATH=$PWD/evil:$PATH; ca install); {TRUSTED}; ls evil
+        PATH=$PWD/evil:$PATH; sed p </dev/null; ls evil"#
+    );
+    let outcome = ca(&lab, false, "show", &more).expect_code(0);
+    assert!(outcome.stdout.ends_with("sed\nsed\nwas-run\n"), "{outcome:#?}");
+}

@@ -423,3 +423,13 @@ fn a_proxy_of_ones_own_in_a_jail() {
     );
     assert_eq!(lab.heard().contacts.all().len(), 0);
 }
+
+/// Else another user of this host could choose whom the command trusts.
+#[test]
+fn nobody_else_writes_what_the_command_trusts() {
+    let lab = lab();
+    let careless = ["sh", "-c", "umask 000; exec \"$@\"", "sh"];
+    let look = "umask; stat -c %a $(dirname $SSL_CERT_FILE)";
+    let outcome = weak(&lab).through(careless).shell(look).run();
+    outcome.expect_code(0).expect_stdout("0000\n700");
+}

@@ -35,6 +35,7 @@ const ANCHORS: &[(&str, &[&str], &str)] = &[
 ];
 const UPDATE_CERTIFICATES: &[&str] = &["/usr/sbin/update-ca-certificates", "/sbin/update-ca-certificates"];
 const UPDATE_TRUST: &[&str] = &["/usr/bin/update-ca-trust", "/usr/sbin/update-ca-trust"];
+const SYSTEM_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 const SECURITY: &str = "/usr/bin/security";
 const CERTUTIL: &str = "certutil.exe";
 
@@ -195,8 +196,14 @@ impl Change {
         let Some((program, arguments)) = self.program.split_first() else {
             return Ok(());
         };
-        let run = Command::new(program).args(arguments).stdin(Stdio::null()).output();
-        let output = run.map_err(|error| Failure::new(format!("cannot run {program}: {error}")))?;
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null());
+        if cfg!(target_os = "linux") {
+            // They are shell scripts: these variables would choose what root runs (PATH, BASH_ENV), and where it writes.
+            command.env_clear().env("PATH", SYSTEM_PATH);
+        }
+        let output = command.output();
+        let output = output.map_err(|error| Failure::new(format!("cannot run {program}: {error}")))?;
         if output.status.success() {
             return Ok(());
         }
@@ -210,7 +217,11 @@ impl Change {
 fn replace(path: &Path, content: &str) -> io::Result<()> {
     // Not `.crt`: a half of it must not be taken for a certificate.
     let temporary = path.with_extension("new");
-    fs::write(&temporary, content)?;
+    // What is there may be a link: on Debian the folder belongs to a group as well.
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => fs::File::create_new(&temporary)?.write_all(content.as_bytes())?,
+    }
     // Whatever the caller's umask is: OpenSSL reads the file itself, by a link to it.
     #[cfg(unix)]
     fs::set_permissions(&temporary, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;

@@ -62,7 +62,6 @@ fn status(ran: &Result<Outcome, RunError>) -> Option<u16> {
 
 /// The files that make clients trust the proxy; gone with this.
 struct Trust {
-    // Only this user's, as all that tempfile makes.
     dir: TempDir,
     bundle: PathBuf,
     authority: PathBuf,
@@ -73,7 +72,12 @@ struct Trust {
 impl Trust {
     fn lay_out(authority: &str) -> Result<Trust, Failure> {
         let failed = |what: &Path, error| Failure::new(format!("cannot write {}: {error}", what.display()));
-        let dir = tempfile::Builder::new().prefix("httpjail-").tempdir();
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("httpjail-");
+        // Whatever the umask is: who could write there would choose whom the command trusts.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+        let dir = builder.tempdir();
         let dir = dir.map_err(|error| failed(&std::env::temp_dir(), error))?;
         let own = trust::inherited_bundles(|name| std::env::var_os(name));
         let sources: Vec<PathBuf> = trust::existing_paths(Path::new("/")).into_iter().chain(own).collect();

@@ -3,6 +3,7 @@
 //! Backpressure comes from polling: nobody reads a frame before the other leg has room for it.
 
 use super::client::Entry;
+use super::headers;
 use super::pool::Lease;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -41,9 +42,14 @@ impl Body for Upload {
         let Some(body) = &mut self.body else {
             return Poll::Ready(None);
         };
-        let frame = ready!(Pin::new(body).poll_frame(cx));
-        if let Some(data) = frame.as_ref().and_then(|f| f.as_ref().ok()).and_then(Frame::data_ref) {
-            self.sent.fetch_add(data.len() as u64, Ordering::Relaxed);
+        let mut frame = ready!(Pin::new(body).poll_frame(cx));
+        if let Some(Ok(frame)) = &mut frame {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            self.sent.fetch_add(length as u64, Ordering::Relaxed);
+            // Some servers read them as if they had come with the head (RFC 9110 section 6.5.1 warns of that).
+            if let Some(trailers) = frame.trailers_mut() {
+                headers::clean_trailers(trailers);
+            }
         }
         Poll::Ready(frame)
     }

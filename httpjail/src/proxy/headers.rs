@@ -48,6 +48,12 @@ pub(super) fn clean_request(headers: &mut HeaderMap) {
     join_cookies(headers);
 }
 
+/// The same for what comes after a client's body.
+pub(super) fn clean_trailers(trailers: &mut HeaderMap) {
+    clean_request(trailers);
+    trailers.remove(header::TE);
+}
+
 /// Makes an upstream's header fields fit to be sent to the client. `Alt-Svc` would send it to a port or a protocol
 /// (HTTP/3) where nothing can be judged.
 pub(super) fn clean_response(headers: &mut HeaderMap) {

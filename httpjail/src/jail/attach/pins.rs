@@ -65,9 +65,14 @@ impl Pins {
         Ok(pins)
     }
 
-    /// All that there are, in every bpffs that is mounted here.
+    /// All that there are, in every bpffs that is mounted here. A bpffs that was mounted without a mode is everybody's to write
+    /// to (kernel/bpf/inode.c: 1777), and what is found here gets removed by root: so only root's own folders count.
     pub fn all() -> Vec<Pins> {
-        mounts().iter().flat_map(|mount| entries(&mount.join(FOLDER))).collect()
+        let folders = mounts().into_iter().map(|mount| mount.join(FOLDER));
+        folders
+            .filter(|folder| is_roots_alone(folder))
+            .flat_map(|folder| entries(&folder))
+            .collect()
     }
 
     /// Whether the cgroup is gone, and with it the programs: what is left are names.
@@ -140,13 +145,20 @@ fn make_folder(path: &Path) -> Result<(), Failure> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         made => return made.map_err(|error| Failure::new(format!("cannot make {}: {error}", path.display()))),
     }
-    let safe =
-        fs::symlink_metadata(path).is_ok_and(|found| found.is_dir() && found.uid() == 0 && found.mode() & 0o077 == 0);
-    if safe {
+    if is_roots_alone(path) {
         Ok(())
     } else {
         Err(Failure::new(format!("{} is not root's alone", path.display())))
     }
+}
+
+/// Whether it is a folder, no link to one, that root alone can look into, in one that is root's: there nobody else can put
+/// another in its place, for a bpffs is always sticky.
+fn is_roots_alone(folder: &Path) -> bool {
+    let is_roots = |path: &Path, others: u32| {
+        fs::symlink_metadata(path).is_ok_and(|found| found.is_dir() && found.uid() == 0 && found.mode() & others == 0)
+    };
+    is_roots(folder, 0o077) && folder.parent().is_some_and(|parent| is_roots(parent, 0))
 }
 
 fn own_mount() -> PathBuf {
@@ -171,7 +183,7 @@ fn bpffs() -> Result<PathBuf, Failure> {
     mounted.map_err(|error| {
         let _ = fs::remove_dir(&own);
         Failure {
-            hint: Some("mount -t bpf bpf /sys/fs/bpf".into()),
+            hint: Some("mount -t bpf -o mode=0700 bpf /sys/fs/bpf".into()),
             ..Failure::new(format!(
                 "no bpffs is mounted, and none can be mounted at {}: {error}",
                 own.display()

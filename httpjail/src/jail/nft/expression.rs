@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::events::GROUP;
 use super::message::Attributes;
+use crate::jail::door::MARK;
 
 const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
@@ -87,6 +88,11 @@ pub(super) fn address(side: Side, ip: IpAddr, length: usize) -> Vec<Expression> 
     ]
 }
 
+/// What a socket of [`crate::jail::door`] sends.
+pub(super) fn is_published() -> Vec<Expression> {
+    vec![meta(Meta::Mark), compare(Compare::Equal, &MARK.to_ne_bytes())]
+}
+
 pub(super) fn socket_is_not_transparent() -> Vec<Expression> {
     const NFT_SOCKET_TRANSPARENT: u32 = 0;
     let socket = Attributes::new().number(1, NFT_SOCKET_TRANSPARENT).number(2, FIRST);
@@ -139,6 +145,7 @@ pub(super) fn tcp_reset() -> Expression {
 
 #[derive(Clone, Copy)]
 enum Meta {
+    Mark = 3,
     Family = 15,
     L4Protocol = 16,
 }

@@ -10,8 +10,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::expression::{
-    Expression, NFPROTO_IPV4, NFPROTO_IPV6, Side, accept, address, admin_prohibited, is_not_opening, is_reset, log,
-    not_protocol, port_is, protocol, redirect, socket_is_not_transparent, tcp_reset, tproxy,
+    Expression, NFPROTO_IPV4, NFPROTO_IPV6, Side, accept, address, admin_prohibited, is_not_opening, is_published,
+    is_reset, log, not_protocol, port_is, protocol, redirect, socket_is_not_transparent, tcp_reset, tproxy,
 };
 use super::message::{Attributes, Kind, Requests};
 use crate::jail::backend::Inside;
@@ -98,6 +98,8 @@ impl Rules {
             "tcp to port 53",
             [protocol(TCP), port_is(DNS_PORT), vec![accept()]],
         );
+        // From outside, for a listener of the jail: with none it is refused, or others than the jail would use the proxy.
+        self.rule("pre", "published", [protocol(TCP), is_published(), vec![accept()]]);
         // Those of the rules below find whom they are for, also where that one took a foreign address.
         self.rule("pre", "tcp reset", [protocol(TCP), is_reset(), vec![accept()]]);
         for (name, own) in self.own_addresses(Side::Destination) {

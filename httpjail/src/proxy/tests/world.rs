@@ -4,7 +4,7 @@
 use crate::proxy::{Doing, Network};
 use crate::tls::{CertificateAuthority, Leaves, sni_host};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::Frame;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
@@ -165,10 +165,11 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Body>, Infall
     Ok(match path.as_str() {
         // Each frame goes back as it comes, trailers too.
         "/echo" => {
+            let announced = request.headers_mut().remove("trailer");
             let mut response = Response::new(request.into_body().boxed());
             response
                 .headers_mut()
-                .insert("trailer", HeaderValue::from_static("x-sum"));
+                .extend(announced.map(|names| (header::TRAILER, names)));
             response
         }
         "/trailers" => {
