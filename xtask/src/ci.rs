@@ -5,19 +5,20 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 
 use crate::run::quietly;
-use crate::{ebpf, lint, package, setup, test};
+use crate::{ebpf, foreign, lint, package, setup, test};
 
 /// A task of its own.
 type Step = fn() -> Result<()>;
 
 /// Runs all steps, and stops at the first that fails.
 pub(crate) fn run() -> Result<()> {
-    let steps: [(&str, Step); 5] = [
+    let steps: [(&str, Step); 6] = [
         ("setup", setup::run),
         ("lint", lint::run),
         ("ebpf", || ebpf::run(true, false)),
         ("test", tests),
         ("package", package::run),
+        ("foreign", foreign::run),
     ];
     for (name, step) in steps {
         let start = Instant::now();

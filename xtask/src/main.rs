@@ -61,7 +61,7 @@ enum Task {
     Package,
     /// Build and link for macOS and Windows, and try the Windows executable under wine (installs ziglang and wine)
     CheckForeign,
-    /// All that a change must pass: setup, lint, ebpf --check, test, package
+    /// All that a change must pass: setup, lint, ebpf --check, test, package, check-foreign
     Ci,
 }
 
