@@ -6,7 +6,7 @@ use super::body::{Download, Upload};
 use super::client::Entry;
 use super::headers;
 use super::interceptor::{Approved, Interceptor};
-use super::pool::{Key, Lease};
+use super::pool::Lease;
 use super::refusal::{Kind, Refusal};
 use crate::policy::Target;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
@@ -53,12 +53,7 @@ pub(super) async fn forward(
 ) -> Result<Answer, Refusal> {
     let proxy = &via.client.proxy;
     let Approved { target, vouch } = approved;
-    let key = Key {
-        wire: via.origin.wire,
-        host: target.host().clone(),
-        port: target.port(),
-        vouch,
-    };
+    let key = via.upstream(&target, vouch);
     let (head, body) = request.into_parts();
     let mut fields = head.headers;
     headers::clean_request(&mut fields);

@@ -8,6 +8,7 @@ use super::body::Download;
 use super::client::{Client, Entry};
 use super::identity::Origin;
 use super::judge::judge;
+use super::pool::Key;
 use super::refusal::{Kind, Refusal};
 use super::{drain, forward, upgrade};
 use crate::audit::Decision;
@@ -46,6 +47,16 @@ impl Service<Request<Incoming>> for Interceptor {
 }
 
 impl Interceptor {
+    /// The upstream of a request that may go on its way, as the pool knows it.
+    pub(super) fn upstream(&self, target: &Target, vouch: Vouch) -> Key {
+        Key {
+            wire: self.origin.wire,
+            host: target.host().clone(),
+            port: target.port(),
+            vouch,
+        }
+    }
+
     pub(super) async fn handle(self, mut request: Request<Incoming>) -> Response<Download> {
         let mut entry = Entry::new(self.client.clone(), request.method());
         let approved = match self.admit(&request, &mut entry) {

@@ -8,7 +8,7 @@ use super::client::Entry;
 use super::forward::{self, Answer};
 use super::headers;
 use super::interceptor::{Approved, Interceptor};
-use super::pool::{Key, Wire};
+use super::pool::Wire;
 use super::refusal::{Kind, Refusal};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -55,12 +55,7 @@ impl Wish {
     ) -> Result<Answer, Refusal> {
         let proxy = &via.client.proxy;
         let Approved { target, vouch } = approved;
-        let key = Key {
-            wire: via.origin.wire,
-            host: target.host().clone(),
-            port: target.port(),
-            vouch,
-        };
+        let key = via.upstream(&target, vouch);
         debug_assert_ne!(key.wire, Wire::Http2, "a wish needs HTTP/1.1");
         let mut fields = request.into_parts().0.headers;
         headers::clean_request(&mut fields);
