@@ -3,6 +3,7 @@
 //! A request becomes a [`Target`]; a [`Policy`] is a list of [`Rule`]s, and the first one that matches decides. What no
 //! rule matches is denied.
 
+mod explain;
 pub mod lint;
 mod matcher;
 mod path;
@@ -13,6 +14,7 @@ mod target;
 mod verdict;
 pub mod yaml;
 
+pub use explain::{Explanation, Outcome, Part, Step};
 pub use lint::Warning;
 pub use matcher::{Matcher, Place, PlaceError};
 pub use pattern::{Pattern, PatternError};
