@@ -9,6 +9,7 @@ mod matcher;
 mod path;
 mod pattern;
 mod reach;
+pub mod request;
 mod rule;
 mod target;
 mod verdict;

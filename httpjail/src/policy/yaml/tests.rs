@@ -127,7 +127,8 @@ fn places() {
 fn every_option() {
     let file = read(
         "dry-run: true\nlog-only: false\nno-tls-intercept: true\nweak: false\ninteractive: false\nephemeral-ca: true\ndns: off\n\
-         backend: ebpf\nuser: nobody\ntimeout: 1.5\nlog: a.log\nlog-format: json\npublish: 3000\nallow-socket: /a\nupstream-ca:\n  - b\n  - c\n",
+         backend: ebpf\nuser: nobody\ntimeout: 1.5\nlog: a.log\nlog-format: json\npublish: 3000\nallow-socket: /a\nupstream-ca:\n  - b\n  - c\n\
+         quiet: true\nverbose: 2\nlisten: '[::1]:9'\nauth: none\nversion: 1\n",
     );
     let expected = Options {
         dry_run: Some(true),
@@ -145,6 +146,10 @@ fn every_option() {
         publish: vec!["3000".into()],
         allow_socket: vec!["/a".into()],
         upstream_ca: vec!["b".into(), "c".into()],
+        quiet: Some(true),
+        verbose: Some(2),
+        listen: "[::1]:9".parse().ok(),
+        auth: Some(Auth::None),
     };
     assert_eq!(file.options, expected);
     for (text, seconds) in [("30", 30.0), ("'2.5'", 2.5), ("0.25", 0.25)] {
@@ -179,37 +184,42 @@ fn wrong(text: &str, place: (usize, usize), message: &str, hint: &str) {
 
 #[test]
 fn unknown_keys() {
-    wrong("rule: x\n", (1, 1), "unknown field `rule`", "did you mean `rules`?");
+    wrong("rule: x\n", (1, 1), "unknown key `rule`", "did you mean `rules`?");
     wrong(
         "\nDry-Run: true\n",
         (2, 1),
-        "unknown field `Dry-Run`",
+        "unknown key `Dry-Run`",
         "did you mean `dry-run`?",
     );
     wrong(
         "dry_run: true\n",
         (1, 1),
-        "unknown field `dry_run`",
+        "unknown key `dry_run`",
         "did you mean `dry-run`?",
     );
-    wrong("zzz: 1\n", (1, 1), "unknown field `zzz`", "known here: rules, logging");
+    wrong(
+        "zzz: 1\n",
+        (1, 1),
+        "unknown key `zzz`",
+        "known here: version, rules, use, groups",
+    );
     wrong(
         "rules:\n- action: allow\n  patern: x\n",
         (3, 3),
-        "rules[0]: unknown field `patern`",
+        "rules[0]: unknown key `patern`",
         "did you mean `pattern`?",
     );
     wrong(
         "rules:\n- action: allow\n  pattern: x\n  method: get\n",
         (4, 3),
-        "unknown field `method`",
+        "unknown key `method`",
         "did you mean `methods`?",
     );
-    wrong("rules:\n- allow: x\n", (2, 3), "unknown field `allow`", "");
+    wrong("rules:\n- allow: x\n", (2, 3), "unknown key `allow`", "");
     wrong(
         "logging:\n  levle: info\n",
         (2, 3),
-        "logging: unknown field `levle`",
+        "logging: unknown key `levle`",
         "did you mean `level`?",
     );
 }
@@ -250,6 +260,17 @@ fn wrong_types_and_values() {
     wrong("publish: {a: b}\n", (1, 10), "expected a text or a list of texts", "");
     wrong("allow-socket: [[a]]\n", (1, 16), "invalid type", "");
     wrong("user: [a]\n", (1, 7), "user: invalid type", "");
+    wrong("version: 2\n", (1, 10), "files of version 1, and this one says 2", "");
+    wrong("version: '1'\n", (1, 10), "expected 1", "");
+    wrong("verbose: -1\n", (1, 10), "verbose: invalid", "");
+    wrong("listen: 8080\n", (1, 9), "`8080` is no address and port", "127.0.0.1:8080");
+    wrong(
+        "listen: localhost:80\n",
+        (1, 9),
+        "no address and port",
+        "127.0.0.1:8080",
+    );
+    wrong("auth: basic\n", (1, 7), "expected one of token, none", "");
 }
 
 #[test]
@@ -373,6 +394,243 @@ fn an_escape_that_cannot_be_mended_says_so() {
         "unknown escape",
         "single quotes",
     );
+}
+
+#[test]
+fn errors_show_the_line() {
+    let shown = |text: &str| parse("r.yaml", text).expect_err(text).to_string();
+    assert_eq!(
+        shown("rules:\n- action: allow\n  patern: x # why\n"),
+        "r.yaml:3:3: rules[0]: unknown key `patern`\n3 |   patern: x # why\n  |   ^"
+    );
+    assert_eq!(
+        shown("dry-run:\tmaybe\n"),
+        "r.yaml:1:10: dry-run: invalid type: string \"maybe\", expected a boolean\n1 | dry-run: maybe\n  |          ^"
+    );
+    let long = format!("user: {}[a]\n", " ".repeat(300));
+    let excerpt = parse("r.yaml", &long).expect_err("a list").excerpt;
+    let lines: Vec<&str> = excerpt.lines().collect();
+    let (mark, start) = (lines[2].find('^').unwrap(), lines[1].find("[a]").unwrap());
+    assert!(mark == start && lines[1].len() < 120, "{excerpt}");
+}
+
+/// What `r.yaml` means beside these other files.
+fn with(files: &[(&str, &str)]) -> Result<File, FileError> {
+    let mut read = |path: &Path| {
+        let found = files.iter().find(|(name, _)| Path::new(name) == path);
+        found
+            .map(|(_, text)| text.as_bytes().to_vec())
+            .ok_or_else(|| "no such file".to_owned())
+    };
+    let main = read(Path::new("r.yaml")).expect("r.yaml");
+    load("r.yaml", main, &mut read)
+}
+
+/// Each rule with its place.
+fn placed(file: &File) -> Vec<String> {
+    file.rules
+        .iter()
+        .map(|rule| format!("{rule} ({})", rule.source()))
+        .collect()
+}
+
+const FORGE: &str = "groups:\n  forge:\n    - {action: allow, host: git.test}\n    - action: deny\n      host: x.test\n      methods:\n";
+
+#[test]
+fn groups_stand_where_they_are_used() {
+    let file = read(&format!(
+        "{FORGE}  web:\n  - use: forge\nrules:\n- {{action: deny, host: a.test}}\n- use: [forge]\n- {{action: allow, host: b.test}}\nuse: web\n"
+    ));
+    assert_eq!(
+        placed(&file),
+        [
+            "deny: host a.test (rules.yaml:10)",
+            "allow: host git.test (rules.yaml:3)",
+            "deny: host x.test (rules.yaml:4)",
+            "allow: host b.test (rules.yaml:12)",
+            "allow: host git.test (rules.yaml:3)",
+            "deny: host x.test (rules.yaml:4)",
+        ]
+    );
+    let unused = read(FORGE);
+    assert_eq!(unused.rules.len(), 0);
+    let flow = read("groups: {f: [{action: allow, host: a.test}, {action: deny, host: b.test}]}\nuse: f\n");
+    assert_eq!(
+        placed(&flow),
+        [
+            "allow: host a.test (rules.yaml, group f, rule 1)",
+            "deny: host b.test (rules.yaml, group f, rule 2)"
+        ]
+    );
+    assert_eq!(
+        messages(&read(
+            "groups:\n  f:\n  - action: allow\n    host: a.test\n    methods:\nuse: [f, f]\n"
+        ))
+        .len(),
+        1
+    );
+}
+
+#[test]
+fn groups_come_from_other_files() {
+    let file = with(&[
+        (
+            "r.yaml",
+            "groups-from: [team/g.yaml, ./team/../team/x.yaml]\nuse: [forge, more]\n",
+        ),
+        ("team/g.yaml", &format!("version: 1\n{FORGE}groups-from: more.yaml\n")),
+        ("team/../team/x.yaml", "groups-from: more.yaml\n"),
+        ("team/../team/more.yaml", "groups:\n  other: []\n"),
+        (
+            "team/more.yaml",
+            "groups:\n  more:\n  - {action: allow, host: \"m.test\", path: /x}\n  - use: forge\n",
+        ),
+    ])
+    .unwrap();
+    assert_eq!(
+        placed(&file),
+        [
+            "allow: host git.test (team/g.yaml:4)",
+            "deny: host x.test (team/g.yaml:5)",
+            "allow: host m.test path /x (team/more.yaml:3)",
+            "allow: host git.test (team/g.yaml:4)",
+            "deny: host x.test (team/g.yaml:5)",
+        ]
+    );
+}
+
+/// Where the error is, what it says, and its hint.
+#[track_caller]
+fn wrong_groups(files: &[(&str, &str)], message: &str, hint: &str) {
+    let error = with(files).map(|file| placed(&file)).expect_err(message);
+    let said = error.to_string();
+    assert_eq!(said.lines().next(), Some(message), "{said}");
+    assert!(
+        error.hint.as_deref().unwrap_or_default().contains(hint),
+        "{:?}",
+        error.hint
+    );
+}
+
+#[test]
+fn wrong_uses_of_groups() {
+    let alone = |text: &str, message: &str, hint: &str| wrong_groups(&[("r.yaml", text)], message, hint);
+    alone(
+        &format!("{FORGE}rules:\n- use: [forge, forgee]\n"),
+        "r.yaml:8:16: there is no group `forgee`",
+        "did you mean `forge`?",
+    );
+    alone("use: [x]\n", "r.yaml:1:7: there is no group `x`", "");
+    alone(
+        "groups:\n  a:\n  - use: b\n  b:\n  - use: [a]\nuse: a\n",
+        "r.yaml:5:11: the group `a` uses itself",
+        "",
+    );
+    alone("rules:\n- use: []\n", "r.yaml:2:3: rules[0]: `use:` names no group", "");
+    alone(
+        "rules:\n- use: a\n  action: allow\n",
+        "r.yaml:2:3: rules[0]: an entry is a rule, or it has `use:` and nothing else",
+        "",
+    );
+    alone(
+        "groups:\n  a: []\n  a: []\n",
+        "r.yaml:2:3: groups: there are two groups `a`",
+        "",
+    );
+    alone(
+        "groups: [a]\n",
+        "r.yaml:1:9: groups: invalid type: sequence, expected names of groups, each with a list of rules",
+        "",
+    );
+    alone(
+        "groups:\n  a:\n  - action: alow\n    host: b\n",
+        "r.yaml:3:13: groups.a[0].action: `alow` is no action: it is `allow` or `deny`",
+        "",
+    );
+}
+
+#[test]
+fn wrong_files_of_groups() {
+    let main = ("r.yaml", "# x\ngroups-from:\n- g.yaml\n");
+    wrong_groups(&[main], "r.yaml:3:3: cannot read g.yaml: no such file", "");
+    wrong_groups(
+        &[main, ("g.yaml", "groups: {}\nrules: []\n")],
+        "g.yaml:2:1: unknown key `rules`",
+        "",
+    );
+    wrong_groups(
+        &[main, ("g.yaml", "groups-from: r.yaml\n")],
+        "g.yaml:1:14: r.yaml takes groups from itself",
+        "third file",
+    );
+    wrong_groups(
+        &[main, ("g.yaml", "groups-from: g.yaml\n")],
+        "g.yaml:1:14: g.yaml takes groups from itself",
+        "third file",
+    );
+    wrong_groups(
+        &[
+            main,
+            ("g.yaml", "groups-from: h.yaml\ngroups:\n  a: []\n"),
+            ("h.yaml", "groups:\n  a: []\n"),
+        ],
+        "h.yaml:2:3: there is a group `a` in g.yaml already",
+        "",
+    );
+}
+
+#[test]
+fn groups_that_multiply_end() {
+    let mut text = String::from("groups:\n  g0:\n  - {action: deny, host: a.test}\n");
+    for level in 1..30 {
+        let below = level - 1;
+        text.push_str(&format!(
+            "  g{level}:\n  - use: [g{below}, g{below}, g{below}, g{below}]\n"
+        ));
+    }
+    text.push_str("use: g29\n");
+    let error = parse("r.yaml", &text).expect_err("too many");
+    assert!(error.message.contains("more than 1000000 rules"), "{error}");
+}
+
+#[test]
+fn tests_of_the_file() {
+    let file = read(
+        "rules: []\ntests:\n- request: POST https://A.test:443/x\n  verdict: deny\n- {request: 'http://a.test', verdict: Allow}\n",
+    );
+    let tests: Vec<String> = file
+        .tests
+        .iter()
+        .map(|test| format!("{} {} {}", test.place, test.target, test.wanted))
+        .collect();
+    assert_eq!(
+        tests,
+        [
+            "rules.yaml:3 POST https://a.test/x deny",
+            "rules.yaml:5 GET http://a.test/ allow"
+        ]
+    );
+    let flow = read("tests: [{request: 'http://a.test', verdict: deny}]\n");
+    assert_eq!(flow.tests[0].place, "rules.yaml, test 1");
+    wrong(
+        "tests:\n- request: a.test\n  verdict: deny\n",
+        (2, 12),
+        "is no URL",
+        "https://a.test",
+    );
+    wrong(
+        "tests:\n- request: http://a.test/\n",
+        (2, 3),
+        "missing field `verdict`",
+        "",
+    );
+    wrong(
+        "tests:\n- request: http://a.test/\n  verdict: maybe\n",
+        (3, 12),
+        "`maybe` is no action",
+        "",
+    );
+    wrong("tests:\n- http://a.test/\n", (2, 3), "expected a test", "");
 }
 
 #[test]
