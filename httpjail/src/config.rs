@@ -4,6 +4,7 @@
 //! is an error here, so that nothing is silently ignored.
 
 mod error;
+mod limits;
 mod merge;
 
 use std::ffi::OsString;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use crate::cli::args::{Attach, Run, Serve};
 use crate::policy::yaml::{Auth, Backend, DnsMode, File, Level, LogFormat};
 use crate::policy::{Policy, Warning};
+use crate::proxy::Limits;
 
 pub use error::ConfigError;
 
@@ -47,6 +49,8 @@ pub struct Config {
     pub backend: Backend,
     /// What the resolver answers.
     pub dns: DnsMode,
+    /// The proxy's bounds.
+    pub limits: Limits,
     /// Ports that the jail listens on and that this host is to reach.
     pub publish: Vec<Publish>,
     /// What the user should be told before the command starts.

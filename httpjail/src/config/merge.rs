@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Command, Config, ConfigError, Log, LogTarget, Mode, Publish};
+use super::{Command, Config, ConfigError, Log, LogTarget, Mode, Publish, limits};
 use crate::cli::args::Run;
 use crate::policy::yaml::{Backend, DnsMode, File, Level, LogFormat};
 use crate::policy::{Policy, Rule, Source, Warning, lint};
@@ -18,11 +18,11 @@ impl Config {
             let rule = Rule::parse(&text, Source::Option(index + 1));
             rules.push(rule.map_err(|error| ConfigError::Rule(index + 1, text, error))?);
         }
-        let (options, logging, mut warnings) = match file {
+        let (options, logging, bounds, mut warnings) = match file {
             None => Default::default(),
             Some(file) => {
                 rules.extend(file.rules);
-                (file.options, file.logging, file.warnings)
+                (file.options, file.logging, file.limits, file.warnings)
             }
         };
 
@@ -123,6 +123,7 @@ impl Config {
             ephemeral_ca: shared.ephemeral_ca || options.ephemeral_ca.unwrap_or(false),
             backend,
             dns,
+            limits: limits::of(&bounds),
             publish,
             warnings,
         })

@@ -131,6 +131,25 @@ fn the_file_sets_options_and_the_command_line_wins() {
 }
 
 #[test]
+fn limits_of_the_file() {
+    let usual = good(&[], None).limits;
+    assert_eq!(usual, Limits::default());
+    let set = good(
+        &[],
+        Some("limits: {connections: 5, streams: 6, header-bytes: 9000, tls-timeout: 0.5}\n"),
+    )
+    .limits;
+    let expected = Limits {
+        connections: 5,
+        streams: 6,
+        head: 9000,
+        tls: Duration::from_millis(500),
+        ..Limits::default()
+    };
+    assert_eq!(set, expected);
+}
+
+#[test]
 fn logging_of_the_readme() {
     let config = good(
         &["-v"],

@@ -6,6 +6,7 @@
 mod error;
 mod escapes;
 mod groups;
+mod limits;
 mod lines;
 mod shape;
 mod words;
@@ -28,6 +29,7 @@ use shape::{Many, Shape};
 
 pub use error::FileError;
 pub use groups::Read;
+pub use limits::Limits;
 pub use shape::{Logging, parse_seconds};
 pub use words::{Auth, Backend, DnsMode, Level, LogFormat, Word};
 
@@ -45,6 +47,8 @@ pub struct File {
     pub logging: Logging,
     /// The options that it sets.
     pub options: Options,
+    /// `limits:`.
+    pub limits: Limits,
     /// What its author should look at.
     pub warnings: Vec<Warning>,
 }
@@ -136,6 +140,7 @@ pub fn load<'a>(name: &str, bytes: Vec<u8>, read: &'a mut Read<'a>) -> Result<Fi
         tests: tests.into_iter().enumerate().map(test).collect(),
         logging: shape.logging.unwrap_or_default(),
         options,
+        limits: shape.limits.unwrap_or_default(),
         warnings,
     })
 }

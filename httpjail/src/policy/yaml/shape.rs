@@ -11,6 +11,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
+use super::limits::Limits;
 use super::words::{Auth, Backend, DnsMode, Level, LogFormat, word};
 use crate::policy::rule::Action;
 use crate::policy::{Target, request};
@@ -36,6 +37,7 @@ pub(super) struct Shape {
     pub(super) groups_from: Many,
     pub(super) tests: Option<Vec<TestEntry>>,
     pub(super) logging: Option<Logging>,
+    pub(super) limits: Option<Limits>,
     pub(super) dry_run: Option<bool>,
     pub(super) log_only: Option<bool>,
     pub(super) no_tls_intercept: Option<bool>,

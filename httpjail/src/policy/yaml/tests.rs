@@ -263,7 +263,12 @@ fn wrong_types_and_values() {
     wrong("version: 2\n", (1, 10), "files of version 1, and this one says 2", "");
     wrong("version: '1'\n", (1, 10), "expected 1", "");
     wrong("verbose: -1\n", (1, 10), "verbose: invalid", "");
-    wrong("listen: 8080\n", (1, 9), "`8080` is no address and port", "127.0.0.1:8080");
+    wrong(
+        "listen: 8080\n",
+        (1, 9),
+        "`8080` is no address and port",
+        "127.0.0.1:8080",
+    );
     wrong(
         "listen: localhost:80\n",
         (1, 9),
@@ -394,6 +399,42 @@ fn an_escape_that_cannot_be_mended_says_so() {
         "unknown escape",
         "single quotes",
     );
+}
+
+#[test]
+fn limits() {
+    let limits =
+        read("limits:\n  connections: 5\n  header-bytes: 8192\n  idle-per-host: 0\n  stall-timeout: 2.5\n  grace:\n")
+            .limits;
+    let expected = Limits {
+        connections: Some(5),
+        header_bytes: Some(8192),
+        idle_per_host: Some(0),
+        stall_timeout: Some(Duration::from_millis(2500)),
+        ..Limits::default()
+    };
+    assert_eq!(limits, expected);
+    wrong(
+        "limits: {conections: 1}\n",
+        (1, 10),
+        "unknown key `conections`",
+        "did you mean `connections`?",
+    );
+    wrong(
+        "limits: {connections: 0}\n",
+        (1, 23),
+        "0 is no number from 1 to 1000000",
+        "",
+    );
+    wrong(
+        "limits: {header-bytes: 8191}\n",
+        (1, 24),
+        "no number from 8192 to 16777216",
+        "",
+    );
+    wrong("limits: {connections: many}\n", (1, 23), "expected a number from 1", "");
+    wrong("limits: {grace: 0}\n", (1, 17), "no positive number", "");
+    wrong("limits: 5\n", (1, 9), "expected keys such as", "");
 }
 
 #[test]
