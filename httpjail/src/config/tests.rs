@@ -131,6 +131,28 @@ fn the_file_sets_options_and_the_command_line_wins() {
 }
 
 #[test]
+fn every_long_option_is_a_key_of_the_file() {
+    use clap::CommandFactory as _;
+    let schema: serde_json::Value = serde_json::from_str(yaml::SCHEMA).expect("JSON");
+    let keys = schema["properties"].as_object().expect("keys");
+    // Rules are `rules:`; a file names no other, and nothing to act on.
+    let elsewhere = ["rule", "config", "cgroup", "help", "version"];
+    let command = Cli::command();
+    let others = command
+        .get_subcommands()
+        .filter(|other| ["serve", "attach"].contains(&other.get_name()));
+    let mut seen = 0;
+    for option in others.chain([&command]).flat_map(|command| command.get_arguments()) {
+        let Some(name) = option.get_long().filter(|name| !elsewhere.contains(name)) else {
+            continue;
+        };
+        assert!(keys.contains_key(name), "--{name}");
+        seen += 1;
+    }
+    assert!(seen > 20, "{seen}");
+}
+
+#[test]
 fn limits_of_the_file() {
     let usual = good(&[], None).limits;
     assert_eq!(usual, Limits::default());
