@@ -3,12 +3,14 @@
 //! A request becomes a [`Target`]; a [`Policy`] is a list of [`Rule`]s, and the first one that matches decides. What no
 //! rule matches is denied.
 
+pub mod learn;
 pub mod lint;
 mod matcher;
 mod path;
 mod pattern;
 mod reach;
 mod rule;
+mod spell;
 mod target;
 mod verdict;
 pub mod yaml;
@@ -18,6 +20,7 @@ pub use matcher::{Matcher, Place, PlaceError};
 pub use pattern::{Pattern, PatternError};
 pub use reach::Pin;
 pub use rule::{Action, Methods, Rule, RuleError, Source};
+pub use spell::rule_for;
 pub use target::{Target, TargetError};
 pub use verdict::{Reason, RuleId, Verdict};
 
