@@ -4,6 +4,7 @@
 //! rule matches is denied.
 
 mod explain;
+pub mod learn;
 pub mod lint;
 mod matcher;
 mod path;
@@ -11,6 +12,7 @@ mod pattern;
 mod reach;
 pub mod request;
 mod rule;
+mod spell;
 mod target;
 mod verdict;
 pub mod yaml;
@@ -21,6 +23,7 @@ pub use matcher::{Matcher, Place, PlaceError};
 pub use pattern::{Pattern, PatternError};
 pub use reach::Pin;
 pub use rule::{Action, Methods, Rule, RuleError, Source};
+pub use spell::rule_for;
 pub use target::{Target, TargetError};
 pub use verdict::{Reason, RuleId, Verdict};
 
