@@ -19,6 +19,7 @@ use crate::policy::{Policy, Warning};
 use crate::proxy::Limits;
 
 pub use error::ConfigError;
+pub use merge::typed_rules;
 
 /// Everything that a run needs to know.
 #[derive(Debug)]

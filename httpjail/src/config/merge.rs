@@ -13,11 +13,7 @@ use crate::policy::{Policy, Rule, Source, Warning, lint};
 impl Config {
     pub(super) fn of(args: Run, file: Option<File>, command: Command) -> Result<Config, ConfigError> {
         let shared = args.shared;
-        let mut rules = Vec::with_capacity(shared.rules.len());
-        for (index, text) in shared.rules.into_iter().enumerate() {
-            let rule = Rule::parse(&text, Source::Option(index + 1));
-            rules.push(rule.map_err(|error| ConfigError::Rule(index + 1, text, error))?);
-        }
+        let mut rules = typed_rules(&shared.rules)?;
         let (options, logging, bounds, mut warnings) = match file {
             None => Default::default(),
             Some(file) => {
@@ -128,6 +124,18 @@ impl Config {
             warnings,
         })
     }
+}
+
+/// The rules of `-r`.
+///
+/// # Errors
+/// [`ConfigError::Rule`] for the first that is none.
+pub fn typed_rules(texts: &[String]) -> Result<Vec<Rule>, ConfigError> {
+    let rule = |(index, text): (usize, &String)| {
+        let rule = Rule::parse(text, Source::Option(index + 1));
+        rule.map_err(|error| ConfigError::Rule(index + 1, text.clone(), error))
+    };
+    texts.iter().enumerate().map(rule).collect()
 }
 
 /// The first option that was asked for and that this version does not have.
