@@ -6,6 +6,7 @@
 mod error;
 mod limits;
 mod merge;
+mod reload;
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -20,6 +21,7 @@ use crate::proxy::Limits;
 
 pub use error::ConfigError;
 pub use merge::typed_rules;
+pub use reload::{Reload, Reloaded};
 
 /// Everything that a run needs to know.
 #[derive(Debug)]
@@ -54,6 +56,8 @@ pub struct Config {
     pub limits: Limits,
     /// Ports that the jail listens on and that this host is to reach.
     pub publish: Vec<Publish>,
+    /// What a new policy is made of when the policy file changes; none without a file.
+    pub reload: Option<Reload>,
     /// What the user should be told before the command starts.
     pub warnings: Vec<Warning>,
 }

@@ -15,6 +15,7 @@ mod parts;
 mod policy_file;
 #[cfg(target_os = "linux")]
 mod published;
+mod reload;
 #[cfg(target_os = "linux")]
 mod run;
 mod serve;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Command, Config, ConfigError, Log, LogTarget, Mode, Publish, limits};
+use super::{Command, Config, ConfigError, Log, LogTarget, Mode, Publish, Reload, limits};
 use crate::cli::args::Run;
 use crate::policy::yaml::{Backend, DnsMode, File, Level, LogFormat};
 use crate::policy::{Policy, Rule, Source, Warning, lint};
@@ -14,6 +14,7 @@ impl Config {
     pub(super) fn of(args: Run, file: Option<File>, command: Command) -> Result<Config, ConfigError> {
         let shared = args.shared;
         let mut rules = typed_rules(&shared.rules)?;
+        let reload = file.as_ref().map(|file| Reload::new(&shared.rules, file));
         let (options, logging, bounds, mut warnings) = match file {
             None => Default::default(),
             Some(file) => {
@@ -121,6 +122,7 @@ impl Config {
             dns,
             limits: limits::of(&bounds),
             publish,
+            reload,
             warnings,
         })
     }
