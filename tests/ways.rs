@@ -12,7 +12,7 @@ use httpjail_lab::Way;
 use crate::support::{Expect as _, lab, repeats};
 
 /// Topics in which no jail is started, or whose tests choose the way themselves.
-const OTHER_TOPICS: [&str; 5] = ["attach", "hosts", "lab", "ways", "weak"];
+const OTHER_TOPICS: [&str; 6] = ["attach", "check", "hosts", "lab", "ways", "weak"];
 
 /// What a way cannot promise. `*` at the end stands for any ending.
 const EXCEPTIONS: [(&str, &[Way], &str); 9] = [
@@ -95,7 +95,7 @@ macro_rules! table {
     };
 }
 
-table! { clients dns escapes exit_status faults identity leftovers log publish regression terminal trust verdicts }
+table! { clients dns escapes exit_status faults identity leftovers log publish regression reload terminal trust verdicts }
 
 /// A topic or an exception that nobody knows any more would be a hole in the table.
 #[test]
