@@ -139,7 +139,8 @@ fn matches_everything(pattern: &Pattern) -> bool {
     ]
     .into_iter()
     .all(|(scheme, authority, path)| {
-        Target::new(&Method::GET, scheme, authority, path).is_ok_and(|target| pattern.matches(target.url()))
+        Target::new(&Method::GET, scheme, authority, path)
+            .is_ok_and(|target| pattern.matches(target.url()) == Some(true))
     })
 }
 

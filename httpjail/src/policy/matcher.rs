@@ -13,7 +13,7 @@ use super::{Target, path};
 use crate::net::Host;
 
 /// What a rule looks for.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Matcher {
     /// A regular expression, searched in the URL.
     Pattern(Pattern),
@@ -30,14 +30,14 @@ pub struct Place {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum PlaceHost {
+pub(super) enum PlaceHost {
     Exactly(Host),
     /// Any name that ends in this, which begins with a dot.
     Below(String),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum PlacePath {
+pub(super) enum PlacePath {
     Exactly(String),
     Begins(String),
 }
@@ -54,11 +54,15 @@ pub enum PlaceError {
 }
 
 impl Matcher {
-    /// Whether the request is one of those looked for. The method is the rule's business.
-    pub fn matches(&self, target: &Target) -> bool {
+    /// Whether the request is one of those looked for, as [`Pattern::matches`] says it. The method is the rule's business.
+    pub fn matches(&self, target: &Target) -> Option<bool> {
+        self.matches_metered(target, &mut 0)
+    }
+
+    pub(super) fn matches_metered(&self, target: &Target, grown: &mut usize) -> Option<bool> {
         match self {
-            Matcher::Pattern(pattern) => pattern.matches(target.url()),
-            Matcher::Place(place) => place.matches(target),
+            Matcher::Pattern(pattern) => pattern.matches_metered(target.url(), grown),
+            Matcher::Place(place) => Some(place.differs(target).is_none()),
         }
     }
 
@@ -121,10 +125,6 @@ impl Place {
         })
     }
 
-    fn matches(&self, target: &Target) -> bool {
-        self.differs(target).is_none()
-    }
-
     fn differs(&self, target: &Target) -> Option<Part> {
         let host = match &self.host {
             PlaceHost::Exactly(host) => target.host() == host,
@@ -145,6 +145,10 @@ impl Place {
             Some(PlacePath::Begins(prefix)) => target.path().starts_with(prefix.as_str()),
         };
         (!path).then_some(Part::Path)
+    }
+
+    pub(super) fn parts(&self) -> (&PlaceHost, Option<u16>, Option<&PlacePath>) {
+        (&self.host, self.port, self.path.as_ref())
     }
 
     fn covers_root(&self) -> bool {
@@ -224,7 +228,7 @@ mod tests {
                 let scheme = if scheme == "http" { Scheme::Http } else { Scheme::Https };
                 let at = rest.find('/').unwrap_or(rest.len());
                 let target = Target::new(&Method::GET, scheme, &rest[..at], &rest[at..]).expect("a target");
-                assert_eq!(place.matches(&target), wanted, "{place} {url}");
+                assert_eq!(place.matches(&target), Some(wanted), "{place} {url}");
             }
         }
     }

@@ -210,7 +210,7 @@ fn stray(walk: &mut Walk, pattern: &Pattern) -> Result<Option<String>, TooLong> 
             let start = walk.run(walk.start(), &prefix)?;
             let url = attempt(walk, start)?.map(|rest| prefix + &rest);
             // The walk knows a little more URLs than there are: believe the real thing only.
-            if let Some(url) = url.filter(|url| pattern.matches(url) && is_canonical(scheme, url)) {
+            if let Some(url) = url.filter(|url| pattern.matches(url) == Some(true) && is_canonical(scheme, url)) {
                 return Ok(Some(url));
             }
         }

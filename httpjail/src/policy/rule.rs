@@ -128,7 +128,21 @@ impl Rule {
 
     /// Whether the rule is about this request.
     pub fn matches(&self, target: &Target) -> bool {
-        self.methods.contains(target.method()) && self.matcher.matches(target)
+        self.matches_metered(target, &mut 0)
+    }
+
+    /// The same, and adds to `grown` the bytes that were taken for it and are kept.
+    pub(super) fn matches_metered(&self, target: &Target, grown: &mut usize) -> bool {
+        // What cannot be said denies: an allow rule does not match then, and a deny rule does.
+        let unknown = self.action == Action::Deny;
+        self.methods.contains(target.method()) && self.matcher.matches_metered(target, grown).unwrap_or(unknown)
+    }
+
+    /// Gives back the memory that can be had again.
+    pub(super) fn forget(&self) {
+        if let Matcher::Pattern(pattern) = &self.matcher {
+            pattern.forget();
+        }
     }
 
     /// What it does with the requests that it matches.
