@@ -5,7 +5,7 @@
 //! to a match. If that yields a few hosts, the rule is pinned to them; if it yields a host that an attacker may own, there
 //! is the URL to warn with. A walk that becomes too long answers "not pinned", which allows less.
 
-mod walk;
+pub(super) mod walk;
 
 use std::collections::BTreeSet;
 

@@ -270,6 +270,11 @@ impl Methods {
         }
     }
 
+    /// Whether all of `others` are among them.
+    pub(super) fn cover(self, others: Methods) -> bool {
+        self == Methods::EVERY || (others != Methods::EVERY && others.0 & !self.0 == 0)
+    }
+
     /// Whether `method` is among them.
     pub fn contains(self, method: &Method) -> bool {
         self == Methods::EVERY
