@@ -119,10 +119,10 @@ fn contenders(kind: &'static str, count: usize) -> Vec<Contender> {
             Box::new(move |n| set.matches(urls_too[n].url()).iter().next().is_some_and(|found| allows_too[found]))
         }));
     }
-    let requests: Vec<Request> = urls.iter().map(|url| Request::new(url, "https://source.example/", "fetch").expect("a request")).collect();
+    let requests: Vec<Request> = urls.iter().map(|url| Request::new(url, "https://source.example/", "fetch", "GET").expect("a request")).collect();
     all.push(made("adblock", || {
         let engine = Engine::new_with_list_text(filters);
-        Box::new(move |n| engine.check_network_request(&requests[n]).matched)
+        Box::new(move |n| engine.check_network_request(&requests[n]).filter.is_some())
     }));
     all
 }

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand};
 
-use crate::policy::yaml::{self, Backend, DnsMode, LogFormat, Word};
+use crate::policy::yaml::{self, Auth, Backend, DnsMode, LogFormat, Word};
 
 /// The whole command line: a command to run in a jail, or something else.
 #[derive(Debug, Clone, Parser)]
@@ -53,6 +53,21 @@ pub enum Other {
     /// Open a cgroup again, also after the httpjail that was attached to it was killed
     Detach(Detach),
 
+    /// Say what a policy makes of requests, and why; send none
+    #[command(
+        override_usage = CHECK_USAGE,
+        after_help = CHECK_AFTER,
+        max_term_width = 100
+    )]
+    Check(Box<Check>),
+
+    /// Show what is risky or dead in a policy, each with a request that shows it
+    #[command(override_usage = "httpjail lint [OPTIONS]", after_help = LINT_AFTER, max_term_width = 100)]
+    Lint(Lint),
+
+    /// Print the JSON Schema of the policy file, for editors
+    Schema,
+
     /// Show which backends work on this host, and what to do about those that do not
     Doctor,
 
@@ -93,33 +108,19 @@ fn spelled(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
 }
 
 /// The proxy alone.
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct Serve {
     /// How requests are judged and logged.
     #[command(flatten)]
     pub shared: Shared,
 
-    /// Where to listen
-    #[arg(
-        long,
-        value_name = "ADDR:PORT",
-        default_value = "127.0.0.1:8080",
-        help_heading = "Traffic"
-    )]
-    pub listen: SocketAddr,
+    /// Where to listen [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR:PORT", help_heading = "Traffic")]
+    pub listen: Option<SocketAddr>,
 
-    /// What clients must show: a token that is printed on start, or nothing (on this host alone)
-    #[arg(long, value_name = "AUTH", default_value = "token", help_heading = "Traffic")]
-    pub auth: Auth,
-}
-
-/// What clients of `serve` must show.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Auth {
-    /// The token, as the password.
-    Token,
-    /// Nothing.
-    None,
+    /// What clients must show: a token that is printed on start, or nothing (on this host alone) [default: token]
+    #[arg(long, value_name = "AUTH", value_parser = word::<Auth>(), help_heading = "Traffic")]
+    pub auth: Option<Auth>,
 }
 
 /// Attaching to a cgroup.
@@ -136,6 +137,68 @@ pub struct Attach {
     /// What the resolver answers [default: synthetic]
     #[arg(long, value_name = "MODE", value_parser = word::<DnsMode>(), help_heading = "Traffic")]
     pub dns: Option<DnsMode>,
+}
+
+/// Checking requests against a policy.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct Check {
+    /// A rule, as for a run; repeatable
+    #[arg(short, long = "rule", value_name = "RULE", help_heading = "Policy")]
+    pub rules: Vec<String>,
+
+    /// The policy file; rules of -r come first
+    #[arg(short, long, value_name = "FILE", help_heading = "Policy")]
+    pub config: Option<PathBuf>,
+
+    /// Judge HTTPS by its host name alone, as a run with this option does
+    #[arg(long, help_heading = "Policy")]
+    pub no_tls_intercept: bool,
+
+    /// Another policy file: show the requests whose verdict it changes, and nothing else
+    #[arg(long, value_name = "FILE", help_heading = "Policy")]
+    pub diff: Option<PathBuf>,
+
+    /// Take the requests from a JSON log (`-`: from stdin); repeatable
+    #[arg(long, value_name = "LOG", help_heading = "Requests")]
+    pub replay: Vec<PathBuf>,
+
+    /// Try the `tests:` of the policy file; also without this, where no request is given
+    #[arg(long, conflicts_with_all = ["replay", "diff", "request"], help_heading = "Requests")]
+    pub tests: bool,
+
+    /// Print a JSON object a line
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+
+    /// The request; `-` reads one a line from stdin
+    #[arg(value_name = "[METHOD] URL", num_args = 0..=2, conflicts_with = "replay")]
+    pub request: Vec<String>,
+}
+
+/// Looking for slips in a policy.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct Lint {
+    /// A rule, as for a run; repeatable
+    #[arg(
+        short,
+        long = "rule",
+        value_name = "RULE",
+        required_unless_present = "config",
+        help_heading = "Policy"
+    )]
+    pub rules: Vec<String>,
+
+    /// The policy file; rules of -r come first
+    #[arg(short, long, value_name = "FILE", help_heading = "Policy")]
+    pub config: Option<PathBuf>,
+
+    /// Also show the rules that decided no request of this JSON log (`-`: stdin); repeatable
+    #[arg(long, value_name = "LOG", help_heading = "Requests")]
+    pub log: Vec<PathBuf>,
+
+    /// Print a JSON object a line
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
 }
 
 /// Opening a cgroup again.
@@ -263,6 +326,28 @@ What is held, and what is not:
 
 Example:
   httpjail attach --cgroup system.slice/agent.service -r 'allow: ^https://api\\.github\\.com/'";
+
+const CHECK_USAGE: &str = "\
+httpjail check [OPTIONS] [METHOD] URL
+       httpjail check [OPTIONS] -
+       httpjail check [OPTIONS] --replay LOG [--diff FILE]
+       httpjail check [OPTIONS] [--tests]";
+
+const CHECK_AFTER: &str = "\
+Examples:
+  httpjail check -c rules.yaml POST https://api.example.com/v1/items
+  httpjail check -c rules.yaml --replay requests.jsonl --diff new-rules.yaml
+
+Exit status:
+  0 if all is allowed, passes, or stays as it is; 1 if not; 2 for a wrong option, rule, file or request.";
+
+const LINT_AFTER: &str = "\
+Examples:
+  httpjail lint -c rules.yaml
+  httpjail lint -c rules.yaml --log requests.jsonl
+
+Exit status:
+  0 if nothing is wrong; 1 if something is; 2 for a wrong option, rule, file or log.";
 
 const SHORT_AFTER: &str = "\
 Example:

@@ -5,14 +5,18 @@ pub mod args;
 mod attach;
 mod ca;
 mod caller;
+mod check;
 #[cfg(target_os = "linux")]
 mod doctor;
 #[cfg(target_os = "linux")]
 mod environment;
+mod lint;
 mod open_proxy;
 mod parts;
+mod policy_file;
 #[cfg(target_os = "linux")]
 mod published;
+mod reload;
 #[cfg(target_os = "linux")]
 mod run;
 mod serve;
@@ -20,16 +24,16 @@ mod serve;
 mod serve_jail;
 mod weak;
 
-use std::fs;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::{self, ExitCode};
 
-use crate::config::{Config, ConfigError, ConfigFile};
+use crate::config::{Config, ConfigError};
 use crate::failure::Failure;
 #[cfg(target_os = "linux")]
 use crate::jail::sandbox::stdio;
 use crate::logging;
-use crate::policy::yaml::{Backend, Level};
+use crate::policy::yaml::{self, Backend, File, Level};
 use args::{Attach, Ca, Cli, Detach, Other, Run, Serve};
 use caller::Caller;
 
@@ -49,6 +53,9 @@ pub fn main() -> ExitCode {
         Some(Other::Ca(action)) => authority(action),
         Some(Other::Attach(args)) => inherited.and_then(|_| hold(*args)),
         Some(Other::Detach(args)) => release(&args),
+        Some(Other::Lint(args)) => Caller::find().and_then(|caller| lint::run(&args, &caller)),
+        Some(Other::Check(args)) => Caller::find().and_then(|caller| check::run(&args, &caller)),
+        Some(Other::Schema) => print(yaml::SCHEMA),
         Some(Other::Doctor) => inherited.and_then(|_| examine()),
         None => inherited.and_then(|inherited| command(cli.run, inherited)),
     };
@@ -134,28 +141,39 @@ fn release(_: &Detach) -> Result<i32, Failure> {
     Err(Failure::new("only Linux has cgroups to detach from"))
 }
 
+/// Data, for whatever reads stdout.
+fn print(text: &str) -> Result<i32, Failure> {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| Failure::new(format!("cannot write to stdout: {error}")))?;
+    Ok(0)
+}
+
 fn authority(action: Ca) -> Result<i32, Failure> {
     ca::run(action, &Caller::find()?).map(i32::from)
 }
 
 fn serve_alone(args: Serve) -> Result<i32, Failure> {
     let caller = Caller::find()?;
-    let (listen, auth) = (args.listen, args.auth);
-    let config = configure(args.shared.config.clone().as_deref(), &caller, |file| {
-        Config::for_serving(args, file)
-    })?;
-    serve::run(&config, &caller, listen, auth)
+    let file = policy_file::named(args.shared.config.as_deref(), &caller)?;
+    let (config, serving) = Config::for_serving(args, file).map_err(usage)?;
+    announce(&config);
+    serve::run(&config, &caller, serving)
 }
 
 /// Makes the configuration, with the policy file's text, and says what should be known of it.
 fn configure(
     path: Option<&Path>,
     caller: &Caller,
-    make: impl FnOnce(Option<ConfigFile<'_>>) -> Result<Config, ConfigError>,
+    make: impl FnOnce(Option<File>) -> Result<Config, ConfigError>,
 ) -> Result<Config, Failure> {
-    let file = path.map(|path| read(path, caller)).transpose()?;
-    let file = file.as_ref().map(|(name, bytes)| ConfigFile { name, bytes });
-    let config = make(file).map_err(usage)?;
+    let config = make(policy_file::named(path, caller)?).map_err(usage)?;
+    announce(&config);
+    Ok(config)
+}
+
+/// Sets up what is said while it runs, and says what should be known before.
+fn announce(config: &Config) {
     // Weak mode sets it up itself, to speak through its log.
     if config.backend != Backend::Weak {
         logging::init(verbosity(config.verbosity), None);
@@ -166,18 +184,6 @@ fn configure(
             .iter()
             .for_each(|warning| logging::warn(&warning.message, warning.hint.as_deref()));
     }
-    Ok(config)
-}
-
-/// Reads the policy file with the rights of the user who named it.
-fn read(path: &Path, caller: &Caller) -> Result<(String, Vec<u8>), Failure> {
-    let name = path.display().to_string();
-    let bytes = caller.act(|| fs::read(path)).and_then(|read| read);
-    let bytes = bytes.map_err(|error| Failure {
-        status: USAGE,
-        ..Failure::new(format!("cannot read {name}: {error}"))
-    })?;
-    Ok((name, bytes))
 }
 
 /// How many `-v` a level is worth.

@@ -10,6 +10,7 @@ use nix::sys::prctl;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
+use super::reload::{SafeFrom, Watcher};
 use super::serve_jail::Task;
 use super::{environment, failure, parts};
 use crate::config::{Config, LogTarget};
@@ -18,6 +19,7 @@ use crate::jail::child::{Command, StartFailure};
 use crate::jail::door::{self, Door};
 use crate::jail::helper::{Failure, Helper};
 use crate::jail::identity::Identity;
+use crate::jail::reload::Watch;
 use crate::jail::sandbox::additions::Addition;
 use crate::jail::sandbox::filter::Filter;
 use crate::jail::sandbox::init::Plan;
@@ -111,6 +113,7 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
         .map_err(|error| Failure::new(format!("cannot fork the proxy: {error}")))?;
     let authority = helper.ready()?;
 
+    let jailed = identity.uid;
     let plan = plan(config, caller, identity, &authority, outside, inherited)?;
     let jail = Jail::prepare(backend, helper, &plan).and_then(Jail::arm);
     let jail = jail.map_err(|failure| select::explain(refused, name, failure))?;
@@ -124,7 +127,9 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
         Err(SpawnError::Jail(failure)) => return Err(failure),
         Err(SpawnError::Command(reason)) => return Err(not_started(&config.command.program, reason)),
     };
-    let (outcome, left) = running.wait(config.timeout);
+    let mut watcher = Watcher::new(config, SafeFrom::User(jailed.as_raw()), caller);
+    let watch = watcher.as_mut().map(|watcher| watcher as &mut dyn Watch);
+    let (outcome, left) = running.wait(config.timeout, watch);
     left.iter()
         .for_each(|left| logging::warn(left, Some("the next run of httpjail removes it")));
     match &outcome {

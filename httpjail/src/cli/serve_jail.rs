@@ -6,15 +6,15 @@ use std::io::{self, PipeReader};
 use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
-use arc_swap::ArcSwap;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
+use super::reload::InForce;
 use super::{failure, parts, published, verbosity};
 use crate::audit::{EventKind, Log, Record, Sink, open_log, open_log_without_links};
 use crate::config::{Config, LogTarget};
@@ -28,7 +28,7 @@ use crate::jail::sandbox::netns::{JAIL_V4, JAIL_V6};
 use crate::logging;
 use crate::net::Listeners;
 use crate::policy::yaml::DnsMode;
-use crate::proxy::{self, Clients, HostNetwork, Limits, Proxy};
+use crate::proxy::{self, Clients, HostNetwork, Proxy};
 use crate::tls::store::load_or_create;
 use crate::tls::{CertificateAuthority, Leaves, UpstreamTls};
 
@@ -82,8 +82,9 @@ impl Task<'_> {
         let flows = self.backend.original_dst(&listeners)?;
         let programs = Arc::new(Programs::new(line.clone()));
         let names = Arc::new(Names::new(listeners.resolver_udp.len() > 1));
+        let in_force = InForce::new(self.config, log.clone());
         let proxy = Proxy::new(proxy::Config {
-            policy: Arc::new(ArcSwap::from(self.config.policy.clone())),
+            policy: in_force.policy(),
             mode: parts::mode(self.config.mode),
             intercept_tls: self.config.intercept_tls,
             clients: Clients::Steered(flows.clone()),
@@ -94,12 +95,18 @@ impl Task<'_> {
             audit: log.clone(),
             network: Arc::new(HostNetwork),
             itself: Vec::new(),
-            limits: Limits::default(),
+            limits: self.config.limits,
         });
         let events = self.backend.events(&mut listeners)?;
         let (ended, end) = oneshot::channel();
+        let (changed, changes) = mpsc::channel();
+        // On a thread of its own: a long policy takes a while to read, and answers are waited for.
+        thread::spawn(move || changes.into_iter().for_each(|change| in_force.take(change)));
         thread::spawn(move || {
-            let last = programs.listen();
+            let last = programs.listen(|change| {
+                // The receiver ends with the process.
+                let _ = changed.send(change);
+            });
             // The receiver is gone only when the run has failed, and then this process ends.
             let _ = ended.send(last);
         });

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::helper::{FromProxy, Line, ToProxy};
+use super::reload::{self, Change};
 use crate::net::ProgramSource;
 
 /// How long an answer may take: a busy supervisor must not hold up the log.
@@ -41,18 +42,23 @@ impl Programs {
         }
     }
 
-    /// Hands the answers to those who wait for them, until the supervisor says that it is over. Blocks.
-    pub fn listen(&self) -> Last {
+    /// Hands the answers to those who wait for them, and new policies to `reload`, until the supervisor says that it is
+    /// over. Blocks.
+    pub fn listen(&self, mut reload: impl FnMut(Change)) -> Last {
         loop {
-            match self.line.receive() {
-                Ok(ToProxy::Executable { question, path }) => {
+            let Ok((message, descriptors)) = self.line.receive_with() else {
+                return Last::Gone;
+            };
+            match message {
+                ToProxy::Executable { question, path } => {
                     if let Some(asker) = self.waiting().remove(&question) {
                         // Nobody waits any more: it took too long.
                         let _ = asker.try_send(path);
                     }
                 }
-                Ok(ToProxy::Finish { status }) => return Last::Finish(status),
-                Ok(ToProxy::Serve { .. }) | Err(_) => return Last::Gone,
+                ToProxy::Policy { error } => reload(reload::taken(error, descriptors)),
+                ToProxy::Finish { status } => return Last::Finish(status),
+                ToProxy::Serve { .. } => return Last::Gone,
             }
         }
     }

@@ -14,7 +14,7 @@ use super::{Target, path};
 use crate::net::{Host, Scheme};
 
 /// What a rule looks for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Matcher {
     /// A regular expression, searched in the URL.
     Pattern(Pattern),

@@ -5,12 +5,15 @@
 
 mod explain;
 mod index;
+pub mod learn;
 pub mod lint;
 mod matcher;
 mod path;
 mod pattern;
 mod reach;
+pub mod request;
 mod rule;
+mod spell;
 mod target;
 mod verdict;
 pub mod yaml;
@@ -23,6 +26,7 @@ pub use matcher::{Matcher, Place, PlaceError};
 pub use pattern::{Pattern, PatternError};
 pub use reach::Pin;
 pub use rule::{Action, Methods, Rule, RuleError, Source};
+pub use spell::rule_for;
 pub use target::{Target, TargetError};
 pub use verdict::{Reason, RuleId, Verdict};
 

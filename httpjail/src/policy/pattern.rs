@@ -16,7 +16,7 @@ use regex_syntax::hir::Hir;
 use automaton::Automaton;
 
 /// A pattern with the text that it was made from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Pattern {
     text: Box<str>,
     test: Test,
@@ -43,7 +43,7 @@ pub enum PatternError {
 const NEST_LIMIT: u32 = 64;
 
 /// How a URL is tested.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Test {
     /// Every URL matches.
     Every,
@@ -60,6 +60,8 @@ pub(super) enum Test {
 pub(super) enum Where {
     Whole,
     Start,
+    /// The whole but for the query.
+    Bare,
     End,
     Within,
 }
@@ -157,6 +159,9 @@ impl Where {
         match self {
             Where::Whole => url == text,
             Where::Start => url.starts_with(text),
+            Where::Bare => url
+                .strip_prefix(text)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('?')),
             Where::End => url.ends_with(text),
             Where::Within => contains(url, text),
         }
@@ -178,6 +183,16 @@ impl Search {
             return self.starts.iter().any(|start| url.starts_with(&**start));
         }
         self.needs.folded || self.needs.texts.is_empty() || self.needs.texts.iter().any(|text| contains(url, text))
+    }
+}
+
+impl Clone for Search {
+    fn clone(&self) -> Search {
+        Search {
+            starts: self.starts.clone(),
+            needs: self.needs.clone(),
+            automaton: ArcSwapOption::empty(),
+        }
     }
 }
 

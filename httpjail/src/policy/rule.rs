@@ -223,7 +223,10 @@ impl RuleError {
             RuleError::Method(names) if names.contains([',', '-', '|', ' ']) => Some(
                 "write one rule for each method; a rule in a YAML file takes a list: `methods: [get, post]`".into(),
             ),
-            RuleError::Method(_) => Some("a rule without a method is about every method".into()),
+            RuleError::Method(name) => Some(match Methods::nearest(name) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => "a rule without a method is about every method".into(),
+            }),
             RuleError::Pattern(error) => error.hint().map(str::to_owned),
         }
     }
@@ -259,6 +262,16 @@ impl Methods {
             .iter()
             .position(|known| known.as_str().eq_ignore_ascii_case(name))?;
         Some(Methods(1 << place))
+    }
+
+    /// The method whose name is most like this one, if one is.
+    pub(super) fn nearest(name: &str) -> Option<String> {
+        let name = name.to_ascii_lowercase();
+        let known = METHODS.iter().map(|method| method.as_str().to_ascii_lowercase());
+        let far = |known: &String| strsim::damerau_levenshtein(known, &name);
+        known
+            .min_by_key(far)
+            .filter(|known| far(known) <= 2 && far(known) < known.len() - 1)
     }
 
     /// These and those. Every method and some more is every method.

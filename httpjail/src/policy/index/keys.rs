@@ -49,8 +49,8 @@ impl Filing {
                     keys: vec![Key::Host(String::new())],
                     grams: Vec::new(),
                 },
-                Test::Literals(at @ (Where::Whole | Where::Start), texts) => Filing {
-                    keys: all(texts, |text| start(text, *at == Where::Whole)),
+                Test::Literals(at @ (Where::Whole | Where::Bare | Where::Start), texts) => Filing {
+                    keys: all(texts, |text| start(text, *at != Where::Start)),
                     grams: texts.iter().map(|text| Text::new(text)).collect(),
                 },
                 Test::Literals(Where::End | Where::Within, texts) => Filing {

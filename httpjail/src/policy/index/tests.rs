@@ -119,7 +119,7 @@ fn pattern() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => (beginning(), host(), path()).prop_map(|(start, host, path)| format!("{start}{host}/{path}")),
         2 => (beginning(), host(), path()).prop_map(|(start, host, path)| format!(r"{start}{host}(:\d+)?/{path}")),
-        2 => (beginning(), host(), path(), select(vec![".*", "$", ".*$", "[^/]*$", r"\b", "(/|$)", ".+", "?"]))
+        2 => (beginning(), host(), path(), select(vec![".*", "$", ".*$", "[^/]*$", r"(\?|$)", r"\b", "(/|$)", ".+", "?"]))
             .prop_map(|(start, host, path, end)| format!("{start}{host}/x?{path}{end}")),
         2 => (beginning(), select(vec![r"[^/]*", r"[^/]+\.", r"([^/]*\.)?", ".*", r"(\w+\.)*", r"\p{Ll}*\W", "[^:]*"]), host(), path())
             .prop_map(|(start, any, host, path)| format!("{start}{any}{host}/{path}")),

@@ -14,6 +14,9 @@ pub(super) fn test(text: &str) -> Option<Test> {
     };
     let both = rest.strip_prefix("https?://");
     rest = both.unwrap_or(rest);
+    // How learnt rules end: the path as it is, with or without a query.
+    let bare = rest.strip_suffix(r"(\?|$)").filter(|_| begins);
+    rest = bare.unwrap_or(rest);
     let mut runs = vec![String::new()];
     let mut first_gap = None;
     let mut last_gap = "";
@@ -31,7 +34,7 @@ pub(super) fn test(text: &str) -> Option<Test> {
                 .chars()
                 .next()
                 .filter(|c| c.is_ascii_punctuation() && !"<>".contains(*c))?,
-            '$' if rest.len() == 1 => {
+            '$' if rest.len() == 1 && bare.is_none() => {
                 ends = true;
                 break;
             }
@@ -44,7 +47,7 @@ pub(super) fn test(text: &str) -> Option<Test> {
         rest = &rest[if next == '\\' { 2 } else { 1 }..];
     }
     // What follows the last gap is nothing: `.*` at the end changes nothing, with or without `$`.
-    if last_gap == ".*" && runs.last().is_some_and(String::is_empty) {
+    if last_gap == ".*" && bare.is_none() && runs.last().is_some_and(String::is_empty) {
         runs.pop();
         ends = false;
         if first_gap == Some(runs.len()) {
@@ -77,9 +80,15 @@ pub(super) fn test(text: &str) -> Option<Test> {
     }
     let texts: Box<[Box<str>]> = start(&runs[0]);
     if texts.iter().any(|text| text.is_empty()) {
-        return Some(if begins && ends { Test::Nothing } else { Test::Every });
+        // `^(\?|$)` begins no URL.
+        return Some(if begins && (ends || bare.is_some()) {
+            Test::Nothing
+        } else {
+            Test::Every
+        });
     }
     let place = match (begins, ends) {
+        _ if bare.is_some() => Where::Bare,
         (true, true) => Where::Whole,
         (true, false) => Where::Start,
         (false, true) => Where::End,
