@@ -61,6 +61,10 @@ pub enum Other {
     )]
     Check(Box<Check>),
 
+    /// Show what is risky or dead in a policy, each with a request that shows it
+    #[command(override_usage = "httpjail lint [OPTIONS]", after_help = LINT_AFTER, max_term_width = 100)]
+    Lint(Lint),
+
     /// Print the JSON Schema of the policy file, for editors
     Schema,
 
@@ -169,6 +173,32 @@ pub struct Check {
     /// The request; `-` reads one a line from stdin
     #[arg(value_name = "[METHOD] URL", num_args = 0..=2, conflicts_with = "replay")]
     pub request: Vec<String>,
+}
+
+/// Looking for slips in a policy.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct Lint {
+    /// A rule, as for a run; repeatable
+    #[arg(
+        short,
+        long = "rule",
+        value_name = "RULE",
+        required_unless_present = "config",
+        help_heading = "Policy"
+    )]
+    pub rules: Vec<String>,
+
+    /// The policy file; rules of -r come first
+    #[arg(short, long, value_name = "FILE", help_heading = "Policy")]
+    pub config: Option<PathBuf>,
+
+    /// Also show the rules that decided no request of this JSON log (`-`: stdin); repeatable
+    #[arg(long, value_name = "LOG", help_heading = "Requests")]
+    pub log: Vec<PathBuf>,
+
+    /// Print a JSON object a line
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
 }
 
 /// Opening a cgroup again.
@@ -310,6 +340,14 @@ Examples:
 
 Exit status:
   0 if all is allowed, passes, or stays as it is; 1 if not; 2 for a wrong option, rule, file or request.";
+
+const LINT_AFTER: &str = "\
+Examples:
+  httpjail lint -c rules.yaml
+  httpjail lint -c rules.yaml --log requests.jsonl
+
+Exit status:
+  0 if nothing is wrong; 1 if something is; 2 for a wrong option, rule, file or log.";
 
 const SHORT_AFTER: &str = "\
 Example:

@@ -10,6 +10,7 @@ mod check;
 mod doctor;
 #[cfg(target_os = "linux")]
 mod environment;
+mod lint;
 mod open_proxy;
 mod parts;
 mod policy_file;
@@ -52,6 +53,7 @@ pub fn main() -> ExitCode {
         Some(Other::Ca(action)) => authority(action),
         Some(Other::Attach(args)) => inherited.and_then(|_| hold(*args)),
         Some(Other::Detach(args)) => release(&args),
+        Some(Other::Lint(args)) => Caller::find().and_then(|caller| lint::run(&args, &caller)),
         Some(Other::Check(args)) => Caller::find().and_then(|caller| check::run(&args, &caller)),
         Some(Other::Schema) => print(yaml::SCHEMA),
         Some(Other::Doctor) => inherited.and_then(|_| examine()),

@@ -127,7 +127,8 @@ mod tests {
         assert!(
             Pattern::new(&format!("^{pattern}$"))
                 .expect("a pattern")
-                .matches(segment),
+                .matches(segment)
+                == Some(true),
             "{segment}"
         );
     }
