@@ -19,7 +19,7 @@ use crate::audit::{EventKind, Log, Record, Sink, open_log};
 use crate::config::{Config, LogTarget};
 use crate::failure::Failure;
 use crate::logging;
-use crate::net::{Host, NameSource, ProgramSource};
+use crate::net::{Host, NameSource, Program, ProgramSource};
 use crate::proxy::{self, Clients, Guard, HostNetwork, Limits, Proxy, Token};
 use crate::tls::store::load_or_create;
 use crate::tls::{CertificateAuthority, Leaves, UpstreamTls};
@@ -199,7 +199,7 @@ impl NameSource for Unknown {
 }
 
 impl ProgramSource for Unknown {
-    fn executable(&self, _pid: u32) -> Option<String> {
+    fn program(&self, _pid: u32) -> Option<Program> {
         None
     }
 }

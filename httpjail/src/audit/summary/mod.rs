@@ -104,11 +104,11 @@ impl Summary {
                 EventKind::Request | EventKind::Refused | EventKind::Blocked
             )
         {
-            let rule = record.rule.as_deref().map(short);
+            let (rule, reason) = record.denied_by();
             let cause = Cause {
                 host: host_of(record),
-                reason: record.reason.as_deref().filter(|_| rule.is_none()).map(short),
-                rule,
+                rule: rule.map(short),
+                reason: reason.map(short),
             };
             if let Some(denial) = self.denials.of(cause) {
                 denial.count += 1;

@@ -13,6 +13,7 @@ mod target;
 pub use detach::detach;
 pub use target::{Target, find};
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, RawFd};
 use std::thread::sleep;
@@ -26,7 +27,7 @@ use super::Backend;
 use super::backend::Extras;
 use super::bpf::cgroup::RunName;
 use super::bpf::{BpfBackend, HOOKS, Links};
-use super::helper::{FromProxy, Helper, ToProxy};
+use super::helper::Helper;
 use super::sandbox::netns;
 use super::signals::Signals;
 use crate::audit::Record;
@@ -180,7 +181,7 @@ impl Attachment {
     }
 
     /// Serves the proxy's questions until it is over.
-    pub fn watch(&self, helper: &Helper, signals: &Signals) -> End {
+    pub fn watch(&self, helper: &Helper, signals: &Signals, open_log: &dyn Fn() -> io::Result<File>) -> End {
         let tick = PollTimeout::try_from(TICK).unwrap_or(PollTimeout::MAX);
         loop {
             if self.target.is_gone() {
@@ -195,7 +196,7 @@ impl Attachment {
                 Err(error) => return End::Failed(format!("cannot wait: {error}")),
             }
             let [proxy, signal] = polled.map(|polled| polled.any().unwrap_or(true));
-            if proxy && let Err(message) = self.answer(helper) {
+            if proxy && let Err(message) = helper.answer(|pid| self.holds(pid), open_log) {
                 return End::Failed(message);
             }
             if signal {
@@ -256,23 +257,9 @@ impl Attachment {
         })
     }
 
-    /// The proxy asks for a program's path, or has failed.
-    fn answer(&self, helper: &Helper) -> Result<(), String> {
-        match helper.line.receive() {
-            Ok(FromProxy::Executable { question, pid }) => {
-                let process = Pid::from_raw(pid.cast_signed());
-                let is_inside = self.target.processes().is_ok_and(|inside| inside.contains(&process));
-                let path = is_inside
-                    .then(|| std::fs::read_link(format!("/proc/{pid}/exe")).ok())
-                    .flatten();
-                let path = path.map(|path| path.to_string_lossy().into_owned());
-                let sent = helper.line.send(&ToProxy::Executable { question, path });
-                sent.map_err(|error| format!("the proxy ended: {error}"))
-            }
-            Ok(FromProxy::Failed(failure)) => Err(failure.message),
-            Ok(other) => Err(format!("the proxy said {other:?}")),
-            Err(error) => Err(format!("the proxy ended: {error}")),
-        }
+    fn holds(&self, pid: u32) -> bool {
+        let process = Pid::from_raw(pid.cast_signed());
+        self.target.processes().is_ok_and(|inside| inside.contains(&process))
     }
 }
 
