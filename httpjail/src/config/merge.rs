@@ -5,25 +5,24 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Command, Config, ConfigError, ConfigFile, Log, LogTarget, Mode, Publish};
+use super::{Command, Config, ConfigError, Log, LogTarget, Mode, Publish, limits};
 use crate::cli::args::Run;
-use crate::policy::yaml::{self, Backend, DnsMode, FileError, Level, LogFormat};
+use crate::policy::yaml::{Backend, DnsMode, File, Level, LogFormat};
 use crate::policy::{Policy, Rule, Source, Warning, lint};
 
 impl Config {
-    pub(super) fn of(args: Run, file: Option<ConfigFile<'_>>, command: Command) -> Result<Config, ConfigError> {
+    pub(super) fn of(args: Run, file: Option<File>, command: Command) -> Result<Config, ConfigError> {
         let shared = args.shared;
         let mut rules = Vec::with_capacity(shared.rules.len());
         for (index, text) in shared.rules.into_iter().enumerate() {
             let rule = Rule::parse(&text, Source::Option(index + 1));
             rules.push(rule.map_err(|error| ConfigError::Rule(index + 1, text, error))?);
         }
-        let (options, logging, mut warnings) = match file {
+        let (options, logging, bounds, mut warnings) = match file {
             None => Default::default(),
             Some(file) => {
-                let parsed = yaml::parse(file.name, text_of(file)?)?;
-                rules.extend(parsed.rules);
-                (parsed.options, parsed.logging, parsed.warnings)
+                rules.extend(file.rules);
+                (file.options, file.logging, file.limits, file.warnings)
             }
         };
 
@@ -42,6 +41,9 @@ impl Config {
         }
         if options.log_format.is_some() && logging.format.is_some() {
             return Err(ConfigError::Conflict("log-format", "logging.format"));
+        }
+        if options.verbose.is_some() && logging.level.is_some() {
+            return Err(ConfigError::Conflict("verbose", "logging.level"));
         }
         if options.weak == Some(true) && options.backend.is_some_and(|backend| backend != Backend::Weak) {
             return Err(ConfigError::Conflict("weak", "backend"));
@@ -109,15 +111,19 @@ impl Config {
                     .or(options.log_format)
                     .or(logging.format)
                     .unwrap_or(LogFormat::Text),
-                quiet: shared.quiet,
+                quiet: shared.quiet || options.quiet.unwrap_or(false),
             },
-            verbosity: verbosity(shared.verbose).or(logging.level).unwrap_or(Level::Warn),
+            verbosity: verbosity(shared.verbose)
+                .or(logging.level)
+                .or(options.verbose.and_then(verbosity))
+                .unwrap_or(Level::Warn),
             user,
             allow_sockets: either(args.allow_socket, options.allow_socket),
             upstream_ca: either(shared.upstream_ca, options.upstream_ca),
             ephemeral_ca: shared.ephemeral_ca || options.ephemeral_ca.unwrap_or(false),
             backend,
             dns,
+            limits: limits::of(&bounds),
             publish,
             warnings,
         })
@@ -160,18 +166,4 @@ fn either(typed: Vec<PathBuf>, file: Vec<String>) -> Vec<PathBuf> {
     } else {
         typed
     }
-}
-
-fn text_of(file: ConfigFile<'_>) -> Result<&str, FileError> {
-    std::str::from_utf8(file.bytes).map_err(|error| {
-        let before = &file.bytes[..error.valid_up_to()];
-        let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        FileError {
-            file: file.name.into(),
-            line: before.iter().filter(|b| **b == b'\n').count() + 1,
-            column: String::from_utf8_lossy(&before[line_start..]).chars().count() + 1,
-            message: "the file is not UTF-8 text".into(),
-            hint: None,
-        }
-    })
 }

@@ -3,18 +3,21 @@
 //! A request becomes a [`Target`]; a [`Policy`] is a list of [`Rule`]s, and the first one that matches decides. What no
 //! rule matches is denied.
 
+mod explain;
 pub mod learn;
 pub mod lint;
 mod matcher;
 mod path;
 mod pattern;
 mod reach;
+pub mod request;
 mod rule;
 mod spell;
 mod target;
 mod verdict;
 pub mod yaml;
 
+pub use explain::{Explanation, Outcome, Part, Step};
 pub use lint::Warning;
 pub use matcher::{Matcher, Place, PlaceError};
 pub use pattern::{Pattern, PatternError};

@@ -11,7 +11,7 @@ use super::identity::{Destination, Origin};
 use super::interceptor::Interceptor;
 use super::pool::Wire;
 use super::prefixed::Prefixed;
-use super::{Clients, HEADER_BYTES_MAX, HEADERS_MAX, Proxy, tunnel};
+use super::{Clients, Proxy, tunnel};
 use crate::audit::{Decision, EventKind, Record};
 use crate::net::{ClientAddr, Host};
 use crate::tls::sni_host;
@@ -30,9 +30,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
-
-/// Streams that one HTTP/2 connection may have open; each is a request with its upstream.
-const STREAMS_MAX: u32 = 256;
 
 /// Serves what was accepted from `peer` until it ends.
 pub(super) async fn serve(proxy: Arc<Proxy>, stream: TcpStream, peer: SocketAddr) {
@@ -182,12 +179,13 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     F: HttpService<Incoming, ResBody = Download, Error = Infallible>,
 {
+    let limits = &client.proxy.config.limits;
     http1::Builder::new()
         .timer(TokioTimer::new())
         // Also the longest that a kept connection may be idle.
-        .header_read_timeout(client.proxy.config.limits.header)
-        .max_headers(HEADERS_MAX)
-        .max_header_size(HEADER_BYTES_MAX)
+        .header_read_timeout(limits.header)
+        .max_headers(limits.fields)
+        .max_header_size(limits.head)
         // What the upstream did not say, we do not add.
         .auto_date_header(false)
         .serve_connection(TokioIo::new(stream), service)
@@ -203,10 +201,11 @@ where
         client: client.clone(),
         origin,
     };
+    let limits = &client.proxy.config.limits;
     let served = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(HEADER_BYTES_MAX as u32)
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
         // Rapid reset (CVE-2023-44487): resets that we have not seen yet, and those that we had to send.
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(128)

@@ -4,6 +4,7 @@
 //! decides which of the answers is tried first. Every address is checked right before it is dialled.
 
 use super::address::{self, Class, Vouch};
+use super::limits::Limits;
 use crate::net::{Host, OriginalDst};
 use rustls::pki_types::ServerName;
 use std::collections::VecDeque;
@@ -86,7 +87,7 @@ pub(super) struct Dialler {
     pub(super) network: Arc<dyn Network>,
     /// Where the proxy itself listens, in the namespace that it dials from.
     pub(super) itself: Vec<SocketAddr>,
-    pub(super) connect_timeout: Duration,
+    pub(super) limits: Limits,
 }
 
 impl Dialler {
@@ -100,7 +101,7 @@ impl Dialler {
     ) -> Result<TcpStream, DialError> {
         let late = |what| move |_| DialError::TimedOut(host.clone(), what);
         let mut addresses = match host.as_name() {
-            Some(name) => timeout(self.connect_timeout, self.network.resolve(name))
+            Some(name) => timeout(self.limits.resolve, self.network.resolve(name))
                 .await
                 .map_err(late("resolving the name"))?
                 .map_err(|error| DialError::Name(host.clone(), error))?,
@@ -114,7 +115,7 @@ impl Dialler {
             addresses[..=at].rotate_right(1);
         }
         let addresses = self.permitted(host, port, vouch, addresses)?;
-        let stream = timeout(self.connect_timeout, self.race(addresses, port))
+        let stream = timeout(self.limits.connect, self.race(addresses, port))
             .await
             .map_err(late("connecting"))?
             .map_err(|error| DialError::Connect(host.clone(), error))?;
@@ -138,7 +139,7 @@ impl Dialler {
             Host::V4(address) => ServerName::from(IpAddr::from(*address)),
             Host::V6(address) => ServerName::from(IpAddr::from(*address)),
         };
-        timeout(self.connect_timeout, TlsConnector::from(config).connect(name, stream))
+        timeout(self.limits.tls, TlsConnector::from(config).connect(name, stream))
             .await
             .map_err(|_| DialError::TimedOut(host.clone(), "the TLS handshake"))?
             .map_err(|error| match crate::tls::explain_io(&error) {

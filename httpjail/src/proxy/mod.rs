@@ -18,6 +18,7 @@ mod headers;
 mod identity;
 mod interceptor;
 mod judge;
+mod limits;
 mod peer;
 mod pool;
 mod prefixed;
@@ -30,6 +31,7 @@ mod upgrade;
 pub use address::{Class, classify};
 pub use dial::{Doing, HostNetwork, Network};
 pub use explicit::{Guard, Token};
+pub use limits::Limits;
 
 use crate::audit::Sink;
 use crate::net::{NameSource, OriginalDstSource, ProgramSource};
@@ -43,10 +45,6 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-
-/// Bounds of a message's head, on both legs.
-const HEADERS_MAX: usize = 200;
-const HEADER_BYTES_MAX: usize = 64 * 1024;
 
 /// What is done with a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,46 +65,6 @@ pub enum Clients {
     Steered(Arc<dyn OriginalDstSource>),
     /// Knowing that it is one; the guard says who may.
     Explicit(Guard),
-}
-
-/// How long and how much. What the jail sends grows nothing beyond these.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Client connections at a time; more wait in the listen queue.
-    pub connections: usize,
-    /// From an accepted connection, or the end of a request on it, to the end of the next request's head.
-    pub header: Duration,
-    /// A TLS handshake with a client.
-    pub handshake: Duration,
-    /// Each of: resolving a name, connecting to it, the TLS handshake with it.
-    pub connect: Duration,
-    /// From a request sent upstream to the head of its answer.
-    pub response: Duration,
-    /// How long an unused upstream connection is kept.
-    pub idle: Duration,
-    /// How many unused HTTP/1 connections to one host are kept.
-    pub idle_per_host: usize,
-    /// To how many hosts connections are kept.
-    pub idle_hosts: usize,
-    /// How long connections may go on after the shutdown was asked for.
-    pub grace: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            connections: 1024,
-            header: Duration::from_secs(60),
-            handshake: Duration::from_secs(10),
-            connect: Duration::from_secs(10),
-            // Long polls and models that think: whoever waits so long may give up first.
-            response: Duration::from_secs(30 * 60),
-            idle: Duration::from_secs(60),
-            idle_per_host: 16,
-            idle_hosts: 256,
-            grace: Duration::from_millis(500),
-        }
-    }
 }
 
 /// What a proxy is made of.
@@ -150,14 +108,9 @@ impl Proxy {
         let dialler = dial::Dialler {
             network: config.network.clone(),
             itself: config.itself.clone(),
-            connect_timeout: config.limits.connect,
+            limits: config.limits,
         };
-        let bounds = pool::Bounds {
-            idle_per_host: config.limits.idle_per_host,
-            hosts: config.limits.idle_hosts,
-            idle_timeout: config.limits.idle,
-        };
-        let pool = Arc::new(pool::Pool::new(dialler, config.upstream_tls.clone(), bounds));
+        let pool = Arc::new(pool::Pool::new(dialler, config.upstream_tls.clone()));
         Arc::new(Proxy { config, pool })
     }
 

@@ -6,6 +6,7 @@
 use super::address::Vouch;
 use super::body::Upload;
 use super::dial::{DialError, Dialler};
+use super::limits::Limits;
 use crate::net::{Host, OriginalDst};
 use crate::tls::{UpstreamError, UpstreamTls};
 use http::{Request, Response};
@@ -40,18 +41,9 @@ pub(super) struct Key {
     pub(super) vouch: Vouch,
 }
 
-/// Bounds of the pool.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
-    pub(super) idle_per_host: usize,
-    pub(super) hosts: usize,
-    pub(super) idle_timeout: Duration,
-}
-
 pub(super) struct Pool {
     dialler: Dialler,
     tls: Arc<UpstreamTls>,
-    bounds: Bounds,
     slots: Mutex<HashMap<Key, Slot>>,
 }
 
@@ -105,11 +97,10 @@ impl Connection {
 }
 
 impl Pool {
-    pub(super) fn new(dialler: Dialler, tls: Arc<UpstreamTls>, bounds: Bounds) -> Pool {
+    pub(super) fn new(dialler: Dialler, tls: Arc<UpstreamTls>) -> Pool {
         Pool {
             dialler,
             tls,
-            bounds,
             slots: Mutex::default(),
         }
     }
@@ -156,10 +147,15 @@ impl Pool {
         match key.wire {
             Wire::Tls => {
                 let config = self.tls.config_h1().map_err(|error| no_tls(&key.host, &error))?;
-                handshake1(&key.host, self.dialler.tls(&key.host, stream, config).await?).await
+                self.handshake1(&key.host, self.dialler.tls(&key.host, stream, config).await?)
+                    .await
             }
-            Wire::Http1 | Wire::Http2 => handshake1(&key.host, stream).await,
+            Wire::Http1 | Wire::Http2 => self.handshake1(&key.host, stream).await,
         }
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.dialler.limits
     }
 
     pub(super) fn dialler(&self) -> &Dialler {
@@ -183,7 +179,7 @@ impl Pool {
 
     /// Closes what has been idle for too long.
     pub(super) fn sweep(&self) {
-        let timeout = self.bounds.idle_timeout;
+        let timeout = self.limits().idle;
         let idle = |shared: &Shared| shared.streams.load(Ordering::Relaxed) == 0 && shared.used.elapsed() > timeout;
         self.lock().retain(|_, slot| {
             slot.idle
@@ -196,12 +192,12 @@ impl Pool {
     /// An open connection; if there is none, the lock of the first one where it is not known what will be spoken.
     fn take(&self, key: &Key) -> Result<Connection, Option<Arc<tokio::sync::Mutex<()>>>> {
         let mut slots = self.lock();
-        if !slots.contains_key(key) && slots.len() >= self.bounds.hosts {
+        if !slots.contains_key(key) && slots.len() >= self.limits().idle_hosts {
             return Err(None);
         }
         let slot = slots.entry(key.clone()).or_default();
         while let Some((sender, since)) = slot.idle.pop() {
-            if sender.is_ready() && since.elapsed() <= self.bounds.idle_timeout {
+            if sender.is_ready() && since.elapsed() <= self.limits().idle {
                 return Ok(Connection::Http1(sender));
             }
         }
@@ -219,9 +215,9 @@ impl Pool {
 
     fn put(&self, key: Key, sender: http1::SendRequest<Upload>) {
         let mut slots = self.lock();
-        if slots.contains_key(&key) || slots.len() < self.bounds.hosts {
+        if slots.contains_key(&key) || slots.len() < self.limits().idle_hosts {
             let slot = slots.entry(key).or_default();
-            if slot.idle.len() < self.bounds.idle_per_host {
+            if slot.idle.len() < self.limits().idle_per_host {
                 slot.idle.push((sender, Instant::now()));
             }
         }
@@ -230,20 +226,67 @@ impl Pool {
     async fn open(&self, key: &Key, preferred: Option<OriginalDst>) -> Result<Connection, DialError> {
         let stream = self.dialler.tcp(&key.host, key.port, key.vouch, preferred).await?;
         match key.wire {
-            Wire::Http1 => Ok(Connection::Http1(handshake1(&key.host, stream).await?)),
-            Wire::Http2 => Ok(self.share(key, handshake2(&key.host, stream).await?)),
+            Wire::Http1 => Ok(Connection::Http1(self.handshake1(&key.host, stream).await?)),
+            Wire::Http2 => Ok(self.share(key, self.handshake2(&key.host, stream).await?)),
             Wire::Tls => {
                 let config = self.tls.config_h1h2().map_err(|error| no_tls(&key.host, &error))?;
                 let stream = self.dialler.tls(&key.host, stream, config).await?;
                 if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                    return Ok(self.share(key, handshake2(&key.host, stream).await?));
+                    return Ok(self.share(key, self.handshake2(&key.host, stream).await?));
                 }
                 if let Some(slot) = self.lock().get_mut(key) {
                     slot.speaks_http1 = true;
                 }
-                Ok(Connection::Http1(handshake1(&key.host, stream).await?))
+                Ok(Connection::Http1(self.handshake1(&key.host, stream).await?))
             }
         }
+    }
+
+    async fn handshake1<S>(&self, host: &Host, stream: S) -> Result<http1::SendRequest<Upload>, DialError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (sender, connection) = http1::Builder::new()
+            .max_headers(self.limits().fields)
+            .max_header_size(self.limits().head)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| failed(host, error))?;
+        // Its errors reach the request that was on it.
+        tokio::spawn(connection.with_upgrades());
+        Ok(sender)
+    }
+
+    async fn handshake2<S>(&self, host: &Host, stream: S) -> Result<Shared, DialError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (sender, mut connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            // Long fat paths need a window of their bandwidth-delay product; this is 4 MiB at 300 ms for 100 Mbit/s.
+            .initial_stream_window_size(4 << 20)
+            .initial_connection_window_size(16 << 20)
+            .max_header_list_size(u32::try_from(self.limits().head).unwrap_or(u32::MAX))
+            .keep_alive_interval(Duration::from_secs(30))
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| failed(host, error))?;
+        let allowed = Arc::new(AtomicUsize::new(1));
+        let shared = Shared {
+            sender,
+            streams: Arc::default(),
+            allowed: allowed.clone(),
+            used: Instant::now(),
+        };
+        // Only the connection knows what its peer's SETTINGS said, and only by being polled.
+        tokio::spawn(std::future::poll_fn(move |cx| {
+            let polled = Pin::new(&mut connection).poll(cx);
+            if polled.is_pending() {
+                allowed.store(connection.current_max_send_streams(), Ordering::Relaxed);
+            }
+            polled
+        }));
+        Ok(shared)
     }
 
     fn share(&self, key: &Key, shared: Shared) -> Connection {
@@ -263,53 +306,6 @@ impl Pool {
 fn lease(streams: &Arc<AtomicUsize>) -> Lease {
     streams.fetch_add(1, Ordering::Relaxed);
     Lease(streams.clone())
-}
-
-async fn handshake1<S>(host: &Host, stream: S) -> Result<http1::SendRequest<Upload>, DialError>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let (sender, connection) = http1::Builder::new()
-        .max_headers(super::HEADERS_MAX)
-        .max_header_size(super::HEADER_BYTES_MAX)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| failed(host, error))?;
-    // Its errors reach the request that was on it.
-    tokio::spawn(connection.with_upgrades());
-    Ok(sender)
-}
-
-async fn handshake2<S>(host: &Host, stream: S) -> Result<Shared, DialError>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let (sender, mut connection) = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        // Long fat paths need a window of their bandwidth-delay product; this is 4 MiB at 300 ms for 100 Mbit/s.
-        .initial_stream_window_size(4 << 20)
-        .initial_connection_window_size(16 << 20)
-        .max_header_list_size(super::HEADER_BYTES_MAX as u32)
-        .keep_alive_interval(Duration::from_secs(30))
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| failed(host, error))?;
-    let allowed = Arc::new(AtomicUsize::new(1));
-    let shared = Shared {
-        sender,
-        streams: Arc::default(),
-        allowed: allowed.clone(),
-        used: Instant::now(),
-    };
-    // Only the connection knows what its peer's SETTINGS said, and only by being polled.
-    tokio::spawn(std::future::poll_fn(move |cx| {
-        let polled = Pin::new(&mut connection).poll(cx);
-        if polled.is_pending() {
-            allowed.store(connection.current_max_send_streams(), Ordering::Relaxed);
-        }
-        polled
-    }));
-    Ok(shared)
 }
 
 fn failed(host: &Host, error: hyper::Error) -> DialError {
