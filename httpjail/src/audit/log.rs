@@ -8,13 +8,29 @@ use super::format::{Format, Stamp};
 use super::notice::{Notices, StderrPolicy};
 use super::{Record, Sink, Terminal};
 use jiff::Timestamp;
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use std::{fmt, io};
 
 /// How long [`Log::finish`] waits for a terminal that does not read.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Sees each record before it is written.
+pub struct Watcher(Box<dyn FnMut(&Record) + Send>);
+
+impl Watcher {
+    /// One that calls `see`, quickly: the proxy waits for it.
+    pub fn new(see: impl FnMut(&Record) + Send + 'static) -> Watcher {
+        Watcher(Box::new(see))
+    }
+}
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watcher")
+    }
+}
 
 /// Writes records to the request log and denials to stderr.
 #[derive(Debug)]
@@ -23,6 +39,7 @@ pub struct Log {
     lines: Mutex<Lines>,
     healthy: AtomicBool,
     notices: Mutex<Notices>,
+    watcher: Option<Mutex<Watcher>>,
     terminal: Terminal,
 }
 
@@ -55,7 +72,16 @@ impl Log {
             }),
             healthy: AtomicBool::new(true),
             notices: Mutex::new(Notices::new(stderr)),
+            watcher: None,
             terminal: term,
+        }
+    }
+
+    /// The same, seen by somebody else too.
+    pub fn watched_by(self, watcher: Watcher) -> Log {
+        Log {
+            watcher: Some(Mutex::new(watcher)),
+            ..self
         }
     }
 
@@ -64,9 +90,9 @@ impl Log {
         &self.terminal
     }
 
-    /// Says what was held back and waits, for a moment at most, until all of it is on stderr.
-    pub fn finish(&self) {
-        for line in lock(&self.notices).rest() {
+    /// Says what was held back, then `last` (fit to be shown), and waits, for a moment at most, until all of it is on stderr.
+    pub fn finish(&self, last: impl IntoIterator<Item = String>) {
+        for line in lock(&self.notices).rest().into_iter().chain(last) {
             self.terminal.line(line);
         }
         self.terminal.flush(LAST_WORDS);
@@ -75,6 +101,9 @@ impl Log {
 
 impl Sink for Log {
     fn record(&self, record: Record) {
+        if let Some(watcher) = &self.watcher {
+            (lock(watcher).0)(&record);
+        }
         {
             let mut lines = lock(&self.lines);
             let written = lines.write(&record, &self.session);
@@ -158,7 +187,7 @@ mod tests {
     }
 
     fn said(log: &Log, screen: &mut File) -> String {
-        log.finish();
+        log.finish(["last words".to_owned()]);
         let mut text = String::new();
         screen.rewind().unwrap();
         screen.read_to_string(&mut text).unwrap();
@@ -200,11 +229,11 @@ mod tests {
         // The disk has room again.
         lock(&log.lines).file = Some(LineFile::new(LogFile {
             file: tempfile::tempfile().unwrap(),
-            reopen: Box::new(|| tempfile::tempfile()),
+            reopen: Box::new(tempfile::tempfile),
         }));
         log.record(denial("3"));
         assert!(log.healthy());
-        let expected = "error: cannot write the log: No space left on device (os error 28)\n";
+        let expected = "error: cannot write the log: No space left on device (os error 28)\nlast words\n";
         assert_eq!(said(&log, &mut screen), expected);
     }
 
@@ -217,7 +246,7 @@ mod tests {
         let expected = "httpjail: denied GET https://example.com/a?…\n\
                         hint: no rules were given\n\
                         httpjail: the same 1 more time\n\
-                        httpjail: denied GET https://example.com/b\\x1b[2J\n";
+                        httpjail: denied GET https://example.com/b\\x1b[2J\nlast words\n";
         assert_eq!(said(&log, &mut screen), expected);
         assert!(log.healthy());
     }

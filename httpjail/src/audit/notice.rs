@@ -180,8 +180,8 @@ fn by(record: &Record) -> String {
     }
 }
 
-/// A URL without its query, where secrets travel.
-pub(super) fn redacted(url: &str) -> String {
+/// A URL fit to be shown, without its query, where secrets travel.
+pub fn redacted(url: &str) -> String {
     match url.split_once('?') {
         Some((place, _query)) => short(place) + "?…",
         None => short(url),

@@ -7,8 +7,9 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use super::parts::session;
-use super::run::upstream_authorities;
+use super::run::{log_again, upstream_authorities};
 use super::serve_jail::Task;
+use super::tally::Notebook;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::jail::attach::{self, Attachment, End, Target};
@@ -35,6 +36,9 @@ pub(super) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Resul
         asked_servers: true,
         publish_mark: None,
     })?;
+    let notebook = Notebook::new().map_err(|error| Failure::new(format!("cannot make a notebook: {error}")))?;
+    let mut keeps = attachment.keeps();
+    keeps.push(notebook.descriptor());
     let task = Task {
         config,
         caller,
@@ -42,17 +46,18 @@ pub(super) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Resul
         door: None,
         among_others: true,
         older: attachment.older().to_vec(),
+        notebook: &notebook,
         session: session(),
         backend: attachment.backend(),
     };
-    let mut helper = Helper::spawn(&attachment.keeps(), move |line| task.run(line))
+    let mut helper = Helper::spawn(&keeps, move |line| task.run(line))
         .map_err(|error| Failure::new(format!("cannot fork the proxy: {error}")))?;
     helper.ready()?;
     attachment.arm(&helper)?;
     let path = attachment.target().path().display().to_string();
     announce(config, caller, &attachment, &path);
 
-    let end = attachment.watch(&helper, &signals);
+    let end = attachment.watch(&helper, &signals, &|| log_again(config, caller));
     match &end {
         End::Failed(message) => {
             return Err(Failure {

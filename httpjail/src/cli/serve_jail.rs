@@ -15,8 +15,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
+use super::tally::{Notebook, SharedTally};
 use super::{failure, parts, published, verbosity};
-use crate::audit::{EventKind, Log, Record, Sink, open_log, open_log_without_links};
+use crate::audit::{EventKind, Log, LogFile, Record, Sink, open_log, open_log_without_links};
 use crate::config::{Config, LogTarget};
 use crate::dns::{self, Answers, Names, Relay, Servers};
 use crate::jail::attribution::{Last, Programs};
@@ -44,6 +45,8 @@ pub(super) struct Task<'a> {
     pub among_others: bool,
     /// Sockets that were there before the jail (`attach`), for the log.
     pub older: Vec<Record>,
+    /// Where the supervisor reads what was found.
+    pub notebook: &'a Notebook,
     /// Names the run in the log.
     pub session: String,
     /// Knows where connections were meant to go, and what the kernel stopped.
@@ -61,8 +64,13 @@ impl Task<'_> {
         let authority = Arc::new(self.authority()?);
         let file = match &self.config.log.target {
             LogTarget::Stderr => None,
-            LogTarget::File(path) => Some(self.open_log(path)?),
+            LogTarget::File(path) => {
+                let opened = open_log_as(self.config, self.caller, path);
+                let failed = |error| Failure::new(format!("cannot open the log {}: {error}", path.display()));
+                Some(opened.map_err(failed)?)
+            }
         };
+        let tally = self.caller.act(|| SharedTally::new(self.config)).map_err(failure)??;
         let upstream_tls = UpstreamTls::new(&self.upstream_authorities, Some(&authority)).map_err(failure)?;
         let published = published::listen(&self.config.publish)?;
         helper::give_up_root().map_err(|error| Failure::new(format!("cannot give up root: {error}")))?;
@@ -75,12 +83,17 @@ impl Task<'_> {
             .map_err(|error| Failure::new(format!("cannot take the jail's sockets: {error}")))?;
 
         let runtime = Runtime::new().map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
-        let log = Arc::new(parts::log(self.config, file, self.session.clone())?);
+        let programs = Arc::new(Programs::new(line.clone()));
+        let asked = programs.clone();
+        let file = file.map(|file| LogFile {
+            file,
+            reopen: Box::new(move || asked.log()),
+        });
+        let log = Arc::new(parts::log(self.config, file, self.session.clone(), &tally)?);
         logging::init(verbosity(self.config.verbosity), Some(log.terminal().clone()));
         parts::begin(&log)?;
         self.older.iter().for_each(|older| log.record(older.clone()));
         let flows = self.backend.original_dst(&listeners)?;
-        let programs = Arc::new(Programs::new(line.clone()));
         let names = Arc::new(Names::new(listeners.resolver_udp.len() > 1));
         let proxy = Proxy::new(proxy::Config {
             policy: Arc::new(ArcSwap::from(self.config.policy.clone())),
@@ -128,8 +141,9 @@ impl Task<'_> {
             status: last,
             ..Record::new(EventKind::End)
         });
-        log.finish();
-        Ok(())
+        log.finish(tally.last_words());
+        let noted = self.notebook.write(&tally.findings());
+        noted.map_err(|error| Failure::new(format!("cannot note what was found: {error}")))
     }
 
     fn answers(&self, names: Arc<Names>) -> Result<Answers, Failure> {
@@ -159,22 +173,24 @@ impl Task<'_> {
             ..failure(&error)
         })
     }
+}
 
-    /// With the caller's rights first, then as root, for a log in root's own folders. What root opens must not be led
-    /// elsewhere by links that the user, or a jailed command of an earlier run, has put on the way.
-    fn open_log(&self, path: &Path) -> Result<File, Failure> {
-        let own = if self.config.user.is_some() && !self.caller.switched {
+/// Opens the log with the caller's rights first, then as root, for a log in root's own folders. What root opens must not be
+/// led elsewhere by links that the user, or a jailed command of an earlier run, has put on the way.
+///
+/// # Errors
+/// Those of `open(2)`.
+pub(super) fn open_log_as(config: &Config, caller: &Identity, path: &Path) -> io::Result<File> {
+    let own = if config.user.is_some() && !caller.switched {
+        open_log_without_links(path)
+    } else {
+        caller.act(|| open_log(path)).flatten()
+    };
+    match own {
+        Err(error) if caller.switched && error.kind() == io::ErrorKind::PermissionDenied => {
             open_log_without_links(path)
-        } else {
-            self.caller.act(|| open_log(path)).and_then(|opened| opened)
-        };
-        let opened = match own {
-            Err(error) if self.caller.switched && error.kind() == io::ErrorKind::PermissionDenied => {
-                open_log_without_links(path)
-            }
-            opened => opened,
-        };
-        opened.map_err(|error| Failure::new(format!("cannot open the log {}: {error}", path.display())))
+        }
+        opened => opened,
     }
 }
 
