@@ -3,6 +3,7 @@
 
 mod attach;
 mod clients;
+mod cmd;
 mod dns;
 mod escapes;
 mod exit_status;
@@ -10,6 +11,7 @@ mod faults;
 mod hosts;
 mod identity;
 mod lab;
+mod learn;
 mod leftovers;
 mod log;
 mod publish;

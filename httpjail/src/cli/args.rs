@@ -355,8 +355,9 @@ Example:
   httpjail attach --cgroup system.slice/agent.service -r 'allow: ^https://api\\.github\\.com/'";
 
 const LEARN_AFTER: &str = "\
-Requests of one kind become one rule: ids, hashes and versions in paths are written in their general form, and where a
-host has more than a dozen names at one place, any name will do. Read the file before you trust it.
+Requests of one kind become one rule: ids, hashes and versions in paths are written in their
+general form, and where a host has more than a dozen names at one place, any name will do.
+Read the file before you trust it.
 
 Example:
   httpjail learn -- npm ci                        writes httpjail.yaml

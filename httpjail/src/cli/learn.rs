@@ -156,7 +156,8 @@ fn beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     builder.prefix(".httpjail-");
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder.unwrap_or(Path::new(".")))
+    // The error's own words have a name in them that nobody chose.
+    builder.tempfile_in(folder.unwrap_or(Path::new("."))).map_err(|error| error.kind().into())
 }
 
 fn write(path: &Path, text: &str, replaces: bool) -> io::Result<()> {
