@@ -6,6 +6,7 @@
 mod error;
 mod limits;
 mod merge;
+mod reload;
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -19,6 +20,8 @@ use crate::policy::{Policy, Warning};
 use crate::proxy::Limits;
 
 pub use error::ConfigError;
+pub use merge::typed_rules;
+pub use reload::{Reload, Reloaded};
 
 /// Everything that a run needs to know.
 #[derive(Debug)]
@@ -57,6 +60,8 @@ pub struct Config {
     pub limits: Limits,
     /// Ports that the jail listens on and that this host is to reach.
     pub publish: Vec<Publish>,
+    /// What a new policy is made of when the policy file changes; none without a file.
+    pub reload: Option<Reload>,
     /// What the user should be told before the command starts.
     pub warnings: Vec<Warning>,
 }
@@ -175,6 +180,8 @@ impl Config {
                 return Err(ConfigError::Conflict("--locked", "dry-run or log-only"));
             }
             config.purpose = Purpose::Locked(path);
+            // It is this policy that the run is held against.
+            config.reload = None;
         }
         Ok(config)
     }
@@ -196,6 +203,7 @@ impl Config {
                 return Err(ConfigError::Conflict("learn", "dry-run or log-only"));
             }
             config.mode = Mode::Learn;
+            config.reload = None;
             config.purpose = Purpose::Learn(Learning {
                 path: learn.output,
                 existing,

@@ -44,13 +44,14 @@ impl Format {
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [EventKind; 7] = [
+    pub const ALL: [EventKind; 8] = [
         EventKind::Start,
         EventKind::Request,
         EventKind::Refused,
         EventKind::Blocked,
         EventKind::Probe,
         EventKind::Dns,
+        EventKind::Reload,
         EventKind::End,
     ];
 
@@ -63,6 +64,7 @@ impl EventKind {
             EventKind::Blocked => "blocked",
             EventKind::Probe => "probe",
             EventKind::Dns => "dns",
+            EventKind::Reload => "reload",
             EventKind::End => "end",
         }
     }

@@ -161,7 +161,7 @@ fn what_happened(record: &Record) -> Option<String> {
             Some(name) => format!("refused the DNS question {}", short(name)),
             None => "refused a DNS question".to_owned(),
         },
-        (EventKind::Start | EventKind::End, _) | (_, Decision::Allow) => return None,
+        (EventKind::Start | EventKind::Reload | EventKind::End, _) | (_, Decision::Allow) => return None,
     };
     let why = match record.denied_by() {
         (Some(rule), _) => format!(" (rule {})", short(rule)),

@@ -21,6 +21,8 @@ pub enum EventKind {
     Probe,
     /// A DNS question was answered or refused.
     Dns,
+    /// The policy file changed, and was taken or not.
+    Reload,
     /// The command ended.
     End,
 }

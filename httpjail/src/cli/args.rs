@@ -69,6 +69,16 @@ pub enum Other {
     /// Sum a request log up: who asked for what, what was denied, and why
     #[command(max_term_width = 100)]
     Report(Report),
+    /// Say what a policy makes of requests, and why; send none
+    #[command(
+        override_usage = CHECK_USAGE,
+        after_help = CHECK_AFTER,
+        max_term_width = 100
+    )]
+    Check(Box<Check>),
+
+    /// Print the JSON Schema of the policy file, for editors
+    Schema,
 
     /// Show which backends work on this host, and what to do about those that do not
     Doctor,
@@ -194,6 +204,42 @@ pub struct Attach {
     /// What the resolver answers [default: synthetic]
     #[arg(long, value_name = "MODE", value_parser = word::<DnsMode>(), help_heading = "Traffic")]
     pub dns: Option<DnsMode>,
+}
+
+/// Checking requests against a policy.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct Check {
+    /// A rule, as for a run; repeatable
+    #[arg(short, long = "rule", value_name = "RULE", help_heading = "Policy")]
+    pub rules: Vec<String>,
+
+    /// The policy file; rules of -r come first
+    #[arg(short, long, value_name = "FILE", help_heading = "Policy")]
+    pub config: Option<PathBuf>,
+
+    /// Judge HTTPS by its host name alone, as a run with this option does
+    #[arg(long, help_heading = "Policy")]
+    pub no_tls_intercept: bool,
+
+    /// Another policy file: show the requests whose verdict it changes, and nothing else
+    #[arg(long, value_name = "FILE", help_heading = "Policy")]
+    pub diff: Option<PathBuf>,
+
+    /// Take the requests from a JSON log (`-`: from stdin); repeatable
+    #[arg(long, value_name = "LOG", help_heading = "Requests")]
+    pub replay: Vec<PathBuf>,
+
+    /// Try the `tests:` of the policy file; also without this, where no request is given
+    #[arg(long, conflicts_with_all = ["replay", "diff", "request"], help_heading = "Requests")]
+    pub tests: bool,
+
+    /// Print a JSON object a line
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+
+    /// The request; `-` reads one a line from stdin
+    #[arg(value_name = "[METHOD] URL", num_args = 0..=2, conflicts_with = "replay")]
+    pub request: Vec<String>,
 }
 
 /// Opening a cgroup again.
@@ -367,6 +413,19 @@ const COMPLETIONS_AFTER: &str = "\
 bash:  httpjail completions bash > ~/.local/share/bash-completion/completions/httpjail
 zsh:   httpjail completions zsh > DIR/_httpjail, where DIR is in $fpath
 fish:  httpjail completions fish > ~/.config/fish/completions/httpjail.fish";
+const CHECK_USAGE: &str = "\
+httpjail check [OPTIONS] [METHOD] URL
+       httpjail check [OPTIONS] -
+       httpjail check [OPTIONS] --replay LOG [--diff FILE]
+       httpjail check [OPTIONS] [--tests]";
+
+const CHECK_AFTER: &str = "\
+Examples:
+  httpjail check -c rules.yaml POST https://api.example.com/v1/items
+  httpjail check -c rules.yaml --replay requests.jsonl --diff new-rules.yaml
+
+Exit status:
+  0 if all is allowed, passes, or stays as it is; 1 if not; 2 for a wrong option, rule, file or request.";
 
 const SHORT_AFTER: &str = "\
 Example:

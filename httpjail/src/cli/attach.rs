@@ -7,6 +7,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use super::parts::session;
+use super::reload::{SafeFrom, Watcher};
 use super::run::{log_again, upstream_authorities};
 use super::serve_jail::Task;
 use super::tally::Notebook;
@@ -17,6 +18,7 @@ use crate::jail::backend::Extras;
 use crate::jail::helper::Helper;
 use crate::jail::identity::Identity;
 use crate::jail::leftovers;
+use crate::jail::reload::Watch;
 use crate::jail::signals::Signals;
 use crate::logging;
 
@@ -57,7 +59,10 @@ pub(super) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Resul
     let path = attachment.target().path().display().to_string();
     announce(config, caller, &attachment, &path);
 
-    let end = attachment.watch(&helper, &signals, &|| log_again(config, caller));
+    // Who is in the cgroup is not known beforehand: nobody but root may be able to write the file.
+    let mut watcher = Watcher::new(config, SafeFrom::AllBut(0), caller);
+    let watch = watcher.as_mut().map(|watcher| watcher as &mut dyn Watch);
+    let end = attachment.watch(&helper, &signals, watch, &|| log_again(config, caller));
     match &end {
         End::Failed(message) => {
             return Err(Failure {

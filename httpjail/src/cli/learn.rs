@@ -157,7 +157,9 @@ fn beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     // The error's own words have a name in them that nobody chose.
-    builder.tempfile_in(folder.unwrap_or(Path::new("."))).map_err(|error| error.kind().into())
+    builder
+        .tempfile_in(folder.unwrap_or(Path::new(".")))
+        .map_err(|error| error.kind().into())
 }
 
 fn write(path: &Path, text: &str, replaces: bool) -> io::Result<()> {

@@ -5,6 +5,7 @@ pub mod args;
 mod attach;
 mod ca;
 mod caller;
+mod check;
 #[cfg(target_os = "linux")]
 mod doctor;
 #[cfg(target_os = "linux")]
@@ -16,6 +17,7 @@ mod parts;
 mod policy_file;
 #[cfg(target_os = "linux")]
 mod published;
+mod reload;
 mod report;
 #[cfg(target_os = "linux")]
 mod run;
@@ -25,6 +27,7 @@ mod serve_jail;
 mod tally;
 mod weak;
 
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::{self, ExitCode};
 
@@ -33,7 +36,7 @@ use crate::failure::Failure;
 #[cfg(target_os = "linux")]
 use crate::jail::sandbox::stdio;
 use crate::logging;
-use crate::policy::yaml::{Backend, File, Level};
+use crate::policy::yaml::{self, Backend, File, Level};
 use args::{Attach, Ca, Cli, Detach, Learn, Other, Run, Serve};
 use caller::Caller;
 use tally::Findings;
@@ -58,6 +61,8 @@ pub fn main() -> ExitCode {
         Some(Other::Report(args)) => Caller::find().and_then(|caller| report::run(&args, &caller)),
         Some(Other::Completions { shell }) => generate::completions(shell),
         Some(Other::Man { of }) => generate::man(of.as_deref()),
+        Some(Other::Check(args)) => Caller::find().and_then(|caller| check::run(&args, &caller)),
+        Some(Other::Schema) => print(yaml::SCHEMA),
         Some(Other::Doctor) => inherited.and_then(|_| examine()),
         None => inherited.and_then(|inherited| command(cli.run, inherited)),
     };
@@ -157,6 +162,14 @@ fn hold(_: Attach) -> Result<i32, Failure> {
 #[cfg(not(target_os = "linux"))]
 fn release(_: &Detach) -> Result<i32, Failure> {
     Err(Failure::new("only Linux has cgroups to detach from"))
+}
+
+/// Data, for whatever reads stdout.
+fn print(text: &str) -> Result<i32, Failure> {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| Failure::new(format!("cannot write to stdout: {error}")))?;
+    Ok(0)
 }
 
 fn authority(action: Ca) -> Result<i32, Failure> {

@@ -8,12 +8,12 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::caller::Caller;
+use super::reload::{self, InForce, Own, SafeFrom, Watcher};
 use super::tally::{Findings, SharedTally};
 use super::{failure, parts, verbosity};
 use crate::audit::{EventKind, Log, LogFile, Record, Sink, open_log};
@@ -53,10 +53,14 @@ pub(super) struct OpenProxy {
     listener: TcpListener,
     log: Arc<Log>,
     tally: SharedTally,
+    watch: Option<Watcher<Own>>,
+    heeds_hangup: bool,
+    in_force: Arc<InForce>,
 }
 
 impl OpenProxy {
-    /// Opens what the configuration names with the caller's rights, becomes the caller, and listens.
+    /// Opens what the configuration names with the caller's rights, becomes the caller, and listens. `guarded` says from
+    /// whom the policy file must be safe to be reloaded.
     ///
     /// # Errors
     /// Naming what failed.
@@ -65,6 +69,7 @@ impl OpenProxy {
         caller: &Caller,
         listen: SocketAddr,
         access: Access,
+        guarded: SafeFrom,
     ) -> Result<OpenProxy, Failure> {
         // Before root is given up: it may be a low port.
         let listening = TcpListener::bind(listen).and_then(|listener| Ok((listener.local_addr()?, listener)));
@@ -105,8 +110,9 @@ impl OpenProxy {
             Access::Token => (Guard::Token(token), credentials),
             Access::TokenOrSelf => (Guard::TokenOrSelf(token), credentials),
         };
+        let in_force = InForce::new(config, log.clone());
         let proxy = Proxy::new(proxy::Config {
-            policy: Arc::new(ArcSwap::from(config.policy.clone())),
+            policy: in_force.policy(),
             mode: parts::mode(config.mode),
             intercept_tls: config.intercept_tls,
             clients: Clients::Explicit(guard),
@@ -133,6 +139,10 @@ impl OpenProxy {
             listener,
             log,
             tally,
+            watch: Watcher::new(config, guarded, Own),
+            // In weak mode the signal is the command's.
+            heeds_hangup: !matches!(access, Access::TokenOrSelf),
+            in_force: Arc::new(in_force),
         })
     }
 
@@ -160,6 +170,7 @@ impl OpenProxy {
             };
             let done = tokio::select! {
                 early = &mut serving => return Err(ended(early)),
+                never = reload::keep(self.watch, self.heeds_hangup, self.in_force) => match never {},
                 done = work => done,
             };
             drop(stop);

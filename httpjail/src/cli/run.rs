@@ -11,6 +11,7 @@ use nix::sys::prctl;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
+use super::reload::{SafeFrom, Watcher};
 use super::serve_jail::{Task, open_log_as};
 use super::tally::{Findings, Notebook};
 use super::{environment, failure, parts};
@@ -20,6 +21,7 @@ use crate::jail::child::{Command, StartFailure};
 use crate::jail::door::{self, Door};
 use crate::jail::helper::{Failure, Helper};
 use crate::jail::identity::Identity;
+use crate::jail::reload::Watch;
 use crate::jail::sandbox::additions::Addition;
 use crate::jail::sandbox::filter::Filter;
 use crate::jail::sandbox::init::Plan;
@@ -116,6 +118,7 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
         .map_err(|error| Failure::new(format!("cannot fork the proxy: {error}")))?;
     let authority = helper.ready()?;
 
+    let jailed = identity.uid;
     let plan = plan(config, caller, identity, &authority, outside, inherited)?;
     let jail = Jail::prepare(backend, helper, &plan).and_then(Jail::arm);
     let jail = jail.map_err(|failure| select::explain(refused, name, failure))?;
@@ -135,7 +138,9 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
         Err(SpawnError::Jail(failure)) => return Err(failure),
         Err(SpawnError::Command(reason)) => return Err(not_started(&config.command.program, reason)),
     };
-    let (outcome, left) = running.wait(config.timeout, &|| log_again(config, caller));
+    let mut watcher = Watcher::new(config, SafeFrom::User(jailed.as_raw()), caller);
+    let watch = watcher.as_mut().map(|watcher| watcher as &mut dyn Watch);
+    let (outcome, left) = running.wait(config.timeout, watch, &|| log_again(config, caller));
     left.iter()
         .for_each(|left| logging::warn(left, Some("the next run of httpjail removes it")));
     match &outcome {

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use super::caller::Caller;
 use super::open_proxy::{Access, OpenProxy};
+use super::reload::SafeFrom;
 use crate::config::{Config, Serving};
 use crate::failure::Failure;
 use crate::logging;
@@ -22,7 +23,7 @@ pub(super) fn run(config: &Config, caller: &Caller, serving: Serving) -> Result<
         Auth::Token => Access::Token,
         Auth::None => Access::Anybody,
     };
-    let proxy = OpenProxy::open(config, caller, listen, access)?;
+    let proxy = OpenProxy::open(config, caller, listen, access, SafeFrom::AllBut(caller.user()))?;
     if !listen.ip().is_loopback() {
         let text = "the proxy is reachable from the network, and clients send it their token in the clear";
         logging::warn(text, Some("listen on 127.0.0.1, or let a tunnel lead there"));

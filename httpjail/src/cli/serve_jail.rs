@@ -6,15 +6,15 @@ use std::io::{self, PipeReader};
 use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
-use arc_swap::ArcSwap;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
+use super::reload::InForce;
 use super::tally::{Notebook, SharedTally};
 use super::{failure, parts, published, verbosity};
 use crate::audit::{EventKind, Log, LogFile, Record, Sink, open_log, open_log_without_links};
@@ -27,7 +27,7 @@ use crate::jail::helper::{self, Failure, FromProxy, Line};
 use crate::jail::identity::Identity;
 use crate::jail::sandbox::netns::{JAIL_V4, JAIL_V6};
 use crate::logging;
-use crate::net::Listeners;
+use crate::net::{Listeners, Program, ProgramSource as _};
 use crate::policy::yaml::DnsMode;
 use crate::proxy::{self, Clients, HostNetwork, Proxy};
 use crate::tls::store::load_or_create;
@@ -95,8 +95,9 @@ impl Task<'_> {
         self.older.iter().for_each(|older| log.record(older.clone()));
         let flows = self.backend.original_dst(&listeners)?;
         let names = Arc::new(Names::new(listeners.resolver_udp.len() > 1));
+        let in_force = InForce::new(self.config, log.clone());
         let proxy = Proxy::new(proxy::Config {
-            policy: Arc::new(ArcSwap::from(self.config.policy.clone())),
+            policy: in_force.policy(),
             mode: parts::mode(self.config.mode),
             intercept_tls: self.config.intercept_tls,
             clients: Clients::Steered(flows.clone()),
@@ -111,8 +112,15 @@ impl Task<'_> {
         });
         let events = self.backend.events(&mut listeners)?;
         let (ended, end) = oneshot::channel();
+        let (changed, changes) = mpsc::channel();
+        // On a thread of its own: a long policy takes a while to read, and answers are waited for.
+        thread::spawn(move || changes.into_iter().for_each(|change| in_force.take(change)));
+        let blocked = noting(log.clone(), programs.clone());
         thread::spawn(move || {
-            let last = programs.listen();
+            let last = programs.listen(|change| {
+                // The receiver ends with the process.
+                let _ = changed.send(change);
+            });
             // The receiver is gone only when the run has failed, and then this process ends.
             let _ = ended.send(last);
         });
@@ -134,7 +142,7 @@ impl Task<'_> {
                 ended = published => ended,
             }
         };
-        let last = runtime.block_on(serve(proxy, sockets, resolver, log.clone(), events, &line, end))?;
+        let last = runtime.block_on(serve(proxy, sockets, resolver, blocked, events, &line, end))?;
         // Tasks that still wait for a look-up or a program's name are not waited for.
         runtime.shutdown_background();
         log.record(Record {
@@ -199,7 +207,7 @@ async fn serve(
     proxy: Arc<Proxy>,
     sockets: Vec<TcpListener>,
     resolver: impl Future<Output = io::Result<()>> + Send + 'static,
-    log: Arc<Log>,
+    blocked: impl FnMut(Record) + Send + 'static,
     events: Option<Box<dyn EventSource>>,
     line: &Line,
     end: oneshot::Receiver<Last>,
@@ -215,7 +223,7 @@ async fn serve(
     // What is there already is the canary's.
     let mut events = events;
     while events.as_mut().and_then(|events| events.next()).is_some() {}
-    let mut recorded = tokio::task::spawn_blocking(move || record(events, &log, &running));
+    let mut recorded = tokio::task::spawn_blocking(move || record(events, blocked, &running));
     line.send(&FromProxy::Serving)
         .map_err(|error| Failure::new(format!("the supervisor is gone: {error}")))?;
     let status = tokio::select! {
@@ -236,8 +244,27 @@ async fn serve(
     }
 }
 
-/// Writes what the kernel stopped into the log, to the last event there is when `stop` closes. Blocks.
-fn record(events: Option<Box<dyn EventSource>>, log: &Log, stop: &PipeReader) -> io::Result<()> {
+/// What writes an event of the kernel's into the log, with the program that the process runs. One that goes on trying is asked
+/// after once.
+fn noting(log: Arc<Log>, programs: Arc<Programs>) -> impl FnMut(Record) + Send + 'static {
+    let mut latest: Option<(u32, Option<String>, Option<Program>)> = None;
+    move |mut event| {
+        if let Some(pid) = event.pid {
+            let known = latest
+                .take()
+                .filter(|(known, comm, _)| (*known, comm) == (pid, &event.comm));
+            let (_, _, program) =
+                latest.insert(known.unwrap_or_else(|| (pid, event.comm.clone(), programs.program(pid))));
+            if let Some(Program { exe, cmdline }) = program.clone() {
+                (event.exe, event.cmdline) = (exe, cmdline);
+            }
+        }
+        log.record(event);
+    }
+}
+
+/// Tells `blocked` what the kernel stopped, to the last event there is when `stop` closes. Blocks.
+fn record(events: Option<Box<dyn EventSource>>, mut blocked: impl FnMut(Record), stop: &PipeReader) -> io::Result<()> {
     let mut events = events;
     loop {
         let mut polled = vec![PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
@@ -252,7 +279,7 @@ fn record(events: Option<Box<dyn EventSource>>, log: &Log, stop: &PipeReader) ->
         }
         let stopped = polled[0].any().unwrap_or(true);
         while let Some(event) = events.as_mut().and_then(|events| events.next()) {
-            log.record(event);
+            blocked(event);
         }
         if stopped {
             return Ok(());

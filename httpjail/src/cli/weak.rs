@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::caller::Caller;
 use super::open_proxy::{Access, OpenProxy};
+use super::reload::SafeFrom;
 use super::tally::Findings;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -27,7 +28,14 @@ pub(super) fn run(config: &Config, caller: &Caller) -> Result<(i32, Findings), F
     let hint = cfg!(target_os = "linux").then_some("without --weak, and as root, the kernel holds it");
     logging::warn(WARNING, hint);
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let mut proxy = OpenProxy::open(config, caller, anywhere, Access::TokenOrSelf)?;
+    let mut proxy = OpenProxy::open(
+        config,
+        caller,
+        anywhere,
+        Access::TokenOrSelf,
+        // The command is this very user.
+        SafeFrom::User(caller.user()),
+    )?;
     let trusted = match config.intercept_tls {
         true => Some(Trust::lay_out(&proxy.authority)?),
         false => None,

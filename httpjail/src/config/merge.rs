@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Command, Config, ConfigError, Log, LogTarget, Mode, Publish, Purpose, limits};
+use super::{Command, Config, ConfigError, Log, LogTarget, Mode, Publish, Purpose, Reload, limits};
 use crate::cli::args::Run;
 use crate::policy::yaml::{Backend, DnsMode, File, Level, LogFormat};
 use crate::policy::{Policy, Rule, Source, Warning, lint};
@@ -13,11 +13,8 @@ use crate::policy::{Policy, Rule, Source, Warning, lint};
 impl Config {
     pub(super) fn of(args: Run, file: Option<File>, command: Command) -> Result<Config, ConfigError> {
         let shared = args.shared;
-        let mut rules = Vec::with_capacity(shared.rules.len());
-        for (index, text) in shared.rules.into_iter().enumerate() {
-            let rule = Rule::parse(&text, Source::Option(index + 1));
-            rules.push(rule.map_err(|error| ConfigError::Rule(index + 1, text, error))?);
-        }
+        let mut rules = typed_rules(&shared.rules)?;
+        let reload = file.as_ref().map(|file| Reload::new(&shared.rules, file));
         let (options, logging, bounds, mut warnings) = match file {
             None => Default::default(),
             Some(file) => {
@@ -127,9 +124,22 @@ impl Config {
             dns,
             limits: limits::of(&bounds),
             publish,
+            reload,
             warnings,
         })
     }
+}
+
+/// The rules of `-r`.
+///
+/// # Errors
+/// [`ConfigError::Rule`] for the first that is none.
+pub fn typed_rules(texts: &[String]) -> Result<Vec<Rule>, ConfigError> {
+    let rule = |(index, text): (usize, &String)| {
+        let rule = Rule::parse(text, Source::Option(index + 1));
+        rule.map_err(|error| ConfigError::Rule(index + 1, text.clone(), error))
+    };
+    texts.iter().enumerate().map(rule).collect()
 }
 
 /// The first option that was asked for and that this version does not have.

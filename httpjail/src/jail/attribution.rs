@@ -6,12 +6,13 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::helper::{FromProxy, Line, ToProxy};
+use super::reload::{self, Change};
 use crate::net::{Program, ProgramSource};
 
 /// How long an answer may take: a busy supervisor must not hold up the log.
@@ -25,6 +26,7 @@ const CMDLINE_BYTES: u64 = 1024;
 pub struct Programs {
     line: Arc<Line>,
     next: AtomicU64,
+    over: AtomicBool,
     waiting: Mutex<HashMap<u64, SyncSender<Told>>>,
 }
 
@@ -50,28 +52,31 @@ impl Programs {
         Programs {
             line,
             next: AtomicU64::new(0),
+            over: AtomicBool::new(false),
             waiting: Mutex::new(HashMap::new()),
         }
     }
 
-    /// Hands the answers to those who wait for them, until the supervisor says that it is over. Blocks.
-    pub fn listen(&self) -> Last {
+    /// Hands the answers to those who wait for them, and new policies to `reload`, until the supervisor says that it is
+    /// over. Blocks.
+    pub fn listen(&self, mut reload: impl FnMut(Change)) -> Last {
         loop {
-            match self.line.receive_with() {
-                Ok((ToProxy::Program { question, program }, _)) => self.tell(question, Told::Program(program)),
-                Ok((ToProxy::Log { question, error }, log)) => {
+            let Ok((message, descriptors)) = self.line.receive_with() else {
+                return self.end(Last::Gone);
+            };
+            match message {
+                ToProxy::Program { question, program } => self.tell(question, Told::Program(program)),
+                ToProxy::Log { question, error } => {
+                    let log = descriptors.into_iter().next().map(File::from);
                     let log = match error {
                         Some(error) => Err(io::Error::other(error)),
-                        None => log
-                            .into_iter()
-                            .next()
-                            .map(File::from)
-                            .ok_or(io::ErrorKind::NotFound.into()),
+                        None => log.ok_or(io::ErrorKind::NotFound.into()),
                     };
                     self.tell(question, Told::Log(log));
                 }
-                Ok((ToProxy::Finish { status }, _)) => return Last::Finish(status),
-                Ok((ToProxy::Serve { .. }, _)) | Err(_) => return Last::Gone,
+                ToProxy::Policy { error } => reload(reload::taken(error, descriptors)),
+                ToProxy::Finish { status } => return self.end(Last::Finish(status)),
+                ToProxy::Serve { .. } => return self.end(Last::Gone),
             }
         }
     }
@@ -87,6 +92,13 @@ impl Programs {
         }
     }
 
+    /// Nobody answers any more: whoever waits need not.
+    fn end(&self, last: Last) -> Last {
+        self.over.store(true, Ordering::SeqCst);
+        self.waiting().clear();
+        last
+    }
+
     fn tell(&self, question: u64, told: Told) {
         if let Some(asker) = self.waiting().remove(&question) {
             // Nobody waits any more: it took too long.
@@ -98,6 +110,11 @@ impl Programs {
         let question = self.next.fetch_add(1, Ordering::Relaxed);
         let (asker, answer) = sync_channel(1);
         self.waiting().insert(question, asker);
+        // Looked at after the insertion: whoever misses this is not missed by `end`.
+        if self.over.load(Ordering::SeqCst) {
+            self.waiting().remove(&question);
+            return None;
+        }
         let asked = self.line.send(&words(question));
         let told = asked.ok().and_then(|()| answer.recv_timeout(ANSWER_LIMIT).ok());
         self.waiting().remove(&question);

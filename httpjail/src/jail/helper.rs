@@ -55,6 +55,11 @@ pub enum ToProxy {
         /// Why it could not.
         error: Option<String>,
     },
+    /// The policy file has changed: its new texts come along, or this is why there are none.
+    Policy {
+        /// In words for the user.
+        error: Option<String>,
+    },
     /// The command has ended (its exit status as the shell counts): finish the log and end.
     Finish {
         /// 0 to 255.

@@ -15,6 +15,7 @@ use nix::unistd::{getpgrp, getpid};
 
 use super::backend::Backend;
 use super::helper::Helper;
+use super::reload::{Round, Watch};
 use super::sandbox::init::{Order, Report};
 use super::sandbox::{Sandbox, stdio};
 use super::signals::{Signals, is_forwarded};
@@ -96,10 +97,17 @@ impl Running {
     }
 
     /// Waits for the end, then ends whatever still runs in the jail, has the proxy finish its log, and removes everything.
-    /// `open_log` opens the request log anew, should it be moved away. Returns how it ended and what could not be removed.
-    pub fn wait(mut self, limit: Option<Duration>, open_log: &dyn Fn() -> io::Result<File>) -> (Outcome, Vec<String>) {
+    /// Returns how it ended and what could not be removed.
+    ///
+    /// Meanwhile `watch` looks after the policy file, and `open_log` opens the request log anew, should it be moved away.
+    pub fn wait(
+        mut self,
+        limit: Option<Duration>,
+        watch: Option<&mut dyn Watch>,
+        open_log: &dyn Fn() -> io::Result<File>,
+    ) -> (Outcome, Vec<String>) {
         let outcome = self
-            .supervise(limit, open_log)
+            .supervise(limit, Round::new(watch), open_log)
             .unwrap_or_else(|error| Outcome::Failed(error.to_string()));
         self.take_terminal();
         self.sandbox.kill();
@@ -108,11 +116,17 @@ impl Running {
         (outcome, left.into_iter().collect())
     }
 
-    fn supervise(&mut self, limit: Option<Duration>, open_log: &dyn Fn() -> io::Result<File>) -> io::Result<Outcome> {
+    fn supervise(
+        &mut self,
+        limit: Option<Duration>,
+        mut round: Round<'_>,
+        open_log: &dyn Fn() -> io::Result<File>,
+    ) -> io::Result<Outcome> {
         let mut deadline = limit.map(|limit| Instant::now() + limit);
         let mut out_of_time = false;
         loop {
-            let wait = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let next = deadline.into_iter().chain(round.next()).min();
+            let wait = next.map(|next| next.saturating_duration_since(Instant::now()));
             // Rounded up, or the loop would spin through the last millisecond.
             let wait = wait.map_or(PollTimeout::NONE, |wait| {
                 PollTimeout::try_from(wait + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
@@ -135,6 +149,9 @@ impl Running {
             }
             if signals {
                 self.pass_signals()?;
+            }
+            if let Err(error) = round.look(&self.helper) {
+                return Ok(Outcome::Failed(format!("the proxy ended: {error}")));
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 if out_of_time {

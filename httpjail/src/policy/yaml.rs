@@ -12,7 +12,7 @@ mod shape;
 mod words;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +51,8 @@ pub struct File {
     pub limits: Limits,
     /// What its author should look at.
     pub warnings: Vec<Warning>,
+    /// Its own text, and those of the files that it takes groups from, each with its path.
+    pub texts: Vec<(PathBuf, String)>,
 }
 
 /// A request, and the verdict that the author expects.
@@ -104,6 +106,8 @@ pub fn load<'a>(name: &str, bytes: Vec<u8>, read: &'a mut Read<'a>) -> Result<Fi
     known.take(&text, &lines, std::mem::take(&mut shape.groups), from)?;
     let rules = known.rules(&text, &lines, &mut shape)?;
     warnings.append(&mut known.warnings);
+    let mut texts = vec![(PathBuf::from(name), text.text.clone())];
+    texts.append(&mut known.texts);
 
     let tests = shape.tests.unwrap_or_default();
     let places = lines.items("tests", tests.len());
@@ -144,6 +148,7 @@ pub fn load<'a>(name: &str, bytes: Vec<u8>, read: &'a mut Read<'a>) -> Result<Fi
         options,
         limits: shape.limits.unwrap_or_default(),
         warnings,
+        texts,
     })
 }
 

@@ -86,7 +86,7 @@ impl Summary {
             EventKind::Refused => self.refused += u64::from(denied),
             EventKind::Blocked => self.blocked += u64::from(denied),
             EventKind::Dns => self.dns += u64::from(denied),
-            EventKind::Start | EventKind::End | EventKind::Probe => {}
+            EventKind::Start | EventKind::Reload | EventKind::End | EventKind::Probe => {}
         }
         if denied
             && matches!(

@@ -28,6 +28,7 @@ use super::backend::Extras;
 use super::bpf::cgroup::RunName;
 use super::bpf::{BpfBackend, HOOKS, Links};
 use super::helper::Helper;
+use super::reload::{Round, Watch};
 use super::sandbox::netns;
 use super::signals::Signals;
 use crate::audit::Record;
@@ -180,8 +181,15 @@ impl Attachment {
         Ok(())
     }
 
-    /// Serves the proxy's questions until it is over.
-    pub fn watch(&self, helper: &Helper, signals: &Signals, open_log: &dyn Fn() -> io::Result<File>) -> End {
+    /// Serves the proxy's questions until it is over, and looks after the policy file. `open_log` opens the request log anew.
+    pub fn watch(
+        &self,
+        helper: &Helper,
+        signals: &Signals,
+        policy: Option<&mut dyn Watch>,
+        open_log: &dyn Fn() -> io::Result<File>,
+    ) -> End {
+        let mut round = Round::new(policy);
         let tick = PollTimeout::try_from(TICK).unwrap_or(PollTimeout::MAX);
         loop {
             if self.target.is_gone() {
@@ -200,11 +208,17 @@ impl Attachment {
                 return End::Failed(message);
             }
             if signal {
-                match ending(signals) {
-                    Ok(false) => {}
-                    Ok(true) => return End::Asked,
+                match asked(signals) {
+                    Ok(Asked { end: true, .. }) => return End::Asked,
+                    Ok(Asked { reload: true, .. }) if round.demand(helper).is_err() => {
+                        return End::Failed("the proxy ended".to_owned());
+                    }
+                    Ok(_) => {}
                     Err(error) => return End::Failed(format!("cannot read the signals: {error}")),
                 }
+            }
+            if let Err(error) = round.look(helper) {
+                return End::Failed(format!("the proxy ended: {error}"));
             }
         }
     }
@@ -279,15 +293,21 @@ pub fn is_lasting() -> bool {
     namespace("self") == namespace("1")
 }
 
-/// Whether one of the signals that came asks to detach. A terminal that is closed does not: that would open the cgroup behind
-/// everybody's back.
-fn ending(signals: &Signals) -> io::Result<bool> {
+/// What the signals that came ask for.
+#[derive(Default)]
+struct Asked {
+    end: bool,
+    reload: bool,
+}
+
+/// Reads the signals. A terminal that is closed does not detach: that would open the cgroup behind everybody's back.
+fn asked(signals: &Signals) -> io::Result<Asked> {
+    let mut asked = Asked::default();
     while let Some(signal) = signals.next()? {
-        if matches!(signal, Signal::SIGINT | Signal::SIGTERM | Signal::SIGQUIT) {
-            return Ok(true);
-        }
+        asked.end |= matches!(signal, Signal::SIGINT | Signal::SIGTERM | Signal::SIGQUIT);
+        asked.reload |= signal == Signal::SIGHUP;
     }
-    Ok(false)
+    Ok(asked)
 }
 
 /// Does it in the network namespace of that process, or in our own.

@@ -30,6 +30,7 @@ pub(super) struct Known<'a> {
     files: HashSet<PathBuf>,
     bytes: usize,
     pub(super) warnings: Vec<Warning>,
+    pub(super) texts: Vec<(PathBuf, String)>,
 }
 
 /// A list of entries, and where it stands.
@@ -49,6 +50,7 @@ impl<'a> Known<'a> {
             files: HashSet::from([normal(Path::new(&*main.file))]),
             bytes: main.text.len(),
             warnings: Vec::new(),
+            texts: Vec::new(),
         }
     }
 
@@ -101,6 +103,7 @@ impl<'a> Known<'a> {
             }
             let text = Rc::new(Text::new(&path.display().to_string(), bytes)?);
             let (shape, lines): (GroupsShape, _) = text.read(&mut self.warnings)?;
+            self.texts.push((path.clone(), text.text.clone()));
             above.push(path);
             self.take_below(&text, &lines, shape.groups, shape.groups_from, above)?;
             above.pop();
