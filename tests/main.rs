@@ -4,6 +4,7 @@
 mod attach;
 mod check;
 mod clients;
+mod cmd;
 mod dns;
 mod escapes;
 mod exit_status;
@@ -11,6 +12,7 @@ mod faults;
 mod hosts;
 mod identity;
 mod lab;
+mod learn;
 mod leftovers;
 mod log;
 mod publish;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Command, Config, ConfigError, Log, LogTarget, Mode, Publish, Reload, limits};
+use super::{Command, Config, ConfigError, Log, LogTarget, Mode, Publish, Purpose, Reload, limits};
 use crate::cli::args::Run;
 use crate::policy::yaml::{Backend, DnsMode, File, Level, LogFormat};
 use crate::policy::{Policy, Rule, Source, Warning, lint};
@@ -99,6 +99,8 @@ impl Config {
             command,
             policy: Arc::new(policy),
             mode,
+            purpose: Purpose::Work,
+            summary: shared.summary.or(options.summary),
             intercept_tls,
             timeout: args.timeout.or(options.timeout),
             log: Log {
