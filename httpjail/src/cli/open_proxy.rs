@@ -64,6 +64,7 @@ impl OpenProxy {
         listen: SocketAddr,
         access: Access,
     ) -> Result<OpenProxy, Failure> {
+        let parents = parts::parents()?;
         // Before root is given up: it may be a low port.
         let listening = TcpListener::bind(listen).and_then(|listener| Ok((listener.local_addr()?, listener)));
         let (local, listener) =
@@ -108,7 +109,8 @@ impl OpenProxy {
             leaves: Arc::new(Leaves::new(authority).map_err(failure)?),
             upstream_tls: Arc::new(upstream_tls),
             audit: log.clone(),
-            network: Arc::new(HostNetwork),
+            network: Arc::new(HostNetwork::default()),
+            parents,
             itself: vec![local],
             limits: Limits::default(),
         });

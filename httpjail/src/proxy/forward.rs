@@ -4,13 +4,14 @@
 
 use super::body::{Download, Upload};
 use super::client::Entry;
+use super::dial::DialError;
 use super::headers;
 use super::interceptor::{Approved, Interceptor};
 use super::pool::Lease;
 use super::refusal::{Kind, Refusal};
 use crate::policy::Target;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::{Body, Incoming};
 use tokio::time::timeout;
 
@@ -62,7 +63,7 @@ pub(super) async fn forward(
     let mut body = Upload::new(body, entry.sent.clone());
     let mut fresh = false;
     for _ in 0..TRIES {
-        let (mut connection, reused) = proxy.pool.connection(&key, via.origin.to.address, fresh).await?;
+        let (mut connection, reused) = proxy.pool.connection(&key, fresh).await?;
         let spare = (reused && replayable).then(|| fields.clone());
         let request = write_head(&target, fields, connection.is_http2())?.map(|()| body);
         let answer = match timeout(proxy.config.limits.response, connection.send(request)).await {
@@ -85,6 +86,12 @@ pub(super) async fn forward(
                     "The server switched protocols unasked.",
                 ));
             }
+            // The client is not to be asked for what another proxy wants of us.
+            Ok(response) if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED => match connection.parent()
+            {
+                Some(parent) => return Err(DialError::ParentSays(parent.clone(), response.status()).into()),
+                None => return Ok(Answer::Response(response, proxy.pool.give_back(key, connection))),
+            },
             Ok(response) => return Ok(Answer::Response(response, proxy.pool.give_back(key, connection))),
             Err(error) => error,
         };
@@ -95,7 +102,13 @@ pub(super) async fn forward(
                 (head.headers, body)
             }
             (None, Some(spare)) => (spare, Upload::empty()),
-            (None, None) => return Err(broken(error.error())),
+            (None, None) => {
+                let refusal = broken(error.error());
+                return Err(match connection.parent() {
+                    Some(parent) => refusal.on_the_way(parent),
+                    None => refusal,
+                });
+            }
         };
         fresh = true;
     }

@@ -4,6 +4,7 @@
 //! hyper takes two `Host` fields, none, and any that differ (THREATS.md section 3 has the list); here they agree or the
 //! request is refused. Fronting, request smuggling by absolute-form and HTTP/2 coalescing all end at this border.
 
+use super::address::{self, Class};
 use super::client::Client;
 use super::pool::Wire;
 use super::refusal::Refusal;
@@ -11,6 +12,7 @@ use crate::net::{Host, OriginalDst, Scheme};
 use crate::policy::Target;
 use http::{Request, Version, header};
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 /// Where a connection goes, as far as that is known before anything is said on it.
 #[derive(Debug, Clone)]
@@ -49,6 +51,12 @@ impl Destination {
         }
     }
 
+    /// The address that the client chose among those of its host. One that our resolver made up is no choice.
+    pub(super) fn chosen(&self) -> Option<IpAddr> {
+        let address = self.address?.0.ip().to_canonical();
+        (address::classify(address) != Class::MadeUp).then_some(address)
+    }
+
     /// Refuses `host` where a CONNECT named another.
     pub(super) fn admits(&self, host: &Host) -> Result<(), Refusal> {
         if self.named && self.host != *host {
@@ -78,10 +86,7 @@ pub(super) struct Origin {
 
 impl Origin {
     pub(super) fn scheme(&self) -> Scheme {
-        match self.wire {
-            Wire::Http1 | Wire::Http2 => Scheme::Http,
-            Wire::Tls => Scheme::Https,
-        }
+        self.wire.scheme()
     }
 
     /// The canonical form of `request`, which came over this connection.

@@ -53,6 +53,7 @@ impl Interceptor {
             wire: self.origin.wire,
             host: target.host().clone(),
             port: target.port(),
+            address: self.origin.to.chosen(),
             vouch,
         }
     }

@@ -19,19 +19,24 @@ mod identity;
 mod interceptor;
 mod judge;
 mod limits;
+mod network;
+mod parent;
 mod peer;
 mod pool;
 mod prefixed;
+mod race;
 mod refusal;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod tunnel;
 mod upgrade;
 
 pub use address::{Class, classify};
-pub use dial::{Doing, HostNetwork, Network};
 pub use explicit::{Guard, Token};
 pub use limits::Limits;
+pub use network::{Doing, HostNetwork, Network};
+pub use parent::{ParentError, Parents};
 
 use crate::audit::Sink;
 use crate::net::{NameSource, OriginalDstSource, ProgramSource};
@@ -87,6 +92,8 @@ pub struct Config {
     pub audit: Arc<dyn Sink>,
     /// The network of the upstream leg; [`HostNetwork`] outside of tests.
     pub network: Arc<dyn Network>,
+    /// Other proxies on the upstream leg.
+    pub parents: Parents,
     /// Where the proxy listens in the very network that it dials from (empty where it listens inside a namespace): never
     /// dialled.
     pub itself: Vec<SocketAddr>,
@@ -105,10 +112,13 @@ impl Proxy {
     pub fn new(config: Config) -> Arc<Proxy> {
         let dialler = dial::Dialler {
             network: config.network.clone(),
+            tls: config.upstream_tls.clone(),
+            parents: config.parents.clone(),
             itself: config.itself.clone(),
             limits: config.limits,
+            room: Arc::new(Semaphore::new(config.limits.upstreams)),
         };
-        let pool = Arc::new(pool::Pool::new(dialler, config.upstream_tls.clone()));
+        let pool = Arc::new(pool::Pool::new(dialler));
         Arc::new(Proxy { config, pool })
     }
 

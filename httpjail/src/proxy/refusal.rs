@@ -4,6 +4,7 @@
 //! that would otherwise try again for ever. Everything echoed is escaped.
 
 use super::dial::DialError;
+use super::parent::Parent;
 use crate::policy::TargetError;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
@@ -94,6 +95,15 @@ impl Refusal {
         Refusal::new(Kind::Mismatch, "host mismatch", detail)
     }
 
+    /// The same where the request was handed to another proxy: its fault, or that of what is behind it.
+    pub(super) fn on_the_way(self, parent: &Parent) -> Refusal {
+        let detail = format!(
+            "On the way through the proxy {parent}, which httpjail's own environment names: {}",
+            self.detail
+        );
+        Refusal::new(self.kind, "upstream proxy", detail)
+    }
+
     /// The answer to a request for `method` `url` with these header fields; `rule` is the one that decided, if one did.
     pub(super) fn response(
         &self,
@@ -174,6 +184,8 @@ impl From<DialError> for Refusal {
             DialError::Connect(..) => (Kind::Upstream, "connect failed"),
             DialError::Tls(..) => (Kind::Upstream, "certificate"),
             DialError::TimedOut(..) => (Kind::TimedOut, "timed out"),
+            DialError::Parent(_, by) if matches!(**by, DialError::TimedOut(..)) => (Kind::TimedOut, "upstream proxy"),
+            DialError::Parent(..) | DialError::ParentSays(..) => (Kind::Upstream, "upstream proxy"),
         };
         Refusal::new(kind, reason, format!("{error}."))
     }

@@ -2,6 +2,7 @@
 
 mod explicit;
 mod limits;
+mod parents;
 mod requests;
 mod steering;
 mod streams;

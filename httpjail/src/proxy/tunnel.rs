@@ -4,10 +4,12 @@
 //! ends, also which host the request in it names. The address is checked as for any other request.
 
 use super::client::{Client, Entry};
+use super::dial::Goal;
 use super::identity::Destination;
 use super::judge::judge;
 use super::prefixed::Prefixed;
 use super::refusal::{Kind, Refusal};
+use super::stream::Stream;
 use crate::audit::Decision;
 use crate::net::{Host, Scheme};
 use crate::policy::Target;
@@ -17,7 +19,6 @@ use rustls::server::Acceptor;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// A ClientHello is longer than this only to see what happens.
@@ -63,21 +64,22 @@ where
     }
 }
 
-async fn open(client: &Client, to: &Destination, host: &Host, entry: &mut Entry) -> Result<TcpStream, Refusal> {
+async fn open(client: &Client, to: &Destination, host: &Host, entry: &mut Entry) -> Result<Stream, Refusal> {
     let authority = format!("{host}:{}", to.port);
     let target = Target::new(&Method::CONNECT, Scheme::Https, &authority, "/")?;
     entry.record.url = Some(target.url().to_owned());
     to.admits(host)?;
     let vouch = judge(&client.proxy, &target, entry)?;
-    Ok(client
-        .proxy
-        .pool
-        .dialler()
-        .tcp(target.host(), target.port(), vouch, to.address)
-        .await?)
+    let goal = Goal {
+        host: target.host(),
+        port: target.port(),
+        vouch,
+        preferred: to.chosen(),
+    };
+    Ok(client.proxy.pool.stream(Scheme::Https, goal).await?)
 }
 
-async fn relay<S>(mut stream: S, mut upstream: TcpStream, hello: &[u8], mut entry: Entry)
+async fn relay<S>(mut stream: S, mut upstream: Stream, hello: &[u8], mut entry: Entry)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {

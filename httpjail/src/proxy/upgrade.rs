@@ -62,7 +62,7 @@ impl Wish {
         fields.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         fields.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         let head = forward::write_head(&target, fields, false)?;
-        let mut sender = proxy.pool.dedicated(&key, via.origin.to.address).await?;
+        let mut sender = proxy.pool.dedicated(&key).await?;
         let answer = timeout(
             proxy.config.limits.response,
             sender.send_request(head.map(|()| Upload::empty())),

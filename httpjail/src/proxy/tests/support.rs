@@ -4,7 +4,7 @@ use super::world::World;
 use crate::audit::{Record, Sink};
 use crate::net::{ClientAddr, Flow, Host, NameSource, OriginalDst, OriginalDstSource, Process, ProgramSource};
 use crate::policy::{Policy, Rule, Source};
-use crate::proxy::{Clients, Config, Limits, Mode, Proxy};
+use crate::proxy::{Clients, Config, Limits, Mode, Parents, Proxy};
 use crate::tls::{CertificateAuthority, Leaves, UpstreamTls};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -53,6 +53,7 @@ impl Jail {
             upstream_tls: Arc::new(UpstreamTls::new(&trusted, Some(&authority)).unwrap()),
             audit: log.clone(),
             network: world.clone(),
+            parents: Parents::default(),
             itself: Vec::new(),
             limits: Limits::default(),
         };
