@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cli::args::{Attach, Auth, Run, Serve};
+use crate::net::HostPattern;
 use crate::policy::yaml::{self, Backend, DnsMode, FileError, Level, LogFormat};
 use crate::policy::{Policy, Rule, RuleError, Source, Warning, lint};
 
@@ -24,6 +25,8 @@ pub struct Config {
     pub mode: Mode,
     /// Whether TLS is decrypted.
     pub intercept_tls: bool,
+    /// Hosts whose TLS is not decrypted all the same.
+    pub passthrough: Vec<HostPattern>,
     /// When the command is ended.
     pub timeout: Option<Duration>,
     /// The request log.
@@ -288,6 +291,7 @@ impl Config {
             policy: Arc::new(policy),
             mode,
             intercept_tls,
+            passthrough: Vec::new(),
             timeout: args.timeout.or(options.timeout),
             log: Log {
                 target: shared.log.or(file_log).map_or(LogTarget::Stderr, LogTarget::File),

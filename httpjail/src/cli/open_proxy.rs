@@ -103,6 +103,7 @@ impl OpenProxy {
             policy: Arc::new(ArcSwap::from(config.policy.clone())),
             mode: parts::mode(config.mode),
             intercept_tls: config.intercept_tls,
+            passthrough: config.passthrough.clone(),
             clients: Clients::Explicit(guard),
             programs: Arc::new(Unknown),
             names: Arc::new(Unknown),

@@ -87,6 +87,7 @@ impl Task<'_> {
             policy: Arc::new(ArcSwap::from(self.config.policy.clone())),
             mode: parts::mode(self.config.mode),
             intercept_tls: self.config.intercept_tls,
+            passthrough: self.config.passthrough.clone(),
             clients: Clients::Steered(flows.clone()),
             programs: programs.clone(),
             names: names.clone(),

@@ -102,7 +102,13 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     match opening {
-        Opening::Tls if client.proxy.config.intercept_tls => terminate(client, to, stream).await,
+        Opening::Tls if client.proxy.config.intercept_tls => {
+            let mut stream = stream;
+            match tunnel::passed_through(&client, &to, &mut stream).await {
+                Some(host) => tunnel::pass(client, &to, &host, stream).await,
+                None => terminate(client, to, stream).await,
+            }
+        }
         Opening::Tls => tunnel::judge_hello(client, &to, stream).await,
         Opening::Http1 => {
             let interceptor = Interceptor {

@@ -25,6 +25,8 @@ pub(super) struct Destination {
     pub(super) address: Option<OriginalDst>,
     /// Whether a CONNECT named the host: then everything inside must name it too.
     pub(super) named: bool,
+    /// Whether a CONNECT led here.
+    pub(super) tunnel: bool,
 }
 
 impl Destination {
@@ -35,18 +37,23 @@ impl Destination {
             port: original.0.port(),
             address: Some(original),
             named: false,
+            tunnel: false,
         }
     }
 
     /// That of a tunnel to `host`, which a client asked for by CONNECT. An address says no more than one that was dialled.
     pub(super) fn tunnelled(client: &Client, host: Host, port: u16) -> Destination {
         match host.ip() {
-            Some(address) => Destination::steered(client, OriginalDst((address, port).into())),
+            Some(address) => Destination {
+                tunnel: true,
+                ..Destination::steered(client, OriginalDst((address, port).into()))
+            },
             None => Destination {
                 host,
                 port,
                 address: None,
                 named: true,
+                tunnel: true,
             },
         }
     }
@@ -192,6 +199,7 @@ mod tests {
                 port,
                 address: None,
                 named: false,
+                tunnel: false,
             },
             tls_host: tls_host.map(|host| Host::parse(host).unwrap()),
         }

@@ -39,7 +39,8 @@ pub use network::{Doing, HostNetwork, Network};
 pub use parent::{ParentError, Parents};
 
 use crate::audit::Sink;
-use crate::net::{NameSource, OriginalDstSource, ProgramSource};
+
+use crate::net::{HostPattern, NameSource, OriginalDstSource, ProgramSource};
 use crate::policy::Policy;
 use crate::tls::{Leaves, UpstreamTls};
 use arc_swap::ArcSwap;
@@ -78,6 +79,8 @@ pub struct Config {
     pub mode: Mode,
     /// Whether TLS is decrypted. If not it is judged by host name alone.
     pub intercept_tls: bool,
+    /// Hosts whose TLS is not decrypted all the same.
+    pub passthrough: Vec<HostPattern>,
     /// How clients come here.
     pub clients: Clients,
     /// Which program a process runs.

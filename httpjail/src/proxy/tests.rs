@@ -3,6 +3,7 @@
 mod explicit;
 mod limits;
 mod parents;
+mod passthrough;
 mod requests;
 mod steering;
 mod streams;
