@@ -3,16 +3,23 @@
 //! Pure: the file is read by the caller, with the rights of the user who named it. An option that this version cannot honour
 //! is an error here, so that nothing is silently ignored.
 
+mod error;
+mod limits;
+mod merge;
+
 use std::ffi::OsString;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cli::args::{Attach, Auth, Run, Serve};
+use crate::cli::args::{Attach, Run, Serve};
 use crate::net::HostPattern;
-use crate::policy::yaml::{self, Backend, DnsMode, FileError, Level, LogFormat};
-use crate::policy::{Policy, Rule, RuleError, Source, Warning, lint};
+use crate::policy::yaml::{Auth, Backend, DnsMode, File, Level, LogFormat};
+use crate::policy::{Policy, Warning};
+use crate::proxy::Limits;
+
+pub use error::ConfigError;
 
 /// Everything that a run needs to know.
 #[derive(Debug)]
@@ -45,6 +52,8 @@ pub struct Config {
     pub backend: Backend,
     /// What the resolver answers.
     pub dns: DnsMode,
+    /// The proxy's bounds.
+    pub limits: Limits,
     /// Ports that the jail listens on and that this host is to reach.
     pub publish: Vec<Publish>,
     /// What the user should be told before the command starts.
@@ -100,53 +109,31 @@ pub enum LogTarget {
     File(PathBuf),
 }
 
-/// The policy file that was named, read.
-#[derive(Debug, Clone, Copy)]
-pub struct ConfigFile<'a> {
-    /// Its name, for messages.
-    pub name: &'a str,
-    /// Its bytes; YAML is UTF-8.
-    pub bytes: &'a [u8],
+/// How `serve` is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Serving {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// What clients must show.
+    pub auth: Auth,
 }
 
-/// Why what was typed means nothing. Exit status 2.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// There is no command.
-    #[error("no command to run")]
-    NoCommand,
-    /// A rule of the command line is none: its number, its text, why.
-    #[error("-r {0} (`{1}`): {2}")]
-    Rule(usize, String, RuleError),
-    /// The policy file is none.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// Two options exclude each other, one of them from the file.
-    #[error("{0} and {1} exclude each other")]
-    Conflict(&'static str, &'static str),
-    /// A proxy for everybody, where everybody is more than this host.
-    #[error("{0} is not this host's alone, and --auth none would let anybody use the proxy")]
-    Open(SocketAddr),
-    /// What should name a port names none.
-    #[error("`{0}` is no [HOST:]PORT to publish")]
-    Publish(String),
-    /// This version does not have it yet.
-    #[error("{0} is not in this version of httpjail")]
-    Unsupported(&'static str),
-}
+/// Where `serve` listens if nothing else is said.
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 impl Config {
     /// Makes the configuration of a run. Rules of the command line come first, and its options win over the file's.
     ///
     /// # Errors
     /// [`ConfigError`] for a wrong rule or file, and for what this version cannot do.
-    pub fn from_args(args: Run, file: Option<ConfigFile<'_>>) -> Result<Config, ConfigError> {
+    pub fn from_args(args: Run, file: Option<File>) -> Result<Config, ConfigError> {
         let mut words = args.command.iter().cloned();
         let program = words.next().filter(|program| !program.is_empty());
         let command = Command {
             program: program.ok_or(ConfigError::NoCommand)?,
             args: words.collect(),
         };
+        refuse_serving(file.as_ref())?;
         Config::of(args, file, command)
     }
 
@@ -154,232 +141,84 @@ impl Config {
     ///
     /// # Errors
     /// As [`Config::from_args`], and for a proxy that anybody on a network could use.
-    pub fn for_serving(serve: Serve, file: Option<ConfigFile<'_>>) -> Result<Config, ConfigError> {
-        if serve.auth == Auth::None && !serve.listen.ip().is_loopback() {
-            return Err(ConfigError::Open(serve.listen));
+    pub fn for_serving(serve: Serve, file: Option<File>) -> Result<(Config, Serving), ConfigError> {
+        let options = file.as_ref().map(|file| file.options.clone()).unwrap_or_default();
+        let serving = Serving {
+            listen: serve.listen.or(options.listen).unwrap_or(LISTEN),
+            auth: serve.auth.or(options.auth).unwrap_or(Auth::Token),
+        };
+        if serving.auth == Auth::None && !serving.listen.ip().is_loopback() {
+            return Err(ConfigError::Open(serving.listen));
+        }
+        if options.backend.is_some_and(|backend| backend != Backend::Weak) {
+            return Err(ConfigError::Conflict("serve", "backend"));
         }
         let args = Run {
             shared: serve.shared,
             weak: true,
             ..Run::default()
         };
-        let nothing = Command {
-            program: OsString::new(),
-            args: Vec::new(),
-        };
-        Config::of(args, file, nothing)
+        let config = Config::of(args, file, Command::NONE)?;
+        config.has_no_command("serve")?;
+        Ok((config, serving))
     }
 
     /// Makes the configuration of an attachment, which runs no command either.
     ///
     /// # Errors
     /// As [`Config::from_args`], and for what only a command can have.
-    pub fn for_attaching(attach: Attach, file: Option<ConfigFile<'_>>) -> Result<Config, ConfigError> {
+    pub fn for_attaching(attach: Attach, file: Option<File>) -> Result<Config, ConfigError> {
+        refuse_serving(file.as_ref())?;
+        if let Some(File { options, .. }) = &file
+            && (options.weak == Some(true) || matches!(options.backend, Some(Backend::Netns | Backend::Weak)))
+        {
+            return Err(ConfigError::Conflict("attach", "backend"));
+        }
         let args = Run {
             shared: attach.shared,
             dns: attach.dns,
             backend: Some(Backend::Ebpf),
             ..Run::default()
         };
-        let nothing = Command {
-            program: OsString::new(),
-            args: Vec::new(),
-        };
-        let config = Config::of(args, file, nothing)?;
-        for (given, name) in [
-            (config.timeout.is_some(), "timeout"),
-            (config.user.is_some(), "user"),
-            (!config.allow_sockets.is_empty(), "allow-socket"),
-            (!config.publish.is_empty(), "publish"),
-            // What runs already could not be told to trust it.
-            (config.ephemeral_ca, "--ephemeral-ca"),
-        ] {
-            if given {
-                return Err(ConfigError::Conflict("attach", name));
-            }
+        let config = Config::of(args, file, Command::NONE)?;
+        config.has_no_command("attach")?;
+        // What runs already could not be told to trust it.
+        if config.ephemeral_ca {
+            return Err(ConfigError::Conflict("attach", "--ephemeral-ca"));
         }
         Ok(config)
     }
 
-    fn of(args: Run, file: Option<ConfigFile<'_>>, command: Command) -> Result<Config, ConfigError> {
-        let shared = args.shared;
-        let mut rules = Vec::with_capacity(shared.rules.len());
-        for (index, text) in shared.rules.into_iter().enumerate() {
-            let rule = Rule::parse(&text, Source::Option(index + 1));
-            rules.push(rule.map_err(|error| ConfigError::Rule(index + 1, text, error))?);
-        }
-        let (options, logging, mut warnings) = match file {
-            None => Default::default(),
-            Some(file) => {
-                let parsed = yaml::parse(file.name, text_of(file)?)?;
-                rules.extend(parsed.rules);
-                (parsed.options, parsed.logging, parsed.warnings)
-            }
-        };
-
-        let mode = match (shared.dry_run, shared.log_only) {
-            (true, _) => Mode::DryRun,
-            (_, true) => Mode::LogOnly,
-            _ => match (options.dry_run.unwrap_or(false), options.log_only.unwrap_or(false)) {
-                (true, true) => return Err(ConfigError::Conflict("dry-run", "log-only")),
-                (true, false) => Mode::DryRun,
-                (false, true) => Mode::LogOnly,
-                (false, false) => Mode::Enforce,
-            },
-        };
-        if options.log.is_some() && logging.file.is_some() {
-            return Err(ConfigError::Conflict("log", "logging.file"));
-        }
-        if options.log_format.is_some() && logging.format.is_some() {
-            return Err(ConfigError::Conflict("log-format", "logging.format"));
-        }
-        if options.weak == Some(true) && options.backend.is_some_and(|backend| backend != Backend::Weak) {
-            return Err(ConfigError::Conflict("weak", "backend"));
-        }
-        let backend = match (args.weak, args.backend) {
-            (true, _) => Backend::Weak,
-            (false, Some(backend)) => backend,
-            (false, None) if options.weak == Some(true) => Backend::Weak,
-            (false, None) => options.backend.unwrap_or(Backend::Auto),
-        };
-        let dns = args.dns.or(options.dns).unwrap_or(DnsMode::Synthetic);
-        let interactive = args.interactive || options.interactive.unwrap_or(false);
-        let user = args.user.or(options.user);
-        if backend == Backend::Weak {
-            let both = [
-                (user.is_some(), "--user in weak mode"),
-                (dns != DnsMode::Synthetic, "--dns in weak mode"),
-            ];
-            if let Some((_, name)) = both.into_iter().find(|(asked, _)| *asked) {
-                return Err(ConfigError::Unsupported(name));
-            }
-        }
-        if let Some(name) = unsupported(backend, interactive) {
-            return Err(ConfigError::Unsupported(name));
-        }
-        let publish = if args.publish.is_empty() {
-            options.publish
-        } else {
-            args.publish
-        };
-        let publish = publish
-            .iter()
-            .map(|text| published(text))
-            .collect::<Result<Vec<_>, _>>()?;
-        for Publish { host, port } in &publish {
-            if let Some(host) = host.filter(|host| !host.is_loopback()) {
-                warnings.push(Warning {
-                    message: format!(
-                        "port {port} of the jail is published on {host}, where other machines may reach it"
-                    ),
-                    hint: Some(format!("--publish {port} is for this machine alone")),
-                });
-            }
-        }
-
-        let intercept_tls = !(shared.no_tls_intercept || options.no_tls_intercept.unwrap_or(false));
-        let policy = Policy::new(rules);
-        if mode != Mode::LogOnly {
-            warnings.extend(lint::warnings(&policy));
-            if !intercept_tls {
-                warnings.extend(lint::unjudgeable_without_interception(&policy));
-            }
-        }
-        let file_log = options.log.or(logging.file).map(PathBuf::from);
-        Ok(Config {
-            command,
-            policy: Arc::new(policy),
-            mode,
-            intercept_tls,
-            passthrough: Vec::new(),
-            timeout: args.timeout.or(options.timeout),
-            log: Log {
-                target: shared.log.or(file_log).map_or(LogTarget::Stderr, LogTarget::File),
-                format: shared
-                    .log_format
-                    .or(options.log_format)
-                    .or(logging.format)
-                    .unwrap_or(LogFormat::Text),
-                quiet: shared.quiet,
-            },
-            verbosity: verbosity(shared.verbose).or(logging.level).unwrap_or(Level::Warn),
-            user,
-            allow_sockets: either(args.allow_socket, options.allow_socket),
-            upstream_ca: either(shared.upstream_ca, options.upstream_ca),
-            ephemeral_ca: shared.ephemeral_ca || options.ephemeral_ca.unwrap_or(false),
-            backend,
-            dns,
-            publish,
-            warnings,
-        })
-    }
-}
-
-impl ConfigError {
-    /// What to write instead, where that can be told.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            ConfigError::NoCommand => Some("httpjail [OPTIONS] -- COMMAND [ARGS]".into()),
-            ConfigError::Rule(_, text, error) => error.hint(text),
-            ConfigError::File(error) => error.hint.clone(),
-            ConfigError::Publish(_) => Some("a port from 1 to 65535; HOST is an address of this machine".into()),
-            ConfigError::Conflict(..) => Some("keep one of them".into()),
-            ConfigError::Open(_) => Some("leave --auth away, or listen on 127.0.0.1".into()),
-            ConfigError::Unsupported(_) => Some("leave it away; the defaults are the safe ones".into()),
+    /// Refuses what only a command can have.
+    fn has_no_command(&self, what: &'static str) -> Result<(), ConfigError> {
+        let given = [
+            (self.timeout.is_some(), "timeout"),
+            (self.user.is_some(), "user"),
+            (!self.allow_sockets.is_empty(), "allow-socket"),
+            (!self.publish.is_empty(), "publish"),
+        ];
+        match given.into_iter().find(|(given, _)| *given) {
+            Some((_, name)) => Err(ConfigError::Conflict(what, name)),
+            None => Ok(()),
         }
     }
 }
 
-/// The first option that was asked for and that this version does not have.
-fn unsupported(backend: Backend, interactive: bool) -> Option<&'static str> {
-    match backend {
-        Backend::Auto | Backend::Ebpf | Backend::Netns | Backend::Weak => {}
+/// Refuses what only `serve` can have.
+fn refuse_serving(file: Option<&File>) -> Result<(), ConfigError> {
+    match file.map(|file| &file.options) {
+        Some(options) if options.listen.is_some() => Err(ConfigError::Serving("listen")),
+        Some(options) if options.auth.is_some() => Err(ConfigError::Serving("auth")),
+        _ => Ok(()),
     }
-    interactive.then_some("--interactive")
 }
 
-fn published(text: &str) -> Result<Publish, ConfigError> {
-    let (host, port) = match (text.parse::<SocketAddr>(), text.strip_prefix("localhost:")) {
-        (Ok(at), _) => (Some(at.ip()), Some(at.port())),
-        (Err(_), Some(port)) => (None, port.parse().ok()),
-        (Err(_), None) => (None, text.parse().ok()),
+impl Command {
+    /// No command.
+    const NONE: Command = Command {
+        program: OsString::new(),
+        args: Vec::new(),
     };
-    match port {
-        Some(port) if port > 0 => Ok(Publish { host, port }),
-        _ => Err(ConfigError::Publish(text.to_owned())),
-    }
-}
-
-fn verbosity(count: u8) -> Option<Level> {
-    match count {
-        0 => None,
-        1 => Some(Level::Info),
-        2 => Some(Level::Debug),
-        _ => Some(Level::Trace),
-    }
-}
-
-/// What the command line lists, or else what the file lists.
-fn either(typed: Vec<PathBuf>, file: Vec<String>) -> Vec<PathBuf> {
-    if typed.is_empty() {
-        file.into_iter().map(PathBuf::from).collect()
-    } else {
-        typed
-    }
-}
-
-fn text_of(file: ConfigFile<'_>) -> Result<&str, FileError> {
-    std::str::from_utf8(file.bytes).map_err(|error| {
-        let before = &file.bytes[..error.valid_up_to()];
-        let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        FileError {
-            file: file.name.into(),
-            line: before.iter().filter(|b| **b == b'\n').count() + 1,
-            column: String::from_utf8_lossy(&before[line_start..]).chars().count() + 1,
-            message: "the file is not UTF-8 text".into(),
-            hint: None,
-        }
-    })
 }
 
 #[cfg(test)]

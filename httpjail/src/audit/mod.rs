@@ -11,7 +11,9 @@ mod format;
 mod log;
 mod notice;
 mod rate;
+mod read;
 pub mod record;
+mod summary;
 mod terminal;
 
 pub use escape::printable;
@@ -21,7 +23,9 @@ pub use file::open_log_without_links;
 pub use format::Format;
 pub use log::Log;
 pub use notice::{Show, StderrPolicy};
+pub use read::read_line;
 pub use record::{Decision, EventKind, Record};
+pub use summary::{Summary, SummaryForm};
 pub use terminal::Terminal;
 
 pub(crate) use rate::{Admission, Bucket};

@@ -114,7 +114,7 @@ fn not_shown(held_back: u64) -> Option<String> {
 /// `denied GET https://host/path?… (rule deny: .*)`, or `None` for what nobody needs to be told.
 fn what_happened(record: &Record) -> Option<String> {
     let request = || {
-        let words = [record.method.as_deref().map(short), record.url.as_deref().map(url)];
+        let words = [record.method.as_deref().map(short), record.url.as_deref().map(redacted)];
         words.into_iter().flatten().collect::<Vec<_>>().join(" ")
     };
     let peer = || match (record.dst, &record.host) {
@@ -154,14 +154,16 @@ fn by(record: &Record) -> String {
     }
 }
 
-fn url(url: &str) -> String {
+/// A URL without its query, where secrets travel.
+pub(super) fn redacted(url: &str) -> String {
     match url.split_once('?') {
         Some((place, _query)) => short(place) + "?…",
         None => short(url),
     }
 }
 
-fn short(text: &str) -> String {
+/// What may be shown of `text`, in one line.
+pub(super) fn short(text: &str) -> String {
     let shown = printable(text);
     match shown.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", shown.get(..end).unwrap_or_default()),

@@ -61,6 +61,8 @@ pub struct Record {
     pub exe: Option<String>,
     /// The thread's name.
     pub comm: Option<String>,
+    /// The command line, its arguments separated by spaces; cut where it is long.
+    pub cmdline: Option<String>,
     /// The jail's cgroup id.
     pub cgroup: Option<u64>,
     /// Request body bytes that went upstream.
@@ -87,6 +89,7 @@ impl Record {
             pid: None,
             exe: None,
             comm: None,
+            cmdline: None,
             cgroup: None,
             bytes_in: None,
             bytes_out: None,

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand};
 
-use crate::policy::yaml::{self, Backend, DnsMode, LogFormat, Word};
+use crate::policy::yaml::{self, Auth, Backend, DnsMode, LogFormat, Word};
 
 /// The whole command line: a command to run in a jail, or something else.
 #[derive(Debug, Clone, Parser)]
@@ -93,33 +93,19 @@ fn spelled(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
 }
 
 /// The proxy alone.
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct Serve {
     /// How requests are judged and logged.
     #[command(flatten)]
     pub shared: Shared,
 
-    /// Where to listen
-    #[arg(
-        long,
-        value_name = "ADDR:PORT",
-        default_value = "127.0.0.1:8080",
-        help_heading = "Traffic"
-    )]
-    pub listen: SocketAddr,
+    /// Where to listen [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR:PORT", help_heading = "Traffic")]
+    pub listen: Option<SocketAddr>,
 
-    /// What clients must show: a token that is printed on start, or nothing (on this host alone)
-    #[arg(long, value_name = "AUTH", default_value = "token", help_heading = "Traffic")]
-    pub auth: Auth,
-}
-
-/// What clients of `serve` must show.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Auth {
-    /// The token, as the password.
-    Token,
-    /// Nothing.
-    None,
+    /// What clients must show: a token that is printed on start, or nothing (on this host alone) [default: token]
+    #[arg(long, value_name = "AUTH", value_parser = word::<Auth>(), help_heading = "Traffic")]
+    pub auth: Option<Auth>,
 }
 
 /// Attaching to a cgroup.

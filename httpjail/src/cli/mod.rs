@@ -11,6 +11,7 @@ mod doctor;
 mod environment;
 mod open_proxy;
 mod parts;
+mod policy_file;
 #[cfg(target_os = "linux")]
 mod published;
 #[cfg(target_os = "linux")]
@@ -20,16 +21,15 @@ mod serve;
 mod serve_jail;
 mod weak;
 
-use std::fs;
 use std::path::Path;
 use std::process::{self, ExitCode};
 
-use crate::config::{Config, ConfigError, ConfigFile};
+use crate::config::{Config, ConfigError};
 use crate::failure::Failure;
 #[cfg(target_os = "linux")]
 use crate::jail::sandbox::stdio;
 use crate::logging;
-use crate::policy::yaml::{Backend, Level};
+use crate::policy::yaml::{Backend, File, Level};
 use args::{Attach, Ca, Cli, Detach, Other, Run, Serve};
 use caller::Caller;
 
@@ -140,22 +140,25 @@ fn authority(action: Ca) -> Result<i32, Failure> {
 
 fn serve_alone(args: Serve) -> Result<i32, Failure> {
     let caller = Caller::find()?;
-    let (listen, auth) = (args.listen, args.auth);
-    let config = configure(args.shared.config.clone().as_deref(), &caller, |file| {
-        Config::for_serving(args, file)
-    })?;
-    serve::run(&config, &caller, listen, auth)
+    let file = policy_file::named(args.shared.config.as_deref(), &caller)?;
+    let (config, serving) = Config::for_serving(args, file).map_err(usage)?;
+    announce(&config);
+    serve::run(&config, &caller, serving)
 }
 
 /// Makes the configuration, with the policy file's text, and says what should be known of it.
 fn configure(
     path: Option<&Path>,
     caller: &Caller,
-    make: impl FnOnce(Option<ConfigFile<'_>>) -> Result<Config, ConfigError>,
+    make: impl FnOnce(Option<File>) -> Result<Config, ConfigError>,
 ) -> Result<Config, Failure> {
-    let file = path.map(|path| read(path, caller)).transpose()?;
-    let file = file.as_ref().map(|(name, bytes)| ConfigFile { name, bytes });
-    let config = make(file).map_err(usage)?;
+    let config = make(policy_file::named(path, caller)?).map_err(usage)?;
+    announce(&config);
+    Ok(config)
+}
+
+/// Sets up what is said while it runs, and says what should be known before.
+fn announce(config: &Config) {
     // Weak mode sets it up itself, to speak through its log.
     if config.backend != Backend::Weak {
         logging::init(verbosity(config.verbosity), None);
@@ -166,18 +169,6 @@ fn configure(
             .iter()
             .for_each(|warning| logging::warn(&warning.message, warning.hint.as_deref()));
     }
-    Ok(config)
-}
-
-/// Reads the policy file with the rights of the user who named it.
-fn read(path: &Path, caller: &Caller) -> Result<(String, Vec<u8>), Failure> {
-    let name = path.display().to_string();
-    let bytes = caller.act(|| fs::read(path)).and_then(|read| read);
-    let bytes = bytes.map_err(|error| Failure {
-        status: USAGE,
-        ..Failure::new(format!("cannot read {name}: {error}"))
-    })?;
-    Ok((name, bytes))
 }
 
 /// How many `-v` a level is worth.

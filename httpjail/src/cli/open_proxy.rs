@@ -20,7 +20,7 @@ use crate::config::{Config, LogTarget};
 use crate::failure::Failure;
 use crate::logging;
 use crate::net::{Host, NameSource, ProgramSource};
-use crate::proxy::{self, Clients, Guard, HostNetwork, Limits, Proxy, Token};
+use crate::proxy::{self, Clients, Guard, HostNetwork, Proxy, Token};
 use crate::tls::store::load_or_create;
 use crate::tls::{CertificateAuthority, Leaves, UpstreamTls};
 use crate::weak::environment::ProxyAddress;
@@ -113,7 +113,7 @@ impl OpenProxy {
             network: Arc::new(HostNetwork::default()),
             parents,
             itself: vec![local],
-            limits: Limits::default(),
+            limits: config.limits,
         });
         let address = ProxyAddress {
             address: local,

@@ -1,14 +1,13 @@
 //! `httpjail serve`: the proxy alone, for programs that are told of it.
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
 
-use super::args::Auth;
 use super::caller::Caller;
 use super::open_proxy::{Access, OpenProxy};
-use crate::config::Config;
+use crate::config::{Config, Serving};
 use crate::failure::Failure;
 use crate::logging;
+use crate::policy::yaml::Auth;
 
 /// What a program has from a shell that it was interrupted in.
 const INTERRUPTED: i32 = 130;
@@ -17,7 +16,8 @@ const INTERRUPTED: i32 = 130;
 ///
 /// # Errors
 /// What kept it from serving.
-pub(super) fn run(config: &Config, caller: &Caller, listen: SocketAddr, auth: Auth) -> Result<i32, Failure> {
+pub(super) fn run(config: &Config, caller: &Caller, serving: Serving) -> Result<i32, Failure> {
+    let Serving { listen, auth } = serving;
     let access = match auth {
         Auth::Token => Access::Token,
         Auth::None => Access::Anybody,

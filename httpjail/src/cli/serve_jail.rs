@@ -28,7 +28,7 @@ use crate::jail::sandbox::netns::{JAIL_V4, JAIL_V6};
 use crate::logging;
 use crate::net::Listeners;
 use crate::policy::yaml::DnsMode;
-use crate::proxy::{self, Clients, HostNetwork, Limits, Proxy};
+use crate::proxy::{self, Clients, HostNetwork, Proxy};
 use crate::tls::store::load_or_create;
 use crate::tls::{CertificateAuthority, Leaves, UpstreamTls};
 
@@ -97,7 +97,7 @@ impl Task<'_> {
             network: Arc::new(HostNetwork::default()),
             parents,
             itself: Vec::new(),
-            limits: Limits::default(),
+            limits: self.config.limits,
         });
         let events = self.backend.events(&mut listeners)?;
         let (ended, end) = oneshot::channel();

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use super::explain::Part;
 use super::pattern::Pattern;
 use super::reach::{self, Https, Pin, Reach};
 use super::target::split_authority;
@@ -61,6 +62,14 @@ impl Matcher {
         }
     }
 
+    /// The first part of the URL in which a request that does not match differs from those that would.
+    pub(super) fn differs(&self, target: &Target) -> Part {
+        match self {
+            Matcher::Pattern(_) => Part::Anywhere,
+            Matcher::Place(place) => place.differs(target).unwrap_or(Part::Anywhere),
+        }
+    }
+
     pub(super) fn reach(&self) -> Reach {
         match self {
             Matcher::Pattern(pattern) => reach::of_pattern(pattern),
@@ -113,6 +122,10 @@ impl Place {
     }
 
     fn matches(&self, target: &Target) -> bool {
+        self.differs(target).is_none()
+    }
+
+    fn differs(&self, target: &Target) -> Option<Part> {
         let host = match &self.host {
             PlaceHost::Exactly(host) => target.host() == host,
             PlaceHost::Below(suffix) => target
@@ -120,12 +133,18 @@ impl Place {
                 .as_name()
                 .is_some_and(|name| name.ends_with(suffix.as_str())),
         };
+        if !host {
+            return Some(Part::Host);
+        }
+        if target.port() != self.port.unwrap_or(target.scheme().default_port()) {
+            return Some(Part::Port);
+        }
         let path = match &self.path {
             None => true,
             Some(PlacePath::Exactly(path)) => target.path() == path,
             Some(PlacePath::Begins(prefix)) => target.path().starts_with(prefix.as_str()),
         };
-        host && target.port() == self.port.unwrap_or(target.scheme().default_port()) && path
+        (!path).then_some(Part::Path)
     }
 
     fn covers_root(&self) -> bool {

@@ -3,21 +3,27 @@
 //! A request becomes a [`Target`]; a [`Policy`] is a list of [`Rule`]s, and the first one that matches decides. What no
 //! rule matches is denied.
 
+mod explain;
+pub mod learn;
 pub mod lint;
 mod matcher;
 mod path;
 mod pattern;
 mod reach;
+pub mod request;
 mod rule;
+mod spell;
 mod target;
 mod verdict;
 pub mod yaml;
 
+pub use explain::{Explanation, Outcome, Part, Step};
 pub use lint::Warning;
 pub use matcher::{Matcher, Place, PlaceError};
 pub use pattern::{Pattern, PatternError};
 pub use reach::Pin;
 pub use rule::{Action, Methods, Rule, RuleError, Source};
+pub use spell::rule_for;
 pub use target::{Target, TargetError};
 pub use verdict::{Reason, RuleId, Verdict};
 

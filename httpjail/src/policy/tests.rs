@@ -4,12 +4,12 @@ use proptest::prelude::*;
 use super::*;
 use crate::net::Scheme;
 
-fn policy(rules: &[&str]) -> Policy {
+pub(super) fn policy(rules: &[&str]) -> Policy {
     let rule = |(index, text): (usize, &&str)| Rule::parse(text, Source::Option(index + 1)).expect("a rule");
     Policy::new(rules.iter().enumerate().map(rule).collect())
 }
 
-fn target(request: &str) -> Target {
+pub(super) fn target(request: &str) -> Target {
     let (method, url) = request.split_once(' ').unwrap_or(("GET", request));
     let (scheme, rest) = url.split_once("://").expect("a URL");
     let at = rest.find('/').unwrap_or(rest.len());

@@ -74,6 +74,19 @@ pub enum DnsMode {
     Off,
 }
 
+/// What clients of `serve` must show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Auth {
+    /// The token, as the password.
+    Token,
+    /// Nothing.
+    None,
+}
+
+impl Word for Auth {
+    const WORDS: &'static [(&'static str, Self)] = &[("token", Auth::Token), ("none", Auth::None)];
+}
+
 impl Word for Level {
     const WORDS: &'static [(&'static str, Self)] = &[
         ("off", Level::Off),
