@@ -14,9 +14,11 @@ mod dial;
 mod drain;
 mod explicit;
 mod forward;
+mod framing;
 mod headers;
 mod identity;
 mod interceptor;
+mod interim;
 mod judge;
 mod limits;
 mod network;
@@ -27,6 +29,8 @@ mod prefixed;
 mod race;
 mod refusal;
 mod stream;
+mod strict;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod tunnel;
@@ -108,6 +112,8 @@ pub struct Config {
 pub struct Proxy {
     config: Config,
     pool: Arc<pool::Pool>,
+    /// What goes on beside the connections that began it: streams of HTTP/2, tunnels.
+    tasks: tasks::Tasks,
 }
 
 impl Proxy {
@@ -122,7 +128,11 @@ impl Proxy {
             room: Arc::new(Semaphore::new(config.limits.upstreams)),
         };
         let pool = Arc::new(pool::Pool::new(dialler));
-        Arc::new(Proxy { config, pool })
+        Arc::new(Proxy {
+            config,
+            pool,
+            tasks: tasks::Tasks::default(),
+        })
     }
 
     /// Serves `listeners` until `shutdown` resolves, then gives open connections [`Limits::grace`] to end by themselves.
@@ -170,9 +180,11 @@ impl Proxy {
         }
         accepting.shutdown().await;
         let all = async { while serving.join_next().await.is_some() {} };
+        let all = async { tokio::join!(all, self.tasks.ended()) };
         let _ = tokio::time::timeout(self.config.limits.grace, all).await;
         // Whoever is left is aborted, and its requests are recorded as cut short.
         serving.shutdown().await;
+        self.tasks.shutdown().await;
         Ok(())
     }
 }
