@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cli::args::{Attach, Learn, Run, Serve};
+use crate::net::HostPattern;
 use crate::policy::yaml::{Auth, Backend, DnsMode, File, Level, LogFormat, SummaryForm};
 use crate::policy::{Policy, Warning};
 use crate::proxy::Limits;
@@ -38,6 +39,8 @@ pub struct Config {
     pub summary: Option<SummaryForm>,
     /// Whether TLS is decrypted.
     pub intercept_tls: bool,
+    /// Hosts whose TLS is not decrypted all the same.
+    pub passthrough: Vec<HostPattern>,
     /// When the command is ended.
     pub timeout: Option<Duration>,
     /// The request log.
