@@ -194,6 +194,13 @@ impl Lab {
         self.dir().join("upstream-ca.pem")
     }
 
+    /// A certificate for `name` from the world's authority, for a server that is none of the lab's: the chain's file and
+    /// the key's.
+    pub fn certificate(&self, name: &str) -> Result<(PathBuf, PathBuf)> {
+        let (chain, key) = self.world.origin.authority.files(name)?;
+        Ok((self.file("chain.pem", chain), self.file("key.pem", key)))
+    }
+
     /// Makes a git repository that the web servers offer below `/git/NAME.git`, with one commit of one file.
     pub fn git_repository(&self, name: &str) -> Result<()> {
         let (work, bare) = (

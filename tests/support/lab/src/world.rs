@@ -54,6 +54,7 @@ pub(crate) struct World {
     pub(crate) heard: Heard,
     pub(crate) zone: Arc<Zone>,
     pub(crate) authority_pem: String,
+    pub(crate) origin: Arc<Origin>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -87,13 +88,13 @@ impl World {
         });
         let (stop, stopped) = oneshot::channel();
         let (report, ready) = mpsc::channel();
-        let (servers, names) = (heard.clone(), Arc::clone(&zone));
+        let (served, servers, names) = (Arc::clone(&origin), heard.clone(), Arc::clone(&zone));
         let thread = std::thread::Builder::new()
             .name("world".into())
             .spawn(move || {
                 let started = space.enter().and_then(|()| {
                     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                    runtime.block_on(async { spawn_servers(origin, &servers, names) })?;
+                    runtime.block_on(async { spawn_servers(served, &servers, names) })?;
                     Ok(runtime)
                 });
                 match started {
@@ -114,6 +115,7 @@ impl World {
             heard,
             zone,
             authority_pem,
+            origin,
             stop: Some(stop),
             thread: Some(thread),
         })
