@@ -18,8 +18,9 @@ const DEBIAN: [(&str, &str); 8] = [
     ("slowhttptest", "slowhttptest"),
     ("testssl", "testssl.sh"),
 ];
-const PYPI: [&str; 9] = [
+const PYPI: [&str; 10] = [
     "aiohttp==3.14.5",
+    "grpcio==1.85.1",
     "h2==4.4.1",
     "hpack==4.2.0",
     "httpx[http2]==0.28.1",
@@ -37,11 +38,6 @@ pub(crate) struct Tools {
 }
 
 impl Tools {
-    /// The folder below `target/` that everything is in.
-    pub(crate) fn folder(&self) -> &PathBuf {
-        &self.folder
-    }
-
     /// The virtual environment's python.
     pub(crate) fn python(&self) -> PathBuf {
         self.folder.join("venv/bin/python")
@@ -50,6 +46,11 @@ impl Tools {
     /// A program of the virtual environment.
     pub(crate) fn from_pypi(&self, program: &str) -> PathBuf {
         self.folder.join("venv/bin").join(program)
+    }
+
+    /// The client in Go, which is built here.
+    pub(crate) fn go_client(&self) -> PathBuf {
+        self.folder.join("go-client")
     }
 
     /// The smuggling scanner.
@@ -88,5 +89,12 @@ pub(crate) fn all() -> Result<Tools> {
         let version = ["install", "--locked", "smugglex", "--version", SMUGGLEX];
         quietly(cargo(version).args(["--root", &to, "--target-dir", &build]))?;
     }
+    let (client, source, cache) = (tools.go_client(), tools.script("programs.go"), format!("{folder}/go-cache"));
+    quietly(
+        command("go", ["build", "-o"])
+            .args([client, source])
+            // Nothing but the standard library is used, and nothing is to be asked of anybody.
+            .envs([("GO111MODULE", "off"), ("GOFLAGS", ""), ("GOPROXY", "off"), ("GOCACHE", &cache)]),
+    )?;
     Ok(tools)
 }

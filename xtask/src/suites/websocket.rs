@@ -3,20 +3,27 @@
 //! In both roles: kosoku as the client that breaks the rules, and as the server that does. The other side is python's
 //! `websockets`, with permessage-deflate.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use httpjail_lab::JailBuilder;
 
 use super::install::Tools;
 use super::rig::Rig;
 use super::table::Table;
 
-const LIMIT: Duration = Duration::from_secs(900);
+const LIMIT: Duration = Duration::from_secs(1800);
 const RULE: &str = r"allow-get: ^https?://ws\.test:\d+/";
 
 type Verdicts = BTreeMap<String, String>;
+
+/// One leg: with TLS or not, and on which side kosoku is.
+#[derive(Clone, Copy)]
+struct Leg<'tools> {
+    tools: &'tools Tools,
+    tls: bool,
+    fuzzer: &'static str,
+}
 
 /// Compares the verdicts.
 pub(crate) fn run(tools: &Tools) -> Result<Table> {
@@ -26,61 +33,78 @@ pub(crate) fn run(tools: &Tools) -> Result<Table> {
     );
     for tls in [false, true] {
         for fuzzer in ["client", "server"] {
-            let (without, within) = (verdicts(tools, tls, fuzzer, false)?, verdicts(tools, tls, fuzzer, true)?);
-            let passed = |verdicts: &Verdicts| verdicts.values().filter(|verdict| verdict.starts_with("passed")).count();
-            let differing: Vec<&String> = without
-                .keys()
-                .chain(within.keys())
-                .filter(|case| without.get(*case) != within.get(*case))
-                .collect();
-            let same = without.iter().filter(|(case, verdict)| within.get(*case) == Some(verdict)).count();
-            table.row(
-                differing.is_empty() && !without.is_empty(),
-                [
-                    if tls { "wss" } else { "ws" }.to_owned(),
-                    fuzzer.to_owned(),
-                    without.len().to_string(),
-                    passed(&without).to_string(),
-                    passed(&within).to_string(),
-                    same.to_string(),
-                ],
-            );
-            for case in differing {
-                table.note(format!(
-                    "{case}: {:?} without, {:?} in the jail",
-                    without.get(case),
-                    within.get(case)
-                ));
-            }
+            compare(Leg { tools, tls, fuzzer }, &mut table)?;
         }
     }
     Ok(table)
 }
 
-fn verdicts(tools: &Tools, tls: bool, fuzzer: &str, jailed: bool) -> Result<Verdicts> {
-    let mut rig = Rig::raise(tools)?;
-    let (chain, key) = rig.lab.certificate("ws.test")?;
-    let port = if tls { 9443 } else { 9001 };
-    let url = format!("{}://ws.test:{port}/", if tls { "wss" } else { "ws" });
-    let served = rig.lab.fresh_path("verdicts.json");
-    let server = if fuzzer == "client" { "serve-echo" } else { "serve-fuzzer" };
-    let mut command = rig.script("websocket.py");
-    command.args([server, &port.to_string()]);
-    command.arg(&served);
-    if tls {
-        command.args([&chain, &key]);
+fn compare(leg: Leg<'_>, table: &mut Table) -> Result<()> {
+    let (mut without, mut within) = (leg.verdicts(false, &[])?, leg.verdicts(true, &[])?);
+    let mut differing = differences(&without, &within);
+    // Some cases are about what is done in ten seconds: on a busy machine they deserve a second try, alone.
+    if leg.fuzzer == "client" && !differing.is_empty() {
+        without.extend(leg.verdicts(false, &differing)?);
+        within.extend(leg.verdicts(true, &differing)?);
+        table.note(format!("tried again, alone: {}", differing.join(" ")));
+        differing = differences(&without, &within);
     }
-    let said = rig.serve(&mut command, port)?;
-    let words = rig.words("websocket.py", &[if fuzzer == "client" { "fuzz" } else { "echo" }, &url]);
-    let run: JailBuilder<'_> = if jailed { rig.lab.jail().rule(RULE) } else { rig.unjailed() };
-    let outcome = run.limit(LIMIT).command(words).run();
-    let text = if fuzzer == "client" {
-        outcome.stdout.clone()
-    } else {
-        std::fs::read_to_string(&served).unwrap_or_default()
-    };
-    serde_json::from_str(&text).with_context(|| {
-        let said = std::fs::read_to_string(&said).unwrap_or_default();
-        format!("verdicts of {url}, fuzzing {fuzzer}, jailed {jailed}: {outcome:?}; the server said: {said}")
-    })
+    let passed = |verdicts: &Verdicts| verdicts.values().filter(|verdict| verdict.starts_with("passed")).count();
+    let same = without.iter().filter(|(case, verdict)| within.get(*case) == Some(verdict)).count();
+    table.row(
+        differing.is_empty() && !without.is_empty(),
+        [
+            if leg.tls { "wss" } else { "ws" }.to_owned(),
+            leg.fuzzer.to_owned(),
+            without.len().to_string(),
+            passed(&without).to_string(),
+            passed(&within).to_string(),
+            same.to_string(),
+        ],
+    );
+    for case in differing {
+        let (without, within) = (without.get(&case), within.get(&case));
+        table.note(format!("{case}: {without:?} without, {within:?} in the jail"));
+    }
+    Ok(())
+}
+
+fn differences(these: &Verdicts, those: &Verdicts) -> Vec<String> {
+    let cases: BTreeSet<&String> = these.keys().chain(those.keys()).collect();
+    let differs = |case: &&String| these.get(*case) != those.get(*case);
+    cases.into_iter().filter(differs).cloned().collect()
+}
+
+impl Leg<'_> {
+    /// The verdicts on `cases`, or on all.
+    fn verdicts(self, jailed: bool, cases: &[String]) -> Result<Verdicts> {
+        let Leg { tools, tls, fuzzer } = self;
+        let mut rig = Rig::raise(tools)?;
+        let (chain, key) = rig.lab.certificate("ws.test")?;
+        let port = if tls { 9443 } else { 9001 };
+        let url = format!("{}://ws.test:{port}/", if tls { "wss" } else { "ws" });
+        let served = rig.lab.fresh_path("verdicts.json");
+        let (server, client) = match fuzzer {
+            "client" => ("serve-echo", "fuzz"),
+            _ => ("serve-fuzzer", "echo"),
+        };
+        let mut command = rig.script("websocket.py");
+        command.args([server, &port.to_string()]).arg(&served);
+        if tls {
+            command.args([&chain, &key]);
+        }
+        let said = rig.serve(&mut command, port)?;
+        let mut words = rig.words("websocket.py", &[client, &url]);
+        words.extend(cases.iter().cloned());
+        let run = if jailed { rig.lab.jail().rule(RULE) } else { rig.unjailed() };
+        let outcome = run.limit(LIMIT).command(words).run();
+        let text = match fuzzer {
+            "client" => outcome.stdout.clone(),
+            _ => std::fs::read_to_string(&served).unwrap_or_default(),
+        };
+        serde_json::from_str(&text).with_context(|| {
+            let said = std::fs::read_to_string(&said).unwrap_or_default();
+            format!("verdicts of {url}, fuzzing {fuzzer}, jailed {jailed}: {outcome:?}; the server said: {said}")
+        })
+    }
 }
