@@ -2,6 +2,7 @@
 //!
 //! The upstream request is written from the [`Target`], byte for byte what was judged, never from the client's head.
 
+use super::Limits;
 use super::body::{Download, Upload};
 use super::client::Entry;
 use super::headers;
@@ -10,7 +11,6 @@ use super::interim::Watch;
 use super::pool::{Connection, Lease};
 use super::refusal::{Kind, Refusal};
 use super::strict::Aside;
-use super::Limits;
 use crate::policy::Target;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
@@ -65,7 +65,8 @@ pub(super) async fn forward(
     let key = via.upstream(&target, vouch);
     let (head, body) = request.into_parts();
     let aside: Option<&Arc<Aside>> = head.extensions.get();
-    let expects = aside.is_some() && head.version == Version::HTTP_11 && !body.is_end_stream() && headers::expects(&head.headers);
+    let expects =
+        aside.is_some() && head.version == Version::HTTP_11 && !body.is_end_stream() && headers::expects(&head.headers);
     let mut fields = head.headers;
     headers::clean_request(&mut fields);
     // Only what has no body and no effect may be sent twice (RFC 9110 section 9.2.2).

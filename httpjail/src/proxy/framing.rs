@@ -370,7 +370,8 @@ fn trimmed(mut value: &[u8]) -> &[u8] {
 }
 
 fn length(value: &[u8]) -> Option<u64> {
-    let plain = value.len() <= LENGTH_DIGITS_MAX && value.iter().all(u8::is_ascii_digit) && !matches!(value, [b'0', _, ..]);
+    let plain =
+        value.len() <= LENGTH_DIGITS_MAX && value.iter().all(u8::is_ascii_digit) && !matches!(value, [b'0', _, ..]);
     let text = std::str::from_utf8(value).ok().filter(|_| plain)?;
     text.parse().ok()
 }
@@ -379,7 +380,9 @@ fn length(value: &[u8]) -> Option<u64> {
 fn chunk_size(line: &[u8]) -> Result<(u64, usize), Fault> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let (digits, extension) = line.split_at(digits);
-    let size = std::str::from_utf8(digits).ok().filter(|digits| digits.len() <= SIZE_DIGITS_MAX);
+    let size = std::str::from_utf8(digits)
+        .ok()
+        .filter(|digits| digits.len() <= SIZE_DIGITS_MAX);
     let size = size.and_then(|digits| u64::from_str_radix(digits, 16).ok());
     match (size, extension) {
         (Some(size), [] | [b';', ..]) if extension.iter().all(|byte| is_text(*byte)) => Ok((size, extension.len())),

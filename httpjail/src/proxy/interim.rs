@@ -90,7 +90,11 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Listens to what comes before the answer to `request`.
-    pub(super) fn on<B>(request: &mut Request<B>, aside: Option<&Arc<Aside>>, go: Option<oneshot::Sender<()>>) -> Arc<Watch> {
+    pub(super) fn on<B>(
+        request: &mut Request<B>,
+        aside: Option<&Arc<Aside>>,
+        go: Option<oneshot::Sender<()>>,
+    ) -> Arc<Watch> {
         let watch = Arc::new(Watch {
             seen: AtomicUsize::new(0),
             flood: Notify::new(),
@@ -98,7 +102,9 @@ impl Watch {
             to: aside.map(|aside| (aside.clone(), aside.interims.current())),
         });
         let listener = watch.clone();
-        hyper::ext::on_informational(request, move |interim| listener.hear(interim.status(), interim.headers()));
+        hyper::ext::on_informational(request, move |interim| {
+            listener.hear(interim.status(), interim.headers())
+        });
         watch
     }
 

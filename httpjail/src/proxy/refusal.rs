@@ -174,7 +174,11 @@ impl From<Fault> for Refusal {
             Fault::TooLarge => Kind::TooLarge,
             _ => Kind::Malformed,
         };
-        Refusal::new(kind, fault.reason(), format!("The bytes of the request: {}.", fault.words()))
+        Refusal::new(
+            kind,
+            fault.reason(),
+            format!("The bytes of the request: {}.", fault.words()),
+        )
     }
 }
 

@@ -62,7 +62,11 @@ impl Wish {
                 && is_websocket(fields)
                 && version.is_some_and(|version| version == "13");
             let sixteen = |key: &&HeaderValue| STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16);
-            fields.get(header::SEC_WEBSOCKET_KEY).filter(|_| proper).filter(sixteen).cloned()
+            fields
+                .get(header::SEC_WEBSOCKET_KEY)
+                .filter(|_| proper)
+                .filter(sixteen)
+                .cloned()
         };
         Ok(key.map(|key| Wish {
             client: hyper::upgrade::on(request),

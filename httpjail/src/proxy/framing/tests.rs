@@ -13,7 +13,12 @@ fn check(bytes: impl AsRef<[u8]>, passes: usize, fault: Option<Fault>) {
             passed += more;
             found = fault;
         }
-        assert_eq!((passed, found), (passes, fault), "{:?} by {size}", String::from_utf8_lossy(bytes));
+        assert_eq!(
+            (passed, found),
+            (passes, fault),
+            "{:?} by {size}",
+            String::from_utf8_lossy(bytes)
+        );
     }
 }
 
@@ -26,7 +31,11 @@ fn whole(bytes: &str) {
 /// A head with these fields is refused.
 #[track_caller]
 fn fields(fields: &str, fault: Fault) {
-    check(format!("POST /b HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n"), 0, Some(fault));
+    check(
+        format!("POST /b HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n"),
+        0,
+        Some(fault),
+    );
 }
 
 const CHUNKED: &str = "POST /b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -44,7 +53,9 @@ fn requests_that_pass() {
     whole("GET / HTTP/1.1\r\n\r\nVERSION-CONTROL /x HTTP/1.1\r\nX-Y:\r\nX: \t \r\n\r\n");
     whole("POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n\r\n\rGET / HTTP/1.1\r\n\r\n");
     whole("POST / HTTP/1.1\r\ncontent-length:\t0 \r\n\r\nGET / HTTP/1.1\r\n\r\n");
-    whole(&format!("{CHUNKED}3\r\nabc\r\nB;x=\"y z\"\r\n\n\n\n\n\n\n\n\n\n\n\n\r\n00\r\nX: y\r\n\r\nGET / HTTP/1.1\r\n\r\n"));
+    whole(&format!(
+        "{CHUNKED}3\r\nabc\r\nB;x=\"y z\"\r\n\n\n\n\n\n\n\n\n\n\n\n\r\n00\r\nX: y\r\n\r\nGET / HTTP/1.1\r\n\r\n"
+    ));
     whole(&format!("{CHUNKED}0\r\n\r\n{CHUNKED}0\r\n\r\n"));
     whole("GET /\u{e9} HTTP/1.1\r\nX: \u{e9}\r\n\r\n");
 }
@@ -79,7 +90,9 @@ fn after_a_wish_nothing_passes_before_the_answer() {
     }
     // hyper grants neither.
     whole(&format!("GET / HTTP/1.0\r\nUpgrade: websocket\r\n\r\n{rest}"));
-    whole(&format!("GET / HTTP/1.1\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\nx{rest}"));
+    whole(&format!(
+        "GET / HTTP/1.1\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\nx{rest}"
+    ));
 }
 
 #[test]
@@ -118,8 +131,23 @@ fn lines() {
 #[test]
 fn lengths() {
     use Fault::{Coding, Length, LookAlike, TraceBody, TwoLengths};
-    for bad in ["+3", "-3", "0x3", "03", "", "3,3", "3 0", "3.0", "1234567890123456789", "\u{b}3"] {
-        let fault = if bad.contains('\u{b}') { Fault::FieldValue } else { Length };
+    for bad in [
+        "+3",
+        "-3",
+        "0x3",
+        "03",
+        "",
+        "3,3",
+        "3 0",
+        "3.0",
+        "1234567890123456789",
+        "\u{b}3",
+    ] {
+        let fault = if bad.contains('\u{b}') {
+            Fault::FieldValue
+        } else {
+            Length
+        };
         fields(&format!("Content-Length: {bad}"), fault);
     }
     fields("Content-Length: 3\r\ncontent-length: 3", TwoLengths);
@@ -127,7 +155,15 @@ fn lengths() {
     fields("Transfer-Encoding: chunked\r\nContent-Length: 0", TwoLengths);
     fields("Content_Length: 3", LookAlike);
     fields("Transfer_Encoding: chunked", LookAlike);
-    for bad in ["identity", "identity, chunked", "chunked, identity", "gzip, chunked", "", "chunked;q=1", "xchunked"] {
+    for bad in [
+        "identity",
+        "identity, chunked",
+        "chunked, identity",
+        "gzip, chunked",
+        "",
+        "chunked;q=1",
+        "xchunked",
+    ] {
         fields(&format!("Transfer-Encoding: {bad}"), Coding);
     }
     fields("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", Coding);
@@ -148,7 +184,10 @@ fn chunk_lines() {
     let line = format!("1;{}\r\nx\r\n", "a".repeat(200));
     let fits = EXTENSIONS_MAX / 201;
     chunks(&line.repeat(fits + 1), fits * line.len(), Extension);
-    whole(&format!("{CHUNKED}{0}0\r\n\r\n{CHUNKED}{0}0\r\n\r\n", line.repeat(fits)));
+    whole(&format!(
+        "{CHUNKED}{0}0\r\n\r\n{CHUNKED}{0}0\r\n\r\n",
+        line.repeat(fits)
+    ));
     chunks("3\r\nabcd\r\n", 6, Chunk);
     chunks("3\r\nabc\n0\r\n", 6, Chunk);
     chunks("0\r\nHost: b\r\n\r\n", 3, Trailer);
@@ -163,9 +202,17 @@ fn bounds() {
     whole(&head(&"X: y\r\n".repeat(HEADERS_MAX)));
     check(head(&"X: y\r\n".repeat(HEADERS_MAX + 1)), 0, Some(Fault::TooLarge));
     whole(&head(&format!("X: {}\r\n", "y".repeat(HEADER_BYTES_MAX - 50))));
-    check(head(&format!("X: {}\r\n", "y".repeat(HEADER_BYTES_MAX))), 0, Some(Fault::TooLarge));
+    check(
+        head(&format!("X: {}\r\n", "y".repeat(HEADER_BYTES_MAX))),
+        0,
+        Some(Fault::TooLarge),
+    );
     // Also without any end in sight.
     check("G".repeat(HEADER_BYTES_MAX + 1), 0, Some(Fault::TooLarge));
     let trailers = CHUNKED.len() + 3;
-    check(format!("{CHUNKED}0\r\n{}", "X: y\r\n".repeat(HEADERS_MAX + 1)), trailers, Some(Fault::TooLarge));
+    check(
+        format!("{CHUNKED}0\r\n{}", "X: y\r\n".repeat(HEADERS_MAX + 1)),
+        trailers,
+        Some(Fault::TooLarge),
+    );
 }
