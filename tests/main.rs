@@ -10,6 +10,7 @@ mod escapes;
 mod exit_status;
 mod faults;
 mod hosts;
+mod http1;
 mod identity;
 mod lab;
 mod learn;
