@@ -135,6 +135,22 @@ fn a_request_and_why() {
 }
 
 #[test]
+fn what_is_not_decrypted_is_judged_by_its_host() {
+    let files = Files::new();
+    files.write(
+        "p.yaml",
+        "tls: {passthrough: a.test}\nrules:\n- {action: allow, pattern: '^https://[ab]\\.test/$'}\n",
+    );
+    let line = |url: &str, verdict: &str| {
+        let (_, out, _) = files.httpjail(&["check", "-c", "p.yaml", url], "");
+        assert_eq!(out.lines().next(), Some(verdict));
+    };
+    line("https://a.test/x", "allow CONNECT https://a.test/");
+    line("https://b.test/x", "deny GET https://b.test/x");
+    line("http://a.test/x", "deny GET http://a.test/x");
+}
+
+#[test]
 fn many_rules_are_shown_where_they_nearly_matched() {
     let files = Files::new();
     let others: String = (0..1000)
