@@ -10,9 +10,9 @@ mod check;
 mod doctor;
 #[cfg(target_os = "linux")]
 mod environment;
-mod lint;
 mod generate;
 mod learn;
+mod lint;
 mod open_proxy;
 mod parts;
 mod policy_file;

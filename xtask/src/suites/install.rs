@@ -89,12 +89,21 @@ pub(crate) fn all() -> Result<Tools> {
         let version = ["install", "--locked", "smugglex", "--version", SMUGGLEX];
         quietly(cargo(version).args(["--root", &to, "--target-dir", &build]))?;
     }
-    let (client, source, cache) = (tools.go_client(), tools.script("programs.go"), format!("{folder}/go-cache"));
+    let (client, source, cache) = (
+        tools.go_client(),
+        tools.script("programs.go"),
+        format!("{folder}/go-cache"),
+    );
     quietly(
         command("go", ["build", "-o"])
             .args([client, source])
             // Nothing but the standard library is used, and nothing is to be asked of anybody.
-            .envs([("GO111MODULE", "off"), ("GOFLAGS", ""), ("GOPROXY", "off"), ("GOCACHE", &cache)]),
+            .envs([
+                ("GO111MODULE", "off"),
+                ("GOFLAGS", ""),
+                ("GOPROXY", "off"),
+                ("GOCACHE", &cache),
+            ]),
     )?;
     Ok(tools)
 }

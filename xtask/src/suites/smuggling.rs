@@ -37,7 +37,18 @@ type Counts = BTreeMap<String, usize>;
 pub(crate) fn run(tools: &Tools) -> Result<Table> {
     let mut table = Table::new(
         "Smuggling: what arrives is what was allowed",
-        ["origin", "what", "sent", "allowed", "broken off", "arrived", "not allowed", "lost", "wrong answers", "found"],
+        [
+            "origin",
+            "what",
+            "sent",
+            "allowed",
+            "broken off",
+            "arrived",
+            "not allowed",
+            "lost",
+            "wrong answers",
+            "found",
+        ],
     );
     for origin in ORIGINS {
         corpus(tools, origin, &mut table)?;
@@ -70,8 +81,17 @@ fn corpus(tools: &Tools, origin: &str, table: &mut Table) -> Result<()> {
     });
     let wrong: Vec<String> = cases
         .iter()
-        .filter(|[name, statuses, _]| !answers.get(*name).is_some_and(|got| fits(got, statuses, origin == "haproxy")))
-        .map(|[name, statuses, _]| format!("{name}: {} instead of {statuses}", answers.get(*name).map_or("?", |got| got)))
+        .filter(|[name, statuses, _]| {
+            !answers
+                .get(*name)
+                .is_some_and(|got| fits(got, statuses, origin == "haproxy"))
+        })
+        .map(|[name, statuses, _]| {
+            format!(
+                "{name}: {} instead of {statuses}",
+                answers.get(*name).map_or("?", |got| got)
+            )
+        })
         .collect();
     let (allowed, broken) = allowed(&outcome);
     let (surplus, lost) = (missing(&arrived, &allowed), missing(&expected, &arrived));
@@ -104,12 +124,24 @@ fn scanner(tools: &Tools, origin: &str, scheme: &str, table: &mut Table) -> Resu
         let smugglex = rig.tools.smugglex().display().to_string();
         let url = format!("{scheme}://ok.test:{port}/");
         let ca = ca.display().to_string();
-        let words = [&smugglex, "--json", "--timeout", "2", "--checks", CHECKS, "--cacert", &ca, &url];
+        let words = [
+            &smugglex,
+            "--json",
+            "--timeout",
+            "2",
+            "--checks",
+            CHECKS,
+            "--cacert",
+            &ca,
+            &url,
+        ];
         words.map(ToOwned::to_owned)
     };
     let without = rig.unjailed().limit(LIMIT).command(scan(&rig.lab.upstream_ca())).run();
     let before = arrivals(&log);
-    let outcome = jailed(&rig).command(scan(Path::new("/etc/ssl/certs/ca-certificates.crt"))).run();
+    let outcome = jailed(&rig)
+        .command(scan(Path::new("/etc/ssl/certs/ca-certificates.crt")))
+        .run();
     let arrived = missing(&arrivals(&log), &before);
     let (allowed, broken) = allowed(&outcome);
     let surplus = missing(&arrived, &allowed);
@@ -137,7 +169,9 @@ fn scanner(tools: &Tools, origin: &str, scheme: &str, table: &mut Table) -> Resu
 }
 
 fn jailed<'lab>(rig: &'lab Rig<'_>) -> httpjail_lab::JailBuilder<'lab> {
-    RULES.iter().fold(rig.lab.jail().limit(LIMIT), |jail, rule| jail.rule(rule))
+    RULES
+        .iter()
+        .fold(rig.lab.jail().limit(LIMIT), |jail, rule| jail.rule(rule))
 }
 
 /// A lab with this server in its world, and where it logs.
@@ -155,9 +189,9 @@ fn rig_with<'tools>(tools: &'tools Tools, origin: &str) -> Result<(Rig<'tools>, 
             ("@KEY@", &key),
             ("@BOTH@", &both),
         ];
-        let text = places
-            .iter()
-            .fold(text, |text, (place, path)| text.replace(place, &path.display().to_string()));
+        let text = places.iter().fold(text, |text, (place, path)| {
+            text.replace(place, &path.display().to_string())
+        });
         Ok(rig.lab.file(template, text))
     };
     let mut command = match origin {

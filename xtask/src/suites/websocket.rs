@@ -29,7 +29,14 @@ struct Leg<'tools> {
 pub(crate) fn run(tools: &Tools) -> Result<Table> {
     let mut table = Table::new(
         "WebSocket: kosoku (Autobahn's cases) against python websockets",
-        ["leg", "fuzzer", "cases", "passed without", "passed in the jail", "same verdict"],
+        [
+            "leg",
+            "fuzzer",
+            "cases",
+            "passed without",
+            "passed in the jail",
+            "same verdict",
+        ],
     );
     for tls in [false, true] {
         for fuzzer in ["client", "server"] {
@@ -49,8 +56,16 @@ fn compare(leg: Leg<'_>, table: &mut Table) -> Result<()> {
         table.note(format!("tried again, alone: {}", differing.join(" ")));
         differing = differences(&without, &within);
     }
-    let passed = |verdicts: &Verdicts| verdicts.values().filter(|verdict| verdict.starts_with("passed")).count();
-    let same = without.iter().filter(|(case, verdict)| within.get(*case) == Some(verdict)).count();
+    let passed = |verdicts: &Verdicts| {
+        verdicts
+            .values()
+            .filter(|verdict| verdict.starts_with("passed"))
+            .count()
+    };
+    let same = without
+        .iter()
+        .filter(|(case, verdict)| within.get(*case) == Some(verdict))
+        .count();
     table.row(
         differing.is_empty() && !without.is_empty(),
         [
@@ -96,7 +111,11 @@ impl Leg<'_> {
         let said = rig.serve(&mut command, port)?;
         let mut words = rig.words("websocket.py", &[client, &url]);
         words.extend(cases.iter().cloned());
-        let run = if jailed { rig.lab.jail().rule(RULE) } else { rig.unjailed() };
+        let run = if jailed {
+            rig.lab.jail().rule(RULE)
+        } else {
+            rig.unjailed()
+        };
         let outcome = run.limit(LIMIT).command(words).run();
         let text = match fuzzer {
             "client" => outcome.stdout.clone(),

@@ -8,7 +8,7 @@ use nix::unistd::geteuid;
 use tempfile::TempDir;
 
 use super::*;
-use crate::audit::{Format, Show, StderrPolicy, Terminal};
+use crate::audit::{Format, LogFile, Show, StderrPolicy, Terminal};
 use crate::cli::args::Cli;
 use crate::net::Scheme;
 use crate::policy::{Target, Verdict};
@@ -226,10 +226,16 @@ fn a_change_is_in_force_and_a_wrong_one_is_not() {
         suggest: false,
     };
     let copy = file.try_clone().expect("its twin");
-    let log = Arc::new(Log::on(terminal, Some(LogFile {
-        file: copy,
-        reopen: Box::new(|| Err(io::ErrorKind::NotFound.into())),
-    }), Format::Json, show, "s".into()));
+    let log = Arc::new(Log::on(
+        terminal,
+        Some(LogFile {
+            file: copy,
+            reopen: Box::new(|| Err(io::ErrorKind::NotFound.into())),
+        }),
+        Format::Json,
+        show,
+        "s".into(),
+    ));
     let in_force = InForce::new(&world.config(), log.clone());
     let (policy, name) = (in_force.policy(), world.path("r.yaml"));
     let allows = || {
