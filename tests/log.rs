@@ -6,7 +6,7 @@ use std::time::Duration;
 use httpjail_lab::canary;
 use serde_json::Value;
 
-use crate::support::{Expect as _, curl_status, lab};
+use crate::support::{Expect as _, PYTHON, curl_status, lab};
 
 const ALLOW: &str = r"allow: ^https?://ok\.test/";
 
@@ -105,6 +105,36 @@ fn a_log_that_is_rotated_goes_on_at_its_place() {
     // Its line may be written a moment after the program has what it asked for.
     assert!((old + &new).contains("https://ok.test/before"), "{outcome:#?}");
     assert_eq!(std::fs::metadata(&log).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn what_the_kernel_stopped_tells_its_program() {
+    let lab = lab();
+    let (log, go) = (lab.fresh_path("log.json"), lab.fresh_path("go"));
+    let script = "import os, socket, sys, time\n\
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+        try: s.sendto(b'x', ('192.0.2.1', 9999))\n\
+        except PermissionError: print('refused')\n\
+        while not os.path.exists(sys.argv[1]): time.sleep(0.05)";
+    let line = [PYTHON.as_ref(), "-c".as_ref(), script.as_ref(), go.as_os_str()];
+    let jail = lab.jail().log_to(&log).command(line).start().unwrap();
+    // It must be there to be looked at.
+    let told = || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("\"event\":\"blocked\""));
+    assert!(
+        httpjail_lab::eventually(Duration::from_secs(30), told),
+        "{}",
+        jail.stderr()
+    );
+    std::fs::write(&go, "").unwrap();
+    let outcome = jail.wait().unwrap().expect_code(0).expect_stdout("refused");
+    let events = outcome.events_with(&[("event", "blocked"), ("dst", "192.0.2.1:9999")]);
+    assert_eq!(events.len(), 1, "{outcome:#?}");
+    assert!(events[0]["exe"].as_str().unwrap().contains("/python3"), "{outcome:#?}");
+    let cmdline = events[0]["cmdline"].as_str().unwrap();
+    assert!(
+        cmdline.starts_with("/usr/bin/python3 -c import os, socket, sys, time\n"),
+        "{cmdline}"
+    );
 }
 
 #[test]

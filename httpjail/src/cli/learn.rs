@@ -156,10 +156,12 @@ fn beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     builder.prefix(".httpjail-");
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    // The error's own words have a name in them that nobody chose.
-    builder
-        .tempfile_in(folder.unwrap_or(Path::new(".")))
-        .map_err(|error| error.kind().into())
+    let made = builder.tempfile_in(folder.unwrap_or(Path::new(".")));
+    // The whole error names a file that nobody chose.
+    made.map_err(|error| match error.get_ref().and_then(|with_path| with_path.source()) {
+        Some(own) => io::Error::new(error.kind(), own.to_string()),
+        None => error,
+    })
 }
 
 fn write(path: &Path, text: &str, replaces: bool) -> io::Result<()> {
