@@ -200,6 +200,31 @@ fn denials_go_to_stderr_without_their_query() {
 }
 
 #[test]
+fn the_rule_of_a_hint_allows_when_it_is_pasted() {
+    let lab = lab();
+    let asked = ["-X", "PUT", "https://evil.test/it's(new)?token=secret"];
+    let run = |rules: &[&str]| {
+        let jail = lab.jail().without_log();
+        let jail = rules.iter().fold(jail, |jail, word| jail.option(word));
+        curl_status(jail, &asked).run()
+    };
+    let denied = run(&["-r", r"deny: evil\.test"]).expect_stdout("403");
+    let (_, hint) = denied
+        .stderr
+        .split_once("hint: to allow it, before that rule: ")
+        .unwrap();
+    // As a shell reads it.
+    let words = std::process::Command::new("sh")
+        .args(["-c", &format!("printf '%s\\n' {hint}")])
+        .output()
+        .unwrap();
+    let words = String::from_utf8(words.stdout).unwrap();
+    let words: Vec<&str> = words.lines().chain(["-r", r"deny: evil\.test"]).collect();
+    assert_eq!(words[1], r"allow-put: ^https://evil\.test/it's\(new\)(\?|$)");
+    run(&words).expect_stdout("200");
+}
+
+#[test]
 fn the_file_is_the_owners_alone_and_no_link() {
     let lab = lab();
     let log = lab.fresh_path("private.json");

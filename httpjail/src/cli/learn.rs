@@ -157,10 +157,11 @@ fn beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let made = builder.tempfile_in(folder.unwrap_or(Path::new(".")));
-    // The whole error names a file that nobody chose.
-    made.map_err(|error| match error.get_ref().and_then(|with_path| with_path.source()) {
-        Some(own) => io::Error::new(error.kind(), own.to_string()),
-        None => error,
+    // Its words go on with the path of a file that nobody chose.
+    made.map_err(|error| {
+        let words = error.to_string();
+        let own = words.split_once(" at path ").map_or(words.as_str(), |(own, _)| own);
+        io::Error::new(error.kind(), own)
     })
 }
 
