@@ -17,7 +17,7 @@ const OTHER_TOPICS: [&str; 9] = [
 ];
 
 /// What a way cannot promise. `*` at the end stands for any ending.
-const EXCEPTIONS: [(&str, &[Way], &str); 9] = [
+const EXCEPTIONS: [(&str, &[Way], &str); 10] = [
     (
         "faults::an_attachment_that_fails",
         &[Way::Netns, Way::Rootless],
@@ -27,6 +27,11 @@ const EXCEPTIONS: [(&str, &[Way], &str); 9] = [
         "log::an_allowed_request",
         &[Way::Netns, Way::Rootless],
         "there is no cgroup, and the kernel does not tell the process",
+    ),
+    (
+        "log::what_the_kernel_stopped_tells_its_program",
+        &[Way::Netns, Way::Rootless],
+        "the kernel tells the packet, not the process",
     ),
     (
         "identity::by_root_it_stays_root_without_the_capabilities",

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use crate::run::{aloud, cargo, command, have, quietly, root};
 
 /// What each program that the tests drive is called in Debian.
-const PROGRAMS: [(&str, &str); 16] = [
+const PROGRAMS: [(&str, &str); 17] = [
     ("bwrap", "bubblewrap"),
     ("chromium", "chromium"),
     ("curl", "curl"),
@@ -14,6 +14,7 @@ const PROGRAMS: [(&str, &str); 16] = [
     ("java", "default-jdk-headless"),
     ("keytool", "default-jdk-headless"),
     ("node", "nodejs"),
+    ("npm", "npm"),
     ("openssl", "openssl"),
     ("python3", "python3"),
     ("setpriv", "util-linux"),

@@ -433,7 +433,7 @@ Example:
 const LEARN_AFTER: &str = "\
 Requests of one kind become one rule: ids, hashes and versions in paths are written in their
 general form, and where a host has more than a dozen names at one place, any name will do.
-Read the file before you trust it.
+Read the file before you trust it. Learn with empty caches: what a cache has is not asked for.
 
 Example:
   httpjail learn -- npm ci                        writes httpjail.yaml

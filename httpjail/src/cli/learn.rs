@@ -156,10 +156,13 @@ fn beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     builder.prefix(".httpjail-");
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    // The error's own words have a name in them that nobody chose.
-    builder
-        .tempfile_in(folder.unwrap_or(Path::new(".")))
-        .map_err(|error| error.kind().into())
+    let made = builder.tempfile_in(folder.unwrap_or(Path::new(".")));
+    // Its words go on with the path of a file that nobody chose.
+    made.map_err(|error| {
+        let words = error.to_string();
+        let own = words.split_once(" at path ").map_or(words.as_str(), |(own, _)| own);
+        io::Error::new(error.kind(), own)
+    })
 }
 
 fn write(path: &Path, text: &str, replaces: bool) -> io::Result<()> {
