@@ -132,8 +132,12 @@ impl<R: Rights> Watcher<R> {
         let mut tried = BTreeSet::from([PathBuf::from(&self.name)]);
         let mut read = |path: &Path| {
             tried.insert(path.to_owned());
-            let bytes = self.rights.act(|| bytes_of(path)).flatten();
-            bytes.map_err(|error| error.to_string())
+            let bytes = self.rights.act(|| match fs::metadata(path)?.is_file() {
+                true => bytes_of(path),
+                // A pipe would keep us waiting.
+                false => Err(io::Error::other("it is no regular file")),
+            });
+            bytes.flatten().map_err(|error| error.to_string())
         };
         let main = read(Path::new(&self.name)).map_err(|error| format!("cannot read {}: {error}", self.name));
         let loaded = main.and_then(|main| {
