@@ -1,6 +1,7 @@
 //! The JSON log: what a line says, and what it must not let through.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
 use httpjail_lab::canary;
 use serde_json::Value;
@@ -33,6 +34,11 @@ fn an_allowed_request() {
             ("status", 200.into()),
             ("rule", ALLOW.into()),
             ("comm", "curl".into()),
+            (
+                "cmdline",
+                "curl -sS -o /dev/null -w %{http_code} --max-time 20 -X POST --data 0123456789 https://ok.test/bytes/42?q=1"
+                    .into(),
+            ),
             ("bytes_in", 10.into()),
             ("bytes_out", 42.into()),
         ],
@@ -65,6 +71,40 @@ fn a_denied_request() {
         ],
     );
     assert!(events[0]["reason"].is_string(), "{:#}", events[0]);
+}
+
+#[test]
+fn a_log_that_is_rotated_goes_on_at_its_place() {
+    let lab = lab();
+    let (log, old, go) = (
+        lab.fresh_path("log.json"),
+        lab.fresh_path("log.json.1"),
+        lab.fresh_path("go"),
+    );
+    let script = format!(
+        "curl -sS https://ok.test/before > /dev/null; echo asked; while [ ! -e {} ]; do sleep 0.05; done; \
+         curl -sS -o /dev/null -w '%{{http_code}}' https://ok.test/after",
+        go.display()
+    );
+    let jail = lab.jail().rule(ALLOW).log_to(&log).shell(&script).start().unwrap();
+    let asked = httpjail_lab::eventually(Duration::from_secs(30), || jail.stdout() == "asked\n");
+    assert!(asked, "{} {}", jail.stdout(), jail.stderr());
+    std::fs::rename(&log, &old).unwrap();
+    std::fs::write(&go, "").unwrap();
+    let outcome = jail.wait().unwrap().expect_code(0).expect_stdout("asked\n200");
+    let read = |path| std::fs::read_to_string(path).unwrap();
+    let (old, new) = (read(&old), read(&log));
+    assert!(
+        old.contains("\"event\":\"start\"") && !new.contains("\"event\":\"start\""),
+        "{old}{new}"
+    );
+    assert!(
+        new.contains("https://ok.test/after") && !old.contains("https://ok.test/after"),
+        "{old}{new}"
+    );
+    // Its line may be written a moment after the program has what it asked for.
+    assert!((old + &new).contains("https://ok.test/before"), "{outcome:#?}");
+    assert_eq!(std::fs::metadata(&log).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[test]

@@ -14,9 +14,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cli::args::{Attach, Run, Serve};
+use crate::cli::args::{Attach, Learn, Run, Serve};
 use crate::net::HostPattern;
-use crate::policy::yaml::{Auth, Backend, DnsMode, File, Level, LogFormat};
+use crate::policy::yaml::{Auth, Backend, DnsMode, File, Level, LogFormat, SummaryForm};
 use crate::policy::{Policy, Warning};
 use crate::proxy::Limits;
 
@@ -33,6 +33,10 @@ pub struct Config {
     pub policy: Arc<Policy>,
     /// What verdicts do.
     pub mode: Mode,
+    /// What the run is for.
+    pub purpose: Purpose,
+    /// The summary at its end, if one is wanted.
+    pub summary: Option<SummaryForm>,
     /// Whether TLS is decrypted.
     pub intercept_tls: bool,
     /// Hosts whose TLS is not decrypted all the same.
@@ -92,6 +96,39 @@ pub enum Mode {
     DryRun,
     /// Requests are logged, not judged, and all go through.
     LogOnly,
+    /// What a rule denies is refused; what no rule is about goes through.
+    Learn,
+}
+
+/// What a run is for, besides the command's own work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Purpose {
+    /// Nothing else.
+    Work,
+    /// To write the policy that allows what the command asks for.
+    Learn(Learning),
+    /// To show that the command asks for nothing but what the policy of this file allows.
+    Locked(PathBuf),
+}
+
+/// Where what is learnt goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Learning {
+    /// The policy file.
+    pub path: PathBuf,
+    /// What becomes of a file that is there already.
+    pub existing: Existing,
+}
+
+/// What becomes of a file that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// It stays, and nothing is learnt.
+    Keep,
+    /// It is replaced.
+    Replace,
+    /// Rules are added to its own.
+    Extend,
 }
 
 /// The request log.
@@ -139,7 +176,43 @@ impl Config {
             args: words.collect(),
         };
         refuse_serving(file.as_ref())?;
-        Config::of(args, file, command)
+        let locked = args.locked.clone();
+        let mut config = Config::of(args, file, command)?;
+        if let Some(path) = locked {
+            if config.mode != Mode::Enforce {
+                return Err(ConfigError::Conflict("--locked", "dry-run or log-only"));
+            }
+            config.purpose = Purpose::Locked(path);
+            // It is this policy that the run is held against.
+            config.reload = None;
+        }
+        Ok(config)
+    }
+
+    /// Makes the configuration of a run that a policy is learnt from; `file` is the one that is added to, or `--config`.
+    ///
+    /// # Errors
+    /// As [`Config::from_args`].
+    pub fn for_learning(learn: Learn, file: Option<File>) -> Result<Config, ConfigError> {
+        let existing = match (learn.update, learn.force) {
+            (true, _) => Existing::Extend,
+            (_, true) => Existing::Replace,
+            _ => Existing::Keep,
+        };
+        let is_locked = learn.run.locked.is_some();
+        let mut config = Config::from_args(learn.run, file)?;
+        if !is_locked {
+            if config.mode != Mode::Enforce {
+                return Err(ConfigError::Conflict("learn", "dry-run or log-only"));
+            }
+            config.mode = Mode::Learn;
+            config.reload = None;
+            config.purpose = Purpose::Learn(Learning {
+                path: learn.output,
+                existing,
+            });
+        }
+        Ok(config)
     }
 
     /// Makes the configuration of a proxy without a command.

@@ -10,6 +10,7 @@ mod lint;
 mod package;
 mod run;
 mod setup;
+mod suites;
 mod test;
 mod tidy;
 
@@ -44,6 +45,11 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Run third-party suites and real programs through a jail, by hand and before releases (installs a good deal)
+    Suites {
+        /// Which: websocket, h2, tls, slow, smuggling, programs; all if none is named
+        names: Vec<String>,
+    },
     /// Build the BPF object from its source
     Ebpf {
         /// Compare with the committed object instead of replacing it
@@ -70,6 +76,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::run(),
         Task::Demo { bpf_object, allow_all } => demo::run(bpf_object, allow_all),
         Task::Test { arguments } => test::run(&arguments),
+        Task::Suites { names } => suites::run(&names),
         Task::Ebpf { check, trace } => ebpf::run(check, trace),
         Task::Lint => lint::run(),
         Task::Tidy => tidy::run(),

@@ -26,7 +26,7 @@ const PROGRAMS: [(&str, &str); 16] = [
 
 /// Installs what is missing.
 pub(crate) fn run() -> Result<()> {
-    debian_packages()?;
+    debian_packages(&PROGRAMS)?;
     for tool in ["cargo-nextest", "cargo-deny"] {
         if !have(tool) {
             eprintln!("setup: {tool}");
@@ -36,8 +36,9 @@ pub(crate) fn run() -> Result<()> {
     bpf_toolchain()
 }
 
-fn debian_packages() -> Result<()> {
-    let mut missing: Vec<&str> = PROGRAMS
+/// Installs the packages of those programs that are missing.
+pub(crate) fn debian_packages(programs: &[(&str, &'static str)]) -> Result<()> {
+    let mut missing: Vec<&str> = programs
         .iter()
         .filter(|(program, _)| !have(program))
         .map(|(_, package)| *package)

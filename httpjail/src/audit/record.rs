@@ -36,6 +36,11 @@ pub enum Decision {
     Deny,
 }
 
+/// The reason of a request that was denied because no rule is about it.
+pub const NO_RULE_MATCHED: &str = "no rule matched";
+/// The reason of a request that was denied by a deny rule.
+pub const DENIED_BY_RULE: &str = "denied by rule";
+
 /// One line of the log. Fields that do not apply are `None` and left out.
 #[derive(Debug, Clone)]
 pub struct Record {
@@ -76,6 +81,23 @@ pub struct Record {
 }
 
 impl Record {
+    /// Whether it is a request that the policy denied: by a rule, or because there is none for it. What was refused for another
+    /// reason no rule could have allowed.
+    pub fn is_denied_by_policy(&self) -> bool {
+        let by_policy = [NO_RULE_MATCHED, DENIED_BY_RULE]
+            .map(Some)
+            .contains(&self.reason.as_deref());
+        self.event == EventKind::Request && self.verdict == Some(Decision::Deny) && by_policy
+    }
+
+    /// The rule that denied it, or else the reason.
+    pub fn denied_by(&self) -> (Option<&str>, Option<&str>) {
+        match (self.rule.as_deref(), self.reason.as_deref()) {
+            (Some(rule), None | Some(DENIED_BY_RULE)) => (Some(rule), None),
+            (_, reason) => (None, reason),
+        }
+    }
+
     /// A record of `event` with nothing else in it.
     pub fn new(event: EventKind) -> Self {
         Record {

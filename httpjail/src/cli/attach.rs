@@ -8,8 +8,9 @@ use std::path::Path;
 
 use super::parts::session;
 use super::reload::{SafeFrom, Watcher};
-use super::run::upstream_authorities;
+use super::run::{log_again, upstream_authorities};
 use super::serve_jail::Task;
+use super::tally::Notebook;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::jail::attach::{self, Attachment, End, Target};
@@ -37,6 +38,9 @@ pub(super) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Resul
         asked_servers: true,
         publish_mark: None,
     })?;
+    let notebook = Notebook::new().map_err(|error| Failure::new(format!("cannot make a notebook: {error}")))?;
+    let mut keeps = attachment.keeps();
+    keeps.push(notebook.descriptor());
     let task = Task {
         config,
         caller,
@@ -44,10 +48,11 @@ pub(super) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Resul
         door: None,
         among_others: true,
         older: attachment.older().to_vec(),
+        notebook: &notebook,
         session: session(),
         backend: attachment.backend(),
     };
-    let mut helper = Helper::spawn(&attachment.keeps(), move |line| task.run(line))
+    let mut helper = Helper::spawn(&keeps, move |line| task.run(line))
         .map_err(|error| Failure::new(format!("cannot fork the proxy: {error}")))?;
     helper.ready()?;
     attachment.arm(&helper)?;
@@ -57,7 +62,7 @@ pub(super) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Resul
     // Who is in the cgroup is not known beforehand: nobody but root may be able to write the file.
     let mut watcher = Watcher::new(config, SafeFrom::AllBut(0), caller);
     let watch = watcher.as_mut().map(|watcher| watcher as &mut dyn Watch);
-    let end = attachment.watch(&helper, &signals, watch);
+    let end = attachment.watch(&helper, &signals, watch, &|| log_again(config, caller));
     match &end {
         End::Failed(message) => {
             return Err(Failure {

@@ -3,7 +3,7 @@
 //! The requests are typed, read from stdin, taken from a JSON log, or are the tests of the file itself. Nothing is sent.
 
 mod output;
-mod replay;
+pub(super) mod replay;
 
 use std::io::{self, BufRead as _};
 use std::path::Path;

@@ -10,17 +10,22 @@ mod check;
 mod doctor;
 #[cfg(target_os = "linux")]
 mod environment;
+mod generate;
+mod learn;
+mod lint;
 mod open_proxy;
 mod parts;
 mod policy_file;
 #[cfg(target_os = "linux")]
 mod published;
 mod reload;
+mod report;
 #[cfg(target_os = "linux")]
 mod run;
 mod serve;
 #[cfg(target_os = "linux")]
 mod serve_jail;
+mod tally;
 mod weak;
 
 use std::io::{self, Write as _};
@@ -33,8 +38,9 @@ use crate::failure::Failure;
 use crate::jail::sandbox::stdio;
 use crate::logging;
 use crate::policy::yaml::{self, Backend, File, Level};
-use args::{Attach, Ca, Cli, Detach, Other, Run, Serve};
+use args::{Attach, Ca, Cli, Detach, Learn, Other, Run, Serve};
 use caller::Caller;
+use tally::Findings;
 
 /// The exit status for a wrong option, rule or file.
 const USAGE: u8 = 2;
@@ -52,6 +58,11 @@ pub fn main() -> ExitCode {
         Some(Other::Ca(action)) => authority(action),
         Some(Other::Attach(args)) => inherited.and_then(|_| hold(*args)),
         Some(Other::Detach(args)) => release(&args),
+        Some(Other::Lint(args)) => Caller::find().and_then(|caller| lint::run(&args, &caller)),
+        Some(Other::Learn(args)) => inherited.and_then(|inherited| learn(*args, inherited)),
+        Some(Other::Report(args)) => Caller::find().and_then(|caller| report::run(&args, &caller)),
+        Some(Other::Completions { shell }) => generate::completions(shell),
+        Some(Other::Man { of }) => generate::man(of.as_deref()),
         Some(Other::Check(args)) => Caller::find().and_then(|caller| check::run(&args, &caller)),
         Some(Other::Schema) => print(yaml::SCHEMA),
         Some(Other::Doctor) => inherited.and_then(|_| examine()),
@@ -78,23 +89,39 @@ type Inherited = ();
 
 fn command(args: Run, inherited: Inherited) -> Result<i32, Failure> {
     let caller = Caller::find()?;
-    let config = configure(args.shared.config.clone().as_deref(), &caller, |file| {
-        Config::from_args(args, file)
-    })?;
-    match config.backend {
-        Backend::Weak => weak::run(&config, &caller),
-        _ => strong(&config, &caller, inherited),
-    }
+    let file = args.locked.clone().or(args.shared.config.clone());
+    let config = configure(file.as_deref(), &caller, |file| Config::from_args(args, file))?;
+    go(&config, &caller, inherited)
+}
+
+fn learn(args: Learn, inherited: Inherited) -> Result<i32, Failure> {
+    let caller = Caller::find()?;
+    let file = args.run.locked.clone().or(args.run.shared.config.clone());
+    // A file that is to be added to has rules of its own, if it is there already.
+    let file = file.or(args.update.then(|| args.output.clone()).filter(|path| path.exists()));
+    let config = configure(file.as_deref(), &caller, |file| Config::for_learning(args, file))?;
+    go(&config, &caller, inherited)
+}
+
+/// Runs the command, and acts on what was found meanwhile.
+fn go(config: &Config, caller: &Caller, inherited: Inherited) -> Result<i32, Failure> {
+    let before = learn::prepare(config, caller)?;
+    let (status, findings) = match config.backend {
+        Backend::Weak => weak::run(config, caller)?,
+        _ => strong(config, caller, inherited)?,
+    };
+    learn::conclude(config, caller, before, &findings, status)
 }
 
 #[cfg(target_os = "linux")]
-fn strong(config: &Config, caller: &Caller, inherited: Inherited) -> Result<i32, Failure> {
-    run::run(config, &caller.identity, inherited).map(i32::from)
+fn strong(config: &Config, caller: &Caller, inherited: Inherited) -> Result<(i32, Findings), Failure> {
+    let (status, findings) = run::run(config, &caller.identity, inherited)?;
+    Ok((status.into(), findings))
 }
 
 /// Only Linux has jails; what is left is said to be weak on start.
 #[cfg(not(target_os = "linux"))]
-fn strong(config: &Config, caller: &Caller, _inherited: Inherited) -> Result<i32, Failure> {
+fn strong(config: &Config, caller: &Caller, _inherited: Inherited) -> Result<(i32, Findings), Failure> {
     match config.backend {
         Backend::Ebpf | Backend::Netns => Err(Failure {
             hint: Some("--backend weak, or none, runs the command without a jail".into()),

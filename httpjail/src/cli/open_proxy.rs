@@ -14,12 +14,13 @@ use tokio::task::JoinHandle;
 
 use super::caller::Caller;
 use super::reload::{self, InForce, Own, SafeFrom, Watcher};
+use super::tally::{Findings, SharedTally};
 use super::{failure, parts, verbosity};
-use crate::audit::{EventKind, Log, Record, Sink, open_log};
+use crate::audit::{EventKind, Log, LogFile, Record, Sink, open_log};
 use crate::config::{Config, LogTarget};
 use crate::failure::Failure;
 use crate::logging;
-use crate::net::{Host, NameSource, ProgramSource};
+use crate::net::{Host, NameSource, Program, ProgramSource};
 use crate::proxy::{self, Clients, Guard, HostNetwork, Proxy, Token};
 use crate::tls::store::load_or_create;
 use crate::tls::{CertificateAuthority, Leaves, UpstreamTls};
@@ -51,6 +52,7 @@ pub(super) struct OpenProxy {
     proxy: Arc<Proxy>,
     listener: TcpListener,
     log: Arc<Log>,
+    tally: SharedTally,
     watch: Option<Watcher<Own>>,
     heeds_hangup: bool,
     in_force: Arc<InForce>,
@@ -80,11 +82,16 @@ impl OpenProxy {
         let upstream = upstream_authorities(config)?;
         let file = match &config.log.target {
             LogTarget::Stderr => None,
-            LogTarget::File(path) => Some(
-                open_log(path)
-                    .map_err(|error| Failure::new(format!("cannot open the log {}: {error}", path.display())))?,
-            ),
+            LogTarget::File(path) => {
+                let failed = |error| Failure::new(format!("cannot open the log {}: {error}", path.display()));
+                let path = path.clone();
+                Some(LogFile {
+                    file: open_log(&path).map_err(failed)?,
+                    reopen: Box::new(move || open_log(&path)),
+                })
+            }
         };
+        let tally = SharedTally::new(config)?;
         let (authority, authority_file) = match config.ephemeral_ca {
             true => (CertificateAuthority::generate().map_err(failure)?, None),
             false => kept(folder?)?,
@@ -93,7 +100,7 @@ impl OpenProxy {
         let pem = authority.certificate_pem().to_owned();
         let upstream_tls = UpstreamTls::new(&upstream, Some(&authority)).map_err(failure)?;
         let runtime = Runtime::new().map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
-        let log = Arc::new(parts::log(config, file, parts::session())?);
+        let log = Arc::new(parts::log(config, file, parts::session(), &tally)?);
         logging::init(verbosity(config.verbosity), Some(log.terminal().clone()));
         parts::begin(&log)?;
 
@@ -134,6 +141,7 @@ impl OpenProxy {
             proxy,
             listener,
             log,
+            tally,
             watch: Watcher::new(config, guarded, Own),
             // In weak mode the signal is the command's.
             heeds_hangup: !matches!(access, Access::TokenOrSelf),
@@ -141,7 +149,8 @@ impl OpenProxy {
         })
     }
 
-    /// Serves while `work` runs, then finishes the log. `status` is what the log says of `work`'s end.
+    /// Serves while `work` runs, then finishes the log. `status` is what the log says of `work`'s end. Returns what `work` did,
+    /// and what was found meanwhile.
     ///
     /// # Errors
     /// The proxy's; `work` is dropped then.
@@ -149,7 +158,7 @@ impl OpenProxy {
         self,
         work: impl Future<Output = T>,
         status: impl FnOnce(&T) -> Option<u16>,
-    ) -> Result<T, Failure> {
+    ) -> Result<(T, Findings), Failure> {
         let (proxy, listener) = (self.proxy, self.listener);
         let done = self.runtime.block_on(async {
             let (stop, stopped) = oneshot::channel::<()>();
@@ -179,8 +188,8 @@ impl OpenProxy {
             status: done.as_ref().ok().and_then(status),
             ..Record::new(EventKind::End)
         });
-        self.log.finish();
-        done
+        self.log.finish(self.tally.last_words());
+        Ok((done?, self.tally.findings()))
     }
 }
 
@@ -213,7 +222,7 @@ impl NameSource for Unknown {
 }
 
 impl ProgramSource for Unknown {
-    fn executable(&self, _pid: u32) -> Option<String> {
+    fn program(&self, _pid: u32) -> Option<Program> {
         None
     }
 }

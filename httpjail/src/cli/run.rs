@@ -3,7 +3,8 @@
 //! This is the supervisor: it composes the parts and never touches a byte that the jail sends.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::sys::prctl;
@@ -11,9 +12,10 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use super::reload::{SafeFrom, Watcher};
-use super::serve_jail::Task;
+use super::serve_jail::{Task, open_log_as};
+use super::tally::{Findings, Notebook};
 use super::{environment, failure, parts};
-use crate::config::{Config, LogTarget};
+use crate::config::{Config, LogTarget, Purpose};
 use crate::jail::backend::Extras;
 use crate::jail::child::{Command, StartFailure};
 use crate::jail::door::{self, Door};
@@ -42,11 +44,11 @@ const JAVA: &str = "cacerts";
 /// A folder with the authority under the name by which OpenSSL looks for it.
 const FOLDER: &str = "certs";
 
-/// Runs the command in a jail. Returns httpjail's exit status.
+/// Runs the command in a jail. Returns httpjail's exit status, and what was found meanwhile.
 ///
 /// # Errors
 /// What failed before the command started; nothing is left of the jail then.
-pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> Result<u8, Failure> {
+pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> Result<(u8, Findings), Failure> {
     // Neither traced nor dumped by the user whose command it jails (without root it runs as that user).
     prctl::set_dumpable(false).map_err(|error| Failure::new(format!("cannot hide from tracing: {error}")))?;
     let signals = Signals::block().map_err(|error| Failure::new(format!("cannot take the signals: {error}")))?;
@@ -99,12 +101,15 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
     };
     let mut keep = backend.proxy_keeps();
     keep.extend(door.as_ref().map(Door::descriptor));
+    let notebook = Notebook::new().map_err(|error| Failure::new(format!("cannot make a notebook: {error}")))?;
+    keep.push(notebook.descriptor());
     let task = Task {
         config,
         caller,
         upstream_authorities,
         among_others: false,
         older: Vec::new(),
+        notebook: &notebook,
         session: parts::session(),
         backend: backend.as_ref(),
         door,
@@ -119,29 +124,46 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
     let jail = jail.map_err(|failure| select::explain(refused, name, failure))?;
     jail.notes().for_each(|note| tracing::info!("{note}"));
     // Before the command starts, and ended after it: dropped with this function's other guards.
-    let doorman = doorway.map(|doorway| doorway.open(jail.init())).transpose();
-    let _doorman = doorman.map_err(|error| Failure::new(format!("cannot reach into the jail's network: {error}")))?;
+    let _doorman = match doorway {
+        Some(doorway) => Some(
+            doorway
+                .open(jail.namespaces()?)
+                .map_err(|error| Failure::new(format!("cannot reach into the jail's network: {error}")))?,
+        ),
+        None => None,
+    };
     let running = match jail.spawn(signals) {
         Ok(Ok(running)) => running,
-        Ok(Err(early)) => return Ok(early.status()),
+        Ok(Err(early)) => return Ok((early.status(), Findings::default())),
         Err(SpawnError::Jail(failure)) => return Err(failure),
         Err(SpawnError::Command(reason)) => return Err(not_started(&config.command.program, reason)),
     };
     let mut watcher = Watcher::new(config, SafeFrom::User(jailed.as_raw()), caller);
     let watch = watcher.as_mut().map(|watcher| watcher as &mut dyn Watch);
-    let (outcome, left) = running.wait(config.timeout, watch);
+    let (outcome, left) = running.wait(config.timeout, watch, &|| log_again(config, caller));
     left.iter()
         .for_each(|left| logging::warn(left, Some("the next run of httpjail removes it")));
     match &outcome {
-        Outcome::Failed(message) => Err(Failure::new(format!("{message}; the jail was ended"))),
-        Outcome::TimedOut => {
-            logging::warn(
-                "the time given by --timeout is up; the command's whole process tree was ended",
-                None,
-            );
-            Ok(outcome.status())
-        }
-        Outcome::Exited(_) | Outcome::Killed(_) => Ok(outcome.status()),
+        Outcome::Failed(message) => return Err(Failure::new(format!("{message}; the jail was ended"))),
+        Outcome::TimedOut => logging::warn(
+            "the time given by --timeout is up; the command's whole process tree was ended",
+            None,
+        ),
+        Outcome::Exited(_) | Outcome::Killed(_) => {}
+    }
+    match notebook.read() {
+        Ok(findings) => Ok((outcome.status(), findings)),
+        // It had to be ended, or failed at its last: nothing hangs on it where nothing was to be found.
+        Err(_) if config.purpose == Purpose::Work => Ok((outcome.status(), Findings::default())),
+        Err(error) => Err(Failure::new(format!("the proxy did not tell what it found: {error}"))),
+    }
+}
+
+/// The request log, opened anew for the proxy's process.
+pub(super) fn log_again(config: &Config, caller: &Identity) -> io::Result<File> {
+    match &config.log.target {
+        LogTarget::File(path) => open_log_as(config, caller, path),
+        LogTarget::Stderr => Err(io::ErrorKind::NotFound.into()),
     }
 }
 
@@ -317,7 +339,7 @@ fn not_started(program: &OsString, reason: StartFailure) -> Failure {
             status: 127,
         },
         StartFailure::NotExecutable(errno) => {
-            let error = std::io::Error::from_raw_os_error(errno);
+            let error = io::Error::from_raw_os_error(errno);
             Failure { message: format!("cannot execute {name}: {error}"), hint: None, status: 126 }
         }
         StartFailure::Jail(message) => Failure::new(format!("cannot start {name} in the jail: {message}")),

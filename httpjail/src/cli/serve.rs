@@ -43,7 +43,7 @@ pub(super) fn run(config: &Config, caller: &Caller, serving: Serving) -> Result<
     };
     // Whoever reads no stderr loses nothing but this.
     let _ = writeln!(io::stderr(), "httpjail: serving on {}; {said}", proxy.address.address);
-    let ended = proxy.while_serving(ended(), |status| status.as_ref().ok().map(|status| *status as u16))?;
+    let (ended, _) = proxy.while_serving(ended(), |status| status.as_ref().ok().map(|status| *status as u16))?;
     ended.map_err(|error| Failure::new(format!("cannot take the signals: {error}")))
 }
 

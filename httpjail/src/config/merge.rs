@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use super::{Command, Config, ConfigError, Log, LogTarget, Mode, Publish, Reload, limits};
+use super::{Command, Config, ConfigError, Log, LogTarget, Mode, Publish, Purpose, Reload, limits};
 use crate::cli::args::Run;
 use crate::net::{HostPattern, Scheme};
 use crate::policy::yaml::{Backend, DnsMode, File, Level, LogFormat};
@@ -103,6 +103,8 @@ impl Config {
             command,
             policy: Arc::new(policy),
             mode,
+            purpose: Purpose::Work,
+            summary: shared.summary.or(options.summary),
             intercept_tls,
             passthrough,
             timeout: args.timeout.or(options.timeout),

@@ -10,6 +10,7 @@ pub use host::{Host, HostError, HostPattern, HostPatternError};
 
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 
+use serde::{Deserialize, Serialize};
 use socket2::{SockRef, Socket};
 
 /// Where a jailed program wanted to connect, as the kernel saw it: never taken from bytes that the program sent.
@@ -78,11 +79,19 @@ pub trait OriginalDstSource: Send + Sync + 'static {
     fn take(&self, client: ClientAddr, accepted: SockRef<'_>) -> Option<Flow>;
 }
 
-/// Tells the path of a process's executable. Asked once a connection; `None` where it cannot be known.
+/// What a process runs, as the kernel shows it. All of it the jail's own words: escape it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// The executable's path (`/proc/PID/exe`).
+    pub exe: Option<String>,
+    /// The arguments, separated by spaces (`/proc/PID/cmdline`); cut where it is long.
+    pub cmdline: Option<String>,
+}
+
+/// Tells what a process runs. Asked once a connection; `None` where it cannot be known.
 pub trait ProgramSource: Send + Sync + 'static {
-    /// The executable of `pid` as the kernel shows it (`/proc/PID/exe`). Blocks for one local round trip at most; call it
-    /// from a blocking context.
-    fn executable(&self, pid: u32) -> Option<String>;
+    /// The program of `pid`. Blocks for one local round trip at most; call it from a blocking context.
+    fn program(&self, pid: u32) -> Option<Program>;
 }
 
 /// Tells the name for which the resolver made up an address.

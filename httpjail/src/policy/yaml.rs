@@ -32,7 +32,7 @@ pub use error::FileError;
 pub use groups::Read;
 pub use limits::Limits;
 pub use shape::{Logging, parse_seconds};
-pub use words::{Auth, Backend, DnsMode, Level, LogFormat, Word};
+pub use words::{Auth, Backend, DnsMode, Level, LogFormat, SummaryForm, Word};
 
 /// What a policy file may say, as a JSON Schema (2020-12).
 pub const SCHEMA: &str = include_str!("yaml/schema.json");
@@ -85,6 +85,7 @@ pub struct Options {
     pub timeout: Option<Duration>,
     pub log: Option<String>,
     pub log_format: Option<LogFormat>,
+    pub summary: Option<SummaryForm>,
     pub quiet: Option<bool>,
     pub verbose: Option<u8>,
     pub publish: Vec<String>,
@@ -134,6 +135,7 @@ pub fn load<'a>(name: &str, bytes: Vec<u8>, read: &'a mut Read<'a>) -> Result<Fi
         timeout: shape.timeout.map(|seconds| seconds.0),
         log: shape.log,
         log_format: shape.log_format,
+        summary: shape.summary,
         quiet: shape.quiet,
         verbose: shape.verbose,
         publish: shape.publish.0,

@@ -6,7 +6,7 @@
 use super::Proxy;
 use super::strict::Aside;
 use crate::audit::{Decision, EventKind, Record};
-use crate::net::{Flow, OriginalDst};
+use crate::net::{Flow, OriginalDst, Program};
 use http::StatusCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,7 +18,7 @@ pub(super) struct Client {
     pub(super) proxy: Arc<Proxy>,
     /// Whose connection it is and where it was meant to go; nothing where clients come by themselves.
     flow: Option<Flow>,
-    program: OnceCell<Option<String>>,
+    program: OnceCell<Option<Program>>,
     /// Whether a request came over the connection.
     spoke: AtomicBool,
 }
@@ -50,9 +50,7 @@ impl Client {
             let pid = self.flow.as_ref()?.process.as_ref()?.pid;
             let programs = self.proxy.config.programs.clone();
             // The look-up blocks. If its task fails the program is not known.
-            tokio::task::spawn_blocking(move || programs.executable(pid))
-                .await
-                .ok()?
+            tokio::task::spawn_blocking(move || programs.program(pid)).await.ok()?
         };
         self.program.get_or_init(ask).await;
     }
@@ -96,7 +94,9 @@ impl Client {
     }
 
     fn write(&self, mut record: Record) {
-        record.exe = self.program.get().cloned().flatten();
+        if let Some(Program { exe, cmdline }) = self.program.get().cloned().flatten() {
+            (record.exe, record.cmdline) = (exe, cmdline);
+        }
         self.proxy.config.audit.record(record);
     }
 }

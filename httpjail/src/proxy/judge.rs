@@ -8,11 +8,16 @@ use super::client::Entry;
 use super::refusal::{Kind, Refusal};
 use super::{Mode, Proxy};
 use crate::audit::Decision;
+use crate::audit::record::{DENIED_BY_RULE, NO_RULE_MATCHED};
 use crate::policy::{Reason, Target, Verdict};
 
 /// Whether [`judge`] would refuse `target` by its rules. Lets nothing through, and leaves no record.
 pub(super) fn refuses(proxy: &Proxy, target: &Target) -> bool {
-    proxy.config.mode == Mode::Enforce && matches!(proxy.config.policy.load().judge(target), Verdict::Deny(_))
+    match (proxy.config.mode, proxy.config.policy.load().judge(target)) {
+        (Mode::DryRun | Mode::LogOnly, _) | (_, Verdict::Allow(_)) => false,
+        (Mode::Enforce, Verdict::Deny(_)) => true,
+        (Mode::Learn, Verdict::Deny(reason)) => reason != Reason::NoMatch,
+    }
 }
 
 /// Whether `target` may be forwarded, and how far that vouches for the addresses behind its name.
@@ -38,6 +43,10 @@ pub(super) fn judge(proxy: &Proxy, target: &Target, entry: &mut Entry) -> Result
         Verdict::Deny(Reason::NoMatch) => None,
     };
     entry.record.rule = rule.map(ToString::to_string);
+    if config.mode == Mode::Learn && verdict == Verdict::Deny(Reason::NoMatch) {
+        entry.record.verdict = Some(Decision::Allow);
+        return Ok(Vouch::Observed);
+    }
     let observed = config.mode == Mode::DryRun;
     let refusal = match verdict {
         Verdict::Allow(_) => {
@@ -48,8 +57,8 @@ pub(super) fn judge(proxy: &Proxy, target: &Target, entry: &mut Entry) -> Result
                 _ => Vouch::None,
             });
         }
-        Verdict::Deny(Reason::Rule(_)) => Refusal::new(Kind::Denied, "denied by rule", "A rule denies this request."),
-        Verdict::Deny(Reason::NoMatch) => Refusal::new(Kind::Denied, "no rule matched", "No rule allows this request."),
+        Verdict::Deny(Reason::Rule(_)) => Refusal::new(Kind::Denied, DENIED_BY_RULE, "A rule denies this request."),
+        Verdict::Deny(Reason::NoMatch) => Refusal::new(Kind::Denied, NO_RULE_MATCHED, "No rule allows this request."),
     };
     if !observed {
         return Err(refusal);

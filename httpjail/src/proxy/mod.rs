@@ -65,6 +65,8 @@ pub enum Mode {
     DryRun,
     /// Requests are not judged; all are recorded and forwarded.
     LogOnly,
+    /// What a rule denies is refused; what no rule is about is forwarded.
+    Learn,
 }
 
 /// How clients come to a proxy.

@@ -9,22 +9,12 @@ use std::collections::BTreeMap;
 
 use super::notice::{redacted, short};
 use super::record::{Decision, EventKind, Record};
+pub use crate::policy::yaml::SummaryForm;
 
 /// Names of one kind that are kept apart.
 const NAMES_MAX: usize = 200;
 /// The slowest requests that are kept.
 const SLOWEST_MAX: usize = 5;
-
-/// How a summary is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SummaryForm {
-    /// Aligned columns, for a terminal.
-    Table,
-    /// One JSON object on one line.
-    Json,
-    /// Markdown, as GitHub shows on the page of a workflow's run.
-    Github,
-}
 
 /// What a run, or a log, comes to.
 #[derive(Debug, Default)]
@@ -104,11 +94,11 @@ impl Summary {
                 EventKind::Request | EventKind::Refused | EventKind::Blocked
             )
         {
-            let rule = record.rule.as_deref().map(short);
+            let (rule, reason) = record.denied_by();
             let cause = Cause {
                 host: host_of(record),
-                reason: record.reason.as_deref().filter(|_| rule.is_none()).map(short),
-                rule,
+                rule: rule.map(short),
+                reason: reason.map(short),
             };
             if let Some(denial) = self.denials.of(cause) {
                 denial.count += 1;

@@ -13,18 +13,18 @@ use crate::policy::{Target, request};
 
 /// What is in the logs.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(in crate::cli) struct Seen {
     /// Each request, in the order of its first appearance, and how often it was made.
-    pub(super) requests: Vec<(Target, u64)>,
+    pub(in crate::cli) requests: Vec<(Target, u64)>,
     /// Lines that should be records of requests and are not, or name what cannot be judged.
-    pub(super) passed_over: u64,
+    pub(in crate::cli) passed_over: u64,
 }
 
 /// Reads the logs with the caller's rights; `-` is stdin.
 ///
 /// # Errors
 /// When one cannot be read, or there is no JSON in it.
-pub(super) fn requests(logs: &[PathBuf], caller: &Caller) -> Result<Seen, Failure> {
+pub(in crate::cli) fn requests(logs: &[PathBuf], caller: &Caller) -> Result<Seen, Failure> {
     let mut seen = Seen::default();
     let mut places = HashMap::new();
     for path in logs {

@@ -9,7 +9,7 @@ use nix::unistd::{geteuid, mkfifo};
 use tempfile::TempDir;
 
 use super::*;
-use crate::audit::{Format, Show, StderrPolicy, Terminal};
+use crate::audit::{Format, LogFile, Show, StderrPolicy, Terminal};
 use crate::cli::args::Cli;
 use crate::net::Scheme;
 use crate::policy::{Target, Verdict};
@@ -228,9 +228,19 @@ fn a_change_is_in_force_and_a_wrong_one_is_not() {
     let show = StderrPolicy {
         show: Show::Denials,
         hint: None,
+        suggest: false,
     };
     let copy = file.try_clone().expect("its twin");
-    let log = Arc::new(Log::on(terminal, Some(copy), Format::Json, show, "s".into()));
+    let log = Arc::new(Log::on(
+        terminal,
+        Some(LogFile {
+            file: copy,
+            reopen: Box::new(|| Err(io::ErrorKind::NotFound.into())),
+        }),
+        Format::Json,
+        show,
+        "s".into(),
+    ));
     let in_force = InForce::new(&world.config(), log.clone());
     let (policy, name) = (in_force.policy(), world.path("r.yaml"));
     let allows = || {
@@ -250,7 +260,7 @@ fn a_change_is_in_force_and_a_wrong_one_is_not() {
     in_force.take(Ok(vec![(world.path("r.yaml"), "rules: []\n".into())]));
     assert!(!allows());
 
-    log.finish();
+    log.finish([]);
     let text = |mut file: fs::File| {
         let mut text = String::new();
         file.rewind().expect("the start");

@@ -13,6 +13,7 @@ mod target;
 pub use detach::detach;
 pub use target::{Target, find};
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, RawFd};
 use std::thread::sleep;
@@ -26,7 +27,7 @@ use super::Backend;
 use super::backend::Extras;
 use super::bpf::cgroup::RunName;
 use super::bpf::{BpfBackend, HOOKS, Links};
-use super::helper::{FromProxy, Helper, ToProxy};
+use super::helper::Helper;
 use super::reload::{Round, Watch};
 use super::sandbox::netns;
 use super::signals::Signals;
@@ -180,8 +181,14 @@ impl Attachment {
         Ok(())
     }
 
-    /// Serves the proxy's questions until it is over, and looks after the policy file.
-    pub fn watch(&self, helper: &Helper, signals: &Signals, policy: Option<&mut dyn Watch>) -> End {
+    /// Serves the proxy's questions until it is over, and looks after the policy file. `open_log` opens the request log anew.
+    pub fn watch(
+        &self,
+        helper: &Helper,
+        signals: &Signals,
+        policy: Option<&mut dyn Watch>,
+        open_log: &dyn Fn() -> io::Result<File>,
+    ) -> End {
         let mut round = Round::new(policy);
         let tick = PollTimeout::try_from(TICK).unwrap_or(PollTimeout::MAX);
         loop {
@@ -197,7 +204,7 @@ impl Attachment {
                 Err(error) => return End::Failed(format!("cannot wait: {error}")),
             }
             let [proxy, signal] = polled.map(|polled| polled.any().unwrap_or(true));
-            if proxy && let Err(message) = self.answer(helper) {
+            if proxy && let Err(message) = helper.answer(|pid| self.holds(pid), open_log) {
                 return End::Failed(message);
             }
             if signal {
@@ -264,23 +271,9 @@ impl Attachment {
         })
     }
 
-    /// The proxy asks for a program's path, or has failed.
-    fn answer(&self, helper: &Helper) -> Result<(), String> {
-        match helper.line.receive() {
-            Ok(FromProxy::Executable { question, pid }) => {
-                let process = Pid::from_raw(pid.cast_signed());
-                let is_inside = self.target.processes().is_ok_and(|inside| inside.contains(&process));
-                let path = is_inside
-                    .then(|| std::fs::read_link(format!("/proc/{pid}/exe")).ok())
-                    .flatten();
-                let path = path.map(|path| path.to_string_lossy().into_owned());
-                let sent = helper.line.send(&ToProxy::Executable { question, path });
-                sent.map_err(|error| format!("the proxy ended: {error}"))
-            }
-            Ok(FromProxy::Failed(failure)) => Err(failure.message),
-            Ok(other) => Err(format!("the proxy said {other:?}")),
-            Err(error) => Err(format!("the proxy ended: {error}")),
-        }
+    fn holds(&self, pid: u32) -> bool {
+        let process = Pid::from_raw(pid.cast_signed());
+        self.target.processes().is_ok_and(|inside| inside.contains(&process))
     }
 }
 

@@ -9,6 +9,8 @@ mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::spell;
 
 pub use write::{Unreadable, add_to, document};
@@ -55,7 +57,7 @@ struct Asked {
 }
 
 /// One rule that was learnt.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Learnt {
     /// `host[:port]`.
     pub host: String,

@@ -34,7 +34,7 @@ static VARYING: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
 
 /// A random token: long, and of digits and letters in both cases.
 fn is_token(segment: &str) -> bool {
-    let has = |test: fn(&u8) -> bool| segment.as_bytes().iter().any(|byte| test(byte));
+    let has = |test: fn(&u8) -> bool| segment.as_bytes().iter().any(&test);
     segment.len() >= 20
         && segment
             .bytes()
@@ -127,7 +127,8 @@ mod tests {
         assert!(
             Pattern::new(&format!("^{pattern}$"))
                 .expect("a pattern")
-                .matches(segment),
+                .matches(segment)
+                == Some(true),
             "{segment}"
         );
     }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use super::limits::Limits;
-use super::words::{Auth, Backend, DnsMode, Level, LogFormat, word};
+use super::words::{Auth, Backend, DnsMode, Level, LogFormat, SummaryForm, word};
 use crate::policy::rule::Action;
 use crate::policy::{Target, request};
 pub(super) use entry::{Entry, RuleEntry};
@@ -54,6 +54,8 @@ pub(super) struct Shape {
     pub(super) log: Option<String>,
     #[serde(default, deserialize_with = "word")]
     pub(super) log_format: Option<LogFormat>,
+    #[serde(default, deserialize_with = "word")]
+    pub(super) summary: Option<SummaryForm>,
     pub(super) quiet: Option<bool>,
     pub(super) verbose: Option<u8>,
     #[serde(default)]

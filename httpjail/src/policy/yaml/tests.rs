@@ -131,7 +131,7 @@ fn every_option() {
     let file = read(
         "dry-run: true\nlog-only: false\nno-tls-intercept: true\nweak: false\ninteractive: false\nephemeral-ca: true\ndns: off\n\
          backend: ebpf\nuser: nobody\ntimeout: 1.5\nlog: a.log\nlog-format: json\npublish: 3000\nallow-socket: /a\nupstream-ca:\n  - b\n  - c\n\
-         quiet: true\nverbose: 2\nlisten: '[::1]:9'\nauth: none\nversion: 1\n",
+         quiet: true\nsummary: github\nverbose: 2\nlisten: '[::1]:9'\nauth: none\nversion: 1\n",
     );
     let expected = Options {
         dry_run: Some(true),
@@ -150,6 +150,7 @@ fn every_option() {
         allow_socket: vec!["/a".into()],
         upstream_ca: vec!["b".into(), "c".into()],
         quiet: Some(true),
+        summary: Some(SummaryForm::Github),
         verbose: Some(2),
         listen: "[::1]:9".parse().ok(),
         auth: Some(Auth::None),

@@ -2,7 +2,7 @@
 
 use super::world::World;
 use crate::audit::{Record, Sink};
-use crate::net::{ClientAddr, Flow, Host, NameSource, OriginalDst, OriginalDstSource, Process, ProgramSource};
+use crate::net::{ClientAddr, Flow, Host, NameSource, OriginalDst, OriginalDstSource, Process, Program, ProgramSource};
 use crate::policy::{Policy, Rule, Source};
 use crate::proxy::{Clients, Config, Limits, Mode, Parents, Proxy};
 use crate::tls::{CertificateAuthority, Leaves, UpstreamTls};
@@ -246,8 +246,11 @@ impl OriginalDstSource for Flows {
 struct Programs;
 
 impl ProgramSource for Programs {
-    fn executable(&self, pid: u32) -> Option<String> {
-        Some(format!("/bin/program-{pid}"))
+    fn program(&self, pid: u32) -> Option<Program> {
+        Some(Program {
+            exe: Some(format!("/bin/program-{pid}")),
+            cmdline: None,
+        })
     }
 }
 
