@@ -1,6 +1,7 @@
 use std::fs::{self, Permissions};
 use std::io::{Read as _, Seek as _};
 use std::os::unix::fs::{PermissionsExt as _, lchown, symlink};
+use std::path::Path;
 
 use clap::Parser as _;
 use http::Method;
@@ -9,9 +10,11 @@ use nix::unistd::{geteuid, mkfifo};
 use tempfile::TempDir;
 
 use super::*;
-use crate::audit::{Format, LogFile, Show, StderrPolicy, Terminal};
+use crate::audit::{Format, Log, LogFile, Show, StderrPolicy, Terminal};
 use crate::cli::args::Cli;
+use crate::config::Config;
 use crate::net::Scheme;
+use crate::policy::yaml;
 use crate::policy::{Target, Verdict};
 
 /// A folder with a policy file in it, both its owner's alone.
