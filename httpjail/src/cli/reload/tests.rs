@@ -1,16 +1,20 @@
 use std::fs::{self, Permissions};
 use std::io::{Read as _, Seek as _};
 use std::os::unix::fs::{PermissionsExt as _, lchown, symlink};
+use std::path::Path;
 
 use clap::Parser as _;
 use http::Method;
-use nix::unistd::geteuid;
+use nix::sys::stat::Mode;
+use nix::unistd::{geteuid, mkfifo};
 use tempfile::TempDir;
 
 use super::*;
-use crate::audit::{Format, LogFile, Show, StderrPolicy, Terminal};
+use crate::audit::{Format, Log, LogFile, Show, StderrPolicy, Terminal};
 use crate::cli::args::Cli;
+use crate::config::Config;
 use crate::net::Scheme;
+use crate::policy::yaml;
 use crate::policy::{Target, Verdict};
 
 /// A folder with a policy file in it, both its owner's alone.
@@ -171,6 +175,10 @@ fn what_is_wrong_is_told_once() {
     fs::remove_file(world.path("r.yaml")).expect("it was there");
     let error = told(&world).expect("news").expect_err("gone");
     assert!(error.starts_with("cannot read "), "{error}");
+    mkfifo(&world.path("r.yaml"), Mode::S_IRUSR).expect("a pipe");
+    let error = told(&world).expect("news").expect_err("a pipe");
+    assert!(error.contains("no regular file"), "{error}");
+    fs::remove_file(world.path("r.yaml")).expect("it was there");
     // A file that is not there yet is looked for.
     world.write("r.yaml", "groups-from: g.yaml\nuse: g\n");
     let error = told(&world).expect("news").expect_err("no g.yaml");

@@ -21,7 +21,7 @@ pub type Read<'a> = dyn FnMut(&Path) -> Result<Vec<u8>, String> + 'a;
 /// Bounds of what a policy is put together from.
 const FILES_MAX: usize = 100;
 const BYTES_MAX: usize = 64 << 20;
-const RULES_MAX: usize = 1_000_000;
+const RULES_MAX: usize = 300_000;
 
 /// The groups that there are.
 pub(super) struct Known<'a> {

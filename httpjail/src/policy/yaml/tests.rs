@@ -529,6 +529,62 @@ fn many_rules() {
     assert_eq!(Policy::new(file.rules).rules().len(), 100_000);
 }
 
+const GOOD: &str = "\
+version: 1
+groups-from: g.yaml
+groups:
+  forge:
+    - {action: allow, host: git.test, path: /x/*}
+    - use: web
+rules:
+  - action: allow
+    pattern: \"^https://a\\.test/\"
+    methods: [get, head]
+    name: 'é'
+  - use: [forge, web]
+tests:
+  - {request: GET https://a.test/, verdict: allow}
+limits: {connections: 10, grace: 0.5}
+tls:
+  passthrough: ['*.bank.test']
+timeout: 30
+listen: '[::1]:9'
+publish: [3000, '4000']
+";
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn a_good_file_gone_bad_is_an_error_with_its_place_or_a_policy(
+        changes in proptest::collection::vec(
+            (any::<proptest::sample::Index>(), 0..3usize, proptest::sample::select(vec![
+                "", "\n", " ", "- ", ":", ": ", "'", "\"", "\\", "{", "}", "[", "]", ",", "#", "&a ", "*a", "é", "\u{1b}", "\t", "use", "0", "-1", "\u{feff}", "|\n",
+            ])),
+            1..4,
+        )
+    ) {
+        let mut bytes = GOOD.as_bytes().to_vec();
+        for (place, length, new) in changes {
+            let start = place.index(bytes.len());
+            let end = (start + length).min(bytes.len());
+            bytes.splice(start..end, new.bytes());
+        }
+        let lines = bytes.iter().filter(|byte| **byte == b'\n').count() + 2;
+        let mut read = |_: &Path| Ok(b"groups:\n  web: []\n".to_vec());
+        if let Err(error) = load("r.yaml", bytes, &mut read) {
+            prop_assert!((1..=lines).contains(&error.line) && error.column >= 1 && !error.message.is_empty(), "{}", error);
+        }
+    }
+}
+
+#[test]
+fn the_good_file_is_good() {
+    let mut read = |_: &Path| Ok(b"groups:\n  web: []\n".to_vec());
+    let file = load("r.yaml", GOOD.as_bytes().to_vec(), &mut read).unwrap();
+    assert_eq!((file.rules.len(), file.tests.len(), file.passthrough.len()), (2, 1, 1));
+}
+
 proptest! {
     #[test]
     fn whatever_is_read_never_panics(
