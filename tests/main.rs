@@ -2,6 +2,7 @@
 //! (support/lab), so that nothing they send can leave the machine.
 
 mod attach;
+mod check;
 mod clients;
 mod dns;
 mod escapes;
@@ -14,6 +15,7 @@ mod leftovers;
 mod log;
 mod publish;
 mod regression;
+mod reload;
 mod support;
 mod terminal;
 mod trust;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cli::args::{Attach, Run, Serve};
+use crate::net::HostPattern;
 use crate::policy::yaml::{Auth, Backend, DnsMode, File, Level, LogFormat};
 use crate::policy::{Policy, Warning};
 use crate::proxy::Limits;
@@ -34,6 +35,8 @@ pub struct Config {
     pub mode: Mode,
     /// Whether TLS is decrypted.
     pub intercept_tls: bool,
+    /// Hosts whose TLS is not decrypted all the same.
+    pub passthrough: Vec<HostPattern>,
     /// When the command is ended.
     pub timeout: Option<Duration>,
     /// The request log.

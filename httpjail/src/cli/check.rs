@@ -17,7 +17,7 @@ use super::{USAGE, policy_file, usage};
 use crate::config;
 use crate::failure::Failure;
 use crate::logging;
-use crate::net::Scheme;
+use crate::net::{HostPattern, Scheme};
 use crate::policy::yaml::{self, Test};
 use crate::policy::{Action, Policy, Reason, Rule, Target, Verdict, request};
 
@@ -25,6 +25,7 @@ use crate::policy::{Action, Policy, Reason, Rule, Target, Verdict, request};
 struct Judge {
     policy: Policy,
     intercept_tls: bool,
+    passthrough: Vec<HostPattern>,
     tests: Vec<Test>,
 }
 
@@ -84,7 +85,7 @@ impl Judge {
     fn load(args: &Check, path: Option<&Path>, caller: &Caller) -> Result<Judge, Failure> {
         let file = policy_file::named(path, caller)?;
         let mut rules = config::typed_rules(&args.rules).map_err(usage)?;
-        let (mut intercept_tls, mut tests) = (!args.no_tls_intercept, Vec::new());
+        let (mut intercept_tls, mut passthrough, mut tests) = (!args.no_tls_intercept, Vec::new(), Vec::new());
         if let Some(file) = file {
             let yaml::File { warnings, options, .. } = &file;
             warnings
@@ -92,18 +93,20 @@ impl Judge {
                 .for_each(|warning| logging::warn(&warning.message, warning.hint.as_deref()));
             intercept_tls &= options.no_tls_intercept != Some(true);
             rules.extend(file.rules);
-            tests = file.tests;
+            (passthrough, tests) = (file.passthrough, file.tests);
         }
         Ok(Judge {
             policy: Policy::new(rules),
             intercept_tls,
+            passthrough,
             tests,
         })
     }
 
-    /// As the proxy would judge it: without interception HTTPS shows its host alone.
+    /// As the proxy would judge it: HTTPS that is not decrypted shows its host alone.
     fn judged(&self, target: &Target) -> Target {
-        let hidden = !self.intercept_tls && target.scheme() == Scheme::Https;
+        let opaque = !self.intercept_tls || self.passthrough.iter().any(|host| host.covers(target.host()));
+        let hidden = opaque && target.scheme() == Scheme::Https;
         let shown = hidden.then(|| Target::new(&Method::CONNECT, Scheme::Https, target.authority(), "/").ok());
         shown.flatten().unwrap_or_else(|| target.clone())
     }

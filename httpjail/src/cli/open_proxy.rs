@@ -69,6 +69,7 @@ impl OpenProxy {
         access: Access,
         guarded: SafeFrom,
     ) -> Result<OpenProxy, Failure> {
+        let parents = parts::parents()?;
         // Before root is given up: it may be a low port.
         let listening = TcpListener::bind(listen).and_then(|listener| Ok((listener.local_addr()?, listener)));
         let (local, listener) =
@@ -108,13 +109,15 @@ impl OpenProxy {
             policy: in_force.policy(),
             mode: parts::mode(config.mode),
             intercept_tls: config.intercept_tls,
+            passthrough: config.passthrough.clone(),
             clients: Clients::Explicit(guard),
             programs: Arc::new(Unknown),
             names: Arc::new(Unknown),
             leaves: Arc::new(Leaves::new(authority).map_err(failure)?),
             upstream_tls: Arc::new(upstream_tls),
             audit: log.clone(),
-            network: Arc::new(HostNetwork),
+            network: Arc::new(HostNetwork::default()),
+            parents,
             itself: vec![local],
             limits: config.limits,
         });

@@ -9,7 +9,7 @@ use crate::audit::{EventKind, Format, Log, Record, Show, Sink, StderrPolicy};
 use crate::config::{Config, Mode};
 use crate::failure::Failure;
 use crate::policy::yaml::LogFormat;
-use crate::proxy;
+use crate::proxy::{self, Parents};
 
 const NO_RULES: &str = "no rule was given, so everything is denied; try --log-only to see what the command asks for";
 
@@ -48,6 +48,16 @@ pub(super) fn mode(mode: Mode) -> proxy::Mode {
         Mode::DryRun => proxy::Mode::DryRun,
         Mode::LogOnly => proxy::Mode::LogOnly,
     }
+}
+
+/// The other proxies that httpjail's own environment names; the command's is another.
+pub(super) fn parents() -> Result<Parents, Failure> {
+    let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    Parents::named_by(variable).map_err(|error| Failure {
+        status: super::USAGE,
+        hint: Some("no_proxy=* in its environment has httpjail connect directly".into()),
+        ..Failure::new(error.to_string())
+    })
 }
 
 /// Names the run: in the log, and in its cgroup's name.

@@ -146,9 +146,11 @@ impl<R: Rights> Watcher<R> {
         self.known = self.stamps();
         self.fresh = None;
         // After reading: what was read is what is guarded now, or it is not taken.
-        self.guarded()?;
+        let guarded = self.guarded();
+        let texts = loaded?.texts;
+        guarded?;
         self.asleep = false;
-        loaded.map(|file| file.texts)
+        Ok(texts)
     }
 
     fn guarded(&self) -> Result<(), String> {
@@ -288,12 +290,15 @@ impl InForce {
         let Some(reload) = &self.reload else { return };
         match change.and_then(|texts| reload.policy(texts)) {
             Ok(Reloaded { policy, warnings }) => {
-                let rules = policy.rules().len();
+                let rules = match policy.rules().len() {
+                    1 => "1 rule".to_owned(),
+                    count => format!("{count} rules"),
+                };
                 let loopback = policy.names_loopback() && !self.loopback;
                 self.policy.store(Arc::new(policy));
-                self.record(format!("policy reloaded, {rules} rules"));
+                self.record(format!("policy reloaded, {rules}"));
                 if !self.quiet {
-                    self.say("httpjail", &format!("the policy was reloaded: {rules} rules"));
+                    self.say("httpjail", &format!("the policy was reloaded: {rules}"));
                     for warning in warnings {
                         self.say("warning", &warning.message);
                         warning.hint.iter().for_each(|hint| self.say("hint", hint));

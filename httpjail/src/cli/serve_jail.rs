@@ -58,6 +58,7 @@ impl Task<'_> {
     /// # Errors
     /// What failed; the supervisor ends the run and tells it.
     pub(super) fn run(mut self, line: Arc<Line>) -> Result<(), Failure> {
+        let parents = parts::parents()?;
         let authority = Arc::new(self.authority()?);
         let file = match &self.config.log.target {
             LogTarget::Stderr => None,
@@ -87,13 +88,15 @@ impl Task<'_> {
             policy: in_force.policy(),
             mode: parts::mode(self.config.mode),
             intercept_tls: self.config.intercept_tls,
+            passthrough: self.config.passthrough.clone(),
             clients: Clients::Steered(flows.clone()),
             programs: programs.clone(),
             names: names.clone(),
             leaves: Arc::new(Leaves::new(authority).map_err(failure)?),
             upstream_tls: Arc::new(upstream_tls),
             audit: log.clone(),
-            network: Arc::new(HostNetwork),
+            network: Arc::new(HostNetwork::default()),
+            parents,
             itself: Vec::new(),
             limits: self.config.limits,
         });

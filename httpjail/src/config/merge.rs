@@ -5,21 +5,24 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use http::Method;
+
 use super::{Command, Config, ConfigError, Log, LogTarget, Mode, Publish, Reload, limits};
 use crate::cli::args::Run;
+use crate::net::{HostPattern, Scheme};
 use crate::policy::yaml::{Backend, DnsMode, File, Level, LogFormat};
-use crate::policy::{Policy, Rule, Source, Warning, lint};
+use crate::policy::{Policy, Rule, Source, Target, Verdict, Warning, lint};
 
 impl Config {
     pub(super) fn of(args: Run, file: Option<File>, command: Command) -> Result<Config, ConfigError> {
         let shared = args.shared;
         let mut rules = typed_rules(&shared.rules)?;
         let reload = file.as_ref().map(|file| Reload::new(&shared.rules, file));
-        let (options, logging, bounds, mut warnings) = match file {
+        let (options, logging, bounds, passthrough, mut warnings) = match file {
             None => Default::default(),
             Some(file) => {
                 rules.extend(file.rules);
-                (file.options, file.logging, file.limits, file.warnings)
+                (file.options, file.logging, file.limits, file.passthrough, file.warnings)
             }
         };
 
@@ -93,6 +96,7 @@ impl Config {
             if !intercept_tls {
                 warnings.extend(lint::unjudgeable_without_interception(&policy));
             }
+            warnings.extend(passthrough.iter().filter_map(|host| unreachable(&policy, host)));
         }
         let file_log = options.log.or(logging.file).map(PathBuf::from);
         Ok(Config {
@@ -100,6 +104,7 @@ impl Config {
             policy: Arc::new(policy),
             mode,
             intercept_tls,
+            passthrough,
             timeout: args.timeout.or(options.timeout),
             log: Log {
                 target: shared.log.or(file_log).map_or(LogTarget::Stderr, LogTarget::File),
@@ -146,6 +151,16 @@ fn unsupported(backend: Backend, interactive: bool) -> Option<&'static str> {
         Backend::Auto | Backend::Ebpf | Backend::Netns | Backend::Weak => {}
     }
     interactive.then_some("--interactive")
+}
+
+/// A host whose TLS is to be passed through, and that no rule allows to be reached so.
+fn unreachable(policy: &Policy, listed: &HostPattern) -> Option<Warning> {
+    let host = listed.only()?.to_string();
+    let target = Target::new(&Method::CONNECT, Scheme::Https, &host, "/").ok()?;
+    matches!(policy.judge(&target), Verdict::Deny(_)).then(|| Warning {
+        message: format!("tls: passthrough: no rule allows `CONNECT https://{host}/`, which is all that is seen of it"),
+        hint: Some(format!("a rule with `host: {host}` and without `path:` allows it")),
+    })
 }
 
 fn published(text: &str) -> Result<Publish, ConfigError> {

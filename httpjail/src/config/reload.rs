@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::typed_rules;
+use crate::net::HostPattern;
 use crate::policy::yaml::{self, File, Limits, Logging, Options};
 use crate::policy::{Policy, Warning, lint};
 
@@ -17,6 +18,7 @@ pub struct Reload {
     options: Options,
     logging: Logging,
     limits: Limits,
+    passthrough: Vec<HostPattern>,
 }
 
 /// A policy that was read anew.
@@ -36,6 +38,7 @@ impl Reload {
             options: file.options.clone(),
             logging: file.logging.clone(),
             limits: file.limits.clone(),
+            passthrough: file.passthrough.clone(),
         }
     }
 
@@ -58,7 +61,11 @@ impl Reload {
                 }
             })?;
         let mut warnings = file.warnings;
-        if (&file.options, &file.logging, &file.limits) != (&self.options, &self.logging, &self.limits) {
+        let same = file.options == self.options
+            && file.logging == self.logging
+            && file.limits == self.limits
+            && file.passthrough == self.passthrough;
+        if !same {
             warnings.push(Warning::new(
                 format!(
                     "{} has other options than at the start, which stay as they were",
@@ -117,6 +124,7 @@ mod tests {
             "dns: relay\n",
             "dns: off\nlogging: {level: info}\n",
             "dns: off\nlimits: {grace: 1}\n",
+            "dns: off\ntls: {passthrough: p.test}\n",
             "",
         ] {
             let warnings = reload().policy(texts(other)).expect("a policy").warnings;

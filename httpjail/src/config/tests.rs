@@ -172,6 +172,30 @@ fn limits_of_the_file() {
 }
 
 #[test]
+fn passthrough_of_the_file() {
+    let check = |rules: &str, warned: bool| {
+        let text = format!("tls: {{passthrough: [pinned.test, '*.bank.test']}}\nrules:\n{rules}");
+        let config = good(&[], Some(&text));
+        assert_eq!(config.passthrough.len(), 2);
+        let warns = |warning: &Warning| {
+            warning
+                .message
+                .contains("no rule allows `CONNECT https://pinned.test/`")
+        };
+        assert_eq!(
+            config.warnings.iter().any(warns),
+            warned,
+            "{rules} {:?}",
+            config.warnings
+        );
+    };
+    check("  - {action: allow, host: pinned.test}\n", false);
+    check("  - {action: allow, host: pinned.test, methods: connect}\n", false);
+    check("  - {action: allow, host: pinned.test, path: /p}\n", true);
+    check("  - {action: allow, host: pinned.test, methods: get}\n", true);
+}
+
+#[test]
 fn logging_of_the_readme() {
     let config = good(
         &["-v"],

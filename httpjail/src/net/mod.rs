@@ -6,7 +6,7 @@
 
 mod host;
 
-pub use host::{Host, HostError};
+pub use host::{Host, HostError, HostPattern, HostPatternError};
 
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 

@@ -22,6 +22,7 @@ use serde::Deserialize;
 use super::Target;
 use super::lint::{self, Warning};
 use super::rule::{Action, Rule};
+use crate::net::HostPattern;
 use error::Origin;
 use groups::Known;
 use lines::Lines;
@@ -47,6 +48,8 @@ pub struct File {
     pub logging: Logging,
     /// The options that it sets.
     pub options: Options,
+    /// `passthrough:` of `tls:`.
+    pub passthrough: Vec<HostPattern>,
     /// `limits:`.
     pub limits: Limits,
     /// What its author should look at.
@@ -144,6 +147,7 @@ pub fn load<'a>(name: &str, bytes: Vec<u8>, read: &'a mut Read<'a>) -> Result<Fi
         tests: tests.into_iter().enumerate().map(test).collect(),
         logging: shape.logging.unwrap_or_default(),
         options,
+        passthrough: shape.tls.unwrap_or_default().passthrough.0,
         limits: shape.limits.unwrap_or_default(),
         warnings,
         texts,

@@ -11,14 +11,15 @@ use super::identity::{Destination, Origin};
 use super::interceptor::Interceptor;
 use super::pool::Wire;
 use super::prefixed::Prefixed;
-use super::{Clients, Proxy, tunnel};
+use super::{Clients, Proxy, strict, tunnel};
 use crate::audit::{Decision, EventKind, Record};
 use crate::net::{ClientAddr, Host};
 use crate::tls::sni_host;
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
-use hyper::service::HttpService;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::service::Service;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::AlertDescription;
 use socket2::SockRef;
 use std::convert::Infallible;
@@ -102,7 +103,13 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     match opening {
-        Opening::Tls if client.proxy.config.intercept_tls => terminate(client, to, stream).await,
+        Opening::Tls if client.proxy.config.intercept_tls => {
+            let mut stream = stream;
+            match tunnel::passed_through(&client, &to, &mut stream).await {
+                Some(host) => tunnel::pass(client, &to, &host, stream).await,
+                None => terminate(client, to, stream).await,
+            }
+        }
         Opening::Tls => tunnel::judge_hello(client, &to, stream).await,
         Opening::Http1 => {
             let interceptor = Interceptor {
@@ -174,12 +181,14 @@ where
     }
 }
 
-async fn serve_http1<S, F>(client: &Client, service: F, stream: S) -> hyper::Result<()>
+async fn serve_http1<S, F>(client: &Arc<Client>, service: F, stream: S) -> hyper::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    F: HttpService<Incoming, ResBody = Download, Error = Infallible>,
+    F: Service<Request<Incoming>, Response = Response<Download>, Error = Infallible>,
+    F::Future: Send + 'static,
 {
     let limits = &client.proxy.config.limits;
+    let (stream, service) = strict::pair(client, stream, service);
     http1::Builder::new()
         .timer(TokioTimer::new())
         // Also the longest that a kept connection may be idle.
@@ -202,8 +211,10 @@ where
         origin,
     };
     let limits = &client.proxy.config.limits;
-    let served = http2::Builder::new(TokioExecutor::new())
+    let served = http2::Builder::new(client.proxy.tasks.clone())
         .timer(TokioTimer::new())
+        // WebSockets (RFC 8441).
+        .enable_connect_protocol()
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
         // Rapid reset (CVE-2023-44487): resets that we have not seen yet, and those that we had to send.

@@ -37,8 +37,12 @@ pub struct Limits {
     pub connect: Duration,
     /// The TLS handshake with an upstream: 504.
     pub tls: Duration,
-    /// From a request sent upstream to the head of its answer: 504.
+    /// From a request sent upstream, or the last byte of its body that moved, to the head of its answer: 504.
     pub response: Duration,
+    /// How long an upload whose client waits for `100 Continue` waits for the upstream's word.
+    pub expect: Duration,
+    /// How long a client that sends no more (and may be gone) is waited for to be answered.
+    pub half_closed: Duration,
 
     /// How long an unused upstream connection is kept.
     pub idle: Duration,
@@ -68,6 +72,9 @@ impl Default for Limits {
             tls: Duration::from_secs(10),
             // Long polls and models that think: whoever waits so long may give up first.
             response: Duration::from_secs(30 * 60),
+            // What curl waits. Servers that do not know the field say nothing.
+            expect: Duration::from_secs(1),
+            half_closed: Duration::from_secs(60),
             idle: Duration::from_secs(60),
             idle_per_host: 16,
             idle_hosts: 256,

@@ -14,27 +14,37 @@ mod dial;
 mod drain;
 mod explicit;
 mod forward;
+mod framing;
 mod headers;
 mod identity;
 mod interceptor;
+mod interim;
 mod judge;
 mod limits;
+mod network;
+mod parent;
 mod peer;
 mod pool;
 mod prefixed;
+mod race;
 mod refusal;
+mod stream;
+mod strict;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod tunnel;
 mod upgrade;
 
 pub use address::{Class, classify};
-pub use dial::{Doing, HostNetwork, Network};
 pub use explicit::{Guard, Token};
 pub use limits::Limits;
+pub use network::{Doing, HostNetwork, Network};
+pub use parent::{ParentError, Parents};
 
 use crate::audit::Sink;
-use crate::net::{NameSource, OriginalDstSource, ProgramSource};
+
+use crate::net::{HostPattern, NameSource, OriginalDstSource, ProgramSource};
 use crate::policy::Policy;
 use crate::tls::{Leaves, UpstreamTls};
 use arc_swap::ArcSwap;
@@ -73,6 +83,8 @@ pub struct Config {
     pub mode: Mode,
     /// Whether TLS is decrypted. If not it is judged by host name alone.
     pub intercept_tls: bool,
+    /// Hosts whose TLS is not decrypted all the same.
+    pub passthrough: Vec<HostPattern>,
     /// How clients come here.
     pub clients: Clients,
     /// Which program a process runs.
@@ -87,6 +99,8 @@ pub struct Config {
     pub audit: Arc<dyn Sink>,
     /// The network of the upstream leg; [`HostNetwork`] outside of tests.
     pub network: Arc<dyn Network>,
+    /// Other proxies on the upstream leg.
+    pub parents: Parents,
     /// Where the proxy listens in the very network that it dials from (empty where it listens inside a namespace): never
     /// dialled.
     pub itself: Vec<SocketAddr>,
@@ -98,6 +112,8 @@ pub struct Config {
 pub struct Proxy {
     config: Config,
     pool: Arc<pool::Pool>,
+    /// What goes on beside the connections that began it: streams of HTTP/2, tunnels.
+    tasks: tasks::Tasks,
 }
 
 impl Proxy {
@@ -105,11 +121,18 @@ impl Proxy {
     pub fn new(config: Config) -> Arc<Proxy> {
         let dialler = dial::Dialler {
             network: config.network.clone(),
+            tls: config.upstream_tls.clone(),
+            parents: config.parents.clone(),
             itself: config.itself.clone(),
             limits: config.limits,
+            room: Arc::new(Semaphore::new(config.limits.upstreams)),
         };
-        let pool = Arc::new(pool::Pool::new(dialler, config.upstream_tls.clone()));
-        Arc::new(Proxy { config, pool })
+        let pool = Arc::new(pool::Pool::new(dialler));
+        Arc::new(Proxy {
+            config,
+            pool,
+            tasks: tasks::Tasks::default(),
+        })
     }
 
     /// Serves `listeners` until `shutdown` resolves, then gives open connections [`Limits::grace`] to end by themselves.
@@ -157,9 +180,11 @@ impl Proxy {
         }
         accepting.shutdown().await;
         let all = async { while serving.join_next().await.is_some() {} };
+        let all = async { tokio::join!(all, self.tasks.ended()) };
         let _ = tokio::time::timeout(self.config.limits.grace, all).await;
         // Whoever is left is aborted, and its requests are recorded as cut short.
         serving.shutdown().await;
+        self.tasks.shutdown().await;
         Ok(())
     }
 }

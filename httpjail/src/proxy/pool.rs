@@ -5,16 +5,20 @@
 
 use super::address::Vouch;
 use super::body::Upload;
-use super::dial::{DialError, Dialler};
+use super::dial::{DialError, Dialler, Goal, Hop};
 use super::limits::Limits;
-use crate::net::{Host, OriginalDst};
-use crate::tls::{UpstreamError, UpstreamTls};
-use http::{Request, Response};
+use super::parent::Parent;
+use super::stream::Stream;
+use crate::net::{self, Host};
+use crate::tls::UpstreamError;
+use http::uri::Scheme;
+use http::{Request, Response, Uri, header};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,25 +36,46 @@ pub(super) enum Wire {
     Tls,
 }
 
+impl Wire {
+    pub(super) fn scheme(self) -> net::Scheme {
+        match self {
+            Wire::Http1 | Wire::Http2 => net::Scheme::Http,
+            Wire::Tls => net::Scheme::Https,
+        }
+    }
+}
+
 /// What a connection was opened for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) wire: Wire,
     pub(super) host: Host,
     pub(super) port: u16,
+    /// The address that the client chose among those of the host; nothing where it chose none.
+    pub(super) address: Option<IpAddr>,
     pub(super) vouch: Vouch,
+}
+
+impl Key {
+    fn goal(&self) -> Goal<'_> {
+        Goal {
+            host: &self.host,
+            port: self.port,
+            vouch: self.vouch,
+            preferred: self.address,
+        }
+    }
 }
 
 pub(super) struct Pool {
     dialler: Dialler,
-    tls: Arc<UpstreamTls>,
     slots: Mutex<HashMap<Key, Slot>>,
 }
 
 /// The connections of one key.
 #[derive(Default)]
 struct Slot {
-    idle: Vec<(http1::SendRequest<Upload>, Instant)>,
+    idle: Vec<(Http1, Instant)>,
     shared: Vec<Shared>,
     /// Held by whoever opens the first connection: if it turns out to speak HTTP/2 the others need none of their own.
     first: Arc<tokio::sync::Mutex<()>>,
@@ -76,8 +101,14 @@ impl Drop for Lease {
 
 /// A connection ready for one request.
 pub(super) enum Connection {
-    Http1(http1::SendRequest<Upload>),
+    Http1(Http1),
     Http2(http2::SendRequest<Upload>, Lease),
+}
+
+/// A connection of HTTP/1, to a server or to another proxy that takes whole URLs.
+pub(super) struct Http1 {
+    sender: http1::SendRequest<Upload>,
+    parent: Option<Arc<Parent>>,
 }
 
 impl Connection {
@@ -85,35 +116,59 @@ impl Connection {
         matches!(self, Connection::Http2(..))
     }
 
+    /// The other proxy that this leads to, where requests are told to that proxy and not only sent through it.
+    pub(super) fn parent(&self) -> Option<&Arc<Parent>> {
+        match self {
+            Connection::Http1(http1) => http1.parent.as_ref(),
+            Connection::Http2(..) => None,
+        }
+    }
+
     pub(super) async fn send(
         &mut self,
-        request: Request<Upload>,
+        mut request: Request<Upload>,
     ) -> Result<Response<Incoming>, TrySendError<Request<Upload>>> {
         match self {
-            Connection::Http1(sender) => sender.try_send_request(request).await,
+            Connection::Http1(http1) => {
+                if let Some(parent) = &http1.parent {
+                    address_to(parent, &mut request);
+                }
+                http1.sender.try_send_request(request).await
+            }
             Connection::Http2(sender, _) => sender.try_send_request(request).await,
         }
     }
 }
 
+/// Turns a request to a server into the same request to `parent`: the whole URL as its target (RFC 9112 section 3.2.2),
+/// with what `parent` is to know of us.
+fn address_to(parent: &Parent, request: &mut Request<Upload>) {
+    let mut parts = request.uri().clone().into_parts();
+    let authority = request.headers().get(header::HOST);
+    parts.authority = authority.and_then(|host| host.as_bytes().try_into().ok());
+    parts.scheme = Some(Scheme::HTTP);
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    if let Some(authorization) = &parent.authorization {
+        request
+            .headers_mut()
+            .insert(header::PROXY_AUTHORIZATION, authorization.clone());
+    }
+}
+
 impl Pool {
-    pub(super) fn new(dialler: Dialler, tls: Arc<UpstreamTls>) -> Pool {
+    pub(super) fn new(dialler: Dialler) -> Pool {
         Pool {
             dialler,
-            tls,
             slots: Mutex::default(),
         }
     }
 
     /// A connection for `key`, and whether it has been used before. `fresh` asks for one that has not.
-    pub(super) async fn connection(
-        &self,
-        key: &Key,
-        preferred: Option<OriginalDst>,
-        fresh: bool,
-    ) -> Result<(Connection, bool), DialError> {
+    pub(super) async fn connection(&self, key: &Key, fresh: bool) -> Result<(Connection, bool), DialError> {
         if fresh {
-            return Ok((self.open(key, preferred).await?, false));
+            return Ok((self.open(key).await?, false));
         }
         let first = match self.take(key) {
             Ok(connection) => return Ok((connection, true)),
@@ -132,21 +187,19 @@ impl Pool {
                 }
             },
         };
-        let connection = self.open(key, preferred).await?;
+        let connection = self.open(key).await?;
         drop(leading);
         Ok((connection, false))
     }
 
-    /// A connection of HTTP/1 for one upgrade; never pooled.
-    pub(super) async fn dedicated(
-        &self,
-        key: &Key,
-        preferred: Option<OriginalDst>,
-    ) -> Result<http1::SendRequest<Upload>, DialError> {
-        let stream = self.dialler.tcp(&key.host, key.port, key.vouch, preferred).await?;
+    /// A connection of HTTP/1 for one upgrade; never pooled. Through another proxy it is a tunnel, in cleartext too: what
+    /// comes after the upgrade is not that proxy's to read (RFC 6455 section 4.1).
+    pub(super) async fn dedicated(&self, key: &Key) -> Result<http1::SendRequest<Upload>, DialError> {
+        let stream = self.stream(key.wire.scheme(), key.goal()).await?;
         match key.wire {
             Wire::Tls => {
-                let config = self.tls.config_h1().map_err(|error| no_tls(&key.host, &error))?;
+                let config = self.dialler.tls.config_h1();
+                let config = config.map_err(|error| no_tls(&key.host, &error))?;
                 self.handshake1(&key.host, self.dialler.tls(&key.host, stream, config).await?)
                     .await
             }
@@ -154,24 +207,33 @@ impl Pool {
         }
     }
 
+    /// A connection to do with as one likes.
+    pub(super) async fn stream(&self, scheme: net::Scheme, goal: Goal<'_>) -> Result<Stream, DialError> {
+        self.make_room();
+        self.dialler.stream(scheme, goal).await
+    }
+
     fn limits(&self) -> &Limits {
         &self.dialler.limits
     }
 
-    pub(super) fn dialler(&self) -> &Dialler {
-        &self.dialler
+    /// Closes what nobody uses, if there is no place for one connection more.
+    fn make_room(&self) {
+        if self.dialler.room.available_permits() == 0 {
+            self.lock().values_mut().for_each(|slot| slot.idle.clear());
+        }
     }
 
     /// Gives a connection back once its exchange is over.
     pub(super) fn give_back(self: &Arc<Self>, key: Key, connection: Connection) -> Option<Lease> {
-        let mut sender = match connection {
+        let mut http1 = match connection {
             Connection::Http2(_, lease) => return Some(lease),
-            Connection::Http1(sender) => sender,
+            Connection::Http1(http1) => http1,
         };
         let pool = self.clone();
         tokio::spawn(async move {
-            if sender.ready().await.is_ok() {
-                pool.put(key, sender);
+            if http1.sender.ready().await.is_ok() {
+                pool.put(key, http1);
             }
         });
         None
@@ -183,7 +245,7 @@ impl Pool {
         let idle = |shared: &Shared| shared.streams.load(Ordering::Relaxed) == 0 && shared.used.elapsed() > timeout;
         self.lock().retain(|_, slot| {
             slot.idle
-                .retain(|(sender, since)| !sender.is_closed() && since.elapsed() <= timeout);
+                .retain(|(http1, since)| !http1.sender.is_closed() && since.elapsed() <= timeout);
             slot.shared.retain(|shared| !shared.sender.is_closed() && !idle(shared));
             !slot.idle.is_empty() || !slot.shared.is_empty() || Arc::strong_count(&slot.first) > 1
         });
@@ -196,9 +258,9 @@ impl Pool {
             return Err(None);
         }
         let slot = slots.entry(key.clone()).or_default();
-        while let Some((sender, since)) = slot.idle.pop() {
-            if sender.is_ready() && since.elapsed() <= self.limits().idle {
-                return Ok(Connection::Http1(sender));
+        while let Some((http1, since)) = slot.idle.pop() {
+            if http1.sender.is_ready() && since.elapsed() <= self.limits().idle {
+                return Ok(Connection::Http1(http1));
             }
         }
         slot.shared.retain(|shared| !shared.sender.is_closed());
@@ -213,33 +275,41 @@ impl Pool {
         Err((!slot.speaks_http1 && key.wire != Wire::Http1).then(|| slot.first.clone()))
     }
 
-    fn put(&self, key: Key, sender: http1::SendRequest<Upload>) {
+    fn put(&self, key: Key, http1: Http1) {
         let mut slots = self.lock();
         if slots.contains_key(&key) || slots.len() < self.limits().idle_hosts {
             let slot = slots.entry(key).or_default();
             if slot.idle.len() < self.limits().idle_per_host {
-                slot.idle.push((sender, Instant::now()));
+                slot.idle.push((http1, Instant::now()));
             }
         }
     }
 
-    async fn open(&self, key: &Key, preferred: Option<OriginalDst>) -> Result<Connection, DialError> {
-        let stream = self.dialler.tcp(&key.host, key.port, key.vouch, preferred).await?;
-        match key.wire {
-            Wire::Http1 => Ok(Connection::Http1(self.handshake1(&key.host, stream).await?)),
-            Wire::Http2 => Ok(self.share(key, self.handshake2(&key.host, stream).await?)),
-            Wire::Tls => {
-                let config = self.tls.config_h1h2().map_err(|error| no_tls(&key.host, &error))?;
-                let stream = self.dialler.tls(&key.host, stream, config).await?;
-                if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                    return Ok(self.share(key, self.handshake2(&key.host, stream).await?));
-                }
-                if let Some(slot) = self.lock().get_mut(key) {
-                    slot.speaks_http1 = true;
-                }
-                Ok(Connection::Http1(self.handshake1(&key.host, stream).await?))
-            }
+    async fn open(&self, key: &Key) -> Result<Connection, DialError> {
+        let plain = |sender| Connection::Http1(Http1 { sender, parent: None });
+        if key.wire == Wire::Http1 {
+            self.make_room();
+            let (stream, parent) = match self.dialler.hop(key.goal()).await? {
+                Hop::Server(stream) => (stream, None),
+                Hop::Parent(stream, parent) => (stream, Some(parent)),
+            };
+            let sender = self.handshake1(&key.host, stream).await?;
+            return Ok(Connection::Http1(Http1 { sender, parent }));
         }
+        let stream = self.stream(key.wire.scheme(), key.goal()).await?;
+        if key.wire == Wire::Http2 {
+            return Ok(self.share(key, self.handshake2(&key.host, stream).await?));
+        }
+        let config = self.dialler.tls.config_h1h2();
+        let config = config.map_err(|error| no_tls(&key.host, &error))?;
+        let stream = self.dialler.tls(&key.host, stream, config).await?;
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            return Ok(self.share(key, self.handshake2(&key.host, stream).await?));
+        }
+        if let Some(slot) = self.lock().get_mut(key) {
+            slot.speaks_http1 = true;
+        }
+        Ok(plain(self.handshake1(&key.host, stream).await?))
     }
 
     async fn handshake1<S>(&self, host: &Host, stream: S) -> Result<http1::SendRequest<Upload>, DialError>

@@ -2,6 +2,8 @@
 
 mod explicit;
 mod limits;
+mod parents;
+mod passthrough;
 mod requests;
 mod steering;
 mod streams;

@@ -17,7 +17,7 @@ use crate::policy::rule::Action;
 use crate::policy::{Target, request};
 pub(super) use entry::{Entry, RuleEntry};
 pub use values::parse_seconds;
-pub(super) use values::{Address, Many, Seconds, Version};
+pub(super) use values::{Address, Hosts, Many, Seconds, Version};
 
 /// Between an error and its hint, where both go through serde.
 pub(super) const HINT: &str = "\nhint: ";
@@ -37,6 +37,7 @@ pub(super) struct Shape {
     pub(super) groups_from: Many,
     pub(super) tests: Option<Vec<TestEntry>>,
     pub(super) logging: Option<Logging>,
+    pub(super) tls: Option<Tls>,
     pub(super) limits: Option<Limits>,
     pub(super) dry_run: Option<bool>,
     pub(super) log_only: Option<bool>,
@@ -90,6 +91,13 @@ pub struct Logging {
     /// Its form.
     #[serde(default, deserialize_with = "word")]
     pub format: Option<LogFormat>,
+}
+
+/// `tls:` of a policy file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "keys such as `passthrough:`")]
+pub(super) struct Tls {
+    pub(super) passthrough: Hosts,
 }
 
 /// `groups:`: names, and the rules of each, in the order of the file.

@@ -441,6 +441,27 @@ fn limits() {
 }
 
 #[test]
+fn passthrough() {
+    let hosts = |text: &str| -> Vec<String> { read(text).passthrough.iter().map(ToString::to_string).collect() };
+    assert!(hosts("tls:\n").is_empty());
+    assert!(hosts("tls:\n  passthrough:\n").is_empty());
+    assert_eq!(hosts("tls: {passthrough: A.test.}\n"), ["a.test"]);
+    assert_eq!(
+        hosts("tls:\n  passthrough:\n    - pinned.test\n    - '*.bank.test'\n"),
+        ["pinned.test", "*.bank.test"]
+    );
+    wrong(
+        "tls: {passthrough: [a.test, 192.0.2.1]}\n",
+        (1, 29),
+        "`192.0.2.1` is no host name",
+        "",
+    );
+    wrong("tls: {passthrough: '*'}\n", (1, 20), "`*` is no host name", "");
+    wrong("tls: {passtrough: a.test}\n", (1, 7), "unknown key `passtrough`", "");
+    wrong("tls: {passthrough: [[a.test]]}\n", (1, 21), "expected a host name", "");
+}
+
+#[test]
 fn errors_show_the_line() {
     let shown = |text: &str| parse("r.yaml", text).expect_err(text).to_string();
     assert_eq!(

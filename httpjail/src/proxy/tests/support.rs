@@ -4,7 +4,7 @@ use super::world::World;
 use crate::audit::{Record, Sink};
 use crate::net::{ClientAddr, Flow, Host, NameSource, OriginalDst, OriginalDstSource, Process, ProgramSource};
 use crate::policy::{Policy, Rule, Source};
-use crate::proxy::{Clients, Config, Limits, Mode, Proxy};
+use crate::proxy::{Clients, Config, Limits, Mode, Parents, Proxy};
 use crate::tls::{CertificateAuthority, Leaves, UpstreamTls};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -15,9 +15,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::client::TlsStream;
@@ -46,6 +48,7 @@ impl Jail {
             policy: Arc::new(ArcSwap::from_pointee(policy(rules))),
             mode: Mode::Enforce,
             intercept_tls: true,
+            passthrough: Vec::new(),
             clients: Clients::Steered(flows.clone()),
             programs: Arc::new(Programs),
             names: Arc::new(Names),
@@ -53,6 +56,7 @@ impl Jail {
             upstream_tls: Arc::new(UpstreamTls::new(&trusted, Some(&authority)).unwrap()),
             audit: log.clone(),
             network: world.clone(),
+            parents: Parents::default(),
             itself: Vec::new(),
             limits: Limits::default(),
         };
@@ -149,20 +153,37 @@ impl Jail {
     }
 }
 
-pub(super) async fn tls(
-    stream: TcpStream,
+/// A stream that sends byte by byte, each in a segment of its own.
+pub(super) struct OneByOne(pub(super) TcpStream);
+
+impl AsyncRead for OneByOne {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for OneByOne {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.0.set_nodelay(true)?;
+        Pin::new(&mut self.0).poll_write(cx, &bytes[..1.min(bytes.len())])
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+pub(super) async fn tls<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
     authority: &CertificateAuthority,
     sni: &str,
     alpn: &[&str],
-) -> std::io::Result<TlsStream<TcpStream>> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(authority.certificate().clone()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+) -> std::io::Result<TlsStream<S>> {
+    let mut config = tls_client(authority);
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     let name = ServerName::try_from(sni.to_owned()).unwrap();
     tokio_rustls::TlsConnector::from(Arc::new(config))
@@ -170,9 +191,21 @@ pub(super) async fn tls(
         .await
 }
 
+/// A client that trusts `authority` alone.
+pub(super) fn tls_client(authority: &CertificateAuthority) -> rustls::ClientConfig {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(authority.certificate().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
+
 pub(super) async fn http1_on<S>(stream: S) -> http1::SendRequest<Full<Bytes>>
 where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection.with_upgrades());
@@ -181,7 +214,7 @@ where
 
 pub(super) async fn http2_on<S>(stream: S) -> http2::SendRequest<Full<Bytes>>
 where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
         .await

@@ -16,12 +16,13 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-const NAMES: [(&str, &[&str]); 12] = [
+const NAMES: [(&str, &[&str]); 13] = [
+    ("corp.test", &["10.0.0.9"]),
     ("two.test", &["192.0.2.5", "192.0.2.6"]),
     ("own.test", &["192.0.2.77"]),
     ("a.test", &["192.0.2.1"]),
@@ -39,8 +40,10 @@ const NAMES: [(&str, &[&str]); 12] = [
 type Body = BoxBody<Bytes, hyper::Error>;
 
 pub(super) struct World {
-    plain: SocketAddr,
-    tls: SocketAddr,
+    pub(super) plain: SocketAddr,
+    pub(super) tls: SocketAddr,
+    /// What answers at port 3128 of whatever address.
+    pub(super) parent: OnceLock<SocketAddr>,
     pub(super) authority: Arc<CertificateAuthority>,
     pub(super) seen: Arc<Seen>,
 }
@@ -77,6 +80,7 @@ impl World {
         let world = World {
             plain: plain.local_addr().unwrap(),
             tls: tls.local_addr().unwrap(),
+            parent: OnceLock::new(),
             authority,
             seen: seen.clone(),
         };
@@ -99,7 +103,11 @@ impl Network for World {
 
     fn connect(&self, address: SocketAddr) -> Doing<'static, TcpStream> {
         self.seen.dialled.lock().unwrap().push(address);
-        let origin = if address.port() == 443 { self.tls } else { self.plain };
+        let origin = match (address.port(), self.parent.get()) {
+            (443, _) => self.tls,
+            (3128, Some(parent)) => *parent,
+            _ => self.plain,
+        };
         Box::pin(async move {
             if address.ip().to_string() == "203.0.113.66" {
                 return Err(io::ErrorKind::ConnectionRefused.into());

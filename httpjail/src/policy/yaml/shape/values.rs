@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::net::HostPattern;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
@@ -15,6 +16,12 @@ const VERSION: u64 = 1;
 /// A string, a list of strings, or nothing.
 #[derive(Debug, Default)]
 pub(in crate::policy::yaml) struct Many(pub(in crate::policy::yaml) Vec<String>);
+
+/// Hosts by name: one, a list, or nothing.
+#[derive(Debug, Default)]
+pub(in super::super) struct Hosts(pub(in super::super) Vec<HostPattern>);
+
+struct OneHost(HostPattern);
 
 /// A number of seconds.
 #[derive(Debug)]
@@ -80,6 +87,56 @@ impl<'de> Deserialize<'de> for Many {
             }
         }
         deserializer.deserialize_any(ManyVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for OneHost {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct HostVisitor;
+        impl Visitor<'_> for HostVisitor {
+            type Value = OneHost;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a host name")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<OneHost, E> {
+                HostPattern::parse(text).map(OneHost).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(HostVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Hosts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct HostsVisitor;
+        impl<'de> Visitor<'de> for HostsVisitor {
+            type Value = Hosts;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a host or a list of hosts")
+            }
+
+            fn visit_unit<E: Error>(self) -> Result<Hosts, E> {
+                Ok(Hosts::default())
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Hosts, E> {
+                HostPattern::parse(text)
+                    .map(|host| Hosts(vec![host]))
+                    .map_err(E::custom)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Hosts, A::Error> {
+                let mut all = Hosts::default();
+                while let Some(host) = list.next_element::<OneHost>()? {
+                    all.0.push(host.0);
+                }
+                Ok(all)
+            }
+        }
+        deserializer.deserialize_any(HostsVisitor)
     }
 }
 

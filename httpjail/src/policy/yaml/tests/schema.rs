@@ -42,6 +42,7 @@ fn its_keys_are_those_of_the_loader() {
     for (place, text) in [
         ("", "zzzzz: 1"),
         ("/properties/logging", "logging: {zzzzz: 1}"),
+        ("/properties/tls", "tls: {zzzzz: 1}"),
         ("/properties/limits", "limits: {zzzzz: 1}"),
         ("/$defs/entry", "rules: [{zzzzz: 1}]"),
         ("/$defs/test", "tests: [{zzzzz: 1}]"),
