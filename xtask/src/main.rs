@@ -2,6 +2,7 @@
 //!
 //! Each task is one file and one verb. They are quiet when all is well and print the end of what went wrong when not.
 
+mod bench;
 mod ci;
 mod demo;
 mod ebpf;
@@ -59,6 +60,14 @@ enum Task {
         #[arg(long)]
         trace: bool,
     },
+    /// Measure against others in the same run (takes minutes, and wants an idle machine)
+    Bench {
+        /// What: `rules` is the only one so far
+        #[arg(value_parser = ["rules"])]
+        what: String,
+        /// One setting only, such as `mix/1000`
+        only: Option<String>,
+    },
     /// Format, clippy, rustdoc, licences, and the house rules
     Lint,
     /// The house rules alone
@@ -78,6 +87,7 @@ fn main() -> ExitCode {
         Task::Test { arguments } => test::run(&arguments),
         Task::Suites { names } => suites::run(&names),
         Task::Ebpf { check, trace } => ebpf::run(check, trace),
+        Task::Bench { what: _, only } => bench::rules(only.as_deref()),
         Task::Lint => lint::run(),
         Task::Tidy => tidy::run(),
         Task::Package => package::run(),

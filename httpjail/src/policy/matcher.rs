@@ -70,7 +70,7 @@ impl Matcher {
     /// The first part of the URL in which a request that does not match differs from those that would.
     pub(super) fn differs(&self, target: &Target) -> Part {
         match self {
-            Matcher::Pattern(_) => Part::Anywhere,
+            Matcher::Pattern(pattern) => Part::differing(pattern.starts(), target),
             Matcher::Place(place) => place.differs(target).unwrap_or(Part::Anywhere),
         }
     }

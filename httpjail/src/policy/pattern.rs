@@ -144,6 +144,28 @@ impl Pattern {
         }
     }
 
+    /// Texts of which one begins every URL that matches. None: nothing is known.
+    pub(super) fn starts(&self) -> &[Box<str>] {
+        match &self.test {
+            Test::Literals(Where::Whole | Where::Bare | Where::Start, texts) => texts,
+            Test::Search(search) => &search.starts,
+            Test::Every | Test::Nothing | Test::Literals(..) => &[],
+        }
+    }
+
+    /// The hosts of all URLs that can match, if they can be seen; an IPv6 address only as far as its first colon.
+    pub(super) fn spelled_hosts(&self) -> Option<Vec<&str>> {
+        fn host(start: &str) -> Option<&str> {
+            let rest = start
+                .strip_prefix("https://")
+                .or_else(|| start.strip_prefix("http://"))?;
+            rest.find(['/', ':', '*']).map(|end| &rest[..end])
+        }
+        let starts = self.starts();
+        let hosts: Option<Vec<&str>> = starts.iter().map(|start| host(start)).collect();
+        hosts.filter(|hosts| !hosts.is_empty())
+    }
+
     pub(super) fn test(&self) -> &Test {
         &self.test
     }

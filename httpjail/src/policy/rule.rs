@@ -180,17 +180,29 @@ impl Rule {
         matches!(self.pin(), Pin::Hosts(hosts) if hosts.contains(host))
     }
 
-    /// Whether it allows something on this host's loopback by name. A spelling that hides it (`12[7]`) counts for none.
+    /// Whether it allows something on this host's loopback by name.
     pub(super) fn names_loopback(&self) -> bool {
-        let text = self.to_string().to_ascii_lowercase();
-        // Looked at first, because finding out what a pattern can reach is dear and most reach nothing of the kind.
-        let perhaps = ["localhost", "127", "::"].iter().any(|word| text.contains(word));
         let loopback = |host: &Host| match host {
             Host::Name(name) => name == "localhost" || name.ends_with(".localhost"),
             Host::V4(address) => address.is_loopback(),
             Host::V6(address) => address.is_loopback(),
         };
-        self.action == Action::Allow && perhaps && matches!(self.pin(), Pin::Hosts(hosts) if hosts.iter().any(loopback))
+        // Finding out what a pattern can reach is dear, most reach nothing of the kind, and there may be many rules.
+        let perhaps = || match &self.matcher {
+            Matcher::Place(_) => true,
+            Matcher::Pattern(pattern) => match pattern.spelled_hosts() {
+                Some(hosts) => {
+                    let is_loopback = |host: &str| Host::parse(host).is_ok_and(|host| loopback(&host));
+                    hosts.iter().any(|host| host.starts_with('[') || is_loopback(host))
+                }
+                None => {
+                    let text = pattern.as_str().to_ascii_lowercase();
+                    ["localhost", "127", "::"].iter().any(|word| text.contains(word))
+                }
+            },
+        };
+        let pinned = || matches!(self.pin(), Pin::Hosts(hosts) if hosts.iter().any(loopback));
+        self.action == Action::Allow && perhaps() && pinned()
     }
 
     pub(super) fn reach(&self) -> &Reach {
