@@ -4,12 +4,15 @@ use std::fs::File;
 use std::process;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+#[cfg(unix)]
+use nix::sys::resource::{Resource, getrlimit};
+
 use super::verbosity;
 use crate::audit::{EventKind, Format, Log, Record, Show, Sink, StderrPolicy};
 use crate::config::{Config, Mode};
 use crate::failure::Failure;
 use crate::policy::yaml::LogFormat;
-use crate::proxy::{self, Parents};
+use crate::proxy::{self, Limits, Parents};
 
 const NO_RULES: &str = "no rule was given, so everything is denied; try --log-only to see what the command asks for";
 
@@ -48,6 +51,15 @@ pub(super) fn mode(mode: Mode) -> proxy::Mode {
         Mode::DryRun => proxy::Mode::DryRun,
         Mode::LogOnly => proxy::Mode::LogOnly,
     }
+}
+
+/// `limits`, as far as this process may open so many connections.
+pub(super) fn fitting(limits: Limits) -> Limits {
+    #[cfg(unix)]
+    if let Ok((descriptors, _)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        return limits.within(descriptors);
+    }
+    limits
 }
 
 /// The other proxies that httpjail's own environment names; the command's is another.

@@ -6,12 +6,12 @@ use super::Limits;
 use super::body::{Download, Upload};
 use super::client::Entry;
 use super::dial::DialError;
-use super::headers;
 use super::interceptor::{Approved, Interceptor};
 use super::interim::Watch;
 use super::pool::{Connection, Lease};
 use super::refusal::{Kind, Refusal};
 use super::strict::Aside;
+use super::{headers, retry};
 use crate::policy::Target;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
@@ -70,14 +70,14 @@ pub(super) async fn forward(
         aside.is_some() && head.version == Version::HTTP_11 && !body.is_end_stream() && headers::expects(&head.headers);
     let mut fields = head.headers;
     headers::clean_request(&mut fields);
-    // Only what has no body and no effect may be sent twice (RFC 9110 section 9.2.2).
-    let replayable = body.is_end_stream() && target.method().is_idempotent();
+    // What the client has sent once is not kept.
+    let (empty, idempotent) = (body.is_end_stream(), target.method().is_idempotent());
     let mut body = Upload::new(body, entry.sent.clone());
     let mut fresh = false;
     for _ in 0..TRIES {
         let (mut connection, reused) = proxy.pool.connection(&key, fresh).await?;
-        let spare = (reused && replayable).then(|| fields.clone());
         let http2 = connection.is_http2();
+        let spare = (empty && (reused || http2)).then(|| fields.clone());
         let mut request = write_head(&target, fields, http2)?.map(|()| body);
         let go = frame(&mut request, http2, expects);
         let watch = Watch::on(&mut request, aside, go);
@@ -114,8 +114,8 @@ pub(super) async fn forward(
                 headers::clean_request(&mut head.headers);
                 (head.headers, body)
             }
-            (None, Some(spare)) => (spare, Upload::empty()),
-            (None, None) => {
+            (None, Some(spare)) if retry::is_allowed(error.error(), reused && idempotent) => (spare, Upload::empty()),
+            (None, _) => {
                 let refusal = broken(error.error());
                 return Err(match connection.parent() {
                     Some(parent) => refusal.on_the_way(parent),

@@ -220,7 +220,10 @@ impl Pool {
     /// Closes what nobody uses, if there is no place for one connection more.
     fn make_room(&self) {
         if self.dialler.room.available_permits() == 0 {
-            self.lock().values_mut().for_each(|slot| slot.idle.clear());
+            for slot in self.lock().values_mut() {
+                slot.idle.clear();
+                slot.shared.retain(|shared| shared.streams.load(Ordering::Relaxed) > 0);
+            }
         }
     }
 
