@@ -13,6 +13,7 @@ use super::refusal::{Kind, Refusal};
 use super::strict::Aside;
 use super::{headers, retry};
 use crate::policy::Target;
+use crate::tls::UpstreamFault;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::{Body, Incoming};
@@ -116,7 +117,10 @@ pub(super) async fn forward(
             }
             (None, Some(spare)) if retry::is_allowed(error.error(), reused && idempotent) => (spare, Upload::empty()),
             (None, _) => {
-                let refusal = broken(error.error());
+                let refusal = match connection.asked_who_we_are() && !error.error().is_parse() {
+                    true => unknown_to_it(),
+                    false => broken(error.error()),
+                };
                 return Err(match connection.parent() {
                     Some(parent) => refusal.on_the_way(parent),
                     None => refusal,
@@ -219,6 +223,12 @@ pub(super) fn flooded() -> Refusal {
 
 pub(super) fn late() -> Refusal {
     Refusal::new(Kind::TimedOut, "timed out", "The server did not answer in time.")
+}
+
+/// A server of TLS 1.3 says only after the handshake that it wants a client's certificate, if it says so at all.
+fn unknown_to_it() -> Refusal {
+    let fault = UpstreamFault::ClientCertificateRequired;
+    Refusal::new(Kind::Upstream, "client certificate", format!("It broke off: {fault}."))
 }
 
 /// A refusal that says how the upstream failed once it was connected.
