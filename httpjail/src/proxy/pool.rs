@@ -293,6 +293,10 @@ impl Pool {
     }
 
     fn put(&self, key: Key, http1: Http1) {
+        // Somebody may wait for its place.
+        if self.dialler.room.available_permits() == 0 {
+            return;
+        }
         let mut slots = self.lock();
         if slots.contains_key(&key) || slots.len() < self.limits().idle_hosts {
             let slot = slots.entry(key).or_default();

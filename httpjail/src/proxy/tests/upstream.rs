@@ -234,7 +234,7 @@ async fn an_address_that_says_nothing() {
     let jail = Jail::new(&["allow: .*"]).await;
     assert_eq!(jail.get("192.0.2.9:80", "silent.test", "/").await.0, 200);
     // By turns: the second family is tried second, however many addresses the first has.
-    assert_eq!(jail.world.seen.dialled(), ["[2001:db8::dead]:80", "192.0.2.1:80"]);
+    assert_eq!(jail.world.seen.dialled()[..2], ["[2001:db8::dead]:80", "192.0.2.1:80"]);
 }
 
 /// Each step that takes too long says so.
