@@ -272,6 +272,9 @@ Examples:
   httpjail --dry-run -r 'deny: telemetry' -r 'allow: .*' -- ./application
   httpjail --log-only --log requests.jsonl --log-format json -- ./application
 
+Environment:
+  https_proxy, http_proxy, all_proxy, no_proxy   the way out for httpjail itself, through http:// and https:// proxies
+
 Exit status:
   the command's own; 128+N when signal N ended it; 124 on time-out; 125 when httpjail itself failed;
   126 not executable; 127 not found; 2 for a wrong option, rule or file.";
