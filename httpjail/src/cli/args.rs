@@ -489,6 +489,9 @@ Examples:
   httpjail report requests.jsonl
   httpjail learn -- npm ci && httpjail --locked httpjail.yaml -- npm ci
 
+Environment:
+  https_proxy, http_proxy, all_proxy, no_proxy   the way out for httpjail itself, through http:// and https:// proxies
+
 Exit status:
   the command's own; 1 when --locked found what the policy does not allow; 128+N when signal N ended it;
   124 on time-out; 125 when httpjail itself failed;

@@ -126,7 +126,7 @@ impl OpenProxy {
             network: Arc::new(HostNetwork::default()),
             parents,
             itself: vec![local],
-            limits: config.limits,
+            limits: parts::fitting(config.limits),
         });
         let address = ProxyAddress {
             address: local,

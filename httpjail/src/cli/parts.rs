@@ -4,12 +4,15 @@ use std::process;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::tally::SharedTally;
+#[cfg(unix)]
+use nix::sys::resource::{Resource, getrlimit};
+
 use super::verbosity;
 use crate::audit::{EventKind, Format, Log, LogFile, Record, Show, Sink, StderrPolicy};
 use crate::config::{Config, Mode, Purpose};
 use crate::failure::Failure;
 use crate::policy::yaml::LogFormat;
-use crate::proxy::{self, Parents};
+use crate::proxy::{self, Limits, Parents};
 
 const NO_RULES: &str = "no rule was given, so everything is denied; try --log-only to see what the command asks for, or \
                         httpjail learn to have a policy written";
@@ -62,6 +65,15 @@ pub(super) fn mode(mode: Mode) -> proxy::Mode {
         Mode::LogOnly => proxy::Mode::LogOnly,
         Mode::Learn => proxy::Mode::Learn,
     }
+}
+
+/// `limits`, as far as this process may open so many connections.
+pub(super) fn fitting(limits: Limits) -> Limits {
+    #[cfg(unix)]
+    if let Ok((descriptors, _)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        return limits.within(descriptors);
+    }
+    limits
 }
 
 /// The other proxies that httpjail's own environment names; the command's is another.

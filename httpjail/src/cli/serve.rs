@@ -2,6 +2,9 @@
 
 use std::io::{self, Write};
 
+#[cfg(unix)]
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
 use super::caller::Caller;
 use super::open_proxy::{Access, OpenProxy};
 use super::reload::SafeFrom;
@@ -23,6 +26,12 @@ pub(super) fn run(config: &Config, caller: &Caller, serving: Serving) -> Result<
         Auth::Token => Access::Token,
         Auth::None => Access::Anybody,
     };
+    // Each connection takes two; there is no command that would inherit it.
+    #[cfg(unix)]
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Where it cannot be raised the connections are fewer.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
     let proxy = OpenProxy::open(config, caller, listen, access, SafeFrom::AllBut(caller.user()))?;
     if !listen.ip().is_loopback() {
         let text = "the proxy is reachable from the network, and clients send it their token in the clear";

@@ -111,7 +111,7 @@ impl Task<'_> {
             network: Arc::new(HostNetwork::default()),
             parents,
             itself: Vec::new(),
-            limits: self.config.limits,
+            limits: parts::fitting(self.config.limits),
         });
         let events = self.backend.events(&mut listeners)?;
         let (ended, end) = oneshot::channel();

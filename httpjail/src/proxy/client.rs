@@ -11,7 +11,7 @@ use http::StatusCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, OwnedSemaphorePermit};
 
 /// Who is at the other end of an accepted connection.
 pub(super) struct Client {
@@ -106,6 +106,8 @@ pub(super) struct Entry {
     client: Arc<Client>,
     pub(super) record: Record,
     started: Instant,
+    /// Its place among all requests, if there was one.
+    place: Option<OwnedSemaphorePermit>,
     /// Request body bytes that went upstream; counted by the body itself.
     pub(super) sent: Arc<AtomicU64>,
     /// Response body bytes that went to the client.
@@ -121,8 +123,10 @@ impl Entry {
         client.spoke.store(true, Ordering::Relaxed);
         let mut record = client.record(EventKind::Request, Decision::Deny);
         record.method = Some(method.as_str().to_owned());
+        let place = client.proxy.requests.clone().try_acquire_owned().ok();
         Entry {
             client,
+            place,
             record,
             started: Instant::now(),
             sent: Arc::default(),
@@ -135,6 +139,11 @@ impl Entry {
     /// Waits until it is known which program asks.
     pub(super) async fn learn_program(&self) {
         self.client.learn_program().await;
+    }
+
+    /// Whether there are no more requests at the same time than may be.
+    pub(super) fn has_place(&self) -> bool {
+        self.place.is_some()
     }
 
     /// Gives the reason, unless there is one already: the first is the cause of those after it.

@@ -9,6 +9,7 @@ use super::detect::{self, Opening};
 use super::explicit::{Ends, Front, Tunnel};
 use super::identity::{Destination, Origin};
 use super::interceptor::Interceptor;
+use super::patience::Patience;
 use super::pool::Wire;
 use super::prefixed::Prefixed;
 use super::{Clients, Proxy, strict, tunnel};
@@ -56,6 +57,7 @@ pub(super) async fn serve(proxy: Arc<Proxy>, stream: TcpStream, peer: SocketAddr
     let to = client
         .original()
         .map(|original| Destination::steered(&client, original));
+    let stream = Patience::new(stream, client.proxy.config.limits.stall);
     let (opening, stream) = open(&client, stream).await;
     let Opening::Http1 = opening else {
         let refused = match to {
@@ -63,7 +65,7 @@ pub(super) async fn serve(proxy: Arc<Proxy>, stream: TcpStream, peer: SocketAddr
             // To a proxy that was asked for by name nothing but HTTP/1 is spoken.
             None => refuse(&client, opening, stream).await,
         };
-        return refused.map_or((), |stream| reset(stream.into_inner()));
+        return refused.map_or((), |stream| reset(stream.into_inner().into_inner()));
     };
     let origin = to.map(|to| origin_of(to, Wire::Http1, None));
     let (front, tunnel) = Front::new(client.clone(), origin, ends);

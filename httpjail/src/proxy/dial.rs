@@ -12,7 +12,7 @@ use super::parent::{Parent, Parents};
 use super::race;
 use super::stream::{Placed, Stream};
 use crate::net::{Host, Scheme};
-use crate::tls::UpstreamTls;
+use crate::tls::{self, UpstreamFault, UpstreamTls};
 use http::{Request, StatusCode, header};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
@@ -133,26 +133,30 @@ impl Dialler {
         tunnel.unwrap_or_else(|_| Err(DialError::TimedOut(parent.host.clone(), Step::Tunnel).by(&parent)))
     }
 
-    /// TLS on top of `stream`, verified for `host`.
+    /// TLS on top of `stream`, verified for `host`; and whether the server asked for a client certificate.
     pub(super) async fn tls(
         &self,
         host: &Host,
         stream: Stream,
         config: Arc<rustls::ClientConfig>,
-    ) -> Result<TlsStream<Stream>, DialError> {
+    ) -> Result<(TlsStream<Stream>, bool), DialError> {
         let refused = |why: String| DialError::Tls(host.clone(), why);
         let name = match host {
             Host::Name(name) => ServerName::try_from(name.clone()).map_err(|_| refused("not a server name".into()))?,
             Host::V4(address) => ServerName::from(IpAddr::from(*address)),
             Host::V6(address) => ServerName::from(IpAddr::from(*address)),
         };
-        timeout(self.limits.tls, TlsConnector::from(config).connect(name, stream))
-            .await
-            .map_err(|_| DialError::TimedOut(host.clone(), Step::Tls))?
-            .map_err(|error| match crate::tls::explain_io(&error) {
-                Some(fault) => refused(fault.to_string()),
-                None => refused(error.to_string()),
-            })
+        let handshake = tls::noticing(TlsConnector::from(config).connect(name, stream));
+        match timeout(self.limits.tls, handshake).await {
+            Err(_) => Err(DialError::TimedOut(host.clone(), Step::Tls)),
+            Ok((Ok(stream), asked)) => Ok((stream, asked)),
+            Ok((Err(error), asked)) => Err(refused(match tls::explain_io(&error) {
+                // What older servers say to whom they do not know.
+                Some(UpstreamFault::Other(_)) if asked => UpstreamFault::ClientCertificateRequired.to_string(),
+                Some(fault) => fault.to_string(),
+                None => error.to_string(),
+            })),
+        }
     }
 
     /// The other proxy through which `goal` is reached, if there is one. What no proxy elsewhere can reach in our stead is
@@ -198,7 +202,7 @@ impl Dialler {
                 Scheme::Https => {
                     let config = self.tls.config_h1();
                     let config = config.map_err(|error| DialError::Tls(host.clone(), error.to_string()))?;
-                    Ok(Box::new(self.tls(host, Box::new(stream), config).await?) as Stream)
+                    Ok(Box::new(self.tls(host, Box::new(stream), config).await?.0) as Stream)
                 }
             }
         };

@@ -6,13 +6,14 @@ use super::Limits;
 use super::body::{Download, Upload};
 use super::client::Entry;
 use super::dial::DialError;
-use super::headers;
 use super::interceptor::{Approved, Interceptor};
 use super::interim::Watch;
 use super::pool::{Connection, Lease};
 use super::refusal::{Kind, Refusal};
 use super::strict::Aside;
+use super::{headers, retry};
 use crate::policy::Target;
+use crate::tls::UpstreamFault;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::{Body, Incoming};
@@ -70,14 +71,14 @@ pub(super) async fn forward(
         aside.is_some() && head.version == Version::HTTP_11 && !body.is_end_stream() && headers::expects(&head.headers);
     let mut fields = head.headers;
     headers::clean_request(&mut fields);
-    // Only what has no body and no effect may be sent twice (RFC 9110 section 9.2.2).
-    let replayable = body.is_end_stream() && target.method().is_idempotent();
+    // What the client has sent once is not kept.
+    let (empty, idempotent) = (body.is_end_stream(), target.method().is_idempotent());
     let mut body = Upload::new(body, entry.sent.clone());
     let mut fresh = false;
     for _ in 0..TRIES {
         let (mut connection, reused) = proxy.pool.connection(&key, fresh).await?;
-        let spare = (reused && replayable).then(|| fields.clone());
         let http2 = connection.is_http2();
+        let spare = (empty && (reused || http2)).then(|| fields.clone());
         let mut request = write_head(&target, fields, http2)?.map(|()| body);
         let go = frame(&mut request, http2, expects);
         let watch = Watch::on(&mut request, aside, go);
@@ -114,9 +115,12 @@ pub(super) async fn forward(
                 headers::clean_request(&mut head.headers);
                 (head.headers, body)
             }
-            (None, Some(spare)) => (spare, Upload::empty()),
-            (None, None) => {
-                let refusal = broken(error.error());
+            (None, Some(spare)) if retry::is_allowed(error.error(), reused && idempotent) => (spare, Upload::empty()),
+            (None, _) => {
+                let refusal = match connection.asked_who_we_are() && !error.error().is_parse() {
+                    true => unknown_to_it(),
+                    false => broken(error.error()),
+                };
                 return Err(match connection.parent() {
                     Some(parent) => refusal.on_the_way(parent),
                     None => refusal,
@@ -219,6 +223,12 @@ pub(super) fn flooded() -> Refusal {
 
 pub(super) fn late() -> Refusal {
     Refusal::new(Kind::TimedOut, "timed out", "The server did not answer in time.")
+}
+
+/// A server of TLS 1.3 says only after the handshake that it wants a client's certificate, if it says so at all.
+fn unknown_to_it() -> Refusal {
+    let fault = UpstreamFault::ClientCertificateRequired;
+    Refusal::new(Kind::Upstream, "client certificate", format!("It broke off: {fault}."))
 }
 
 /// A refusal that says how the upstream failed once it was connected.

@@ -32,6 +32,10 @@ pub(super) fn judge(proxy: &Proxy, target: &Target, entry: &mut Entry) -> Result
             "The request log cannot be written.",
         ));
     }
+    if !entry.has_place() {
+        let detail = "Too many requests are under way in this jail.";
+        return Err(Refusal::new(Kind::Busy, "too many requests", detail));
+    }
     if config.mode == Mode::LogOnly {
         entry.record.verdict = Some(Decision::Allow);
         return Ok(Vouch::Observed);

@@ -23,11 +23,13 @@ mod judge;
 mod limits;
 mod network;
 mod parent;
+mod patience;
 mod peer;
 mod pool;
 mod prefixed;
 mod race;
 mod refusal;
+mod retry;
 mod stream;
 mod strict;
 mod tasks;
@@ -114,6 +116,8 @@ pub struct Config {
 pub struct Proxy {
     config: Config,
     pool: Arc<pool::Pool>,
+    /// Places for requests.
+    requests: Arc<Semaphore>,
     /// What goes on beside the connections that began it: streams of HTTP/2, tunnels.
     tasks: tasks::Tasks,
 }
@@ -131,6 +135,7 @@ impl Proxy {
         };
         let pool = Arc::new(pool::Pool::new(dialler));
         Arc::new(Proxy {
+            requests: Arc::new(Semaphore::new(config.limits.requests)),
             config,
             pool,
             tasks: tasks::Tasks::default(),
@@ -181,6 +186,10 @@ impl Proxy {
             }
         }
         accepting.shutdown().await;
+        // Those that were accepted and not yet begun are owed a record too.
+        while let Ok(connection) = opened.try_recv() {
+            serving.spawn(connection);
+        }
         let all = async { while serving.join_next().await.is_some() {} };
         let all = async { tokio::join!(all, self.tasks.ended()) };
         let _ = tokio::time::timeout(self.config.limits.grace, all).await;
@@ -196,13 +205,18 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok(accepted) => return accepted,
-            // The client was faster. Anything else is want of descriptors or memory, and stays so for a while: the
-            // listener stays readable meanwhile and would make this loop spin.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                tracing::warn!("accepting a connection failed: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                if let Some(pause) = pause_after(&error) {
+                    tracing::warn!("accepting a connection failed: {error}");
+                    tokio::time::sleep(pause).await;
+                }
             }
         }
     }
+}
+
+/// How long to wait before the next try: not at all where the client gave up before it was accepted. Anything else is want
+/// of descriptors or memory, and stays so for a while: the listener stays readable meanwhile and would make its loop spin.
+fn pause_after(error: &io::Error) -> Option<Duration> {
+    (error.kind() != io::ErrorKind::ConnectionAborted).then_some(Duration::from_millis(100))
 }

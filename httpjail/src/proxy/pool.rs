@@ -22,6 +22,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -85,9 +86,11 @@ struct Slot {
 struct Shared {
     sender: http2::SendRequest<Upload>,
     streams: Arc<AtomicUsize>,
-    /// How many streams the upstream allows at a time.
-    allowed: Arc<AtomicUsize>,
+    /// How many streams the upstream allows at a time, as far as it has said so.
+    allowed: Box<dyn Fn() -> usize + Send>,
     used: Instant,
+    /// Whether the server asked for a client certificate.
+    asked: bool,
 }
 
 /// One stream's place on an HTTP/2 connection.
@@ -102,16 +105,27 @@ impl Drop for Lease {
 /// A connection ready for one request.
 pub(super) enum Connection {
     Http1(Http1),
-    Http2(http2::SendRequest<Upload>, Lease),
+    /// With whether its server asked for a client certificate.
+    Http2(http2::SendRequest<Upload>, Lease, bool),
 }
 
 /// A connection of HTTP/1, to a server or to another proxy that takes whole URLs.
 pub(super) struct Http1 {
     sender: http1::SendRequest<Upload>,
     parent: Option<Arc<Parent>>,
+    /// Whether the server asked for a client certificate.
+    asked: bool,
 }
 
 impl Connection {
+    /// Whether the server asked for a client certificate, which nobody could give it.
+    pub(super) fn asked_who_we_are(&self) -> bool {
+        match self {
+            Connection::Http1(http1) => http1.asked,
+            Connection::Http2(.., asked) => *asked,
+        }
+    }
+
     pub(super) fn is_http2(&self) -> bool {
         matches!(self, Connection::Http2(..))
     }
@@ -135,7 +149,7 @@ impl Connection {
                 }
                 http1.sender.try_send_request(request).await
             }
-            Connection::Http2(sender, _) => sender.try_send_request(request).await,
+            Connection::Http2(sender, ..) => sender.try_send_request(request).await,
         }
     }
 }
@@ -200,7 +214,7 @@ impl Pool {
             Wire::Tls => {
                 let config = self.dialler.tls.config_h1();
                 let config = config.map_err(|error| no_tls(&key.host, &error))?;
-                self.handshake1(&key.host, self.dialler.tls(&key.host, stream, config).await?)
+                self.handshake1(&key.host, self.dialler.tls(&key.host, stream, config).await?.0)
                     .await
             }
             Wire::Http1 | Wire::Http2 => self.handshake1(&key.host, stream).await,
@@ -220,14 +234,17 @@ impl Pool {
     /// Closes what nobody uses, if there is no place for one connection more.
     fn make_room(&self) {
         if self.dialler.room.available_permits() == 0 {
-            self.lock().values_mut().for_each(|slot| slot.idle.clear());
+            for slot in self.lock().values_mut() {
+                slot.idle.clear();
+                slot.shared.retain(|shared| shared.streams.load(Ordering::Relaxed) > 0);
+            }
         }
     }
 
     /// Gives a connection back once its exchange is over.
     pub(super) fn give_back(self: &Arc<Self>, key: Key, connection: Connection) -> Option<Lease> {
         let mut http1 = match connection {
-            Connection::Http2(_, lease) => return Some(lease),
+            Connection::Http2(_, lease, _) => return Some(lease),
             Connection::Http1(http1) => http1,
         };
         let pool = self.clone();
@@ -266,16 +283,20 @@ impl Pool {
         slot.shared.retain(|shared| !shared.sender.is_closed());
         let has_room = |shared: &&mut Shared| {
             // One over it would wait in line for as long as the others last.
-            shared.sender.is_ready() && shared.streams.load(Ordering::Relaxed) < shared.allowed.load(Ordering::Relaxed)
+            shared.sender.is_ready() && shared.streams.load(Ordering::Relaxed) < (shared.allowed)()
         };
         if let Some(shared) = slot.shared.iter_mut().find(has_room) {
             shared.used = Instant::now();
-            return Ok(Connection::Http2(shared.sender.clone(), lease(&shared.streams)));
+            return Ok(shared.lease());
         }
         Err((!slot.speaks_http1 && key.wire != Wire::Http1).then(|| slot.first.clone()))
     }
 
     fn put(&self, key: Key, http1: Http1) {
+        // Somebody may wait for its place.
+        if self.dialler.room.available_permits() == 0 {
+            return;
+        }
         let mut slots = self.lock();
         if slots.contains_key(&key) || slots.len() < self.limits().idle_hosts {
             let slot = slots.entry(key).or_default();
@@ -286,7 +307,6 @@ impl Pool {
     }
 
     async fn open(&self, key: &Key) -> Result<Connection, DialError> {
-        let plain = |sender| Connection::Http1(Http1 { sender, parent: None });
         if key.wire == Wire::Http1 {
             self.make_room();
             let (stream, parent) = match self.dialler.hop(key.goal()).await? {
@@ -294,22 +314,31 @@ impl Pool {
                 Hop::Parent(stream, parent) => (stream, Some(parent)),
             };
             let sender = self.handshake1(&key.host, stream).await?;
-            return Ok(Connection::Http1(Http1 { sender, parent }));
+            return Ok(Connection::Http1(Http1 {
+                sender,
+                parent,
+                asked: false,
+            }));
         }
         let stream = self.stream(key.wire.scheme(), key.goal()).await?;
         if key.wire == Wire::Http2 {
-            return Ok(self.share(key, self.handshake2(&key.host, stream).await?));
+            return Ok(self.share(key, self.handshake2(&key.host, stream, false).await?));
         }
         let config = self.dialler.tls.config_h1h2();
         let config = config.map_err(|error| no_tls(&key.host, &error))?;
-        let stream = self.dialler.tls(&key.host, stream, config).await?;
+        let (stream, asked) = self.dialler.tls(&key.host, stream, config).await?;
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            return Ok(self.share(key, self.handshake2(&key.host, stream).await?));
+            return Ok(self.share(key, self.handshake2(&key.host, stream, asked).await?));
         }
         if let Some(slot) = self.lock().get_mut(key) {
             slot.speaks_http1 = true;
         }
-        Ok(plain(self.handshake1(&key.host, stream).await?))
+        let sender = self.handshake1(&key.host, stream).await?;
+        Ok(Connection::Http1(Http1 {
+            sender,
+            parent: None,
+            asked,
+        }))
     }
 
     async fn handshake1<S>(&self, host: &Host, stream: S) -> Result<http1::SendRequest<Upload>, DialError>
@@ -327,11 +356,11 @@ impl Pool {
         Ok(sender)
     }
 
-    async fn handshake2<S>(&self, host: &Host, stream: S) -> Result<Shared, DialError>
+    async fn handshake2<S>(&self, host: &Host, stream: S, asked: bool) -> Result<Shared, DialError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let (sender, mut connection) = http2::Builder::new(TokioExecutor::new())
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             // Long fat paths need a window of their bandwidth-delay product; this is 4 MiB at 300 ms for 100 Mbit/s.
             .initial_stream_window_size(4 << 20)
@@ -341,26 +370,37 @@ impl Pool {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| failed(host, error))?;
-        let allowed = Arc::new(AtomicUsize::new(1));
-        let shared = Shared {
+        let connection = Arc::new(Mutex::new(Some(connection)));
+        let polled = connection.clone();
+        tokio::spawn(std::future::poll_fn(move |cx| {
+            let mut held = locked(&polled);
+            let ended = match &mut *held {
+                Some(connection) => Pin::new(connection).poll(cx).is_ready(),
+                None => true,
+            };
+            // Dropped at once, or what still waits to be sent on it would wait for ever.
+            if ended {
+                *held = None;
+                return Poll::Ready(());
+            }
+            Poll::Pending
+        }));
+        Ok(Shared {
             sender,
             streams: Arc::default(),
-            allowed: allowed.clone(),
+            // Only the connection knows what its peer's SETTINGS said, and it is not polled when they come.
+            allowed: Box::new(move || {
+                locked(&connection)
+                    .as_ref()
+                    .map_or(0, |open| open.current_max_send_streams())
+            }),
             used: Instant::now(),
-        };
-        // Only the connection knows what its peer's SETTINGS said, and only by being polled.
-        tokio::spawn(std::future::poll_fn(move |cx| {
-            let polled = Pin::new(&mut connection).poll(cx);
-            if polled.is_pending() {
-                allowed.store(connection.current_max_send_streams(), Ordering::Relaxed);
-            }
-            polled
-        }));
-        Ok(shared)
+            asked,
+        })
     }
 
     fn share(&self, key: &Key, shared: Shared) -> Connection {
-        let connection = Connection::Http2(shared.sender.clone(), lease(&shared.streams));
+        let connection = shared.lease();
         if let Some(slot) = self.lock().get_mut(key) {
             slot.shared.push(shared);
         }
@@ -368,14 +408,21 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Slot>> {
-        // Nothing in here panics half way through a change.
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.slots)
     }
 }
 
-fn lease(streams: &Arc<AtomicUsize>) -> Lease {
-    streams.fetch_add(1, Ordering::Relaxed);
-    Lease(streams.clone())
+/// What `mutex` holds: nothing here panics half way through a change of it.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// It, for one stream.
+    fn lease(&self) -> Connection {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+        Connection::Http2(self.sender.clone(), Lease(self.streams.clone()), self.asked)
+    }
 }
 
 fn failed(host: &Host, error: hyper::Error) -> DialError {

@@ -20,6 +20,8 @@ pub(super) enum Kind {
     Denied,
     /// The log cannot be written.
     Unlogged,
+    /// There is no room for one request more.
+    Busy,
     /// The request has no one canonical reading.
     Malformed,
     /// Its head or its trailers are too large.
@@ -42,6 +44,7 @@ impl Kind {
         match self {
             Kind::Denied => (StatusCode::FORBIDDEN, "deny", "7"),
             Kind::Unlogged => (StatusCode::SERVICE_UNAVAILABLE, "deny", "7"),
+            Kind::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", "8"),
             Kind::Malformed => (StatusCode::BAD_REQUEST, "malformed", "3"),
             Kind::TooLarge => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "malformed", "8"),
             Kind::Mismatch => (StatusCode::MISDIRECTED_REQUEST, "mismatch", "3"),
@@ -61,6 +64,7 @@ impl Kind {
                 "Nothing leaves the jail unlogged. Once the log can be written again, so can this be asked."
             }
             Kind::TooLarge => "httpjail takes no larger ones: a retry will not help.",
+            Kind::Busy => "Once some of them are done, so can this be asked.",
             Kind::Malformed | Kind::Mismatch => {
                 "httpjail refuses what two programs could read in two ways: a retry will not help."
             }

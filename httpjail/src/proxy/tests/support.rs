@@ -84,6 +84,16 @@ impl Jail {
         tokio::spawn(self.proxy.clone().run(vec![listener], shutdown))
     }
 
+    /// What the jail trusts.
+    pub(super) fn authority(&self) -> &CertificateAuthority {
+        &self.authority
+    }
+
+    /// For how many hosts there is a certificate.
+    pub(super) fn minted(&self) -> usize {
+        self.proxy.config.leaves.count()
+    }
+
     /// A connection that the jailed program made towards `destination`.
     pub(super) async fn connect(&self, destination: &str) -> TcpStream {
         let socket = TcpSocket::new_v4().unwrap();
