@@ -339,10 +339,10 @@ async fn a_fault_in_a_head() {
     let answer = rest_of(&mut client).await;
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
-    drop(jail.connect("192.0.2.1:25").await);
+    assert_eq!(jail.raw("192.0.2.1:25", "EHLO a.test\r\n").await, "");
     assert_eq!(
         gist(&jail.log.nth(1).await),
         "Refused Deny - - 400 [malformed request: bare line feed]"
     );
-    assert_eq!(gist(&jail.log.nth(2).await), "Refused Deny - - - [no request]");
+    assert_eq!(gist(&jail.log.nth(2).await), "Refused Deny - - - [not http]");
 }
