@@ -8,6 +8,7 @@ mod escapes;
 mod exit_status;
 mod faults;
 mod hosts;
+mod http1;
 mod identity;
 mod lab;
 mod leftovers;

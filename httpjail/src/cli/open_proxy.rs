@@ -80,7 +80,8 @@ impl OpenProxy {
                     .map_err(|error| Failure::new(format!("cannot open the log {}: {error}", path.display())))?,
             ),
         };
-        let (authority, authority_file) = match config.ephemeral_ca {
+        // Behind another of our own kind the kept authority may be that one's too, and none vouches for its own upstream.
+        let (authority, authority_file) = match config.ephemeral_ca || parents.are_ours() {
             true => (CertificateAuthority::generate().map_err(failure)?, None),
             false => kept(folder?)?,
         };

@@ -138,6 +138,9 @@ pub(super) struct Strict<S> {
     passed: usize,
     /// What comes after that which passed.
     then: Then,
+    /// Whether the client sends no more, and how long it is waited for then.
+    ended: bool,
+    leaving: Option<Pin<Box<Sleep>>>,
     half_closed: Duration,
     stalled: Duration,
     clock: Option<Pin<Box<Sleep>>>,
@@ -148,13 +151,12 @@ pub(super) struct Strict<S> {
     interim_gone: usize,
 }
 
+#[derive(Clone, Copy)]
 enum Then {
     /// More requests.
     Requests,
     /// A fault that hyper has not seen yet.
     Fault(Fault),
-    /// The client's end.
-    End(Option<Pin<Box<Sleep>>>),
     /// What is no HTTP any more.
     Tunnel,
     /// Nothing: the connection is being closed.
@@ -171,6 +173,8 @@ impl<S> Strict<S> {
             given: 0,
             passed: 0,
             then: Then::Requests,
+            ended: false,
+            leaving: None,
             half_closed: limits.half_closed,
             stalled: limits.stall,
             clock: None,
@@ -219,6 +223,20 @@ impl<S> Strict<S> {
         Ok(())
     }
 
+    /// The end of what the client sends, after all that passed.
+    fn poll_end(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.framing.is_in_body() {
+            return Poll::Ready(self.fault(Fault::CutShort, buf));
+        }
+        // It may still want its answer; it may also be gone.
+        if self.aside.busy.load(Ordering::Acquire) {
+            let limit = self.half_closed;
+            let leaving = self.leaving.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+            ready!(leaving.as_mut().poll(cx));
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Goes on after a wish, if there is an answer to it.
     fn heed_answer(&mut self) -> bool {
         match self.aside.wish.swap(UNDECIDED, Ordering::AcqRel) {
@@ -243,29 +261,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Strict<S> {
             if this.given < this.passed && this.give(buf) {
                 return Poll::Ready(Ok(()));
             }
-            match &mut this.then {
-                Then::Requests if this.framing.is_waiting() => {
-                    if this.heed_answer() {
-                        continue;
-                    }
-                    // Whoever answers the wish wakes this task.
-                    if this.held.len() > WAITING_MAX {
-                        return Poll::Pending;
-                    }
-                }
+            let then = this.then;
+            match then {
+                Then::Requests if this.framing.is_waiting() && this.heed_answer() => continue,
+                Then::Requests if this.ended => return this.poll_end(cx, buf),
+                // Whoever answers the wish wakes this task.
+                Then::Requests if this.framing.is_waiting() && this.held.len() > WAITING_MAX => return Poll::Pending,
                 Then::Requests => {}
-                Then::Fault(fault) => {
-                    let fault = *fault;
-                    return Poll::Ready(this.fault(fault, buf));
-                }
-                Then::End(wait) => {
-                    // A client may say that it sends no more and still want its answer; it may also be gone.
-                    if this.aside.busy.load(Ordering::Acquire) {
-                        let wait = wait.get_or_insert_with(|| Box::pin(tokio::time::sleep(this.half_closed)));
-                        ready!(wait.as_mut().poll(cx));
-                    }
-                    return Poll::Ready(Ok(()));
-                }
+                Then::Fault(fault) => return Poll::Ready(this.fault(fault, buf)),
                 Then::Tunnel => return Pin::new(&mut this.stream).poll_read(cx, buf),
                 Then::Nothing => return Poll::Pending,
             }
@@ -273,10 +276,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Strict<S> {
             ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
             let new = &buf.filled()[before..];
             if new.is_empty() {
-                this.then = match this.framing.is_in_body() {
-                    true => Then::Fault(Fault::CutShort),
-                    false => Then::End(None),
-                };
+                this.ended = true;
                 continue;
             }
             if this.held.is_empty() {
