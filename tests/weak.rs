@@ -61,6 +61,53 @@ fn curl() {
     check("curl", &["curl", "-sSf", "--http1.1", "URL"], "403");
 }
 
+/// The inner one's way out is the outer one, whose rules count too.
+#[test]
+fn within_weak_mode() {
+    if !have("curl") {
+        return;
+    }
+    for (url, status) in [
+        ("https://ok.test/bytes/5", "200"),
+        ("http://ok.test/bytes/5", "200"),
+        ("https://evil.test/bytes/5", "403"),
+        ("http://evil.test/bytes/5", "403"),
+    ] {
+        let lab = lab();
+        let inner = [
+            lab.binary().to_str().expect("a path"),
+            "--weak",
+            "-r",
+            "allow: .*",
+            "--",
+        ];
+        let curl = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", url];
+        let outcome = weak(&lab).command(inner.iter().chain(&curl)).run();
+        assert_eq!(outcome.stdout.trim(), status, "{url}: {outcome:#?}");
+        let reaches = usize::from(status == "200");
+        assert_eq!(reached(&lab).len(), reaches, "{url}: {outcome:#?}");
+    }
+}
+
+/// What cannot be honoured is an error before anything runs, and shows no password.
+#[test]
+fn a_way_out_that_cannot_be_used() {
+    let lab = lab();
+    let outcome = weak(&lab)
+        .env("ALL_PROXY", "socks5://me:s3cret@192.0.2.1:1080")
+        .command(["echo", "ran"])
+        .run()
+        .expect_code(2);
+    assert!(
+        outcome.stderr.contains("ALL_PROXY") && outcome.stderr.contains("`socks5`"),
+        "{outcome:#?}"
+    );
+    assert!(
+        !outcome.stderr.contains("s3cret") && outcome.stdout.is_empty(),
+        "{outcome:#?}"
+    );
+}
+
 #[test]
 fn python_urllib() {
     let script = "import urllib.request as r; print(r.urlopen('URL').read().decode())";

@@ -92,7 +92,8 @@ impl OpenProxy {
             }
         };
         let tally = SharedTally::new(config)?;
-        let (authority, authority_file) = match config.ephemeral_ca {
+        // Behind another of our own kind the kept authority may be that one's too, and none vouches for its own upstream.
+        let (authority, authority_file) = match config.ephemeral_ca || parents.are_ours() {
             true => (CertificateAuthority::generate().map_err(failure)?, None),
             false => kept(folder?)?,
         };

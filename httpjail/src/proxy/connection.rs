@@ -57,7 +57,7 @@ pub(super) async fn serve(proxy: Arc<Proxy>, stream: TcpStream, peer: SocketAddr
     let to = client
         .original()
         .map(|original| Destination::steered(&client, original));
-    let stream = Patience::new(stream, client.proxy.config.limits.stall);
+    let stream = Patience::new(stream, client.proxy.config.limits.stall.saturating_mul(3));
     let (opening, stream) = open(&client, stream).await;
     let Opening::Http1 = opening else {
         let refused = match to {

@@ -27,7 +27,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The user name in the proxy's URL; only the password counts.
-const USER: &str = "httpjail";
+pub(super) const USER: &str = "httpjail";
 
 /// Who may use a proxy that everybody on this host can reach.
 pub enum Guard {

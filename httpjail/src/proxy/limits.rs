@@ -27,8 +27,8 @@ pub struct Limits {
     pub header: Duration,
     /// A TLS handshake with a client.
     pub handshake: Duration,
-    /// How long a client's connection may go on without a byte in either direction: 0-window stalls, bodies that stop, idle
-    /// WebSockets.
+    /// How long nothing may move in a body, in either direction; and, three times that, on a client's connection whatever
+    /// goes on there: 0-window stalls, idle WebSockets.
     pub stall: Duration,
 
     /// Resolving the name of an upstream: 504.
@@ -66,7 +66,7 @@ impl Default for Limits {
             head: 64 * 1024,
             header: Duration::from_secs(60),
             handshake: Duration::from_secs(10),
-            stall: Duration::from_secs(60 * 60),
+            stall: Duration::from_secs(30 * 60),
             resolve: Duration::from_secs(10),
             connect: Duration::from_secs(10),
             tls: Duration::from_secs(10),

@@ -6,6 +6,7 @@
 
 mod bypass;
 
+use super::explicit::USER;
 use crate::net::{Host, Scheme};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -30,6 +31,8 @@ pub(super) struct Parent {
     pub(super) port: u16,
     /// `Proxy-Authorization`, for it and for nobody else.
     pub(super) authorization: Option<HeaderValue>,
+    /// Whether it goes by the name that an httpjail gives its clients.
+    is_ours: bool,
 }
 
 /// A variable that names no proxy that httpjail can use. Never shows the value: there may be a password in it.
@@ -75,6 +78,14 @@ impl Parents {
         })
     }
 
+    /// Whether one of them is an httpjail: weak mode within weak mode.
+    pub fn are_ours(&self) -> bool {
+        [&self.http, &self.https]
+            .into_iter()
+            .flatten()
+            .any(|parent| parent.is_ours)
+    }
+
     /// The proxy through which `host` is reached, if not directly.
     pub(super) fn towards(&self, scheme: Scheme, host: &Host, port: u16) -> Option<&Arc<Parent>> {
         let parent = match scheme {
@@ -117,6 +128,7 @@ impl Parent {
             host: Host::parse(host).map_err(|error| error.to_string())?,
             port,
             authorization: user.map(basic).transpose()?,
+            is_ours: user.and_then(|user| user.split(':').next()) == Some(USER),
         })
     }
 }

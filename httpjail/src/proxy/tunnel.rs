@@ -4,6 +4,7 @@
 //! ends, also which host the request in it names. The address is checked as for any other request.
 
 use super::client::{Client, Entry};
+use super::counted::Counted;
 use super::dial::Goal;
 use super::identity::Destination;
 use super::judge::judge;
@@ -17,7 +18,6 @@ use crate::tls::sni_host;
 use http::Method;
 use rustls::server::Acceptor;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -106,15 +106,13 @@ async fn open(client: &Client, to: &Destination, host: &Host, entry: &mut Entry)
 }
 
 /// Passes everything on, the ClientHello first: it was put back.
-async fn relay<S>(mut stream: Prefixed<S>, mut upstream: Stream, mut entry: Entry)
+async fn relay<S>(stream: Prefixed<S>, mut upstream: Stream, mut entry: Entry)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    if let Ok((up, down)) = tokio::io::copy_bidirectional(&mut stream, &mut upstream).await {
-        entry.sent.store(up, Ordering::Relaxed);
-        entry.received = down;
-        entry.complete = true;
-    }
+    let mut stream = Counted::new(stream, entry.traffic.clone());
+    let copied = tokio::io::copy_bidirectional(&mut stream, &mut upstream).await;
+    entry.complete = copied.is_ok();
 }
 
 /// The host that the ClientHello names, read in whatever pieces it comes; all of its bytes can be read again afterwards.

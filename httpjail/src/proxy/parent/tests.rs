@@ -100,6 +100,14 @@ fn credentials() {
 }
 
 #[test]
+fn one_of_our_own_kind() {
+    let ours = |url: &str| named(&[("https_proxy", url)]).unwrap().are_ours();
+    assert!(ours("http://httpjail:token@127.0.0.1:5000"));
+    assert!(!ours("http://me:httpjail@127.0.0.1:5000"));
+    assert!(!ours("http://127.0.0.1:5000"));
+}
+
+#[test]
 fn what_goes_around() {
     let check = |list: &str, direct: &[&str], proxied: &[&str]| {
         let bypass = Bypass::parse(list);
