@@ -6,6 +6,8 @@ can be told apart.
 """
 
 import codecs
+import contextlib
+import errno
 import re
 import socket
 import sys
@@ -28,13 +30,16 @@ def exchange(place, request):
     """All that is answered to `request` until the other end closes."""
     answer = b""
     with socket.create_connection(place, timeout=30) as connection:
-        try:
+        # Refused with a reset: what was answered before counts. A reset that is seen already has no end to close.
+        with contextlib.suppress(ConnectionError):
             connection.sendall(request)
-            connection.shutdown(socket.SHUT_WR)
+            try:
+                connection.shutdown(socket.SHUT_WR)
+            except OSError as error:
+                if error.errno != errno.ENOTCONN:
+                    raise
             while piece := connection.recv(65536):
                 answer += piece
-        except ConnectionError:
-            pass  # Refused with a reset; what was answered before counts.
     return answer
 
 
