@@ -12,6 +12,7 @@ mod hosts;
 mod identity;
 mod lab;
 mod leftovers;
+mod lint;
 mod log;
 mod publish;
 mod regression;

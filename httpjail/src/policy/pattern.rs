@@ -224,14 +224,16 @@ impl Needs {
         if other.weight() > self.weight() { other } else { self }
     }
 
-    /// The length of the shortest, without what most URLs begin with.
+    /// How much the one that tells least does.
     fn weight(&self) -> usize {
-        let telling = |text: &String| {
-            let rest = text.strip_prefix("http").unwrap_or(text);
-            rest.strip_prefix('s').unwrap_or(rest).trim_start_matches("://").len()
-        };
-        self.texts.iter().map(telling).min().unwrap_or(0)
+        self.texts.iter().map(|text| telling(text)).min().unwrap_or(0)
     }
+}
+
+/// The length of a text without what most URLs begin with.
+fn telling(text: &str) -> usize {
+    let rest = text.strip_prefix("http").unwrap_or(text);
+    rest.strip_prefix('s').unwrap_or(rest).trim_start_matches("://").len()
 }
 
 fn contains(url: &str, text: &str) -> bool {
