@@ -1,5 +1,7 @@
 //! Under what a rule is filed, and what a URL looks up: the same hashes from both sides.
 
+use memchr::memmem::Finder;
+
 use super::grams::Text;
 use crate::net::Scheme;
 use crate::policy::Target;
@@ -40,7 +42,7 @@ pub(super) fn keys(matcher: &Matcher) -> Vec<Key> {
             // Filed under what no URL has.
             Test::Nothing => vec![Key::Host(String::new())],
             Test::Literals(at, _) => all(pattern.starts(), |text| start(text, *at != Where::Start)),
-            Test::Every | Test::Search(_) => all(pattern.starts(), |text| start(text, false)),
+            Test::Every | Test::Contains(_) | Test::Search(_) => all(pattern.starts(), |text| start(text, false)),
         },
         Matcher::Place(place) => match place.parts() {
             (PlaceHost::Below(suffix), ..) => vec![Key::Suffix(suffix.clone())],
@@ -60,6 +62,10 @@ pub(super) fn texts(matcher: &Matcher) -> Vec<Text> {
         Matcher::Pattern(pattern) => match pattern.test() {
             Test::Every | Test::Nothing => Vec::new(),
             Test::Literals(_, texts) => each(texts),
+            Test::Contains(texts) => {
+                let text = |finder: &Finder<'_>| Text::new(&String::from_utf8_lossy(finder.needle()));
+                texts.iter().map(text).collect()
+            }
             Test::Search(search) if search.needs.texts.is_empty() => each(&search.starts),
             Test::Search(search) => search.needs.texts.iter().map(|text| Text::new(text)).collect(),
         },
@@ -95,7 +101,7 @@ pub(super) fn cost(matcher: &Matcher) -> usize {
         Matcher::Place(_) => 1,
         Matcher::Pattern(pattern) => match pattern.test() {
             Test::Every | Test::Nothing => 1,
-            Test::Literals(Where::Within, texts) => 4 * texts.len(),
+            Test::Contains(texts) => 2 * texts.len(),
             Test::Literals(_, texts) => texts.len(),
             Test::Search(search) if !search.starts.is_empty() => search.starts.len() + 1,
             Test::Search(_) => 8,

@@ -104,5 +104,5 @@ pub(super) fn test(text: &str) -> Option<Test> {
         (false, true) => Where::End,
         (false, false) => Where::Within,
     };
-    Some(Test::Literals(place, texts))
+    Some(Test::literals(place, texts))
 }
