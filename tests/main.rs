@@ -15,6 +15,7 @@ mod identity;
 mod lab;
 mod learn;
 mod leftovers;
+mod lint;
 mod log;
 mod publish;
 mod regression;

@@ -12,9 +12,7 @@ use httpjail_lab::Way;
 use crate::support::{Expect as _, lab, repeats};
 
 /// Topics in which no jail is started, or whose tests choose the way themselves, or to which the way makes no difference.
-const OTHER_TOPICS: [&str; 9] = [
-    "attach", "check", "cmd", "hosts", "http1", "lab", "learn", "ways", "weak",
-];
+const OTHER_TOPICS: [&str; 10] = ["attach", "check", "cmd", "hosts", "http1", "lab", "learn", "lint", "ways", "weak"];
 
 /// What a way cannot promise. `*` at the end stands for any ending.
 const EXCEPTIONS: [(&str, &[Way], &str); 10] = [

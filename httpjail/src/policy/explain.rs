@@ -100,7 +100,7 @@ impl Part {
             _ if at < host_end => Part::Host,
             // What follows the host here ends it; does what should follow end it as well?
             _ if at == host_end && !matches!(wanted, None | Some(b':' | b'/' | b'*')) => Part::Host,
-            _ if at < path || (at == path && wanted == Some(&b':')) => Part::Port,
+            _ if (at < path && wanted.is_some()) || (at == path && wanted == Some(&b':')) => Part::Port,
             _ if at < query || (at == query && wanted != Some(&b'?')) => Part::Path,
             _ => Part::Query,
         }

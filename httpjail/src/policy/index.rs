@@ -5,15 +5,17 @@
 //! what it has. Rules that pin nothing of the kind are tried with every request. Whoever is looked up is still asked, so a
 //! false hit costs time and no verdict; that none is missed is what the property test is about.
 
+mod bitmap;
 mod grams;
 mod keys;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::{Rule, Target};
-use grams::{Filer, Grams};
-use keys::{Filing, Key};
+use bitmap::Bitmap;
+use grams::Filer;
+use keys::Key;
 
 /// Finds the rules that can match.
 #[derive(Debug)]
@@ -24,13 +26,16 @@ pub(super) struct Index {
     by_start: bool,
     by_host: bool,
     by_suffix: bool,
-    grams: Grams,
+    /// The hashes of all keys.
+    keys: Bitmap,
+    /// The hashes of grams, if rules are filed under some.
+    grams: Option<Bitmap>,
     /// Rules that pin nothing.
     always: Box<[u32]>,
 }
 
 /// What the rules that are tried without the index may cost together; a comparison of literals costs 1.
-const HEAD_COST: usize = 12;
+const HEAD_COST: usize = 20;
 /// More rules under one key are filed by their grams instead, where they have any.
 const CROWD: usize = 16;
 /// More lists than this are merged by sorting.
@@ -44,13 +49,15 @@ impl Index {
 
     /// Files the rules from `head` on.
     fn after(head: usize, rules: &[Rule]) -> Index {
-        let mut filings: Vec<(u32, Filing)> = Vec::new();
-        let mut pairs: Vec<(u64, u32)> = Vec::new();
-        let mut always = Vec::new();
+        let mut pairs: Vec<(u64, u32)> = Vec::with_capacity(rules.len());
+        let mut keyless = Vec::new();
         let (mut by_start, mut by_host, mut by_suffix) = (false, false, false);
         for (id, rule) in (0..).zip(rules).skip(head) {
-            let filing = Filing::of(rule.matcher());
-            for key in &filing.keys {
+            let keys = keys::keys(rule.matcher());
+            if keys.is_empty() {
+                keyless.push(id);
+            }
+            for key in keys {
                 pairs.push((key.hash(), id));
                 match key {
                     Key::Start(_) => by_start = true,
@@ -58,40 +65,26 @@ impl Index {
                     Key::Suffix(_) => by_suffix = true,
                 }
             }
-            if !filing.grams.is_empty() {
-                filings.push((id, filing));
-            } else if filing.keys.is_empty() {
-                always.push(id);
-            }
         }
         pairs.sort_unstable();
         let mut filer = Filer::new();
-        let crowded = crowds(&pairs);
-        let mut moved = Vec::new();
-        for (id, filing) in filings {
-            if filing.keys.is_empty() || filing.keys.iter().any(|key| crowded.contains_key(&key.hash())) {
-                let filed = filer.file(id, &filing.grams);
-                match (filed, filing.keys.is_empty()) {
-                    (true, false) => moved.push(id),
-                    (false, true) => always.push(id),
-                    _ => (),
-                }
-            }
-        }
-        // Both are in the order of the rules.
-        pairs.retain(|(_, id)| moved.binary_search(id).is_err());
+        let mut file = |id: &u32| filer.file(*id, &keys::texts(rules[*id as usize].matcher()));
+        let moved: HashSet<u32> = crowds(&pairs).into_iter().filter(&mut file).collect();
+        let always: Box<[u32]> = keyless.into_iter().filter(|id| !file(id)).collect();
+        pairs.retain(|(_, id)| !moved.contains(id));
+        let keys = Bitmap::new(pairs.len(), pairs.iter().map(|(hash, _)| *hash));
         let grams = filer.finish(&mut pairs);
         pairs.sort_unstable();
         pairs.dedup();
-        always.sort_unstable();
         Index {
             head,
             table: Table::new(pairs),
             by_start,
             by_host,
             by_suffix,
+            keys,
             grams,
-            always: always.into(),
+            always,
         }
     }
 
@@ -110,15 +103,21 @@ impl Index {
     fn candidates(&self, target: &Target) -> Lists<'_> {
         let mut lists = Lists::default();
         lists.push(&self.always);
+        let mut look_up = |hash| {
+            if self.keys.may_have(hash) {
+                lists.push(self.table.get(hash));
+            }
+        };
         if self.by_start {
-            keys::starts(target, |hash| lists.push(self.table.get(hash)));
+            keys::starts(target, &mut look_up);
         }
         if self.by_host || self.by_suffix {
-            keys::hosts(target, self.by_host, self.by_suffix, |hash| {
-                lists.push(self.table.get(hash))
-            });
+            keys::hosts(target, self.by_host, self.by_suffix, &mut look_up);
         }
-        self.grams.find(target.url(), |hash| lists.push(self.table.get(hash)));
+        if let Some(grams) = &self.grams {
+            let picked = grams::hashes(target.url()).filter(|hash| grams.may_have(*hash));
+            picked.for_each(|hash| lists.push(self.table.get(hash)));
+        }
         lists
     }
 }
@@ -135,21 +134,21 @@ fn head(rules: &[Rule]) -> usize {
         .count()
 }
 
-/// The keys that too many rules have.
-fn crowds(sorted: &[(u64, u32)]) -> HashMap<u64, (), BuildHasherDefault<Hashed>> {
-    sorted
-        .chunk_by(|a, b| a.0 == b.0)
-        .filter(|same| same.len() > CROWD)
-        .map(|same| (same[0].0, ()))
-        .collect()
+/// The rules that share a key with too many others.
+fn crowds(sorted: &[(u64, u32)]) -> BTreeSet<u32> {
+    let crowds = sorted.chunk_by(|a, b| a.0 == b.0).filter(|same| same.len() > CROWD);
+    crowds.flatten().map(|(_, id)| *id).collect()
 }
 
 /// Lists of rules, each found by a hash.
 #[derive(Debug)]
 struct Table {
+    /// From where to where among the rules; or the one rule, and [`ALONE`].
     places: HashMap<u64, (u32, u32), BuildHasherDefault<Hashed>>,
     rules: Box<[u32]>,
 }
+
+const ALONE: u32 = u32::MAX;
 
 impl Table {
     fn new(sorted: Vec<(u64, u32)>) -> Table {
@@ -157,7 +156,15 @@ impl Table {
         let mut start = 0;
         for same in sorted.chunk_by(|a, b| a.0 == b.0) {
             let end = start + same.len();
-            places.insert(same[0].0, (start as u32, end as u32));
+            let alone = same.len() == 1;
+            places.insert(
+                same[0].0,
+                if alone {
+                    (same[0].1, ALONE)
+                } else {
+                    (start as u32, end as u32)
+                },
+            );
             start = end;
         }
         places.shrink_to_fit();
@@ -169,7 +176,10 @@ impl Table {
 
     fn get(&self, hash: u64) -> &[u32] {
         let found = self.places.get(&hash);
-        found.map_or(&[], |(start, end)| &self.rules[*start as usize..*end as usize])
+        found.map_or(&[], |(start, end)| match *end {
+            ALONE => std::slice::from_ref(start),
+            end => &self.rules[*start as usize..end as usize],
+        })
     }
 }
 

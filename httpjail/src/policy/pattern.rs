@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use memchr::memmem::Finder;
 use regex_syntax::hir::Hir;
 
 use automaton::Automaton;
@@ -51,6 +52,8 @@ pub(super) enum Test {
     Nothing,
     /// It does if one of these is there.
     Literals(Where, Box<[Box<str>]>),
+    /// It does if one of these is anywhere in it.
+    Contains(Box<[Finder<'static>]>),
     /// An automaton knows.
     Search(Box<Search>),
 }
@@ -123,6 +126,7 @@ impl Pattern {
             Test::Every => return Some(true),
             Test::Nothing => return Some(false),
             Test::Literals(place, texts) => return Some(texts.iter().any(|text| place.holds(text, url))),
+            Test::Contains(texts) => return Some(texts.iter().any(|text| text.find(url.as_bytes()).is_some())),
             Test::Search(search) => search,
         };
         if !search.may_match(url) {
@@ -149,7 +153,7 @@ impl Pattern {
         match &self.test {
             Test::Literals(Where::Whole | Where::Bare | Where::Start, texts) => texts,
             Test::Search(search) => &search.starts,
-            Test::Every | Test::Nothing | Test::Literals(..) => &[],
+            Test::Every | Test::Nothing | Test::Literals(..) | Test::Contains(_) => &[],
         }
     }
 
@@ -176,6 +180,20 @@ impl Pattern {
     }
 }
 
+impl Test {
+    fn literals(place: Where, texts: Box<[Box<str>]>) -> Test {
+        match place {
+            Where::Within => Test::Contains(
+                texts
+                    .iter()
+                    .map(|text| Finder::new(text.as_bytes()).into_owned())
+                    .collect(),
+            ),
+            place => Test::Literals(place, texts),
+        }
+    }
+}
+
 impl Where {
     fn holds(self, text: &str, url: &str) -> bool {
         match self {
@@ -185,6 +203,7 @@ impl Where {
                 .strip_prefix(text)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('?')),
             Where::End => url.ends_with(text),
+            // Made a finder of: `Test::literals`.
             Where::Within => contains(url, text),
         }
     }
@@ -224,14 +243,16 @@ impl Needs {
         if other.weight() > self.weight() { other } else { self }
     }
 
-    /// The length of the shortest, without what most URLs begin with.
+    /// How much the one that tells least does.
     fn weight(&self) -> usize {
-        let telling = |text: &String| {
-            let rest = text.strip_prefix("http").unwrap_or(text);
-            rest.strip_prefix('s').unwrap_or(rest).trim_start_matches("://").len()
-        };
-        self.texts.iter().map(telling).min().unwrap_or(0)
+        self.texts.iter().map(|text| telling(text)).min().unwrap_or(0)
     }
+}
+
+/// The length of a text without what most URLs begin with.
+fn telling(text: &str) -> usize {
+    let rest = text.strip_prefix("http").unwrap_or(text);
+    rest.strip_prefix('s').unwrap_or(rest).trim_start_matches("://").len()
 }
 
 fn contains(url: &str, text: &str) -> bool {
@@ -239,9 +260,9 @@ fn contains(url: &str, text: &str) -> bool {
 }
 
 /// The pattern as it is searched for.
-fn parse(text: &str) -> Result<Hir, regex_syntax::Error> {
+fn parse(text: &str) -> Result<Hir, Box<regex_syntax::Error>> {
     let mut parser = regex_syntax::ParserBuilder::new().nest_limit(NEST_LIMIT).build();
-    parser.parse(text).map(shape::in_urls)
+    Ok(shape::in_urls(parser.parse(text)?))
 }
 
 impl fmt::Display for Pattern {

@@ -1,9 +1,12 @@
 //! Under what a rule is filed, and what a URL looks up: the same hashes from both sides.
 
+use memchr::memmem::Finder;
+
 use super::grams::Text;
+use crate::net::Scheme;
 use crate::policy::Target;
-use crate::policy::matcher::{Matcher, PlaceHost, PlacePath};
-use crate::policy::pattern::{Needs, Test, Where};
+use crate::policy::matcher::{Matcher, Place, PlaceHost, PlacePath};
+use crate::policy::pattern::{Test, Where};
 
 /// One of these is true of every URL that the rule matches.
 #[derive(Debug)]
@@ -14,13 +17,6 @@ pub(super) enum Key {
     Host(String),
     /// Its host ends in this, which begins with a dot.
     Suffix(String),
-}
-
-/// Where a rule is filed: under all of its keys, or under one gram of each of its texts, or, without either, nowhere.
-#[derive(Debug, Default)]
-pub(super) struct Filing {
-    pub(super) keys: Vec<Key>,
-    pub(super) grams: Vec<Text>,
 }
 
 const STARTS: u64 = 1;
@@ -39,61 +35,55 @@ impl Key {
     }
 }
 
-impl Filing {
-    pub(super) fn of(matcher: &Matcher) -> Filing {
-        match matcher {
-            Matcher::Pattern(pattern) => match pattern.test() {
-                Test::Every => Filing::default(),
-                // Filed under what no URL has.
-                Test::Nothing => Filing {
-                    keys: vec![Key::Host(String::new())],
-                    grams: Vec::new(),
-                },
-                Test::Literals(at @ (Where::Whole | Where::Bare | Where::Start), texts) => Filing {
-                    keys: all(texts, |text| start(text, *at != Where::Start)),
-                    grams: texts.iter().map(|text| Text::new(text)).collect(),
-                },
-                Test::Literals(Where::End | Where::Within, texts) => Filing {
-                    keys: Vec::new(),
-                    grams: texts.iter().map(|text| Text::new(text)).collect(),
-                },
-                Test::Search(search) => Filing {
-                    keys: all(&search.starts, |text| start(text, false)),
-                    grams: texts(&search.needs, &search.starts),
-                },
-            },
-            Matcher::Place(place) => {
-                let (host, port, path) = place.parts();
-                match (host, path) {
-                    (PlaceHost::Below(suffix), _) => only(Key::Suffix(suffix.clone())),
-                    (PlaceHost::Exactly(host), None) => only(Key::Host(host.to_string())),
-                    (PlaceHost::Exactly(host), Some(path)) => {
-                        let (path, whole) = match path {
-                            PlacePath::Exactly(path) => (path, true),
-                            PlacePath::Begins(path) => (path, false),
-                        };
-                        let urls = [("https", 443), ("http", 80)].map(|(scheme, default)| {
-                            match port.filter(|port| *port != default) {
-                                Some(port) => format!("{scheme}://{host}:{port}{path}"),
-                                None => format!("{scheme}://{host}{path}"),
-                            }
-                        });
-                        Filing {
-                            keys: urls.iter().filter_map(|url| start(url, whole)).collect(),
-                            grams: urls.iter().map(|url| Text::new(url)).collect(),
-                        }
-                    }
-                }
+/// The keys of a rule: every URL that it matches has one of them. None: it has no key.
+pub(super) fn keys(matcher: &Matcher) -> Vec<Key> {
+    match matcher {
+        Matcher::Pattern(pattern) => match pattern.test() {
+            // Filed under what no URL has.
+            Test::Nothing => vec![Key::Host(String::new())],
+            Test::Literals(at, _) => all(pattern.starts(), |text| start(text, *at != Where::Start)),
+            Test::Every | Test::Contains(_) | Test::Search(_) => all(pattern.starts(), |text| start(text, false)),
+        },
+        Matcher::Place(place) => match place.parts() {
+            (PlaceHost::Below(suffix), ..) => vec![Key::Suffix(suffix.clone())],
+            (PlaceHost::Exactly(host), _, None) => vec![Key::Host(host.to_string())],
+            (_, _, Some(path)) => {
+                let whole = matches!(path, PlacePath::Exactly(_));
+                all(&urls(place), |url| start(url, whole))
             }
-        }
+        },
     }
 }
 
-fn only(key: Key) -> Filing {
-    Filing {
-        keys: vec![key],
-        grams: Vec::new(),
+/// Texts of which every URL that the rule matches contains one, for their grams. None: it has no such texts.
+pub(super) fn texts(matcher: &Matcher) -> Vec<Text> {
+    let each = |texts: &[Box<str>]| texts.iter().map(|text| Text::new(text)).collect();
+    match matcher {
+        Matcher::Pattern(pattern) => match pattern.test() {
+            Test::Every | Test::Nothing => Vec::new(),
+            Test::Literals(_, texts) => each(texts),
+            Test::Contains(texts) => {
+                let text = |finder: &Finder<'_>| Text::new(&String::from_utf8_lossy(finder.needle()));
+                texts.iter().map(text).collect()
+            }
+            Test::Search(search) if search.needs.texts.is_empty() => each(&search.starts),
+            Test::Search(search) => search.needs.texts.iter().map(|text| Text::new(text)).collect(),
+        },
+        Matcher::Place(place) => each(&urls(place)),
     }
+}
+
+/// How URLs at a place begin, one for each scheme; none if its host or its path is not spelled out.
+fn urls(place: &Place) -> Vec<Box<str>> {
+    let (PlaceHost::Exactly(host), port, Some(PlacePath::Exactly(path) | PlacePath::Begins(path))) = place.parts()
+    else {
+        return Vec::new();
+    };
+    let url = |scheme: Scheme| match port.filter(|port| *port != scheme.default_port()) {
+        Some(port) => format!("{}://{host}:{port}{path}", scheme.as_str()),
+        None => format!("{}://{host}{path}", scheme.as_str()),
+    };
+    [Scheme::Https, Scheme::Http].map(|scheme| url(scheme).into()).into()
 }
 
 /// A key for each, or none at all.
@@ -105,21 +95,13 @@ fn all(texts: &[Box<str>], key: impl Fn(&str) -> Option<Key>) -> Vec<Key> {
         .unwrap_or_default()
 }
 
-fn texts(needs: &Needs, starts: &[Box<str>]) -> Vec<Text> {
-    if needs.texts.is_empty() {
-        starts.iter().map(|start| Text::new(start)).collect()
-    } else {
-        needs.texts.iter().map(|text| Text::new(text)).collect()
-    }
-}
-
 /// What trying a rule costs, in comparisons of literals.
 pub(super) fn cost(matcher: &Matcher) -> usize {
     match matcher {
         Matcher::Place(_) => 1,
         Matcher::Pattern(pattern) => match pattern.test() {
             Test::Every | Test::Nothing => 1,
-            Test::Literals(Where::Within, texts) => 4 * texts.len(),
+            Test::Contains(texts) => 2 * texts.len(),
             Test::Literals(_, texts) => texts.len(),
             Test::Search(search) if !search.starts.is_empty() => search.starts.len() + 1,
             Test::Search(_) => 8,

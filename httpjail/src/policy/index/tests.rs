@@ -287,7 +287,7 @@ fn the_plain_loop_says_the_same() {
     let shares = Shares::default();
     let cases = (
         proptest::collection::vec(rule(), 1..40),
-        proptest::collection::vec(url(), 16),
+        proptest::collection::vec(url(), 48),
     );
     let config = Config {
         cases: 150,

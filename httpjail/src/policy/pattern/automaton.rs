@@ -11,7 +11,7 @@ use regex_syntax::hir::Hir;
 /// An automaton, ready to search.
 #[derive(Debug)]
 pub(super) enum Automaton {
-    Dense(dense::DFA<Vec<u32>>),
+    Dense(Box<dense::DFA<Vec<u32>>>),
     Other(meta::Regex),
 }
 
@@ -39,7 +39,7 @@ impl Automaton {
             .dfa_size_limit(Some(DENSE_LIMIT))
             .determinize_size_limit(Some(DENSE_LIMIT));
         if let Ok(dense) = dense::Builder::new().configure(config).build_from_nfa(&nfa) {
-            return Some(Automaton::Dense(dense));
+            return Some(Automaton::Dense(Box::new(dense)));
         }
         let config = meta::Config::new()
             .which_captures(WhichCaptures::None)

@@ -1,10 +1,11 @@
 //! Reads the patterns that most rules have, `^https://host\.name/path` and the like, without the parser of regular
 //! expressions: at a hundred thousand rules that parser is most of the start-up. A property test holds it to that parser.
 
-use super::{Needs, Search, Test, Where};
+use super::{Needs, Search, Test, Where, telling};
 
+const PORT: &str = r"(:\d+)?";
 /// What can follow literal text, and matches something that is no literal. None is followed by an operator of its own.
-const GAPS: [&str; 8] = [".*", ".+", "[^/]*", "[^/]+", r"(:\d+)?", r"\d+", "[^/]", "."];
+const GAPS: [&str; 8] = [".*", ".+", "[^/]*", "[^/]+", PORT, r"\d+", "[^/]", "."];
 
 /// How to test a pattern; `None` if it is not one of these.
 pub(super) fn test(text: &str) -> Option<Test> {
@@ -19,10 +20,12 @@ pub(super) fn test(text: &str) -> Option<Test> {
     rest = bare.unwrap_or(rest);
     let mut runs = vec![String::new()];
     let mut first_gap = None;
+    let mut first_gap_is_port = false;
     let mut last_gap = "";
     let mut ends = false;
     while let Some(next) = rest.chars().next() {
         if let Some(gap) = GAPS.iter().find(|gap| rest.starts_with(**gap)) {
+            first_gap_is_port |= first_gap.is_none() && *gap == PORT;
             first_gap.get_or_insert(runs.len());
             last_gap = gap;
             runs.push(String::new());
@@ -59,26 +62,33 @@ pub(super) fn test(text: &str) -> Option<Test> {
     } else {
         &[""]
     };
-    let start = |run: &String| {
-        schemes
-            .iter()
-            .map(|scheme| format!("{scheme}{run}").into_boxed_str())
-            .collect()
+    let start = |texts: &[&str]| -> Box<[Box<str>]> {
+        let each = |scheme: &&str| {
+            texts
+                .iter()
+                .map(|text| format!("{scheme}{text}").into())
+                .collect::<Vec<_>>()
+        };
+        schemes.iter().flat_map(each).collect()
     };
     if first_gap.is_some() {
-        let starts = if begins { start(&runs[0]) } else { Box::default() };
-        let longest = runs
-            .into_iter()
-            .rev()
-            .max_by_key(String::len)
-            .filter(|run| !run.is_empty());
+        let starts = match runs.as_slice() {
+            _ if !begins => Box::default(),
+            // The host ends here: a colon follows, or what comes after the port.
+            [host, rest, ..] if first_gap_is_port && !rest.is_empty() => {
+                start(&[&format!("{host}:"), &format!("{host}{rest}")])
+            }
+            [first, ..] => start(&[first]),
+            [] => Box::default(),
+        };
+        let longest = runs.into_iter().rev().max_by_key(|run| telling(run));
         let needs = Needs {
             folded: false,
-            texts: longest.into_iter().collect(),
+            texts: longest.filter(|run| !run.is_empty()).into_iter().collect(),
         };
         return Some(Test::Search(Box::new(Search::new(starts, needs))));
     }
-    let texts: Box<[Box<str>]> = start(&runs[0]);
+    let texts: Box<[Box<str>]> = start(&[&runs[0]]);
     if texts.iter().any(|text| text.is_empty()) {
         // `^(\?|$)` begins no URL.
         return Some(if begins && (ends || bare.is_some()) {
@@ -94,5 +104,5 @@ pub(super) fn test(text: &str) -> Option<Test> {
         (false, true) => Where::End,
         (false, false) => Where::Within,
     };
-    Some(Test::Literals(place, texts))
+    Some(Test::literals(place, texts))
 }

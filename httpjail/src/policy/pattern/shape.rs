@@ -106,15 +106,15 @@ pub(super) fn test(hir: &Hir) -> Test {
                     (false, true) => Where::End,
                     (false, false) => Where::Within,
                 };
-                return Test::Literals(place, texts);
+                return Test::literals(place, texts);
             }
             Some(texts) if whole.begins && texts.len() <= STARTS_MAX => {
-                return Test::Search(Box::new(Search::new(texts, needs(&whole.parts))));
+                return Test::Search(Box::new(Search::new(texts, needs(whole.parts))));
             }
             _ => (),
         }
     }
-    Test::Search(Box::new(Search::new(Box::default(), needs(&whole.parts))))
+    Test::Search(Box::new(Search::new(Box::default(), needs(whole.parts))))
 }
 
 /// A pattern without its anchors and without what can match anything at its ends.
