@@ -1,6 +1,6 @@
 """HTTP/2 as no client should speak it: frames by hyperframe, header blocks by hpack, nothing checked before it is sent.
 
-    h2.py HOST PORT WITNESS   every case on a connection of its own over TLS, and after each an honest request for the
+    frames.py HOST PORT WITNESS   every case on a connection of its own over TLS, and after each an honest request for the
                               path WITNESS; [{name, wanted, got, good, witness, seconds}] as JSON
 
 An outcome is `goaway CODE`, `reset CODE`, a status, `closed`, or `open` if nothing came of it. A case says which are
