@@ -111,7 +111,11 @@ fn a_large_upload_over_either_protocol() {
         let line = ["sh", "-c", script, body.to_str().unwrap(), protocol];
         let jail = lab.jail().rule(r"allow-post: ^https://ok\.test/echo$");
         let outcome = jail.command(line).run().expect_code(0);
-        assert_eq!(outcome.events_with(&[("event", "blocked")]).len(), 0, "{protocol}: {outcome:#?}");
+        assert_eq!(
+            outcome.events_with(&[("event", "blocked")]).len(),
+            0,
+            "{protocol}: {outcome:#?}"
+        );
     }
     let bodies: Vec<usize> = lab.requests_for("ok.test").iter().map(|seen| seen.body.len()).collect();
     assert_eq!(bodies, [8 << 20, 8 << 20]);

@@ -11,6 +11,7 @@ puts the right Host.
 
 import asyncio
 import json
+import os
 import ssl
 import sys
 import urllib.parse
@@ -96,8 +97,9 @@ async def serve_fuzzer(port, out, *files):
         there = lambda: asyncio.open_connection("127.0.0.1", server.port)
         await asyncio.start_server(lambda r, w: relay(r, w, there), "0.0.0.0", int(port), ssl=server_tls(files))
         found = await results_of(server.get_result())
-        with open(out, "w") as file:
+        with open(out + ".new", "w") as file:
             json.dump(found, file)
+        os.rename(out + ".new", out)
         await asyncio.Future()
 
 

@@ -34,7 +34,18 @@ const HARMLESS: [&str; 11] = [
 pub(crate) fn run(tools: &Tools) -> Result<Table> {
     let mut table = Table::new(
         "h2: frames, header blocks and floods that are wrong (python hyperframe and hpack, nothing checked)",
-        ["against", "cases", "right", "ended", "tolerated", "wrong", "witnesses served", "slowest", "bad at the origin", "peak memory"],
+        [
+            "against",
+            "cases",
+            "right",
+            "ended",
+            "tolerated",
+            "wrong",
+            "witnesses served",
+            "slowest",
+            "bad at the origin",
+            "peak memory",
+        ],
     );
     let words = |rig: &Rig<'_>| rig.words("frames.py", &["h2.test", "443", WITNESS]);
     let rig = Rig::raise(tools)?;
@@ -76,7 +87,10 @@ fn add(table: &mut Table, against: &str, outcome: &Outcome, jail: Option<(&Vec<S
         serde_json::from_str(&outcome.stdout).with_context(|| format!("outcomes of the cases: {outcome:?}"))?;
     let graded = |grade: &str| cases.iter().filter(|case| case["good"] == grade).count();
     let served = cases.iter().filter(|case| case["witness"] == "200").count();
-    let slowest = cases.iter().filter_map(|case| case["seconds"].as_f64()).fold(0.0, f64::max);
+    let slowest = cases
+        .iter()
+        .filter_map(|case| case["seconds"].as_f64())
+        .fold(0.0, f64::max);
     let good = graded("wrong") == 0 && served == cases.len() && jail.is_none_or(|(bad, _)| bad.is_empty());
     table.row(
         // The origin alone is there to compare with; its faults are its own.

@@ -120,13 +120,29 @@ pub(crate) fn all() -> Result<Tools> {
     let manifest = format!("{folder}/tonic/Cargo.toml");
     std::fs::create_dir_all(format!("{folder}/tonic")).context("make a folder for the gRPC client")?;
     std::fs::write(&manifest, TONIC).context("write the gRPC client's manifest")?;
-    quietly(&mut cargo(["build", "--quiet", "--manifest-path", &manifest, "--target-dir", &build]))?;
-    let (client, source, cache) = (tools.go_client(), tools.script("programs.go"), format!("{folder}/go-cache"));
+    quietly(&mut cargo([
+        "build",
+        "--quiet",
+        "--manifest-path",
+        &manifest,
+        "--target-dir",
+        &build,
+    ]))?;
+    let (client, source, cache) = (
+        tools.go_client(),
+        tools.script("programs.go"),
+        format!("{folder}/go-cache"),
+    );
     quietly(
         command("go", ["build", "-o"])
             .args([client, source])
             // Nothing but the standard library is used, and nothing is to be asked of anybody.
-            .envs([("GO111MODULE", "off"), ("GOFLAGS", ""), ("GOPROXY", "off"), ("GOCACHE", &cache)]),
+            .envs([
+                ("GO111MODULE", "off"),
+                ("GOFLAGS", ""),
+                ("GOPROXY", "off"),
+                ("GOCACHE", &cache),
+            ]),
     )?;
     Ok(tools)
 }

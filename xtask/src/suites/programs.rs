@@ -52,7 +52,10 @@ pub(crate) fn run(tools: &Tools) -> Result<Table> {
     let mut head = vec!["program".to_owned(), "upstream".to_owned()];
     head.extend(FEATURES.map(str::to_owned));
     head.push("more".to_owned());
-    let mut table = Table::new("Programs in a jail (get 9 B, post 1 MiB and back, down 8 MB, sse 20 events)", head);
+    let mut table = Table::new(
+        "Programs in a jail (get 9 B, post 1 MiB and back, down 8 MB, sse 20 events)",
+        head,
+    );
     for client in CLIENTS {
         one(tools, client, &mut table).with_context(|| client.to_owned())?;
     }
@@ -86,11 +89,19 @@ fn one(tools: &Tools, client: &str, table: &mut Table) -> Result<()> {
             said => said.to_owned(),
         }
     };
-    let more: Vec<&String> = within.keys().filter(|feature| !FEATURES.contains(&feature.as_str())).collect();
+    let more: Vec<&String> = within
+        .keys()
+        .filter(|feature| !FEATURES.contains(&feature.as_str()))
+        .collect();
     let mut cells = vec![client.to_owned()];
     cells.push(asked("get").first().map_or("-".into(), |seen| seen.version.clone()));
     cells.extend(FEATURES.iter().map(|feature| cell(feature)));
-    cells.push(more.iter().map(|feature| format!("{feature} {}", cell(feature))).collect::<Vec<_>>().join(", "));
+    cells.push(
+        more.iter()
+            .map(|feature| format!("{feature} {}", cell(feature)))
+            .collect::<Vec<_>>()
+            .join(", "),
+    );
     // What was possible without a jail must be in the table, and nothing must be but what is well.
     let complete = without.keys().all(|feature| within.contains_key(feature));
     let good = complete && !within.is_empty() && within.keys().all(|feature| cell(feature) == "ok");
@@ -125,11 +136,19 @@ fn serve(rig: &mut Rig<'_>) -> Result<()> {
     let (chain, key) = certificate(rig, "web.test")?;
     let log = rig.lab.fresh_path("web.log");
     let mut site = fs::read_to_string(rig.tools.script("web.conf")).context("read a server's configuration")?;
-    for (place, path) in [("@DIR@", rig.lab.dir()), ("@LOG@", &log), ("@CHAIN@", &chain), ("@KEY@", &key)] {
+    for (place, path) in [
+        ("@DIR@", rig.lab.dir()),
+        ("@LOG@", &log),
+        ("@CHAIN@", &chain),
+        ("@KEY@", &key),
+    ] {
         site = site.replace(place, &path.display().to_string());
     }
     let site = rig.lab.file("web.conf", site);
-    rig.serve(Command::new("nginx").arg("-c").arg(site).arg("-p").arg(rig.lab.dir()), 8445)?;
+    rig.serve(
+        Command::new("nginx").arg("-c").arg(site).arg("-p").arg(rig.lab.dir()),
+        8445,
+    )?;
     Ok(())
 }
 

@@ -14,10 +14,19 @@ const LIMIT: Duration = Duration::from_secs(300);
 const ATTACK: &str = "-c 500 -r 200 -l 20 -p 5";
 const WITHIN: f64 = 1.0;
 const ATTACKS: [(&str, &str); 4] = [
-    ("slow heads (-H), TLS", "-H -i 5 -x 24 -t GET -u https://slow.test/heads"),
+    (
+        "slow heads (-H), TLS",
+        "-H -i 5 -x 24 -t GET -u https://slow.test/heads",
+    ),
     ("slow heads (-H)", "-H -i 5 -x 24 -t GET -u http://slow.test/heads"),
-    ("slow bodies (-B)", "-B -i 5 -s 8192 -x 10 -t POST -u https://slow.test/echo"),
-    ("slow readers (-X)", "-X -w 10 -y 20 -n 5 -z 32 -k 3 -u https://slow.test/bytes/1000000"),
+    (
+        "slow bodies (-B)",
+        "-B -i 5 -s 8192 -x 10 -t POST -u https://slow.test/echo",
+    ),
+    (
+        "slow readers (-X)",
+        "-X -w 10 -y 20 -n 5 -z 32 -k 3 -u https://slow.test/bytes/1000000",
+    ),
 ];
 
 /// Runs each attack with and without a jail.

@@ -42,7 +42,18 @@ type Counts = BTreeMap<String, usize>;
 pub(crate) fn run(tools: &Tools) -> Result<Table> {
     let mut table = Table::new(
         "Smuggling: what arrives is what was allowed",
-        ["origin", "what", "sent", "allowed", "broken off", "arrived", "not allowed", "lost", "wrong answers", "found"],
+        [
+            "origin",
+            "what",
+            "sent",
+            "allowed",
+            "broken off",
+            "arrived",
+            "not allowed",
+            "lost",
+            "wrong answers",
+            "found",
+        ],
     );
     for origin in ORIGINS {
         corpus(tools, origin, &mut table)?;
@@ -75,8 +86,17 @@ fn corpus(tools: &Tools, origin: &str, table: &mut Table) -> Result<()> {
     });
     let wrong: Vec<String> = cases
         .iter()
-        .filter(|[name, statuses, _]| !answers.get(*name).is_some_and(|got| fits(got, statuses, origin == "haproxy")))
-        .map(|[name, statuses, _]| format!("{name}: {} instead of {statuses}", answers.get(*name).map_or("?", |got| got)))
+        .filter(|[name, statuses, _]| {
+            !answers
+                .get(*name)
+                .is_some_and(|got| fits(got, statuses, origin == "haproxy"))
+        })
+        .map(|[name, statuses, _]| {
+            format!(
+                "{name}: {} instead of {statuses}",
+                answers.get(*name).map_or("?", |got| got)
+            )
+        })
         .collect();
     let (allowed, broken) = allowed(&outcome);
     let (surplus, lost) = (missing(&arrived, &allowed), missing(&expected, &arrived));
@@ -109,12 +129,24 @@ fn scanner(tools: &Tools, origin: &str, scheme: &str, table: &mut Table) -> Resu
         let smugglex = rig.tools.smugglex().display().to_string();
         let url = format!("{scheme}://ok.test:{port}/");
         let ca = ca.display().to_string();
-        let words = [&smugglex, "--json", "--timeout", "2", "--checks", CHECKS, "--cacert", &ca, &url];
+        let words = [
+            &smugglex,
+            "--json",
+            "--timeout",
+            "2",
+            "--checks",
+            CHECKS,
+            "--cacert",
+            &ca,
+            &url,
+        ];
         words.map(ToOwned::to_owned)
     };
     let without = rig.unjailed().limit(LIMIT).command(scan(&rig.lab.upstream_ca())).run();
     let before = arrivals(&log);
-    let outcome = jailed(&rig).command(scan(Path::new("/etc/ssl/certs/ca-certificates.crt"))).run();
+    let outcome = jailed(&rig)
+        .command(scan(Path::new("/etc/ssl/certs/ca-certificates.crt")))
+        .run();
     let arrived = missing(&arrivals(&log), &before);
     let (allowed, broken) = allowed(&outcome);
     let surplus = missing(&arrived, &allowed);
@@ -142,7 +174,9 @@ fn scanner(tools: &Tools, origin: &str, scheme: &str, table: &mut Table) -> Resu
 }
 
 fn jailed<'lab>(rig: &'lab Rig<'_>) -> httpjail_lab::JailBuilder<'lab> {
-    RULES.iter().fold(rig.lab.jail().limit(LIMIT), |jail, rule| jail.rule(rule))
+    RULES
+        .iter()
+        .fold(rig.lab.jail().limit(LIMIT), |jail, rule| jail.rule(rule))
 }
 
 /// A lab with this server in its world, and where it logs.
@@ -160,9 +194,9 @@ fn rig_with<'tools>(tools: &'tools Tools, origin: &str) -> Result<(Rig<'tools>, 
             ("@KEY@", &key),
             ("@BOTH@", &both),
         ];
-        let text = places
-            .iter()
-            .fold(text, |text, (place, path)| text.replace(place, &path.display().to_string()));
+        let text = places.iter().fold(text, |text, (place, path)| {
+            text.replace(place, &path.display().to_string())
+        });
         Ok(rig.lab.file(template, text))
     };
     let mut command = match origin {
@@ -210,9 +244,7 @@ fn without_body(arrives: &str) -> &str {
 /// Whether these are the answers wanted. A server that is `hasty` may give its own before the body turns out to be none.
 fn fits(got: &str, wanted: &str, hasty: bool) -> bool {
     let (got, wanted): (Vec<&str>, Vec<&str>) = (got.split(',').collect(), wanted.split(',').collect());
-    let one = |(got, wanted): (&&str, &&str)| {
-        got == wanted || (hasty && *wanted == "400" && *got == "200")
-    };
+    let one = |(got, wanted): (&&str, &&str)| got == wanted || (hasty && *wanted == "400" && *got == "200");
     got.len() == wanted.len() && got.iter().zip(&wanted).all(one)
 }
 
@@ -237,7 +269,10 @@ fn allowed(outcome: &Outcome) -> (Counts, usize) {
     let counts = counts(allowed().map(|event| {
         let (method, url) = (of(event, "method"), of(event, "url"));
         // What is asked of a server itself has no path: `http://ok.test*`.
-        let path = url.splitn(4, '/').nth(3).map_or("*".to_owned(), |path| format!("/{path}"));
+        let path = url
+            .splitn(4, '/')
+            .nth(3)
+            .map_or("*".to_owned(), |path| format!("/{path}"));
         format!("{method} {path}")
     }));
     (counts, broken)

@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use httpjail_lab::eventually;
 
 use super::install::Tools;
 use super::rig::Rig;
 use super::table::Table;
 
 const LIMIT: Duration = Duration::from_secs(1800);
+const PATIENCE: Duration = Duration::from_secs(60);
 const RULE: &str = r"allow-get: ^https?://ws\.test:\d+/";
 
 type Verdicts = BTreeMap<String, String>;
@@ -29,11 +31,19 @@ struct Leg<'tools> {
 pub(crate) fn run(tools: &Tools) -> Result<Table> {
     let mut table = Table::new(
         "WebSocket: kosoku (Autobahn's cases) against python websockets",
-        ["leg", "fuzzer", "cases", "passed without", "passed in the jail", "same verdict"],
+        [
+            "leg",
+            "fuzzer",
+            "cases",
+            "passed without",
+            "passed in the jail",
+            "same verdict",
+        ],
     );
     for tls in [false, true] {
         for fuzzer in ["client", "server"] {
             compare(Leg { tools, tls, fuzzer }, &mut table)?;
+            eprint!("{table}");
         }
     }
     Ok(table)
@@ -49,8 +59,16 @@ fn compare(leg: Leg<'_>, table: &mut Table) -> Result<()> {
         table.note(format!("tried again, alone: {}", differing.join(" ")));
         differing = differences(&without, &within);
     }
-    let passed = |verdicts: &Verdicts| verdicts.values().filter(|verdict| verdict.starts_with("passed")).count();
-    let same = without.iter().filter(|(case, verdict)| within.get(*case) == Some(verdict)).count();
+    let passed = |verdicts: &Verdicts| {
+        verdicts
+            .values()
+            .filter(|verdict| verdict.starts_with("passed"))
+            .count()
+    };
+    let same = without
+        .iter()
+        .filter(|(case, verdict)| within.get(*case) == Some(verdict))
+        .count();
     table.row(
         differing.is_empty() && !without.is_empty(),
         [
@@ -96,11 +114,19 @@ impl Leg<'_> {
         let said = rig.serve(&mut command, port)?;
         let mut words = rig.words("websocket.py", &[client, &url]);
         words.extend(cases.iter().cloned());
-        let run = if jailed { rig.lab.jail().rule(RULE) } else { rig.unjailed() };
+        let run = if jailed {
+            rig.lab.jail().rule(RULE)
+        } else {
+            rig.unjailed()
+        };
         let outcome = run.limit(LIMIT).command(words).run();
         let text = match fuzzer {
             "client" => outcome.stdout.clone(),
-            _ => std::fs::read_to_string(&served).unwrap_or_default(),
+            // Written a moment after the client has done its part.
+            _ => {
+                eventually(PATIENCE, || served.is_file());
+                std::fs::read_to_string(&served).unwrap_or_default()
+            }
         };
         serde_json::from_str(&text).with_context(|| {
             let said = std::fs::read_to_string(&said).unwrap_or_default();
