@@ -2,7 +2,7 @@
 //!
 //! Backpressure comes from polling: nobody reads a frame before the other leg has room for it.
 
-use super::client::Entry;
+use super::client::{Entry, Traffic};
 use super::headers;
 use super::interim::Watch;
 use super::pool::Lease;
@@ -14,7 +14,6 @@ use hyper::body::Incoming;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -23,15 +22,16 @@ use tokio::time::{Instant, Sleep};
 /// A request's body on its way upstream.
 pub(super) struct Upload {
     body: Option<Incoming>,
-    sent: Arc<AtomicU64>,
+    traffic: Arc<Traffic>,
     /// What it waits for before the client is asked for its first byte.
     word: Option<oneshot::Receiver<()>>,
 }
 
 impl Upload {
-    pub(super) fn new(body: Incoming, sent: Arc<AtomicU64>) -> Upload {
+    pub(super) fn new(body: Incoming, traffic: Arc<Traffic>) -> Upload {
         let body = (!body.is_end_stream()).then_some(body);
-        Upload { body, sent, word: None }
+        let word = None;
+        Upload { body, traffic, word }
     }
 
     /// Waits for `word`; should it never come, the upload breaks off.
@@ -42,7 +42,7 @@ impl Upload {
     pub(super) fn empty() -> Upload {
         Upload {
             body: None,
-            sent: Arc::default(),
+            traffic: Arc::default(),
             word: None,
         }
     }
@@ -64,8 +64,7 @@ impl Body for Upload {
         };
         let mut frame = ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(io::Error::other));
         if let Some(Ok(frame)) = &mut frame {
-            let length = frame.data_ref().map_or(0, Bytes::len);
-            self.sent.fetch_add(length as u64, Ordering::Relaxed);
+            self.traffic.send(frame.data_ref().map_or(0, Bytes::len));
             // Some servers read them as if they had come with the head (RFC 9110 section 6.5.1 warns of that).
             if let Some(trailers) = frame.trailers_mut() {
                 headers::clean_trailers(trailers);
@@ -111,10 +110,9 @@ struct Stream {
 struct Idle {
     limit: Duration,
     clock: Option<Pin<Box<Sleep>>>,
-    sent: Arc<AtomicU64>,
-    /// The traffic of both directions when the clock was last wound up.
+    traffic: Arc<Traffic>,
+    /// What both directions had moved when the clock was last wound up.
     seen: u64,
-    received: u64,
 }
 
 impl Idle {
@@ -123,8 +121,8 @@ impl Idle {
         let clock = self.clock.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         loop {
             ready!(clock.as_mut().poll(cx));
-            let traffic = self.received + self.sent.load(Ordering::Relaxed);
-            if std::mem::replace(&mut self.seen, traffic) == traffic {
+            let moved = self.traffic.sent() + self.traffic.received();
+            if std::mem::replace(&mut self.seen, moved) == moved {
                 return Poll::Ready(());
             }
             clock.as_mut().reset(Instant::now() + limit);
@@ -145,9 +143,8 @@ impl Download {
         let idle = Idle {
             limit,
             clock: None,
-            sent: entry.sent.clone(),
+            traffic: entry.traffic.clone(),
             seen: u64::MAX,
-            received: 0,
         };
         let stream = Stream {
             body,
@@ -189,12 +186,7 @@ impl Download {
 impl Stream {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match Pin::new(&mut self.body).poll_frame(cx) {
-            Poll::Ready(frame) => {
-                if let Some(Ok(frame)) = &frame {
-                    self.idle.received += frame.data_ref().map_or(0, |data| data.len() as u64);
-                }
-                Poll::Ready(frame.map(|frame| frame.map_err(io::Error::other)))
-            }
+            Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(io::Error::other))),
             Poll::Pending => {
                 ready!(self.idle.poll(cx));
                 Poll::Ready(Some(Err(io::ErrorKind::TimedOut.into())))
@@ -216,7 +208,7 @@ impl Body for Download {
         let ended = this.is_end_stream();
         if let Some(entry) = &mut this.entry {
             match &frame {
-                Some(Ok(frame)) => entry.received += frame.data_ref().map_or(0, |data| data.len() as u64),
+                Some(Ok(frame)) => entry.traffic.receive(frame.data_ref().map_or(0, Bytes::len)),
                 Some(Err(error)) if error.kind() == io::ErrorKind::TimedOut => entry.because("timed out"),
                 Some(Err(_)) => entry.because("upstream broke off"),
                 None => {}

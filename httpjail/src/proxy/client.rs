@@ -101,15 +101,40 @@ impl Client {
     }
 }
 
+/// What has moved so far.
+#[derive(Debug, Default)]
+pub(super) struct Traffic {
+    sent: AtomicU64,
+    received: AtomicU64,
+}
+
+impl Traffic {
+    /// Counts what goes upstream.
+    pub(super) fn send(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Counts what goes to the client.
+    pub(super) fn receive(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+}
+
 /// The log line of one request, in the making. Starts as a denial: whoever allows says so.
 pub(super) struct Entry {
     client: Arc<Client>,
     pub(super) record: Record,
     started: Instant,
-    /// Request body bytes that went upstream; counted by the body itself.
-    pub(super) sent: Arc<AtomicU64>,
-    /// Response body bytes that went to the client.
-    pub(super) received: u64,
+    /// Body bytes; counted by the bodies themselves.
+    pub(super) traffic: Arc<Traffic>,
     /// Whether the exchange came to its proper end.
     pub(super) complete: bool,
     /// Over HTTP/1: knows why a body was broken off, if we did it.
@@ -125,8 +150,7 @@ impl Entry {
             client,
             record,
             started: Instant::now(),
-            sent: Arc::default(),
-            received: 0,
+            traffic: Arc::default(),
             complete: false,
             aside: None,
         }
@@ -153,8 +177,8 @@ impl Drop for Entry {
             }
         }
         let mut record = std::mem::replace(&mut self.record, Record::new(EventKind::Request));
-        record.bytes_in = Some(self.sent.load(Ordering::Relaxed));
-        record.bytes_out = Some(self.received);
+        record.bytes_in = Some(self.traffic.sent());
+        record.bytes_out = Some(self.traffic.received());
         record.duration_ms = Some(self.started.elapsed().as_secs_f64() * 1000.0);
         self.client.write(record);
     }

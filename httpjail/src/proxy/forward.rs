@@ -17,7 +17,6 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::TrySendError;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
@@ -71,7 +70,7 @@ pub(super) async fn forward(
     headers::clean_request(&mut fields);
     // Only what has no body and no effect may be sent twice (RFC 9110 section 9.2.2).
     let replayable = body.is_end_stream() && target.method().is_idempotent();
-    let mut body = Upload::new(body, entry.sent.clone());
+    let mut body = Upload::new(body, entry.traffic.clone());
     let mut fresh = false;
     for _ in 0..TRIES {
         let (mut connection, reused) = proxy.pool.connection(&key, via.origin.to.address, fresh).await?;
@@ -153,12 +152,12 @@ async fn answer(
     let answer = connection.send(request);
     tokio::pin!(answer);
     loop {
-        let sent = entry.sent.load(Ordering::Relaxed);
+        let sent = entry.traffic.sent();
         tokio::select! {
             answer = &mut answer => return Ok(answer),
             () = watch.flooded() => return Err(flooded()),
             () = sleep(limits.expect), if watch.is_waiting() => watch.proceed(),
-            () = sleep(limits.response) => if entry.sent.load(Ordering::Relaxed) == sent {
+            () = sleep(limits.response) => if entry.traffic.sent() == sent {
                 return Err(late());
             },
         }

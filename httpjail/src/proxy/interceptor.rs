@@ -132,7 +132,11 @@ pub(super) async fn refuse(
     }
     entry.record.reason = Some(refusal.reason.to_owned());
     let url = entry.record.url.as_deref().unwrap_or_default();
-    let response = refusal.response(method.as_str(), url, entry.record.rule.as_deref(), request);
+    let mut response = refusal.response(method.as_str(), url, entry.record.rule.as_deref(), request);
+    // Over HTTP/2 hyper would send it, and the client would take that for an error of the protocol.
+    if *method == Method::HEAD {
+        response.body_mut().clear();
+    }
     entry.record.status = Some(response.status().as_u16());
     response.map(|text| Download::own(text, entry))
 }

@@ -9,6 +9,7 @@ mod address;
 mod body;
 mod client;
 mod connection;
+mod counted;
 mod detect;
 mod dial;
 mod drain;

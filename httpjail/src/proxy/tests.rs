@@ -1,5 +1,6 @@
 //! The proxy whole, over loopback: real TLS, real HTTP, an internet of our own (see [`world`]).
 
+mod exchange;
 mod explicit;
 mod limits;
 mod requests;
@@ -7,4 +8,6 @@ mod steering;
 mod streams;
 mod support;
 mod upstream;
+mod versions;
+mod websocket;
 mod world;

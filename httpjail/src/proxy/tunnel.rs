@@ -4,6 +4,7 @@
 //! ends, also which host the request in it names. The address is checked as for any other request.
 
 use super::client::{Client, Entry};
+use super::counted::Counted;
 use super::identity::Destination;
 use super::judge::judge;
 use super::prefixed::Prefixed;
@@ -15,7 +16,6 @@ use crate::tls::sni_host;
 use http::Method;
 use rustls::server::Acceptor;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -77,18 +77,17 @@ async fn open(client: &Client, to: &Destination, host: &Host, entry: &mut Entry)
         .await?)
 }
 
-async fn relay<S>(mut stream: S, mut upstream: TcpStream, hello: &[u8], mut entry: Entry)
+async fn relay<S>(stream: S, mut upstream: TcpStream, hello: &[u8], mut entry: Entry)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     if upstream.write_all(hello).await.is_err() {
         return;
     }
-    if let Ok((up, down)) = tokio::io::copy_bidirectional(&mut stream, &mut upstream).await {
-        entry.sent.store(up + hello.len() as u64, Ordering::Relaxed);
-        entry.received = down;
-        entry.complete = true;
-    }
+    entry.traffic.send(hello.len());
+    let mut stream = Counted::new(stream, entry.traffic.clone());
+    let copied = tokio::io::copy_bidirectional(&mut stream, &mut upstream).await;
+    entry.complete = copied.is_ok();
 }
 
 /// Reads on until the ClientHello is whole; `bytes` then holds all that was read.

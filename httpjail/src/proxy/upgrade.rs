@@ -6,6 +6,7 @@
 
 use super::body::Upload;
 use super::client::Entry;
+use super::counted::Counted;
 use super::forward::{self, Answer};
 use super::headers;
 use super::interceptor::{Approved, Interceptor};
@@ -20,7 +21,6 @@ use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use ring::rand::{SecureRandom, SystemRandom};
-use std::sync::atomic::Ordering;
 use tokio::time::timeout;
 
 /// A proper wish for a WebSocket. Any other upgrade of HTTP/1.1 is forwarded as the plain request that it also is.
@@ -160,12 +160,10 @@ async fn tunnel(client: OnUpgrade, upstream: OnUpgrade, mut entry: Entry) {
     let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) else {
         return;
     };
-    let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
-    if let Ok((up, down)) = tokio::io::copy_bidirectional(&mut client, &mut upstream).await {
-        entry.sent.store(up, Ordering::Relaxed);
-        entry.received = down;
-        entry.complete = true;
-    }
+    let mut client = Counted::new(TokioIo::new(client), entry.traffic.clone());
+    let mut upstream = TokioIo::new(upstream);
+    let copied = tokio::io::copy_bidirectional(&mut client, &mut upstream).await;
+    entry.complete = copied.is_ok();
 }
 
 fn is_websocket(fields: &HeaderMap) -> bool {

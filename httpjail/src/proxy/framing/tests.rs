@@ -216,3 +216,36 @@ fn bounds() {
         Some(Fault::TooLarge),
     );
 }
+
+/// Pieces of heads and bodies, good and bad, in any order.
+const PIECES: [&str; 18] = [
+    "GET / HTTP/1.1\r\n",
+    "POST / HTTP/1.0\r\n",
+    "Host: a\r\n",
+    "Content-Length: 3\r\n",
+    "Transfer-Encoding: chunked\r\n",
+    "Upgrade: x\r\n",
+    "\r\n",
+    "\n",
+    "\r",
+    "abc",
+    "3\r\n",
+    "3;x=y\r\n",
+    "0\r\n",
+    " ",
+    ":",
+    "\0",
+    "X: y\r\n",
+    "\u{e9}",
+];
+
+proptest::proptest! {
+    /// However the bytes are cut, the same of them pass, and the same fault comes after.
+    #[test]
+    fn cuts_change_nothing(pieces in proptest::collection::vec(0..PIECES.len(), 0..40)) {
+        let text: String = pieces.iter().map(|piece| PIECES[*piece]).collect();
+        let mut framing = Framing::default();
+        let (passes, fault) = framing.follow(text.as_bytes());
+        check(&text, passes, fault);
+    }
+}

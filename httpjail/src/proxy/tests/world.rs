@@ -21,7 +21,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-const NAMES: [(&str, &[&str]); 12] = [
+const NAMES: [(&str, &[&str]); 13] = [
+    ("one.test", &["192.0.2.4"]),
     ("two.test", &["192.0.2.5", "192.0.2.6"]),
     ("own.test", &["192.0.2.77"]),
     ("a.test", &["192.0.2.1"]),
@@ -41,6 +42,9 @@ type Body = BoxBody<Bytes, hyper::Error>;
 pub(super) struct World {
     plain: SocketAddr,
     tls: SocketAddr,
+    /// Port 8008, where tests play the server byte by byte.
+    played: SocketAddr,
+    pub(super) origin: TcpListener,
     pub(super) authority: Arc<CertificateAuthority>,
     pub(super) seen: Arc<Seen>,
 }
@@ -73,10 +77,12 @@ impl World {
         let leaves = Arc::new(Leaves::new(authority.clone()).unwrap());
         let seen = Arc::new(Seen::default());
         let listen = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (plain, tls) = (listen().await, listen().await);
+        let (plain, tls, origin) = (listen().await, listen().await, listen().await);
         let world = World {
             plain: plain.local_addr().unwrap(),
             tls: tls.local_addr().unwrap(),
+            played: origin.local_addr().unwrap(),
+            origin,
             authority,
             seen: seen.clone(),
         };
@@ -99,7 +105,11 @@ impl Network for World {
 
     fn connect(&self, address: SocketAddr) -> Doing<'static, TcpStream> {
         self.seen.dialled.lock().unwrap().push(address);
-        let origin = if address.port() == 443 { self.tls } else { self.plain };
+        let origin = match address.port() {
+            443 => self.tls,
+            8008 => self.played,
+            _ => self.plain,
+        };
         Box::pin(async move {
             if address.ip().to_string() == "203.0.113.66" {
                 return Err(io::ErrorKind::ConnectionRefused.into());
@@ -129,7 +139,11 @@ async fn accept(listener: TcpListener, seen: Arc<Seen>, leaves: Option<Arc<Leave
             if name == "bad.test" {
                 name = "other.test".into();
             }
-            let config = leaves.config_for(&crate::net::Host::parse(&name).unwrap()).unwrap();
+            let mut config = leaves.config_for(&crate::net::Host::parse(&name).unwrap()).unwrap();
+            // It speaks HTTP/1.1 only.
+            if name == "one.test" {
+                Arc::make_mut(&mut config).alpn_protocols = vec![b"http/1.1".to_vec()];
+            }
             if let Ok(stream) = hello.into_stream(config).await {
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 serve(stream, seen, http2).await;
@@ -180,6 +194,31 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Body>, Infall
             response
                 .headers_mut()
                 .insert("trailer", HeaderValue::from_static("x-sum"));
+            response
+        }
+        "/range" => {
+            let asked = request.headers().get(header::RANGE).cloned();
+            // Over HTTP/2 hyper sends what it is given, also as the answer to a HEAD.
+            let text = if request.method() == http::Method::HEAD {
+                ""
+            } else {
+                "part"
+            };
+            let mut response = Response::new(full(text.into()));
+            response.headers_mut().insert(header::CONTENT_LENGTH, 4.into());
+            *response.status_mut() = http::StatusCode::PARTIAL_CONTENT;
+            response
+                .headers_mut()
+                .extend(asked.map(|asked| (header::CONTENT_RANGE, asked)));
+            response
+        }
+        // Trailers-Only, as servers of gRPC say that they failed.
+        "/grpc-fails" => {
+            let mut response = Response::new(full(String::new()));
+            let fields = [("content-type", "application/grpc"), ("grpc-status", "5")];
+            response.headers_mut().extend(
+                fields.map(|(name, value)| (header::HeaderName::from_static(name), HeaderValue::from_static(value))),
+            );
             response
         }
         "/endless" => Response::new(BodyExt::boxed(Endless)),
@@ -238,6 +277,7 @@ fn websocket(mut request: Request<Incoming>, path: &str, empty: Body) -> Respons
         while let Ok(read @ 1..) = stream.read(&mut bytes).await {
             stream.write_all(&bytes[..read]).await.unwrap();
         }
+        let _ = stream.shutdown().await;
         Ok::<_, hyper::Error>(())
     });
     response

@@ -1,0 +1,348 @@
+//! An exchange byte by byte, with the test as the server: interim responses, bodies that wait, answers that may not be
+//! believed, peers that stall or leave.
+
+use super::support::{Jail, gist};
+use crate::proxy::Config;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Where the test plays the server.
+const PLAYED: &str = "192.0.2.1:8008";
+const FOR_EVER: Duration = Duration::from_secs(3600);
+
+const GET: &str = "GET /x HTTP/1.1\r\nHost: a.test\r\n\r\n";
+const POST: &str = "POST /x HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n";
+const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\nConnection: x\r\nX: y\r\n\r\n";
+const HINTS_SEEN: &str = "HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\n\r\n";
+/// The connection is not used again, so that each request is a connection to be accepted.
+const OK: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
+const OK_SEEN: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+/// A jail in which waiting for an upstream's word is for ever, unless it is changed.
+async fn jail_with(change: impl FnOnce(&mut Config)) -> Jail {
+    Jail::with(&["allow: .*"], |config| {
+        config.limits.expect = FOR_EVER;
+        change(config);
+    })
+    .await
+}
+
+async fn jail() -> Jail {
+    jail_with(|_| {}).await
+}
+
+/// A connection on which `request` was sent, and the server's end of what came of it, its head read.
+async fn ask(jail: &Jail, request: &str) -> (TcpStream, TcpStream, String) {
+    let mut client = jail.connect(PLAYED).await;
+    say(&mut client, request).await;
+    let (mut server, _) = jail.world.origin.accept().await.unwrap();
+    let head = head_of(&mut server).await;
+    (client, server, head)
+}
+
+async fn say(stream: &mut TcpStream, text: &str) {
+    stream.write_all(text.as_bytes()).await.unwrap();
+}
+
+async fn head_of(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// Reads exactly as much as is expected.
+#[track_caller]
+fn hears<'a>(stream: &'a mut TcpStream, expected: &'a str) -> impl Future<Output = ()> + 'a {
+    let place = std::panic::Location::caller();
+    async move {
+        let mut bytes = vec![0; expected.len()];
+        stream.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&bytes), expected, "{place}");
+    }
+}
+
+async fn rest_of(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes).await;
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[tokio::test]
+async fn interims_are_passed_on_as_they_come() {
+    let jail = jail().await;
+    let (mut client, mut server, _) = ask(&jail, GET).await;
+    for _ in 0..3 {
+        say(&mut server, HINTS).await;
+        hears(&mut client, HINTS_SEEN).await;
+    }
+    say(&mut server, OK).await;
+    hears(&mut client, OK_SEEN).await;
+    // All at once, and two requests that were sent together.
+    say(&mut client, &[GET, GET].concat()).await;
+    for _ in 0..2 {
+        let (mut server, _) = jail.world.origin.accept().await.unwrap();
+        head_of(&mut server).await;
+        say(&mut server, &[HINTS, HINTS, OK].concat()).await;
+    }
+    for seen in [HINTS_SEEN, HINTS_SEEN, OK_SEEN, HINTS_SEEN, HINTS_SEEN, OK_SEEN] {
+        hears(&mut client, seen).await;
+    }
+    assert_eq!(
+        gist(&jail.log.nth(3).await),
+        "Request Allow GET http://a.test:8008/x 200 [-]"
+    );
+}
+
+#[tokio::test]
+async fn interims_that_nobody_could_use_end_here() {
+    let jail = jail().await;
+    // Nobody waits for a 100, and 1.0 knows none of them.
+    let (mut client, mut server, _) = ask(&jail, GET).await;
+    say(&mut server, &["HTTP/1.1 100 Continue\r\n\r\n", OK].concat()).await;
+    hears(&mut client, OK_SEEN).await;
+    let (mut client, mut server, _) = ask(&jail, "GET /x HTTP/1.0\r\nHost: a.test\r\n\r\n").await;
+    say(&mut server, &[HINTS, OK].concat()).await;
+    assert!(rest_of(&mut client).await.starts_with("HTTP/1.0 200 OK\r\n"));
+}
+
+#[tokio::test]
+async fn interims_without_end_are_an_error() {
+    let jail = jail().await;
+    let (mut client, mut server, _) = ask(&jail, GET).await;
+    say(&mut server, &"HTTP/1.1 102 Processing\r\n\r\n".repeat(40)).await;
+    let mut heads = 0;
+    while head_of(&mut client).await.starts_with("HTTP/1.1 102 ") {
+        heads += 1;
+    }
+    assert!(heads <= 40, "{heads}");
+    assert_eq!(
+        gist(&jail.log.nth(1).await),
+        "Request Allow GET http://a.test:8008/x 502 [bad response]"
+    );
+    // The connection is done with.
+    assert_eq!(rest_of(&mut server).await, "");
+}
+
+#[tokio::test]
+async fn a_body_is_asked_for_when_the_server_asks() {
+    let jail = jail().await;
+    let (mut client, mut server, head) = ask(&jail, POST).await;
+    assert!(head.contains("expect: 100-continue\r\n"), "{head}");
+    say(&mut server, "HTTP/1.1 100 Continue\r\n\r\n").await;
+    hears(&mut client, "HTTP/1.1 100 Continue\r\n\r\n").await;
+    say(&mut client, "body").await;
+    hears(&mut server, "body").await;
+    say(&mut server, OK).await;
+    hears(&mut client, OK_SEEN).await;
+}
+
+/// A final answer to the head alone: the body is neither asked for nor sent, and no later request is read into it.
+#[tokio::test]
+async fn a_body_that_the_server_does_not_want() {
+    let jail = jail().await;
+    let (mut client, mut server, _) = ask(&jail, POST).await;
+    say(
+        &mut server,
+        "HTTP/1.1 417 Expectation Failed\r\nContent-Length: 3\r\n\r\nno\n",
+    )
+    .await;
+    let answer = rest_of(&mut client).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 417 ") && answer.ends_with("\r\n\r\nno\n"),
+        "{answer}"
+    );
+    assert_eq!(rest_of(&mut server).await, "");
+    let record = jail.log.nth(1).await;
+    assert_eq!(gist(&record), "Request Allow POST http://a.test:8008/x 417 [-]");
+    assert_eq!(record.bytes_in, Some(0));
+}
+
+#[tokio::test]
+async fn a_server_that_knows_no_expectations() {
+    let jail = jail_with(|config| config.limits.expect = Duration::ZERO).await;
+    let (mut client, mut server, _) = ask(&jail, POST).await;
+    hears(&mut client, "HTTP/1.1 100 Continue\r\n\r\n").await;
+    say(&mut client, "body").await;
+    hears(&mut server, "body").await;
+    say(&mut server, OK).await;
+    hears(&mut client, OK_SEEN).await;
+}
+
+#[tokio::test]
+async fn answers_that_may_be_read_in_two_ways() {
+    let check = async |fields: &str, expected: &str| {
+        let jail = jail().await;
+        let (mut client, mut server, _) = ask(&jail, GET).await;
+        let (version, fields) = fields
+            .split_once(' ')
+            .filter(|(version, _)| *version == "1.0")
+            .unwrap_or(("1.1", fields));
+        say(&mut server, &format!("HTTP/{version} 200 OK\r\n{fields}\r\n\r\n")).await;
+        say(&mut server, "2\r\nok\r\n0\r\n\r\n").await;
+        let head = head_of(&mut client).await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {expected}")), "{fields}: {head}");
+        assert_eq!(
+            head.matches("content-length").count(),
+            usize::from(!fields.ends_with("chunked") || expected != "200")
+        );
+        jail.log.nth(1).await.reason
+    };
+    assert_eq!(check("Transfer-Encoding: chunked", "200").await, None);
+    assert_eq!(check("Content-Length: 12\r\nContent-Length: 12", "200").await, None);
+    let bad = Some("bad response".to_owned());
+    assert_eq!(
+        check("Content-Length: 12\r\nTransfer-Encoding: chunked", "502").await,
+        bad
+    );
+    assert_eq!(check("Transfer-Encoding: gzip, chunked", "502").await, bad);
+    assert_eq!(check("Transfer-Encoding: identity", "502").await, bad);
+    // These hyper refuses by itself.
+    let broken = Some("upstream broke off".to_owned());
+    assert_eq!(check("Content-Length: 12\r\nContent-Length: 13", "502").await, broken);
+    assert_eq!(check("Content-Length: x", "502").await, broken);
+    assert_eq!(check("1.0 Transfer-Encoding: chunked", "502").await, broken);
+}
+
+/// What comes after an answer is nobody's: the connection is closed, and the next request goes elsewhere.
+#[tokio::test]
+async fn bytes_after_an_answer() {
+    let jail = jail().await;
+    let (mut client, mut server, _) = ask(&jail, GET).await;
+    let kept = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    say(
+        &mut server,
+        &format!("{kept}HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"),
+    )
+    .await;
+    hears(&mut client, OK_SEEN).await;
+    assert_eq!(rest_of(&mut server).await, "");
+    say(&mut client, GET).await;
+    let (mut server, _) = jail.world.origin.accept().await.unwrap();
+    say(&mut server, OK).await;
+    hears(&mut client, OK_SEEN).await;
+}
+
+/// Servers that look for no body there would take it for the next request.
+#[tokio::test]
+async fn a_get_with_a_body_is_the_last_on_its_connection() {
+    let jail = jail().await;
+    let (mut client, mut server, head) = ask(
+        &jail,
+        "GET /x HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\n\r\nbody",
+    )
+    .await;
+    assert!(head.contains("connection: close\r\n"), "{head}");
+    hears(&mut server, "body").await;
+    say(&mut server, OK).await;
+    hears(&mut client, OK_SEEN).await;
+    assert_eq!(rest_of(&mut server).await, "");
+}
+
+#[tokio::test]
+async fn a_client_that_says_no_more_gets_its_answer() {
+    let jail = jail().await;
+    let (mut client, mut server, _) = ask(&jail, GET).await;
+    client.shutdown().await.unwrap();
+    say(&mut server, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    let head = head_of(&mut client).await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    say(&mut server, "2\r\nok\r\n0\r\n\r\n").await;
+    assert_eq!(rest_of(&mut client).await, "2\r\nok\r\n0\r\n\r\n");
+}
+
+/// Nothing may be held for ever by those who are slow or gone.
+#[tokio::test]
+async fn who_stalls_is_left() {
+    let soon = Duration::from_millis(20);
+    let check = async |change: &dyn Fn(&mut Config), answer: &str, leave: bool, expected: &str| {
+        let jail = jail_with(|config| change(config)).await;
+        let (mut client, mut server, _) = ask(&jail, GET).await;
+        if !answer.is_empty() {
+            say(&mut server, answer).await;
+            head_of(&mut client).await;
+        }
+        if leave {
+            client.shutdown().await.unwrap();
+        }
+        assert_eq!(
+            gist(&jail.log.nth(1).await),
+            format!("Request Allow GET http://a.test:8008/x {expected}")
+        );
+        assert_eq!(rest_of(&mut server).await, "");
+    };
+    let part = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok";
+    check(&|config| config.limits.stalled = soon, part, false, "200 [timed out]").await;
+    check(&|config| config.limits.response = soon, "", false, "504 [timed out]").await;
+    check(&|config| config.limits.half_closed = soon, "", true, "- [cut short]").await;
+    check(
+        &|config| config.limits.half_closed = soon,
+        part,
+        true,
+        "200 [cut short]",
+    )
+    .await;
+}
+
+/// A client that takes nothing of an answer without end.
+#[tokio::test]
+async fn who_does_not_read_is_left() {
+    let jail = jail_with(|config| config.limits.stalled = Duration::from_millis(100)).await;
+    let mut client = jail.connect("192.0.2.1:80").await;
+    say(&mut client, "GET /endless HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    assert_eq!(
+        gist(&jail.log.nth(1).await),
+        "Request Allow GET http://a.test/endless 200 [cut short]"
+    );
+    drop(client);
+}
+
+/// A body with a fault never becomes whole upstream, and its client learns why.
+#[tokio::test]
+async fn a_fault_in_a_body() {
+    let check = async |body: &str, reason: &str| {
+        let jail = jail().await;
+        let head = "POST /x HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let (mut client, mut server, _) = ask(&jail, head).await;
+        say(&mut client, body).await;
+        client.shutdown().await.unwrap();
+        let answer = rest_of(&mut client).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 400 ") && answer.contains("x-httpjail: malformed"),
+            "{answer}"
+        );
+        let record = jail.log.nth(1).await;
+        assert_eq!(
+            gist(&record),
+            format!("Request Deny POST http://a.test:8008/x 400 [{reason}]")
+        );
+        let arrived = rest_of(&mut server).await;
+        assert!(!arrived.contains("\r\n0\r\n"), "{arrived}");
+    };
+    check("3\r\nabc\r\n0x\r\n", "malformed request: chunk").await;
+    check("3\r\nabc\r\n0\r\nHost: b.test\r\n\r\n", "malformed request: trailer").await;
+    check("3\r\nabc\r\n", "request cut short").await;
+}
+
+/// One record, one answer, and the connection ends.
+#[tokio::test]
+async fn a_fault_in_a_head() {
+    let jail = jail().await;
+    let mut client = jail.connect(PLAYED).await;
+    say(
+        &mut client,
+        "GET /x HTTP/1.1\nHost: a.test\r\n\r\nGET /x HTTP/1.1\r\nHost: a.test\r\n\r\n",
+    )
+    .await;
+    let answer = rest_of(&mut client).await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+    drop(jail.connect("192.0.2.1:25").await);
+    assert_eq!(
+        gist(&jail.log.nth(1).await),
+        "Refused Deny - - 400 [malformed request: bare line feed]"
+    );
+    assert_eq!(gist(&jail.log.nth(2).await), "Refused Deny - - - [no request]");
+}
