@@ -18,6 +18,7 @@ import urllib.parse
 
 import kosoku
 import websockets
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 
 
 async def echo(socket):
@@ -77,7 +78,10 @@ def server_tls(files):
 
 
 async def serve_echo(port, out, *files):
-    async with websockets.serve(echo, "0.0.0.0", int(port), ssl=server_tls(files), max_size=None, ping_interval=None):
+    # Hundreds of megabytes are deflated in the cases about it, and it is not zlib that is tried here: quickly, then.
+    deflate = ServerPerMessageDeflateFactory(compress_settings={"level": 1})
+    how = {"ssl": server_tls(files), "max_size": None, "ping_interval": None, "extensions": [deflate]}
+    async with websockets.serve(echo, "0.0.0.0", int(port), **how):
         await asyncio.Future()
 
 

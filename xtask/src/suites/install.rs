@@ -43,7 +43,7 @@ path = "../../../tests/suites/grpc.rs"
 [dependencies]
 bytes = "1"
 http = "1"
-tokio = { version = "1", features = ["macros", "rt-multi-thread", "sync"] }
+tokio = { version = "1", features = ["macros", "rt-multi-thread", "sync", "time"] }
 tokio-stream = "0.1"
 tonic = { version = "0.14", default-features = false, features = ["channel", "codegen", "tls-native-roots", "tls-ring"] }
 
@@ -66,7 +66,7 @@ impl Tools {
     }
 
     /// A program of the virtual environment.
-    pub(crate) fn from_pypi(&self, program: &str) -> PathBuf {
+    pub(crate) fn pypi_program(&self, program: &str) -> PathBuf {
         self.folder.join("venv/bin").join(program)
     }
 

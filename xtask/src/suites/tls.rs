@@ -86,7 +86,7 @@ fn sslyze(tools: &Tools, jailed: bool, table: &mut Table) -> Result<()> {
     let file = rig.lab.fresh_path("sslyze.json");
     let script = format!(
         "{} --certinfo_ca_file \"$SSL_CERT_FILE\" --json_out {} tls.test:443",
-        tools.from_pypi("sslyze").display(),
+        tools.pypi_program("sslyze").display(),
         file.display()
     );
     let outcome = run_in(&rig, jailed).shell(&script).run();
