@@ -92,7 +92,7 @@ async def fuzz(url, *cases):
     front = await asyncio.start_server(lambda r, w: relay(r, w, there, parts.netloc), "127.0.0.1", 0)
     address = "127.0.0.1:%d" % front.sockets[0].getsockname()[1] if tls else parts.netloc
     print(json.dumps(await results_of(
-        kosoku.run_fuzzingclient(address, list(cases) or None, concurrency=1 if cases else 4)
+        kosoku.run_fuzzingclient(address, list(cases) or None, concurrency=1 if 0 < len(cases) < 9 else 4)
     )))
 
 
