@@ -104,7 +104,10 @@ fn one(tools: &Tools, client: &str, table: &mut Table) -> Result<()> {
     );
     // What was possible without a jail must be in the table, and nothing must be but what is well.
     let complete = without.keys().all(|feature| within.contains_key(feature));
-    let good = complete && outcome.code() == Some(0) && !within.is_empty() && within.keys().all(|feature| cell(feature) == "ok");
+    let good = complete
+        && outcome.code() == Some(0)
+        && !within.is_empty()
+        && within.keys().all(|feature| cell(feature) == "ok");
     table.row(good, cells);
     if !good {
         let tail: Vec<&str> = outcome.stderr.lines().rev().take(12).collect();

@@ -21,6 +21,10 @@ const BY_DESIGN: [&str; 3] = ["cert_expirationStatus", "cert_notAfter", "cert_re
 /// Protocols, cipher categories, forward secrecy, preferences, server defaults, vulnerabilities.
 const TESTSSL: &str = "testssl --quiet --color 0 --warnings off --ip one -p -s -f -P -S -U";
 
+/// Everything that is checked below, some of which it leaves out unless it is asked.
+const SSLYZE: &str = "--certinfo --sslv2 --sslv3 --tlsv1 --tlsv1_1 --tlsv1_2 --tlsv1_3 --compression --early_data \
+    --openssl_ccs --heartbleed --robot --reneg";
+
 /// Runs both against the origin alone and against the jail's proxy.
 pub(crate) fn run(tools: &Tools) -> Result<Table> {
     let mut head = vec!["tool", "against"];
@@ -85,7 +89,7 @@ fn sslyze(tools: &Tools, jailed: bool, table: &mut Table) -> Result<()> {
     let rig = Rig::raise(tools)?;
     let file = rig.lab.fresh_path("sslyze.json");
     let script = format!(
-        "{} --certinfo_ca_file \"$SSL_CERT_FILE\" --json_out {} tls.test:443",
+        "{} {SSLYZE} --certinfo_ca_file \"$SSL_CERT_FILE\" --json_out {} tls.test:443",
         tools.pypi_program("sslyze").display(),
         file.display()
     );
