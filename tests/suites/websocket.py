@@ -43,8 +43,9 @@ async def copy(reader, writer):
 async def relay(reader, writer, there, host=None):
     """Joins a connection with the one that `there` opens; with `host`, names it in the first request."""
     try:
-        back, forth = await there()
+        # Read first: one who only looks whether the port is open is nobody to the other side.
         head = await reader.readuntil(b"\r\n\r\n")
+        back, forth = await there()
     except (OSError, asyncio.IncompleteReadError):
         writer.close()
         return
