@@ -103,7 +103,7 @@ def with_websockets():
     check("denied", lambda: asyncio.run(refused()))
 
 
-def with_grpc():
+def with_grpcio():
     import grpc
 
     roots = open(os.environ["LAB_CA"], "rb").read() if "LAB_CA" in os.environ else None
@@ -144,7 +144,7 @@ def with_grpc():
 
 {
     "aiohttp": with_aiohttp,
-    "grpc": with_grpc,
+    "grpcio": with_grpcio,
     "httpx": with_httpx,
     "httpx-2": lambda: with_httpx(http2=True),
     "requests": with_requests,

@@ -98,7 +98,8 @@ case $client in
 curl-1.1) with_curl --http1.1 ;;
 curl-2) with_curl --http2 ;;
 go) "$GO_CLIENT" ;;
+tonic) "$TONIC_CLIENT" ;;
 node) node "$here/programs.mjs" ;;
-aiohttp | grpc | httpx | httpx-2 | requests | websockets) "$python" "$here/programs.py" "$client" ;;
+aiohttp | grpcio | httpx | httpx-2 | requests | websockets) "$python" "$here/programs.py" "$client" ;;
 *) "with_$client" ;;
 esac

@@ -11,12 +11,14 @@ puts the right Host.
 
 import asyncio
 import json
+import os
 import ssl
 import sys
 import urllib.parse
 
 import kosoku
 import websockets
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 
 
 async def echo(socket):
@@ -41,8 +43,9 @@ async def copy(reader, writer):
 async def relay(reader, writer, there, host=None):
     """Joins a connection with the one that `there` opens; with `host`, names it in the first request."""
     try:
-        back, forth = await there()
+        # Read first: one who only looks whether the port is open is nobody to the other side.
         head = await reader.readuntil(b"\r\n\r\n")
+        back, forth = await there()
     except (OSError, asyncio.IncompleteReadError):
         writer.close()
         return
@@ -76,7 +79,10 @@ def server_tls(files):
 
 
 async def serve_echo(port, out, *files):
-    async with websockets.serve(echo, "0.0.0.0", int(port), ssl=server_tls(files), max_size=None, ping_interval=None):
+    # Hundreds of megabytes are deflated in the cases about it, and it is not zlib that is tried here: quickly, then.
+    deflate = ServerPerMessageDeflateFactory(compress_settings={"level": 1})
+    how = {"ssl": server_tls(files), "max_size": None, "ping_interval": None, "extensions": [deflate]}
+    async with websockets.serve(echo, "0.0.0.0", int(port), **how):
         await asyncio.Future()
 
 
@@ -87,7 +93,7 @@ async def fuzz(url, *cases):
     front = await asyncio.start_server(lambda r, w: relay(r, w, there, parts.netloc), "127.0.0.1", 0)
     address = "127.0.0.1:%d" % front.sockets[0].getsockname()[1] if tls else parts.netloc
     print(json.dumps(await results_of(
-        kosoku.run_fuzzingclient(address, list(cases) or None, concurrency=1 if cases else 4)
+        kosoku.run_fuzzingclient(address, list(cases) or None, concurrency=1 if 0 < len(cases) < 9 else 4)
     )))
 
 
@@ -96,8 +102,9 @@ async def serve_fuzzer(port, out, *files):
         there = lambda: asyncio.open_connection("127.0.0.1", server.port)
         await asyncio.start_server(lambda r, w: relay(r, w, there), "0.0.0.0", int(port), ssl=server_tls(files))
         found = await results_of(server.get_result())
-        with open(out, "w") as file:
+        with open(out + ".new", "w") as file:
             json.dump(found, file)
+        os.rename(out + ".new", out)
         await asyncio.Future()
 
 

@@ -1,6 +1,7 @@
 //! What the TLS tests share: a handshake over memory, no sockets.
 
 use super::CertificateAuthority;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, Error, HandshakeKind, RootCertStore, ServerConfig, ServerConnection};
 use std::io::Read;
@@ -81,9 +82,18 @@ pub(super) fn client(
     authority: &CertificateAuthority,
     versions: &[&'static rustls::SupportedProtocolVersion],
 ) -> ClientConfig {
+    client_with(super::provider(), authority, versions)
+}
+
+/// The same with cryptography of its own.
+pub(super) fn client_with(
+    provider: Arc<CryptoProvider>,
+    authority: &CertificateAuthority,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(authority.certificate().clone()).expect("a root");
-    ClientConfig::builder_with_provider(super::provider())
+    ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
         .expect("versions")
         .with_root_certificates(roots)

@@ -1,5 +1,5 @@
 //! HTTP/2 that breaks the rules, against the jail's proxy: each case ends in the right error, an honest client is served
-//! after each, and the origin sees nothing that it must not. (h2.py says what "right", "ended" and "tolerated" are.)
+//! after each, and the origin sees nothing that it must not. (frames.py says what "right", "ended" and "tolerated" are.)
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,7 +47,7 @@ pub(crate) fn run(tools: &Tools) -> Result<Table> {
             "peak memory",
         ],
     );
-    let words = |rig: &Rig<'_>| rig.words("h2.py", &["h2.test", "443", WITNESS]);
+    let words = |rig: &Rig<'_>| rig.words("frames.py", &["h2.test", "443", WITNESS]);
     let rig = Rig::raise(tools)?;
     let direct = rig.unjailed().limit(LIMIT).command(words(&rig)).run();
     add(&mut table, "the origin alone (hyper)", &direct, None)?;

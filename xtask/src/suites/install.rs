@@ -30,6 +30,28 @@ const PYPI: [&str; 10] = [
     "sslyze==6.3.1",
     "websockets==17.4",
 ];
+/// Not in the workspace: what it needs is nothing that httpjail is made of.
+const TONIC: &str = r#"[package]
+name = "grpc-client"
+version = "0.0.0"
+edition = "2024"
+
+[[bin]]
+name = "grpc-client"
+path = "../../../tests/suites/grpc.rs"
+
+[dependencies]
+bytes = "1"
+http = "1"
+tokio = { version = "1", features = ["macros", "rt-multi-thread", "sync", "time"] }
+tokio-stream = "0.1"
+tonic = { version = "0.14", default-features = false, features = ["channel", "codegen", "tls-native-roots", "tls-ring"] }
+
+[profile.dev]
+debug = false
+
+[workspace]
+"#;
 const SMUGGLEX: &str = "0.4.0";
 
 /// Where things were installed.
@@ -44,13 +66,18 @@ impl Tools {
     }
 
     /// A program of the virtual environment.
-    pub(crate) fn from_pypi(&self, program: &str) -> PathBuf {
+    pub(crate) fn pypi_program(&self, program: &str) -> PathBuf {
         self.folder.join("venv/bin").join(program)
     }
 
     /// The client in Go, which is built here.
     pub(crate) fn go_client(&self) -> PathBuf {
         self.folder.join("go-client")
+    }
+
+    /// The gRPC client in Rust, which is built here.
+    pub(crate) fn tonic_client(&self) -> PathBuf {
+        self.folder.join("build/debug/grpc-client")
     }
 
     /// The smuggling scanner.
@@ -71,6 +98,7 @@ pub(crate) fn all() -> Result<Tools> {
         folder: root().join("target/suites"),
     };
     let folder = tools.folder.to_str().context("a folder's name in UTF-8")?;
+    let build = format!("{folder}/build");
     let mark = tools.folder.join("pypi.txt");
     let wanted = PYPI.join("\n");
     if std::fs::read_to_string(&mark).is_ok_and(|installed| installed == wanted) {
@@ -85,10 +113,21 @@ pub(crate) fn all() -> Result<Tools> {
     }
     if !tools.smugglex().is_file() {
         eprintln!("suites: smugglex");
-        let (to, build) = (format!("{folder}/cargo"), format!("{folder}/build"));
+        let to = format!("{folder}/cargo");
         let version = ["install", "--locked", "smugglex", "--version", SMUGGLEX];
         quietly(cargo(version).args(["--root", &to, "--target-dir", &build]))?;
     }
+    let manifest = format!("{folder}/tonic/Cargo.toml");
+    std::fs::create_dir_all(format!("{folder}/tonic")).context("make a folder for the gRPC client")?;
+    std::fs::write(&manifest, TONIC).context("write the gRPC client's manifest")?;
+    quietly(&mut cargo([
+        "build",
+        "--quiet",
+        "--manifest-path",
+        &manifest,
+        "--target-dir",
+        &build,
+    ]))?;
     let (client, source, cache) = (
         tools.go_client(),
         tools.script("programs.go"),

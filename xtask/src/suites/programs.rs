@@ -15,7 +15,7 @@ use httpjail_lab::{JailBuilder, Outcome, Seen};
 use super::install::Tools;
 use super::rig::Rig;
 use super::table::Table;
-use crate::run::root;
+use crate::run::{command, quietly, root};
 
 const LIMIT: Duration = Duration::from_secs(180);
 const RULES: [&str; 2] = [
@@ -26,7 +26,7 @@ const RULES: [&str; 2] = [
 const FEATURES: [&str; 6] = ["get", "post", "down", "sse", "websocket", "denied"];
 /// Those whose requests the lab's own origin counts.
 const COUNTED: [&str; 4] = ["get", "post", "down", "sse"];
-const CLIENTS: [&str; 17] = [
+const CLIENTS: [&str; 18] = [
     "curl-1.1",
     "curl-2",
     "wget",
@@ -42,7 +42,8 @@ const CLIENTS: [&str; 17] = [
     "httpx-2",
     "aiohttp",
     "websockets",
-    "grpc",
+    "grpcio",
+    "tonic",
     "chromium",
 ];
 
@@ -55,11 +56,8 @@ pub(crate) fn run(tools: &Tools) -> Result<Table> {
         "Programs in a jail (get 9 B, post 1 MiB and back, down 8 MB, sse 20 events)",
         head,
     );
-    let only = std::env::var("HTTPJAIL_SUITES_PROGRAM").ok();
     for client in CLIENTS {
-        if only.as_ref().is_none_or(|only| only == client) {
-            one(tools, client, &mut table).with_context(|| client.to_owned())?;
-        }
+        one(tools, client, &mut table).with_context(|| client.to_owned())?;
     }
     Ok(table)
 }
@@ -106,7 +104,10 @@ fn one(tools: &Tools, client: &str, table: &mut Table) -> Result<()> {
     );
     // What was possible without a jail must be in the table, and nothing must be but what is well.
     let complete = without.keys().all(|feature| within.contains_key(feature));
-    let good = complete && !within.is_empty() && within.keys().all(|feature| cell(feature) == "ok");
+    let good = complete
+        && outcome.code() == Some(0)
+        && !within.is_empty()
+        && within.keys().all(|feature| cell(feature) == "ok");
     table.row(good, cells);
     if !good {
         let tail: Vec<&str> = outcome.stderr.lines().rev().take(12).collect();
@@ -168,13 +169,14 @@ fn features(rig: &Rig<'_>, client: &str, run: JailBuilder<'_>) -> Result<(BTreeM
         show(&rig.tools.python()),
         show(&work),
     ];
-    // cargo and rustc of the toolchain that runs us, not rustup's, which look for their own home.
-    let cargo = std::env::var_os("CARGO").map(PathBuf::from).unwrap_or_default();
-    let toolchain = cargo.parent().map(show).unwrap_or_default();
-    let path = format!("{toolchain}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
+    // The toolchain's own cargo and rustc, not rustup's, which look for a home.
+    let sysroot = quietly(&mut command("rustc", ["--print", "sysroot"]))?.stdout;
+    let toolchain = String::from_utf8_lossy(&sysroot).trim().to_owned();
+    let path = format!("{toolchain}/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
     let outcome = run
         .env("PATH", path)
         .env("GO_CLIENT", rig.tools.go_client())
+        .env("TONIC_CLIENT", rig.tools.tonic_client())
         .limit(LIMIT)
         .command(words)
         .run();

@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use httpjail_lab::eventually;
 
 use super::install::Tools;
 use super::rig::Rig;
 use super::table::Table;
 
 const LIMIT: Duration = Duration::from_secs(1800);
+const PATIENCE: Duration = Duration::from_secs(60);
 const RULE: &str = r"allow-get: ^https?://ws\.test:\d+/";
 
 type Verdicts = BTreeMap<String, String>;
@@ -41,6 +43,7 @@ pub(crate) fn run(tools: &Tools) -> Result<Table> {
     for tls in [false, true] {
         for fuzzer in ["client", "server"] {
             compare(Leg { tools, tls, fuzzer }, &mut table)?;
+            eprint!("{table}");
         }
     }
     Ok(table)
@@ -119,7 +122,11 @@ impl Leg<'_> {
         let outcome = run.limit(LIMIT).command(words).run();
         let text = match fuzzer {
             "client" => outcome.stdout.clone(),
-            _ => std::fs::read_to_string(&served).unwrap_or_default(),
+            // Written a moment after the client has done its part.
+            _ => {
+                eventually(PATIENCE, || served.is_file());
+                std::fs::read_to_string(&served).unwrap_or_default()
+            }
         };
         serde_json::from_str(&text).with_context(|| {
             let said = std::fs::read_to_string(&said).unwrap_or_default();

@@ -1,6 +1,7 @@
 use super::*;
-use crate::tls::testing::{Failure, Pair, client};
+use crate::tls::testing::{Failure, Pair, client, client_with};
 use rustls::HandshakeKind::{Full, Resumed};
+use rustls::crypto::CryptoProvider;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ProtocolVersion};
 use std::collections::HashSet;
@@ -62,6 +63,27 @@ fn alpn_is_h2_or_http_1_1_or_nothing() {
     check(&[], None);
     check(&["ssh"], Some("refused"));
     check(&["h3", "imap"], Some("refused"));
+}
+
+#[test]
+fn the_order_of_cipher_suites_is_ours() {
+    let (authority, leaves) = leaves();
+    for version in [&TLS12, &TLS13] {
+        let mut provider = (*provider()).clone();
+        let chosen = |provider: &CryptoProvider| {
+            let client = client_with(Arc::new(provider.clone()), &authority, &[version]);
+            let server = leaves.config_for(&name("a.test")).unwrap();
+            let mut pair = Pair::new(&Arc::new(client), &server, "a.test");
+            pair.run().unwrap();
+            pair.client.negotiated_cipher_suite().unwrap().suite()
+        };
+        let ours = chosen(&provider);
+        provider.cipher_suites.reverse();
+        assert_eq!(chosen(&provider), ours);
+        // One that lacks it gets another.
+        provider.cipher_suites.retain(|suite| suite.suite() != ours);
+        assert_ne!(chosen(&provider), ours);
+    }
 }
 
 /// Connects once to `first` and then, with the same client's tickets, to `second`. Both hosts' sessions are put under one

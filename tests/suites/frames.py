@@ -1,6 +1,6 @@
 """HTTP/2 as no client should speak it: frames by hyperframe, header blocks by hpack, nothing checked before it is sent.
 
-    h2.py HOST PORT WITNESS   every case on a connection of its own over TLS, and after each an honest request for the
+    frames.py HOST PORT WITNESS   every case on a connection of its own over TLS, and after each an honest request for the
                               path WITNESS; [{name, wanted, got, good, witness, seconds}] as JSON
 
 An outcome is `goaway CODE`, `reset CODE`, a status, `closed`, or `open` if nothing came of it. A case says which are
@@ -331,7 +331,7 @@ request("scheme ftp", "421", *BAD, change={":scheme": "ftp"})
 request("a method in lower case", *BAD, change={":method": "get"})
 request("CONNECT", "403", "405", *BAD, change={":method": "CONNECT"}, drop=[":scheme", ":path"])
 request("CONNECT with a path", *BAD, "403", change={":method": "CONNECT"})
-request("extended CONNECT, not offered", *BAD, change={":method": "CONNECT"}, more=[(":protocol", "connect-udp")])
+request("extended CONNECT, for what is no WebSocket", *BAD, "403", "405", "501", change={":method": "CONNECT"}, more=[(":protocol", "connect-udp")])
 request("a path that the rules deny", "403", path="/denied")
 request("a path with dots to it", "403", path="/a/../denied")
 request("host alone", "200", path="/host-alone", drop=[":authority"], more=[("host", HOST)])
