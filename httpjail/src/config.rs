@@ -233,7 +233,7 @@ impl Config {
             weak: true,
             ..Run::default()
         };
-        let config = Config::of(args, file, Command::NONE)?;
+        let config = Config::of(args, file, Command::none())?;
         config.has_no_command("serve")?;
         Ok((config, serving))
     }
@@ -255,7 +255,7 @@ impl Config {
             backend: Some(Backend::Ebpf),
             ..Run::default()
         };
-        let config = Config::of(args, file, Command::NONE)?;
+        let config = Config::of(args, file, Command::none())?;
         config.has_no_command("attach")?;
         // What runs already could not be told to trust it.
         if config.ephemeral_ca {
@@ -290,10 +290,12 @@ fn refuse_serving(file: Option<&File>) -> Result<(), ConfigError> {
 
 impl Command {
     /// No command.
-    const NONE: Command = Command {
-        program: OsString::new(),
-        args: Vec::new(),
-    };
+    fn none() -> Command {
+        Command {
+            program: OsString::new(),
+            args: Vec::new(),
+        }
+    }
 }
 
 #[cfg(test)]
