@@ -1,5 +1,7 @@
 //! What is typed: the command line as it stands. What it means is [`crate::config`]'s business.
 
+mod learn;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,6 +11,9 @@ use clap::builder::{EnumValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 
 use clap_complete::Shell;
+
+use learn::LEARN_AFTER;
+pub use learn::{Learn, Report};
 
 use crate::policy::yaml::{self, Auth, Backend, DnsMode, LogFormat, SummaryForm, Word};
 
@@ -152,46 +157,6 @@ pub struct Serve {
     /// What clients must show: a token that is printed on start, or nothing (on this host alone) [default: token]
     #[arg(long, value_name = "AUTH", value_parser = word::<Auth>(), help_heading = "Traffic")]
     pub auth: Option<Auth>,
-}
-
-/// Learning a policy.
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
-pub struct Learn {
-    /// The run that is learnt from. Its own rules go on to decide; what they say nothing about is learnt.
-    #[command(flatten)]
-    pub run: Run,
-
-    /// Write the policy there; a file that exists is left alone
-    #[arg(
-        short,
-        long,
-        value_name = "FILE",
-        default_value = "httpjail.yaml",
-        value_hint = ValueHint::FilePath,
-        conflicts_with = "locked",
-        help_heading = "The policy"
-    )]
-    pub output: PathBuf,
-
-    /// Add to the file: what it allows already is not learnt anew, what it denies is refused
-    #[arg(long, conflicts_with_all = ["force", "config", "locked"], help_heading = "The policy")]
-    pub update: bool,
-
-    /// Replace the file
-    #[arg(long, conflicts_with = "locked", help_heading = "The policy")]
-    pub force: bool,
-}
-
-/// Summing a log up.
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
-pub struct Report {
-    /// A log that was written with --log-format json; `-` is the standard input
-    #[arg(value_name = "LOG", value_hint = ValueHint::FilePath)]
-    pub log: PathBuf,
-
-    /// The form of the summary
-    #[arg(long, value_name = "FORM", default_value = "table", value_parser = word::<SummaryForm>())]
-    pub format: SummaryForm,
 }
 
 /// Attaching to a cgroup.
@@ -429,15 +394,6 @@ What is held, and what is not:
 
 Example:
   httpjail attach --cgroup system.slice/agent.service -r 'allow: ^https://api\\.github\\.com/'";
-
-const LEARN_AFTER: &str = "\
-Requests of one kind become one rule: ids, hashes and versions in paths are written in their
-general form, and where a host has more than a dozen names at one place, any name will do.
-Read the file before you trust it. Learn with empty caches: what a cache has is not asked for.
-
-Example:
-  httpjail learn -- npm ci                        writes httpjail.yaml
-  httpjail --locked httpjail.yaml -- npm ci       the same, and nothing else";
 
 const COMPLETIONS_AFTER: &str = "\
 bash:  httpjail completions bash > ~/.local/share/bash-completion/completions/httpjail
