@@ -1,5 +1,7 @@
 //! What the tests share beside the lab itself.
 
+pub(crate) mod ask;
+
 use std::path::Path;
 
 use httpjail_lab::{JailBuilder, Lab, Outcome};
