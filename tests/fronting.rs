@@ -112,8 +112,8 @@ fn authorities_of_http2() {
         (Some("ok.test"), Some("ok.test:80"), "421"),
         (Some("user@ok.test"), None, "400"),
         (Some("evil.test@ok.test"), None, "400"),
-        (Some("ok.test"), Some("ok.test, evil.test"), "421"),
-        (Some("ok.test"), Some(""), "421"),
+        (Some("ok.test"), Some("ok.test, evil.test"), "400"),
+        (Some("ok.test"), Some(""), "400"),
         (Some(""), Some("ok.test"), "400"),
         (Some("ok..test"), None, "400"),
         (Some("[::1"), None, "400"),
@@ -310,7 +310,6 @@ fn pipelined_requests() {
 #[test]
 fn interleaved_streams() {
     let lab = world();
-    let jail = lab.jail().rule(r"allow: ^https://(ok|other)\.test/");
     for (stranger, status) in [("evil.test", "421"), ("other.test", "421"), ("ok.test", "200")] {
         let before = lab.heard().requests.all().len();
         let bodies: Vec<String> = (0..10)
@@ -350,7 +349,6 @@ fn interleaved_streams() {
         assert_eq!(arrived, sent.map(|(_, body)| body.clone()).collect::<Vec<_>>());
         assert!(seen.iter().all(is_at_home), "{seen:#?}");
     }
-    drop(jail);
 }
 
 /// What a CONNECT opens leads to the judge and nowhere else.

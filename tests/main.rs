@@ -3,6 +3,7 @@
 
 mod attach;
 mod clients;
+mod differential;
 mod dns;
 mod escapes;
 mod exit_status;

@@ -139,13 +139,13 @@ fn check_hosts(rules: &[&str], same_is_allowed: bool) {
         };
         talks.push(Talk::to("ok.test", 80).h1(get("/", host(&plain))));
         expected.push((format!("Host: {spelling}"), vec![wanted.clone()]));
-        // In absolute form some are no URL at all, and in some the Host field says more than the URL. The port is the URL's.
+        // In absolute form the port is the URL's.
         let wanted = match read {
             Port => answer(!same_is_allowed, "http://ok.test:8080/"),
             _ => wanted,
         };
-        talks.push(Talk::to("ok.test", 80).h1(get(format!("http://{plain}/"), host(&plain))));
-        expected.push((format!("http://{spelling}/"), vec![wanted, "400".into(), "421".into()]));
+        talks.push(Talk::to("ok.test", 80).h1(get(format!("http://{}/", plain.trim()), host(&plain))));
+        expected.push((format!("http://{spelling}/"), vec![wanted]));
         // Here the certificate that was asked for binds the connection to one host.
         let wanted = match read {
             Same => answer(same_is_allowed, "https://ok.test/"),

@@ -14,7 +14,7 @@ const MARK: &str = "x-cell";
 pub(crate) struct Talk(Value);
 
 impl Talk {
-    /// With whoever listens there: a name or an address.
+    /// With whoever listens there: a name or an address; `proxy` is the one that the environment names.
     pub(crate) fn to(host: &str, port: u16) -> Talk {
         Talk(json!({"to": [host, port]}))
     }

@@ -133,7 +133,7 @@ impl Origin {
             return Err(Refusal::malformed("There is no Host field."));
         }
         match (named, field) {
-            (Some(named), Some(field)) if !self.same(named, field) => Err(Refusal::mismatch(
+            (Some(named), Some(field)) if !self.same(named, field)? => Err(Refusal::mismatch(
                 "The request target and the Host field name different hosts.",
             )),
             (Some(one), _) | (None, Some(one)) => Ok(Cow::Borrowed(one)),
@@ -152,13 +152,15 @@ impl Origin {
         }
     }
 
-    fn same(&self, one: &str, other: &str) -> bool {
-        let parse = |text| {
-            let (host, port) = split_port(text);
-            let port = port.map_or(Ok(self.scheme().default_port()), str::parse::<u16>);
-            Some((Host::parse(host).ok()?, port.ok()?))
-        };
-        one == other || parse(one).is_some_and(|one| parse(other) == Some(one))
+    /// Whether both name the same place.
+    fn same(&self, one: &str, other: &str) -> Result<bool, Refusal> {
+        Ok(one == other || self.place(one)? == self.place(other)?)
+    }
+
+    fn place(&self, authority: &str) -> Result<(Host, u16), Refusal> {
+        let (host, port) = split_port(authority);
+        let host = Host::parse(host).map_err(|error| Refusal::malformed(error.to_string()))?;
+        Ok((host, port.map_or(Ok(self.scheme().default_port()), parse_port)?))
     }
 }
 
@@ -172,6 +174,13 @@ pub(super) fn split_port(authority: &str) -> (&str, Option<&str>) {
         }
         None => (authority, None),
     }
+}
+
+/// A port in its plain form.
+pub(super) fn parse_port(text: &str) -> Result<u16, Refusal> {
+    let plain = !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
+    let port = text.parse().ok().filter(|_| plain);
+    port.ok_or_else(|| Refusal::malformed("The port is no plain number from 1 to 65535."))
 }
 
 #[cfg(test)]
@@ -230,6 +239,9 @@ mod tests {
         http("http://a.test/p", &["a.test"], Ok("http://a.test/p"));
         http("http://A.TEST:80/p", &["a.test"], Ok("http://a.test/p"));
         http("http://a.test/p", &["b.test"], Err(Kind::Mismatch));
+        http("http://a.test/p", &[""], Err(Kind::Malformed));
+        http("http://a.test/p", &["a.test,b.test"], Err(Kind::Malformed));
+        http("http://a.test/p", &["a.test:080"], Err(Kind::Malformed));
         http("http://a.test:81/p", &["a.test"], Err(Kind::Mismatch));
         http("http://a.test/p", &[], Err(Kind::Malformed));
         http("https://a.test/p", &["a.test"], Err(Kind::Mismatch));

@@ -1,6 +1,7 @@
 """Says what it is told, byte for byte, and prints what came back: a JSON list for each conversation, one a line.
 
-The argument names a JSON file with a list of conversations. `to` is whom to connect to, `relayed` by way of a relay. Where there is a `connect` it is
+The argument names a JSON file with a list of conversations. `to` is whom to connect to (`proxy`: the one of the
+environment), `relayed` by way of a relay. Where there is a `connect` it is
 said first, and all else only if the answer is 200. `tls` is the server name of a handshake (empty: none is sent). Then
 `h1` is said and the stream read to its end, or the requests of `h2` are opened as streams, all at once. Text is Latin-1:
 a character a byte. What came back is the status codes in order, `tls` for a handshake that failed, `reset` for a stream
@@ -8,12 +9,14 @@ that was, and `closed` for one that was never answered.
 """
 
 import json
+import os
 import re
 import socket
 import ssl
 import struct
 import sys
 import threading
+import urllib.parse
 
 DATA, HEADERS, RESET, SETTINGS, PING, GOAWAY = 0, 1, 3, 4, 6, 7
 # Huffman codes of the digits (RFC 7541 appendix B), and the statuses of its static table (appendix A).
@@ -24,6 +27,9 @@ STATIC = {8: 200, 9: 204, 10: 206, 11: 304, 12: 400, 13: 404, 14: 500}
 def conversation(told):
     heard = []
     to = relay(told["to"]) if "relayed" in told else told["to"]
+    if to[0] == "proxy":
+        proxy = urllib.parse.urlsplit(os.environ["http_proxy"])
+        to = (proxy.hostname, proxy.port)
     stream = socket.create_connection(tuple(to), timeout=20)
     if "connect" in told:
         stream.sendall(told["connect"].encode("latin-1"))
