@@ -2,6 +2,7 @@
 //! (support/lab), so that nothing they send can leave the machine.
 
 mod attach;
+mod bad_policies;
 mod clients;
 mod differential;
 mod dns;

@@ -12,7 +12,7 @@ use httpjail_lab::Way;
 use crate::support::{Expect as _, lab, repeats};
 
 /// Topics in which no jail is started, or whose tests choose the way themselves.
-const OTHER_TOPICS: [&str; 6] = ["attach", "differential", "hosts", "lab", "ways", "weak"];
+const OTHER_TOPICS: [&str; 7] = ["attach", "bad_policies", "differential", "hosts", "lab", "ways", "weak"];
 
 /// What a way cannot promise. `*` at the end stands for any ending.
 const EXCEPTIONS: [(&str, &[Way], &str); 9] = [

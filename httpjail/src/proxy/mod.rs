@@ -14,6 +14,9 @@ mod dial;
 mod drain;
 mod explicit;
 mod forward;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod headers;
 mod identity;
 mod interceptor;
