@@ -12,7 +12,16 @@ use httpjail_lab::Way;
 use crate::support::{Expect as _, lab, repeats};
 
 /// Topics in which no jail is started, or whose tests choose the way themselves.
-const OTHER_TOPICS: [&str; 7] = ["attach", "bad_policies", "differential", "hosts", "lab", "ways", "weak"];
+const OTHER_TOPICS: [&str; 8] = [
+    "attach",
+    "bad_policies",
+    "differential",
+    "hosts",
+    "lab",
+    "messages",
+    "ways",
+    "weak",
+];
 
 /// What a way cannot promise. `*` at the end stands for any ending.
 const EXCEPTIONS: [(&str, &[Way], &str); 9] = [
@@ -101,7 +110,7 @@ macro_rules! table {
 /// Who is not root cannot step into the jail's network to make sockets there.
 const NOT_ROOTLESS: [&str; 1] = ["publish"];
 
-table! { clients dns escapes exit_status faults fronting identity leftovers log publish regression spellings terminal trust verdicts }
+table! { clients dns escapes exit_status faults fronting hostile identity leftovers log publish regression spellings terminal trust verdicts }
 
 /// Refused, not ignored.
 fn without_root_nothing_is_published() {

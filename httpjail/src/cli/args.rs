@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use crate::audit::printable;
 use crate::policy::yaml::{self, Backend, DnsMode, LogFormat, Word};
 
 /// The whole command line: a command to run in a jail, or something else.
@@ -79,7 +80,12 @@ pub enum Ca {
 impl Cli {
     /// Reads the process's own arguments; ends the process if they are wrong, or ask for help.
     pub fn read() -> Cli {
-        Cli::parse_from(spelled(std::env::args_os()))
+        let words = spelled(std::env::args_os());
+        Cli::try_parse_from(&words).unwrap_or_else(|error| {
+            // The message quotes what is wrong: it is asked for again, of words that a terminal may see.
+            let shown = words.iter().map(|word| printable(&word.to_string_lossy()).into_owned());
+            Cli::try_parse_from(shown).err().unwrap_or(error).exit()
+        })
     }
 }
 
