@@ -5,6 +5,7 @@
 //! writes.
 
 use std::convert::Infallible;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
@@ -43,6 +44,11 @@ pub enum Order {
         /// Whether the namespace speaks IPv6.
         ipv6: bool,
     },
+    /// Hand out the namespaces that a process outside must enter to make sockets of this network.
+    Open {
+        /// Whether there is a user namespace.
+        user_namespace: bool,
+    },
     /// Start the command.
     Run {
         /// Make it the terminal's foreground group.
@@ -71,6 +77,8 @@ pub enum Report {
     Arranged(Vec<String>),
     /// What the canary saw that must not be; empty when the jail holds.
     Probed(Vec<String>),
+    /// The namespaces come along: the user namespace, if the jail has one, and the network namespace that it owns.
+    Opened,
     /// The command has been executed.
     Started,
     /// The command did not start.
@@ -130,6 +138,7 @@ fn obey(line: &Line, plan: &Plan) -> io::Result<Infallible> {
                 line.send(&Report::Arranged(notes))?;
             }
             Order::Probe { ipv6 } => line.send(&Report::Probed(canary::probe(ipv6)))?,
+            Order::Open { user_namespace } => open(line, user_namespace)?,
             Order::Run { foreground } => match spawn(plan, foreground)? {
                 Ok(child) => {
                     rights::keep_only_kill()?;
@@ -163,6 +172,17 @@ fn connect(line: &Line, inside: Inside) -> io::Result<()> {
     let (counts, sockets) = handover::pack(listeners);
     let raw: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
     line.send_with(&Report::Connected { counts, note }, &raw)
+}
+
+/// Hands the namespaces out: init cannot be looked at by others of its user, but by itself.
+fn open(line: &Line, user_namespace: bool) -> io::Result<()> {
+    let names: &[&str] = if user_namespace { &["user", "net"] } else { &["net"] };
+    let namespaces = names
+        .iter()
+        .map(|name| File::open(format!("/proc/self/ns/{name}")))
+        .collect::<io::Result<Vec<_>>>()?;
+    let raw: Vec<RawFd> = namespaces.iter().map(AsRawFd::as_raw_fd).collect();
+    line.send_with(&Report::Opened, &raw)
 }
 
 /// The running command.
