@@ -12,6 +12,7 @@ mod faults;
 mod fronting;
 mod hostile;
 mod hosts;
+mod http1;
 mod identity;
 mod lab;
 mod leftovers;

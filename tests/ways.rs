@@ -11,12 +11,13 @@ use httpjail_lab::Way;
 
 use crate::support::{Expect as _, lab, repeats};
 
-/// Topics in which no jail is started, or whose tests choose the way themselves.
-const OTHER_TOPICS: [&str; 8] = [
+/// Topics in which no jail is started, or whose tests choose the way themselves, or to which the way makes no difference.
+const OTHER_TOPICS: [&str; 9] = [
     "attach",
     "bad_policies",
     "differential",
     "hosts",
+    "http1",
     "lab",
     "messages",
     "ways",

@@ -4,8 +4,10 @@
 //! so no path through the proxy can forget it.
 
 use super::Proxy;
+use super::strict::Aside;
 use crate::audit::{Decision, EventKind, Record};
 use crate::net::{Flow, OriginalDst};
+use http::StatusCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
@@ -78,7 +80,17 @@ impl Client {
         self.write(record);
     }
 
-    /// Whether any request was understood.
+    /// Records that what was said on the connection is refused, with the answer to it.
+    pub(super) async fn refused_with(&self, status: StatusCode, reason: &str) {
+        self.spoke.store(true, Ordering::Relaxed);
+        self.learn_program().await;
+        let mut record = self.record(EventKind::Refused, Decision::Deny);
+        record.status = Some(status.as_u16());
+        record.reason = Some(reason.to_owned());
+        self.write(record);
+    }
+
+    /// Whether any request was understood, or refused.
     pub(super) fn has_spoken(&self) -> bool {
         self.spoke.load(Ordering::Relaxed)
     }
@@ -100,6 +112,8 @@ pub(super) struct Entry {
     pub(super) received: u64,
     /// Whether the exchange came to its proper end.
     pub(super) complete: bool,
+    /// Over HTTP/1: knows why a body was broken off, if we did it.
+    pub(super) aside: Option<Arc<Aside>>,
 }
 
 impl Entry {
@@ -114,6 +128,7 @@ impl Entry {
             sent: Arc::default(),
             received: 0,
             complete: false,
+            aside: None,
         }
     }
 
@@ -131,7 +146,11 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         if !self.complete {
-            self.because("cut short");
+            match self.aside.as_ref().and_then(|aside| aside.body_fault()) {
+                // What else went wrong then came of it.
+                Some(fault) => self.record.reason = Some(fault.reason().to_owned()),
+                None => self.because("cut short"),
+            }
         }
         let mut record = std::mem::replace(&mut self.record, Record::new(EventKind::Request));
         record.bytes_in = Some(self.sent.load(Ordering::Relaxed));

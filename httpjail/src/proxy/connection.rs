@@ -11,14 +11,15 @@ use super::identity::{Destination, Origin};
 use super::interceptor::Interceptor;
 use super::pool::Wire;
 use super::prefixed::Prefixed;
-use super::{Clients, HEADER_BYTES_MAX, HEADERS_MAX, Proxy, tunnel};
+use super::{Clients, HEADER_BYTES_MAX, HEADERS_MAX, Proxy, strict, tunnel};
 use crate::audit::{Decision, EventKind, Record};
 use crate::net::{ClientAddr, Host};
 use crate::tls::sni_host;
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
-use hyper::service::HttpService;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::service::Service;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::AlertDescription;
 use socket2::SockRef;
 use std::convert::Infallible;
@@ -177,11 +178,13 @@ where
     }
 }
 
-async fn serve_http1<S, F>(client: &Client, service: F, stream: S) -> hyper::Result<()>
+async fn serve_http1<S, F>(client: &Arc<Client>, service: F, stream: S) -> hyper::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    F: HttpService<Incoming, ResBody = Download, Error = Infallible>,
+    F: Service<Request<Incoming>, Response = Response<Download>, Error = Infallible>,
+    F::Future: Send + 'static,
 {
+    let (stream, service) = strict::pair(client, stream, service);
     http1::Builder::new()
         .timer(TokioTimer::new())
         // Also the longest that a kept connection may be idle.
@@ -203,8 +206,10 @@ where
         client: client.clone(),
         origin,
     };
-    let served = http2::Builder::new(TokioExecutor::new())
+    let served = http2::Builder::new(client.proxy.tasks.clone())
         .timer(TokioTimer::new())
+        // WebSockets (RFC 8441).
+        .enable_connect_protocol()
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEADER_BYTES_MAX as u32)
         // Rapid reset (CVE-2023-44487): resets that we have not seen yet, and those that we had to send.

@@ -14,17 +14,21 @@ mod dial;
 mod drain;
 mod explicit;
 mod forward;
+mod framing;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod headers;
 mod identity;
 mod interceptor;
+mod interim;
 mod judge;
 mod peer;
 mod pool;
 mod prefixed;
 mod refusal;
+mod strict;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod tunnel;
@@ -81,8 +85,14 @@ pub struct Limits {
     pub handshake: Duration,
     /// Each of: resolving a name, connecting to it, the TLS handshake with it.
     pub connect: Duration,
-    /// From a request sent upstream to the head of its answer.
+    /// From a request sent upstream, or the last byte of its body, to the head of its answer.
     pub response: Duration,
+    /// How long an upload whose client waits for `100 Continue` waits for the upstream's word.
+    pub expect: Duration,
+    /// How long nothing may move in a body, in either direction.
+    pub stalled: Duration,
+    /// How long a client that sends no more (and may be gone) is waited for to be answered.
+    pub half_closed: Duration,
     /// How long an unused upstream connection is kept.
     pub idle: Duration,
     /// How many unused HTTP/1 connections to one host are kept.
@@ -102,6 +112,10 @@ impl Default for Limits {
             connect: Duration::from_secs(10),
             // Long polls and models that think: whoever waits so long may give up first.
             response: Duration::from_secs(30 * 60),
+            // What curl waits. Servers that do not know the field say nothing.
+            expect: Duration::from_secs(1),
+            stalled: Duration::from_secs(30 * 60),
+            half_closed: Duration::from_secs(60),
             idle: Duration::from_secs(60),
             idle_per_host: 16,
             idle_hosts: 256,
@@ -143,6 +157,8 @@ pub struct Config {
 pub struct Proxy {
     config: Config,
     pool: Arc<pool::Pool>,
+    /// What goes on beside the connections that began it: streams of HTTP/2, tunnels.
+    tasks: tasks::Tasks,
 }
 
 impl Proxy {
@@ -159,7 +175,11 @@ impl Proxy {
             idle_timeout: config.limits.idle,
         };
         let pool = Arc::new(pool::Pool::new(dialler, config.upstream_tls.clone(), bounds));
-        Arc::new(Proxy { config, pool })
+        Arc::new(Proxy {
+            config,
+            pool,
+            tasks: tasks::Tasks::default(),
+        })
     }
 
     /// Serves `listeners` until `shutdown` resolves, then gives open connections [`Limits::grace`] to end by themselves.
@@ -207,9 +227,11 @@ impl Proxy {
         }
         accepting.shutdown().await;
         let all = async { while serving.join_next().await.is_some() {} };
+        let all = async { tokio::join!(all, self.tasks.ended()) };
         let _ = tokio::time::timeout(self.config.limits.grace, all).await;
         // Whoever is left is aborted, and its requests are recorded as cut short.
         serving.shutdown().await;
+        self.tasks.shutdown().await;
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! that would otherwise try again for ever. Everything echoed is escaped.
 
 use super::dial::DialError;
+use super::framing::Fault;
 use crate::policy::TargetError;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
@@ -20,6 +21,8 @@ pub(super) enum Kind {
     Unlogged,
     /// The request has no one canonical reading.
     Malformed,
+    /// Its head or its trailers are too large.
+    TooLarge,
     /// Its parts name different places.
     Mismatch,
     /// The client did not show that it may use the proxy.
@@ -39,6 +42,7 @@ impl Kind {
             Kind::Denied => (StatusCode::FORBIDDEN, "deny", "7"),
             Kind::Unlogged => (StatusCode::SERVICE_UNAVAILABLE, "deny", "7"),
             Kind::Malformed => (StatusCode::BAD_REQUEST, "malformed", "3"),
+            Kind::TooLarge => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "malformed", "8"),
             Kind::Mismatch => (StatusCode::MISDIRECTED_REQUEST, "mismatch", "3"),
             Kind::Unauthenticated => (StatusCode::PROXY_AUTHENTICATION_REQUIRED, "unauthenticated", "16"),
             Kind::Unsupported => (StatusCode::METHOD_NOT_ALLOWED, "unsupported", "12"),
@@ -55,6 +59,7 @@ impl Kind {
             Kind::Unlogged => {
                 "Nothing leaves the jail unlogged. Once the log can be written again, so can this be asked."
             }
+            Kind::TooLarge => "httpjail takes no larger ones: a retry will not help.",
             Kind::Malformed | Kind::Mismatch => {
                 "httpjail refuses what two programs could read in two ways: a retry will not help."
             }
@@ -149,13 +154,31 @@ impl Refusal {
                 HeaderValue::from_static("text/plain; charset=utf-8"),
             );
             let body = response.body_mut();
-            *body = format!("httpjail: {mark}: {}\n\n  {method} {url}\n", self.detail);
+            *body = format!("httpjail: {mark}: {}\n", self.detail);
+            // Of bytes that were not understood there is neither.
+            if !method.is_empty() {
+                *body += &format!("\n  {method} {url}\n");
+            }
             if let Some(rule) = rule {
                 *body += &format!("  rule {}\n", escaped(rule));
             }
             *body += &format!("\n{}\n", self.kind.advice());
         }
         response
+    }
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Refusal {
+        let kind = match fault {
+            Fault::TooLarge => Kind::TooLarge,
+            _ => Kind::Malformed,
+        };
+        Refusal::new(
+            kind,
+            fault.reason(),
+            format!("The bytes of the request: {}.", fault.words()),
+        )
     }
 }
 

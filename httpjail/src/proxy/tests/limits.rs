@@ -22,7 +22,10 @@ async fn heads_are_bounded() {
     check("X: y\r\n".repeat(250), "431").await;
     check(format!("X: {}\r\n", "y".repeat(30_000)), "200").await;
     check(format!("X: {}\r\n", "y".repeat(80_000)), "431").await;
-    assert_eq!(gist(&jail.log.nth(2).await), "Refused Deny - - - [malformed request]");
+    assert_eq!(
+        gist(&jail.log.nth(2).await),
+        "Refused Deny - - 431 [malformed request: too large]"
+    );
 }
 
 #[tokio::test]
