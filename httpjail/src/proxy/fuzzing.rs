@@ -5,6 +5,7 @@
 
 use super::detect::{self, Opening};
 use super::forward::write_head;
+use super::framing::Framing;
 use super::headers::clean_request;
 use super::identity::{Destination, Origin};
 use super::pool::Wire;
@@ -26,10 +27,10 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf, duplex, join, sink};
 use tokio::runtime::Runtime;
 
-/// A request that has a target, as it is forwarded.
+/// A request as it is read, with its target, if it has one.
 #[derive(Debug, PartialEq)]
 struct Read {
-    target: Target,
+    target: Option<Target>,
     fields: HeaderMap,
     body: Bytes,
 }
@@ -40,13 +41,56 @@ enum Said {
     Http2(Vec<u8>),
 }
 
-/// The requests of an HTTP/1 client are read as one thing, and what is written for each is read as that and nothing more.
+/// The requests of an HTTP/1 client begin and end for hyper where they do for [`Framing`], and what is written for each is
+/// read as that and nothing more.
 pub fn http1(bytes: &[u8]) {
+    let messages = messages(bytes);
     runtime().block_on(async {
-        for read in served(Wire::Http1, Said::Http1(bytes.to_vec())).await {
+        let mut apart = Vec::new();
+        for message in &messages {
+            let alone = served(Wire::Http1, Said::Http1(message.to_vec())).await;
+            assert!(alone.len() <= 1, "{alone:?} in {:?}", String::from_utf8_lossy(message));
+            apart.extend(alone);
+        }
+        // A connection may be closed before its end.
+        let together = served(Wire::Http1, Said::Http1(messages.concat())).await;
+        assert!(apart.starts_with(&together), "{together:?}, apart {apart:?}");
+        for read in apart {
             check(Wire::Http1, read).await;
         }
     });
+}
+
+/// What [`Framing`] takes for whole messages.
+fn messages(bytes: &[u8]) -> Vec<&[u8]> {
+    let (mut whole, mut crumbs) = (Framing::default(), Framing::default());
+    let (mut passed, mut fault) = whole.follow(bytes);
+    // The answer to a wish for another protocol is no.
+    while fault.is_none() && whole.is_waiting() {
+        whole.go_on();
+        let (more, found) = whole.follow(&bytes[passed..]);
+        (passed, fault) = (passed + more, found);
+    }
+    let mut found = Vec::new();
+    let (mut start, mut at, mut end) = (0, 0, 0);
+    let broken = loop {
+        if end == bytes.len() {
+            break None;
+        }
+        end += 1;
+        let (more, broken) = crumbs.follow(&bytes[at..end]);
+        at += more;
+        if more > 0 && !crumbs.is_in_body() {
+            found.push(&bytes[start..at]);
+            start = at;
+            crumbs.go_on();
+        }
+        if broken.is_some() {
+            break broken;
+        }
+    };
+    assert_eq!((at, broken), (passed, fault), "in one piece and in many");
+    found
 }
 
 /// The same for field lists of HTTP/2: one field a line, name and value parted by a tab; an empty line ends a request.
@@ -89,12 +133,14 @@ pub fn hello(bytes: &[u8]) {
 
 /// What is sent upstream for `read` is that one request, in either version.
 async fn check(wire: Wire, read: Read) {
-    let bytes = written(&read).await;
+    let Some(target) = &read.target else { return };
+    let bytes = written(&read, target).await;
     let text = String::from_utf8_lossy(&bytes).into_owned();
+    assert_eq!(messages(&bytes), [&bytes], "{text:?}");
     let again = served(wire, Said::Http1(bytes)).await;
     assert_eq!(again.as_slice(), std::slice::from_ref(&read), "{text:?}");
-    let Ok(head) = write_head(&read.target, read.fields.clone(), true) else {
-        panic!("{} can be written as HTTP/1 only", read.target);
+    let Ok(head) = write_head(target, read.fields.clone(), true) else {
+        panic!("{target} can be written as HTTP/1 only");
     };
     let uri = head.uri();
     let mut fields: Vec<(Vec<u8>, Vec<u8>)> = [
@@ -130,7 +176,7 @@ fn origin(wire: Wire) -> Origin {
     }
 }
 
-/// The requests in what a client said that have a target.
+/// The requests in what a client said.
 async fn served(wire: Wire, said: Said) -> Vec<Read> {
     let origin = Arc::new(origin(wire));
     let read = Arc::new(Mutex::new(Vec::new()));
@@ -141,12 +187,15 @@ async fn served(wire: Wire, said: Said) -> Vec<Read> {
             let (head, body) = request.into_parts();
             let mut fields = head.headers;
             clean_request(&mut fields);
-            if let (Ok(target), Ok(body)) = (target, body.collect().await) {
-                let body = body.to_bytes();
+            if let Ok(body) = body.collect().await {
+                let (target, body) = (target.ok(), body.to_bytes());
                 let mut into = into.lock().unwrap_or_else(PoisonError::into_inner);
                 into.push(Read { target, fields, body });
             }
-            Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+            let mut response = Response::new(Full::<Bytes>::default());
+            // Not a success, which would end HTTP on a connection that asks for a tunnel.
+            *response.status_mut() = http::StatusCode::NOT_FOUND;
+            Ok::<_, Infallible>(response)
         }
     });
     // The client stays, and says no more: a request that is not whole is none.
@@ -170,9 +219,9 @@ async fn served(wire: Wire, said: Said) -> Vec<Read> {
 }
 
 /// The bytes that hyper writes for a request to an HTTP/1 upstream.
-async fn written(read: &Read) -> Vec<u8> {
-    let Ok(head) = write_head(&read.target, read.fields.clone(), false) else {
-        panic!("{} cannot be written", read.target);
+async fn written(read: &Read, target: &Target) -> Vec<u8> {
+    let Ok(head) = write_head(target, read.fields.clone(), false) else {
+        panic!("{target} cannot be written");
     };
     let (near, mut far) = duplex(1 << 20);
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(near)).await;
@@ -312,7 +361,7 @@ mod tests {
         let one = "POST /x/../y HTTP/1.1\r\nHost: A.test\r\nContent-Length: 2\r\nX: y\r\n\r\nab";
         let all = read(Said::Http1(one.repeat(2).into()), Wire::Http1);
         assert_eq!(all.len(), 2);
-        assert_eq!(all[1].target.to_string(), "POST http://a.test/y");
+        assert_eq!(all[1].target.as_ref().unwrap().to_string(), "POST http://a.test/y");
         assert_eq!((&*all[1].body, all[1].fields.len()), (&b"ab"[..], 1));
         let fields = [
             (":method", "GET"),
@@ -324,7 +373,7 @@ mod tests {
         let request: Vec<(Vec<u8>, Vec<u8>)> = fields.map(|(name, value)| (name.into(), value.into())).into();
         let all = read(Said::Http2(frames(&[request.clone(), request])), Wire::Tls);
         assert_eq!(all.len(), 2);
-        assert_eq!(all[0].target.to_string(), "GET https://a.test/y?z");
+        assert_eq!(all[0].target.as_ref().unwrap().to_string(), "GET https://a.test/y?z");
         http1(one.as_bytes());
         http2(b":method\tGET\n:scheme\thttps\n:authority\ta.test\n:path\t/");
     }
