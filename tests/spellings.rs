@@ -200,8 +200,6 @@ const PATHS: &[(&str, Option<&str>)] = &[
     ("/pub%2fx", Some("/pub%2Fx")),
     ("/pub%2f..x", Some("/pub%2F..x")),
     ("/pub/...", Some("/pub/...")),
-    // A fragment is the client's own business, and ends with it.
-    ("/pub/x#/../admin", Some("/pub/x")),
     ("/pub/.x/..y", Some("/pub/.x/..y")),
     ("/pub/x;y=z", Some("/pub/x;y=z")),
     ("/pub/%c3%bc", Some("/pub/%C3%BC")),
@@ -259,6 +257,7 @@ const PATHS: &[(&str, Option<&str>)] = &[
     ("/pub/\x01", None),
     ("/pub/\x7f", None),
     ("/pub/<x>", None),
+    ("/pub/x#/../admin", None),
     ("*", None),
     ("admin", None),
     ("pub/x", None),
@@ -280,22 +279,27 @@ fn check_paths(rules: &[&str], allowed: impl Fn(&str) -> bool) {
     let jail = rules.iter().fold(lab.jail(), |jail, rule| jail.rule(rule));
     let (mut talks, mut expected) = (Vec::new(), Vec::new());
     for (spelling, canonical) in PATHS.iter().copied() {
-        let wanted = |scheme: &str| match canonical {
+        let wanted = |canonical: Option<&str>, scheme: &str| match canonical {
             Some(path) => answer(allowed(path), &format!("{scheme}://ok.test{path}")),
             None => "400".to_owned(),
         };
         talks.push(Talk::to("ok.test", 80).h1(get(spelling, host("ok.test"))));
-        expected.push((spelling.to_owned(), vec![wanted("http")]));
+        expected.push((spelling.to_owned(), vec![wanted(canonical, "http")]));
         let secret = Talk::to("ok.test", 443).tls("ok.test");
         talks.push(secret.clone().h1(get(spelling, host("ok.test"))));
-        expected.push((format!("{spelling} in TLS"), vec![wanted("https")]));
+        expected.push((format!("{spelling} in TLS"), vec![wanted(canonical, "https")]));
         if spelling.starts_with('/') {
             let url = format!("http://ok.test{spelling}");
             talks.push(Talk::to("ok.test", 80).h1(get(&url, host("ok.test"))));
-            expected.push((url, vec![wanted("http")]));
+            expected.push((url, vec![wanted(canonical, "http")]));
         }
+        // In HTTP/2 hyper drops a fragment before anybody sees it.
+        let (spelling, canonical) = match spelling.split_once('#') {
+            Some((before, _)) => (spelling, Some(before)),
+            None => (spelling, canonical),
+        };
         // What hyper does not take for a path ends the stream, or the connection, without an answer.
-        let mut wanted = vec![wanted("https")];
+        let mut wanted = vec![wanted(canonical, "https")];
         if canonical.is_none() {
             wanted.extend(["reset".into(), "closed".into()]);
         }

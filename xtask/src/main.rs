@@ -6,6 +6,7 @@ mod ci;
 mod demo;
 mod ebpf;
 mod foreign;
+mod fuzz;
 mod lint;
 mod package;
 mod run;
@@ -53,6 +54,12 @@ enum Task {
         #[arg(long)]
         trace: bool,
     },
+    /// Run every fuzzer for a while (needs nightly Rust)
+    Fuzz {
+        /// How long each
+        #[arg(long, value_name = "N", default_value_t = 600)]
+        seconds: u64,
+    },
     /// Format, clippy, rustdoc, licences, and the house rules
     Lint,
     /// The house rules alone
@@ -61,7 +68,7 @@ enum Task {
     Package,
     /// Build and link for macOS and Windows, and try the Windows executable under wine (installs ziglang and wine)
     CheckForeign,
-    /// All that a change must pass: setup, lint, ebpf --check, test, package, check-foreign
+    /// All that a change must pass: setup, lint, ebpf --check, test, fuzz, package, check-foreign
     Ci,
 }
 
@@ -71,6 +78,7 @@ fn main() -> ExitCode {
         Task::Demo { bpf_object, allow_all } => demo::run(bpf_object, allow_all),
         Task::Test { arguments } => test::run(&arguments),
         Task::Ebpf { check, trace } => ebpf::run(check, trace),
+        Task::Fuzz { seconds } => fuzz::run(seconds),
         Task::Lint => lint::run(),
         Task::Tidy => tidy::run(),
         Task::Package => package::run(),

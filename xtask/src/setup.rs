@@ -5,8 +5,9 @@ use anyhow::{Context as _, Result};
 use crate::run::{aloud, cargo, command, have, quietly, root};
 
 /// What each program that the tests drive is called in Debian.
-const PROGRAMS: [(&str, &str); 16] = [
+const PROGRAMS: [(&str, &str); 17] = [
     ("bwrap", "bubblewrap"),
+    ("c++", "g++"),
     ("chromium", "chromium"),
     ("curl", "curl"),
     ("git", "git"),
@@ -27,7 +28,7 @@ const PROGRAMS: [(&str, &str); 16] = [
 /// Installs what is missing.
 pub(crate) fn run() -> Result<()> {
     debian_packages()?;
-    for tool in ["cargo-nextest", "cargo-deny"] {
+    for tool in ["cargo-nextest", "cargo-deny", "cargo-fuzz"] {
         if !have(tool) {
             eprintln!("setup: {tool}");
             quietly(&mut cargo(["install", "--locked", tool]))?;

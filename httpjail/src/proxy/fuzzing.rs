@@ -332,7 +332,8 @@ mod tests {
         let mut count = 0;
         for entry in std::fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
-            eprintln!("{}", path.display());
+            // Shown if what follows panics.
+            println!("{}", path.display());
             run(&std::fs::read(path).unwrap());
             count += 1;
         }

@@ -9,7 +9,7 @@ use super::pool::Wire;
 use super::refusal::Refusal;
 use crate::net::{Host, OriginalDst, Scheme};
 use crate::policy::Target;
-use http::{Request, Version, header};
+use http::{HeaderValue, Request, Version, header};
 use std::borrow::Cow;
 
 /// Where a connection goes, as far as that is known before anything is said on it.
@@ -86,6 +86,10 @@ impl Origin {
 
     /// The canonical form of `request`, which came over this connection.
     pub(super) fn target_of<B>(&self, request: &Request<B>) -> Result<Target, Refusal> {
+        // RFC 9113 section 8.2.1; hyper lets it through, and HTTP/1 would take it away.
+        if request.version() == Version::HTTP_2 && request.headers().values().any(is_padded) {
+            return Err(Refusal::malformed("A field has white space around its value."));
+        }
         let authority = self.authority_of(request)?;
         let authority = self.with_port(authority);
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
@@ -162,6 +166,10 @@ impl Origin {
         let host = Host::parse(host).map_err(|error| Refusal::malformed(error.to_string()))?;
         Ok((host, port.map_or(Ok(self.scheme().default_port()), parse_port)?))
     }
+}
+
+fn is_padded(value: &HeaderValue) -> bool {
+    matches!(value.as_bytes(), [b' ' | b'\t', ..] | [.., b' ' | b'\t'])
 }
 
 /// Splits `host:port` or `[v6]:port`; an empty port is none (RFC 3986 section 3.2.3).
@@ -278,6 +286,11 @@ mod tests {
         assert_eq!(ask_tls("https://b.test/p", &[]), Err(Kind::Mismatch));
         assert_eq!(ask_tls("http://a.test/p", &[]), Err(Kind::Mismatch));
         assert_eq!(ask_tls("/p", &[]), Err(Kind::Malformed));
+        for padded in [" ", "a ", "\ta"] {
+            let request = Request::builder().version(Version::HTTP_2).uri("https://a.test/");
+            let answer = tls.target_of(&request.header("x", padded).body(()).unwrap());
+            assert_eq!(answer.unwrap_err().kind, Kind::Malformed, "{padded:?}");
+        }
     }
 
     #[test]
