@@ -148,7 +148,7 @@ impl Hand {
             // A key that is nearly another.
             _ => {
                 let place = lines[line].find(|c: char| c.is_ascii_alphabetic());
-                lines[line].insert_str(place.unwrap_or(0), "x");
+                lines[line].insert(place.unwrap_or(0), 'x');
             }
         }
         lines.join("\n") + "\n"

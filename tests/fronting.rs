@@ -206,7 +206,7 @@ fn authorities_of_http2() {
         wanted.push((fields, answer));
     }
     for (fields, _) in &wanted {
-        talks.push(Talk::to("ok.test", 443).tls("ok.test").h2(&[fields.clone()]));
+        talks.push(Talk::to("ok.test", 443).tls("ok.test").h2(std::slice::from_ref(fields)));
     }
     let (heard, _) = ask(&lab, jail(&lab), &talks);
     for (heard, (fields, answer)) in heard.iter().zip(&wanted) {
@@ -227,8 +227,14 @@ fn pipelined_requests() {
     ];
     let jail = rules.iter().fold(lab.jail(), |jail, rule| jail.rule(rule));
     // A body that looks like a request is a body.
-    let hidden = "POST /private/hidden HTTP/1.1\r\nHost: ok.test\r\n\r\n";
-    let table: &[(bool, &[(&str, &str, &str)], &str)] = &[
+    const HIDDEN: &str = "POST /private/hidden HTTP/1.1\r\nHost: ok.test\r\n\r\n";
+    // In TLS or not; path, Host and body of each; what comes of it.
+    type Line = (
+        bool,
+        &'static [(&'static str, &'static str, &'static str)],
+        &'static str,
+    );
+    let table: &[Line] = &[
         (
             false,
             &[("/1", "ok.test", ""), ("/private", "ok.test", "")],
@@ -241,12 +247,12 @@ fn pipelined_requests() {
         ),
         (
             false,
-            &[("/3", "ok.test", hidden)],
+            &[("/3", "ok.test", HIDDEN)],
             "200 200 | POST http://ok.test/3 | GET http://ok.test/end",
         ),
         (
             false,
-            &[("/private", "ok.test", hidden)],
+            &[("/private", "ok.test", HIDDEN)],
             "403 200 | GET http://ok.test/end",
         ),
         (
@@ -266,7 +272,7 @@ fn pipelined_requests() {
         ),
         (
             true,
-            &[("/private", "ok.test", hidden)],
+            &[("/private", "ok.test", HIDDEN)],
             "403 200 | GET https://ok.test/end",
         ),
         (

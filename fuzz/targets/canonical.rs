@@ -8,7 +8,12 @@ use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 
 static POLICY: LazyLock<Policy> = LazyLock::new(|| {
-    let rules = [r"deny: ^https://[^/]*/a", r"allow-get: [.]test/.*b", r"deny: \?.*%", "allow: x"];
+    let rules = [
+        r"deny: ^https://[^/]*/a",
+        r"allow-get: [.]test/.*b",
+        r"deny: \?.*%",
+        "allow: x",
+    ];
     let rule = |(nth, rule): (usize, &&str)| Rule::parse(rule, Source::Option(nth + 1)).expect("a rule");
     Policy::new(rules.iter().enumerate().map(rule).collect())
 });
@@ -18,8 +23,13 @@ fuzz_target!(|text: &str| {
     let target = |authority: &str, path: &str| Target::new(&Method::GET, Scheme::Https, authority, path);
     let Ok(first) = target(authority, path) else { return };
     assert!(first.url().bytes().all(|byte| byte.is_ascii_graphic()), "{first}");
-    assert!(first.path().split('/').all(|segment| segment != "." && segment != ".."), "{first}");
-    let (plain, query) = path.split_once('?').map_or((path, String::new()), |(path, query)| (path, format!("?{query}")));
+    assert!(
+        first.path().split('/').all(|segment| segment != "." && segment != ".."),
+        "{first}"
+    );
+    let (plain, query) = path
+        .split_once('?')
+        .map_or((path, String::new()), |(path, query)| (path, format!("?{query}")));
     let plain = if plain.is_empty() { "/" } else { plain };
     // Two escapes that begin with a letter's own spelling (`%C3`) stay whole: only unreserved characters are escaped here.
     let escaped: String = spelled(plain);
