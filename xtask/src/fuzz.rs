@@ -2,6 +2,7 @@
 //!
 //! Without a sanitizer: what is fuzzed has no unsafe code of its own, and overflow and assertions are checked all the same.
 
+use std::fs;
 use std::sync::Mutex;
 use std::thread;
 
@@ -12,8 +13,9 @@ use crate::run::{command, have, quietly, root};
 /// An input that takes longer is a finding, in seconds.
 const SLOW: u64 = 10;
 
-/// Runs each for so many seconds; what one found is in fuzz/artifacts.
-pub(crate) fn run(seconds: u64) -> Result<()> {
+/// Runs each for so many seconds; what one found is in fuzz/artifacts. The same seed begins in the same way, so that what
+/// lands is not decided by chance; 0 is another each time.
+pub(crate) fn run(seconds: u64, seed: u32) -> Result<()> {
     if command("cargo", ["+nightly", "--version"])
         .output()
         .map_or(true, |told| !told.status.success())
@@ -36,7 +38,7 @@ pub(crate) fn run(seconds: u64) -> Result<()> {
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
                 while let Some(target) = next() {
-                    let outcome = one(target, seconds);
+                    let outcome = one(target, seconds, seed);
                     if let (Err(error), Ok(mut failed)) = (outcome, failed.lock()) {
                         failed.push(format!("{target}: {error:#}"));
                     }
@@ -52,12 +54,19 @@ pub(crate) fn run(seconds: u64) -> Result<()> {
 }
 
 /// The corpus is only read: what is new goes to a folder of its own.
-fn one(target: &str, seconds: u64) -> Result<()> {
+fn one(target: &str, seconds: u64, seed: u32) -> Result<()> {
     let new = root().join("fuzz/target/new").join(target);
-    std::fs::create_dir_all(&new).with_context(|| format!("create {}", new.display()))?;
-    let (new, known) = (new.to_string_lossy().into_owned(), format!("fuzz/corpus/{target}"));
-    let (time, slow) = (format!("-max_total_time={seconds}"), format!("-timeout={SLOW}"));
-    fuzz(&[
+    if new.exists() {
+        fs::remove_dir_all(&new).with_context(|| format!("remove {}", new.display()))?;
+    }
+    fs::create_dir_all(&new).with_context(|| format!("create {}", new.display()))?;
+    let (new, known) = (new.to_string_lossy(), format!("fuzz/corpus/{target}"));
+    let limits = [
+        format!("-max_total_time={seconds}"),
+        format!("-timeout={SLOW}"),
+        format!("-seed={seed}"),
+    ];
+    let mut line = vec![
         "run",
         "--sanitizer",
         "none",
@@ -65,11 +74,11 @@ fn one(target: &str, seconds: u64) -> Result<()> {
         &new,
         &known,
         "--",
-        &time,
-        &slow,
         "-rss_limit_mb=1024",
-    ])
-    .map(drop)
+        "-max_len=2048",
+    ];
+    line.extend(limits.iter().map(String::as_str));
+    fuzz(&line).map(drop)
 }
 
 fn fuzz(arguments: &[&str]) -> Result<String> {

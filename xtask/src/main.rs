@@ -59,6 +59,9 @@ enum Task {
         /// How long each
         #[arg(long, value_name = "N", default_value_t = 600)]
         seconds: u64,
+        /// Where chance begins; 0 is somewhere else each time
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        seed: u32,
     },
     /// Format, clippy, rustdoc, licences, and the house rules
     Lint,
@@ -78,7 +81,7 @@ fn main() -> ExitCode {
         Task::Demo { bpf_object, allow_all } => demo::run(bpf_object, allow_all),
         Task::Test { arguments } => test::run(&arguments),
         Task::Ebpf { check, trace } => ebpf::run(check, trace),
-        Task::Fuzz { seconds } => fuzz::run(seconds),
+        Task::Fuzz { seconds, seed } => fuzz::run(seconds, seed),
         Task::Lint => lint::run(),
         Task::Tidy => tidy::run(),
         Task::Package => package::run(),
