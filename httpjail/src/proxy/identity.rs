@@ -5,11 +5,12 @@
 //! request is refused. Fronting, request smuggling by absolute-form and HTTP/2 coalescing all end at this border.
 
 use super::client::Client;
+use super::framing::is_token;
 use super::pool::Wire;
 use super::refusal::Refusal;
 use crate::net::{Host, OriginalDst, Scheme};
 use crate::policy::Target;
-use http::{HeaderValue, Request, Version, header};
+use http::{HeaderName, HeaderValue, Request, Version, header};
 use std::borrow::Cow;
 
 /// Where a connection goes, as far as that is known before anything is said on it.
@@ -86,9 +87,11 @@ impl Origin {
 
     /// The canonical form of `request`, which came over this connection.
     pub(super) fn target_of<B>(&self, request: &Request<B>) -> Result<Target, Refusal> {
-        // RFC 9113 section 8.2.1; hyper lets it through, and HTTP/1 would take it away.
-        if request.version() == Version::HTTP_2 && request.headers().values().any(is_padded) {
-            return Err(Refusal::malformed("A field has white space around its value."));
+        // RFC 9113 section 8.2.1; hyper lets both through, and HTTP/1 has no way to write them.
+        if request.version() == Version::HTTP_2 && request.headers().iter().any(is_no_field) {
+            return Err(Refusal::malformed(
+                "A field's name is no token, or its value is padded.",
+            ));
         }
         let authority = self.authority_of(request)?;
         let authority = self.with_port(authority);
@@ -168,8 +171,9 @@ impl Origin {
     }
 }
 
-fn is_padded(value: &HeaderValue) -> bool {
-    matches!(value.as_bytes(), [b' ' | b'\t', ..] | [.., b' ' | b'\t'])
+/// A quotation mark in a name, which the `http` crate takes for a token; white space around a value.
+fn is_no_field((name, value): (&HeaderName, &HeaderValue)) -> bool {
+    !name.as_str().bytes().all(is_token) || matches!(value.as_bytes(), [b' ' | b'\t', ..] | [.., b' ' | b'\t'])
 }
 
 /// Splits `host:port` or `[v6]:port`; an empty port is none (RFC 3986 section 3.2.3).
@@ -286,10 +290,10 @@ mod tests {
         assert_eq!(ask_tls("https://b.test/p", &[]), Err(Kind::Mismatch));
         assert_eq!(ask_tls("http://a.test/p", &[]), Err(Kind::Mismatch));
         assert_eq!(ask_tls("/p", &[]), Err(Kind::Malformed));
-        for padded in [" ", "a ", "\ta"] {
+        for (name, value) in [("x", " "), ("x", "a "), ("x", "\ta"), ("x\"y", "a")] {
             let request = Request::builder().version(Version::HTTP_2).uri("https://a.test/");
-            let answer = tls.target_of(&request.header("x", padded).body(()).unwrap());
-            assert_eq!(answer.unwrap_err().kind, Kind::Malformed, "{padded:?}");
+            let answer = tls.target_of(&request.header(name, value).body(()).unwrap());
+            assert_eq!(answer.unwrap_err().kind, Kind::Malformed, "{name:?}: {value:?}");
         }
     }
 
