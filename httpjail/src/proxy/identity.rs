@@ -292,7 +292,9 @@ mod tests {
         assert_eq!(ask_tls("/p", &[]), Err(Kind::Malformed));
         for (name, value) in [("x", " "), ("x", "a "), ("x", "\ta"), ("x\"y", "a")] {
             let request = Request::builder().version(Version::HTTP_2).uri("https://a.test/");
-            let answer = tls.target_of(&request.header(name, value).body(()).unwrap());
+            // As h2 reads it: the other ways to a name are stricter.
+            let name = HeaderName::from_lowercase(name.as_bytes()).unwrap();
+            let answer = tls.target_of(&request.header(&name, value).body(()).unwrap());
             assert_eq!(answer.unwrap_err().kind, Kind::Malformed, "{name:?}: {value:?}");
         }
     }
