@@ -2,13 +2,17 @@
 //! (support/lab), so that nothing they send can leave the machine.
 
 mod attach;
+mod bad_policies;
 mod check;
 mod clients;
 mod cmd;
+mod differential;
 mod dns;
 mod escapes;
 mod exit_status;
 mod faults;
+mod fronting;
+mod hostile;
 mod hosts;
 mod http1;
 mod identity;
@@ -17,9 +21,11 @@ mod learn;
 mod leftovers;
 mod lint;
 mod log;
+mod messages;
 mod publish;
 mod regression;
 mod reload;
+mod spellings;
 mod support;
 mod terminal;
 mod trust;

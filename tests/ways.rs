@@ -12,7 +12,7 @@ use httpjail_lab::Way;
 use crate::support::{Expect as _, lab, repeats};
 
 /// Topics in which no jail is started, or whose tests choose the way themselves, or to which the way makes no difference.
-const OTHER_TOPICS: [&str; 10] = ["attach", "check", "cmd", "hosts", "http1", "lab", "learn", "lint", "ways", "weak"];
+const OTHER_TOPICS: [&str; 13] = ["attach", "bad_policies", "check", "cmd", "differential", "hosts", "http1", "lab", "learn", "lint", "messages", "ways", "weak"];
 
 /// What a way cannot promise. `*` at the end stands for any ending.
 const EXCEPTIONS: [(&str, &[Way], &str); 10] = [
@@ -100,7 +100,7 @@ macro_rules! table {
     };
 }
 
-table! { clients dns escapes exit_status faults identity leftovers log publish regression reload terminal trust verdicts }
+table! { clients dns escapes exit_status faults fronting hostile identity leftovers log publish regression reload spellings terminal trust verdicts }
 
 /// A topic or an exception that nobody knows any more would be a hole in the table.
 #[test]

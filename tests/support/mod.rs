@@ -1,5 +1,7 @@
 //! What the tests share beside the lab itself.
 
+pub(crate) mod ask;
+
 use std::path::{Path, PathBuf};
 
 use httpjail_lab::{JailBuilder, Lab, Outcome};
@@ -76,6 +78,29 @@ impl Expect for Outcome {
     fn expect_stderr_has(self, text: &str) -> Self {
         assert!(self.stderr.contains(text), "no {text:?} in the complaints of {self:#?}");
         self
+    }
+}
+
+/// Neither a control character, but for line ends, nor one that hides others or turns them around; and no forged line.
+#[track_caller]
+pub(crate) fn is_harmless(text: &str) {
+    let unsafe_char = |c: &char| {
+        let invisible = ['\u{61c}', '\u{feff}', '\u{85}', '\u{2028}', '\u{2029}'].contains(c);
+        let turned = matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
+        c.is_control() && *c != '\n' || invisible || turned
+    };
+    if let Some(found) = text.chars().find(unsafe_char) {
+        panic!("{found:?} in {text:?}");
+    }
+    let forged = text.lines().find(|line| line.starts_with("forged"));
+    assert_eq!(forged, None, "in {text}");
+}
+
+/// All of `words` are in `text`.
+#[track_caller]
+pub(crate) fn has_all(text: &str, words: &[&str]) {
+    for word in words {
+        assert!(text.contains(word), "no {word} in {text}");
     }
 }
 

@@ -5,18 +5,19 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 
 use crate::run::quietly;
-use crate::{ebpf, foreign, lint, package, setup, test};
+use crate::{ebpf, foreign, fuzz, lint, package, setup, test};
 
 /// A task of its own.
 type Step = fn() -> Result<()>;
 
 /// Runs all steps, and stops at the first that fails.
 pub(crate) fn run() -> Result<()> {
-    let steps: [(&str, Step); 6] = [
+    let steps: [(&str, Step); 7] = [
         ("setup", setup::run),
         ("lint", lint::run),
         ("ebpf", || ebpf::run(true, false)),
         ("test", tests),
+        ("fuzz", || fuzz::run(30, 1)),
         ("package", package::run),
         ("foreign", foreign::run),
     ];

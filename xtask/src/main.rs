@@ -7,6 +7,7 @@ mod ci;
 mod demo;
 mod ebpf;
 mod foreign;
+mod fuzz;
 mod lint;
 mod package;
 mod run;
@@ -68,6 +69,15 @@ enum Task {
         /// One setting only, such as `mix/1000`
         only: Option<String>,
     },
+    /// Run every fuzzer for a while (needs nightly Rust)
+    Fuzz {
+        /// How long each
+        #[arg(long, value_name = "N", default_value_t = 600)]
+        seconds: u64,
+        /// Where chance begins; 0 is somewhere else each time
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        seed: u32,
+    },
     /// Format, clippy, rustdoc, licences, and the house rules
     Lint,
     /// The house rules alone
@@ -76,7 +86,7 @@ enum Task {
     Package,
     /// Build and link for macOS and Windows, and try the Windows executable under wine (installs ziglang and wine)
     CheckForeign,
-    /// All that a change must pass: setup, lint, ebpf --check, test, package, check-foreign
+    /// All that a change must pass: setup, lint, ebpf --check, test, fuzz, package, check-foreign
     Ci,
 }
 
@@ -88,6 +98,7 @@ fn main() -> ExitCode {
         Task::Suites { names } => suites::run(&names),
         Task::Ebpf { check, trace } => ebpf::run(check, trace),
         Task::Bench { what: _, only } => bench::rules(only.as_deref()),
+        Task::Fuzz { seconds, seed } => fuzz::run(seconds, seed),
         Task::Lint => lint::run(),
         Task::Tidy => tidy::run(),
         Task::Package => package::run(),

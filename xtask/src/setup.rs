@@ -7,6 +7,7 @@ use crate::run::{aloud, cargo, command, have, quietly, root};
 /// What each program that the tests drive is called in Debian.
 const PROGRAMS: [(&str, &str); 17] = [
     ("bwrap", "bubblewrap"),
+    ("c++", "g++"),
     ("chromium", "chromium"),
     ("curl", "curl"),
     ("git", "git"),
@@ -28,7 +29,7 @@ const PROGRAMS: [(&str, &str); 17] = [
 /// Installs what is missing.
 pub(crate) fn run() -> Result<()> {
     debian_packages(&PROGRAMS)?;
-    for tool in ["cargo-nextest", "cargo-deny"] {
+    for tool in ["cargo-nextest", "cargo-deny", "cargo-fuzz"] {
         if !have(tool) {
             eprintln!("setup: {tool}");
             quietly(&mut cargo(["install", "--locked", tool]))?;

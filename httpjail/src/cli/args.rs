@@ -15,6 +15,7 @@ use clap_complete::Shell;
 use learn::LEARN_AFTER;
 pub use learn::{Learn, Report};
 
+use crate::audit::printable;
 use crate::policy::yaml::{self, Auth, Backend, DnsMode, LogFormat, SummaryForm, Word};
 
 /// The whole command line: a command to run in a jail, or something else.
@@ -130,7 +131,12 @@ pub enum Ca {
 impl Cli {
     /// Reads the process's own arguments; ends the process if they are wrong, or ask for help.
     pub fn read() -> Cli {
-        Cli::parse_from(spelled(std::env::args_os()))
+        let words = spelled(std::env::args_os());
+        Cli::try_parse_from(&words).unwrap_or_else(|error| {
+            // The message quotes what is wrong: it is asked for again, of words that a terminal may see.
+            let shown = words.iter().map(|word| printable(&word.to_string_lossy()).into_owned());
+            Cli::try_parse_from(shown).err().unwrap_or(error).exit()
+        })
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::body::Download;
 use super::client::{Client, Entry};
-use super::identity::{Destination, Origin, split_port};
+use super::identity::{Destination, Origin, parse_port, split_port};
 use super::interceptor::{Interceptor, raw, refuse};
 use super::judge::{self, judge};
 use super::pool::Wire;
@@ -281,10 +281,4 @@ fn tunnel_of(request: &Request<Incoming>) -> Result<(Host, u16), Refusal> {
         return Err(Refusal::malformed("A CONNECT has no body."));
     }
     Ok((host, port))
-}
-
-fn parse_port(text: &str) -> Result<u16, Refusal> {
-    let plain = !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
-    let port = text.parse().ok().filter(|_| plain);
-    port.ok_or_else(|| Refusal::malformed("The port is no plain number from 1 to 65535."))
 }

@@ -17,14 +17,16 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 ];
 
 /// Fields by which some frameworks let a POST be another method. They would make the judged method a fiction, so they
-/// are always removed, also where no rule restricts methods. The last two do the same to the path (IIS, older PHP
-/// frameworks).
-const OVERRIDES: [&str; 5] = [
+/// are always removed, also where no rule restricts methods. The next two do the same to the path (IIS, older PHP
+/// frameworks). The last are never a client's to say; here they stand for what looks like them (`Content_Length`).
+const OVERRIDES: [&str; 7] = [
     "x-http-method-override",
     "x-method-override",
     "x-http-method",
     "x-original-url",
     "x-rewrite-url",
+    "content-length",
+    "transfer-encoding",
 ];
 
 /// Makes a client's header fields fit to be sent upstream. `Host` is taken out: the caller writes it from the target.
@@ -196,6 +198,8 @@ mod tests {
                 ("x-original-url", "/admin"),
                 ("x_rewrite-url", "/admin"),
                 ("x-original-uri", "kept"),
+                ("content_length", "5"),
+                ("transfer_encoding", "chunked"),
             ],
             &[("x-original-uri", "kept")],
         );

@@ -6,11 +6,12 @@
 
 use super::address::{self, Class};
 use super::client::Client;
+use super::framing::is_token;
 use super::pool::Wire;
 use super::refusal::Refusal;
 use crate::net::{Host, OriginalDst, Scheme};
 use crate::policy::Target;
-use http::{Request, Version, header};
+use http::{HeaderName, HeaderValue, Request, Version, header};
 use std::borrow::Cow;
 use std::net::IpAddr;
 
@@ -98,6 +99,12 @@ impl Origin {
 
     /// The canonical form of `request`, which came over this connection.
     pub(super) fn target_of<B>(&self, request: &Request<B>) -> Result<Target, Refusal> {
+        // RFC 9113 section 8.2.1; hyper lets both through, and HTTP/1 has no way to write them.
+        if request.version() == Version::HTTP_2 && request.headers().iter().any(is_no_field) {
+            return Err(Refusal::malformed(
+                "A field's name is no token, or its value is padded.",
+            ));
+        }
         let authority = self.authority_of(request)?;
         let authority = self.with_port(authority);
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
@@ -145,7 +152,7 @@ impl Origin {
             return Err(Refusal::malformed("There is no Host field."));
         }
         match (named, field) {
-            (Some(named), Some(field)) if !self.same(named, field) => Err(Refusal::mismatch(
+            (Some(named), Some(field)) if !self.same(named, field)? => Err(Refusal::mismatch(
                 "The request target and the Host field name different hosts.",
             )),
             (Some(one), _) | (None, Some(one)) => Ok(Cow::Borrowed(one)),
@@ -164,14 +171,21 @@ impl Origin {
         }
     }
 
-    fn same(&self, one: &str, other: &str) -> bool {
-        let parse = |text| {
-            let (host, port) = split_port(text);
-            let port = port.map_or(Ok(self.scheme().default_port()), str::parse::<u16>);
-            Some((Host::parse(host).ok()?, port.ok()?))
-        };
-        one == other || parse(one).is_some_and(|one| parse(other) == Some(one))
+    /// Whether both name the same place.
+    fn same(&self, one: &str, other: &str) -> Result<bool, Refusal> {
+        Ok(one == other || self.place(one)? == self.place(other)?)
     }
+
+    fn place(&self, authority: &str) -> Result<(Host, u16), Refusal> {
+        let (host, port) = split_port(authority);
+        let host = Host::parse(host).map_err(|error| Refusal::malformed(error.to_string()))?;
+        Ok((host, port.map_or(Ok(self.scheme().default_port()), parse_port)?))
+    }
+}
+
+/// A quotation mark in a name, which the `http` crate takes for a token; white space around a value.
+fn is_no_field((name, value): (&HeaderName, &HeaderValue)) -> bool {
+    !name.as_str().bytes().all(is_token) || matches!(value.as_bytes(), [b' ' | b'\t', ..] | [.., b' ' | b'\t'])
 }
 
 /// Splits `host:port` or `[v6]:port`; an empty port is none (RFC 3986 section 3.2.3).
@@ -184,6 +198,13 @@ pub(super) fn split_port(authority: &str) -> (&str, Option<&str>) {
         }
         None => (authority, None),
     }
+}
+
+/// A port in its plain form.
+pub(super) fn parse_port(text: &str) -> Result<u16, Refusal> {
+    let plain = !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
+    let port = text.parse().ok().filter(|_| plain);
+    port.ok_or_else(|| Refusal::malformed("The port is no plain number from 1 to 65535."))
 }
 
 #[cfg(test)]
@@ -243,6 +264,9 @@ mod tests {
         http("http://a.test/p", &["a.test"], Ok("http://a.test/p"));
         http("http://A.TEST:80/p", &["a.test"], Ok("http://a.test/p"));
         http("http://a.test/p", &["b.test"], Err(Kind::Mismatch));
+        http("http://a.test/p", &[""], Err(Kind::Malformed));
+        http("http://a.test/p", &["a.test,b.test"], Err(Kind::Malformed));
+        http("http://a.test/p", &["a.test:080"], Err(Kind::Malformed));
         http("http://a.test:81/p", &["a.test"], Err(Kind::Mismatch));
         http("http://a.test/p", &[], Err(Kind::Malformed));
         http("https://a.test/p", &["a.test"], Err(Kind::Mismatch));
@@ -279,6 +303,13 @@ mod tests {
         assert_eq!(ask_tls("https://b.test/p", &[]), Err(Kind::Mismatch));
         assert_eq!(ask_tls("http://a.test/p", &[]), Err(Kind::Mismatch));
         assert_eq!(ask_tls("/p", &[]), Err(Kind::Malformed));
+        for (name, value) in [("x", " "), ("x", "a "), ("x", "\ta"), ("x\"y", "a")] {
+            let request = Request::builder().version(Version::HTTP_2).uri("https://a.test/");
+            // As h2 reads it: the other ways to a name are stricter.
+            let name = HeaderName::from_lowercase(name.as_bytes()).unwrap();
+            let answer = tls.target_of(&request.header(&name, value).body(()).unwrap());
+            assert_eq!(answer.unwrap_err().kind, Kind::Malformed, "{name:?}: {value:?}");
+        }
     }
 
     #[test]

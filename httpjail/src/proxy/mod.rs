@@ -16,6 +16,9 @@ mod drain;
 mod explicit;
 mod forward;
 mod framing;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod headers;
 mod identity;
 mod interceptor;

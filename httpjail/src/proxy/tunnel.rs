@@ -128,7 +128,7 @@ where
 }
 
 /// Reads on until the ClientHello is whole; `bytes` then holds all that was read.
-async fn read_server_name<S>(stream: &mut S, bytes: &mut Vec<u8>) -> Result<Option<Host>, &'static str>
+pub(super) async fn read_server_name<S>(stream: &mut S, bytes: &mut Vec<u8>) -> Result<Option<Host>, &'static str>
 where
     S: AsyncRead + Unpin,
 {

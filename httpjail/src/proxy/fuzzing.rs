@@ -1,0 +1,327 @@
+//! What the fuzzers drive (`fuzz/`): a client's bytes on their way to a [`Target`], and a target's way back to bytes.
+//!
+//! Through hyper itself, both as the server that reads and as the client that writes, over memory in place of a network.
+//! Each function panics where a promise does not hold. Built for fuzzers and tests only; the tests run it on the corpus.
+
+use super::detect::{self, Opening};
+use super::forward::write_head;
+use super::framing::Framing;
+use super::headers::clean_request;
+use super::identity::{Destination, Origin};
+use super::pool::Wire;
+use super::tunnel::read_server_name;
+use super::{HEADER_BYTES_MAX, HEADERS_MAX};
+use crate::net::Host;
+use crate::policy::Target;
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::convert::Infallible;
+use std::io::Cursor;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf, duplex, join, sink};
+use tokio::runtime::Runtime;
+
+/// A request as it is read, with its target, if it has one.
+#[derive(Debug, PartialEq)]
+struct Read {
+    target: Option<Target>,
+    fields: HeaderMap,
+    body: Bytes,
+}
+
+/// What a client sends, all of it.
+enum Said {
+    Http1(Vec<u8>),
+    Http2(Vec<u8>),
+}
+
+/// The requests of an HTTP/1 client begin and end for hyper where they do for [`Framing`], and what is written for each is
+/// read as that and nothing more.
+pub fn http1(bytes: &[u8]) {
+    let messages = messages(bytes);
+    runtime().block_on(async {
+        let mut apart = Vec::new();
+        for message in &messages {
+            let alone = served(Wire::Http1, Said::Http1(message.to_vec())).await;
+            assert!(alone.len() <= 1, "{alone:?} in {:?}", String::from_utf8_lossy(message));
+            apart.extend(alone);
+        }
+        // A connection may be closed before its end.
+        let together = served(Wire::Http1, Said::Http1(messages.concat())).await;
+        assert!(apart.starts_with(&together), "{together:?}, apart {apart:?}");
+        for read in apart {
+            check(Wire::Http1, read).await;
+        }
+    });
+}
+
+/// What [`Framing`] takes for whole messages.
+fn messages(bytes: &[u8]) -> Vec<&[u8]> {
+    let (mut whole, mut crumbs) = (Framing::default(), Framing::default());
+    let (mut passed, mut fault) = whole.follow(bytes);
+    // The answer to a wish for another protocol is no.
+    while fault.is_none() && whole.is_waiting() {
+        whole.go_on();
+        let (more, found) = whole.follow(&bytes[passed..]);
+        (passed, fault) = (passed + more, found);
+    }
+    let mut found = Vec::new();
+    let (mut start, mut at, mut end) = (0, 0, 0);
+    let broken = loop {
+        if end == bytes.len() {
+            break None;
+        }
+        end += 1;
+        let (more, broken) = crumbs.follow(&bytes[at..end]);
+        at += more;
+        if more > 0 && !crumbs.is_in_body() {
+            found.push(&bytes[start..at]);
+            start = at;
+            crumbs.go_on();
+        }
+        if broken.is_some() {
+            break broken;
+        }
+    };
+    assert_eq!((at, broken), (passed, fault), "in one piece and in many");
+    found
+}
+
+/// The same for field lists of HTTP/2: one field a line, name and value parted by a tab; an empty line ends a request.
+pub fn http2(lists: &[u8]) {
+    let mut requests = vec![Vec::new()];
+    for line in lists.split(|byte| *byte == b'\n') {
+        match (line.iter().position(|byte| *byte == b'\t'), requests.last_mut()) {
+            (Some(tab), Some(request)) => request.push((line[..tab].to_vec(), line[tab + 1..].to_vec())),
+            _ => requests.push(Vec::new()),
+        }
+    }
+    runtime().block_on(async {
+        for read in served(Wire::Tls, Said::Http2(frames(&requests))).await {
+            check(Wire::Tls, read).await;
+        }
+    });
+}
+
+/// What the first bytes of a connection are, and the server name in them, is the same in one piece and in many.
+pub fn hello(bytes: &[u8]) {
+    let whole = detect::sniff(bytes);
+    for end in 0..bytes.len().min(64) {
+        let early = detect::sniff(&bytes[..end]);
+        let same = early == whole || early == Opening::Incomplete || whole == Opening::Incomplete;
+        // A line that is too long to be looked at whole is the parser's; its end may say otherwise.
+        assert!(same || early == Opening::Http1, "{early:?} at {end}, then {whole:?}");
+    }
+    runtime().block_on(async {
+        let mut taken = Vec::new();
+        let name = read_server_name(&mut Cursor::new(bytes), &mut taken).await;
+        assert!(bytes.starts_with(&taken));
+        let mut pieces = Vec::new();
+        let again = read_server_name(&mut Crumbs(bytes), &mut pieces).await;
+        assert_eq!(name, again);
+        if let Ok(Some(host)) = name {
+            assert_eq!(Host::parse(&host.to_string()), Ok(host));
+        }
+    });
+}
+
+/// What is sent upstream for `read` is that one request, in either version.
+async fn check(wire: Wire, read: Read) {
+    // What is written has a field or two more, and the readers have their bound.
+    let Some(target) = read.target.as_ref().filter(|_| read.fields.len() < HEADERS_MAX - 2) else {
+        return;
+    };
+    let bytes = written(&read, target).await;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    assert_eq!(messages(&bytes), [&bytes], "{text:?}");
+    let again = served(wire, Said::Http1(bytes)).await;
+    assert_eq!(again.as_slice(), std::slice::from_ref(&read), "{text:?}");
+    let Ok(head) = write_head(target, read.fields.clone(), true) else {
+        panic!("{target} can be written as HTTP/1 only");
+    };
+    let uri = head.uri();
+    let mut fields: Vec<(Vec<u8>, Vec<u8>)> = [
+        (":method", Some(head.method().as_str())),
+        (":scheme", uri.scheme_str()),
+        (":authority", uri.authority().map(|authority| authority.as_str())),
+        (":path", uri.path_and_query().map(|path| path.as_str())),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name.into(), value?.into())))
+    .collect();
+    let more = head.headers().iter();
+    fields.extend(more.map(|(name, value)| (name.as_str().into(), value.as_bytes().into())));
+    // A target in asterisk-form stands for itself in HTTP/2 too.
+    let again = served(wire, Said::Http2(frames(&[fields]))).await;
+    let bodiless = Read {
+        body: Bytes::new(),
+        ..read
+    };
+    assert_eq!(again, [bodiless]);
+}
+
+fn origin(wire: Wire) -> Origin {
+    Origin {
+        to: Destination {
+            host: Host::Name("a.test".to_owned()),
+            port: if wire == Wire::Tls { 443 } else { 80 },
+            address: None,
+            named: false,
+        },
+        tls_host: None,
+        wire,
+    }
+}
+
+/// The requests in what a client said.
+async fn served(wire: Wire, said: Said) -> Vec<Read> {
+    let origin = Arc::new(origin(wire));
+    let read = Arc::new(Mutex::new(Vec::new()));
+    let into = read.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (target, into) = (origin.target_of(&request), into.clone());
+        async move {
+            let (head, body) = request.into_parts();
+            let mut fields = head.headers;
+            clean_request(&mut fields);
+            if let Ok(body) = body.collect().await {
+                let (target, body) = (target.ok(), body.to_bytes());
+                let mut into = into.lock().unwrap_or_else(PoisonError::into_inner);
+                into.push(Read { target, fields, body });
+            }
+            let mut response = Response::new(Full::<Bytes>::default());
+            // Not a success, which would end HTTP on a connection that asks for a tunnel.
+            *response.status_mut() = http::StatusCode::NOT_FOUND;
+            Ok::<_, Infallible>(response)
+        }
+    });
+    // The client stays, and says no more: a request that is not whole is none.
+    let io = |bytes| TokioIo::new(join(Cursor::new(bytes).chain(Silence), sink()));
+    let serving = match said {
+        Said::Http1(bytes) => {
+            let mut builder = hyper::server::conn::http1::Builder::new();
+            builder.max_headers(HEADERS_MAX).max_header_size(HEADER_BYTES_MAX);
+            let connection = builder.serve_connection(io(bytes), service);
+            tokio::spawn(async { connection.await.is_ok() })
+        }
+        Said::Http2(bytes) => {
+            let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            let connection = builder.serve_connection(io(bytes), service);
+            tokio::spawn(async { connection.await.is_ok() })
+        }
+    };
+    settle().await;
+    serving.abort();
+    std::mem::take(&mut *read.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// The bytes that hyper writes for a request to an HTTP/1 upstream.
+async fn written(read: &Read, target: &Target) -> Vec<u8> {
+    let Ok(head) = write_head(target, read.fields.clone(), false) else {
+        panic!("{target} cannot be written");
+    };
+    let (near, mut far) = duplex(1 << 20);
+    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(near)).await;
+    let Ok((mut sender, connection)) = handshake else {
+        return Vec::new();
+    };
+    let connection = tokio::spawn(connection);
+    let request = head.map(|()| Full::new(read.body.clone()));
+    let sending = tokio::spawn(async move { sender.send_request(request).await.map(drop) });
+    settle().await;
+    sending.abort();
+    connection.abort();
+    let mut bytes = Vec::new();
+    // Memory does not fail; it ends where the aborted task drops its end.
+    let _ = far.read_to_end(&mut bytes).await;
+    bytes
+}
+
+/// Lets all tasks go as far as they can: nothing here waits for anything but another task.
+async fn settle() {
+    for _ in 0..32 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The beginning of an HTTP/2 connection with these requests, without bodies.
+fn frames(requests: &[Vec<(Vec<u8>, Vec<u8>)>]) -> Vec<u8> {
+    const SETTINGS: u8 = 4;
+    const HEADERS: u8 = 1;
+    let mut out = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    let mut frame = |kind: u8, flags: u8, stream: u32, payload: &[u8]| {
+        // Three bytes of length; whatever is longer than a frame may be is an error of the reader's to find.
+        let length = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes();
+        out.extend(&length[1..]);
+        out.extend([kind, flags]);
+        out.extend(stream.to_be_bytes());
+        out.extend(payload);
+    };
+    frame(SETTINGS, 0, 0, &[]);
+    for (stream, fields) in (1..).step_by(2).zip(requests) {
+        let mut block = Vec::new();
+        for (name, value) in fields {
+            // A literal that is not indexed (RFC 7541 section 6.2.2).
+            block.push(0);
+            for text in [name, value] {
+                integer(&mut block, text.len());
+                block.extend(text);
+            }
+        }
+        // END_STREAM and END_HEADERS.
+        frame(HEADERS, 5, stream, &block);
+    }
+    out
+}
+
+/// A length of seven bits and more (RFC 7541 section 5.1).
+fn integer(out: &mut Vec<u8>, value: usize) {
+    let Some(mut rest) = value.checked_sub(127) else {
+        return out.extend(u8::try_from(value));
+    };
+    out.push(127);
+    while rest >= 128 {
+        out.extend(u8::try_from(rest % 128 + 128));
+        rest /= 128;
+    }
+    out.extend(u8::try_from(rest));
+}
+
+fn runtime() -> &'static Runtime {
+    static RUNTIME: std::sync::LazyLock<Runtime> = std::sync::LazyLock::new(|| {
+        let built = tokio::runtime::Builder::new_current_thread().build();
+        built.unwrap_or_else(|error| panic!("no runtime: {error}"))
+    });
+    &RUNTIME
+}
+
+/// Gives a byte at a time.
+struct Crumbs<'a>(&'a [u8]);
+
+impl AsyncRead for Crumbs<'_> {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        if let Some((first, rest)) = self.0.split_first() {
+            into.put_slice(&[*first]);
+            self.0 = rest;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Says nothing, and does not end.
+struct Silence;
+
+impl AsyncRead for Silence {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests;
