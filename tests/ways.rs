@@ -12,7 +12,21 @@ use httpjail_lab::Way;
 use crate::support::{Expect as _, lab, repeats};
 
 /// Topics in which no jail is started, or whose tests choose the way themselves, or to which the way makes no difference.
-const OTHER_TOPICS: [&str; 13] = ["attach", "bad_policies", "check", "cmd", "differential", "hosts", "http1", "lab", "learn", "lint", "messages", "ways", "weak"];
+const OTHER_TOPICS: [&str; 13] = [
+    "attach",
+    "bad_policies",
+    "check",
+    "cmd",
+    "differential",
+    "hosts",
+    "http1",
+    "lab",
+    "learn",
+    "lint",
+    "messages",
+    "ways",
+    "weak",
+];
 
 /// What a way cannot promise. `*` at the end stands for any ending.
 const EXCEPTIONS: [(&str, &[Way], &str); 10] = [

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use crate::run::{aloud, cargo, command, have, quietly, root};
 
 /// What each program that the tests drive is called in Debian.
-const PROGRAMS: [(&str, &str); 17] = [
+const PROGRAMS: [(&str, &str); 18] = [
     ("bwrap", "bubblewrap"),
     ("c++", "g++"),
     ("chromium", "chromium"),

@@ -3,6 +3,7 @@
 //! Through hyper itself, both as the server that reads and as the client that writes, over memory in place of a network.
 //! Each function panics where a promise does not hold. Built for fuzzers and tests only; the tests run it on the corpus.
 
+use super::Limits;
 use super::detect::{self, Opening};
 use super::forward::write_head;
 use super::framing::Framing;
@@ -10,7 +11,6 @@ use super::headers::clean_request;
 use super::identity::{Destination, Origin};
 use super::pool::Wire;
 use super::tunnel::read_server_name;
-use super::{HEADER_BYTES_MAX, HEADERS_MAX};
 use crate::net::Host;
 use crate::policy::Target;
 use bytes::Bytes;
@@ -63,7 +63,7 @@ pub fn http1(bytes: &[u8]) {
 
 /// What [`Framing`] takes for whole messages.
 fn messages(bytes: &[u8]) -> Vec<&[u8]> {
-    let (mut whole, mut crumbs) = (Framing::default(), Framing::default());
+    let (mut whole, mut crumbs) = (Framing::within(&Limits::default()), Framing::within(&Limits::default()));
     let (mut passed, mut fault) = whole.follow(bytes);
     // The answer to a wish for another protocol is no.
     while fault.is_none() && whole.is_waiting() {
@@ -134,7 +134,11 @@ pub fn hello(bytes: &[u8]) {
 /// What is sent upstream for `read` is that one request, in either version.
 async fn check(wire: Wire, read: Read) {
     // What is written has a field or two more, and the readers have their bound.
-    let Some(target) = read.target.as_ref().filter(|_| read.fields.len() < HEADERS_MAX - 2) else {
+    let Some(target) = read
+        .target
+        .as_ref()
+        .filter(|_| read.fields.len() < Limits::default().fields - 2)
+    else {
         return;
     };
     let bytes = written(&read, target).await;
@@ -173,6 +177,7 @@ fn origin(wire: Wire) -> Origin {
             port: if wire == Wire::Tls { 443 } else { 80 },
             address: None,
             named: false,
+            tunnel: false,
         },
         tls_host: None,
         wire,
@@ -206,7 +211,8 @@ async fn served(wire: Wire, said: Said) -> Vec<Read> {
     let serving = match said {
         Said::Http1(bytes) => {
             let mut builder = hyper::server::conn::http1::Builder::new();
-            builder.max_headers(HEADERS_MAX).max_header_size(HEADER_BYTES_MAX);
+            let limits = Limits::default();
+            builder.max_headers(limits.fields).max_header_size(limits.head);
             let connection = builder.serve_connection(io(bytes), service);
             tokio::spawn(async { connection.await.is_ok() })
         }
