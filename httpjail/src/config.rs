@@ -49,8 +49,25 @@ pub struct Config {
     pub dns: DnsMode,
     /// Ports that the jail listens on and that this host is to reach.
     pub publish: Vec<Publish>,
+    /// The policy file, if one was named.
+    pub file: Option<PathBuf>,
+    /// Who decides on what no rule matches.
+    pub approval: Approval,
+    /// How long that may take for one request.
+    pub approve_timeout: Duration,
     /// What the user should be told before the command starts.
     pub warnings: Vec<Warning>,
+}
+
+/// Who decides on what no rule matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Approval {
+    /// Nobody: it is denied.
+    Nobody,
+    /// Whoever sits at the terminal.
+    Terminal,
+    /// A program: a command for the shell.
+    Program(String),
 }
 
 /// A port of the jail that this host is to reach.

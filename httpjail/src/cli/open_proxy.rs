@@ -14,9 +14,10 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::caller::Caller;
-use super::{failure, parts, verbosity};
+use super::{approval, failure, parts, verbosity};
+use crate::approve::{self, Desk};
 use crate::audit::{EventKind, Log, Record, Sink, open_log};
-use crate::config::{Config, LogTarget};
+use crate::config::{Approval, Config, LogTarget};
 use crate::failure::Failure;
 use crate::logging;
 use crate::net::{Host, NameSource, ProgramSource};
@@ -98,8 +99,16 @@ impl OpenProxy {
             Access::Token => (Guard::Token(token), credentials),
             Access::TokenOrSelf => (Guard::TokenOrSelf(token), credentials),
         };
+        let desk = match &config.approval {
+            Approval::Program(command) => {
+                let env = approval::environment(caller.variables());
+                Some(Desk::new(Arc::new(approve::Program::new(command.clone(), env, config.approve_timeout))))
+            }
+            Approval::Nobody | Approval::Terminal => None,
+        };
         let proxy = Proxy::new(proxy::Config {
             policy: Arc::new(ArcSwap::from(config.policy.clone())),
+            desk: desk.clone(),
             mode: parts::mode(config.mode),
             intercept_tls: config.intercept_tls,
             clients: Clients::Explicit(guard),

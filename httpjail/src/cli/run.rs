@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use nix::sys::prctl;
@@ -11,8 +12,9 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use super::serve_jail::Task;
+use super::approval::{self, Questions};
 use super::{environment, failure, parts};
-use crate::config::{Config, LogTarget};
+use crate::config::{Approval, Config, LogTarget};
 use crate::jail::backend::Extras;
 use crate::jail::child::{Command, StartFailure};
 use crate::jail::door::{self, Door};
@@ -95,7 +97,12 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
             (Some(made.0), Some(made.1))
         }
     };
+    let (aide, questions) = match approval::start(config, caller)? {
+        None => (None, None),
+        Some(Questions { aide, socket }) => (Some(aide), Some(socket)),
+    };
     let mut keep = backend.proxy_keeps();
+    keep.extend(questions.as_ref().map(AsRawFd::as_raw_fd));
     keep.extend(door.as_ref().map(Door::descriptor));
     let task = Task {
         config,
@@ -106,6 +113,7 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
         session: parts::session(),
         backend: backend.as_ref(),
         door,
+        questions,
     };
     let helper = Helper::spawn(&keep, move |line| task.run(line))
         .map_err(|error| Failure::new(format!("cannot fork the proxy: {error}")))?;
@@ -118,7 +126,7 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
     // Before the command starts, and ended after it: dropped with this function's other guards.
     let doorman = doorway.map(|doorway| doorway.open(jail.init())).transpose();
     let _doorman = doorman.map_err(|error| Failure::new(format!("cannot reach into the jail's network: {error}")))?;
-    let running = match jail.spawn(signals) {
+    let running = match jail.spawn(signals, aide) {
         Ok(Ok(running)) => running,
         Ok(Err(early)) => return Ok(early.status()),
         Err(SpawnError::Jail(failure)) => return Err(failure),
@@ -185,6 +193,7 @@ fn plan(
         outside,
         hidden: hidden(caller, &identity),
         allowed: config.allow_sockets.clone(),
+        own_terminals: config.approval == Approval::Terminal,
         owner: (identity.uid.as_raw(), identity.gid.as_raw()),
     };
     let mut argv = vec![config.command.program.clone()];

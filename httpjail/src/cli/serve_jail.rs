@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, PipeReader};
 use std::net::TcpListener;
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -16,6 +17,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use super::{failure, parts, published, verbosity};
+use crate::approve::{Desk, Remote};
 use crate::audit::{EventKind, Log, Record, Sink, open_log, open_log_without_links};
 use crate::config::{Config, LogTarget};
 use crate::dns::{self, Answers, Names, Relay, Servers};
@@ -50,6 +52,8 @@ pub(super) struct Task<'a> {
     pub backend: &'a dyn Backend,
     /// The way to what the jail listens on, if anything is published.
     pub door: Option<Door>,
+    /// The way to whoever decides on what no rule matches, if anybody does.
+    pub questions: Option<UnixStream>,
 }
 
 impl Task<'_> {
@@ -82,8 +86,17 @@ impl Task<'_> {
         let flows = self.backend.original_dst(&listeners)?;
         let programs = Arc::new(Programs::new(line.clone()));
         let names = Arc::new(Names::new(listeners.resolver_udp.len() > 1));
+        let desk = match self.questions.take() {
+            None => None,
+            Some(socket) => {
+                let _entered = runtime.enter();
+                let asker = Remote::start(socket).map_err(|error| Failure::new(format!("cannot ask: {error}")))?;
+                Some(Desk::new(Arc::new(asker)))
+            }
+        };
         let proxy = Proxy::new(proxy::Config {
             policy: Arc::new(ArcSwap::from(self.config.policy.clone())),
+            desk: desk.clone(),
             mode: parts::mode(self.config.mode),
             intercept_tls: self.config.intercept_tls,
             clients: Clients::Steered(flows.clone()),
@@ -100,6 +113,9 @@ impl Task<'_> {
         let (ended, end) = oneshot::channel();
         thread::spawn(move || {
             let last = programs.listen();
+            if let Some(desk) = desk {
+                desk.close();
+            }
             // The receiver is gone only when the run has failed, and then this process ends.
             let _ = ended.send(last);
         });

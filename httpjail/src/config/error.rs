@@ -41,6 +41,9 @@ impl ConfigError {
             ConfigError::Publish(_) => Some("a port from 1 to 65535; HOST is an address of this machine".into()),
             ConfigError::Conflict(..) => Some("keep one of them".into()),
             ConfigError::Open(_) => Some("leave --auth away, or listen on 127.0.0.1".into()),
+            ConfigError::Unsupported("--interactive in weak mode") => {
+                Some("--approve-with COMMAND has a program decide; the terminal is the command's own here".into())
+            }
             ConfigError::Unsupported(_) => Some("leave it away; the defaults are the safe ones".into()),
         }
     }

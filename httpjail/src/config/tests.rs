@@ -146,11 +146,11 @@ fn logging_of_the_readme() {
 #[test]
 fn what_this_version_lacks_is_refused() {
     for (line, file, name) in [
-        (&["--interactive"][..], "", "--interactive"),
+        (&["--weak", "--interactive"][..], "", "--interactive in weak mode"),
         (&["--weak", "--user", "u"], "", "--user in weak mode"),
         (&["--weak"], "user: u", "--user in weak mode"),
         (&["--weak", "--dns", "off"], "", "--dns in weak mode"),
-        (&[], "interactive: true", "--interactive"),
+        (&["--weak"], "interactive: true", "--interactive in weak mode"),
     ] {
         let error = build(line, Some(file)).map(|config| config.command).expect_err(name);
         assert_eq!(error, ConfigError::Unsupported(name), "{line:?} {file}");

@@ -22,7 +22,7 @@ use super::channel::{self, Channel};
 use super::handover::{self, Counts};
 use super::sandbox::rights;
 pub use crate::failure::Failure;
-use crate::net::Listeners;
+use crate::net::{Ancestor, Listeners};
 use crate::sys::clone::{self, Side};
 use crate::sys::fds;
 
@@ -47,6 +47,13 @@ pub enum ToProxy {
         /// The path, if it can be told.
         path: Option<String>,
     },
+    /// The answer to [`FromProxy::Parents`].
+    Parents {
+        /// The question's number.
+        question: u64,
+        /// Nearest first; empty if it cannot be told.
+        parents: Vec<Ancestor>,
+    },
     /// The command has ended (its exit status as the shell counts): finish the log and end.
     Finish {
         /// 0 to 255.
@@ -68,6 +75,13 @@ pub enum FromProxy {
     Failed(Failure),
     /// Which program is this process?
     Executable {
+        /// Repeated in the answer.
+        question: u64,
+        /// Its process id as the supervisor counts.
+        pid: u32,
+    },
+    /// Who started this process?
+    Parents {
         /// Repeated in the answer.
         question: u64,
         /// Its process id as the supervisor counts.

@@ -10,6 +10,7 @@ pub use host::{Host, HostError};
 
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 
+use serde::{Deserialize, Serialize};
 use socket2::{SockRef, Socket};
 
 /// Where a jailed program wanted to connect, as the kernel saw it: never taken from bytes that the program sent.
@@ -78,11 +79,25 @@ pub trait OriginalDstSource: Send + Sync + 'static {
     fn take(&self, client: ClientAddr, accepted: SockRef<'_>) -> Option<Flow>;
 }
 
+/// A process that started another, as far as it can be told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ancestor {
+    /// Its process id in the supervisor's PID namespace.
+    pub pid: u32,
+    /// Its executable, or the name of its thread. Chosen by the jail: escape it.
+    pub name: String,
+}
+
 /// Tells the path of a process's executable. Asked once a connection; `None` where it cannot be known.
 pub trait ProgramSource: Send + Sync + 'static {
     /// The executable of `pid` as the kernel shows it (`/proc/PID/exe`). Blocks for one local round trip at most; call it
     /// from a blocking context.
     fn executable(&self, pid: u32) -> Option<String>;
+
+    /// Who started `pid`, and who that one, nearest first. Asked when a person is to decide; blocks as `executable` does.
+    fn parents(&self, _pid: u32) -> Vec<Ancestor> {
+        Vec::new()
+    }
 }
 
 /// Tells the name for which the resolver made up an address.

@@ -4,6 +4,7 @@
 //! so no path through the proxy can forget it.
 
 use super::Proxy;
+use crate::approve::Asking;
 use crate::audit::{Decision, EventKind, Record};
 use crate::net::{Flow, OriginalDst};
 use std::sync::Arc;
@@ -69,6 +70,20 @@ impl Client {
         record
     }
 
+    /// The program at the other end with those that started it, for whoever is to decide about what it asks.
+    async fn asking(&self) -> Option<Asking> {
+        self.learn_program().await;
+        let process = self.flow.as_ref()?.process.as_ref()?;
+        let (pid, programs) = (process.pid, self.proxy.config.programs.clone());
+        let parents = tokio::task::spawn_blocking(move || programs.parents(pid)).await;
+        Some(Asking {
+            pid,
+            exe: self.program.get().cloned().flatten(),
+            comm: process.comm.clone(),
+            parents: parents.unwrap_or_default(),
+        })
+    }
+
     /// Records that the connection was refused as a whole.
     pub(super) async fn refused(&self, reason: &str, host: Option<String>) {
         self.learn_program().await;
@@ -120,6 +135,11 @@ impl Entry {
     /// Waits until it is known which program asks.
     pub(super) async fn learn_program(&self) {
         self.client.learn_program().await;
+    }
+
+    /// The program that asks, where that is known.
+    pub(super) async fn asking(&self) -> Option<Asking> {
+        self.client.asking().await
     }
 
     /// Gives the reason, unless there is one already: the first is the cause of those after it.

@@ -31,6 +31,7 @@ pub use address::{Class, classify};
 pub use dial::{Doing, HostNetwork, Network};
 pub use explicit::{Guard, Token};
 
+use crate::approve::Desk;
 use crate::audit::Sink;
 use crate::net::{NameSource, OriginalDstSource, ProgramSource};
 use crate::policy::Policy;
@@ -111,6 +112,8 @@ impl Default for Limits {
 pub struct Config {
     /// The rules in force; swapped whole on a reload.
     pub policy: Arc<ArcSwap<Policy>>,
+    /// Where requests go that no rule matches, if anybody is asked.
+    pub desk: Option<Arc<Desk>>,
     /// What is done with their verdicts.
     pub mode: Mode,
     /// Whether TLS is decrypted. If not it is judged by host name alone.

@@ -22,6 +22,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid};
 
+use super::attribution;
 use super::Backend;
 use super::backend::Extras;
 use super::bpf::cgroup::RunName;
@@ -267,6 +268,12 @@ impl Attachment {
                     .flatten();
                 let path = path.map(|path| path.to_string_lossy().into_owned());
                 let sent = helper.line.send(&ToProxy::Executable { question, path });
+                sent.map_err(|error| format!("the proxy ended: {error}"))
+            }
+            Ok(FromProxy::Parents { question, pid }) => {
+                let inside = self.target.processes().unwrap_or_default();
+                let parents = attribution::parents(pid, |pid| inside.contains(&Pid::from_raw(pid.cast_signed())));
+                let sent = helper.line.send(&ToProxy::Parents { question, parents });
                 sent.map_err(|error| format!("the proxy ended: {error}"))
             }
             Ok(FromProxy::Failed(failure)) => Err(failure.message),

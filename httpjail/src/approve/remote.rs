@@ -1,0 +1,147 @@
+//! Asking another process: one line of JSON for each question and each answer, over a socket pair.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::unix::net::UnixStream as Socket;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Answer, Answering, Asker, Denial, Question, Span};
+
+/// Messages on their way to the other process.
+const QUEUE: usize = 64;
+
+/// A question and its number.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Asked {
+    pub(super) id: u64,
+    pub(super) question: Question,
+}
+
+/// The answer to the question of that number.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Answered {
+    pub(super) id: u64,
+    pub(super) answer: Answer,
+}
+
+/// The other process, as the one that asks it sees it.
+pub struct Remote(Arc<Shared>);
+
+struct Shared {
+    next: AtomicU64,
+    lines: mpsc::Sender<Vec<u8>>,
+    /// `None` once the other process has gone.
+    waiting: Mutex<Option<HashMap<u64, oneshot::Sender<Answer>>>>,
+}
+
+impl Remote {
+    /// Takes the socket over. Call it within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the runtime cannot take the socket.
+    pub fn start(socket: Socket) -> io::Result<Remote> {
+        socket.set_nonblocking(true)?;
+        let (from, to) = UnixStream::from_std(socket)?.into_split();
+        let (lines, queue) = mpsc::channel(QUEUE);
+        let shared = Arc::new(Shared {
+            next: AtomicU64::new(0),
+            lines,
+            waiting: Mutex::new(Some(HashMap::new())),
+        });
+        tokio::spawn(write(queue, to));
+        let reader = shared.clone();
+        tokio::spawn(async move {
+            let mut lines = BufReader::new(from).lines();
+            // An answer that cannot be read ends the line: what it was meant to say must not be guessed.
+            while let Ok(Some(line)) = lines.next_line().await {
+                let Ok(Answered { id, answer }) = serde_json::from_str(&line) else {
+                    break;
+                };
+                let asker = reader.waiting().as_mut().and_then(|waiting| waiting.remove(&id));
+                if let Some(asker) = asker {
+                    let _ = asker.send(answer);
+                }
+            }
+            // Whoever waits is told by the drop.
+            reader.waiting().take();
+        });
+        Ok(Remote(shared))
+    }
+}
+
+impl Shared {
+    fn waiting(&self) -> MutexGuard<'_, Option<HashMap<u64, oneshot::Sender<Answer>>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn ask(&self, question: Question) -> Option<Answer> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, answer) = oneshot::channel();
+        self.waiting().as_mut()?.insert(id, sender);
+        let line = line(&Asked { id, question })?;
+        self.lines.send(line).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+impl Asker for Remote {
+    fn ask(&self, question: Question) -> Answering {
+        let shared = self.0.clone();
+        Box::pin(async move {
+            let gone = || Answer::Deny(Span::Once, Denial::Failed("the process that asks is gone".into()));
+            shared.ask(question).await.unwrap_or_else(gone)
+        })
+    }
+}
+
+/// The other process's side: has `asker` answer what comes, until the end of the line.
+///
+/// # Errors
+/// Those of the socket, and for what is no question.
+pub async fn serve(socket: Socket, asker: Arc<dyn Asker>) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    let (from, to) = UnixStream::from_std(socket)?.into_split();
+    let (lines, queue) = mpsc::channel(QUEUE);
+    let writer = tokio::spawn(write(queue, to));
+    let asked = answer_all(from, asker, lines).await;
+    writer.abort();
+    asked
+}
+
+async fn answer_all(from: OwnedReadHalf, asker: Arc<dyn Asker>, lines: mpsc::Sender<Vec<u8>>) -> io::Result<()> {
+    let mut questions = BufReader::new(from).lines();
+    while let Some(text) = questions.next_line().await? {
+        let Asked { id, question } = serde_json::from_str(&text)?;
+        let (answer, lines) = (asker.ask(question), lines.clone());
+        tokio::spawn(async move {
+            let answer = answer.await;
+            if let Some(line) = line(&Answered { id, answer }) {
+                // Nobody is there to hear it: the run is over.
+                let _ = lines.send(line).await;
+            }
+        });
+    }
+    Ok(())
+}
+
+async fn write(mut queue: mpsc::Receiver<Vec<u8>>, mut to: OwnedWriteHalf) {
+    while let Some(line) = queue.recv().await {
+        if to.write_all(&line).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// As JSON, which has no newline in it, and a newline.
+pub(super) fn line(message: &impl Serialize) -> Option<Vec<u8>> {
+    let mut line = serde_json::to_vec(message).ok()?;
+    line.push(b'\n');
+    Some(line)
+}
