@@ -101,7 +101,7 @@ macro_rules! table {
 /// Who is not root cannot step into the jail's network to make sockets there.
 const NOT_ROOTLESS: [&str; 1] = ["publish"];
 
-table! { clients dns escapes exit_status faults identity leftovers log publish regression terminal trust verdicts }
+table! { approve clients dns escapes exit_status faults identity leftovers log publish regression terminal trust verdicts }
 
 /// Refused, not ignored.
 fn without_root_nothing_is_published() {

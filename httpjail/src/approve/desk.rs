@@ -38,9 +38,22 @@ pub struct Desk {
 
 struct State {
     grants: Vec<Grant>,
-    waiting: HashMap<Key, Vec<oneshot::Sender<Ruling>>>,
+    waiting: HashMap<Key, Waiting>,
     bucket: Bucket,
     open: bool,
+}
+
+/// Those who wait for one answer. Dropped, it withdraws the question.
+struct Waiting {
+    requests: Vec<oneshot::Sender<Ruling>>,
+    _asking: oneshot::Sender<()>,
+}
+
+/// A request's place among them. Dropped by a client that gives up, it makes room, and the last one withdraws the question.
+struct Place<'a> {
+    desk: &'a Desk,
+    key: Key,
+    answer: Option<oneshot::Receiver<Ruling>>,
 }
 
 /// What makes two questions one: all that is shown, but for the numbers of the processes.
@@ -72,25 +85,31 @@ impl Desk {
 
     /// Asks, or joins those who have asked the same, and waits for the answer. Call it within a tokio runtime.
     pub async fn ask(self: &Arc<Self>, question: Question) -> Ruling {
-        let Some(answer) = self.enter(question) else {
+        let Some(mut place) = self.enter(question) else {
             return Ruling::Denied(Denial::Crowded);
         };
-        // Dropped unanswered only with the desk's own task.
-        answer.await.unwrap_or(Ruling::Denied(Denial::Over))
+        match &mut place.answer {
+            // Dropped unanswered only with the desk's own task.
+            Some(answer) => answer.await.unwrap_or(Ruling::Denied(Denial::Over)),
+            None => Ruling::Denied(Denial::Over),
+        }
     }
 
     /// Denies all who wait, and from now on whoever comes.
     pub fn close(&self) {
         let mut state = self.state();
         state.open = false;
-        for waiting in std::mem::take(&mut state.waiting).into_values().flatten() {
+        for request in std::mem::take(&mut state.waiting)
+            .into_values()
+            .flat_map(|waiting| waiting.requests)
+        {
             // Whoever asked may have gone.
-            let _ = waiting.send(Ruling::Denied(Denial::Over));
+            let _ = request.send(Ruling::Denied(Denial::Over));
         }
     }
 
     /// `None`: there is no room.
-    fn enter(self: &Arc<Self>, question: Question) -> Option<oneshot::Receiver<Ruling>> {
+    fn enter(self: &Arc<Self>, question: Question) -> Option<Place<'_>> {
         let (sender, receiver) = oneshot::channel();
         let key = Key {
             method: question.method.clone(),
@@ -100,32 +119,48 @@ impl Desk {
                 .as_ref()
                 .map(|program| program.exe.clone().unwrap_or_else(|| program.comm.clone())),
         };
+        let place = Place {
+            desk: self,
+            key: key.clone(),
+            answer: Some(receiver),
+        };
         let mut state = self.state();
         // Answered since it was looked for.
         let settled = state.settled(&question.method, &question.url);
         let early = settled.or_else(|| (!state.open).then_some(Ruling::Denied(Denial::Over)));
         if let Some(ruling) = early {
             let _ = sender.send(ruling);
-            return Some(receiver);
+            drop(state);
+            return Some(place);
         }
         if let Some(others) = state.waiting.get_mut(&key) {
-            if others.len() >= JOINED {
-                return None;
+            let room = others.requests.len() < JOINED;
+            if room {
+                others.requests.push(sender);
             }
-            others.push(sender);
-            return Some(receiver);
+            drop(state);
+            return room.then_some(place);
         }
         if state.waiting.len() >= WAITING || state.bucket.admit(Instant::now()) == Admission::Hold {
+            drop(state);
             return None;
         }
-        state.waiting.insert(key.clone(), vec![sender]);
+        let (asking, withdrawn) = oneshot::channel();
+        let waiting = Waiting {
+            requests: vec![sender],
+            _asking: asking,
+        };
+        state.waiting.insert(key.clone(), waiting);
         drop(state);
         let desk = self.clone();
         tokio::spawn(async move {
-            let answer = desk.asker.ask(question.clone()).await;
-            desk.settle(&key, &question, answer);
+            tokio::select! {
+                // Nothing is ever sent: it ends when nobody waits any more.
+                _ = withdrawn => {}
+                answer = desk.asker.ask(question.clone()) => desk.settle(&key, &question, answer),
+            }
         });
-        Some(receiver)
+        Some(place)
     }
 
     fn settle(&self, key: &Key, question: &Question, answer: Answer) {
@@ -141,8 +176,13 @@ impl Desk {
             Answer::Allow(span) => Ruling::Allowed(how(span, question)),
             Answer::Deny(_, denial) => Ruling::Denied(denial),
         };
-        for waiting in state.waiting.remove(key).into_iter().flatten() {
-            let _ = waiting.send(ruling.clone());
+        for request in state
+            .waiting
+            .remove(key)
+            .into_iter()
+            .flat_map(|waiting| waiting.requests)
+        {
+            let _ = request.send(ruling.clone());
         }
     }
 
@@ -165,12 +205,22 @@ impl State {
     }
 }
 
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        drop(self.answer.take());
+        let mut state = self.desk.state();
+        if let Some(waiting) = state.waiting.get_mut(&self.key) {
+            waiting.requests.retain(|request| !request.is_closed());
+            if waiting.requests.is_empty() {
+                state.waiting.remove(&self.key);
+            }
+        }
+    }
+}
+
 fn how(span: Span, question: &Question) -> String {
     match span {
         Span::Once => "approved once".to_owned(),
-        Span::Run(extent) => format!(
-            "approved for this run: {}",
-            Grant::new(true, question, extent).shown()
-        ),
+        Span::Run(extent) => format!("approved for this run: {}", Grant::new(true, question, extent).shown()),
     }
 }

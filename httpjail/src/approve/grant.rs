@@ -51,7 +51,11 @@ impl Grant {
 
     /// Whether it is about this request too.
     pub fn covers(&self, method: &str, url: &str) -> bool {
-        let place = if self.whole { url == self.url } else { url.starts_with(&self.url) };
+        let place = if self.whole {
+            url == self.url
+        } else {
+            url.starts_with(&self.url)
+        };
         place && self.method.as_deref().is_none_or(|own| own == method)
     }
 

@@ -85,7 +85,10 @@ impl Asker for Program {
             let Ok(_place) = inner.room.acquire().await else {
                 return Answer::Deny(Span::Once, Denial::Over);
             };
-            inner.run(&question).await.unwrap_or_else(|denial| Answer::Deny(Span::Once, denial))
+            inner
+                .run(&question)
+                .await
+                .unwrap_or_else(|denial| Answer::Deny(Span::Once, denial))
         })
     }
 }
@@ -180,7 +183,11 @@ fn read(output: &[u8]) -> Result<Answer, Denial> {
     let span = match (said.span, said.extent) {
         (For::Once, None) => Span::Once,
         (For::Run, extent) => Span::Run(extent.unwrap_or(Extent::Url)),
-        (For::Once, Some(_)) => return Err(Denial::Failed("the program's answer has an extent, but is for once".into())),
+        (For::Once, Some(_)) => {
+            return Err(Denial::Failed(
+                "the program's answer has an extent, but is for once".into(),
+            ));
+        }
     };
     Ok(match said.verdict {
         Verdict::Allow => Answer::Allow(span),

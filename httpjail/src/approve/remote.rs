@@ -11,17 +11,18 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 
 use super::{Answer, Answering, Asker, Denial, Question, Span};
 
 /// Messages on their way to the other process.
 const QUEUE: usize = 64;
 
-/// A question and its number.
+/// A question and its number; without one, the question of that number is withdrawn.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Asked {
     pub(super) id: u64,
-    pub(super) question: Question,
+    pub(super) question: Option<Question>,
 }
 
 /// The answer to the question of that number.
@@ -81,13 +82,32 @@ impl Shared {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn ask(&self, question: Question) -> Option<Answer> {
+    async fn ask(self: &Arc<Self>, question: Question) -> Option<Answer> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         self.waiting().as_mut()?.insert(id, sender);
+        let _withdrawal = Withdrawal { shared: self, id };
+        let question = Some(question);
         let line = line(&Asked { id, question })?;
         self.lines.send(line).await.ok()?;
         answer.await.ok()
+    }
+}
+
+/// Dropped before there was an answer, it takes the question back.
+struct Withdrawal<'a> {
+    shared: &'a Shared,
+    id: u64,
+}
+
+impl Drop for Withdrawal<'_> {
+    fn drop(&mut self) {
+        let id = self.id;
+        let unanswered = self.shared.waiting().as_mut().and_then(|waiting| waiting.remove(&id));
+        if let (Some(_), Some(line)) = (unanswered, line(&Asked { id, question: None })) {
+            // Without room it stays until its time is up.
+            let _ = self.shared.lines.try_send(line);
+        }
     }
 }
 
@@ -117,16 +137,25 @@ pub async fn serve(socket: Socket, asker: Arc<dyn Asker>) -> io::Result<()> {
 
 async fn answer_all(from: OwnedReadHalf, asker: Arc<dyn Asker>, lines: mpsc::Sender<Vec<u8>>) -> io::Result<()> {
     let mut questions = BufReader::new(from).lines();
+    let mut asking = HashMap::new();
     while let Some(text) = questions.next_line().await? {
+        asking.retain(|_, task: &mut AbortHandle| !task.is_finished());
         let Asked { id, question } = serde_json::from_str(&text)?;
+        let Some(question) = question else {
+            if let Some(task) = asking.remove(&id) {
+                task.abort();
+            }
+            continue;
+        };
         let (answer, lines) = (asker.ask(question), lines.clone());
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             let answer = answer.await;
             if let Some(line) = line(&Answered { id, answer }) {
                 // Nobody is there to hear it: the run is over.
                 let _ = lines.send(line).await;
             }
         });
+        asking.insert(id, task.abort_handle());
     }
     Ok(())
 }

@@ -78,10 +78,17 @@ mod jailed {
                 let keep = [theirs.as_raw_fd(), terminal.as_raw_fd()];
                 let mark = mark().map_err(failed)?;
                 if !config.log.quiet {
-                    logging::note(&format!("a question on this terminal is httpjail's if it bears the mark {mark}"));
+                    logging::note(&format!(
+                        "a question on this terminal is httpjail's if it bears the mark {mark}"
+                    ));
                 }
                 // As it is now: the command cannot have led it elsewhere.
-                let policy = config.file.as_deref().map(std::path::absolute).transpose().map_err(failed)?;
+                let policy = config
+                    .file
+                    .as_deref()
+                    .map(std::path::absolute)
+                    .transpose()
+                    .map_err(failed)?;
                 let setup = Setup {
                     terminal,
                     questions: theirs,
@@ -90,7 +97,8 @@ mod jailed {
                     mark,
                 };
                 Aide::spawn(Kind::Terminal, caller, &keep, |line| {
-                    terminal::run(setup, &Wire(line)).map_err(|error| Failure::new(format!("the terminal failed: {error}")))
+                    terminal::run(setup, &Wire(line))
+                        .map_err(|error| Failure::new(format!("the terminal failed: {error}")))
                 })?
             }
         };

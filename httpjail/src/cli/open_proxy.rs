@@ -102,7 +102,11 @@ impl OpenProxy {
         let desk = match &config.approval {
             Approval::Program(command) => {
                 let env = approval::environment(caller.variables());
-                Some(Desk::new(Arc::new(approve::Program::new(command.clone(), env, config.approve_timeout))))
+                Some(Desk::new(Arc::new(approve::Program::new(
+                    command.clone(),
+                    env,
+                    config.approve_timeout,
+                ))))
             }
             Approval::Nobody | Approval::Terminal => None,
         };

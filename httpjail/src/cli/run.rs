@@ -11,8 +11,8 @@ use nix::sys::prctl;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
-use super::serve_jail::Task;
 use super::approval::{self, Questions};
+use super::serve_jail::Task;
 use super::{environment, failure, parts};
 use crate::config::{Approval, Config, LogTarget};
 use crate::jail::backend::Extras;

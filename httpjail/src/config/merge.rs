@@ -64,7 +64,10 @@ impl Config {
             options.approve_with,
         )?;
         if approval != Approval::Nobody && mode != Mode::Enforce {
-            return Err(ConfigError::Conflict("asking about requests", "letting all of them through"));
+            return Err(ConfigError::Conflict(
+                "asking about requests",
+                "letting all of them through",
+            ));
         }
         let user = args.user.or(options.user);
         if backend == Backend::Weak {
@@ -131,7 +134,10 @@ impl Config {
             publish,
             file: shared.config,
             approval,
-            approve_timeout: shared.approve_timeout.or(options.approve_timeout).unwrap_or(APPROVE_LIMIT),
+            approve_timeout: shared
+                .approve_timeout
+                .or(options.approve_timeout)
+                .unwrap_or(APPROVE_LIMIT),
             warnings,
         })
     }
@@ -145,9 +151,7 @@ fn approval(
     file_program: Option<String>,
 ) -> Result<Approval, ConfigError> {
     match (interactive, program, file_interactive, file_program) {
-        (true, Some(_), ..) | (false, None, true, Some(_)) => {
-            Err(ConfigError::Conflict("interactive", "approve-with"))
-        }
+        (true, Some(_), ..) | (false, None, true, Some(_)) => Err(ConfigError::Conflict("interactive", "approve-with")),
         (true, None, ..) | (false, None, true, None) => Ok(Approval::Terminal),
         (false, Some(program), ..) | (false, None, false, Some(program)) => Ok(Approval::Program(program)),
         (false, None, false, None) => Ok(Approval::Nobody),

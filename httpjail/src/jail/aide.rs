@@ -85,7 +85,10 @@ impl Aide {
     ) -> Result<Aide, Failure> {
         let failed = |error: io::Error| Failure::new(format!("cannot fork the process that asks: {error}"));
         let modes = match kind {
-            Kind::Terminal => Terminal::open().map(|terminal| terminal.modes()).transpose().map_err(failed)?,
+            Kind::Terminal => Terminal::open()
+                .map(|terminal| terminal.modes())
+                .transpose()
+                .map_err(failed)?,
             Kind::Program => None,
         };
         let (ours, theirs) = channel::pair().map_err(failed)?;

@@ -132,7 +132,11 @@ impl Running {
                 PollFd::new(self.helper.line.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             ];
-            polled.extend(self.aide.as_ref().map(|aide| PollFd::new(aide.as_fd(), PollFlags::POLLIN)));
+            polled.extend(
+                self.aide
+                    .as_ref()
+                    .map(|aide| PollFd::new(aide.as_fd(), PollFlags::POLLIN)),
+            );
             match poll(&mut polled, wait) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),

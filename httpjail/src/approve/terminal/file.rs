@@ -52,11 +52,15 @@ fn check(old: &str, new: &str, question: &Question) -> Result<(), String> {
 }
 
 fn target(question: &Question) -> Option<Target> {
-    let scheme = [Scheme::Http, Scheme::Https].into_iter().find(|scheme| scheme.as_str() == question.scheme)?;
+    let scheme = [Scheme::Http, Scheme::Https]
+        .into_iter()
+        .find(|scheme| scheme.as_str() == question.scheme)?;
     let rest = question.url.strip_prefix(scheme.as_str())?.strip_prefix("://")?;
     let (authority, path) = rest.split_at(rest.find(['/', '*'])?);
     let method = Method::from_bytes(question.method.as_bytes()).ok()?;
-    Target::new(&method, scheme, authority, path).ok().filter(|target| target.url() == question.url)
+    Target::new(&method, scheme, authority, path)
+        .ok()
+        .filter(|target| target.url() == question.url)
 }
 
 /// The text with the rule in its place.
@@ -70,7 +74,11 @@ fn added(text: &str, grant: &Grant) -> Option<String> {
             (lines.len(), "  ".to_owned())
         }
         Some(key) => {
-            let beside = lines[key]["rules:".len()..].split(" #").next().unwrap_or_default().trim();
+            let beside = lines[key]["rules:".len()..]
+                .split(" #")
+                .next()
+                .unwrap_or_default()
+                .trim();
             if beside == "[]" {
                 lines[key] = "rules:".to_owned();
             } else if !beside.is_empty() {
@@ -156,7 +164,8 @@ mod tests {
 
     #[test]
     fn prefix_and_host() {
-        let prefix = format!("rules:\n  {MARK}\n  - action: allow\n    pattern: '^https://a\\.test/x/'\n    methods: [get]\n");
+        let prefix =
+            format!("rules:\n  {MARK}\n  - action: allow\n    pattern: '^https://a\\.test/x/'\n    methods: [get]\n");
         check_added("", Extent::Prefix, Ok(&prefix));
         let host = format!("rules:\n  {MARK}\n  - action: allow\n    pattern: '^https://a\\.test/'\n");
         check_added("", Extent::Host, Ok(&host));
@@ -164,10 +173,18 @@ mod tests {
 
     #[test]
     fn what_cannot_be_added_to_stays_as_it_is() {
-        check_added("rules: [{action: deny, host: b.test}]\n", Extent::Url, Err("no list of rules"));
+        check_added(
+            "rules: [{action: deny, host: b.test}]\n",
+            Extent::Url,
+            Err("no list of rules"),
+        );
         check_added("rules: {\n", Extent::Url, Err(""));
         // Edited meanwhile: another rule decides now.
-        check_added("rules:\n- {action: deny, pattern: '.*'}\n", Extent::Url, Err("would not do"));
+        check_added(
+            "rules:\n- {action: deny, pattern: '.*'}\n",
+            Extent::Url,
+            Err("would not do"),
+        );
     }
 
     #[test]

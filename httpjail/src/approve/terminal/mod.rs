@@ -211,22 +211,21 @@ impl Console {
                 return self.advance(now);
             }
         }
-        match &mut self.view {
-            None => self.show(),
-            Some(view) => {
-                if view.arming == Arming::Drawing && self.relay.is_flushed() {
-                    view.arming = Arming::At(now + UNDISTURBED);
-                }
-                if let Arming::At(at) = view.arming
-                    && at <= now
-                {
-                    view.arming = Arming::Armed;
-                    self.relay.keys.settle();
-                    view.prompt.draw_line(true, self.relay.outgoing());
-                }
-            }
+        if self.view.is_none() {
+            self.show();
         }
         self.relay.advance(now, self.view.is_some());
+        let Some(view) = &mut self.view else { return };
+        if view.arming == Arming::Drawing && self.relay.is_flushed() {
+            view.arming = Arming::At(now + UNDISTURBED);
+        }
+        if let Arming::At(at) = view.arming
+            && at <= now
+        {
+            view.arming = Arming::Armed;
+            self.relay.keys.settle();
+            view.prompt.draw_line(true, self.relay.outgoing());
+        }
     }
 
     fn wait(&mut self, supervisor: &impl Supervisor, signals: &SignalFd) -> io::Result<Vec<Source>> {
@@ -261,13 +260,19 @@ impl Console {
         // Rounded up, or the loop would spin through the last millisecond.
         let left = |at: Instant| at.saturating_duration_since(now) + Duration::from_millis(1);
         let limit = deadlines.into_iter().flatten().min().map(left);
-        let limit = limit.map_or(PollTimeout::NONE, |left| PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
+        let limit = limit.map_or(PollTimeout::NONE, |left| {
+            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+        });
         match poll(&mut polled, limit) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
         let ready = polled.iter().map(|polled| polled.any().unwrap_or(true));
-        Ok(sources.into_iter().zip(ready).filter_map(|(source, ready)| ready.then_some(source)).collect())
+        Ok(sources
+            .into_iter()
+            .zip(ready)
+            .filter_map(|(source, ready)| ready.then_some(source))
+            .collect())
     }
 
     /// Reads questions. What is none ends it: nothing more can be asked then, and all is denied.
@@ -287,6 +292,10 @@ impl Console {
             let Ok(Asked { id, question }) = serde_json::from_slice(&text) else {
                 return self.nobody_asks();
             };
+            let Some(question) = question else {
+                self.withdraw(id);
+                continue;
+            };
             if self.waiting.len() >= WAITING {
                 self.send(id, Answer::Deny(Span::Once, Denial::Crowded));
                 continue;
@@ -296,16 +305,31 @@ impl Console {
                 question,
                 deadline: None,
             });
-            let frame = self.frame();
-            let mut out = Vec::new();
-            if let Some(view) = &self.view {
-                view.prompt.draw_head(frame, &mut out);
-            }
-            self.relay.outgoing().append(&mut out);
+            self.count();
         }
         if self.unread.len() > QUESTION_BYTES {
             self.nobody_asks();
         }
+    }
+
+    /// Whoever asked has given up.
+    fn withdraw(&mut self, id: u64) {
+        if self.waiting.front().is_some_and(|first| first.id == id) {
+            self.waiting.pop_front();
+            self.next();
+        } else {
+            self.waiting.retain(|waiting| waiting.id != id);
+            self.count();
+        }
+    }
+
+    /// Tells how many wait. This alone the jail can change while a question is on the screen, and only so often.
+    fn count(&mut self) {
+        let mut out = Vec::new();
+        if let Some(view) = &self.view {
+            view.prompt.draw_head(self.frame(), &mut out);
+        }
+        self.relay.outgoing().append(&mut out);
     }
 
     fn nobody_asks(&mut self) {
@@ -316,7 +340,9 @@ impl Console {
 
     /// Puts the first question on the screen, if there is one and the screen is ours.
     fn show(&mut self) {
-        let Some((rows, columns)) = self.relay.screen_size() else { return };
+        let Some((rows, columns)) = self.relay.screen_size() else {
+            return;
+        };
         let Some(first) = self.waiting.front() else { return };
         let frame = self.frame();
         let Some(prompt) = Prompt::new(&first.question, frame, rows, columns) else {
@@ -410,15 +436,15 @@ impl Console {
             }
         }
         self.send(first.id, answer);
-        // The next one is drawn anew, and must be seen first; without one the screen goes back.
-        self.view = match (self.view.take(), self.waiting.is_empty()) {
-            (Some(view), true) => {
-                drop(view);
-                self.relay.give_screen();
-                None
-            }
-            _ => None,
-        };
+        self.next();
+    }
+
+    /// The first question is no more. The next one is drawn anew, and must be seen first; without one the screen goes back.
+    fn next(&mut self) {
+        match self.waiting.is_empty() {
+            true => self.hide(),
+            false => self.view = None,
+        }
     }
 
     fn send(&mut self, id: u64, answer: Answer) {

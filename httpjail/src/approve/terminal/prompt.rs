@@ -86,13 +86,20 @@ impl Prompt {
             None => put("program", "unknown: this backend does not tell"),
             Some(program) => {
                 let name = program.exe.as_deref().unwrap_or("(gone)");
-                put("program", &format!("{name} [{}], process {}", program.comm, program.pid));
+                put(
+                    "program",
+                    &format!("{name} [{}], process {}", program.comm, program.pid),
+                );
                 let parents: Vec<String> = program
                     .parents
                     .iter()
                     .map(|parent| format!("{} ({})", parent.name, parent.pid))
                     .collect();
-                let parents = if parents.is_empty() { "unknown, or none".to_owned() } else { parents.join(" < ") };
+                let parents = if parents.is_empty() {
+                    "unknown, or none".to_owned()
+                } else {
+                    parents.join(" < ")
+                };
                 put("started by", &parents);
             }
         }
@@ -100,7 +107,10 @@ impl Prompt {
         let mut offers = vec!["y", "ru", "rp", "rh", "n", "d"];
         put("  y", "allow this once");
         put("  ru", "allow for this run: this method and URL");
-        put("  rp", &format!("allow for this run: {}", grant(Extent::Prefix).shown()));
+        put(
+            "  rp",
+            &format!("allow for this run: {}", grant(Extent::Prefix).shown()),
+        );
         put("  rh", &format!("allow for this run: {}", grant(Extent::Host).shown()));
         let always: Vec<&'static str> = [("au", Extent::Url), ("ap", Extent::Prefix), ("ah", Extent::Host)]
             .into_iter()
@@ -108,7 +118,10 @@ impl Prompt {
             .collect();
         match frame.file {
             Some(file) if !always.is_empty() => {
-                put(&format!("  {}", always.join(" ")), &format!("as ru rp rh, always: also written to {file}"));
+                put(
+                    &format!("  {}", always.join(" ")),
+                    &format!("as ru rp rh, always: also written to {file}"),
+                );
             }
             _ => {}
         }

@@ -116,7 +116,9 @@ impl Relay {
             return;
         }
         if let Ok(typed) = self.read_outer() {
-            typed.iter().for_each(|byte| drop(self.keys.take(*byte)));
+            for byte in &typed {
+                self.keys.take(*byte);
+            }
             self.to_inner.extend(typed);
         }
         self.grow = None;

@@ -158,7 +158,10 @@ impl Screen {
         };
         let on = last == b'h';
         for number in numbers.split(|byte| *byte == b';') {
-            let Some(number) = std::str::from_utf8(number).ok().and_then(|text| text.parse::<u16>().ok()) else {
+            let Some(number) = std::str::from_utf8(number)
+                .ok()
+                .and_then(|text| text.parse::<u16>().ok())
+            else {
                 continue;
             };
             if OTHER_SCREEN.contains(&number) {

@@ -22,8 +22,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid};
 
-use super::attribution;
 use super::Backend;
+use super::attribution;
 use super::backend::Extras;
 use super::bpf::cgroup::RunName;
 use super::bpf::{BpfBackend, HOOKS, Links};

@@ -28,7 +28,8 @@ impl Pair {
     /// each standard descriptor that is a terminal. Whoever is forked from here on has no other.
     pub(super) fn take_session(owner: &Identity) -> io::Result<Pair> {
         let step = |what: &'static str| move |error: nix::Error| io::Error::other(format!("cannot {what}: {error}"));
-        let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).map_err(step("open /dev/ptmx"))?;
+        let master =
+            posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).map_err(step("open /dev/ptmx"))?;
         grantpt(&master).map_err(step("prepare the terminal"))?;
         unlockpt(&master).map_err(step("unlock the terminal"))?;
         let name = ptsname_r(&master).map_err(step("name the terminal"))?;

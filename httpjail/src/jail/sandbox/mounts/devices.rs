@@ -42,7 +42,14 @@ pub(super) fn arrange(own_terminals: bool) -> Result<(), MountError> {
         // Whoever sits at a terminal owns its device, and so could the command: it would read, write and type there.
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
         let options = Some("newinstance,ptmxmode=0666,mode=0620");
-        raw("mount", Path::new("/dev/pts"), Some("devpts"), Some("devpts"), flags, options)?;
+        raw(
+            "mount",
+            Path::new("/dev/pts"),
+            Some("devpts"),
+            Some("devpts"),
+            flags,
+            options,
+        )?;
     }
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     for path in others(own_terminals)? {
