@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::{Answer, Answering, Asker, Denial, Question, Span};
 
@@ -129,16 +129,19 @@ pub async fn serve(socket: Socket, asker: Arc<dyn Asker>) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     let (from, to) = UnixStream::from_std(socket)?.into_split();
     let (lines, queue) = mpsc::channel(QUEUE);
-    let writer = tokio::spawn(write(queue, to));
-    let asked = answer_all(from, asker, lines).await;
-    writer.abort();
-    asked
+    tokio::select! {
+        asked = answer_all(from, asker, lines) => asked,
+        () = write(queue, to) => Err(io::ErrorKind::BrokenPipe.into()),
+    }
 }
 
 async fn answer_all(from: OwnedReadHalf, asker: Arc<dyn Asker>, lines: mpsc::Sender<Vec<u8>>) -> io::Result<()> {
     let mut questions = BufReader::new(from).lines();
+    // Dropped with this function, and all that is being asked with it.
+    let mut tasks = JoinSet::new();
     let mut asking = HashMap::new();
     while let Some(text) = questions.next_line().await? {
+        while tasks.try_join_next().is_some() {}
         asking.retain(|_, task: &mut AbortHandle| !task.is_finished());
         let Asked { id, question } = serde_json::from_str(&text)?;
         let Some(question) = question else {
@@ -148,14 +151,14 @@ async fn answer_all(from: OwnedReadHalf, asker: Arc<dyn Asker>, lines: mpsc::Sen
             continue;
         };
         let (answer, lines) = (asker.ask(question), lines.clone());
-        let task = tokio::spawn(async move {
+        let task = tasks.spawn(async move {
             let answer = answer.await;
             if let Some(line) = line(&Answered { id, answer }) {
                 // Nobody is there to hear it: the run is over.
                 let _ = lines.send(line).await;
             }
         });
-        asking.insert(id, task.abort_handle());
+        asking.insert(id, task);
     }
     Ok(())
 }
