@@ -227,7 +227,9 @@ fn the_jail_sees_no_other_terminal() {
     let lab = lab();
     // The jail's own is /dev/pts/0 to it: of two outside one has another name.
     let terminals = [Terminal::open(&lab), Terminal::open(&lab)];
-    let other = terminals.iter().find(|terminal| terminal.is("pane_tty") != "/dev/pts/0");
+    let other = terminals
+        .iter()
+        .find(|terminal| terminal.is("pane_tty") != "/dev/pts/0");
     let terminal = other.expect("two terminals with one name");
     let outer = terminal.is("pane_tty");
     let lines = format!(

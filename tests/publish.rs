@@ -97,7 +97,7 @@ fn with_nobody_listening_it_leads_not_to_the_proxy() {
     let ready = lab.fresh_path("ready");
     let question = "GET http://ok.test/ HTTP/1.1\r\nHost: ok.test\r\nConnection: close\r\n\r\n";
     let inside = format!(
-        "printf '{question}' >/dev/tcp/127.0.0.1/3000; touch {}; read",
+        "exec 3<>/dev/tcp/127.0.0.1/3000; printf '{question}' >&3; cat <&3; touch {}; read",
         ready.display()
     );
     let (end, stdin) = io::pipe().map(|(read, write)| (write, read)).unwrap();

@@ -66,9 +66,6 @@ const EXCEPTIONS: [(&str, &[Way], &str); 9] = [
 /// Runs all tests of a topic that `way` can promise, in this program started anew.
 #[track_caller]
 fn check(way: Way, topic: &str) {
-    if way == Way::Rootless && NOT_ROOTLESS.contains(&topic) {
-        return without_root_nothing_is_published();
-    }
     let mut tests = Command::new(std::env::current_exe().unwrap());
     tests
         .env("HTTPJAIL_TEST_WAY", way.name())
@@ -98,19 +95,7 @@ macro_rules! table {
     };
 }
 
-/// Who is not root cannot step into the jail's network to make sockets there.
-const NOT_ROOTLESS: [&str; 1] = ["publish"];
-
 table! { approve clients dns escapes exit_status faults identity leftovers log publish regression terminal trust verdicts }
-
-/// Refused, not ignored.
-fn without_root_nothing_is_published() {
-    let lab = lab();
-    std::fs::set_permissions(lab.dir(), std::os::unix::fs::PermissionsExt::from_mode(0o1777)).unwrap();
-    let jail = lab.jail().way(Way::Rootless).option("--publish").option("3000");
-    let refused = jail.command(["echo", "ran"]).run().expect_code(125).expect_stdout("");
-    refused.expect_stderr_has("without root it has no --publish");
-}
 
 /// A topic or an exception that nobody knows any more would be a hole in the table.
 #[test]

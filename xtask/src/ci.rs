@@ -29,14 +29,19 @@ pub(crate) fn run() -> Result<()> {
 }
 
 fn tests() -> Result<()> {
-    let output = quietly(test::runner().env("HTTPJAIL_TEST_REQUIRE", "1"))?;
+    let output = quietly(
+        test::runner()
+            .env("HTTPJAIL_TEST_REQUIRE", "1")
+            .env("NEXTEST_PROFILE", "ci"),
+    )?;
     let said = [output.stdout, output.stderr]
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         .concat();
-    for line in said
-        .lines()
-        .filter(|line| line.contains("Summary [") || line.starts_with("test result:"))
-    {
+    for line in said.lines().filter(|line| {
+        ["Summary [", "FLAKY ", "test result:"]
+            .iter()
+            .any(|word| line.contains(word))
+    }) {
         println!("{}", line.trim());
     }
     Ok(())

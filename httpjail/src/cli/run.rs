@@ -124,8 +124,14 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
     let jail = jail.map_err(|failure| select::explain(refused, name, failure))?;
     jail.notes().for_each(|note| tracing::info!("{note}"));
     // Before the command starts, and ended after it: dropped with this function's other guards.
-    let doorman = doorway.map(|doorway| doorway.open(jail.init())).transpose();
-    let _doorman = doorman.map_err(|error| Failure::new(format!("cannot reach into the jail's network: {error}")))?;
+    let _doorman = match doorway {
+        Some(doorway) => Some(
+            doorway
+                .open(jail.namespaces()?)
+                .map_err(|error| Failure::new(format!("cannot reach into the jail's network: {error}")))?,
+        ),
+        None => None,
+    };
     let running = match jail.spawn(signals, aide) {
         Ok(Ok(running)) => running,
         Ok(Err(early)) => return Ok(early.status()),

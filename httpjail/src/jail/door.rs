@@ -5,7 +5,6 @@
 //! questions, and of all rights keeps the one to mark its sockets, by which the programs know them
 //! (`JailConfig::publish_mark`).
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
@@ -85,24 +84,28 @@ impl Door {
 }
 
 impl Doorway {
-    /// Forks the doorman into the network namespace of the process `jail`.
+    /// Forks the doorman into these namespaces of the jail, entered in this order. Who made a user namespace may enter it
+    /// and has every right in it, and so in the network that it owns (user_namespaces(7)): this needs no root.
     ///
     /// # Errors
-    /// Those of opening the namespace and of the fork.
-    pub fn open(self, jail: Pid) -> io::Result<Doorman> {
-        let network = File::open(format!("/proc/{jail}/ns/net"))?;
+    /// Those of the fork.
+    pub fn open(self, namespaces: Vec<OwnedFd>) -> io::Result<Doorman> {
         match clone::fork()? {
             Side::Parent(pid) => Ok(Doorman(pid)),
             // The far end of the line sees it end, whatever the reason.
-            Side::Child => clone::live(|| self.serve(network).map_or(125, |()| 0)),
+            Side::Child => clone::live(|| self.serve(namespaces).map_or(125, |()| 0)),
         }
     }
 
-    fn serve(&self, network: File) -> io::Result<()> {
+    fn serve(&self, namespaces: Vec<OwnedFd>) -> io::Result<()> {
+        for namespace in namespaces {
+            // Of whatever kind it is.
+            setns(namespace, CloneFlags::empty())?;
+        }
+        // After the change of rights, which clears the first (kernel/cred.c, commit_creds). Whose parent has died before has
+        // lost the far end of its line as well.
         prctl::set_pdeathsig(Signal::SIGKILL)?;
         prctl::set_dumpable(false)?;
-        setns(&network, CloneFlags::CLONE_NEWNET)?;
-        drop(network);
         fds::close_from(0, &[self.0.as_raw_fd()])?;
         rights::keep_only_marks()?;
         loop {

@@ -31,8 +31,6 @@ use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use nix::unistd::Pid;
-
 use crate::net::Listeners;
 use aide::Aide;
 use child::StartFailure;
@@ -230,9 +228,18 @@ impl<State> Jail<State> {
         std::iter::once(first).chain(self.notes.iter().cloned())
     }
 
-    /// The jail's first process, as this one counts.
-    pub fn init(&self) -> Pid {
-        self.sandbox.pid
+    /// What a process must enter to make sockets of the jail's network, in this order: the user namespace, if there is
+    /// one, and the network namespace.
+    ///
+    /// # Errors
+    /// When init cannot hand them out.
+    pub fn namespaces(&self) -> Result<Vec<OwnedFd>, Failure> {
+        let user_namespace = self.sandbox.user_namespace;
+        self.order(&Order::Open { user_namespace })?;
+        match self.report_with("hand out its namespaces")? {
+            (Report::Opened, namespaces) => Ok(namespaces),
+            (other, _) => Err(unexpected(&other)),
+        }
     }
 
     fn order(&self, order: &Order) -> Result<(), Failure> {

@@ -5,6 +5,7 @@
 //! writes.
 
 use std::convert::Infallible;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
@@ -46,6 +47,11 @@ pub enum Order {
     },
     /// Make a terminal and let it be that of init's session, in which the command will run.
     MakeTerminal,
+    /// Hand out the namespaces that a process outside must enter to make sockets of this network.
+    Open {
+        /// Whether there is a user namespace.
+        user_namespace: bool,
+    },
     /// Start the command.
     Run {
         /// Make it the terminal's foreground group.
@@ -76,6 +82,8 @@ pub enum Report {
     Probed(Vec<String>),
     /// There is a terminal. Its outer end comes along.
     Terminal,
+    /// The namespaces come along: the user namespace, if the jail has one, and the network namespace that it owns.
+    Opened,
     /// The command has been executed.
     Started,
     /// The command did not start.
@@ -142,6 +150,7 @@ fn obey(line: &Line, plan: &Plan) -> io::Result<Infallible> {
                 line.send_with(&Report::Terminal, &[pair.master.as_raw_fd()])?;
                 _terminal = Some(pair.slave);
             }
+            Order::Open { user_namespace } => open(line, user_namespace)?,
             Order::Run { foreground } => match spawn(plan, foreground)? {
                 Ok(child) => {
                     rights::keep_only_kill()?;
@@ -175,6 +184,17 @@ fn connect(line: &Line, inside: Inside) -> io::Result<()> {
     let (counts, sockets) = handover::pack(listeners);
     let raw: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
     line.send_with(&Report::Connected { counts, note }, &raw)
+}
+
+/// Hands the namespaces out: init cannot be looked at by others of its user, but by itself.
+fn open(line: &Line, user_namespace: bool) -> io::Result<()> {
+    let names: &[&str] = if user_namespace { &["user", "net"] } else { &["net"] };
+    let namespaces = names
+        .iter()
+        .map(|name| File::open(format!("/proc/self/ns/{name}")))
+        .collect::<io::Result<Vec<_>>>()?;
+    let raw: Vec<RawFd> = namespaces.iter().map(AsRawFd::as_raw_fd).collect();
+    line.send_with(&Report::Opened, &raw)
 }
 
 /// The running command.
