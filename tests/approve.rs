@@ -243,6 +243,7 @@ fn the_jail_sees_no_other_terminal() {
     terminal.sees("refused");
     terminal.sees("nomodes");
     terminal.sees("on-its-own");
+    terminal.sees("outside>");
     assert!(!terminal.screen().contains("intruder"), "{}", terminal.screen());
     // Outside the same is written.
     terminal.enter(&format!("clear; sh {jailed}"));
@@ -363,12 +364,16 @@ fn job_control_beside_questions() {
     terminal.sees("shell-42");
     terminal.sees("end-1");
     terminal.enter("fg");
+    // The shell names the job when it stops and when it goes on.
+    terminal.sees_times("--interactive", 2);
     terminal.enter("words");
     terminal.sees("got-words");
     terminal.sees(READY);
     // ^C is a no.
     terminal.key("C-c");
     terminal.sees("asked-403");
+    // What is typed before the end is the jail's.
+    terminal.sees_times("outside>", 3);
     terminal.enter("echo ended-$?; stty -a | grep -o -- -icanon; echo end-$((1+1))-$?");
     terminal.sees("ended-0");
     terminal.sees("end-2-1");

@@ -184,6 +184,7 @@ impl Config {
             (config.user.is_some(), "user"),
             (!config.allow_sockets.is_empty(), "allow-socket"),
             (!config.publish.is_empty(), "publish"),
+            (config.approval == Approval::Terminal, "interactive"),
             // What runs already could not be told to trust it.
             (config.ephemeral_ca, "--ephemeral-ca"),
         ] {

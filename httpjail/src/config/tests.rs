@@ -288,6 +288,7 @@ fn attaching_refuses_what_only_a_command_can_have() {
         ("user: ann", "user"),
         ("allow-socket: [/s]", "allow-socket"),
         ("publish: [3000]", "publish"),
+        ("interactive: true", "interactive"),
     ] {
         let text = format!("rules: []\n{line}\n");
         let file = ConfigFile {
