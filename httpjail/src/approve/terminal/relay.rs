@@ -81,7 +81,8 @@ impl Relay {
     /// Gives it back as it was. Output goes on.
     pub(super) fn leave(&mut self) {
         self.flush_for(LAST);
-        if let Some(modes) = self.modes.take() {
+        // A shell that has taken it already (the supervisor was killed) has set what it wants.
+        if let Some(modes) = self.modes.take().filter(|_| self.is_foreground()) {
             // A terminal that is gone has no modes.
             let _ = modes.set(self.outer.as_fd());
         }
