@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{PipeWriter, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -143,6 +144,10 @@ impl Attached {
 }
 
 fn attach(lab: &Lab, cgroup: &Path, log: &Path) -> Running {
+    attach_with(lab, cgroup, log, &[])
+}
+
+fn attach_with(lab: &Lab, cgroup: &Path, log: &Path, more: &[&Path]) -> Running {
     let mut line: Vec<OsString> = vec![lab.binary().into(), "attach".into(), "--cgroup".into(), cgroup.into()];
     line.extend([
         "-r".into(),
@@ -151,12 +156,43 @@ fn attach(lab: &Lab, cgroup: &Path, log: &Path) -> Running {
         lab.upstream_ca().into(),
     ]);
     line.extend(["--log-format".into(), "json".into(), "--log".into(), log.into()]);
+    line.extend(more.iter().map(Into::into));
     lab.unjailed().command(line).start().unwrap()
 }
 
 fn detach(lab: &Lab, cgroup: &Path) -> String {
     let line: [OsString; 4] = [lab.binary().into(), "detach".into(), "--cgroup".into(), cgroup.into()];
     lab.unjailed().command(line).run().expect_code(0).stderr
+}
+
+#[test]
+fn a_hang_up_reloads_the_policy() {
+    let lab = lab();
+    let cgroup = Cgroup::new();
+    let mut told = Told::start(&lab, &cgroup.0);
+    let policy = lab.file("rules.yaml", "rules:\n- {action: deny, host: evil.test}\n");
+    let (log, option) = (lab.fresh_path("attach.json"), Path::new("--config"));
+    let run = attach_with(&lab, &cgroup.0, &log, &[option, &policy]);
+    assert!(
+        eventually(LIMIT, || run.stderr().contains("attached to")),
+        "{}",
+        run.stderr()
+    );
+    assert_eq!(told.ask("curl('http://evil.test/')"), "403");
+    let hang_up = |text: &str, mode: u32, said: &str| {
+        fs::write(&policy, text).unwrap();
+        fs::set_permissions(&policy, fs::Permissions::from_mode(mode)).unwrap();
+        run.signal(Signal::SIGHUP);
+        assert!(eventually(LIMIT, || run.stderr().contains(said)), "{}", run.stderr());
+    };
+    let allow = "rules:\n- {action: allow, host: evil.test}\n";
+    // Whoever is in the cgroup might be the one who wrote this.
+    hang_up(allow, 0o666, "can be written by others");
+    assert_eq!(told.ask("curl('http://evil.test/')"), "403");
+    hang_up(allow, 0o644, "the policy was reloaded: 2 rules");
+    assert_eq!(told.ask("curl('http://evil.test/')"), "200");
+    run.signal(Signal::SIGTERM);
+    run.wait().unwrap().expect_code(0);
 }
 
 /// What an attachment could leave: mounts of BPF file systems, files in /run/httpjail but for its lock.

@@ -1,11 +1,12 @@
 //! The JSON log: what a line says, and what it must not let through.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
 use httpjail_lab::canary;
 use serde_json::Value;
 
-use crate::support::{Expect as _, curl_status, lab};
+use crate::support::{Expect as _, PYTHON, curl_status, lab};
 
 const ALLOW: &str = r"allow: ^https?://ok\.test/";
 
@@ -33,6 +34,11 @@ fn an_allowed_request() {
             ("status", 200.into()),
             ("rule", ALLOW.into()),
             ("comm", "curl".into()),
+            (
+                "cmdline",
+                "curl -sS -o /dev/null -w %{http_code} --max-time 20 -X POST --data 0123456789 https://ok.test/bytes/42?q=1"
+                    .into(),
+            ),
             ("bytes_in", 10.into()),
             ("bytes_out", 42.into()),
         ],
@@ -65,6 +71,70 @@ fn a_denied_request() {
         ],
     );
     assert!(events[0]["reason"].is_string(), "{:#}", events[0]);
+}
+
+#[test]
+fn a_log_that_is_rotated_goes_on_at_its_place() {
+    let lab = lab();
+    let (log, old, go) = (
+        lab.fresh_path("log.json"),
+        lab.fresh_path("log.json.1"),
+        lab.fresh_path("go"),
+    );
+    let script = format!(
+        "curl -sS https://ok.test/before > /dev/null; echo asked; while [ ! -e {} ]; do sleep 0.05; done; \
+         curl -sS -o /dev/null -w '%{{http_code}}' https://ok.test/after",
+        go.display()
+    );
+    let jail = lab.jail().rule(ALLOW).log_to(&log).shell(&script).start().unwrap();
+    let asked = httpjail_lab::eventually(Duration::from_secs(30), || jail.stdout() == "asked\n");
+    assert!(asked, "{} {}", jail.stdout(), jail.stderr());
+    std::fs::rename(&log, &old).unwrap();
+    std::fs::write(&go, "").unwrap();
+    let outcome = jail.wait().unwrap().expect_code(0).expect_stdout("asked\n200");
+    let read = |path| std::fs::read_to_string(path).unwrap();
+    let (old, new) = (read(&old), read(&log));
+    assert!(
+        old.contains("\"event\":\"start\"") && !new.contains("\"event\":\"start\""),
+        "{old}{new}"
+    );
+    assert!(
+        new.contains("https://ok.test/after") && !old.contains("https://ok.test/after"),
+        "{old}{new}"
+    );
+    // Its line may be written a moment after the program has what it asked for.
+    assert!((old + &new).contains("https://ok.test/before"), "{outcome:#?}");
+    assert_eq!(std::fs::metadata(&log).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn what_the_kernel_stopped_tells_its_program() {
+    let lab = lab();
+    let (log, go) = (lab.fresh_path("log.json"), lab.fresh_path("go"));
+    let script = "import os, socket, sys, time\n\
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+        try: s.sendto(b'x', ('192.0.2.1', 9999))\n\
+        except PermissionError: print('refused')\n\
+        while not os.path.exists(sys.argv[1]): time.sleep(0.05)";
+    let line = [PYTHON.as_ref(), "-c".as_ref(), script.as_ref(), go.as_os_str()];
+    let jail = lab.jail().log_to(&log).command(line).start().unwrap();
+    // It must be there to be looked at.
+    let told = || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("\"event\":\"blocked\""));
+    assert!(
+        httpjail_lab::eventually(Duration::from_secs(30), told),
+        "{}",
+        jail.stderr()
+    );
+    std::fs::write(&go, "").unwrap();
+    let outcome = jail.wait().unwrap().expect_code(0).expect_stdout("refused");
+    let events = outcome.events_with(&[("event", "blocked"), ("dst", "192.0.2.1:9999")]);
+    assert_eq!(events.len(), 1, "{outcome:#?}");
+    assert!(events[0]["exe"].as_str().unwrap().contains("/python3"), "{outcome:#?}");
+    let cmdline = events[0]["cmdline"].as_str().unwrap();
+    assert!(
+        cmdline.starts_with("/usr/bin/python3 -c import os, socket, sys, time\n"),
+        "{cmdline}"
+    );
 }
 
 #[test]
@@ -127,6 +197,31 @@ fn denials_go_to_stderr_without_their_query() {
         .run()
         .expect_stdout("403");
     assert_eq!(quiet.stderr, "");
+}
+
+#[test]
+fn the_rule_of_a_hint_allows_when_it_is_pasted() {
+    let lab = lab();
+    let asked = ["-X", "PUT", "https://evil.test/it's(new)?token=secret"];
+    let run = |rules: &[&str]| {
+        let jail = lab.jail().without_log();
+        let jail = rules.iter().fold(jail, |jail, word| jail.option(word));
+        curl_status(jail, &asked).run()
+    };
+    let denied = run(&["-r", r"deny: evil\.test"]).expect_stdout("403");
+    let (_, hint) = denied
+        .stderr
+        .split_once("hint: to allow it, before that rule: ")
+        .unwrap();
+    // As a shell reads it.
+    let words = std::process::Command::new("sh")
+        .args(["-c", &format!("printf '%s\\n' {hint}")])
+        .output()
+        .unwrap();
+    let words = String::from_utf8(words.stdout).unwrap();
+    let words: Vec<&str> = words.lines().chain(["-r", r"deny: evil\.test"]).collect();
+    assert_eq!(words[1], r"allow-put: ^https://evil\.test/it's\(new\)(\?|$)");
+    run(&words).expect_stdout("200");
 }
 
 #[test]

@@ -3,18 +3,23 @@
 
 mod approve;
 mod attach;
+mod check;
 mod clients;
+mod cmd;
 mod dns;
 mod escapes;
 mod exit_status;
 mod faults;
 mod hosts;
+mod http1;
 mod identity;
 mod lab;
+mod learn;
 mod leftovers;
 mod log;
 mod publish;
 mod regression;
+mod reload;
 mod support;
 mod terminal;
 mod trust;

@@ -326,6 +326,39 @@ fn serving() {
 }
 
 #[test]
+fn serving_a_policy_that_changes() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let lab = lab();
+    let policy = lab.file("rules.yaml", "rules: []\n");
+    let name = policy.to_str().unwrap();
+    let (run, url) = serve(&lab, &["--listen", "127.0.0.1:0", "--config", name]);
+    assert_eq!(status_through(&lab, &url, "http://evil.test/"), "403");
+    let hang_up = |text: &str, mode: u32, said: &str| {
+        std::fs::write(&policy, text).unwrap();
+        std::fs::set_permissions(&policy, std::fs::Permissions::from_mode(mode)).unwrap();
+        run.signal(Signal::SIGHUP);
+        let heard = eventually(Duration::from_secs(20), || run.stderr().contains(said));
+        assert!(heard, "no {said:?} in {}", run.stderr());
+    };
+    let allow = "rules:\n- {action: allow, host: evil.test}\n";
+    hang_up(allow, 0o666, "rules.yaml can be written by others");
+    assert_eq!(status_through(&lab, &url, "http://evil.test/"), "403");
+    hang_up(allow, 0o644, "the policy was reloaded: 2 rules");
+    assert_eq!(status_through(&lab, &url, "http://evil.test/"), "200");
+    hang_up("rulez: []\n", 0o644, "unknown key `rulez`");
+    assert_eq!(status_through(&lab, &url, "http://evil.test/"), "200");
+    // Without being told to.
+    std::fs::write(&policy, "rules: [] # none\n").unwrap();
+    let heard = eventually(Duration::from_secs(20), || {
+        run.stderr().contains("the policy was reloaded: 1 rule\n")
+    });
+    assert!(heard, "{}", run.stderr());
+    assert_eq!(status_through(&lab, &url, "http://evil.test/"), "403");
+    run.signal(Signal::SIGTERM);
+    run.wait().unwrap().expect_code(0);
+}
+
+#[test]
 fn serving_everybody_on_this_host() {
     let lab = lab();
     let (run, url) = serve(&lab, &["--listen", "127.0.0.1:0", "--auth", "none"]);

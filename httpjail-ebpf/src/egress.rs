@@ -17,10 +17,15 @@ use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 const ETH_P_IP: u32 = 0x0800;
 const ETH_P_IPV6: u32 = 0x86dd;
+const IPPROTO_HOPOPTS: u8 = 0;
 const IPPROTO_TCP: u8 = 6;
 const IPPROTO_UDP: u8 = 17;
 /// Version 4, five words of header: no options.
 const PLAIN_IPV4: u8 = 0x45;
+/// A hop-by-hop header that holds a jumbo payload's length and nothing else, behind it TCP (RFC 2675 §2): next header,
+/// length 0, option 0xc2 of 4 bytes.
+const JUMBO: [u8; 4] = [IPPROTO_TCP, 0, 0xc2, 4];
+const JUMBO_LEN: usize = 8;
 /// The offset of the flags within a TCP header, and two of them (RFC 9293 §3.1).
 const TCP_FLAGS: usize = 13;
 const TCP_SYN: u8 = 2;
@@ -103,6 +108,15 @@ fn parse(ctx: &SkBuffContext, packet: &mut Packet) -> Result<(), Reason> {
                 port: 0,
             };
             packet.transport = Ipv6Hdr::LEN;
+            // On `lo` segments of more than 64 KiB stay whole, and the kernel itself puts this before them (`ip6_xmit` in
+            // net/ipv6/ip6_output.c, since Linux 5.19). Refused, it would come again in small pieces, 200 ms later.
+            if header.next_hdr == IPPROTO_HOPOPTS && header.payload_len == [0; 2] {
+                let option: [u8; 4] = ctx.load(Ipv6Hdr::LEN).map_err(|_| Reason::PacketTruncated)?;
+                if option == JUMBO {
+                    packet.protocol = IPPROTO_TCP;
+                    packet.transport += JUMBO_LEN;
+                }
+            }
             // A fragment has its own extension header and so is no TCP or UDP either.
             if packet.source.is_v4() || packet.destination.is_v4() {
                 return Err(Reason::PacketFamily);

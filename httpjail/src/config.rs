@@ -4,19 +4,25 @@
 //! is an error here, so that nothing is silently ignored.
 
 mod error;
+mod limits;
 mod merge;
+mod reload;
 
 use std::ffi::OsString;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cli::args::{Attach, Auth, Run, Serve};
-use crate::policy::yaml::{Backend, DnsMode, Level, LogFormat};
+use crate::cli::args::{Attach, Learn, Run, Serve};
+use crate::net::HostPattern;
+use crate::policy::yaml::{Auth, Backend, DnsMode, File, Level, LogFormat, SummaryForm};
 use crate::policy::{Policy, Warning};
+use crate::proxy::Limits;
 
 pub use error::ConfigError;
+pub use merge::typed_rules;
+pub use reload::{Reload, Reloaded};
 
 /// Everything that a run needs to know.
 #[derive(Debug)]
@@ -27,8 +33,14 @@ pub struct Config {
     pub policy: Arc<Policy>,
     /// What verdicts do.
     pub mode: Mode,
+    /// What the run is for.
+    pub purpose: Purpose,
+    /// The summary at its end, if one is wanted.
+    pub summary: Option<SummaryForm>,
     /// Whether TLS is decrypted.
     pub intercept_tls: bool,
+    /// Hosts whose TLS is not decrypted all the same.
+    pub passthrough: Vec<HostPattern>,
     /// When the command is ended.
     pub timeout: Option<Duration>,
     /// The request log.
@@ -47,6 +59,8 @@ pub struct Config {
     pub backend: Backend,
     /// What the resolver answers.
     pub dns: DnsMode,
+    /// The proxy's bounds.
+    pub limits: Limits,
     /// Ports that the jail listens on and that this host is to reach.
     pub publish: Vec<Publish>,
     /// The policy file, if one was named.
@@ -55,6 +69,8 @@ pub struct Config {
     pub approval: Approval,
     /// How long that may take for one request.
     pub approve_timeout: Duration,
+    /// What a new policy is made of when the policy file changes; none without a file.
+    pub reload: Option<Reload>,
     /// What the user should be told before the command starts.
     pub warnings: Vec<Warning>,
 }
@@ -97,6 +113,39 @@ pub enum Mode {
     DryRun,
     /// Requests are logged, not judged, and all go through.
     LogOnly,
+    /// What a rule denies is refused; what no rule is about goes through.
+    Learn,
+}
+
+/// What a run is for, besides the command's own work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Purpose {
+    /// Nothing else.
+    Work,
+    /// To write the policy that allows what the command asks for.
+    Learn(Learning),
+    /// To show that the command asks for nothing but what the policy of this file allows.
+    Locked(PathBuf),
+}
+
+/// Where what is learnt goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Learning {
+    /// The policy file.
+    pub path: PathBuf,
+    /// What becomes of a file that is there already.
+    pub existing: Existing,
+}
+
+/// What becomes of a file that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// It stays, and nothing is learnt.
+    Keep,
+    /// It is replaced.
+    Replace,
+    /// Rules are added to its own.
+    Extend,
 }
 
 /// The request log.
@@ -119,80 +168,154 @@ pub enum LogTarget {
     File(PathBuf),
 }
 
-/// The policy file that was named, read.
-#[derive(Debug, Clone, Copy)]
-pub struct ConfigFile<'a> {
-    /// Its name, for messages.
-    pub name: &'a str,
-    /// Its bytes; YAML is UTF-8.
-    pub bytes: &'a [u8],
+/// How `serve` is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Serving {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// What clients must show.
+    pub auth: Auth,
 }
+
+/// Where `serve` listens if nothing else is said.
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 impl Config {
     /// Makes the configuration of a run. Rules of the command line come first, and its options win over the file's.
     ///
     /// # Errors
     /// [`ConfigError`] for a wrong rule or file, and for what this version cannot do.
-    pub fn from_args(args: Run, file: Option<ConfigFile<'_>>) -> Result<Config, ConfigError> {
+    pub fn from_args(args: Run, file: Option<File>) -> Result<Config, ConfigError> {
         let mut words = args.command.iter().cloned();
         let program = words.next().filter(|program| !program.is_empty());
         let command = Command {
             program: program.ok_or(ConfigError::NoCommand)?,
             args: words.collect(),
         };
-        Config::of(args, file, command)
+        refuse_serving(file.as_ref())?;
+        let locked = args.locked.clone();
+        let mut config = Config::of(args, file, command)?;
+        if let Some(path) = locked {
+            if config.mode != Mode::Enforce {
+                return Err(ConfigError::Conflict("--locked", "dry-run or log-only"));
+            }
+            config.purpose = Purpose::Locked(path);
+            // It is this policy that the run is held against.
+            config.reload = None;
+        }
+        Ok(config)
+    }
+
+    /// Makes the configuration of a run that a policy is learnt from; `file` is the one that is added to, or `--config`.
+    ///
+    /// # Errors
+    /// As [`Config::from_args`].
+    pub fn for_learning(learn: Learn, file: Option<File>) -> Result<Config, ConfigError> {
+        let existing = match (learn.update, learn.force) {
+            (true, _) => Existing::Extend,
+            (_, true) => Existing::Replace,
+            _ => Existing::Keep,
+        };
+        let is_locked = learn.run.locked.is_some();
+        let mut config = Config::from_args(learn.run, file)?;
+        if !is_locked {
+            if config.mode != Mode::Enforce {
+                return Err(ConfigError::Conflict("learn", "dry-run or log-only"));
+            }
+            config.mode = Mode::Learn;
+            config.reload = None;
+            config.purpose = Purpose::Learn(Learning {
+                path: learn.output,
+                existing,
+            });
+        }
+        Ok(config)
     }
 
     /// Makes the configuration of a proxy without a command.
     ///
     /// # Errors
     /// As [`Config::from_args`], and for a proxy that anybody on a network could use.
-    pub fn for_serving(serve: Serve, file: Option<ConfigFile<'_>>) -> Result<Config, ConfigError> {
-        if serve.auth == Auth::None && !serve.listen.ip().is_loopback() {
-            return Err(ConfigError::Open(serve.listen));
+    pub fn for_serving(serve: Serve, file: Option<File>) -> Result<(Config, Serving), ConfigError> {
+        let options = file.as_ref().map(|file| file.options.clone()).unwrap_or_default();
+        let serving = Serving {
+            listen: serve.listen.or(options.listen).unwrap_or(LISTEN),
+            auth: serve.auth.or(options.auth).unwrap_or(Auth::Token),
+        };
+        if serving.auth == Auth::None && !serving.listen.ip().is_loopback() {
+            return Err(ConfigError::Open(serving.listen));
+        }
+        if options.backend.is_some_and(|backend| backend != Backend::Weak) {
+            return Err(ConfigError::Conflict("serve", "backend"));
         }
         let args = Run {
             shared: serve.shared,
             weak: true,
             ..Run::default()
         };
-        let nothing = Command {
-            program: OsString::new(),
-            args: Vec::new(),
-        };
-        Config::of(args, file, nothing)
+        let config = Config::of(args, file, Command::none())?;
+        config.has_no_command("serve")?;
+        Ok((config, serving))
     }
 
     /// Makes the configuration of an attachment, which runs no command either.
     ///
     /// # Errors
     /// As [`Config::from_args`], and for what only a command can have.
-    pub fn for_attaching(attach: Attach, file: Option<ConfigFile<'_>>) -> Result<Config, ConfigError> {
+    pub fn for_attaching(attach: Attach, file: Option<File>) -> Result<Config, ConfigError> {
+        refuse_serving(file.as_ref())?;
+        if let Some(File { options, .. }) = &file
+            && (options.weak == Some(true) || matches!(options.backend, Some(Backend::Netns | Backend::Weak)))
+        {
+            return Err(ConfigError::Conflict("attach", "backend"));
+        }
         let args = Run {
             shared: attach.shared,
             dns: attach.dns,
             backend: Some(Backend::Ebpf),
             ..Run::default()
         };
-        let nothing = Command {
-            program: OsString::new(),
-            args: Vec::new(),
-        };
-        let config = Config::of(args, file, nothing)?;
-        for (given, name) in [
-            (config.timeout.is_some(), "timeout"),
-            (config.user.is_some(), "user"),
-            (!config.allow_sockets.is_empty(), "allow-socket"),
-            (!config.publish.is_empty(), "publish"),
-            (config.approval == Approval::Terminal, "interactive"),
-            // What runs already could not be told to trust it.
-            (config.ephemeral_ca, "--ephemeral-ca"),
-        ] {
-            if given {
-                return Err(ConfigError::Conflict("attach", name));
-            }
+        let config = Config::of(args, file, Command::none())?;
+        config.has_no_command("attach")?;
+        // What runs already could not be told to trust it.
+        if config.ephemeral_ca {
+            return Err(ConfigError::Conflict("attach", "--ephemeral-ca"));
         }
         Ok(config)
+    }
+
+    /// Refuses what only a command can have.
+    fn has_no_command(&self, what: &'static str) -> Result<(), ConfigError> {
+        let given = [
+            (self.timeout.is_some(), "timeout"),
+            (self.user.is_some(), "user"),
+            (!self.allow_sockets.is_empty(), "allow-socket"),
+            (!self.publish.is_empty(), "publish"),
+            (self.approval == Approval::Terminal, "interactive"),
+        ];
+        match given.into_iter().find(|(given, _)| *given) {
+            Some((_, name)) => Err(ConfigError::Conflict(what, name)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Refuses what only `serve` can have.
+fn refuse_serving(file: Option<&File>) -> Result<(), ConfigError> {
+    match file.map(|file| &file.options) {
+        Some(options) if options.listen.is_some() => Err(ConfigError::Serving("listen")),
+        Some(options) if options.auth.is_some() => Err(ConfigError::Serving("auth")),
+        _ => Ok(()),
+    }
+}
+
+impl Command {
+    /// No command.
+    fn none() -> Command {
+        Command {
+            program: OsString::new(),
+            args: Vec::new(),
+        }
     }
 }
 

@@ -1,13 +1,18 @@
 //! What the tests share beside the lab itself.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use httpjail_lab::{JailBuilder, Lab, Outcome};
 
-/// A lab around the httpjail that this test run was built with, or the one that HTTPJAIL_TEST_BINARY names.
+/// The httpjail that this test run was built with, or the one that HTTPJAIL_TEST_BINARY names.
+pub(crate) fn binary() -> PathBuf {
+    let named = std::env::var_os("HTTPJAIL_TEST_BINARY").map(PathBuf::from);
+    named.unwrap_or(env!("CARGO_BIN_EXE_httpjail").into())
+}
+
+/// A lab around it.
 pub(crate) fn lab() -> Lab {
-    let binary = std::env::var_os("HTTPJAIL_TEST_BINARY").unwrap_or(env!("CARGO_BIN_EXE_httpjail").into());
-    Lab::start(Path::new(&binary)).expect("raise the lab")
+    Lab::start(&binary()).expect("raise the lab")
 }
 
 /// The python that every probe is run with: the system's, which every user may execute.

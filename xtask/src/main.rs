@@ -2,6 +2,7 @@
 //!
 //! Each task is one file and one verb. They are quiet when all is well and print the end of what went wrong when not.
 
+mod bench;
 mod ci;
 mod demo;
 mod ebpf;
@@ -10,6 +11,7 @@ mod lint;
 mod package;
 mod run;
 mod setup;
+mod suites;
 mod test;
 mod tidy;
 
@@ -44,6 +46,11 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Run third-party suites and real programs through a jail, by hand and before releases (installs a good deal)
+    Suites {
+        /// Which: websocket, h2, tls, slow, smuggling, programs; all if none is named
+        names: Vec<String>,
+    },
     /// Build the BPF object from its source
     Ebpf {
         /// Compare with the committed object instead of replacing it
@@ -52,6 +59,14 @@ enum Task {
         /// Build with tracing inside the programs
         #[arg(long)]
         trace: bool,
+    },
+    /// Measure against others in the same run (takes minutes, and wants an idle machine)
+    Bench {
+        /// What: `rules` is the only one so far
+        #[arg(value_parser = ["rules"])]
+        what: String,
+        /// One setting only, such as `mix/1000`
+        only: Option<String>,
     },
     /// Format, clippy, rustdoc, licences, and the house rules
     Lint,
@@ -70,7 +85,9 @@ fn main() -> ExitCode {
         Task::Setup => setup::run(),
         Task::Demo { bpf_object, allow_all } => demo::run(bpf_object, allow_all),
         Task::Test { arguments } => test::run(&arguments),
+        Task::Suites { names } => suites::run(&names),
         Task::Ebpf { check, trace } => ebpf::run(check, trace),
+        Task::Bench { what: _, only } => bench::rules(only.as_deref()),
         Task::Lint => lint::run(),
         Task::Tidy => tidy::run(),
         Task::Package => package::run(),

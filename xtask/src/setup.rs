@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use crate::run::{aloud, cargo, command, have, quietly, root};
 
 /// What each program that the tests drive is called in Debian.
-const PROGRAMS: [(&str, &str); 16] = [
+const PROGRAMS: [(&str, &str); 17] = [
     ("bwrap", "bubblewrap"),
     ("chromium", "chromium"),
     ("curl", "curl"),
@@ -14,6 +14,7 @@ const PROGRAMS: [(&str, &str); 16] = [
     ("java", "default-jdk-headless"),
     ("keytool", "default-jdk-headless"),
     ("node", "nodejs"),
+    ("npm", "npm"),
     ("openssl", "openssl"),
     ("python3", "python3"),
     ("setpriv", "util-linux"),
@@ -26,7 +27,7 @@ const PROGRAMS: [(&str, &str); 16] = [
 
 /// Installs what is missing.
 pub(crate) fn run() -> Result<()> {
-    debian_packages()?;
+    debian_packages(&PROGRAMS)?;
     for tool in ["cargo-nextest", "cargo-deny"] {
         if !have(tool) {
             eprintln!("setup: {tool}");
@@ -36,8 +37,9 @@ pub(crate) fn run() -> Result<()> {
     bpf_toolchain()
 }
 
-fn debian_packages() -> Result<()> {
-    let mut missing: Vec<&str> = PROGRAMS
+/// Installs the packages of those programs that are missing.
+pub(crate) fn debian_packages(programs: &[(&str, &'static str)]) -> Result<()> {
+    let mut missing: Vec<&str> = programs
         .iter()
         .filter(|(program, _)| !have(program))
         .map(|(_, package)| *package)

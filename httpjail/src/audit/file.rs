@@ -1,8 +1,14 @@
-//! The request log's file: opened so that it cannot be led astray, written so that a line is whole or known to be torn.
+//! The request log's file: opened so that it cannot be led astray, written so that a line is whole or known to be torn, and
+//! opened anew when somebody has moved it away.
+//!
+//! logrotate(8) renames a log and expects that its writer lets go of it, or (`copytruncate`) empties it under its writer, which
+//! needs nothing but O_APPEND. A renamed file still takes lines that nobody looks for; so before each line the kernel is asked
+//! where the open file is by now.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How long one line may wait for the reader of a pipe before the log counts as unwritable.
 #[cfg(unix)]
@@ -69,17 +75,48 @@ pub fn open_log(path: &Path) -> io::Result<File> {
     File::options().append(true).create(true).open(path)
 }
 
+/// A request log, opened, and how to open it anew.
+pub struct LogFile {
+    /// Open for appending.
+    pub file: File,
+    /// Opens it anew, at its old place.
+    pub reopen: Box<dyn FnMut() -> io::Result<File> + Send>,
+}
+
 /// A file that takes whole lines.
-#[derive(Debug)]
 pub(super) struct LineFile {
-    file: File,
+    log: LogFile,
+    /// Where it was when it was opened; `None` for what is no regular file, and where that cannot be told.
+    place: Option<PathBuf>,
     /// The last line was written in part: the next one begins with a newline, so that only one line is lost.
     torn: bool,
 }
 
+impl fmt::Debug for LineFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LineFile")
+            .field("file", &self.log.file)
+            .finish_non_exhaustive()
+    }
+}
+
 impl LineFile {
-    pub(super) fn new(file: File) -> Self {
-        LineFile { file, torn: false }
+    pub(super) fn new(log: LogFile) -> Self {
+        LineFile {
+            place: place_of(&log.file),
+            log,
+            torn: false,
+        }
+    }
+
+    /// Opens the file anew if it is not where it was. Its lines go on there; those before stay in what was moved.
+    pub(super) fn follow(&mut self) -> io::Result<()> {
+        if self.place.is_some() && place_of(&self.log.file) != self.place {
+            self.log.file = (self.log.reopen)()?;
+            self.place = place_of(&self.log.file);
+            self.torn = false;
+        }
+        Ok(())
     }
 
     /// What must stand before the next line.
@@ -91,10 +128,10 @@ impl LineFile {
     pub(super) fn append(&mut self, line: &[u8]) -> io::Result<()> {
         let mut rest = line;
         while !rest.is_empty() {
-            let written = match self.file.write(rest) {
+            let written = match self.log.file.write(rest) {
                 Ok(0) => Err(io::ErrorKind::WriteZero.into()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && wait_writable(&self.file) => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && wait_writable(&self.log.file) => continue,
                 result => result,
             };
             match written {
@@ -108,6 +145,22 @@ impl LineFile {
         self.torn = false;
         Ok(())
     }
+}
+
+/// The path of an open file as it is now (proc_pid_fd(5)): another after a rename, with ` (deleted)` behind it after an unlink.
+/// A process may always ask that of itself, whatever rights it has given up (fs/proc/base.c, proc_fd_access_allowed).
+#[cfg(target_os = "linux")]
+fn place_of(file: &File) -> Option<PathBuf> {
+    use std::os::fd::AsRawFd;
+    let regular = file.metadata().is_ok_and(|found| found.is_file());
+    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+    regular.then(|| std::fs::read_link(link).ok()).flatten()
+}
+
+/// Elsewhere a log is never opened anew.
+#[cfg(not(target_os = "linux"))]
+fn place_of(_file: &File) -> Option<PathBuf> {
+    None
 }
 
 /// Waits a moment until a descriptor that does not block takes more; `false` when it will not.
@@ -184,13 +237,73 @@ mod tests {
         open_log_without_links(Path::new("/dev/null")).unwrap();
     }
 
+    fn line_file(path: &Path) -> LineFile {
+        let path = path.to_owned();
+        LineFile::new(LogFile {
+            file: open_log(&path).unwrap(),
+            reopen: Box::new(move || open_log(&path)),
+        })
+    }
+
     #[test]
     fn lines_are_appended() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         std::fs::write(&path, "old\n").unwrap();
-        LineFile::new(open_log(&path).unwrap()).append(b"new\n").unwrap();
+        line_file(&path).append(b"new\n").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "old\nnew\n");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_log_that_is_moved_emptied_or_removed_goes_on_at_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, old) = (dir.path().join("log"), dir.path().join("log.1"));
+        let mut file = line_file(&path);
+        let mut write = |line: &str| {
+            file.follow()?;
+            file.append(line.as_bytes())
+        };
+        let text = |path: &Path| std::fs::read_to_string(path).unwrap();
+        write("1\n").unwrap();
+        std::fs::rename(&path, &old).unwrap();
+        write("2\n").unwrap();
+        assert_eq!((text(&old).as_str(), text(&path).as_str()), ("1\n", "2\n"));
+        assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o600);
+
+        // As `copytruncate` does: no hole is left before the next line.
+        std::fs::write(&path, "").unwrap();
+        write("3\n").unwrap();
+        assert_eq!(text(&path), "3\n");
+
+        std::fs::remove_file(&path).unwrap();
+        // A link in its place is not followed, and what is not written is an error until it can be again.
+        symlink(&old, &path).unwrap();
+        assert_eq!(write("4\n").unwrap_err().raw_os_error(), Some(libc::ELOOP));
+        std::fs::remove_file(&path).unwrap();
+        write("5\n").unwrap();
+        assert_eq!((text(&old).as_str(), text(&path).as_str()), ("1\n", "5\n"));
+    }
+
+    #[test]
+    fn many_writers_make_whole_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        std::thread::scope(|scope| {
+            for name in ["a", "b", "c", "d"] {
+                let mut file = line_file(&path);
+                scope.spawn(move || {
+                    let line = name.repeat(3000) + "\n";
+                    (0..50).for_each(|_| file.append(line.as_bytes()).unwrap());
+                });
+            }
+        });
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 200);
+        assert!(
+            text.lines()
+                .all(|line| line.len() == 3000 && line.bytes().all(|byte| byte == line.as_bytes()[0]))
+        );
     }
 
     #[test]
@@ -203,7 +316,7 @@ mod tests {
             .custom_flags(libc::O_NONBLOCK)
             .open(&fifo)
             .unwrap();
-        let mut file = LineFile::new(open_log(&fifo).unwrap());
+        let mut file = line_file(&fifo);
 
         // More than a pipe holds: the first write is short, and nobody reads.
         let long = vec![b'a'; 1 << 20];

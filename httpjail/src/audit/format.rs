@@ -43,6 +43,18 @@ impl Format {
 }
 
 impl EventKind {
+    /// All of them.
+    pub const ALL: [EventKind; 8] = [
+        EventKind::Start,
+        EventKind::Request,
+        EventKind::Refused,
+        EventKind::Blocked,
+        EventKind::Probe,
+        EventKind::Dns,
+        EventKind::Reload,
+        EventKind::End,
+    ];
+
     /// The event's name in a log.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -52,6 +64,7 @@ impl EventKind {
             EventKind::Blocked => "blocked",
             EventKind::Probe => "probe",
             EventKind::Dns => "dns",
+            EventKind::Reload => "reload",
             EventKind::End => "end",
         }
     }
@@ -89,6 +102,7 @@ fn text(record: &Record, stamp: Stamp<'_>) -> String {
     pair(&mut line, "pid", record.pid);
     pair(&mut line, "comm", record.comm.as_deref());
     pair(&mut line, "exe", record.exe.as_deref());
+    pair(&mut line, "cmdline", record.cmdline.as_deref());
     pair(&mut line, "bytes_in", record.bytes_in);
     pair(&mut line, "bytes_out", record.bytes_out);
     pair(&mut line, "duration_ms", record.duration_ms.map(thousandths));
@@ -149,6 +163,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     comm: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    cmdline: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     cgroup: Option<u64>,
     session: &'a str,
     seq: u64,
@@ -175,6 +191,7 @@ fn json(out: &mut Vec<u8>, record: &Record, stamp: Stamp<'_>) -> io::Result<()> 
         pid: record.pid,
         exe: record.exe.as_deref(),
         comm: record.comm.as_deref(),
+        cmdline: record.cmdline.as_deref(),
         cgroup: record.cgroup,
         session: stamp.session,
         seq: stamp.seq,
@@ -182,8 +199,20 @@ fn json(out: &mut Vec<u8>, record: &Record, stamp: Stamp<'_>) -> io::Result<()> 
         bytes_out: record.bytes_out,
         duration_ms: record.duration_ms.map(thousandths),
     };
+    write_json(out, &line)
+}
+
+fn write_json(out: &mut Vec<u8>, value: &impl Serialize) -> io::Result<()> {
     let mut writer = serde_json::Serializer::with_formatter(out, Escaping);
-    line.serialize(&mut writer).map_err(io::Error::from)
+    value.serialize(&mut writer).map_err(io::Error::from)
+}
+
+/// `value` on one line that is fit to be shown.
+pub(super) fn safe_json(value: &serde_json::Value) -> String {
+    let mut out = Vec::new();
+    // Neither can fail: a value of text keys is always written to memory, and as UTF-8.
+    let _ = write_json(&mut out, value);
+    String::from_utf8(out).unwrap_or_default()
 }
 
 /// Milliseconds to three places: more is noise.
@@ -230,6 +259,7 @@ mod tests {
             pid: Some(42),
             exe: Some("/usr/bin/curl".into()),
             comm: Some("curl".into()),
+            cmdline: Some("curl -sS".into()),
             cgroup: Some(7),
             bytes_in: Some(0),
             bytes_out: Some(512),
@@ -256,7 +286,7 @@ mod tests {
             concat!(
                 r#"{"ts":"2026-01-02T03:04:05.006Z","event":"request","verdict":"deny","method":"GET","#,
                 r#""url":"https://example.com/a?b=c","host":"example.com","dst":"198.18.3.4:443","status":403,"#,
-                r#""rule":"deny: \\.com/","reason":"rule","pid":42,"exe":"/usr/bin/curl","comm":"curl","cgroup":7,"#,
+                r#""rule":"deny: \\.com/","reason":"rule","pid":42,"exe":"/usr/bin/curl","comm":"curl","cmdline":"curl -sS","cgroup":7,"#,
                 r#""session":"s1","seq":9,"bytes_in":0,"bytes_out":512,"duration_ms":1.235}"#,
                 "\n"
             )
@@ -265,10 +295,19 @@ mod tests {
             line(Format::Text, &full()),
             concat!(
                 "2026-01-02T03:04:05.006Z request deny GET https://example.com/a?b=c dst=198.18.3.4:443 status=403 ",
-                r#"rule="deny: \.com/" reason=rule pid=42 comm=curl exe=/usr/bin/curl bytes_in=0 bytes_out=512 "#,
-                "duration_ms=1.235\n"
+                r#"rule="deny: \.com/" reason=rule pid=42 comm=curl exe=/usr/bin/curl cmdline="curl -sS" bytes_in=0 "#,
+                "bytes_out=512 duration_ms=1.235\n"
             )
         );
+    }
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        for record in [full(), Record::new(EventKind::Start)] {
+            let written = line(Format::Json, &record);
+            let read = crate::audit::read_line(written.as_bytes()).unwrap();
+            assert_eq!(line(Format::Json, &read), written);
+        }
     }
 
     #[test]
@@ -282,7 +321,7 @@ mod tests {
     #[test]
     fn hostile_text_stays_inside_its_field_and_its_line() {
         let hostile = "\x1b]0;x\x07\u{9b}1m\n\r\"} status=200 \u{202e}\u{2028}\u{200f}\x7f\u{e0041}";
-        for field in 0..6 {
+        for field in 0..7 {
             let mut record = full();
             let place = match field {
                 0 => &mut record.method,
@@ -290,6 +329,7 @@ mod tests {
                 2 => &mut record.host,
                 3 => &mut record.reason,
                 4 => &mut record.exe,
+                5 => &mut record.cmdline,
                 _ => &mut record.comm,
             };
             *place = Some(hostile.into());
@@ -299,7 +339,7 @@ mod tests {
                 assert!(!body.contains(is_unsafe), "{body:?}");
             }
             let parsed: serde_json::Value = serde_json::from_str(&line(Format::Json, &record)).unwrap();
-            let key = ["method", "url", "host", "reason", "exe", "comm"][field];
+            let key = ["method", "url", "host", "reason", "exe", "cmdline", "comm"][field];
             assert_eq!(parsed[key], hostile, "JSON gives back what was recorded");
         }
     }

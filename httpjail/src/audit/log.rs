@@ -3,19 +3,34 @@
 //! The file decides about health, the terminal never does: a log that was asked for and cannot be written makes the
 //! proxy deny, a terminal that does not read merely misses lines.
 
-use super::file::LineFile;
+use super::file::{LineFile, LogFile};
 use super::format::{Format, Stamp};
 use super::notice::{Notices, StderrPolicy};
 use super::{Record, Sink, Terminal};
 use jiff::Timestamp;
-use std::fs::File;
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use std::{fmt, io};
 
 /// How long [`Log::finish`] waits for a terminal that does not read.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Sees each record before it is written.
+pub struct Watcher(Box<dyn FnMut(&Record) + Send>);
+
+impl Watcher {
+    /// One that calls `see`, quickly: the proxy waits for it.
+    pub fn new(see: impl FnMut(&Record) + Send + 'static) -> Watcher {
+        Watcher(Box::new(see))
+    }
+}
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watcher")
+    }
+}
 
 /// Writes records to the request log and denials to stderr.
 #[derive(Debug)]
@@ -24,6 +39,7 @@ pub struct Log {
     lines: Mutex<Lines>,
     healthy: AtomicBool,
     notices: Mutex<Notices>,
+    watcher: Option<Mutex<Watcher>>,
     terminal: Terminal,
 }
 
@@ -39,12 +55,12 @@ struct Lines {
 impl Log {
     /// A log that writes to `file` (none: no request log) and tells `stderr`'s share to the terminal. `session` names
     /// the run in every JSON line. Starts a thread: call it after the last fork.
-    pub fn new(file: Option<File>, format: Format, stderr: StderrPolicy, session: String) -> io::Result<Log> {
+    pub fn new(file: Option<LogFile>, format: Format, stderr: StderrPolicy, session: String) -> io::Result<Log> {
         Ok(Log::on(Terminal::stderr()?, file, format, stderr, session))
     }
 
     /// The same on a terminal of one's own.
-    pub fn on(term: Terminal, file: Option<File>, format: Format, stderr: StderrPolicy, session: String) -> Log {
+    pub fn on(term: Terminal, file: Option<LogFile>, format: Format, stderr: StderrPolicy, session: String) -> Log {
         let file = file.map(LineFile::new);
         Log {
             session,
@@ -56,7 +72,16 @@ impl Log {
             }),
             healthy: AtomicBool::new(true),
             notices: Mutex::new(Notices::new(stderr)),
+            watcher: None,
             terminal: term,
+        }
+    }
+
+    /// The same, seen by somebody else too.
+    pub fn watched_by(self, watcher: Watcher) -> Log {
+        Log {
+            watcher: Some(Mutex::new(watcher)),
+            ..self
         }
     }
 
@@ -65,9 +90,9 @@ impl Log {
         &self.terminal
     }
 
-    /// Says what was held back and waits, for a moment at most, until all of it is on stderr.
-    pub fn finish(&self) {
-        for line in lock(&self.notices).rest() {
+    /// Says what was held back, then `last` (fit to be shown), and waits, for a moment at most, until all of it is on stderr.
+    pub fn finish(&self, last: impl IntoIterator<Item = String>) {
+        for line in lock(&self.notices).rest().into_iter().chain(last) {
             self.terminal.line(line);
         }
         self.terminal.flush(LAST_WORDS);
@@ -76,6 +101,9 @@ impl Log {
 
 impl Sink for Log {
     fn record(&self, record: Record) {
+        if let Some(watcher) = &self.watcher {
+            (lock(watcher).0)(&record);
+        }
         {
             let mut lines = lock(&self.lines);
             let written = lines.write(&record, &self.session);
@@ -100,6 +128,7 @@ impl Lines {
         // A record that could not be written leaves a gap in the numbers.
         self.seq += 1;
         let Some(file) = &mut self.file else { return Ok(()) };
+        file.follow()?;
         self.buffer.clear();
         self.buffer.extend_from_slice(file.separator());
         self.format.line(
@@ -125,6 +154,7 @@ mod tests {
     use super::super::notice::Show;
     use super::super::{Decision, EventKind, open_log};
     use super::*;
+    use std::fs::File;
     use std::io::{Read, Seek};
     use std::path::Path;
 
@@ -138,18 +168,26 @@ mod tests {
     }
 
     /// A log whose terminal is a file that can be read.
-    fn log(file: Option<File>, show: Show) -> (Log, File) {
+    fn log(file: Option<&Path>, show: Show) -> (Log, File) {
         let screen = tempfile::tempfile().unwrap();
         let terminal = Terminal::start(screen.try_clone().unwrap()).unwrap();
         let policy = StderrPolicy {
             show,
             hint: Some("no rules were given".into()),
+            suggest: true,
         };
+        let file = file.map(|path| {
+            let path = path.to_owned();
+            LogFile {
+                file: open_log(&path).unwrap(),
+                reopen: Box::new(move || open_log(&path)),
+            }
+        });
         (Log::on(terminal, file, Format::Json, policy, "s".into()), screen)
     }
 
     fn said(log: &Log, screen: &mut File) -> String {
-        log.finish();
+        log.finish(["last words".to_owned()]);
         let mut text = String::new();
         screen.rewind().unwrap();
         screen.read_to_string(&mut text).unwrap();
@@ -160,7 +198,7 @@ mod tests {
     fn every_record_is_a_numbered_line() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let (log, _screen) = log(Some(open_log(&path).unwrap()), Show::Nothing);
+        let (log, _screen) = log(Some(&path), Show::Nothing);
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| (0..50).for_each(|n| log.record(denial(&n.to_string()))));
@@ -181,8 +219,7 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_said_once_and_health_comes_back_with_a_success() {
-        let full = open_log(Path::new("/dev/full")).unwrap();
-        let (log, mut screen) = log(Some(full), Show::Nothing);
+        let (log, mut screen) = log(Some(Path::new("/dev/full")), Show::Nothing);
         assert!(log.healthy());
         log.record(denial("1"));
         assert!(!log.healthy());
@@ -190,10 +227,13 @@ mod tests {
         assert!(!log.healthy());
 
         // The disk has room again.
-        lock(&log.lines).file = Some(LineFile::new(tempfile::tempfile().unwrap()));
+        lock(&log.lines).file = Some(LineFile::new(LogFile {
+            file: tempfile::tempfile().unwrap(),
+            reopen: Box::new(tempfile::tempfile),
+        }));
         log.record(denial("3"));
         assert!(log.healthy());
-        let expected = "error: cannot write the log: No space left on device (os error 28)\n";
+        let expected = "error: cannot write the log: No space left on device (os error 28)\nlast words\n";
         assert_eq!(said(&log, &mut screen), expected);
     }
 
@@ -206,7 +246,7 @@ mod tests {
         let expected = "httpjail: denied GET https://example.com/a?…\n\
                         hint: no rules were given\n\
                         httpjail: the same 1 more time\n\
-                        httpjail: denied GET https://example.com/b\\x1b[2J\n";
+                        httpjail: denied GET https://example.com/b\\x1b[2J\nlast words\n";
         assert_eq!(said(&log, &mut screen), expected);
         assert!(log.healthy());
     }

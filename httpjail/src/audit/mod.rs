@@ -5,23 +5,29 @@
 //! terminal about denials, from a thread of its own so that a terminal that does not read can never hold up the proxy.
 //! Whatever came from the jail is escaped here, at the last moment, by [`printable`] and by the formats.
 
+mod colour;
 mod escape;
 mod file;
 mod format;
 mod log;
 mod notice;
 mod rate;
+mod read;
 pub mod record;
+mod summary;
 mod terminal;
 
+pub(crate) use colour::{paint, wants_colour};
 pub use escape::printable;
-pub use file::open_log;
 #[cfg(target_os = "linux")]
 pub use file::open_log_without_links;
+pub use file::{LogFile, open_log};
 pub use format::Format;
-pub use log::Log;
-pub use notice::{Show, StderrPolicy};
+pub use log::{Log, Watcher};
+pub use notice::{Show, StderrPolicy, redacted};
+pub use read::read_line;
 pub use record::{Decision, EventKind, Record};
+pub use summary::{Summary, SummaryForm};
 pub use terminal::Terminal;
 
 pub(crate) use rate::{Admission, Bucket};

@@ -7,12 +7,17 @@
 use super::escape::printable;
 use super::record::{Decision, EventKind, Record};
 use super::{Admission, Bucket};
+use crate::policy::rule_for;
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::time::Instant;
 
 /// Lines at once, and lines a second in the long run.
 const BURST: u32 = 20;
 const PER_SECOND: u32 = 5;
+
+/// For so many hosts the rule is shown that would allow a request.
+const SUGGESTIONS_MAX: usize = 20;
 
 /// A URL or a rule is shown up to this many characters.
 const LONGEST: usize = 200;
@@ -35,6 +40,8 @@ pub struct StderrPolicy {
     pub show: Show,
     /// Said once, as `hint: ...`, after the first denial.
     pub hint: Option<String>,
+    /// Whether the rule that would allow it is shown with the first denial for each host.
+    pub suggest: bool,
 }
 
 /// Turns records into lines for stderr, or into nothing.
@@ -42,6 +49,8 @@ pub struct StderrPolicy {
 pub(super) struct Notices {
     policy: StderrPolicy,
     bucket: Bucket,
+    /// The hosts for which a rule was shown.
+    suggested: BTreeSet<String>,
     /// What was last said, without the process that it was said of, and how often it would have been said again.
     last: String,
     repeats: u64,
@@ -52,6 +61,7 @@ impl Notices {
         Notices {
             policy,
             bucket: Bucket::new(BURST, PER_SECOND),
+            suggested: BTreeSet::new(),
             last: String::new(),
             repeats: 0,
         }
@@ -82,10 +92,26 @@ impl Notices {
             self.last.clone_from(&what);
         }
         lines.push(format!("httpjail: {what}{}", by(record)));
-        if denied && let Some(hint) = self.policy.hint.take() {
+        if denied && let Some(hint) = self.policy.hint.take().or_else(|| self.suggestion(record)) {
             lines.push(format!("hint: {}", printable(&hint)));
         }
         lines
+    }
+
+    /// The option that would have allowed it: the first time for each of a few hosts.
+    fn suggestion(&mut self, record: &Record) -> Option<String> {
+        let known = self.suggested.len() >= SUGGESTIONS_MAX || self.suggested.contains(record.host.as_ref()?);
+        if !self.policy.suggest || known || !record.is_denied_by_policy() {
+            return None;
+        }
+        let rule = rule_for(record.method.as_deref()?, record.url.as_deref()?)?;
+        self.suggested.insert(record.host.clone()?);
+        let place = if record.rule.is_some() {
+            ", before that rule"
+        } else {
+            ""
+        };
+        Some(format!("to allow it{place}: -r {}", quoted(&rule)))
     }
 
     /// What is still to be said when nothing more will come.
@@ -114,7 +140,7 @@ fn not_shown(held_back: u64) -> Option<String> {
 /// `denied GET https://host/path?… (rule deny: .*)`, or `None` for what nobody needs to be told.
 fn what_happened(record: &Record) -> Option<String> {
     let request = || {
-        let words = [record.method.as_deref().map(short), record.url.as_deref().map(url)];
+        let words = [record.method.as_deref().map(short), record.url.as_deref().map(redacted)];
         words.into_iter().flatten().collect::<Vec<_>>().join(" ")
     };
     let peer = || match (record.dst, &record.host) {
@@ -135,9 +161,9 @@ fn what_happened(record: &Record) -> Option<String> {
             Some(name) => format!("refused the DNS question {}", short(name)),
             None => "refused a DNS question".to_owned(),
         },
-        (EventKind::Start | EventKind::End, _) | (_, Decision::Allow) => return None,
+        (EventKind::Start | EventKind::Reload | EventKind::End, _) | (_, Decision::Allow) => return None,
     };
-    let why = match (&record.rule, &record.reason) {
+    let why = match record.denied_by() {
         (Some(rule), _) => format!(" (rule {})", short(rule)),
         (None, Some(reason)) => format!(" ({})", short(reason)),
         (None, None) => String::new(),
@@ -154,19 +180,26 @@ fn by(record: &Record) -> String {
     }
 }
 
-fn url(url: &str) -> String {
+/// A URL fit to be shown, without its query, where secrets travel.
+pub fn redacted(url: &str) -> String {
     match url.split_once('?') {
         Some((place, _query)) => short(place) + "?…",
         None => short(url),
     }
 }
 
-fn short(text: &str) -> String {
+/// What may be shown of `text`, in one line.
+pub(super) fn short(text: &str) -> String {
     let shown = printable(text);
     match shown.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", shown.get(..end).unwrap_or_default()),
         None => shown.into_owned(),
     }
+}
+
+/// One word for a POSIX shell, whatever is in it (POSIX.1-2024, XCU section 2.2.2).
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// Counts, for the terminal's own losses.

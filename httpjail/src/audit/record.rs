@@ -21,6 +21,8 @@ pub enum EventKind {
     Probe,
     /// A DNS question was answered or refused.
     Dns,
+    /// The policy file changed, and was taken or not.
+    Reload,
     /// The command ended.
     End,
 }
@@ -33,6 +35,11 @@ pub enum Decision {
     /// It was refused.
     Deny,
 }
+
+/// The reason of a request that was denied because no rule is about it.
+pub const NO_RULE_MATCHED: &str = "no rule matched";
+/// The reason of a request that was denied by a deny rule.
+pub const DENIED_BY_RULE: &str = "denied by rule";
 
 /// One line of the log. Fields that do not apply are `None` and left out.
 #[derive(Debug, Clone)]
@@ -61,6 +68,8 @@ pub struct Record {
     pub exe: Option<String>,
     /// The thread's name.
     pub comm: Option<String>,
+    /// The command line, its arguments separated by spaces; cut where it is long.
+    pub cmdline: Option<String>,
     /// The jail's cgroup id.
     pub cgroup: Option<u64>,
     /// Request body bytes that went upstream.
@@ -72,6 +81,23 @@ pub struct Record {
 }
 
 impl Record {
+    /// Whether it is a request that the policy denied: by a rule, or because there is none for it. What was refused for another
+    /// reason no rule could have allowed.
+    pub fn is_denied_by_policy(&self) -> bool {
+        let by_policy = [NO_RULE_MATCHED, DENIED_BY_RULE]
+            .map(Some)
+            .contains(&self.reason.as_deref());
+        self.event == EventKind::Request && self.verdict == Some(Decision::Deny) && by_policy
+    }
+
+    /// The rule that denied it, or else the reason.
+    pub fn denied_by(&self) -> (Option<&str>, Option<&str>) {
+        match (self.rule.as_deref(), self.reason.as_deref()) {
+            (Some(rule), None | Some(DENIED_BY_RULE)) => (Some(rule), None),
+            (_, reason) => (None, reason),
+        }
+    }
+
     /// A record of `event` with nothing else in it.
     pub fn new(event: EventKind) -> Self {
         Record {
@@ -87,6 +113,7 @@ impl Record {
             pid: None,
             exe: None,
             comm: None,
+            cmdline: None,
             cgroup: None,
             bytes_in: None,
             bytes_out: None,

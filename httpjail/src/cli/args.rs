@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{EnumValueParser, PossibleValuesParser, TypedValueParser};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 
-use crate::policy::yaml::{self, Backend, DnsMode, LogFormat, Word};
+use clap_complete::Shell;
+
+use crate::policy::yaml::{self, Auth, Backend, DnsMode, LogFormat, SummaryForm, Word};
 
 /// The whole command line: a command to run in a jail, or something else.
 #[derive(Debug, Clone, Parser)]
@@ -53,12 +55,56 @@ pub enum Other {
     /// Open a cgroup again, also after the httpjail that was attached to it was killed
     Detach(Detach),
 
+    /// Run a command with all requests allowed, and write the policy that would have allowed them
+    #[command(
+        override_usage = "httpjail learn [OPTIONS] -- COMMAND [ARGS]",
+        after_help = LEARN_AFTER,
+        max_term_width = 100,
+        mut_arg("dry_run", |arg| arg.hide(true)),
+        mut_arg("log_only", |arg| arg.hide(true)),
+        mut_arg("interactive", |arg| arg.hide(true))
+    )]
+    Learn(Box<Learn>),
+
+    /// Sum a request log up: who asked for what, what was denied, and why
+    #[command(max_term_width = 100)]
+    Report(Report),
+    /// Say what a policy makes of requests, and why; send none
+    #[command(
+        override_usage = CHECK_USAGE,
+        after_help = CHECK_AFTER,
+        max_term_width = 100
+    )]
+    Check(Box<Check>),
+
+    /// Show what is risky or dead in a policy, each with a request that shows it
+    #[command(override_usage = "httpjail lint [OPTIONS]", after_help = LINT_AFTER, max_term_width = 100)]
+    Lint(Lint),
+
+    /// Print the JSON Schema of the policy file, for editors
+    Schema,
+
     /// Show which backends work on this host, and what to do about those that do not
     Doctor,
 
     /// The certificate authority that jails trust
     #[command(subcommand)]
     Ca(Ca),
+
+    /// Print what makes a shell complete httpjail's options
+    #[command(after_help = COMPLETIONS_AFTER)]
+    Completions {
+        /// The shell
+        #[arg(value_parser = EnumValueParser::<Shell>::new())]
+        shell: Shell,
+    },
+
+    /// Print the manual page: httpjail man | man -l -
+    Man {
+        /// Of this command of httpjail's own, not of httpjail as a whole
+        #[arg(value_name = "COMMAND")]
+        of: Option<String>,
+    },
 }
 
 /// What can be done with the authority. It is made when it is first needed.
@@ -93,33 +139,59 @@ fn spelled(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
 }
 
 /// The proxy alone.
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct Serve {
     /// How requests are judged and logged.
     #[command(flatten)]
     pub shared: Shared,
 
-    /// Where to listen
-    #[arg(
-        long,
-        value_name = "ADDR:PORT",
-        default_value = "127.0.0.1:8080",
-        help_heading = "Traffic"
-    )]
-    pub listen: SocketAddr,
+    /// Where to listen [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR:PORT", help_heading = "Traffic")]
+    pub listen: Option<SocketAddr>,
 
-    /// What clients must show: a token that is printed on start, or nothing (on this host alone)
-    #[arg(long, value_name = "AUTH", default_value = "token", help_heading = "Traffic")]
-    pub auth: Auth,
+    /// What clients must show: a token that is printed on start, or nothing (on this host alone) [default: token]
+    #[arg(long, value_name = "AUTH", value_parser = word::<Auth>(), help_heading = "Traffic")]
+    pub auth: Option<Auth>,
 }
 
-/// What clients of `serve` must show.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Auth {
-    /// The token, as the password.
-    Token,
-    /// Nothing.
-    None,
+/// Learning a policy.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Learn {
+    /// The run that is learnt from. Its own rules go on to decide; what they say nothing about is learnt.
+    #[command(flatten)]
+    pub run: Run,
+
+    /// Write the policy there; a file that exists is left alone
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        default_value = "httpjail.yaml",
+        value_hint = ValueHint::FilePath,
+        conflicts_with = "locked",
+        help_heading = "The policy"
+    )]
+    pub output: PathBuf,
+
+    /// Add to the file: what it allows already is not learnt anew, what it denies is refused
+    #[arg(long, conflicts_with_all = ["force", "config", "locked"], help_heading = "The policy")]
+    pub update: bool,
+
+    /// Replace the file
+    #[arg(long, conflicts_with = "locked", help_heading = "The policy")]
+    pub force: bool,
+}
+
+/// Summing a log up.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Report {
+    /// A log that was written with --log-format json; `-` is the standard input
+    #[arg(value_name = "LOG", value_hint = ValueHint::FilePath)]
+    pub log: PathBuf,
+
+    /// The form of the summary
+    #[arg(long, value_name = "FORM", default_value = "table", value_parser = word::<SummaryForm>())]
+    pub format: SummaryForm,
 }
 
 /// Attaching to a cgroup.
@@ -136,6 +208,68 @@ pub struct Attach {
     /// What the resolver answers [default: synthetic]
     #[arg(long, value_name = "MODE", value_parser = word::<DnsMode>(), help_heading = "Traffic")]
     pub dns: Option<DnsMode>,
+}
+
+/// Checking requests against a policy.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct Check {
+    /// A rule, as for a run; repeatable
+    #[arg(short, long = "rule", value_name = "RULE", help_heading = "Policy")]
+    pub rules: Vec<String>,
+
+    /// The policy file; rules of -r come first
+    #[arg(short, long, value_name = "FILE", help_heading = "Policy")]
+    pub config: Option<PathBuf>,
+
+    /// Judge HTTPS by its host name alone, as a run with this option does
+    #[arg(long, help_heading = "Policy")]
+    pub no_tls_intercept: bool,
+
+    /// Another policy file: show the requests whose verdict it changes, and nothing else
+    #[arg(long, value_name = "FILE", help_heading = "Policy")]
+    pub diff: Option<PathBuf>,
+
+    /// Take the requests from a JSON log (`-`: from stdin); repeatable
+    #[arg(long, value_name = "LOG", help_heading = "Requests")]
+    pub replay: Vec<PathBuf>,
+
+    /// Try the `tests:` of the policy file; also without this, where no request is given
+    #[arg(long, conflicts_with_all = ["replay", "diff", "request"], help_heading = "Requests")]
+    pub tests: bool,
+
+    /// Print a JSON object a line
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+
+    /// The request; `-` reads one a line from stdin
+    #[arg(value_name = "[METHOD] URL", num_args = 0..=2, conflicts_with = "replay")]
+    pub request: Vec<String>,
+}
+
+/// Looking for slips in a policy.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct Lint {
+    /// A rule, as for a run; repeatable
+    #[arg(
+        short,
+        long = "rule",
+        value_name = "RULE",
+        required_unless_present = "config",
+        help_heading = "Policy"
+    )]
+    pub rules: Vec<String>,
+
+    /// The policy file; rules of -r come first
+    #[arg(short, long, value_name = "FILE", help_heading = "Policy")]
+    pub config: Option<PathBuf>,
+
+    /// Also show the rules that decided no request of this JSON log (`-`: stdin); repeatable
+    #[arg(long, value_name = "LOG", help_heading = "Requests")]
+    pub log: Vec<PathBuf>,
+
+    /// Print a JSON object a line
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
 }
 
 /// Opening a cgroup again.
@@ -163,7 +297,7 @@ pub struct Shared {
     pub rules: Vec<String>,
 
     /// Read rules and options from a YAML file; rules of -r come first
-    #[arg(short, long, value_name = "FILE", help_heading = "Rules")]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Rules")]
     pub config: Option<PathBuf>,
 
     /// Judge and log, but block no request
@@ -199,12 +333,26 @@ pub struct Shared {
     pub ephemeral_ca: bool,
 
     /// Write the request log to a file [default: denials to stderr]
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
     pub log: Option<PathBuf>,
 
     /// The form of the request log [default: text]
     #[arg(long, value_name = "FORMAT", value_parser = word::<LogFormat>(), help_heading = "Output")]
     pub log_format: Option<LogFormat>,
+
+    /// Sum up at the end what was asked for and denied, on stderr
+    ///
+    /// table: to read. json: an object on one line. github: Markdown, added to the file that GITHUB_STEP_SUMMARY names.
+    #[arg(
+        long,
+        value_name = "FORM",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "table",
+        value_parser = word::<SummaryForm>(),
+        help_heading = "Output"
+    )]
+    pub summary: Option<SummaryForm>,
 
     /// Say nothing of denials on stderr
     #[arg(short, long, help_heading = "Output")]
@@ -216,11 +364,24 @@ pub struct Shared {
 }
 
 /// Running a command in a jail.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct Run {
     /// How requests are judged and logged.
     #[command(flatten)]
     pub shared: Shared,
+
+    /// Run under this policy alone, and fail if the command asks for a request that it does not allow
+    ///
+    /// Each such request is refused and named at the end; the exit status is then 1, unless the command has another than 0
+    /// itself. For continuous integration, with a file that `httpjail learn` wrote.
+    #[arg(
+        long,
+        value_name = "FILE",
+        value_hint = ValueHint::FilePath,
+        conflicts_with_all = ["rules", "config", "dry_run", "log_only", "interactive", "approve_with"],
+        help_heading = "Rules"
+    )]
+    pub locked: Option<PathBuf>,
 
     /// Ask at the terminal about a request that no rule matches; the command gets a terminal of its own
     #[arg(long, conflicts_with_all = ["approve_with", "dry_run", "log_only"], help_heading = "Rules")]
@@ -262,7 +423,12 @@ pub struct Run {
     /// The command to run in the jail, and its arguments
     ///
     /// Everything from the command on belongs to it, also without `--`, unless it has the name of a subcommand.
-    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]
+    #[arg(
+        value_name = "COMMAND",
+        required = true,
+        trailing_var_arg = true,
+        value_hint = ValueHint::CommandWithArguments
+    )]
     pub command: Vec<OsString>,
 }
 
@@ -275,6 +441,41 @@ What is held, and what is not:
 
 Example:
   httpjail attach --cgroup system.slice/agent.service -r 'allow: ^https://api\\.github\\.com/'";
+
+const LEARN_AFTER: &str = "\
+Requests of one kind become one rule: ids, hashes and versions in paths are written in their
+general form, and where a host has more than a dozen names at one place, any name will do.
+Read the file before you trust it. Learn with empty caches: what a cache has is not asked for.
+
+Example:
+  httpjail learn -- npm ci                        writes httpjail.yaml
+  httpjail --locked httpjail.yaml -- npm ci       the same, and nothing else";
+
+const COMPLETIONS_AFTER: &str = "\
+bash:  httpjail completions bash > ~/.local/share/bash-completion/completions/httpjail
+zsh:   httpjail completions zsh > DIR/_httpjail, where DIR is in $fpath
+fish:  httpjail completions fish > ~/.config/fish/completions/httpjail.fish";
+const CHECK_USAGE: &str = "\
+httpjail check [OPTIONS] [METHOD] URL
+       httpjail check [OPTIONS] -
+       httpjail check [OPTIONS] --replay LOG [--diff FILE]
+       httpjail check [OPTIONS] [--tests]";
+
+const CHECK_AFTER: &str = "\
+Examples:
+  httpjail check -c rules.yaml POST https://api.example.com/v1/items
+  httpjail check -c rules.yaml --replay requests.jsonl --diff new-rules.yaml
+
+Exit status:
+  0 if all is allowed, passes, or stays as it is; 1 if not; 2 for a wrong option, rule, file or request.";
+
+const LINT_AFTER: &str = "\
+Examples:
+  httpjail lint -c rules.yaml
+  httpjail lint -c rules.yaml --log requests.jsonl
+
+Exit status:
+  0 if nothing is wrong; 1 if something is; 2 for a wrong option, rule, file or log.";
 
 const SHORT_AFTER: &str = "\
 Example:
@@ -297,9 +498,15 @@ Examples:
   httpjail --config rules.yaml -- npm install
   httpjail --dry-run -r 'deny: telemetry' -r 'allow: .*' -- ./application
   httpjail --log-only --log requests.jsonl --log-format json -- ./application
+  httpjail report requests.jsonl
+  httpjail learn -- npm ci && httpjail --locked httpjail.yaml -- npm ci
+
+Environment:
+  https_proxy, http_proxy, all_proxy, no_proxy   the way out for httpjail itself, through http:// and https:// proxies
 
 Exit status:
-  the command's own; 128+N when signal N ended it; 124 on time-out; 125 when httpjail itself failed;
+  the command's own; 1 when --locked found what the policy does not allow; 128+N when signal N ended it;
+  124 on time-out; 125 when httpjail itself failed;
   126 not executable; 127 not found; 2 for a wrong option, rule or file.";
 
 fn word<W: Word + Send + Sync>() -> impl TypedValueParser<Value = W> {

@@ -9,8 +9,10 @@ use std::path::Path;
 
 use super::approval::{self, Questions};
 use super::parts::session;
-use super::run::upstream_authorities;
+use super::reload::{SafeFrom, Watcher};
+use super::run::{log_again, upstream_authorities};
 use super::serve_jail::Task;
+use super::tally::Notebook;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::jail::attach::{self, Attachment, End, Target};
@@ -18,6 +20,7 @@ use crate::jail::backend::Extras;
 use crate::jail::helper::Helper;
 use crate::jail::identity::Identity;
 use crate::jail::leftovers;
+use crate::jail::reload::Watch;
 use crate::jail::signals::Signals;
 use crate::logging;
 
@@ -41,8 +44,10 @@ pub(super) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Resul
         None => (None, None),
         Some(Questions { aide, socket }) => (Some(aide), Some(socket)),
     };
+    let notebook = Notebook::new().map_err(|error| Failure::new(format!("cannot make a notebook: {error}")))?;
     let mut keep = attachment.keeps();
     keep.extend(questions.as_ref().map(AsRawFd::as_raw_fd));
+    keep.push(notebook.descriptor());
     let task = Task {
         config,
         caller,
@@ -51,6 +56,7 @@ pub(super) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Resul
         questions,
         among_others: true,
         older: attachment.older().to_vec(),
+        notebook: &notebook,
         session: session(),
         backend: attachment.backend(),
     };
@@ -61,7 +67,10 @@ pub(super) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Resul
     let path = attachment.target().path().display().to_string();
     announce(config, caller, &attachment, &path);
 
-    let end = attachment.watch(&helper, &signals);
+    // Who is in the cgroup is not known beforehand: nobody but root may be able to write the file.
+    let mut watcher = Watcher::new(config, SafeFrom::AllBut(0), caller);
+    let watch = watcher.as_mut().map(|watcher| watcher as &mut dyn Watch);
+    let end = attachment.watch(&helper, &signals, watch, &|| log_again(config, caller));
     match &end {
         End::Failed(message) => {
             return Err(Failure {

@@ -6,33 +6,42 @@ pub mod args;
 mod attach;
 mod ca;
 mod caller;
+mod check;
 #[cfg(target_os = "linux")]
 mod doctor;
 #[cfg(target_os = "linux")]
 mod environment;
+mod generate;
+mod learn;
+mod lint;
 mod open_proxy;
 mod parts;
+mod policy_file;
 #[cfg(target_os = "linux")]
 mod published;
+mod reload;
+mod report;
 #[cfg(target_os = "linux")]
 mod run;
 mod serve;
 #[cfg(target_os = "linux")]
 mod serve_jail;
+mod tally;
 mod weak;
 
-use std::fs;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::{self, ExitCode};
 
-use crate::config::{Config, ConfigError, ConfigFile};
+use crate::config::{Config, ConfigError};
 use crate::failure::Failure;
 #[cfg(target_os = "linux")]
 use crate::jail::sandbox::stdio;
 use crate::logging;
-use crate::policy::yaml::{Backend, Level};
-use args::{Attach, Ca, Cli, Detach, Other, Run, Serve};
+use crate::policy::yaml::{self, Backend, File, Level};
+use args::{Attach, Ca, Cli, Detach, Learn, Other, Run, Serve};
 use caller::Caller;
+use tally::Findings;
 
 /// The exit status for a wrong option, rule or file.
 const USAGE: u8 = 2;
@@ -50,6 +59,13 @@ pub fn main() -> ExitCode {
         Some(Other::Ca(action)) => authority(action),
         Some(Other::Attach(args)) => inherited.and_then(|_| hold(*args)),
         Some(Other::Detach(args)) => release(&args),
+        Some(Other::Lint(args)) => Caller::find().and_then(|caller| lint::run(&args, &caller)),
+        Some(Other::Learn(args)) => inherited.and_then(|inherited| learn(*args, inherited)),
+        Some(Other::Report(args)) => Caller::find().and_then(|caller| report::run(&args, &caller)),
+        Some(Other::Completions { shell }) => generate::completions(shell),
+        Some(Other::Man { of }) => generate::man(of.as_deref()),
+        Some(Other::Check(args)) => Caller::find().and_then(|caller| check::run(&args, &caller)),
+        Some(Other::Schema) => print(yaml::SCHEMA),
         Some(Other::Doctor) => inherited.and_then(|_| examine()),
         None => inherited.and_then(|inherited| command(cli.run, inherited)),
     };
@@ -74,23 +90,39 @@ type Inherited = ();
 
 fn command(args: Run, inherited: Inherited) -> Result<i32, Failure> {
     let caller = Caller::find()?;
-    let config = configure(args.shared.config.clone().as_deref(), &caller, |file| {
-        Config::from_args(args, file)
-    })?;
-    match config.backend {
-        Backend::Weak => weak::run(&config, &caller),
-        _ => strong(&config, &caller, inherited),
-    }
+    let file = args.locked.clone().or(args.shared.config.clone());
+    let config = configure(file.as_deref(), &caller, |file| Config::from_args(args, file))?;
+    go(&config, &caller, inherited)
+}
+
+fn learn(args: Learn, inherited: Inherited) -> Result<i32, Failure> {
+    let caller = Caller::find()?;
+    let file = args.run.locked.clone().or(args.run.shared.config.clone());
+    // A file that is to be added to has rules of its own, if it is there already.
+    let file = file.or(args.update.then(|| args.output.clone()).filter(|path| path.exists()));
+    let config = configure(file.as_deref(), &caller, |file| Config::for_learning(args, file))?;
+    go(&config, &caller, inherited)
+}
+
+/// Runs the command, and acts on what was found meanwhile.
+fn go(config: &Config, caller: &Caller, inherited: Inherited) -> Result<i32, Failure> {
+    let before = learn::prepare(config, caller)?;
+    let (status, findings) = match config.backend {
+        Backend::Weak => weak::run(config, caller)?,
+        _ => strong(config, caller, inherited)?,
+    };
+    learn::conclude(config, caller, before, &findings, status)
 }
 
 #[cfg(target_os = "linux")]
-fn strong(config: &Config, caller: &Caller, inherited: Inherited) -> Result<i32, Failure> {
-    run::run(config, &caller.identity, inherited).map(i32::from)
+fn strong(config: &Config, caller: &Caller, inherited: Inherited) -> Result<(i32, Findings), Failure> {
+    let (status, findings) = run::run(config, &caller.identity, inherited)?;
+    Ok((status.into(), findings))
 }
 
 /// Only Linux has jails; what is left is said to be weak on start.
 #[cfg(not(target_os = "linux"))]
-fn strong(config: &Config, caller: &Caller, _inherited: Inherited) -> Result<i32, Failure> {
+fn strong(config: &Config, caller: &Caller, _inherited: Inherited) -> Result<(i32, Findings), Failure> {
     match config.backend {
         Backend::Ebpf | Backend::Netns => Err(Failure {
             hint: Some("--backend weak, or none, runs the command without a jail".into()),
@@ -135,28 +167,39 @@ fn release(_: &Detach) -> Result<i32, Failure> {
     Err(Failure::new("only Linux has cgroups to detach from"))
 }
 
+/// Data, for whatever reads stdout.
+fn print(text: &str) -> Result<i32, Failure> {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| Failure::new(format!("cannot write to stdout: {error}")))?;
+    Ok(0)
+}
+
 fn authority(action: Ca) -> Result<i32, Failure> {
     ca::run(action, &Caller::find()?).map(i32::from)
 }
 
 fn serve_alone(args: Serve) -> Result<i32, Failure> {
     let caller = Caller::find()?;
-    let (listen, auth) = (args.listen, args.auth);
-    let config = configure(args.shared.config.clone().as_deref(), &caller, |file| {
-        Config::for_serving(args, file)
-    })?;
-    serve::run(&config, &caller, listen, auth)
+    let file = policy_file::named(args.shared.config.as_deref(), &caller)?;
+    let (config, serving) = Config::for_serving(args, file).map_err(usage)?;
+    announce(&config);
+    serve::run(&config, &caller, serving)
 }
 
 /// Makes the configuration, with the policy file's text, and says what should be known of it.
 fn configure(
     path: Option<&Path>,
     caller: &Caller,
-    make: impl FnOnce(Option<ConfigFile<'_>>) -> Result<Config, ConfigError>,
+    make: impl FnOnce(Option<File>) -> Result<Config, ConfigError>,
 ) -> Result<Config, Failure> {
-    let file = path.map(|path| read(path, caller)).transpose()?;
-    let file = file.as_ref().map(|(name, bytes)| ConfigFile { name, bytes });
-    let config = make(file).map_err(usage)?;
+    let config = make(policy_file::named(path, caller)?).map_err(usage)?;
+    announce(&config);
+    Ok(config)
+}
+
+/// Sets up what is said while it runs, and says what should be known before.
+fn announce(config: &Config) {
     // Weak mode sets it up itself, to speak through its log.
     if config.backend != Backend::Weak {
         logging::init(verbosity(config.verbosity), None);
@@ -167,18 +210,6 @@ fn configure(
             .iter()
             .for_each(|warning| logging::warn(&warning.message, warning.hint.as_deref()));
     }
-    Ok(config)
-}
-
-/// Reads the policy file with the rights of the user who named it.
-fn read(path: &Path, caller: &Caller) -> Result<(String, Vec<u8>), Failure> {
-    let name = path.display().to_string();
-    let bytes = caller.act(|| fs::read(path)).and_then(|read| read);
-    let bytes = bytes.map_err(|error| Failure {
-        status: USAGE,
-        ..Failure::new(format!("cannot read {name}: {error}"))
-    })?;
-    Ok((name, bytes))
 }
 
 /// How many `-v` a level is worth.

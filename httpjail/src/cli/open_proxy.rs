@@ -8,20 +8,21 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::caller::Caller;
+use super::reload::{self, InForce, Own, SafeFrom, Watcher};
+use super::tally::{Findings, SharedTally};
 use super::{approval, failure, parts, verbosity};
 use crate::approve::{self, Desk};
-use crate::audit::{EventKind, Log, Record, Sink, open_log};
+use crate::audit::{EventKind, Log, LogFile, Record, Sink, open_log};
 use crate::config::{Approval, Config, LogTarget};
 use crate::failure::Failure;
 use crate::logging;
-use crate::net::{Host, NameSource, ProgramSource};
-use crate::proxy::{self, Clients, Guard, HostNetwork, Limits, Proxy, Token};
+use crate::net::{Host, NameSource, Program, ProgramSource};
+use crate::proxy::{self, Clients, Guard, HostNetwork, Proxy, Token};
 use crate::tls::store::load_or_create;
 use crate::tls::{CertificateAuthority, Leaves, UpstreamTls};
 use crate::weak::environment::ProxyAddress;
@@ -52,10 +53,15 @@ pub(super) struct OpenProxy {
     proxy: Arc<Proxy>,
     listener: TcpListener,
     log: Arc<Log>,
+    tally: SharedTally,
+    watch: Option<Watcher<Own>>,
+    heeds_hangup: bool,
+    in_force: Arc<InForce>,
 }
 
 impl OpenProxy {
-    /// Opens what the configuration names with the caller's rights, becomes the caller, and listens.
+    /// Opens what the configuration names with the caller's rights, becomes the caller, and listens. `guarded` says from
+    /// whom the policy file must be safe to be reloaded.
     ///
     /// # Errors
     /// Naming what failed.
@@ -64,7 +70,9 @@ impl OpenProxy {
         caller: &Caller,
         listen: SocketAddr,
         access: Access,
+        guarded: SafeFrom,
     ) -> Result<OpenProxy, Failure> {
+        let parents = parts::parents()?;
         // Before root is given up: it may be a low port.
         let listening = TcpListener::bind(listen).and_then(|listener| Ok((listener.local_addr()?, listener)));
         let (local, listener) =
@@ -75,11 +83,16 @@ impl OpenProxy {
         let upstream = upstream_authorities(config)?;
         let file = match &config.log.target {
             LogTarget::Stderr => None,
-            LogTarget::File(path) => Some(
-                open_log(path)
-                    .map_err(|error| Failure::new(format!("cannot open the log {}: {error}", path.display())))?,
-            ),
+            LogTarget::File(path) => {
+                let failed = |error| Failure::new(format!("cannot open the log {}: {error}", path.display()));
+                let path = path.clone();
+                Some(LogFile {
+                    file: open_log(&path).map_err(failed)?,
+                    reopen: Box::new(move || open_log(&path)),
+                })
+            }
         };
+        let tally = SharedTally::new(config)?;
         let (authority, authority_file) = match config.ephemeral_ca {
             true => (CertificateAuthority::generate().map_err(failure)?, None),
             false => kept(folder?)?,
@@ -88,7 +101,7 @@ impl OpenProxy {
         let pem = authority.certificate_pem().to_owned();
         let upstream_tls = UpstreamTls::new(&upstream, Some(&authority)).map_err(failure)?;
         let runtime = Runtime::new().map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
-        let log = Arc::new(parts::log(config, file, parts::session())?);
+        let log = Arc::new(parts::log(config, file, parts::session(), &tally)?);
         logging::init(verbosity(config.verbosity), Some(log.terminal().clone()));
         parts::begin(&log)?;
 
@@ -110,20 +123,23 @@ impl OpenProxy {
             }
             Approval::Nobody | Approval::Terminal => None,
         };
+        let in_force = InForce::new(config, log.clone());
         let proxy = Proxy::new(proxy::Config {
-            policy: Arc::new(ArcSwap::from(config.policy.clone())),
+            policy: in_force.policy(),
             desk: desk.clone(),
             mode: parts::mode(config.mode),
             intercept_tls: config.intercept_tls,
+            passthrough: config.passthrough.clone(),
             clients: Clients::Explicit(guard),
             programs: Arc::new(Unknown),
             names: Arc::new(Unknown),
             leaves: Arc::new(Leaves::new(authority).map_err(failure)?),
             upstream_tls: Arc::new(upstream_tls),
             audit: log.clone(),
-            network: Arc::new(HostNetwork),
+            network: Arc::new(HostNetwork::default()),
+            parents,
             itself: vec![local],
-            limits: Limits::default(),
+            limits: parts::fitting(config.limits),
         });
         let address = ProxyAddress {
             address: local,
@@ -138,10 +154,16 @@ impl OpenProxy {
             proxy,
             listener,
             log,
+            tally,
+            watch: Watcher::new(config, guarded, Own),
+            // In weak mode the signal is the command's.
+            heeds_hangup: !matches!(access, Access::TokenOrSelf),
+            in_force: Arc::new(in_force),
         })
     }
 
-    /// Serves while `work` runs, then finishes the log. `status` is what the log says of `work`'s end.
+    /// Serves while `work` runs, then finishes the log. `status` is what the log says of `work`'s end. Returns what `work` did,
+    /// and what was found meanwhile.
     ///
     /// # Errors
     /// The proxy's; `work` is dropped then.
@@ -149,7 +171,7 @@ impl OpenProxy {
         self,
         work: impl Future<Output = T>,
         status: impl FnOnce(&T) -> Option<u16>,
-    ) -> Result<T, Failure> {
+    ) -> Result<(T, Findings), Failure> {
         let (proxy, listener) = (self.proxy, self.listener);
         let done = self.runtime.block_on(async {
             let (stop, stopped) = oneshot::channel::<()>();
@@ -164,6 +186,7 @@ impl OpenProxy {
             };
             let done = tokio::select! {
                 early = &mut serving => return Err(ended(early)),
+                never = reload::keep(self.watch, self.heeds_hangup, self.in_force) => match never {},
                 done = work => done,
             };
             drop(stop);
@@ -178,8 +201,8 @@ impl OpenProxy {
             status: done.as_ref().ok().and_then(status),
             ..Record::new(EventKind::End)
         });
-        self.log.finish();
-        done
+        self.log.finish(self.tally.last_words());
+        Ok((done?, self.tally.findings()))
     }
 }
 
@@ -212,7 +235,7 @@ impl NameSource for Unknown {
 }
 
 impl ProgramSource for Unknown {
-    fn executable(&self, _pid: u32) -> Option<String> {
+    fn program(&self, _pid: u32) -> Option<Program> {
         None
     }
 }

@@ -1,20 +1,29 @@
 //! What every way of running composes alike: the log, the proxy's mode, the run's name.
 
-use std::fs::File;
 use std::process;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::tally::SharedTally;
+#[cfg(unix)]
+use nix::sys::resource::{Resource, getrlimit};
+
 use super::verbosity;
-use crate::audit::{EventKind, Format, Log, Record, Show, Sink, StderrPolicy};
-use crate::config::{Config, Mode};
+use crate::audit::{EventKind, Format, Log, LogFile, Record, Show, Sink, StderrPolicy};
+use crate::config::{Config, Mode, Purpose};
 use crate::failure::Failure;
 use crate::policy::yaml::LogFormat;
-use crate::proxy;
+use crate::proxy::{self, Limits, Parents};
 
-const NO_RULES: &str = "no rule was given, so everything is denied; try --log-only to see what the command asks for";
+const NO_RULES: &str = "no rule was given, so everything is denied; try --log-only to see what the command asks for, or \
+                        httpjail learn to have a policy written";
 
 /// The log of a run; `file` is where requests are written, if they are. Starts a thread.
-pub(super) fn log(config: &Config, file: Option<File>, session: String) -> Result<Log, Failure> {
+pub(super) fn log(
+    config: &Config,
+    file: Option<LogFile>,
+    session: String,
+    tally: &SharedTally,
+) -> Result<Log, Failure> {
     let show = match (config.log.quiet, verbosity(config.verbosity)) {
         (true, _) => Show::Nothing,
         (false, 0) => Show::Denials,
@@ -25,7 +34,14 @@ pub(super) fn log(config: &Config, file: Option<File>, session: String) -> Resul
         LogFormat::Json => Format::Json,
     };
     let hint = config.policy.is_empty().then(|| NO_RULES.to_owned());
-    Log::new(file, format, StderrPolicy { show, hint }, session)
+    let policy = StderrPolicy {
+        show,
+        hint,
+        // With --locked, rules are for the file alone.
+        suggest: config.purpose == Purpose::Work,
+    };
+    Log::new(file, format, policy, session)
+        .map(|log| log.watched_by(tally.watcher()))
         .map_err(|error| Failure::new(format!("cannot speak on stderr: {error}")))
 }
 
@@ -47,7 +63,27 @@ pub(super) fn mode(mode: Mode) -> proxy::Mode {
         Mode::Enforce => proxy::Mode::Enforce,
         Mode::DryRun => proxy::Mode::DryRun,
         Mode::LogOnly => proxy::Mode::LogOnly,
+        Mode::Learn => proxy::Mode::Learn,
     }
+}
+
+/// `limits`, as far as this process may open so many connections.
+pub(super) fn fitting(limits: Limits) -> Limits {
+    #[cfg(unix)]
+    if let Ok((descriptors, _)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        return limits.within(descriptors);
+    }
+    limits
+}
+
+/// The other proxies that httpjail's own environment names; the command's is another.
+pub(super) fn parents() -> Result<Parents, Failure> {
+    let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    Parents::named_by(variable).map_err(|error| Failure {
+        status: super::USAGE,
+        hint: Some("no_proxy=* in its environment has httpjail connect directly".into()),
+        ..Failure::new(error.to_string())
+    })
 }
 
 /// Names the run: in the log, and in its cgroup's name.

@@ -3,7 +3,8 @@
 //! This is the supervisor: it composes the parts and never touches a byte that the jail sends.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
@@ -12,14 +13,17 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use super::approval::{self, Questions};
-use super::serve_jail::Task;
+use super::reload::{SafeFrom, Watcher};
+use super::serve_jail::{Task, open_log_as};
+use super::tally::{Findings, Notebook};
 use super::{environment, failure, parts};
-use crate::config::{Approval, Config, LogTarget};
+use crate::config::{Approval, Config, LogTarget, Purpose};
 use crate::jail::backend::Extras;
 use crate::jail::child::{Command, StartFailure};
 use crate::jail::door::{self, Door};
 use crate::jail::helper::{Failure, Helper};
 use crate::jail::identity::Identity;
+use crate::jail::reload::Watch;
 use crate::jail::sandbox::additions::Addition;
 use crate::jail::sandbox::filter::Filter;
 use crate::jail::sandbox::init::Plan;
@@ -42,11 +46,11 @@ const JAVA: &str = "cacerts";
 /// A folder with the authority under the name by which OpenSSL looks for it.
 const FOLDER: &str = "certs";
 
-/// Runs the command in a jail. Returns httpjail's exit status.
+/// Runs the command in a jail. Returns httpjail's exit status, and what was found meanwhile.
 ///
 /// # Errors
 /// What failed before the command started; nothing is left of the jail then.
-pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> Result<u8, Failure> {
+pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> Result<(u8, Findings), Failure> {
     // Neither traced nor dumped by the user whose command it jails (without root it runs as that user).
     prctl::set_dumpable(false).map_err(|error| Failure::new(format!("cannot hide from tracing: {error}")))?;
     let signals = Signals::block().map_err(|error| Failure::new(format!("cannot take the signals: {error}")))?;
@@ -104,12 +108,15 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
     let mut keep = backend.proxy_keeps();
     keep.extend(questions.as_ref().map(AsRawFd::as_raw_fd));
     keep.extend(door.as_ref().map(Door::descriptor));
+    let notebook = Notebook::new().map_err(|error| Failure::new(format!("cannot make a notebook: {error}")))?;
+    keep.push(notebook.descriptor());
     let task = Task {
         config,
         caller,
         upstream_authorities,
         among_others: false,
         older: Vec::new(),
+        notebook: &notebook,
         session: parts::session(),
         backend: backend.as_ref(),
         door,
@@ -119,6 +126,7 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
         .map_err(|error| Failure::new(format!("cannot fork the proxy: {error}")))?;
     let authority = helper.ready()?;
 
+    let jailed = identity.uid;
     let plan = plan(config, caller, identity, &authority, outside, inherited)?;
     let jail = Jail::prepare(backend, helper, &plan).and_then(Jail::arm);
     let jail = jail.map_err(|failure| select::explain(refused, name, failure))?;
@@ -134,23 +142,36 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
     };
     let running = match jail.spawn(signals, aide) {
         Ok(Ok(running)) => running,
-        Ok(Err(early)) => return Ok(early.status()),
+        Ok(Err(early)) => return Ok((early.status(), Findings::default())),
         Err(SpawnError::Jail(failure)) => return Err(failure),
         Err(SpawnError::Command(reason)) => return Err(not_started(&config.command.program, reason)),
     };
-    let (outcome, left) = running.wait(config.timeout);
+    let mut watcher = Watcher::new(config, SafeFrom::User(jailed.as_raw()), caller);
+    let watch = watcher.as_mut().map(|watcher| watcher as &mut dyn Watch);
+    let (outcome, left) = running.wait(config.timeout, watch, &|| log_again(config, caller));
     left.iter()
         .for_each(|left| logging::warn(left, Some("the next run of httpjail removes it")));
     match &outcome {
-        Outcome::Failed(message) => Err(Failure::new(format!("{message}; the jail was ended"))),
-        Outcome::TimedOut => {
-            logging::warn(
-                "the time given by --timeout is up; the command's whole process tree was ended",
-                None,
-            );
-            Ok(outcome.status())
-        }
-        Outcome::Exited(_) | Outcome::Killed(_) => Ok(outcome.status()),
+        Outcome::Failed(message) => return Err(Failure::new(format!("{message}; the jail was ended"))),
+        Outcome::TimedOut => logging::warn(
+            "the time given by --timeout is up; the command's whole process tree was ended",
+            None,
+        ),
+        Outcome::Exited(_) | Outcome::Killed(_) => {}
+    }
+    match notebook.read() {
+        Ok(findings) => Ok((outcome.status(), findings)),
+        // It had to be ended, or failed at its last: nothing hangs on it where nothing was to be found.
+        Err(_) if config.purpose == Purpose::Work => Ok((outcome.status(), Findings::default())),
+        Err(error) => Err(Failure::new(format!("the proxy did not tell what it found: {error}"))),
+    }
+}
+
+/// The request log, opened anew for the proxy's process.
+pub(super) fn log_again(config: &Config, caller: &Identity) -> io::Result<File> {
+    match &config.log.target {
+        LogTarget::File(path) => open_log_as(config, caller, path),
+        LogTarget::Stderr => Err(io::ErrorKind::NotFound.into()),
     }
 }
 
@@ -327,7 +348,7 @@ fn not_started(program: &OsString, reason: StartFailure) -> Failure {
             status: 127,
         },
         StartFailure::NotExecutable(errno) => {
-            let error = std::io::Error::from_raw_os_error(errno);
+            let error = io::Error::from_raw_os_error(errno);
             Failure { message: format!("cannot execute {name}: {error}"), hint: None, status: 126 }
         }
         StartFailure::Jail(message) => Failure::new(format!("cannot start {name} in the jail: {message}")),

@@ -1,14 +1,17 @@
 //! `httpjail serve`: the proxy alone, for programs that are told of it.
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
 
-use super::args::Auth;
+#[cfg(unix)]
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
 use super::caller::Caller;
 use super::open_proxy::{Access, OpenProxy};
-use crate::config::Config;
+use super::reload::SafeFrom;
+use crate::config::{Config, Serving};
 use crate::failure::Failure;
 use crate::logging;
+use crate::policy::yaml::Auth;
 
 /// What a program has from a shell that it was interrupted in.
 const INTERRUPTED: i32 = 130;
@@ -17,12 +20,19 @@ const INTERRUPTED: i32 = 130;
 ///
 /// # Errors
 /// What kept it from serving.
-pub(super) fn run(config: &Config, caller: &Caller, listen: SocketAddr, auth: Auth) -> Result<i32, Failure> {
+pub(super) fn run(config: &Config, caller: &Caller, serving: Serving) -> Result<i32, Failure> {
+    let Serving { listen, auth } = serving;
     let access = match auth {
         Auth::Token => Access::Token,
         Auth::None => Access::Anybody,
     };
-    let proxy = OpenProxy::open(config, caller, listen, access)?;
+    // Each connection takes two; there is no command that would inherit it.
+    #[cfg(unix)]
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Where it cannot be raised the connections are fewer.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
+    let proxy = OpenProxy::open(config, caller, listen, access, SafeFrom::AllBut(caller.user()))?;
     if !listen.ip().is_loopback() {
         let text = "the proxy is reachable from the network, and clients send it their token in the clear";
         logging::warn(text, Some("listen on 127.0.0.1, or let a tunnel lead there"));
@@ -42,7 +52,7 @@ pub(super) fn run(config: &Config, caller: &Caller, listen: SocketAddr, auth: Au
     };
     // Whoever reads no stderr loses nothing but this.
     let _ = writeln!(io::stderr(), "httpjail: serving on {}; {said}", proxy.address.address);
-    let ended = proxy.while_serving(ended(), |status| status.as_ref().ok().map(|status| *status as u16))?;
+    let (ended, _) = proxy.while_serving(ended(), |status| status.as_ref().ok().map(|status| *status as u16))?;
     ended.map_err(|error| Failure::new(format!("cannot take the signals: {error}")))
 }
 

@@ -7,18 +7,19 @@ use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
-use arc_swap::ArcSwap;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
+use super::reload::InForce;
+use super::tally::{Notebook, SharedTally};
 use super::{failure, parts, published, verbosity};
 use crate::approve::{Desk, Remote};
-use crate::audit::{EventKind, Log, Record, Sink, open_log, open_log_without_links};
+use crate::audit::{EventKind, Log, LogFile, Record, Sink, open_log, open_log_without_links};
 use crate::config::{Config, LogTarget};
 use crate::dns::{self, Answers, Names, Relay, Servers};
 use crate::jail::attribution::{Last, Programs};
@@ -28,9 +29,9 @@ use crate::jail::helper::{self, Failure, FromProxy, Line};
 use crate::jail::identity::Identity;
 use crate::jail::sandbox::netns::{JAIL_V4, JAIL_V6};
 use crate::logging;
-use crate::net::Listeners;
+use crate::net::{Listeners, Program, ProgramSource as _};
 use crate::policy::yaml::DnsMode;
-use crate::proxy::{self, Clients, HostNetwork, Limits, Proxy};
+use crate::proxy::{self, Clients, HostNetwork, Proxy};
 use crate::tls::store::load_or_create;
 use crate::tls::{CertificateAuthority, Leaves, UpstreamTls};
 
@@ -46,6 +47,8 @@ pub(super) struct Task<'a> {
     pub among_others: bool,
     /// Sockets that were there before the jail (`attach`), for the log.
     pub older: Vec<Record>,
+    /// Where the supervisor reads what was found.
+    pub notebook: &'a Notebook,
     /// Names the run in the log.
     pub session: String,
     /// Knows where connections were meant to go, and what the kernel stopped.
@@ -62,11 +65,17 @@ impl Task<'_> {
     /// # Errors
     /// What failed; the supervisor ends the run and tells it.
     pub(super) fn run(mut self, line: Arc<Line>) -> Result<(), Failure> {
+        let parents = parts::parents()?;
         let authority = Arc::new(self.authority()?);
         let file = match &self.config.log.target {
             LogTarget::Stderr => None,
-            LogTarget::File(path) => Some(self.open_log(path)?),
+            LogTarget::File(path) => {
+                let opened = open_log_as(self.config, self.caller, path);
+                let failed = |error| Failure::new(format!("cannot open the log {}: {error}", path.display()));
+                Some(opened.map_err(failed)?)
+            }
         };
+        let tally = self.caller.act(|| SharedTally::new(self.config)).map_err(failure)??;
         let upstream_tls = UpstreamTls::new(&self.upstream_authorities, Some(&authority)).map_err(failure)?;
         let published = published::listen(&self.config.publish)?;
         helper::give_up_root().map_err(|error| Failure::new(format!("cannot give up root: {error}")))?;
@@ -79,12 +88,17 @@ impl Task<'_> {
             .map_err(|error| Failure::new(format!("cannot take the jail's sockets: {error}")))?;
 
         let runtime = Runtime::new().map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
-        let log = Arc::new(parts::log(self.config, file, self.session.clone())?);
+        let programs = Arc::new(Programs::new(line.clone()));
+        let asked = programs.clone();
+        let file = file.map(|file| LogFile {
+            file,
+            reopen: Box::new(move || asked.log()),
+        });
+        let log = Arc::new(parts::log(self.config, file, self.session.clone(), &tally)?);
         logging::init(verbosity(self.config.verbosity), Some(log.terminal().clone()));
         parts::begin(&log)?;
         self.older.iter().for_each(|older| log.record(older.clone()));
         let flows = self.backend.original_dst(&listeners)?;
-        let programs = Arc::new(Programs::new(line.clone()));
         let names = Arc::new(Names::new(listeners.resolver_udp.len() > 1));
         let desk = match self.questions.take() {
             None => None,
@@ -94,25 +108,35 @@ impl Task<'_> {
                 Some(Desk::new(Arc::new(asker)))
             }
         };
+        let in_force = InForce::new(self.config, log.clone());
         let proxy = Proxy::new(proxy::Config {
-            policy: Arc::new(ArcSwap::from(self.config.policy.clone())),
+            policy: in_force.policy(),
             desk: desk.clone(),
             mode: parts::mode(self.config.mode),
             intercept_tls: self.config.intercept_tls,
+            passthrough: self.config.passthrough.clone(),
             clients: Clients::Steered(flows.clone()),
             programs: programs.clone(),
             names: names.clone(),
             leaves: Arc::new(Leaves::new(authority).map_err(failure)?),
             upstream_tls: Arc::new(upstream_tls),
             audit: log.clone(),
-            network: Arc::new(HostNetwork),
+            network: Arc::new(HostNetwork::default()),
+            parents,
             itself: Vec::new(),
-            limits: Limits::default(),
+            limits: parts::fitting(self.config.limits),
         });
         let events = self.backend.events(&mut listeners)?;
         let (ended, end) = oneshot::channel();
+        let (changed, changes) = mpsc::channel();
+        // On a thread of its own: a long policy takes a while to read, and answers are waited for.
+        thread::spawn(move || changes.into_iter().for_each(|change| in_force.take(change)));
+        let blocked = noting(log.clone(), programs.clone());
         thread::spawn(move || {
-            let last = programs.listen();
+            let last = programs.listen(|change| {
+                // The receiver ends with the process.
+                let _ = changed.send(change);
+            });
             if let Some(desk) = desk {
                 desk.close();
             }
@@ -137,15 +161,16 @@ impl Task<'_> {
                 ended = published => ended,
             }
         };
-        let last = runtime.block_on(serve(proxy, sockets, resolver, log.clone(), events, &line, end))?;
+        let last = runtime.block_on(serve(proxy, sockets, resolver, blocked, events, &line, end))?;
         // Tasks that still wait for a look-up or a program's name are not waited for.
         runtime.shutdown_background();
         log.record(Record {
             status: last,
             ..Record::new(EventKind::End)
         });
-        log.finish();
-        Ok(())
+        log.finish(tally.last_words());
+        let noted = self.notebook.write(&tally.findings());
+        noted.map_err(|error| Failure::new(format!("cannot note what was found: {error}")))
     }
 
     fn answers(&self, names: Arc<Names>) -> Result<Answers, Failure> {
@@ -175,22 +200,24 @@ impl Task<'_> {
             ..failure(&error)
         })
     }
+}
 
-    /// With the caller's rights first, then as root, for a log in root's own folders. What root opens must not be led
-    /// elsewhere by links that the user, or a jailed command of an earlier run, has put on the way.
-    fn open_log(&self, path: &Path) -> Result<File, Failure> {
-        let own = if self.config.user.is_some() && !self.caller.switched {
+/// Opens the log with the caller's rights first, then as root, for a log in root's own folders. What root opens must not be
+/// led elsewhere by links that the user, or a jailed command of an earlier run, has put on the way.
+///
+/// # Errors
+/// Those of `open(2)`.
+pub(super) fn open_log_as(config: &Config, caller: &Identity, path: &Path) -> io::Result<File> {
+    let own = if config.user.is_some() && !caller.switched {
+        open_log_without_links(path)
+    } else {
+        caller.act(|| open_log(path)).flatten()
+    };
+    match own {
+        Err(error) if caller.switched && error.kind() == io::ErrorKind::PermissionDenied => {
             open_log_without_links(path)
-        } else {
-            self.caller.act(|| open_log(path)).and_then(|opened| opened)
-        };
-        let opened = match own {
-            Err(error) if self.caller.switched && error.kind() == io::ErrorKind::PermissionDenied => {
-                open_log_without_links(path)
-            }
-            opened => opened,
-        };
-        opened.map_err(|error| Failure::new(format!("cannot open the log {}: {error}", path.display())))
+        }
+        opened => opened,
     }
 }
 
@@ -199,7 +226,7 @@ async fn serve(
     proxy: Arc<Proxy>,
     sockets: Vec<TcpListener>,
     resolver: impl Future<Output = io::Result<()>> + Send + 'static,
-    log: Arc<Log>,
+    blocked: impl FnMut(Record) + Send + 'static,
     events: Option<Box<dyn EventSource>>,
     line: &Line,
     end: oneshot::Receiver<Last>,
@@ -215,7 +242,7 @@ async fn serve(
     // What is there already is the canary's.
     let mut events = events;
     while events.as_mut().and_then(|events| events.next()).is_some() {}
-    let mut recorded = tokio::task::spawn_blocking(move || record(events, &log, &running));
+    let mut recorded = tokio::task::spawn_blocking(move || record(events, blocked, &running));
     line.send(&FromProxy::Serving)
         .map_err(|error| Failure::new(format!("the supervisor is gone: {error}")))?;
     let status = tokio::select! {
@@ -236,8 +263,27 @@ async fn serve(
     }
 }
 
-/// Writes what the kernel stopped into the log, to the last event there is when `stop` closes. Blocks.
-fn record(events: Option<Box<dyn EventSource>>, log: &Log, stop: &PipeReader) -> io::Result<()> {
+/// What writes an event of the kernel's into the log, with the program that the process runs. One that goes on trying is asked
+/// after once.
+fn noting(log: Arc<Log>, programs: Arc<Programs>) -> impl FnMut(Record) + Send + 'static {
+    let mut latest: Option<(u32, Option<String>, Option<Program>)> = None;
+    move |mut event| {
+        if let Some(pid) = event.pid {
+            let known = latest
+                .take()
+                .filter(|(known, comm, _)| (*known, comm) == (pid, &event.comm));
+            let (_, _, program) =
+                latest.insert(known.unwrap_or_else(|| (pid, event.comm.clone(), programs.program(pid))));
+            if let Some(Program { exe, cmdline }) = program.clone() {
+                (event.exe, event.cmdline) = (exe, cmdline);
+            }
+        }
+        log.record(event);
+    }
+}
+
+/// Tells `blocked` what the kernel stopped, to the last event there is when `stop` closes. Blocks.
+fn record(events: Option<Box<dyn EventSource>>, mut blocked: impl FnMut(Record), stop: &PipeReader) -> io::Result<()> {
     let mut events = events;
     loop {
         let mut polled = vec![PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
@@ -252,7 +298,7 @@ fn record(events: Option<Box<dyn EventSource>>, log: &Log, stop: &PipeReader) ->
         }
         let stopped = polled[0].any().unwrap_or(true);
         while let Some(event) = events.as_mut().and_then(|events| events.next()) {
-            log.record(event);
+            blocked(event);
         }
         if stopped {
             return Ok(());

@@ -9,6 +9,8 @@ use tempfile::TempDir;
 
 use super::caller::Caller;
 use super::open_proxy::{Access, OpenProxy};
+use super::reload::SafeFrom;
+use super::tally::Findings;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::logging;
@@ -18,15 +20,22 @@ use crate::weak::{Command, Outcome, RunError, environment};
 const WARNING: &str = "weak mode: the command is only asked to use the proxy, by environment variables; \
                        a program that ignores them is neither judged nor logged";
 
-/// Runs the command. Returns httpjail's exit status.
+/// Runs the command. Returns httpjail's exit status, and what was found meanwhile.
 ///
 /// # Errors
 /// What failed before the command started.
-pub(super) fn run(config: &Config, caller: &Caller) -> Result<i32, Failure> {
+pub(super) fn run(config: &Config, caller: &Caller) -> Result<(i32, Findings), Failure> {
     let hint = cfg!(target_os = "linux").then_some("without --weak, and as root, the kernel holds it");
     logging::warn(WARNING, hint);
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let mut proxy = OpenProxy::open(config, caller, anywhere, Access::TokenOrSelf)?;
+    let mut proxy = OpenProxy::open(
+        config,
+        caller,
+        anywhere,
+        Access::TokenOrSelf,
+        // The command is this very user.
+        SafeFrom::User(caller.user()),
+    )?;
     let trusted = match config.intercept_tls {
         true => Some(Trust::lay_out(&proxy.authority)?),
         false => None,
@@ -38,14 +47,14 @@ pub(super) fn run(config: &Config, caller: &Caller) -> Result<i32, Failure> {
         args: config.command.args.clone(),
         env: environment::build(std::env::vars_os(), &proxy.address, more),
     };
-    let ran = proxy.while_serving(command.run(config.timeout), status)?;
+    let (ran, findings) = proxy.while_serving(command.run(config.timeout), status)?;
     match ran {
         Ok(Outcome::TimedOut) => {
             let text = "the time given by --timeout is up; the command and what it started were ended";
             logging::warn(text, None);
-            Ok(Outcome::TimedOut.status())
+            Ok((Outcome::TimedOut.status(), findings))
         }
-        Ok(outcome) => Ok(outcome.status()),
+        Ok(outcome) => Ok((outcome.status(), findings)),
         Err(error) => Err(Failure {
             status: error.status(),
             ..Failure::new(error.to_string())

@@ -23,6 +23,9 @@ pub enum ConfigError {
     /// A proxy for everybody, where everybody is more than this host.
     #[error("{0} is not this host's alone, and --auth none would let anybody use the proxy")]
     Open(SocketAddr),
+    /// An option of the file that only `serve` has.
+    #[error("`{0}:` is for `httpjail serve`")]
+    Serving(&'static str),
     /// What should name a port names none.
     #[error("`{0}` is no [HOST:]PORT to publish")]
     Publish(String),
@@ -39,6 +42,7 @@ impl ConfigError {
             ConfigError::Rule(_, text, error) => error.hint(text),
             ConfigError::File(error) => error.hint.clone(),
             ConfigError::Publish(_) => Some("a port from 1 to 65535; HOST is an address of this machine".into()),
+            ConfigError::Serving(_) => Some("keep it in a file of its own, for `serve`".into()),
             ConfigError::Conflict(..) => Some("keep one of them".into()),
             ConfigError::Open(_) => Some("leave --auth away, or listen on 127.0.0.1".into()),
             ConfigError::Unsupported("--interactive in weak mode") => {

@@ -6,28 +6,27 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Approval, Command, Config, ConfigError, ConfigFile, Log, LogTarget, Mode, Publish};
+use http::Method;
+
+use super::{Approval, Command, Config, ConfigError, Log, LogTarget, Mode, Publish, Purpose, Reload, limits};
 use crate::cli::args::Run;
-use crate::policy::yaml::{self, Backend, DnsMode, FileError, Level, LogFormat};
-use crate::policy::{Policy, Rule, Source, Warning, lint};
+use crate::net::{HostPattern, Scheme};
+use crate::policy::yaml::{Backend, DnsMode, File, Level, LogFormat};
+use crate::policy::{Policy, Rule, Source, Target, Verdict, Warning, lint};
 
 /// How long a request waits to be approved.
 const APPROVE_LIMIT: Duration = Duration::from_secs(60);
 
 impl Config {
-    pub(super) fn of(args: Run, file: Option<ConfigFile<'_>>, command: Command) -> Result<Config, ConfigError> {
+    pub(super) fn of(args: Run, file: Option<File>, command: Command) -> Result<Config, ConfigError> {
         let shared = args.shared;
-        let mut rules = Vec::with_capacity(shared.rules.len());
-        for (index, text) in shared.rules.into_iter().enumerate() {
-            let rule = Rule::parse(&text, Source::Option(index + 1));
-            rules.push(rule.map_err(|error| ConfigError::Rule(index + 1, text, error))?);
-        }
-        let (options, logging, mut warnings) = match file {
+        let mut rules = typed_rules(&shared.rules)?;
+        let reload = file.as_ref().map(|file| Reload::new(&shared.rules, file));
+        let (options, logging, bounds, passthrough, mut warnings) = match file {
             None => Default::default(),
             Some(file) => {
-                let parsed = yaml::parse(file.name, text_of(file)?)?;
-                rules.extend(parsed.rules);
-                (parsed.options, parsed.logging, parsed.warnings)
+                rules.extend(file.rules);
+                (file.options, file.logging, file.limits, file.passthrough, file.warnings)
             }
         };
 
@@ -46,6 +45,9 @@ impl Config {
         }
         if options.log_format.is_some() && logging.format.is_some() {
             return Err(ConfigError::Conflict("log-format", "logging.format"));
+        }
+        if options.verbose.is_some() && logging.level.is_some() {
+            return Err(ConfigError::Conflict("verbose", "logging.level"));
         }
         if options.weak == Some(true) && options.backend.is_some_and(|backend| backend != Backend::Weak) {
             return Err(ConfigError::Conflict("weak", "backend"));
@@ -107,13 +109,17 @@ impl Config {
             if !intercept_tls {
                 warnings.extend(lint::unjudgeable_without_interception(&policy));
             }
+            warnings.extend(passthrough.iter().filter_map(|host| unreachable(&policy, host)));
         }
         let file_log = options.log.or(logging.file).map(PathBuf::from);
         Ok(Config {
             command,
             policy: Arc::new(policy),
             mode,
+            purpose: Purpose::Work,
+            summary: shared.summary.or(options.summary),
             intercept_tls,
+            passthrough,
             timeout: args.timeout.or(options.timeout),
             log: Log {
                 target: shared.log.or(file_log).map_or(LogTarget::Stderr, LogTarget::File),
@@ -122,15 +128,19 @@ impl Config {
                     .or(options.log_format)
                     .or(logging.format)
                     .unwrap_or(LogFormat::Text),
-                quiet: shared.quiet,
+                quiet: shared.quiet || options.quiet.unwrap_or(false),
             },
-            verbosity: verbosity(shared.verbose).or(logging.level).unwrap_or(Level::Warn),
+            verbosity: verbosity(shared.verbose)
+                .or(logging.level)
+                .or(options.verbose.and_then(verbosity))
+                .unwrap_or(Level::Warn),
             user,
             allow_sockets: either(args.allow_socket, options.allow_socket),
             upstream_ca: either(shared.upstream_ca, options.upstream_ca),
             ephemeral_ca: shared.ephemeral_ca || options.ephemeral_ca.unwrap_or(false),
             backend,
             dns,
+            limits: limits::of(&bounds),
             publish,
             file: shared.config,
             approval,
@@ -138,6 +148,7 @@ impl Config {
                 .approve_timeout
                 .or(options.approve_timeout)
                 .unwrap_or(APPROVE_LIMIT),
+            reload,
             warnings,
         })
     }
@@ -156,6 +167,28 @@ fn approval(
         (false, Some(program), ..) | (false, None, false, Some(program)) => Ok(Approval::Program(program)),
         (false, None, false, None) => Ok(Approval::Nobody),
     }
+}
+
+/// The rules of `-r`.
+///
+/// # Errors
+/// [`ConfigError::Rule`] for the first that is none.
+pub fn typed_rules(texts: &[String]) -> Result<Vec<Rule>, ConfigError> {
+    let rule = |(index, text): (usize, &String)| {
+        let rule = Rule::parse(text, Source::Option(index + 1));
+        rule.map_err(|error| ConfigError::Rule(index + 1, text.clone(), error))
+    };
+    texts.iter().enumerate().map(rule).collect()
+}
+
+/// A host whose TLS is to be passed through, and that no rule allows to be reached so.
+fn unreachable(policy: &Policy, listed: &HostPattern) -> Option<Warning> {
+    let host = listed.only()?.to_string();
+    let target = Target::new(&Method::CONNECT, Scheme::Https, &host, "/").ok()?;
+    matches!(policy.judge(&target), Verdict::Deny(_)).then(|| Warning {
+        message: format!("tls: passthrough: no rule allows `CONNECT https://{host}/`, which is all that is seen of it"),
+        hint: Some(format!("a rule with `host: {host}` and without `path:` allows it")),
+    })
 }
 
 fn published(text: &str) -> Result<Publish, ConfigError> {
@@ -186,18 +219,4 @@ fn either(typed: Vec<PathBuf>, file: Vec<String>) -> Vec<PathBuf> {
     } else {
         typed
     }
-}
-
-fn text_of(file: ConfigFile<'_>) -> Result<&str, FileError> {
-    std::str::from_utf8(file.bytes).map_err(|error| {
-        let before = &file.bytes[..error.valid_up_to()];
-        let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        FileError {
-            file: file.name.into(),
-            line: before.iter().filter(|b| **b == b'\n').count() + 1,
-            column: String::from_utf8_lossy(&before[line_start..]).chars().count() + 1,
-            message: "the file is not UTF-8 text".into(),
-            hint: None,
-        }
-    })
 }

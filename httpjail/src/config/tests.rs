@@ -2,17 +2,11 @@ use clap::Parser;
 
 use super::*;
 use crate::cli::args::Cli;
-use crate::policy::RuleId;
+use crate::policy::{RuleId, yaml};
 
 fn build(line: &[&str], file: Option<&str>) -> Result<Config, ConfigError> {
     let cli = Cli::try_parse_from([&["httpjail"], line, &["--", "cmd", "-x"]].concat()).expect("arguments");
-    Config::from_args(
-        cli.run,
-        file.map(|text| ConfigFile {
-            name: "r.yaml",
-            bytes: text.as_bytes(),
-        }),
-    )
+    Config::from_args(cli.run, file.map(|text| yaml::parse("r.yaml", text)).transpose()?)
 }
 
 fn good(line: &[&str], file: Option<&str>) -> Config {
@@ -131,6 +125,74 @@ fn the_file_sets_options_and_the_command_line_wins() {
         }
     );
     assert_eq!(config.allow_sockets, [PathBuf::from("/x")]);
+
+    let config = good(&[], Some("quiet: true\nverbose: 2\n"));
+    assert_eq!((config.log.quiet, config.verbosity), (true, Level::Debug));
+}
+
+#[test]
+fn every_long_option_is_a_key_of_the_file() {
+    use clap::CommandFactory as _;
+    let schema: serde_json::Value = serde_json::from_str(yaml::SCHEMA).expect("JSON");
+    let keys = schema["properties"].as_object().expect("keys");
+    // Rules are `rules:`; a file names no other, and nothing to act on.
+    let elsewhere = ["rule", "config", "locked", "cgroup", "help", "version"];
+    let command = Cli::command();
+    let others = command
+        .get_subcommands()
+        .filter(|other| ["serve", "attach"].contains(&other.get_name()));
+    let mut seen = 0;
+    for option in others.chain([&command]).flat_map(|command| command.get_arguments()) {
+        let Some(name) = option.get_long().filter(|name| !elsewhere.contains(name)) else {
+            continue;
+        };
+        assert!(keys.contains_key(name), "--{name}");
+        seen += 1;
+    }
+    assert!(seen > 20, "{seen}");
+}
+
+#[test]
+fn limits_of_the_file() {
+    let usual = good(&[], None).limits;
+    assert_eq!(usual, Limits::default());
+    let set = good(
+        &[],
+        Some("limits: {connections: 5, streams: 6, header-bytes: 9000, tls-timeout: 0.5}\n"),
+    )
+    .limits;
+    let expected = Limits {
+        connections: 5,
+        streams: 6,
+        head: 9000,
+        tls: Duration::from_millis(500),
+        ..Limits::default()
+    };
+    assert_eq!(set, expected);
+}
+
+#[test]
+fn passthrough_of_the_file() {
+    let check = |rules: &str, warned: bool| {
+        let text = format!("tls: {{passthrough: [pinned.test, '*.bank.test']}}\nrules:\n{rules}");
+        let config = good(&[], Some(&text));
+        assert_eq!(config.passthrough.len(), 2);
+        let warns = |warning: &Warning| {
+            warning
+                .message
+                .contains("no rule allows `CONNECT https://pinned.test/`")
+        };
+        assert_eq!(
+            config.warnings.iter().any(warns),
+            warned,
+            "{rules} {:?}",
+            config.warnings
+        );
+    };
+    check("  - {action: allow, host: pinned.test}\n", false);
+    check("  - {action: allow, host: pinned.test, methods: connect}\n", false);
+    check("  - {action: allow, host: pinned.test, path: /p}\n", true);
+    check("  - {action: allow, host: pinned.test, methods: get}\n", true);
 }
 
 #[test]
@@ -219,6 +281,7 @@ fn contradictions_in_a_file() {
         "log: a\nlogging: {file: a}\n",
         "log-format: json\nlogging: {format: json}\n",
         "weak: true\nbackend: ebpf\n",
+        "verbose: 1\nlogging: {level: info}\n",
     ] {
         assert!(
             matches!(build(&[], Some(text)), Err(ConfigError::Conflict(..))),
@@ -237,14 +300,10 @@ fn wrong_rules_and_files() {
     assert_eq!(error.hint().as_deref(), Some(r#"write "allow: github\.com""#));
     let error = build(&[], Some("rulez: []\n")).expect_err("a wrong file");
     assert!(
-        error.to_string().starts_with("r.yaml:1:1: unknown field `rulez`"),
+        error.to_string().starts_with("r.yaml:1:1: unknown key `rulez`"),
         "{error}"
     );
     assert_eq!(error.hint().as_deref(), Some("did you mean `rules`?"));
-    let bytes = b"rules:\n# \xc3\xa9\xff\n";
-    let run = Cli::try_parse_from(["httpjail", "cmd"]).expect("arguments").run;
-    let error = Config::from_args(run, Some(ConfigFile { name: "r.yaml", bytes })).expect_err("no text");
-    assert_eq!(error.to_string(), "r.yaml:2:4: the file is not UTF-8 text");
     assert_eq!(
         Config::from_args(Run::default(), None).map(|config| config.mode),
         Err(ConfigError::NoCommand)
@@ -291,10 +350,7 @@ fn attaching_refuses_what_only_a_command_can_have() {
         ("interactive: true", "interactive"),
     ] {
         let text = format!("rules: []\n{line}\n");
-        let file = ConfigFile {
-            name: "f.yaml",
-            bytes: text.as_bytes(),
-        };
+        let file = yaml::parse("f.yaml", &text).expect("a file");
         let error = Config::for_attaching(attach(|_| {}), Some(file)).err();
         assert_eq!(error, Some(ConfigError::Conflict("attach", name)));
     }
@@ -309,6 +365,24 @@ fn a_proxy_for_everybody_is_for_this_host_alone() {
         };
         Config::for_serving(*serve, None)
     };
+    let with = |text: &str| {
+        let file = yaml::parse("f.yaml", text).expect("a file");
+        Config::for_serving(Serve::default(), Some(file)).map(|(_, serving)| serving.listen)
+    };
+    assert_eq!(with("listen: '[::1]:9'\nauth: none\n"), Ok("[::1]:9".parse().unwrap()));
+    assert!(matches!(
+        with("listen: 0.0.0.0:9\nauth: none\n"),
+        Err(ConfigError::Open(_))
+    ));
+    assert_eq!(
+        with("user: ann\n"),
+        Err(ConfigError::Unsupported("--user in weak mode"))
+    );
+    assert_eq!(with("timeout: 1\n"), Err(ConfigError::Conflict("serve", "timeout")));
+    assert_eq!(with("backend: netns\n"), Err(ConfigError::Conflict("serve", "backend")));
+    for (text, name) in [("listen: 127.0.0.1:9", "listen"), ("auth: none", "auth")] {
+        assert_eq!(build(&[], Some(text)).map(|_| ()), Err(ConfigError::Serving(name)));
+    }
     for listen in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1"] {
         assert!(serve(&["--listen", listen, "--auth", "none"]).is_ok(), "{listen}");
     }
@@ -318,5 +392,9 @@ fn a_proxy_for_everybody_is_for_this_host_alone() {
         assert!(error.hint().is_some());
         assert!(serve(&["--listen", listen]).is_ok(), "{listen}");
     }
-    assert_eq!(serve(&[]).expect("a configuration").backend, Backend::Weak);
+    let (config, serving) = serve(&[]).expect("a configuration");
+    assert_eq!(
+        (config.backend, serving.listen, serving.auth),
+        (Backend::Weak, LISTEN, Auth::Token)
+    );
 }

@@ -1,21 +1,25 @@
-//! Which program a process runs: asked by the proxy, which may not look, and answered by the supervisor, which may.
+//! What the proxy's process may not look at or open itself, and asks the supervisor for: which program a process runs, and the
+//! request log, once it was moved away.
 //!
 //! The same thread that takes the answers hears the order to finish, and the end of the line.
 
 use std::collections::HashMap;
-use std::fs;
-use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::helper::{FromProxy, Line, ToProxy};
-use crate::net::{Ancestor, ProgramSource};
+use super::reload::{self, Change};
+use crate::net::{Ancestor, Program, ProgramSource};
 
 /// How long an answer may take: a busy supervisor must not hold up the log.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
+/// How much of a command line is told.
+const CMDLINE_BYTES: u64 = 1024;
 /// How far up a line of parents is followed.
 const PARENTS_MAX: usize = 8;
 
@@ -24,13 +28,15 @@ const PARENTS_MAX: usize = 8;
 pub struct Programs {
     line: Arc<Line>,
     next: AtomicU64,
+    over: AtomicBool,
     waiting: Mutex<HashMap<u64, SyncSender<Told>>>,
 }
 
 /// An answer of the supervisor's.
 #[derive(Debug)]
 enum Told {
-    Executable(Option<String>),
+    Program(Option<Program>),
+    Log(io::Result<File>),
     Parents(Vec<Ancestor>),
 }
 
@@ -49,20 +55,52 @@ impl Programs {
         Programs {
             line,
             next: AtomicU64::new(0),
+            over: AtomicBool::new(false),
             waiting: Mutex::new(HashMap::new()),
         }
     }
 
-    /// Hands the answers to those who wait for them, until the supervisor says that it is over. Blocks.
-    pub fn listen(&self) -> Last {
+    /// Hands the answers to those who wait for them, and new policies to `reload`, until the supervisor says that it is
+    /// over. Blocks.
+    pub fn listen(&self, mut reload: impl FnMut(Change)) -> Last {
         loop {
-            match self.line.receive() {
-                Ok(ToProxy::Executable { question, path }) => self.tell(question, Told::Executable(path)),
-                Ok(ToProxy::Parents { question, parents }) => self.tell(question, Told::Parents(parents)),
-                Ok(ToProxy::Finish { status }) => return Last::Finish(status),
-                Ok(ToProxy::Serve { .. }) | Err(_) => return Last::Gone,
+            let Ok((message, descriptors)) = self.line.receive_with() else {
+                return self.end(Last::Gone);
+            };
+            match message {
+                ToProxy::Program { question, program } => self.tell(question, Told::Program(program)),
+                ToProxy::Log { question, error } => {
+                    let log = descriptors.into_iter().next().map(File::from);
+                    let log = match error {
+                        Some(error) => Err(io::Error::other(error)),
+                        None => log.ok_or(io::ErrorKind::NotFound.into()),
+                    };
+                    self.tell(question, Told::Log(log));
+                }
+                ToProxy::Parents { question, parents } => self.tell(question, Told::Parents(parents)),
+                ToProxy::Policy { error } => reload(reload::taken(error, descriptors)),
+                ToProxy::Finish { status } => return self.end(Last::Finish(status)),
+                ToProxy::Serve { .. } => return self.end(Last::Gone),
             }
         }
+    }
+
+    /// The request log, opened anew.
+    ///
+    /// # Errors
+    /// The supervisor's, or that it does not answer.
+    pub fn log(&self) -> io::Result<File> {
+        match self.ask(|question| FromProxy::Log { question }) {
+            Some(Told::Log(log)) => log,
+            _ => Err(io::Error::other("it was moved away, and nobody opens it anew")),
+        }
+    }
+
+    /// Nobody answers any more: whoever waits need not.
+    fn end(&self, last: Last) -> Last {
+        self.over.store(true, Ordering::SeqCst);
+        self.waiting().clear();
+        last
     }
 
     fn tell(&self, question: u64, told: Told) {
@@ -76,6 +114,11 @@ impl Programs {
         let question = self.next.fetch_add(1, Ordering::Relaxed);
         let (asker, answer) = sync_channel(1);
         self.waiting().insert(question, asker);
+        // Looked at after the insertion: whoever misses this is not missed by `end`.
+        if self.over.load(Ordering::SeqCst) {
+            self.waiting().remove(&question);
+            return None;
+        }
         let asked = self.line.send(&words(question));
         let told = asked.ok().and_then(|()| answer.recv_timeout(ANSWER_LIMIT).ok());
         self.waiting().remove(&question);
@@ -113,10 +156,10 @@ fn parent(pid: u32) -> Option<u32> {
 }
 
 impl ProgramSource for Programs {
-    fn executable(&self, pid: u32) -> Option<String> {
-        match self.ask(|question| FromProxy::Executable { question, pid })? {
-            Told::Executable(path) => path,
-            Told::Parents(_) => None,
+    fn program(&self, pid: u32) -> Option<Program> {
+        match self.ask(|question| FromProxy::Program { question, pid })? {
+            Told::Program(program) => program,
+            Told::Log(_) | Told::Parents(_) => None,
         }
     }
 
@@ -125,5 +168,58 @@ impl ProgramSource for Programs {
             Some(Told::Parents(parents)) => parents,
             _ => Vec::new(),
         }
+    }
+}
+
+/// What `pid` runs. Looked at first and found to be `is_inside` after: a number that became another's in between tells nothing.
+pub(super) fn look(pid: u32, is_inside: impl FnOnce(u32) -> bool) -> Option<Program> {
+    let exe = fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let program = Program {
+        exe: exe.map(|path| path.to_string_lossy().into_owned()),
+        cmdline: cmdline(pid),
+    };
+    is_inside(pid).then_some(program)
+}
+
+/// proc_pid_cmdline(5): a NUL after each argument, unless the process has written over them.
+fn cmdline(pid: u32) -> Option<String> {
+    let mut bytes = Vec::new();
+    let file = File::open(format!("/proc/{pid}/cmdline")).ok()?;
+    file.take(CMDLINE_BYTES + 1).read_to_end(&mut bytes).ok()?;
+    Some(words(&bytes)).filter(|line| !line.is_empty())
+}
+
+fn words(bytes: &[u8]) -> String {
+    let most = usize::try_from(CMDLINE_BYTES).unwrap_or(usize::MAX);
+    let (bytes, cut) = match bytes.get(..most) {
+        Some(start) if bytes.len() > most => (start, "…"),
+        _ => (bytes, ""),
+    };
+    let line = String::from_utf8_lossy(bytes).replace('\0', " ");
+    line.trim_end().to_owned() + cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_is_one_of_some_length() {
+        assert_eq!(words(b"curl\0-sS\0https://a.test/\0"), "curl -sS https://a.test/");
+        assert_eq!(words(b"npm install"), "npm install");
+        assert_eq!(words(b""), "");
+        assert_eq!(words(&[b'x'; 2000]), "x".repeat(1024) + "…");
+    }
+
+    #[test]
+    fn only_those_inside_are_told_of() {
+        let own = std::process::id();
+        let program = look(own, |pid| pid == own).unwrap();
+        assert_eq!(
+            program.exe,
+            std::env::current_exe().unwrap().to_str().map(str::to_owned)
+        );
+        assert!(program.cmdline.unwrap().starts_with(&std::env::args().next().unwrap()));
+        assert_eq!(look(own, |_| false), None);
     }
 }

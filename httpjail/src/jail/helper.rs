@@ -17,12 +17,13 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{Gid, Pid, Uid, User, dup2_stdin, setsid};
 use serde::{Deserialize, Serialize};
 
+use super::attribution;
 use super::backend::BackendError;
 use super::channel::{self, Channel};
 use super::handover::{self, Counts};
 use super::sandbox::rights;
 pub use crate::failure::Failure;
-use crate::net::{Ancestor, Listeners};
+use crate::net::{Ancestor, Listeners, Program};
 use crate::sys::clone::{self, Side};
 use crate::sys::fds;
 
@@ -40,12 +41,24 @@ pub enum ToProxy {
         /// How many of each.
         counts: Counts,
     },
-    /// The answer to [`FromProxy::Executable`].
-    Executable {
+    /// The answer to [`FromProxy::Program`].
+    Program {
         /// The question's number.
         question: u64,
-        /// The path, if it can be told.
-        path: Option<String>,
+        /// What it runs, if it can be told.
+        program: Option<Program>,
+    },
+    /// The answer to [`FromProxy::Log`]; the log comes along, if it could be opened.
+    Log {
+        /// The question's number.
+        question: u64,
+        /// Why it could not.
+        error: Option<String>,
+    },
+    /// The policy file has changed: its new texts come along, or this is why there are none.
+    Policy {
+        /// In words for the user.
+        error: Option<String>,
     },
     /// The answer to [`FromProxy::Parents`].
     Parents {
@@ -74,7 +87,7 @@ pub enum FromProxy {
     /// It cannot go on.
     Failed(Failure),
     /// Which program is this process?
-    Executable {
+    Program {
         /// Repeated in the answer.
         question: u64,
         /// Its process id as the supervisor counts.
@@ -86,6 +99,11 @@ pub enum FromProxy {
         question: u64,
         /// Its process id as the supervisor counts.
         pid: u32,
+    },
+    /// The request log was moved away: open it anew.
+    Log {
+        /// Repeated in the answer.
+        question: u64,
     },
 }
 
@@ -183,6 +201,42 @@ impl Helper {
             let _ = waitpid(self.pid, None);
             self.pid = Pid::from_raw(0);
         }
+    }
+
+    /// Answers a question of the proxy's: `is_inside` tells whether a process is one of the jail's, and `open_log` opens the
+    /// request log anew.
+    ///
+    /// # Errors
+    /// In words, when it asked for nothing that there is, has failed or is gone.
+    pub fn answer(
+        &self,
+        is_inside: impl Fn(u32) -> bool,
+        open_log: &dyn Fn() -> io::Result<File>,
+    ) -> Result<(), String> {
+        let sent = match self.line.receive() {
+            Ok(FromProxy::Program { question, pid }) => {
+                let program = attribution::look(pid, is_inside);
+                self.line.send(&ToProxy::Program { question, program })
+            }
+            Ok(FromProxy::Parents { question, pid }) => {
+                let parents = attribution::parents(pid, is_inside);
+                self.line.send(&ToProxy::Parents { question, parents })
+            }
+            Ok(FromProxy::Log { question }) => match open_log() {
+                Ok(log) => {
+                    let here = ToProxy::Log { question, error: None };
+                    self.line.send_with(&here, &[log.as_raw_fd()])
+                }
+                Err(error) => {
+                    let error = Some(error.to_string());
+                    self.line.send(&ToProxy::Log { question, error })
+                }
+            },
+            Ok(FromProxy::Failed(failure)) => return Err(failure.message),
+            Ok(other) => return Err(format!("the proxy said {other:?}")),
+            Err(error) => return Err(format!("the proxy ended: {error}")),
+        };
+        sent.map_err(|error| format!("the proxy ended: {error}"))
     }
 
     fn hear(&self, what: &str) -> Result<FromProxy, Failure> {

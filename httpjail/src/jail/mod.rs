@@ -17,6 +17,7 @@ pub mod helper;
 pub mod identity;
 pub mod leftovers;
 pub mod nft;
+pub mod reload;
 pub mod sandbox;
 pub mod select;
 pub mod signals;

@@ -1,7 +1,7 @@
 //! The supervisor while the command runs: passes signals and stops on, answers the proxy, keeps the time, and ends
 //! everything when the command, the time or a part of the jail has ended.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -14,9 +14,9 @@ use nix::time::ClockId;
 use nix::unistd::{getpgrp, getpid};
 
 use super::aide::Aide;
-use super::attribution;
 use super::backend::Backend;
-use super::helper::{FromProxy, Helper, ToProxy};
+use super::helper::Helper;
+use super::reload::{Round, Watch};
 use super::sandbox::init::{Order, Report};
 use super::sandbox::{Sandbox, stdio};
 use super::signals::{Signals, is_forwarded};
@@ -103,9 +103,16 @@ impl Running {
 
     /// Waits for the end, then ends whatever still runs in the jail, has the proxy finish its log, and removes everything.
     /// Returns how it ended and what could not be removed.
-    pub fn wait(mut self, limit: Option<Duration>) -> (Outcome, Vec<String>) {
+    ///
+    /// Meanwhile `watch` looks after the policy file, and `open_log` opens the request log anew, should it be moved away.
+    pub fn wait(
+        mut self,
+        limit: Option<Duration>,
+        watch: Option<&mut dyn Watch>,
+        open_log: &dyn Fn() -> io::Result<File>,
+    ) -> (Outcome, Vec<String>) {
         let outcome = self
-            .supervise(limit)
+            .supervise(limit, Round::new(watch), open_log)
             .unwrap_or_else(|error| Outcome::Failed(error.to_string()));
         self.take_terminal();
         self.sandbox.kill();
@@ -118,11 +125,17 @@ impl Running {
         (outcome, left.into_iter().collect())
     }
 
-    fn supervise(&mut self, limit: Option<Duration>) -> io::Result<Outcome> {
+    fn supervise(
+        &mut self,
+        limit: Option<Duration>,
+        mut round: Round<'_>,
+        open_log: &dyn Fn() -> io::Result<File>,
+    ) -> io::Result<Outcome> {
         let mut deadline = limit.map(|limit| Instant::now() + limit);
         let mut out_of_time = false;
         loop {
-            let wait = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let next = deadline.into_iter().chain(round.next()).min();
+            let wait = next.map(|next| next.saturating_duration_since(Instant::now()));
             // Rounded up, or the loop would spin through the last millisecond.
             let wait = wait.map_or(PollTimeout::NONE, |wait| {
                 PollTimeout::try_from(wait + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
@@ -146,8 +159,8 @@ impl Running {
             if init && let Some(outcome) = self.hear_init(deadline)? {
                 return Ok(if out_of_time { Outcome::TimedOut } else { outcome });
             }
-            if proxy && let Some(outcome) = self.hear_proxy() {
-                return Ok(outcome);
+            if proxy && let Err(message) = self.helper.answer(|pid| self.holds(pid), open_log) {
+                return Ok(Outcome::Failed(message));
             }
             // It speaks only when spoken to, or when it fails.
             if aide && let Some(aide) = &self.aide {
@@ -155,6 +168,9 @@ impl Running {
             }
             if signals {
                 self.pass_signals()?;
+            }
+            if let Err(error) = round.look(&self.helper) {
+                return Ok(Outcome::Failed(format!("the proxy ended: {error}")));
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 if out_of_time {
@@ -179,39 +195,12 @@ impl Running {
         }
     }
 
-    /// The proxy asks for a program's path, or has failed.
-    fn hear_proxy(&mut self) -> Option<Outcome> {
-        match self.helper.line.receive() {
-            Ok(FromProxy::Executable { question, pid }) => {
-                let path = self.executable(pid);
-                let sent = self.helper.line.send(&ToProxy::Executable { question, path });
-                sent.err()
-                    .map(|error| Outcome::Failed(format!("the proxy ended: {error}")))
-            }
-            Ok(FromProxy::Parents { question, pid }) => {
-                let init = self.sandbox.pid.as_raw().cast_unsigned();
-                let parents = attribution::parents(pid, |pid| pid != init && self.is_inside(pid));
-                let sent = self.helper.line.send(&ToProxy::Parents { question, parents });
-                sent.err()
-                    .map(|error| Outcome::Failed(format!("the proxy ended: {error}")))
-            }
-            Ok(FromProxy::Failed(failure)) => Some(Outcome::Failed(failure.message)),
-            Ok(other) => Some(Outcome::Failed(format!("the proxy said {other:?}"))),
-            Err(error) => Some(Outcome::Failed(format!("the proxy ended: {error}"))),
-        }
-    }
-
-    /// The path of a jailed process's program. A number that is by now somebody else's gets none: it must be a process of
-    /// this jail, in whose PID namespace init is.
-    fn executable(&self, pid: u32) -> Option<String> {
-        let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-        self.is_inside(pid).then(|| path.to_string_lossy().into_owned())
-    }
-
-    fn is_inside(&self, pid: u32) -> bool {
+    /// Whether the process is one of this jail's, in whose PID namespace init is. A number that is by now somebody else's is
+    /// none.
+    fn holds(&self, pid: u32) -> bool {
         let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
-        let init = namespace(&self.sandbox.pid.to_string());
-        init.is_some() && namespace(&pid.to_string()) == init
+        let own = namespace(&self.sandbox.pid.to_string());
+        own.is_some() && namespace(&pid.to_string()) == own
     }
 
     fn pass_signals(&mut self) -> io::Result<()> {

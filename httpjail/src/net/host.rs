@@ -5,6 +5,10 @@
 //! escape, a second trailing dot) is no host at all. What is left has exactly one spelling, and that one is judged,
 //! resolved, dialled, sent and logged.
 
+mod pattern;
+
+pub use pattern::{HostPattern, HostPatternError};
+
 use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -6,7 +6,7 @@
 
 mod host;
 
-pub use host::{Host, HostError};
+pub use host::{Host, HostError, HostPattern, HostPatternError};
 
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 
@@ -88,11 +88,19 @@ pub struct Ancestor {
     pub name: String,
 }
 
-/// Tells the path of a process's executable. Asked once a connection; `None` where it cannot be known.
+/// What a process runs, as the kernel shows it. All of it the jail's own words: escape it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// The executable's path (`/proc/PID/exe`).
+    pub exe: Option<String>,
+    /// The arguments, separated by spaces (`/proc/PID/cmdline`); cut where it is long.
+    pub cmdline: Option<String>,
+}
+
+/// Tells what a process runs. Asked once a connection; `None` where it cannot be known.
 pub trait ProgramSource: Send + Sync + 'static {
-    /// The executable of `pid` as the kernel shows it (`/proc/PID/exe`). Blocks for one local round trip at most; call it
-    /// from a blocking context.
-    fn executable(&self, pid: u32) -> Option<String>;
+    /// The program of `pid`. Blocks for one local round trip at most; call it from a blocking context.
+    fn program(&self, pid: u32) -> Option<Program>;
 
     /// Who started `pid`, and who that one, nearest first. Asked when a person is to decide; blocks as `executable` does.
     fn parents(&self, _pid: u32) -> Vec<Ancestor> {

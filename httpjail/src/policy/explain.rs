@@ -74,6 +74,39 @@ impl Policy {
     }
 }
 
+impl Part {
+    /// Where a URL first differs from the text that it shares the most with, of those that it should begin with.
+    pub(super) fn differing(starts: &[Box<str>], target: &Target) -> Part {
+        let shared = |text: &str| {
+            text.bytes()
+                .zip(target.url().bytes())
+                .take_while(|(a, b)| a == b)
+                .count()
+        };
+        let nearest = starts
+            .iter()
+            .map(|text| (shared(text), text))
+            .max_by_key(|(shared, _)| *shared);
+        let Some((at, text)) = nearest else {
+            return Part::Anywhere;
+        };
+        let wanted = text.as_bytes().get(at);
+        let host = target.scheme().as_str().len() + "://".len();
+        let path = host + target.authority().len();
+        let host_end = host + target.host().to_string().len();
+        let query = path + target.path().len();
+        match at {
+            _ if at < host => Part::Scheme,
+            _ if at < host_end => Part::Host,
+            // What follows the host here ends it; does what should follow end it as well?
+            _ if at == host_end && !matches!(wanted, None | Some(b':' | b'/' | b'*')) => Part::Host,
+            _ if at < path || (at == path && wanted == Some(&b':')) => Part::Port,
+            _ if at < query || (at == query && wanted != Some(&b'?')) => Part::Path,
+            _ => Part::Query,
+        }
+    }
+}
+
 /// As a clause about the rule: `another host`.
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -119,6 +152,28 @@ mod tests {
             &["another method", "the pattern is not found", "matches"],
         );
         check(&policy, "POST https://a.test/x", &["matches"]);
+    }
+
+    #[test]
+    fn pinned_patterns_say_what_differs() {
+        let cases = [
+            (r"^https://a\.test/x", "http://a.test/x", "another scheme"),
+            (r"^https://a\.test/x", "https://b.test/x", "another host"),
+            (r"^https://a\.test\.evil/x", "https://a.test/x", "another host"),
+            (r"^https://a\.test/x", "https://a.test.evil/x", "another host"),
+            (r"^https://a\.test:8443/x", "https://a.test/x", "another port"),
+            (r"^https://a\.test/x", "https://a.test:8443/x", "another port"),
+            (r"^https://a\.test(:\d+)?/x", "https://a.test:8443/y", "another path"),
+            (r"^https://a\.test/x", "https://a.test/y", "another path"),
+            (r"^https://a\.test/xy$", "https://a.test/x", "another path"),
+            (r"^https://a\.test/x\?y", "https://a.test/x", "another query"),
+            (r"^https://a\.test/x\?y", "https://a.test/x?z", "another query"),
+            (r"^https://(a|b)\.test/[^/]+/x", "https://b.test/z", "another path"),
+            (r"a\.test", "https://b.test/", "the pattern is not found"),
+        ];
+        for (pattern, url, said) in cases {
+            check(&policy(&[&format!("allow: {pattern}")]), url, &[said]);
+        }
     }
 
     #[test]

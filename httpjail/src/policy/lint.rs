@@ -1,4 +1,10 @@
-//! What is risky in a policy, each with a request that shows it and a spelling that is not.
+//! What is risky or dead in a policy, each with a request that shows it and a spelling that is not.
+//!
+//! Some of it is said before each run ([`warnings`]), all of it by `httpjail lint` ([`findings`]).
+
+mod shadow;
+mod spelling;
+mod witness;
 
 use std::fmt;
 
@@ -8,8 +14,9 @@ use super::matcher::Matcher;
 use super::pattern::Pattern;
 use super::reach::{self, Https, Pin};
 use super::rule::{Action, Methods, Rule};
-use super::{Policy, Target};
+use super::{Policy, Reason, RuleId, Target, Verdict};
 use crate::net::Scheme;
+use witness::Witness;
 
 /// Something that its author should look at. It changes no verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +25,42 @@ pub struct Warning {
     pub message: String,
     /// What to write instead.
     pub hint: Option<String>,
+}
+
+/// What is wrong with one rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Which kind of wrong.
+    pub kind: Kind,
+    /// The rule.
+    pub rule: RuleId,
+    /// What is wrong: a clause of which the rule is the subject.
+    pub message: String,
+    /// A request that shows it, `METHOD URL`. What can match nothing has none.
+    pub request: Option<String>,
+    /// The rule as it was probably meant, spelled as for `-r`.
+    pub mended: Option<String>,
+    /// What to do where no spelling helps.
+    pub hint: Option<String>,
+}
+
+/// The kinds of what can be wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It can match no request.
+    Dead,
+    /// It allows hosts that its author did not mean.
+    Unpinned,
+    /// A dot of a name stands for any character.
+    LooseDot,
+    /// An earlier rule matches whatever it matches.
+    Shadowed,
+    /// It denies what was allowed before, with everything else.
+    LateDeny,
+    /// A method stands where none can be.
+    Method,
+    /// No request of a log was decided by it.
+    Unused,
 }
 
 impl Warning {
@@ -37,13 +80,124 @@ impl fmt::Display for Warning {
     }
 }
 
+impl Finding {
+    fn new(kind: Kind, rule: RuleId, message: impl Into<String>) -> Finding {
+        Finding {
+            kind,
+            rule,
+            message: message.into(),
+            request: None,
+            mended: None,
+            hint: None,
+        }
+    }
+}
+
+impl Kind {
+    /// Its name, for those who sort by it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Dead => "dead",
+            Kind::Unpinned => "unpinned",
+            Kind::LooseDot => "unescaped-dot",
+            Kind::Shadowed => "shadowed",
+            Kind::LateDeny => "deny-after-everything",
+            Kind::Method => "method",
+            Kind::Unused => "never-matched",
+        }
+    }
+}
+
+/// More rules than this are not linted: each may take some milliseconds.
+const LINTED_MAX: usize = 5_000;
+
+/// All that is wrong with the rules, in their order; and how many rules were not looked at, because there are too many.
+pub fn findings(policy: &Policy) -> (Vec<Finding>, usize) {
+    let mut found = Vec::new();
+    for (id, rule) in policy.rules().take(LINTED_MAX) {
+        if let Some(finding) = misplaced_method(id, rule).or_else(|| dead(id, rule)) {
+            found.push(finding);
+            continue;
+        }
+        let open = unpinned(id, rule);
+        let mended = open.as_ref().is_some_and(|finding| finding.mended.is_some());
+        found.extend(open);
+        if !mended {
+            found.extend(loose_dot(id, rule));
+        }
+        if let Witness::Url(url) = witness::between(&rule.matcher().as_pattern(), None) {
+            found.extend(shadow::find(policy, id, rule, &url));
+        }
+    }
+    (found, policy.rules().len().saturating_sub(LINTED_MAX))
+}
+
+/// The rules that decide none of these requests.
+pub fn unused<'t>(policy: &Policy, requests: impl IntoIterator<Item = &'t Target>) -> Vec<Finding> {
+    let mut used = vec![false; policy.rules().len()];
+    let mut count = 0_usize;
+    for target in requests {
+        count += 1;
+        match policy.judge(target) {
+            Verdict::Allow(id) | Verdict::Deny(Reason::Rule(id)) => used[id.0] = true,
+            Verdict::Deny(Reason::NoMatch) => (),
+        }
+    }
+    let idle = policy.rules().filter(|(id, _)| !used[id.0]);
+    idle.map(|(id, rule)| {
+        let method = methods().find(|method| rule.methods().contains(method));
+        let example = match witness::between(&rule.matcher().as_pattern(), None) {
+            Witness::Url(url) if id.0 < LINTED_MAX => method.and_then(|method| request(&method, &url)),
+            _ => None,
+        };
+        Finding {
+            request: example.map(|target| target.to_string()),
+            hint: Some("remove it if nothing needs it".into()),
+            ..Finding::new(
+                Kind::Unused,
+                id,
+                format!("decided none of the {count} requests of the log"),
+            )
+        }
+    })
+    .collect()
+}
+
+fn methods() -> impl Iterator<Item = Method> {
+    [
+        Method::GET,
+        Method::POST,
+        Method::PUT,
+        Method::DELETE,
+        Method::HEAD,
+        Method::OPTIONS,
+        Method::CONNECT,
+        Method::TRACE,
+        Method::PATCH,
+    ]
+    .into_iter()
+}
+
+/// The request for a canonical URL.
+fn request(method: &Method, url: &str) -> Option<Target> {
+    let (scheme, rest) = url.split_once("://")?;
+    let scheme = if scheme == "http" { Scheme::Http } else { Scheme::Https };
+    let (authority, path) = rest.split_at(rest.find(['/', '*'])?);
+    Target::new(method, scheme, authority, path)
+        .ok()
+        .filter(|target| target.url() == url)
+}
+
 /// More patterns than this are not walked: it takes up to a millisecond each, and a command waits for it.
 const WALKED_MAX: usize = 200;
 
 /// Rules that allow more than they seem to, and rules that can match nothing.
 pub fn warnings(policy: &Policy) -> Vec<Warning> {
     let mut found: Vec<Warning> = looked_at(policy)
-        .filter_map(|rule| dead(rule).or_else(|| unpinned(rule)))
+        .filter_map(|(id, rule)| {
+            let finding = dead(id, rule).or_else(|| unpinned(id, rule))?;
+            Some(warning(rule, finding))
+        })
         .collect();
     if policy.rules().filter(|(_, rule)| is_pattern(rule)).count() > WALKED_MAX {
         found.push(Warning::new(
@@ -57,12 +211,12 @@ pub fn warnings(policy: &Policy) -> Vec<Warning> {
 /// Under `--no-tls-intercept` an HTTPS request shows its host only, and is judged as `CONNECT https://host[:port]/`. These
 /// are the rules that then cannot match what they ask for.
 pub fn unjudgeable_without_interception(policy: &Policy) -> Vec<Warning> {
-    looked_at(policy).filter_map(unjudgeable).collect()
+    looked_at(policy).filter_map(|(_, rule)| unjudgeable(rule)).collect()
 }
 
-fn looked_at(policy: &Policy) -> impl Iterator<Item = &Rule> {
+fn looked_at(policy: &Policy) -> impl Iterator<Item = (RuleId, &Rule)> {
     let mut patterns = 0;
-    policy.rules().map(|(_, rule)| rule).filter(move |rule| {
+    policy.rules().filter(move |(_, rule)| {
         patterns += usize::from(is_pattern(rule));
         !is_pattern(rule) || patterns <= WALKED_MAX
     })
@@ -88,16 +242,51 @@ fn unjudgeable(rule: &Rule) -> Option<Warning> {
     ))
 }
 
-fn dead(rule: &Rule) -> Option<Warning> {
-    matches!(rule.pin(), Pin::Hosts(hosts) if hosts.is_empty()).then(|| {
-        Warning::new(
-            format!("{} can match no request", quoted(rule)),
-            "URLs are written `https://host/path`: scheme and host in lower-case ASCII, the default port left out, and always a slash after the host",
+fn warning(rule: &Rule, finding: Finding) -> Warning {
+    let hint = match (finding.mended, finding.kind) {
+        (Some(mended), Kind::Unpinned) => Some(format!("write `{mended}`")),
+        _ => finding.hint,
+    };
+    let message = match finding.request.as_deref().and_then(|request| request.split_once(' ')) {
+        Some((_, url)) if finding.kind == Kind::Unpinned => {
+            format!("{} {}: it also allows {url}", quoted(rule), finding.message)
+        }
+        _ => format!("{} {}", quoted(rule), finding.message),
+    };
+    Warning { message, hint }
+}
+
+fn spelled(rule: &Rule, pattern: &str) -> String {
+    format!("{}{}: {pattern}", rule.action(), rule.methods())
+}
+
+fn misplaced_method(id: RuleId, rule: &Rule) -> Option<Finding> {
+    let Matcher::Pattern(pattern) = rule.matcher() else {
+        return None;
+    };
+    let (methods, rest) = spelling::method_in_pattern(pattern.as_str())?;
+    Some(Finding {
+        mended: Some(format!("{}{methods}: {rest}", rule.action())),
+        ..Finding::new(
+            Kind::Method,
+            id,
+            "has a method in its pattern, which is searched in the URL: it stands after the action",
         )
     })
 }
 
-fn unpinned(rule: &Rule) -> Option<Warning> {
+fn dead(id: RuleId, rule: &Rule) -> Option<Finding> {
+    matches!(rule.pin(), Pin::Hosts(hosts) if hosts.is_empty()).then(|| Finding {
+        mended: spelling::revived(&rule.matcher().as_pattern()).map(|text| spelled(rule, &text)),
+        hint: Some(
+            "URLs are written `https://host/path`: scheme and host in lower-case ASCII, the default port left out, and always a slash after the host"
+                .into(),
+        ),
+        ..Finding::new(Kind::Dead, id, "can match no request")
+    })
+}
+
+fn unpinned(id: RuleId, rule: &Rule) -> Option<Finding> {
     let Matcher::Pattern(pattern) = rule.matcher() else {
         return None;
     };
@@ -105,20 +294,32 @@ fn unpinned(rule: &Rule) -> Option<Warning> {
         return None;
     }
     if matches_everything(pattern) {
-        return Some(Warning::new(
-            format!("{} allows every URL", quoted(rule)),
-            "if that is meant, write `.*`",
-        ));
+        return Some(Finding {
+            hint: Some("if that is meant, write `.*`".into()),
+            ..Finding::new(Kind::Unpinned, id, "allows every URL")
+        });
     }
     let stray = rule.reach().stray.as_ref()?;
-    let hint = match pinned_spelling(pattern) {
-        Some(pinned) => format!("write `{}{}: {pinned}`", rule.action(), rule.methods()),
-        None => r"begin the pattern with `^https://HOST/`, dots written `\.` and `[^/]*` for any label, or use `host:` in a YAML file".into(),
+    let method = methods().find(|method| rule.methods().contains(method))?;
+    Some(Finding {
+        request: Some(format!("{method} {stray}")),
+        mended: pinned_spelling(pattern).map(|text| spelled(rule, &text)),
+        hint: Some(r"begin the pattern with `^https://HOST/`, dots written `\.` and `[^/]*` for any label, or use `host:` in a YAML file".into()),
+        ..Finding::new(Kind::Unpinned, id, "is not pinned to a host")
+    })
+}
+
+fn loose_dot(id: RuleId, rule: &Rule) -> Option<Finding> {
+    let Matcher::Pattern(pattern) = rule.matcher() else {
+        return None;
     };
-    Some(Warning::new(
-        format!("{} is not pinned to a host: it also allows {stray}", quoted(rule)),
-        hint,
-    ))
+    let (mended, url) = spelling::loose_dot(pattern.as_str())?;
+    let method = methods().find(|method| rule.methods().contains(method))?;
+    Some(Finding {
+        request: Some(request(&method, &url)?.to_string()),
+        mended: Some(spelled(rule, &mended)),
+        ..Finding::new(Kind::LooseDot, id, "has a dot that stands for any character")
+    })
 }
 
 fn quoted(rule: &Rule) -> String {
@@ -139,7 +340,8 @@ fn matches_everything(pattern: &Pattern) -> bool {
     ]
     .into_iter()
     .all(|(scheme, authority, path)| {
-        Target::new(&Method::GET, scheme, authority, path).is_ok_and(|target| pattern.matches(target.url()))
+        Target::new(&Method::GET, scheme, authority, path)
+            .is_ok_and(|target| pattern.matches(target.url()) == Some(true))
     })
 }
 

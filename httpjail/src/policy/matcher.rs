@@ -3,14 +3,15 @@
 //! `host:` is a name, an address or `*.name` (any name below it, not itself), with the scheme's default port unless it
 //! says `:PORT`; both schemes match. `path:` is the whole path or, ending in `*`, its beginning; the query is free.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::explain::Part;
-use super::pattern::Pattern;
+use super::pattern::{Pattern, Test};
 use super::reach::{self, Https, Pin, Reach};
 use super::target::split_authority;
 use super::{Target, path};
-use crate::net::Host;
+use crate::net::{Host, Scheme};
 
 /// What a rule looks for.
 #[derive(Debug, Clone)]
@@ -30,14 +31,14 @@ pub struct Place {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum PlaceHost {
+pub(super) enum PlaceHost {
     Exactly(Host),
     /// Any name that ends in this, which begins with a dot.
     Below(String),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum PlacePath {
+pub(super) enum PlacePath {
     Exactly(String),
     Begins(String),
 }
@@ -54,19 +55,36 @@ pub enum PlaceError {
 }
 
 impl Matcher {
-    /// Whether the request is one of those looked for. The method is the rule's business.
-    pub fn matches(&self, target: &Target) -> bool {
+    /// Whether the request is one of those looked for, as [`Pattern::matches`] says it. The method is the rule's business.
+    pub fn matches(&self, target: &Target) -> Option<bool> {
+        self.matches_metered(target, &mut 0)
+    }
+
+    pub(super) fn matches_metered(&self, target: &Target, grown: &mut usize) -> Option<bool> {
         match self {
-            Matcher::Pattern(pattern) => pattern.matches(target.url()),
-            Matcher::Place(place) => place.matches(target),
+            Matcher::Pattern(pattern) => pattern.matches_metered(target.url(), grown),
+            Matcher::Place(place) => Some(place.differs(target).is_none()),
         }
     }
 
     /// The first part of the URL in which a request that does not match differs from those that would.
     pub(super) fn differs(&self, target: &Target) -> Part {
         match self {
-            Matcher::Pattern(_) => Part::Anywhere,
+            Matcher::Pattern(pattern) => Part::differing(pattern.starts(), target),
             Matcher::Place(place) => place.differs(target).unwrap_or(Part::Anywhere),
+        }
+    }
+
+    /// Whether every request is one of those.
+    pub(super) fn matches_everything(&self) -> bool {
+        matches!(self, Matcher::Pattern(pattern) if matches!(pattern.test(), Test::Every))
+    }
+
+    /// A pattern that means the same.
+    pub(super) fn as_pattern(&self) -> Cow<'_, str> {
+        match self {
+            Matcher::Pattern(pattern) => pattern.as_str().into(),
+            Matcher::Place(place) => place.as_pattern().into(),
         }
     }
 
@@ -121,10 +139,6 @@ impl Place {
         })
     }
 
-    fn matches(&self, target: &Target) -> bool {
-        self.differs(target).is_none()
-    }
-
     fn differs(&self, target: &Target) -> Option<Part> {
         let host = match &self.host {
             PlaceHost::Exactly(host) => target.host() == host,
@@ -145,6 +159,27 @@ impl Place {
             Some(PlacePath::Begins(prefix)) => target.path().starts_with(prefix.as_str()),
         };
         (!path).then_some(Part::Path)
+    }
+
+    fn as_pattern(&self) -> String {
+        let host = match &self.host {
+            PlaceHost::Exactly(host) => regex_syntax::escape(&host.to_string()),
+            PlaceHost::Below(suffix) => format!("[^/:*]+{}", regex_syntax::escape(suffix)),
+        };
+        let [https, http] = [Scheme::Https, Scheme::Http].map(|scheme| {
+            let port = self.port.filter(|port| *port != scheme.default_port());
+            port.map_or(String::new(), |port| format!(":{port}"))
+        });
+        let path = match &self.path {
+            None => "[/*]".into(),
+            Some(PlacePath::Exactly(path)) => format!(r"{}(\?|$)", regex_syntax::escape(path)),
+            Some(PlacePath::Begins(path)) => regex_syntax::escape(path),
+        };
+        format!("^(https://{host}{https}|http://{host}{http}){path}")
+    }
+
+    pub(super) fn parts(&self) -> (&PlaceHost, Option<u16>, Option<&PlacePath>) {
+        (&self.host, self.port, self.path.as_ref())
     }
 
     fn covers_root(&self) -> bool {
@@ -213,7 +248,6 @@ mod tests {
     use http::Method;
 
     use super::*;
-    use crate::net::Scheme;
 
     #[track_caller]
     fn check(host: &str, path: Option<&str>, inside: &[&str], outside: &[&str]) {
@@ -224,7 +258,7 @@ mod tests {
                 let scheme = if scheme == "http" { Scheme::Http } else { Scheme::Https };
                 let at = rest.find('/').unwrap_or(rest.len());
                 let target = Target::new(&Method::GET, scheme, &rest[..at], &rest[at..]).expect("a target");
-                assert_eq!(place.matches(&target), wanted, "{place} {url}");
+                assert_eq!(place.matches(&target), Some(wanted), "{place} {url}");
             }
         }
     }

@@ -4,15 +4,21 @@
 //! rule matches is denied.
 
 mod explain;
+mod index;
+pub mod learn;
 pub mod lint;
 mod matcher;
 mod path;
 mod pattern;
 mod reach;
+pub mod request;
 mod rule;
+mod spell;
 mod target;
 mod verdict;
 pub mod yaml;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use explain::{Explanation, Outcome, Part, Step};
 pub use lint::Warning;
@@ -20,29 +26,57 @@ pub use matcher::{Matcher, Place, PlaceError};
 pub use pattern::{Pattern, PatternError};
 pub use reach::Pin;
 pub use rule::{Action, Methods, Rule, RuleError, Source};
+pub use spell::rule_for;
 pub use target::{Target, TargetError};
 pub use verdict::{Reason, RuleId, Verdict};
+
+use index::Index;
 
 /// Rules in their order of trial. Immutable once made.
 #[derive(Debug)]
 pub struct Policy {
     rules: Vec<Rule>,
+    index: Index,
+    /// Bytes of the automata that were made so far and are kept.
+    held: AtomicUsize,
 }
+
+/// Bytes that the automata of a policy's patterns may take together; then they are forgotten, and made anew when asked for.
+const HELD_MAX: usize = 64 << 20;
 
 impl Policy {
     /// A policy of these rules, tried in this order.
     pub fn new(rules: Vec<Rule>) -> Policy {
-        Policy { rules }
+        let index = Index::new(&rules);
+        Policy {
+            rules,
+            index,
+            held: AtomicUsize::new(0),
+        }
     }
 
     /// The verdict on a request: that of the first rule that matches, and denial if none does.
     pub fn judge(&self, target: &Target) -> Verdict {
-        match self.rules.iter().position(|rule| rule.matches(target)) {
+        let mut grown = 0;
+        let found = self.index.first(self.rules.len(), target, |place| {
+            self.rules[place].matches_metered(target, &mut grown)
+        });
+        if grown > 0 {
+            self.hold(grown);
+        }
+        match found {
             None => Verdict::Deny(Reason::NoMatch),
             Some(place) => match self.rules[place].action() {
                 Action::Allow => Verdict::Allow(RuleId(place)),
                 Action::Deny => Verdict::Deny(Reason::Rule(RuleId(place))),
             },
+        }
+    }
+
+    fn hold(&self, grown: usize) {
+        if self.held.fetch_add(grown, Ordering::Relaxed) + grown > HELD_MAX {
+            self.held.store(0, Ordering::Relaxed);
+            self.rules.iter().for_each(Rule::forget);
         }
     }
 

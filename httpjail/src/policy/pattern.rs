@@ -1,14 +1,25 @@
 //! A pattern: a regular expression that is searched, not anchored, in the canonical URL.
+//!
+//! It is read and checked when the policy is loaded, and most are then decided by comparing literals. The others get an
+//! automaton when they are first asked, which can be forgotten again.
+
+mod automaton;
+mod plain;
+mod shape;
 
 use std::fmt;
+use std::sync::Arc;
 
-use regex::{Regex, RegexBuilder};
+use arc_swap::ArcSwapOption;
+use regex_syntax::hir::Hir;
 
-/// A compiled pattern with the text that it was made from.
+use automaton::Automaton;
+
+/// A pattern with the text that it was made from.
 #[derive(Debug, Clone)]
 pub struct Pattern {
-    text: String,
-    regex: Regex,
+    text: Box<str>,
+    test: Test,
 }
 
 /// Why a text is no pattern.
@@ -28,13 +39,52 @@ pub enum PatternError {
     TooLarge(String),
 }
 
-/// Bytes that one compiled pattern may take, and its search cache. Patterns of real policies take a few kilobytes.
-const SIZE_LIMIT: usize = 1 << 20;
 /// How deep groups may be nested.
 const NEST_LIMIT: u32 = 64;
 
+/// How a URL is tested.
+#[derive(Debug, Clone)]
+pub(super) enum Test {
+    /// Every URL matches.
+    Every,
+    /// None does.
+    Nothing,
+    /// It does if one of these is there.
+    Literals(Where, Box<[Box<str>]>),
+    /// An automaton knows.
+    Search(Box<Search>),
+}
+
+/// Where in the URL a literal must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Where {
+    Whole,
+    Start,
+    /// The whole but for the query.
+    Bare,
+    End,
+    Within,
+}
+
+/// What must be so before the automaton is asked, and the automaton once it was.
+#[derive(Debug)]
+pub(super) struct Search {
+    /// One of these begins every URL that matches. None: nothing is known.
+    pub(super) starts: Box<[Box<str>]>,
+    pub(super) needs: Needs,
+    automaton: ArcSwapOption<Automaton>,
+}
+
+/// Texts of which every URL that matches contains one. None: nothing is known.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Needs {
+    /// They are written in lower case, and may be there in any.
+    pub(super) folded: bool,
+    pub(super) texts: Vec<String>,
+}
+
 impl Pattern {
-    /// Compiles a pattern. White space around it is no part of it: no URL has any.
+    /// Reads a pattern. White space around it is no part of it: no URL has any.
     ///
     /// # Errors
     /// [`PatternError`] if it is none, or one that can match nothing for a reason that its author cannot see.
@@ -46,30 +96,152 @@ impl Pattern {
         if let Some(control) = text.chars().find(|c| is_invisible(*c)) {
             return Err(PatternError::Control(control.escape_unicode().to_string()));
         }
-        let regex = RegexBuilder::new(text)
-            .size_limit(SIZE_LIMIT)
-            .dfa_size_limit(SIZE_LIMIT)
-            .nest_limit(NEST_LIMIT)
-            .build()
-            .map_err(|error| match error {
-                regex::Error::CompiledTooBig(_) => PatternError::TooLarge(text.to_owned()),
-                other => PatternError::Syntax(caret(text, &other)),
-            })?;
+        let test = match plain::test(text) {
+            Some(test) => test,
+            None => {
+                let hir = parse(text).map_err(|error| PatternError::Syntax(caret(text, &error)))?;
+                if shape::states(&hir) > automaton::SURELY_SMALL && !automaton::fits(&hir) {
+                    return Err(PatternError::TooLarge(text.to_owned()));
+                }
+                shape::test(&hir)
+            }
+        };
         Ok(Pattern {
-            text: text.to_owned(),
-            regex,
+            text: text.into(),
+            test,
         })
     }
 
-    /// Whether it is found anywhere in `url`.
-    pub fn matches(&self, url: &str) -> bool {
-        self.regex.is_match(url)
+    /// Whether it is found anywhere in `url`; `None` if that cannot be said, which should not be and must not allow.
+    pub fn matches(&self, url: &str) -> Option<bool> {
+        self.matches_metered(url, &mut 0)
+    }
+
+    /// The same, and adds to `grown` the bytes of an automaton that was made for it.
+    pub(super) fn matches_metered(&self, url: &str, grown: &mut usize) -> Option<bool> {
+        let search = match &self.test {
+            Test::Every => return Some(true),
+            Test::Nothing => return Some(false),
+            Test::Literals(place, texts) => return Some(texts.iter().any(|text| place.holds(text, url))),
+            Test::Search(search) => search,
+        };
+        if !search.may_match(url) {
+            return Some(false);
+        }
+        if let Some(automaton) = &*search.automaton.load() {
+            return automaton.finds(url);
+        }
+        let automaton = Arc::new(Automaton::new(&parse(&self.text).ok()?)?);
+        *grown += automaton.size();
+        search.automaton.store(Some(automaton.clone()));
+        automaton.finds(url)
+    }
+
+    /// Gives the automaton's memory back.
+    pub(super) fn forget(&self) {
+        if let Test::Search(search) = &self.test {
+            search.automaton.store(None);
+        }
+    }
+
+    /// Texts of which one begins every URL that matches. None: nothing is known.
+    pub(super) fn starts(&self) -> &[Box<str>] {
+        match &self.test {
+            Test::Literals(Where::Whole | Where::Bare | Where::Start, texts) => texts,
+            Test::Search(search) => &search.starts,
+            Test::Every | Test::Nothing | Test::Literals(..) => &[],
+        }
+    }
+
+    /// The hosts of all URLs that can match, if they can be seen; an IPv6 address only as far as its first colon.
+    pub(super) fn spelled_hosts(&self) -> Option<Vec<&str>> {
+        fn host(start: &str) -> Option<&str> {
+            let rest = start
+                .strip_prefix("https://")
+                .or_else(|| start.strip_prefix("http://"))?;
+            rest.find(['/', ':', '*']).map(|end| &rest[..end])
+        }
+        let starts = self.starts();
+        let hosts: Option<Vec<&str>> = starts.iter().map(|start| host(start)).collect();
+        hosts.filter(|hosts| !hosts.is_empty())
+    }
+
+    pub(super) fn test(&self) -> &Test {
+        &self.test
     }
 
     /// The pattern as typed.
     pub fn as_str(&self) -> &str {
         &self.text
     }
+}
+
+impl Where {
+    fn holds(self, text: &str, url: &str) -> bool {
+        match self {
+            Where::Whole => url == text,
+            Where::Start => url.starts_with(text),
+            Where::Bare => url
+                .strip_prefix(text)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('?')),
+            Where::End => url.ends_with(text),
+            Where::Within => contains(url, text),
+        }
+    }
+}
+
+impl Search {
+    fn new(starts: Box<[Box<str>]>, needs: Needs) -> Search {
+        let known = !starts.iter().any(|start| start.is_empty());
+        Search {
+            starts: if known { starts } else { Box::default() },
+            needs,
+            automaton: ArcSwapOption::empty(),
+        }
+    }
+
+    fn may_match(&self, url: &str) -> bool {
+        if !self.starts.is_empty() {
+            return self.starts.iter().any(|start| url.starts_with(&**start));
+        }
+        self.needs.folded || self.needs.texts.is_empty() || self.needs.texts.iter().any(|text| contains(url, text))
+    }
+}
+
+impl Clone for Search {
+    fn clone(&self) -> Search {
+        Search {
+            starts: self.starts.clone(),
+            needs: self.needs.clone(),
+            automaton: ArcSwapOption::empty(),
+        }
+    }
+}
+
+impl Needs {
+    /// Those that say more.
+    fn better(self, other: Needs) -> Needs {
+        if other.weight() > self.weight() { other } else { self }
+    }
+
+    /// The length of the shortest, without what most URLs begin with.
+    fn weight(&self) -> usize {
+        let telling = |text: &String| {
+            let rest = text.strip_prefix("http").unwrap_or(text);
+            rest.strip_prefix('s').unwrap_or(rest).trim_start_matches("://").len()
+        };
+        self.texts.iter().map(telling).min().unwrap_or(0)
+    }
+}
+
+fn contains(url: &str, text: &str) -> bool {
+    memchr::memmem::find(url.as_bytes(), text.as_bytes()).is_some()
+}
+
+/// The pattern as it is searched for.
+fn parse(text: &str) -> Result<Hir, regex_syntax::Error> {
+    let mut parser = regex_syntax::ParserBuilder::new().nest_limit(NEST_LIMIT).build();
+    parser.parse(text).map(shape::in_urls)
 }
 
 impl fmt::Display for Pattern {
@@ -100,16 +272,11 @@ fn is_invisible(c: char) -> bool {
 }
 
 /// The pattern with a caret below the place that is wrong, and what is wrong.
-fn caret(text: &str, error: &regex::Error) -> String {
-    // The `regex` crate formats its error for a terminal, with the span lost; its parser's own error has it.
-    let (span, kind) = match regex_syntax::ParserBuilder::new()
-        .nest_limit(NEST_LIMIT)
-        .build()
-        .parse(text)
-    {
-        Err(regex_syntax::Error::Parse(error)) => (*error.span(), error.kind().to_string()),
-        Err(regex_syntax::Error::Translate(error)) => (*error.span(), error.kind().to_string()),
-        _ => return format!("    {text}\n{error}"),
+fn caret(text: &str, error: &regex_syntax::Error) -> String {
+    let (span, kind) = match error {
+        regex_syntax::Error::Parse(error) => (*error.span(), error.kind().to_string()),
+        regex_syntax::Error::Translate(error) => (*error.span(), error.kind().to_string()),
+        other => return format!("    {text}\n{other}"),
     };
     let before = text.get(..span.start.offset).unwrap_or_default().chars().count();
     let marked = text
@@ -129,9 +296,9 @@ mod tests {
     fn searched_anywhere() {
         let pattern = Pattern::new(r" github\.com ").expect("a pattern");
         assert_eq!(pattern.as_str(), r"github\.com");
-        assert!(pattern.matches("https://github.com/"));
-        assert!(pattern.matches("https://evil.example/?github.com"));
-        assert!(!pattern.matches("https://githubxcom/"));
+        assert_eq!(pattern.matches("https://github.com/"), Some(true));
+        assert_eq!(pattern.matches("https://evil.example/?github.com"), Some(true));
+        assert_eq!(pattern.matches("https://githubxcom/"), Some(false));
     }
 
     #[test]

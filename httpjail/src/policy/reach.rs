@@ -5,7 +5,7 @@
 //! to a match. If that yields a few hosts, the rule is pinned to them; if it yields a host that an attacker may own, there
 //! is the URL to warn with. A walk that becomes too long answers "not pinned", which allows less.
 
-mod walk;
+pub(super) mod walk;
 
 use std::collections::BTreeSet;
 
@@ -210,7 +210,7 @@ fn stray(walk: &mut Walk, pattern: &Pattern) -> Result<Option<String>, TooLong> 
             let start = walk.run(walk.start(), &prefix)?;
             let url = attempt(walk, start)?.map(|rest| prefix + &rest);
             // The walk knows a little more URLs than there are: believe the real thing only.
-            if let Some(url) = url.filter(|url| pattern.matches(url) && is_canonical(scheme, url)) {
+            if let Some(url) = url.filter(|url| pattern.matches(url) == Some(true) && is_canonical(scheme, url)) {
                 return Ok(Some(url));
             }
         }

@@ -128,7 +128,21 @@ impl Rule {
 
     /// Whether the rule is about this request.
     pub fn matches(&self, target: &Target) -> bool {
-        self.methods.contains(target.method()) && self.matcher.matches(target)
+        self.matches_metered(target, &mut 0)
+    }
+
+    /// The same, and adds to `grown` the bytes that were taken for it and are kept.
+    pub(super) fn matches_metered(&self, target: &Target, grown: &mut usize) -> bool {
+        // What cannot be said denies: an allow rule does not match then, and a deny rule does.
+        let unknown = self.action == Action::Deny;
+        self.methods.contains(target.method()) && self.matcher.matches_metered(target, grown).unwrap_or(unknown)
+    }
+
+    /// Gives back the memory that can be had again.
+    pub(super) fn forget(&self) {
+        if let Matcher::Pattern(pattern) = &self.matcher {
+            pattern.forget();
+        }
     }
 
     /// What it does with the requests that it matches.
@@ -166,17 +180,29 @@ impl Rule {
         matches!(self.pin(), Pin::Hosts(hosts) if hosts.contains(host))
     }
 
-    /// Whether it allows something on this host's loopback by name. A spelling that hides it (`12[7]`) counts for none.
+    /// Whether it allows something on this host's loopback by name.
     pub(super) fn names_loopback(&self) -> bool {
-        let text = self.to_string().to_ascii_lowercase();
-        // Looked at first, because finding out what a pattern can reach is dear and most reach nothing of the kind.
-        let perhaps = ["localhost", "127", "::"].iter().any(|word| text.contains(word));
         let loopback = |host: &Host| match host {
             Host::Name(name) => name == "localhost" || name.ends_with(".localhost"),
             Host::V4(address) => address.is_loopback(),
             Host::V6(address) => address.is_loopback(),
         };
-        self.action == Action::Allow && perhaps && matches!(self.pin(), Pin::Hosts(hosts) if hosts.iter().any(loopback))
+        // Finding out what a pattern can reach is dear, most reach nothing of the kind, and there may be many rules.
+        let perhaps = || match &self.matcher {
+            Matcher::Place(_) => true,
+            Matcher::Pattern(pattern) => match pattern.spelled_hosts() {
+                Some(hosts) => {
+                    let is_loopback = |host: &str| Host::parse(host).is_ok_and(|host| loopback(&host));
+                    hosts.iter().any(|host| host.starts_with('[') || is_loopback(host))
+                }
+                None => {
+                    let text = pattern.as_str().to_ascii_lowercase();
+                    ["localhost", "127", "::"].iter().any(|word| text.contains(word))
+                }
+            },
+        };
+        let pinned = || matches!(self.pin(), Pin::Hosts(hosts) if hosts.iter().any(loopback));
+        self.action == Action::Allow && perhaps() && pinned()
     }
 
     pub(super) fn reach(&self) -> &Reach {
@@ -209,7 +235,10 @@ impl RuleError {
             RuleError::Method(names) if names.contains([',', '-', '|', ' ']) => Some(
                 "write one rule for each method; a rule in a YAML file takes a list: `methods: [get, post]`".into(),
             ),
-            RuleError::Method(_) => Some("a rule without a method is about every method".into()),
+            RuleError::Method(name) => Some(match Methods::nearest(name) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => "a rule without a method is about every method".into(),
+            }),
             RuleError::Pattern(error) => error.hint().map(str::to_owned),
         }
     }
@@ -247,6 +276,16 @@ impl Methods {
         Some(Methods(1 << place))
     }
 
+    /// The method whose name is most like this one, if one is.
+    pub(super) fn nearest(name: &str) -> Option<String> {
+        let name = name.to_ascii_lowercase();
+        let known = METHODS.iter().map(|method| method.as_str().to_ascii_lowercase());
+        let far = |known: &String| strsim::damerau_levenshtein(known, &name);
+        known
+            .min_by_key(far)
+            .filter(|known| far(known) <= 2 && far(known) < known.len() - 1)
+    }
+
     /// These and those. Every method and some more is every method.
     pub fn and(self, other: Methods) -> Methods {
         if self == Methods::EVERY || other == Methods::EVERY {
@@ -254,6 +293,11 @@ impl Methods {
         } else {
             Methods(self.0 | other.0)
         }
+    }
+
+    /// Whether all of `others` are among them.
+    pub(super) fn cover(self, others: Methods) -> bool {
+        self == Methods::EVERY || (others != Methods::EVERY && others.0 & !self.0 == 0)
     }
 
     /// Whether `method` is among them.

@@ -136,3 +136,87 @@ fn only_a_pinned_allow_rule_names_loopback() {
         assert_eq!(policy(&[rule]).names_loopback(), expected, "{rule}");
     }
 }
+
+/// What the documentation that httpjail set out from says of its examples, in its words.
+#[test]
+fn the_documented_examples() {
+    // "Allow all methods to github.com"; and, as in the example with git, nothing else.
+    check(
+        &[r"allow: github\.com", "deny: .*"],
+        &[
+            ("https://github.com/user/repo", allow(0)),
+            ("POST https://github.com/user/repo/git-upload-pack", allow(0)),
+            ("DELETE https://api.github.com/x", allow(0)),
+            ("https://githubxcom.test/", deny(1)),
+            ("https://example.com/", deny(1)),
+        ],
+    );
+    // "Allow only GET requests to api.*"
+    check(
+        &[r"allow-get: api\..*"],
+        &[
+            ("https://api.example.com/v1", allow(0)),
+            ("https://API.example.com/v1", allow(0)),
+            ("POST https://api.example.com/v1", NO_MATCH),
+            ("HEAD https://api.example.com/v1", NO_MATCH),
+            ("https://www.example.com/", NO_MATCH),
+        ],
+    );
+    // "Deny POST requests to telemetry.*"
+    check(
+        &[r"deny-post: telemetry\..*", "allow: .*"],
+        &[
+            ("POST https://telemetry.example.com/", deny(0)),
+            ("https://telemetry.example.com/", allow(1)),
+            ("POST https://telemetry-example.com/", allow(1)),
+        ],
+    );
+    // "Deny everything (usually last rule)"
+    check(
+        &["deny: .*"],
+        &[("https://a.test/", deny(0)), ("OPTIONS http://a.test:8080/", deny(0))],
+    );
+    // "Deny telemetry while allowing everything else"
+    check(
+        &["deny: telemetry", "allow: .*"],
+        &[
+            ("https://telemetry.example.com/", deny(0)),
+            ("POST https://example.com/telemetry/v2?x", deny(0)),
+            ("https://example.com/TELEMETRY", allow(1)),
+            ("https://example.com/", allow(1)),
+        ],
+    );
+    // The rules of its configuration file.
+    check(
+        &[
+            r"allow: github\.com",
+            r"allow: api\..*\.com",
+            "deny: telemetry",
+            "deny: .*",
+        ],
+        &[
+            ("PUT https://github.com/telemetry", allow(0)),
+            ("PATCH https://api.example.com/telemetry", allow(1)),
+            ("https://api.example.org/telemetry", deny(2)),
+            ("https://api.example.org/", deny(3)),
+        ],
+    );
+    // "Rules are evaluated in the order specified."
+    check(&["allow: .*", "deny: .*"], &[("https://a.test/", allow(0))]);
+    check(&["deny: .*", "allow: .*"], &[("https://a.test/", deny(0))]);
+    // Each action with each method.
+    for method in [
+        "GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE", "PATCH",
+    ] {
+        let (allows, denies) = (
+            format!("allow-{}: .*", method.to_lowercase()),
+            format!("deny-{}: .*", method.to_lowercase()),
+        );
+        let request = format!("{method} https://a.test/");
+        check(
+            &[&denies, "allow: .*"],
+            &[(&request, deny(0)), ("PURGE https://a.test/", allow(1))],
+        );
+        check(&[&allows], &[(&request, allow(0)), ("PURGE https://a.test/", NO_MATCH)]);
+    }
+}

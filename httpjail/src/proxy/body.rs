@@ -4,45 +4,65 @@
 
 use super::client::Entry;
 use super::headers;
+use super::interim::Watch;
 use super::pool::Lease;
+use super::strict::Busy;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, Sleep};
 
 /// A request's body on its way upstream.
 pub(super) struct Upload {
     body: Option<Incoming>,
     sent: Arc<AtomicU64>,
+    /// What it waits for before the client is asked for its first byte.
+    word: Option<oneshot::Receiver<()>>,
 }
 
 impl Upload {
     pub(super) fn new(body: Incoming, sent: Arc<AtomicU64>) -> Upload {
         let body = (!body.is_end_stream()).then_some(body);
-        Upload { body, sent }
+        Upload { body, sent, word: None }
+    }
+
+    /// Waits for `word`; should it never come, the upload breaks off.
+    pub(super) fn wait_for(&mut self, word: Option<oneshot::Receiver<()>>) {
+        self.word = word;
     }
 
     pub(super) fn empty() -> Upload {
         Upload {
             body: None,
             sent: Arc::default(),
+            word: None,
         }
     }
 }
 
 impl Body for Upload {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if let Some(word) = &mut self.word {
+            if ready!(Pin::new(word).poll(cx)).is_err() {
+                return Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())));
+            }
+            self.word = None;
+        }
         let Some(body) = &mut self.body else {
             return Poll::Ready(None);
         };
-        let mut frame = ready!(Pin::new(body).poll_frame(cx));
+        let mut frame = ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(io::Error::other));
         if let Some(Ok(frame)) = &mut frame {
             let length = frame.data_ref().map_or(0, Bytes::len);
             self.sent.fetch_add(length as u64, Ordering::Relaxed);
@@ -69,59 +89,135 @@ impl Body for Upload {
 pub(super) struct Download {
     source: Source,
     entry: Option<Entry>,
-    /// Keeps the upstream connection's place taken as long as this body uses it.
-    _lease: Option<Lease>,
+    busy: Option<Busy>,
 }
 
 enum Source {
-    Upstream(Incoming),
+    Upstream(Stream),
     Own(Full<Bytes>),
 }
 
-impl Download {
-    pub(super) fn upstream(body: Incoming, mut entry: Entry, lease: Option<Lease>) -> Download {
-        entry.complete = body.is_end_stream();
-        Download {
-            source: Source::Upstream(body),
-            entry: Some(entry),
-            _lease: lease,
+/// What comes from an upstream.
+struct Stream {
+    body: Incoming,
+    /// Keeps the upstream connection's place taken as long as this body uses it.
+    _lease: Option<Lease>,
+    /// An upload that waits for a word that does not come any more ends with this body.
+    _watch: Arc<Watch>,
+    idle: Idle,
+}
+
+/// Notices an exchange in which nothing moves. It costs a look at a counter now and then, not a timer for each frame.
+struct Idle {
+    limit: Duration,
+    clock: Option<Pin<Box<Sleep>>>,
+    sent: Arc<AtomicU64>,
+    /// The traffic of both directions when the clock was last wound up.
+    seen: u64,
+    received: u64,
+}
+
+impl Idle {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let limit = self.limit;
+        let clock = self.clock.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        loop {
+            ready!(clock.as_mut().poll(cx));
+            let traffic = self.received + self.sent.load(Ordering::Relaxed);
+            if std::mem::replace(&mut self.seen, traffic) == traffic {
+                return Poll::Ready(());
+            }
+            clock.as_mut().reset(Instant::now() + limit);
         }
+    }
+}
+
+impl Download {
+    /// One that ends where in neither direction anything moves for `limit`.
+    pub(super) fn upstream(
+        body: Incoming,
+        mut entry: Entry,
+        lease: Option<Lease>,
+        watch: Arc<Watch>,
+        limit: Duration,
+    ) -> Download {
+        entry.complete = body.is_end_stream();
+        let idle = Idle {
+            limit,
+            clock: None,
+            sent: entry.sent.clone(),
+            seen: u64::MAX,
+            received: 0,
+        };
+        let stream = Stream {
+            body,
+            _lease: lease,
+            _watch: watch,
+            idle,
+        };
+        Download::new(Source::Upstream(stream), Some(entry))
     }
 
     /// A body of our own words.
     pub(super) fn own(text: String, mut entry: Entry) -> Download {
         entry.complete = true;
-        Download {
-            source: Source::Own(Full::from(text)),
-            entry: Some(entry),
-            _lease: None,
-        }
+        Download::new(Source::Own(Full::from(text)), Some(entry))
+    }
+
+    /// The same where no request is to be recorded.
+    pub(super) fn words(text: String) -> Download {
+        Download::new(Source::Own(Full::from(text)), None)
     }
 
     /// Nothing, and nothing to record when it ends: a tunnel does that.
     pub(super) fn nothing() -> Download {
-        Download {
-            source: Source::Own(Full::default()),
-            entry: None,
-            _lease: None,
+        Download::new(Source::Own(Full::default()), None)
+    }
+
+    /// Keeps the connection busy as long as this body is there.
+    pub(super) fn until_gone(mut self, busy: Busy) -> Download {
+        self.busy = Some(busy);
+        self
+    }
+
+    fn new(source: Source, entry: Option<Entry>) -> Download {
+        let busy = None;
+        Download { source, entry, busy }
+    }
+}
+
+impl Stream {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(frame) => {
+                if let Some(Ok(frame)) = &frame {
+                    self.idle.received += frame.data_ref().map_or(0, |data| data.len() as u64);
+                }
+                Poll::Ready(frame.map(|frame| frame.map_err(io::Error::other)))
+            }
+            Poll::Pending => {
+                ready!(self.idle.poll(cx));
+                Poll::Ready(Some(Err(io::ErrorKind::TimedOut.into())))
+            }
         }
     }
 }
 
 impl Body for Download {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = &mut *self;
         let frame = ready!(match &mut this.source {
-            Source::Upstream(body) => Pin::new(body).poll_frame(cx),
+            Source::Upstream(stream) => stream.poll_frame(cx),
             Source::Own(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
         });
         let ended = this.is_end_stream();
         if let Some(entry) = &mut this.entry {
             match &frame {
                 Some(Ok(frame)) => entry.received += frame.data_ref().map_or(0, |data| data.len() as u64),
+                Some(Err(error)) if error.kind() == io::ErrorKind::TimedOut => entry.because("timed out"),
                 Some(Err(_)) => entry.because("upstream broke off"),
                 None => {}
             }
@@ -137,14 +233,14 @@ impl Body for Download {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Upstream(body) => body.is_end_stream(),
+            Source::Upstream(stream) => stream.body.is_end_stream(),
             Source::Own(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Upstream(body) => body.size_hint(),
+            Source::Upstream(stream) => stream.body.size_hint(),
             Source::Own(body) => body.size_hint(),
         }
     }

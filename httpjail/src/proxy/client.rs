@@ -4,20 +4,22 @@
 //! so no path through the proxy can forget it.
 
 use super::Proxy;
+use super::strict::Aside;
 use crate::approve::Asking;
 use crate::audit::{Decision, EventKind, Record};
-use crate::net::{Flow, OriginalDst};
+use crate::net::{Flow, OriginalDst, Program};
+use http::StatusCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, OwnedSemaphorePermit};
 
 /// Who is at the other end of an accepted connection.
 pub(super) struct Client {
     pub(super) proxy: Arc<Proxy>,
     /// Whose connection it is and where it was meant to go; nothing where clients come by themselves.
     flow: Option<Flow>,
-    program: OnceCell<Option<String>>,
+    program: OnceCell<Option<Program>>,
     /// Whether a request came over the connection.
     spoke: AtomicBool,
 }
@@ -49,9 +51,7 @@ impl Client {
             let pid = self.flow.as_ref()?.process.as_ref()?.pid;
             let programs = self.proxy.config.programs.clone();
             // The look-up blocks. If its task fails the program is not known.
-            tokio::task::spawn_blocking(move || programs.executable(pid))
-                .await
-                .ok()?
+            tokio::task::spawn_blocking(move || programs.program(pid)).await.ok()?
         };
         self.program.get_or_init(ask).await;
     }
@@ -78,7 +78,7 @@ impl Client {
         let parents = tokio::task::spawn_blocking(move || programs.parents(pid)).await;
         Some(Asking {
             pid,
-            exe: self.program.get().cloned().flatten(),
+            exe: self.program.get().cloned().flatten().and_then(|program| program.exe),
             comm: process.comm.clone(),
             parents: parents.unwrap_or_default(),
         })
@@ -93,13 +93,25 @@ impl Client {
         self.write(record);
     }
 
-    /// Whether any request was understood.
+    /// Records that what was said on the connection is refused, with the answer to it.
+    pub(super) async fn refused_with(&self, status: StatusCode, reason: &str) {
+        self.spoke.store(true, Ordering::Relaxed);
+        self.learn_program().await;
+        let mut record = self.record(EventKind::Refused, Decision::Deny);
+        record.status = Some(status.as_u16());
+        record.reason = Some(reason.to_owned());
+        self.write(record);
+    }
+
+    /// Whether any request was understood, or refused.
     pub(super) fn has_spoken(&self) -> bool {
         self.spoke.load(Ordering::Relaxed)
     }
 
     fn write(&self, mut record: Record) {
-        record.exe = self.program.get().cloned().flatten();
+        if let Some(Program { exe, cmdline }) = self.program.get().cloned().flatten() {
+            (record.exe, record.cmdline) = (exe, cmdline);
+        }
         self.proxy.config.audit.record(record);
     }
 }
@@ -109,12 +121,16 @@ pub(super) struct Entry {
     client: Arc<Client>,
     pub(super) record: Record,
     started: Instant,
+    /// Its place among all requests, if there was one.
+    place: Option<OwnedSemaphorePermit>,
     /// Request body bytes that went upstream; counted by the body itself.
     pub(super) sent: Arc<AtomicU64>,
     /// Response body bytes that went to the client.
     pub(super) received: u64,
     /// Whether the exchange came to its proper end.
     pub(super) complete: bool,
+    /// Over HTTP/1: knows why a body was broken off, if we did it.
+    pub(super) aside: Option<Arc<Aside>>,
 }
 
 impl Entry {
@@ -122,13 +138,16 @@ impl Entry {
         client.spoke.store(true, Ordering::Relaxed);
         let mut record = client.record(EventKind::Request, Decision::Deny);
         record.method = Some(method.as_str().to_owned());
+        let place = client.proxy.requests.clone().try_acquire_owned().ok();
         Entry {
             client,
+            place,
             record,
             started: Instant::now(),
             sent: Arc::default(),
             received: 0,
             complete: false,
+            aside: None,
         }
     }
 
@@ -142,6 +161,11 @@ impl Entry {
         self.client.asking().await
     }
 
+    /// Whether there are no more requests at the same time than may be.
+    pub(super) fn has_place(&self) -> bool {
+        self.place.is_some()
+    }
+
     /// Gives the reason, unless there is one already: the first is the cause of those after it.
     pub(super) fn because(&mut self, reason: &str) {
         self.record.reason.get_or_insert_with(|| reason.to_owned());
@@ -151,7 +175,11 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         if !self.complete {
-            self.because("cut short");
+            match self.aside.as_ref().and_then(|aside| aside.body_fault()) {
+                // What else went wrong then came of it.
+                Some(fault) => self.record.reason = Some(fault.reason().to_owned()),
+                None => self.because("cut short"),
+            }
         }
         let mut record = std::mem::replace(&mut self.record, Record::new(EventKind::Request));
         record.bytes_in = Some(self.sent.load(Ordering::Relaxed));

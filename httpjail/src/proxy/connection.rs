@@ -9,16 +9,18 @@ use super::detect::{self, Opening};
 use super::explicit::{Ends, Front, Tunnel};
 use super::identity::{Destination, Origin};
 use super::interceptor::Interceptor;
+use super::patience::Patience;
 use super::pool::Wire;
 use super::prefixed::Prefixed;
-use super::{Clients, HEADER_BYTES_MAX, HEADERS_MAX, Proxy, tunnel};
+use super::{Clients, Proxy, strict, tunnel};
 use crate::audit::{Decision, EventKind, Record};
 use crate::net::{ClientAddr, Host};
 use crate::tls::sni_host;
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
-use hyper::service::HttpService;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::service::Service;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::AlertDescription;
 use socket2::SockRef;
 use std::convert::Infallible;
@@ -30,9 +32,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
-
-/// Streams that one HTTP/2 connection may have open; each is a request with its upstream.
-const STREAMS_MAX: u32 = 256;
 
 /// Serves what was accepted from `peer` until it ends.
 pub(super) async fn serve(proxy: Arc<Proxy>, stream: TcpStream, peer: SocketAddr) {
@@ -58,6 +57,7 @@ pub(super) async fn serve(proxy: Arc<Proxy>, stream: TcpStream, peer: SocketAddr
     let to = client
         .original()
         .map(|original| Destination::steered(&client, original));
+    let stream = Patience::new(stream, client.proxy.config.limits.stall);
     let (opening, stream) = open(&client, stream).await;
     let Opening::Http1 = opening else {
         let refused = match to {
@@ -65,7 +65,7 @@ pub(super) async fn serve(proxy: Arc<Proxy>, stream: TcpStream, peer: SocketAddr
             // To a proxy that was asked for by name nothing but HTTP/1 is spoken.
             None => refuse(&client, opening, stream).await,
         };
-        return refused.map_or((), |stream| reset(stream.into_inner()));
+        return refused.map_or((), |stream| reset(stream.into_inner().into_inner()));
     };
     let origin = to.map(|to| origin_of(to, Wire::Http1, None));
     let (front, tunnel) = Front::new(client.clone(), origin, ends);
@@ -105,7 +105,13 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     match opening {
-        Opening::Tls if client.proxy.config.intercept_tls => terminate(client, to, stream).await,
+        Opening::Tls if client.proxy.config.intercept_tls => {
+            let mut stream = stream;
+            match tunnel::passed_through(&client, &to, &mut stream).await {
+                Some(host) => tunnel::pass(client, &to, &host, stream).await,
+                None => terminate(client, to, stream).await,
+            }
+        }
         Opening::Tls => tunnel::judge_hello(client, &to, stream).await,
         Opening::Http1 => {
             let interceptor = Interceptor {
@@ -177,17 +183,20 @@ where
     }
 }
 
-async fn serve_http1<S, F>(client: &Client, service: F, stream: S) -> hyper::Result<()>
+async fn serve_http1<S, F>(client: &Arc<Client>, service: F, stream: S) -> hyper::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    F: HttpService<Incoming, ResBody = Download, Error = Infallible>,
+    F: Service<Request<Incoming>, Response = Response<Download>, Error = Infallible>,
+    F::Future: Send + 'static,
 {
+    let limits = &client.proxy.config.limits;
+    let (stream, service) = strict::pair(client, stream, service);
     http1::Builder::new()
         .timer(TokioTimer::new())
         // Also the longest that a kept connection may be idle.
-        .header_read_timeout(client.proxy.config.limits.header)
-        .max_headers(HEADERS_MAX)
-        .max_header_size(HEADER_BYTES_MAX)
+        .header_read_timeout(limits.header)
+        .max_headers(limits.fields)
+        .max_header_size(limits.head)
         // What the upstream did not say, we do not add.
         .auto_date_header(false)
         .serve_connection(TokioIo::new(stream), service)
@@ -203,10 +212,13 @@ where
         client: client.clone(),
         origin,
     };
-    let served = http2::Builder::new(TokioExecutor::new())
+    let limits = &client.proxy.config.limits;
+    let served = http2::Builder::new(client.proxy.tasks.clone())
         .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(HEADER_BYTES_MAX as u32)
+        // WebSockets (RFC 8441).
+        .enable_connect_protocol()
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
         // Rapid reset (CVE-2023-44487): resets that we have not seen yet, and those that we had to send.
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(128)

@@ -3,6 +3,7 @@
 //! [`sniff`] is pure: it looks at what has come so far and answers, or asks for more. [`read_opening`] feeds it from a
 //! socket under a size limit; the caller holds the clock. Nothing is dialled before this has answered.
 
+use super::framing::is_token;
 use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -74,11 +75,6 @@ fn sniff_request_line(bytes: &[u8]) -> Opening {
         None if bytes.len() >= LINE_MAX => Opening::Http1,
         None => Opening::Incomplete,
     }
-}
-
-/// `tchar` of RFC 9110 section 5.6.2.
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// Reads until the first bytes tell what they are; hands back all that was read. Bounded: `LINE_MAX` bytes and one read.

@@ -1,66 +1,42 @@
 //! The upstream leg: from the judged host to an open connection.
 //!
 //! The name that was judged is resolved here, by the host's resolver; the address that the client connected to only
-//! decides which of the answers is tried first. Every address is checked right before it is dialled.
+//! decides which of the answers is tried first. Every address is checked right before it is dialled. Where another proxy
+//! leads out ([`super::parent`]) that one resolves, but only what is its business: hosts that mean this machine or its link
+//! are never handed on, so they meet the same checks as ever.
 
 use super::address::{self, Class, Vouch};
-use crate::net::{Host, OriginalDst};
+use super::limits::Limits;
+use super::network::Network;
+use super::parent::{Parent, Parents};
+use super::race;
+use super::stream::{Placed, Stream};
+use crate::net::{Host, Scheme};
+use crate::tls::{self, UpstreamFault, UpstreamTls};
+use http::{Request, StatusCode, header};
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::net::TcpStream;
-use tokio::task::JoinSet;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Later addresses are tried this long after earlier ones (RFC 8305 section 5).
-const STAGGER: Duration = Duration::from_millis(250);
+/// How many of a name's addresses are tried at most, and how many are looked at.
+const TRIED_MAX: usize = 8;
+const ANSWERS_MAX: usize = 64;
 
-/// How many of a name's addresses are tried at most.
-const ADDRESSES_MAX: usize = 8;
-
-/// What a [`Network`] is doing.
-pub type Doing<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>;
-
-/// The network of the upstream leg: never the jail's. Tests play their own.
-pub trait Network: Send + Sync + 'static {
-    /// The addresses of `name`, best first.
-    fn resolve<'a>(&'a self, name: &'a str) -> Doing<'a, Vec<IpAddr>>;
-
-    /// Whether an interface of this host has `address`.
-    fn is_own(&self, address: IpAddr) -> bool;
-
-    /// A connection to an address that was found fit to be dialled.
-    fn connect(&self, address: SocketAddr) -> Doing<'static, TcpStream>;
-}
-
-/// The host's own resolver (`getaddrinfo`) and routes.
-#[derive(Debug, Clone, Copy)]
-pub struct HostNetwork;
-
-impl Network for HostNetwork {
-    fn resolve<'a>(&'a self, name: &'a str) -> Doing<'a, Vec<IpAddr>> {
-        Box::pin(async move {
-            Ok(tokio::net::lookup_host((name, 0))
-                .await?
-                .map(|answer| answer.ip())
-                .collect())
-        })
-    }
-
-    fn is_own(&self, address: IpAddr) -> bool {
-        address::is_own(address)
-    }
-
-    fn connect(&self, address: SocketAddr) -> Doing<'static, TcpStream> {
-        Box::pin(TcpStream::connect(address))
-    }
-}
+/// Names that clouds' metadata services go by: what another proxy would find there is not for the jail.
+const METADATA: [&str; 4] = [
+    "metadata.google.internal",
+    "metadata.goog",
+    "metadata.tencentyun.com",
+    "instance-data.ec2.internal",
+];
 
 /// Why there is no upstream connection.
 #[derive(Debug, thiserror::Error)]
@@ -77,94 +53,241 @@ pub(super) enum DialError {
     Connect(Host, io::Error),
     #[error("TLS with {0} failed: {1}")]
     Tls(Host, String),
-    #[error("{0} timed out: {1}")]
-    TimedOut(Host, &'static str),
+    #[error("{0} timed out: {step}", step = .1.as_str())]
+    TimedOut(Host, Step),
+    #[error("the proxy {0}, which httpjail's own environment names, failed: {1}")]
+    Parent(Arc<Parent>, Box<DialError>),
+    #[error("the proxy {0}, which httpjail's own environment names, {answer}", answer = answer(*.1))]
+    ParentSays(Arc<Parent>, StatusCode),
+}
+
+/// What takes its time on the way to an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Place,
+    Name,
+    Connect,
+    Tls,
+    Tunnel,
+}
+
+impl Step {
+    fn as_str(self) -> &'static str {
+        match self {
+            Step::Place => "too many upstream connections are open",
+            Step::Name => "resolving the name",
+            Step::Connect => "connecting",
+            Step::Tls => "the TLS handshake",
+            Step::Tunnel => "opening a tunnel",
+        }
+    }
+}
+
+/// Where a request goes next.
+pub(super) enum Hop {
+    /// To its server.
+    Server(Stream),
+    /// To another proxy, which wants to be told the whole URL.
+    Parent(Stream, Arc<Parent>),
 }
 
 /// Opens checked connections.
 pub(super) struct Dialler {
     pub(super) network: Arc<dyn Network>,
+    pub(super) tls: Arc<UpstreamTls>,
+    pub(super) parents: Parents,
     /// Where the proxy itself listens, in the namespace that it dials from.
     pub(super) itself: Vec<SocketAddr>,
-    pub(super) connect_timeout: Duration,
+    pub(super) limits: Limits,
+    /// Places for open connections.
+    pub(super) room: Arc<Semaphore>,
+}
+
+/// What is to be dialled.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Goal<'a> {
+    pub(super) host: &'a Host,
+    pub(super) port: u16,
+    /// How far the verdict vouches for the addresses of `host`.
+    pub(super) vouch: Vouch,
+    /// Where the client wanted to go: tried first if `host` has it.
+    pub(super) preferred: Option<IpAddr>,
 }
 
 impl Dialler {
-    /// Connects to `host`, at an address that `vouch` permits; `preferred`, where the client wanted to go, first.
-    pub(super) async fn tcp(
-        &self,
-        host: &Host,
-        port: u16,
-        vouch: Vouch,
-        preferred: Option<OriginalDst>,
-    ) -> Result<TcpStream, DialError> {
-        let late = |what| move |_| DialError::TimedOut(host.clone(), what);
-        let mut addresses = match host.as_name() {
-            Some(name) => timeout(self.connect_timeout, self.network.resolve(name))
-                .await
-                .map_err(late("resolving the name"))?
-                .map_err(|error| DialError::Name(host.clone(), error))?,
-            None => host.ip().into_iter().collect(),
-        };
-        for address in &mut addresses {
-            *address = address.to_canonical();
+    /// A connection for one cleartext request after the other.
+    pub(super) async fn hop(&self, goal: Goal<'_>) -> Result<Hop, DialError> {
+        match self.parent(Scheme::Http, goal)? {
+            Some(parent) => Ok(Hop::Parent(self.to_parent(&parent).await?, parent)),
+            None => Ok(Hop::Server(self.directly(goal).await?)),
         }
-        let preferred = preferred.map(|original| original.0.ip().to_canonical());
-        if let Some(at) = addresses.iter().position(|address| Some(*address) == preferred) {
-            addresses[..=at].rotate_right(1);
-        }
-        let addresses = self.permitted(host, port, vouch, addresses)?;
-        let stream = timeout(self.connect_timeout, self.race(addresses, port))
-            .await
-            .map_err(late("connecting"))?
-            .map_err(|error| DialError::Connect(host.clone(), error))?;
-        // Nagle's algorithm would hold back the last part of each message for the other side's delayed ACK.
-        stream
-            .set_nodelay(true)
-            .map_err(|error| DialError::Connect(host.clone(), error))?;
-        Ok(stream)
     }
 
-    /// TLS on top of `stream`, verified for `host`.
+    /// A connection to the server itself, in a tunnel if another proxy is in between.
+    pub(super) async fn stream(&self, scheme: Scheme, goal: Goal<'_>) -> Result<Stream, DialError> {
+        let Some(parent) = self.parent(scheme, goal)? else {
+            return self.directly(goal).await;
+        };
+        let stream = self.to_parent(&parent).await?;
+        let tunnel = timeout(self.limits.connect, self.tunnel(&parent, stream, goal)).await;
+        tunnel.unwrap_or_else(|_| Err(DialError::TimedOut(parent.host.clone(), Step::Tunnel).by(&parent)))
+    }
+
+    /// TLS on top of `stream`, verified for `host`; and whether the server asked for a client certificate.
     pub(super) async fn tls(
         &self,
         host: &Host,
-        stream: TcpStream,
+        stream: Stream,
         config: Arc<rustls::ClientConfig>,
-    ) -> Result<TlsStream<TcpStream>, DialError> {
+    ) -> Result<(TlsStream<Stream>, bool), DialError> {
         let refused = |why: String| DialError::Tls(host.clone(), why);
         let name = match host {
             Host::Name(name) => ServerName::try_from(name.clone()).map_err(|_| refused("not a server name".into()))?,
             Host::V4(address) => ServerName::from(IpAddr::from(*address)),
             Host::V6(address) => ServerName::from(IpAddr::from(*address)),
         };
-        timeout(self.connect_timeout, TlsConnector::from(config).connect(name, stream))
+        let handshake = tls::noticing(TlsConnector::from(config).connect(name, stream));
+        match timeout(self.limits.tls, handshake).await {
+            Err(_) => Err(DialError::TimedOut(host.clone(), Step::Tls)),
+            Ok((Ok(stream), asked)) => Ok((stream, asked)),
+            Ok((Err(error), asked)) => Err(refused(match tls::explain_io(&error) {
+                // What older servers say to whom they do not know.
+                Some(UpstreamFault::Other(_)) if asked => UpstreamFault::ClientCertificateRequired.to_string(),
+                Some(fault) => fault.to_string(),
+                None => error.to_string(),
+            })),
+        }
+    }
+
+    /// The other proxy through which `goal` is reached, if there is one. What no proxy elsewhere can reach in our stead is
+    /// reached directly, if at all; a literal is checked here, since nobody resolves it.
+    fn parent(&self, scheme: Scheme, goal: Goal<'_>) -> Result<Option<Arc<Parent>>, DialError> {
+        let Some(parent) = self.parents.towards(scheme, goal.host, goal.port) else {
+            return Ok(None);
+        };
+        let ours = match goal.host.ip() {
+            Some(address) => !matches!(self.class_of(address), Class::Public | Class::Private),
+            None => goal
+                .host
+                .as_name()
+                .is_none_or(|name| name == "localhost" || name.ends_with(".localhost") || METADATA.contains(&name)),
+        };
+        if ours {
+            return Ok(None);
+        }
+        if let Some(address) = goal.host.ip() {
+            self.permitted(goal, vec![address])?;
+        }
+        Ok(Some(parent.clone()))
+    }
+
+    async fn directly(&self, goal: Goal<'_>) -> Result<Stream, DialError> {
+        let addresses = self.permitted(goal, self.resolve(goal.host).await?)?;
+        let addresses = race::in_turns(addresses, goal.preferred);
+        Ok(Box::new(self.dial(goal.host, addresses, goal.port).await?))
+    }
+
+    /// A connection to another proxy: the user named it, so it may be anywhere but here.
+    async fn to_parent(&self, parent: &Arc<Parent>) -> Result<Stream, DialError> {
+        let connect = async {
+            let host = &parent.host;
+            let mut addresses = self.resolve(host).await?;
+            addresses.retain(|address| !self.is_itself(*address, parent.port, self.class_of(*address)));
+            if addresses.is_empty() {
+                return Err(DialError::Itself(host.clone()));
+            }
+            let stream = self.dial(host, race::in_turns(addresses, None), parent.port).await?;
+            match parent.scheme {
+                Scheme::Http => Ok(Box::new(stream) as Stream),
+                Scheme::Https => {
+                    let config = self.tls.config_h1();
+                    let config = config.map_err(|error| DialError::Tls(host.clone(), error.to_string()))?;
+                    Ok(Box::new(self.tls(host, Box::new(stream), config).await?.0) as Stream)
+                }
+            }
+        };
+        connect.await.map_err(|error| error.by(parent))
+    }
+
+    /// Asks `parent` to connect `stream` with `goal` (RFC 9110 section 9.3.6).
+    async fn tunnel(&self, parent: &Arc<Parent>, stream: Stream, goal: Goal<'_>) -> Result<Stream, DialError> {
+        let broke = |error: io::Error| DialError::Connect(parent.host.clone(), error).by(parent);
+        let authority = format!("{}:{}", goal.host, goal.port);
+        let mut request = Request::connect(&authority).header(header::HOST, &authority);
+        if let Some(authorization) = &parent.authorization {
+            request = request.header(header::PROXY_AUTHORIZATION, authorization);
+        }
+        let request = request.body(Empty::<bytes::Bytes>::new());
+        let request = request.map_err(|error| broke(io::Error::other(error)))?;
+        let (mut sender, connection) = http1::Builder::new()
+            .max_headers(self.limits.fields)
+            .max_header_size(self.limits.head)
+            .handshake(TokioIo::new(stream))
             .await
-            .map_err(|_| DialError::TimedOut(host.clone(), "the TLS handshake"))?
-            .map_err(|error| match crate::tls::explain_io(&error) {
-                Some(fault) => refused(fault.to_string()),
-                None => refused(error.to_string()),
-            })
+            .map_err(|error| broke(io::Error::other(error)))?;
+        // Ends with the tunnel, or with `sender` if there is none; its errors reach the request.
+        tokio::spawn(connection.with_upgrades());
+        let answer = sender.send_request(request).await;
+        let answer = answer.map_err(|error| broke(io::Error::other(error)))?;
+        if !answer.status().is_success() {
+            return Err(DialError::ParentSays(parent.clone(), answer.status()));
+        }
+        let tunnel = hyper::upgrade::on(answer).await;
+        Ok(Box::new(TokioIo::new(
+            tunnel.map_err(|error| broke(io::Error::other(error)))?,
+        )))
+    }
+
+    async fn resolve(&self, host: &Host) -> Result<Vec<IpAddr>, DialError> {
+        let mut addresses = match host.as_name() {
+            Some(name) => timeout(self.limits.resolve, self.network.resolve(name))
+                .await
+                .map_err(|_| DialError::TimedOut(host.clone(), Step::Name))?
+                .map_err(|error| DialError::Name(host.clone(), error))?,
+            None => host.ip().into_iter().collect(),
+        };
+        addresses.truncate(ANSWERS_MAX);
+        for address in &mut addresses {
+            *address = address.to_canonical();
+        }
+        match addresses.is_empty() {
+            true => Err(DialError::NoAddress(host.clone())),
+            false => Ok(addresses),
+        }
+    }
+
+    async fn dial(&self, host: &Host, mut addresses: Vec<IpAddr>, port: u16) -> Result<Placed, DialError> {
+        addresses.truncate(TRIED_MAX);
+        let late = |step| move |_| DialError::TimedOut(host.clone(), step);
+        let failed = |error| DialError::Connect(host.clone(), error);
+        let place = timeout(self.limits.connect, self.room.clone().acquire_owned())
+            .await
+            .map_err(late(Step::Place))?
+            .map_err(|closed| failed(io::Error::other(closed)))?;
+        let socket = timeout(
+            self.limits.connect,
+            race::connect(self.network.as_ref(), addresses, port),
+        )
+        .await
+        .map_err(late(Step::Connect))?
+        .map_err(failed)?;
+        // Nagle's algorithm would hold back the last part of each message for the other side's delayed ACK.
+        socket.set_nodelay(true).map_err(failed)?;
+        Ok(Placed { socket, _place: place })
     }
 
     /// Those of `addresses` that may be dialled; an error if none of them may.
-    fn permitted(
-        &self,
-        host: &Host,
-        port: u16,
-        vouch: Vouch,
-        addresses: Vec<IpAddr>,
-    ) -> Result<VecDeque<IpAddr>, DialError> {
-        let mut refusal = DialError::NoAddress(host.clone());
-        let mut permitted = VecDeque::new();
-        for ip in addresses.into_iter().take(ADDRESSES_MAX) {
+    fn permitted(&self, goal: Goal<'_>, addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, DialError> {
+        let mut refusal = DialError::NoAddress(goal.host.clone());
+        let mut permitted = Vec::new();
+        for ip in addresses {
             let class = self.class_of(ip);
-            if self.is_itself(ip, port, class) {
-                refusal = DialError::Itself(host.clone());
-            } else if class.permits(host, ip, vouch) {
-                permitted.push_back(ip);
+            if self.is_itself(ip, goal.port, class) {
+                refusal = DialError::Itself(goal.host.clone());
+            } else if class.permits(goal.host, ip, goal.vouch) {
+                permitted.push(ip);
             } else {
-                refusal = DialError::Address(host.clone(), class);
+                refusal = DialError::Address(goal.host.clone(), class);
             }
         }
         if permitted.is_empty() {
@@ -195,23 +318,21 @@ impl Dialler {
             .iter()
             .any(|own| is(own) || class == Class::Unspecified && own.port() == port)
     }
+}
 
-    /// Connects to the first address that answers, giving each a head start over the next.
-    async fn race(&self, mut addresses: VecDeque<IpAddr>, port: u16) -> io::Result<TcpStream> {
-        let mut attempts = JoinSet::new();
-        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        loop {
-            if let Some(address) = addresses.pop_front() {
-                attempts.spawn(self.network.connect((address, port).into()));
-            }
-            let head_start = if addresses.is_empty() { Duration::MAX } else { STAGGER };
-            match timeout(head_start, attempts.join_next()).await {
-                Ok(Some(Ok(Ok(stream)))) => return Ok(stream),
-                Ok(Some(Ok(Err(error)))) => last = error,
-                Ok(None) => return Err(last),
-                // A task of ours neither panics nor is aborted; the clock of a head start may run out.
-                Ok(Some(Err(_))) | Err(_) => {}
-            }
+impl DialError {
+    /// The same as a fault of `parent`, on the way to it.
+    fn by(self, parent: &Arc<Parent>) -> DialError {
+        DialError::Parent(parent.clone(), Box::new(self))
+    }
+}
+
+/// What a proxy's status says, for people.
+fn answer(status: StatusCode) -> String {
+    match status {
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            "wants a user name and password other than those in its URL".into()
         }
+        status => format!("answered {status}"),
     }
 }

@@ -201,6 +201,7 @@ impl Front {
                     port: port.map_or(Ok(80), parse_port)?,
                     address: self.origin.as_ref().and_then(|origin| origin.to.address),
                     named: true,
+                    tunnel: false,
                 };
                 Ok(Arc::new(Origin {
                     wire: Wire::Http1,

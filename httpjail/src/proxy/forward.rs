@@ -2,17 +2,27 @@
 //!
 //! The upstream request is written from the [`Target`], byte for byte what was judged, never from the client's head.
 
+use super::Limits;
 use super::body::{Download, Upload};
 use super::client::Entry;
-use super::headers;
+use super::dial::DialError;
 use super::interceptor::{Approved, Interceptor};
-use super::pool::Lease;
+use super::interim::Watch;
+use super::pool::{Connection, Lease};
 use super::refusal::{Kind, Refusal};
+use super::strict::Aside;
+use super::{headers, retry};
 use crate::policy::Target;
+use crate::tls::UpstreamFault;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::{Body, Incoming};
-use tokio::time::timeout;
+use hyper::client::conn::TrySendError;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
 
 /// How often a request is tried on connections that turn out to be dead before it was sent.
 const TRIES: usize = 3;
@@ -20,20 +30,21 @@ const TRIES: usize = 3;
 /// What came back.
 pub(super) enum Answer {
     /// A response, its body still on its way.
-    Response(Response<Incoming>, Option<Lease>),
+    Response(Response<Incoming>, Option<Lease>, Arc<Watch>),
     /// The head of an upgrade; a tunnel carries on and records its end.
     Upgraded(Response<()>, Box<dyn FnOnce(Entry) + Send>),
 }
 
 impl Answer {
-    pub(super) fn into_response(self, mut entry: Entry) -> Response<Download> {
+    /// The answer as the client gets it; a body in which nothing moves for `stalled` ends.
+    pub(super) fn into_response(self, mut entry: Entry, stalled: Duration) -> Response<Download> {
         match self {
-            Answer::Response(response, lease) => {
+            Answer::Response(response, lease, watch) => {
                 let (mut head, body) = response.into_parts();
                 headers::clean_response(&mut head.headers);
                 head.version = Version::HTTP_11;
                 entry.record.status = Some(head.status.as_u16());
-                Response::from_parts(head, Download::upstream(body, entry, lease))
+                Response::from_parts(head, Download::upstream(body, entry, lease, watch, stalled))
             }
             Answer::Upgraded(head, tunnel) => {
                 entry.record.status = Some(head.status().as_u16());
@@ -55,27 +66,23 @@ pub(super) async fn forward(
     let Approved { target, vouch } = approved;
     let key = via.upstream(&target, vouch);
     let (head, body) = request.into_parts();
+    let aside: Option<&Arc<Aside>> = head.extensions.get();
+    let expects =
+        aside.is_some() && head.version == Version::HTTP_11 && !body.is_end_stream() && headers::expects(&head.headers);
     let mut fields = head.headers;
     headers::clean_request(&mut fields);
-    // Only what has no body and no effect may be sent twice (RFC 9110 section 9.2.2).
-    let replayable = body.is_end_stream() && target.method().is_idempotent();
+    // What the client has sent once is not kept.
+    let (empty, idempotent) = (body.is_end_stream(), target.method().is_idempotent());
     let mut body = Upload::new(body, entry.sent.clone());
     let mut fresh = false;
     for _ in 0..TRIES {
-        let (mut connection, reused) = proxy.pool.connection(&key, via.origin.to.address, fresh).await?;
-        let spare = (reused && replayable).then(|| fields.clone());
-        let request = write_head(&target, fields, connection.is_http2())?.map(|()| body);
-        let answer = match timeout(proxy.config.limits.response, connection.send(request)).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                return Err(Refusal::new(
-                    Kind::TimedOut,
-                    "timed out",
-                    "The server did not answer in time.",
-                ));
-            }
-        };
-        let mut error = match answer {
+        let (mut connection, reused) = proxy.pool.connection(&key, fresh).await?;
+        let http2 = connection.is_http2();
+        let spare = (empty && (reused || http2)).then(|| fields.clone());
+        let mut request = write_head(&target, fields, http2)?.map(|()| body);
+        let go = frame(&mut request, http2, expects);
+        let watch = Watch::on(&mut request, aside, go);
+        let mut error = match answer(&mut connection, request, &watch, entry, &proxy.config.limits).await? {
             // A 101 that nobody asked for: what follows it is not HTTP, and nothing is to be tunnelled (RFC 9110 section
             // 15.2.2). The connection dies with `connection`.
             Ok(response) if response.status().is_informational() => {
@@ -85,17 +92,40 @@ pub(super) async fn forward(
                     "The server switched protocols unasked.",
                 ));
             }
-            Ok(response) => return Ok(Answer::Response(response, proxy.pool.give_back(key, connection))),
+            Ok(mut response) => {
+                // The client is not to be asked for what another proxy wants of us.
+                if let (StatusCode::PROXY_AUTHENTICATION_REQUIRED, Some(parent)) =
+                    (response.status(), connection.parent())
+                {
+                    return Err(DialError::ParentSays(parent.clone(), response.status()).into());
+                }
+                // A connection whose answer is refused dies with `connection`.
+                vet(&mut response)?;
+                if response.status().is_success() {
+                    watch.proceed();
+                }
+                return Ok(Answer::Response(response, proxy.pool.give_back(key, connection), watch));
+            }
             Err(error) => error,
         };
         (fields, body) = match (error.take_message(), spare) {
             // It never left: the connection died in the pool.
             (Some(unsent), _) => {
-                let (head, body) = unsent.into_parts();
+                let (mut head, body) = unsent.into_parts();
+                headers::clean_request(&mut head.headers);
                 (head.headers, body)
             }
-            (None, Some(spare)) => (spare, Upload::empty()),
-            (None, None) => return Err(broken(error.error())),
+            (None, Some(spare)) if retry::is_allowed(error.error(), reused && idempotent) => (spare, Upload::empty()),
+            (None, _) => {
+                let refusal = match connection.asked_who_we_are() && !error.error().is_parse() {
+                    true => unknown_to_it(),
+                    false => broken(error.error()),
+                };
+                return Err(match connection.parent() {
+                    Some(parent) => refusal.on_the_way(parent),
+                    None => refusal,
+                });
+            }
         };
         fresh = true;
     }
@@ -104,6 +134,52 @@ pub(super) async fn forward(
         "upstream broke off",
         "The server closes every connection.",
     ))
+}
+
+/// What HTTP/1 needs beside the head. Where the client waits to be asked for its body, so does the upload: what sets it
+/// going is given back. (Over HTTP/2 hyper would not tell us of a `100 Continue`.)
+fn frame(request: &mut Request<Upload>, http2: bool, expects: bool) -> Option<oneshot::Sender<()>> {
+    let mut go = None;
+    let mut word = None;
+    if !http2 {
+        let method = request.method();
+        if !request.body().is_end_stream() && (method.is_safe() || *method == Method::DELETE) {
+            // Servers that look for no body there take it for the next request. There is none after this one.
+            let close = HeaderValue::from_static("close");
+            request.headers_mut().insert(header::CONNECTION, close);
+        }
+        if expects {
+            let expect = HeaderValue::from_static("100-continue");
+            request.headers_mut().insert(header::EXPECT, expect);
+            let (sender, receiver) = oneshot::channel();
+            (go, word) = (Some(sender), Some(receiver));
+        }
+    }
+    request.body_mut().wait_for(word);
+    go
+}
+
+/// Sends `request` and awaits its answer for as long as something moves.
+async fn answer(
+    connection: &mut Connection,
+    request: Request<Upload>,
+    watch: &Watch,
+    entry: &Entry,
+    limits: &Limits,
+) -> Result<Result<Response<Incoming>, TrySendError<Request<Upload>>>, Refusal> {
+    let answer = connection.send(request);
+    tokio::pin!(answer);
+    loop {
+        let sent = entry.sent.load(Ordering::Relaxed);
+        tokio::select! {
+            answer = &mut answer => return Ok(answer),
+            () = watch.flooded() => return Err(flooded()),
+            () = sleep(limits.expect), if watch.is_waiting() => watch.proceed(),
+            () = sleep(limits.response) => if entry.sent.load(Ordering::Relaxed) == sent {
+                return Err(late());
+            },
+        }
+    }
 }
 
 /// The head that is sent for `target`.
@@ -133,6 +209,26 @@ pub(super) fn write_head(target: &Target, mut fields: HeaderMap, http2: bool) ->
     *request.version_mut() = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
     *request.headers_mut() = fields;
     Ok(request)
+}
+
+/// Refuses an answer that can be read in two ways.
+pub(super) fn vet<B>(response: &mut Response<B>) -> Result<(), Refusal> {
+    headers::vet_response(response.headers_mut()).map_err(|why| Refusal::new(Kind::Upstream, "bad response", why))
+}
+
+pub(super) fn flooded() -> Refusal {
+    let detail = "The server sends interim responses without end.";
+    Refusal::new(Kind::Upstream, "bad response", detail)
+}
+
+pub(super) fn late() -> Refusal {
+    Refusal::new(Kind::TimedOut, "timed out", "The server did not answer in time.")
+}
+
+/// A server of TLS 1.3 says only after the handshake that it wants a client's certificate, if it says so at all.
+fn unknown_to_it() -> Refusal {
+    let fault = UpstreamFault::ClientCertificateRequired;
+    Refusal::new(Kind::Upstream, "client certificate", format!("It broke off: {fault}."))
 }
 
 /// A refusal that says how the upstream failed once it was connected.

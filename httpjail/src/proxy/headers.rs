@@ -61,6 +61,30 @@ pub(super) fn clean_response(headers: &mut HeaderMap) {
     headers.remove(header::ALT_SVC);
 }
 
+/// Refuses what two programs could read in two ways (RFC 9112 section 6.3): hyper's client takes the chunks where there is
+/// a length besides, and reads to the end where a coding is not `chunked`. Equal lengths become one.
+pub(super) fn vet_response(headers: &mut HeaderMap) -> Result<(), &'static str> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let chunked = match (codings.next(), codings.next()) {
+        (None, _) => false,
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
+        _ => return Err("The transfer encoding of the server's answer is not `chunked` alone."),
+    };
+    if let Some(length) = headers.get(header::CONTENT_LENGTH).cloned() {
+        if chunked {
+            return Err("The server's answer has a length and is chunked, too.");
+        }
+        headers.insert(header::CONTENT_LENGTH, length);
+    }
+    Ok(())
+}
+
+/// Whether a client waits to be asked for its body.
+pub(super) fn expects(headers: &HeaderMap) -> bool {
+    let field = headers.get(header::EXPECT);
+    field.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
 /// Whether a list header (`Connection`, `Upgrade`) names `token`.
 pub(super) fn names_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     let mut tokens = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());

@@ -4,6 +4,7 @@
 //! hyper takes two `Host` fields, none, and any that differ (THREATS.md section 3 has the list); here they agree or the
 //! request is refused. Fronting, request smuggling by absolute-form and HTTP/2 coalescing all end at this border.
 
+use super::address::{self, Class};
 use super::client::Client;
 use super::pool::Wire;
 use super::refusal::Refusal;
@@ -11,6 +12,7 @@ use crate::net::{Host, OriginalDst, Scheme};
 use crate::policy::Target;
 use http::{Request, Version, header};
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 /// Where a connection goes, as far as that is known before anything is said on it.
 #[derive(Debug, Clone)]
@@ -23,6 +25,8 @@ pub(super) struct Destination {
     pub(super) address: Option<OriginalDst>,
     /// Whether a CONNECT named the host: then everything inside must name it too.
     pub(super) named: bool,
+    /// Whether a CONNECT led here.
+    pub(super) tunnel: bool,
 }
 
 impl Destination {
@@ -33,20 +37,31 @@ impl Destination {
             port: original.0.port(),
             address: Some(original),
             named: false,
+            tunnel: false,
         }
     }
 
     /// That of a tunnel to `host`, which a client asked for by CONNECT. An address says no more than one that was dialled.
     pub(super) fn tunnelled(client: &Client, host: Host, port: u16) -> Destination {
         match host.ip() {
-            Some(address) => Destination::steered(client, OriginalDst((address, port).into())),
+            Some(address) => Destination {
+                tunnel: true,
+                ..Destination::steered(client, OriginalDst((address, port).into()))
+            },
             None => Destination {
                 host,
                 port,
                 address: None,
                 named: true,
+                tunnel: true,
             },
         }
+    }
+
+    /// The address that the client chose among those of its host. One that our resolver made up is no choice.
+    pub(super) fn chosen(&self) -> Option<IpAddr> {
+        let address = self.address?.0.ip().to_canonical();
+        (address::classify(address) != Class::MadeUp).then_some(address)
     }
 
     /// Refuses `host` where a CONNECT named another.
@@ -78,10 +93,7 @@ pub(super) struct Origin {
 
 impl Origin {
     pub(super) fn scheme(&self) -> Scheme {
-        match self.wire {
-            Wire::Http1 | Wire::Http2 => Scheme::Http,
-            Wire::Tls => Scheme::Https,
-        }
+        self.wire.scheme()
     }
 
     /// The canonical form of `request`, which came over this connection.
@@ -187,6 +199,7 @@ mod tests {
                 port,
                 address: None,
                 named: false,
+                tunnel: false,
             },
             tls_host: tls_host.map(|host| Host::parse(host).unwrap()),
         }

@@ -10,6 +10,7 @@ use super::identity::Origin;
 use super::judge::judge;
 use super::pool::Key;
 use super::refusal::{Kind, Refusal};
+use super::strict::Aside;
 use super::{drain, forward, upgrade};
 use crate::audit::Decision;
 use crate::policy::Target;
@@ -53,12 +54,16 @@ impl Interceptor {
             wire: self.origin.wire,
             host: target.host().clone(),
             port: target.port(),
+            address: self.origin.to.chosen(),
             vouch,
         }
     }
 
     pub(super) async fn handle(self, mut request: Request<Incoming>) -> Response<Download> {
+        upgrade::translate(&mut request);
         let mut entry = Entry::new(self.client.clone(), request.method());
+        let aside: Option<Arc<Aside>> = request.extensions().get().cloned();
+        entry.aside.clone_from(&aside);
         let approved = match self.admit(&request, &mut entry).await {
             Ok(approved) => approved,
             Err(refusal) => {
@@ -69,15 +74,20 @@ impl Interceptor {
         };
         let (method, accepts) = (request.method().clone(), forms(request.headers()));
         let outcome = match upgrade::Wish::of(&mut request) {
-            Some(wish) => wish.carry_out(&self, approved, request, &mut entry).await,
-            None => forward::forward(&self, approved, request, &mut entry).await,
+            Ok(Some(wish)) => wish.carry_out(&self, approved, request).await,
+            Ok(None) => forward::forward(&self, approved, request, &mut entry).await,
+            Err(refusal) => Err(refusal),
         };
         match outcome {
             Ok(answer) => {
                 self.client.learn_program().await;
-                answer.into_response(entry)
+                answer.into_response(entry, self.client.proxy.config.limits.stall)
             }
-            Err(refusal) => refuse(refusal, &method, &accepts, entry).await,
+            Err(refusal) => {
+                // Where the client's own body was at fault the upstream is not.
+                let fault = aside.and_then(|aside| aside.body_fault());
+                refuse(fault.map_or(refusal, Refusal::from), &method, &accepts, entry).await
+            }
         }
     }
 

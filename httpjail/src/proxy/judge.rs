@@ -9,17 +9,17 @@ use super::refusal::{Kind, Refusal};
 use super::{Mode, Proxy};
 use crate::approve::{Desk, Question, Ruling};
 use crate::audit::Decision;
+use crate::audit::record::{DENIED_BY_RULE, NO_RULE_MATCHED};
 use crate::policy::{Reason, Target, Verdict};
 use std::sync::Arc;
 
 /// Whether [`judge`] would refuse `target` without asking anybody. Lets nothing through, and leaves no record.
 pub(super) fn refuses(proxy: &Proxy, target: &Target) -> bool {
-    proxy.config.mode == Mode::Enforce
-        && match proxy.config.policy.load().judge(target) {
-            Verdict::Allow(_) => false,
-            Verdict::Deny(Reason::Rule(_)) => true,
-            Verdict::Deny(Reason::NoMatch) => proxy.config.desk.is_none(),
-        }
+    match (proxy.config.mode, proxy.config.policy.load().judge(target)) {
+        (Mode::DryRun | Mode::LogOnly, _) | (_, Verdict::Allow(_)) => false,
+        (Mode::Enforce, Verdict::Deny(reason)) => reason != Reason::NoMatch || proxy.config.desk.is_none(),
+        (Mode::Learn, Verdict::Deny(reason)) => reason != Reason::NoMatch,
+    }
 }
 
 /// Whether `target` may be forwarded, and how far that vouches for the addresses behind its name.
@@ -34,6 +34,10 @@ pub(super) async fn judge(proxy: &Proxy, target: &Target, entry: &mut Entry) -> 
             "The request log cannot be written.",
         ));
     }
+    if !entry.has_place() {
+        let detail = "Too many requests are under way in this jail.";
+        return Err(Refusal::new(Kind::Busy, "too many requests", detail));
+    }
     if config.mode == Mode::LogOnly {
         entry.record.verdict = Some(Decision::Allow);
         return Ok(Vouch::Observed);
@@ -45,6 +49,10 @@ pub(super) async fn judge(proxy: &Proxy, target: &Target, entry: &mut Entry) -> 
         Verdict::Deny(Reason::NoMatch) => None,
     };
     entry.record.rule = rule.map(ToString::to_string);
+    if config.mode == Mode::Learn && verdict == Verdict::Deny(Reason::NoMatch) {
+        entry.record.verdict = Some(Decision::Allow);
+        return Ok(Vouch::Observed);
+    }
     let observed = config.mode == Mode::DryRun;
     let refusal = match verdict {
         Verdict::Allow(_) => {
@@ -55,8 +63,8 @@ pub(super) async fn judge(proxy: &Proxy, target: &Target, entry: &mut Entry) -> 
                 _ => Vouch::None,
             });
         }
-        Verdict::Deny(Reason::Rule(_)) => Refusal::new(Kind::Denied, "denied by rule", "A rule denies this request."),
-        Verdict::Deny(Reason::NoMatch) => Refusal::new(Kind::Denied, "no rule matched", "No rule allows this request."),
+        Verdict::Deny(Reason::Rule(_)) => Refusal::new(Kind::Denied, DENIED_BY_RULE, "A rule denies this request."),
+        Verdict::Deny(Reason::NoMatch) => Refusal::new(Kind::Denied, NO_RULE_MATCHED, "No rule allows this request."),
     };
     if !observed {
         return match (verdict, &config.desk) {

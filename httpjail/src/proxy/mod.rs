@@ -14,26 +14,40 @@ mod dial;
 mod drain;
 mod explicit;
 mod forward;
+mod framing;
 mod headers;
 mod identity;
 mod interceptor;
+mod interim;
 mod judge;
+mod limits;
+mod network;
+mod parent;
+mod patience;
 mod peer;
 mod pool;
 mod prefixed;
+mod race;
 mod refusal;
+mod retry;
+mod stream;
+mod strict;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod tunnel;
 mod upgrade;
 
 pub use address::{Class, classify};
-pub use dial::{Doing, HostNetwork, Network};
 pub use explicit::{Guard, Token};
+pub use limits::Limits;
+pub use network::{Doing, HostNetwork, Network};
+pub use parent::{ParentError, Parents};
 
 use crate::approve::Desk;
 use crate::audit::Sink;
-use crate::net::{NameSource, OriginalDstSource, ProgramSource};
+
+use crate::net::{HostPattern, NameSource, OriginalDstSource, ProgramSource};
 use crate::policy::Policy;
 use crate::tls::{Leaves, UpstreamTls};
 use arc_swap::ArcSwap;
@@ -45,10 +59,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-/// Bounds of a message's head, on both legs.
-const HEADERS_MAX: usize = 200;
-const HEADER_BYTES_MAX: usize = 64 * 1024;
-
 /// What is done with a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -58,6 +68,8 @@ pub enum Mode {
     DryRun,
     /// Requests are not judged; all are recorded and forwarded.
     LogOnly,
+    /// What a rule denies is refused; what no rule is about is forwarded.
+    Learn,
 }
 
 /// How clients come to a proxy.
@@ -66,46 +78,6 @@ pub enum Clients {
     Steered(Arc<dyn OriginalDstSource>),
     /// Knowing that it is one; the guard says who may.
     Explicit(Guard),
-}
-
-/// How long and how much. What the jail sends grows nothing beyond these.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Client connections at a time; more wait in the listen queue.
-    pub connections: usize,
-    /// From an accepted connection, or the end of a request on it, to the end of the next request's head.
-    pub header: Duration,
-    /// A TLS handshake with a client.
-    pub handshake: Duration,
-    /// Each of: resolving a name, connecting to it, the TLS handshake with it.
-    pub connect: Duration,
-    /// From a request sent upstream to the head of its answer.
-    pub response: Duration,
-    /// How long an unused upstream connection is kept.
-    pub idle: Duration,
-    /// How many unused HTTP/1 connections to one host are kept.
-    pub idle_per_host: usize,
-    /// To how many hosts connections are kept.
-    pub idle_hosts: usize,
-    /// How long connections may go on after the shutdown was asked for.
-    pub grace: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            connections: 1024,
-            header: Duration::from_secs(60),
-            handshake: Duration::from_secs(10),
-            connect: Duration::from_secs(10),
-            // Long polls and models that think: whoever waits so long may give up first.
-            response: Duration::from_secs(30 * 60),
-            idle: Duration::from_secs(60),
-            idle_per_host: 16,
-            idle_hosts: 256,
-            grace: Duration::from_millis(500),
-        }
-    }
 }
 
 /// What a proxy is made of.
@@ -118,6 +90,8 @@ pub struct Config {
     pub mode: Mode,
     /// Whether TLS is decrypted. If not it is judged by host name alone.
     pub intercept_tls: bool,
+    /// Hosts whose TLS is not decrypted all the same.
+    pub passthrough: Vec<HostPattern>,
     /// How clients come here.
     pub clients: Clients,
     /// Which program a process runs.
@@ -132,6 +106,8 @@ pub struct Config {
     pub audit: Arc<dyn Sink>,
     /// The network of the upstream leg; [`HostNetwork`] outside of tests.
     pub network: Arc<dyn Network>,
+    /// Other proxies on the upstream leg.
+    pub parents: Parents,
     /// Where the proxy listens in the very network that it dials from (empty where it listens inside a namespace): never
     /// dialled.
     pub itself: Vec<SocketAddr>,
@@ -143,6 +119,10 @@ pub struct Config {
 pub struct Proxy {
     config: Config,
     pool: Arc<pool::Pool>,
+    /// Places for requests.
+    requests: Arc<Semaphore>,
+    /// What goes on beside the connections that began it: streams of HTTP/2, tunnels.
+    tasks: tasks::Tasks,
 }
 
 impl Proxy {
@@ -150,16 +130,19 @@ impl Proxy {
     pub fn new(config: Config) -> Arc<Proxy> {
         let dialler = dial::Dialler {
             network: config.network.clone(),
+            tls: config.upstream_tls.clone(),
+            parents: config.parents.clone(),
             itself: config.itself.clone(),
-            connect_timeout: config.limits.connect,
+            limits: config.limits,
+            room: Arc::new(Semaphore::new(config.limits.upstreams)),
         };
-        let bounds = pool::Bounds {
-            idle_per_host: config.limits.idle_per_host,
-            hosts: config.limits.idle_hosts,
-            idle_timeout: config.limits.idle,
-        };
-        let pool = Arc::new(pool::Pool::new(dialler, config.upstream_tls.clone(), bounds));
-        Arc::new(Proxy { config, pool })
+        let pool = Arc::new(pool::Pool::new(dialler));
+        Arc::new(Proxy {
+            requests: Arc::new(Semaphore::new(config.limits.requests)),
+            config,
+            pool,
+            tasks: tasks::Tasks::default(),
+        })
     }
 
     /// Serves `listeners` until `shutdown` resolves, then gives open connections [`Limits::grace`] to end by themselves.
@@ -206,10 +189,16 @@ impl Proxy {
             }
         }
         accepting.shutdown().await;
+        // Those that were accepted and not yet begun are owed a record too.
+        while let Ok(connection) = opened.try_recv() {
+            serving.spawn(connection);
+        }
         let all = async { while serving.join_next().await.is_some() {} };
+        let all = async { tokio::join!(all, self.tasks.ended()) };
         let _ = tokio::time::timeout(self.config.limits.grace, all).await;
         // Whoever is left is aborted, and its requests are recorded as cut short.
         serving.shutdown().await;
+        self.tasks.shutdown().await;
         Ok(())
     }
 }
@@ -219,13 +208,18 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok(accepted) => return accepted,
-            // The client was faster. Anything else is want of descriptors or memory, and stays so for a while: the
-            // listener stays readable meanwhile and would make this loop spin.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                tracing::warn!("accepting a connection failed: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                if let Some(pause) = pause_after(&error) {
+                    tracing::warn!("accepting a connection failed: {error}");
+                    tokio::time::sleep(pause).await;
+                }
             }
         }
     }
+}
+
+/// How long to wait before the next try: not at all where the client gave up before it was accepted. Anything else is want
+/// of descriptors or memory, and stays so for a while: the listener stays readable meanwhile and would make its loop spin.
+fn pause_after(error: &io::Error) -> Option<Duration> {
+    (error.kind() != io::ErrorKind::ConnectionAborted).then_some(Duration::from_millis(100))
 }

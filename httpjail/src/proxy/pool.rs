@@ -5,18 +5,24 @@
 
 use super::address::Vouch;
 use super::body::Upload;
-use super::dial::{DialError, Dialler};
-use crate::net::{Host, OriginalDst};
-use crate::tls::{UpstreamError, UpstreamTls};
-use http::{Request, Response};
+use super::dial::{DialError, Dialler, Goal, Hop};
+use super::limits::Limits;
+use super::parent::Parent;
+use super::stream::Stream;
+use crate::net::{self, Host};
+use crate::tls::UpstreamError;
+use http::uri::Scheme;
+use http::{Request, Response, Uri, header};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -31,34 +37,46 @@ pub(super) enum Wire {
     Tls,
 }
 
+impl Wire {
+    pub(super) fn scheme(self) -> net::Scheme {
+        match self {
+            Wire::Http1 | Wire::Http2 => net::Scheme::Http,
+            Wire::Tls => net::Scheme::Https,
+        }
+    }
+}
+
 /// What a connection was opened for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) wire: Wire,
     pub(super) host: Host,
     pub(super) port: u16,
+    /// The address that the client chose among those of the host; nothing where it chose none.
+    pub(super) address: Option<IpAddr>,
     pub(super) vouch: Vouch,
 }
 
-/// Bounds of the pool.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
-    pub(super) idle_per_host: usize,
-    pub(super) hosts: usize,
-    pub(super) idle_timeout: Duration,
+impl Key {
+    fn goal(&self) -> Goal<'_> {
+        Goal {
+            host: &self.host,
+            port: self.port,
+            vouch: self.vouch,
+            preferred: self.address,
+        }
+    }
 }
 
 pub(super) struct Pool {
     dialler: Dialler,
-    tls: Arc<UpstreamTls>,
-    bounds: Bounds,
     slots: Mutex<HashMap<Key, Slot>>,
 }
 
 /// The connections of one key.
 #[derive(Default)]
 struct Slot {
-    idle: Vec<(http1::SendRequest<Upload>, Instant)>,
+    idle: Vec<(Http1, Instant)>,
     shared: Vec<Shared>,
     /// Held by whoever opens the first connection: if it turns out to speak HTTP/2 the others need none of their own.
     first: Arc<tokio::sync::Mutex<()>>,
@@ -68,9 +86,11 @@ struct Slot {
 struct Shared {
     sender: http2::SendRequest<Upload>,
     streams: Arc<AtomicUsize>,
-    /// How many streams the upstream allows at a time.
-    allowed: Arc<AtomicUsize>,
+    /// How many streams the upstream allows at a time, as far as it has said so.
+    allowed: Box<dyn Fn() -> usize + Send>,
     used: Instant,
+    /// Whether the server asked for a client certificate.
+    asked: bool,
 }
 
 /// One stream's place on an HTTP/2 connection.
@@ -84,45 +104,85 @@ impl Drop for Lease {
 
 /// A connection ready for one request.
 pub(super) enum Connection {
-    Http1(http1::SendRequest<Upload>),
-    Http2(http2::SendRequest<Upload>, Lease),
+    Http1(Http1),
+    /// With whether its server asked for a client certificate.
+    Http2(http2::SendRequest<Upload>, Lease, bool),
+}
+
+/// A connection of HTTP/1, to a server or to another proxy that takes whole URLs.
+pub(super) struct Http1 {
+    sender: http1::SendRequest<Upload>,
+    parent: Option<Arc<Parent>>,
+    /// Whether the server asked for a client certificate.
+    asked: bool,
 }
 
 impl Connection {
+    /// Whether the server asked for a client certificate, which nobody could give it.
+    pub(super) fn asked_who_we_are(&self) -> bool {
+        match self {
+            Connection::Http1(http1) => http1.asked,
+            Connection::Http2(.., asked) => *asked,
+        }
+    }
+
     pub(super) fn is_http2(&self) -> bool {
         matches!(self, Connection::Http2(..))
     }
 
+    /// The other proxy that this leads to, where requests are told to that proxy and not only sent through it.
+    pub(super) fn parent(&self) -> Option<&Arc<Parent>> {
+        match self {
+            Connection::Http1(http1) => http1.parent.as_ref(),
+            Connection::Http2(..) => None,
+        }
+    }
+
     pub(super) async fn send(
         &mut self,
-        request: Request<Upload>,
+        mut request: Request<Upload>,
     ) -> Result<Response<Incoming>, TrySendError<Request<Upload>>> {
         match self {
-            Connection::Http1(sender) => sender.try_send_request(request).await,
-            Connection::Http2(sender, _) => sender.try_send_request(request).await,
+            Connection::Http1(http1) => {
+                if let Some(parent) = &http1.parent {
+                    address_to(parent, &mut request);
+                }
+                http1.sender.try_send_request(request).await
+            }
+            Connection::Http2(sender, ..) => sender.try_send_request(request).await,
         }
     }
 }
 
+/// Turns a request to a server into the same request to `parent`: the whole URL as its target (RFC 9112 section 3.2.2),
+/// with what `parent` is to know of us.
+fn address_to(parent: &Parent, request: &mut Request<Upload>) {
+    let mut parts = request.uri().clone().into_parts();
+    let authority = request.headers().get(header::HOST);
+    parts.authority = authority.and_then(|host| host.as_bytes().try_into().ok());
+    parts.scheme = Some(Scheme::HTTP);
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    if let Some(authorization) = &parent.authorization {
+        request
+            .headers_mut()
+            .insert(header::PROXY_AUTHORIZATION, authorization.clone());
+    }
+}
+
 impl Pool {
-    pub(super) fn new(dialler: Dialler, tls: Arc<UpstreamTls>, bounds: Bounds) -> Pool {
+    pub(super) fn new(dialler: Dialler) -> Pool {
         Pool {
             dialler,
-            tls,
-            bounds,
             slots: Mutex::default(),
         }
     }
 
     /// A connection for `key`, and whether it has been used before. `fresh` asks for one that has not.
-    pub(super) async fn connection(
-        &self,
-        key: &Key,
-        preferred: Option<OriginalDst>,
-        fresh: bool,
-    ) -> Result<(Connection, bool), DialError> {
+    pub(super) async fn connection(&self, key: &Key, fresh: bool) -> Result<(Connection, bool), DialError> {
         if fresh {
-            return Ok((self.open(key, preferred).await?, false));
+            return Ok((self.open(key).await?, false));
         }
         let first = match self.take(key) {
             Ok(connection) => return Ok((connection, true)),
@@ -141,41 +201,56 @@ impl Pool {
                 }
             },
         };
-        let connection = self.open(key, preferred).await?;
+        let connection = self.open(key).await?;
         drop(leading);
         Ok((connection, false))
     }
 
-    /// A connection of HTTP/1 for one upgrade; never pooled.
-    pub(super) async fn dedicated(
-        &self,
-        key: &Key,
-        preferred: Option<OriginalDst>,
-    ) -> Result<http1::SendRequest<Upload>, DialError> {
-        let stream = self.dialler.tcp(&key.host, key.port, key.vouch, preferred).await?;
+    /// A connection of HTTP/1 for one upgrade; never pooled. Through another proxy it is a tunnel, in cleartext too: what
+    /// comes after the upgrade is not that proxy's to read (RFC 6455 section 4.1).
+    pub(super) async fn dedicated(&self, key: &Key) -> Result<http1::SendRequest<Upload>, DialError> {
+        let stream = self.stream(key.wire.scheme(), key.goal()).await?;
         match key.wire {
             Wire::Tls => {
-                let config = self.tls.config_h1().map_err(|error| no_tls(&key.host, &error))?;
-                handshake1(&key.host, self.dialler.tls(&key.host, stream, config).await?).await
+                let config = self.dialler.tls.config_h1();
+                let config = config.map_err(|error| no_tls(&key.host, &error))?;
+                self.handshake1(&key.host, self.dialler.tls(&key.host, stream, config).await?.0)
+                    .await
             }
-            Wire::Http1 | Wire::Http2 => handshake1(&key.host, stream).await,
+            Wire::Http1 | Wire::Http2 => self.handshake1(&key.host, stream).await,
         }
     }
 
-    pub(super) fn dialler(&self) -> &Dialler {
-        &self.dialler
+    /// A connection to do with as one likes.
+    pub(super) async fn stream(&self, scheme: net::Scheme, goal: Goal<'_>) -> Result<Stream, DialError> {
+        self.make_room();
+        self.dialler.stream(scheme, goal).await
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.dialler.limits
+    }
+
+    /// Closes what nobody uses, if there is no place for one connection more.
+    fn make_room(&self) {
+        if self.dialler.room.available_permits() == 0 {
+            for slot in self.lock().values_mut() {
+                slot.idle.clear();
+                slot.shared.retain(|shared| shared.streams.load(Ordering::Relaxed) > 0);
+            }
+        }
     }
 
     /// Gives a connection back once its exchange is over.
     pub(super) fn give_back(self: &Arc<Self>, key: Key, connection: Connection) -> Option<Lease> {
-        let mut sender = match connection {
-            Connection::Http2(_, lease) => return Some(lease),
-            Connection::Http1(sender) => sender,
+        let mut http1 = match connection {
+            Connection::Http2(_, lease, _) => return Some(lease),
+            Connection::Http1(http1) => http1,
         };
         let pool = self.clone();
         tokio::spawn(async move {
-            if sender.ready().await.is_ok() {
-                pool.put(key, sender);
+            if http1.sender.ready().await.is_ok() {
+                pool.put(key, http1);
             }
         });
         None
@@ -183,11 +258,11 @@ impl Pool {
 
     /// Closes what has been idle for too long.
     pub(super) fn sweep(&self) {
-        let timeout = self.bounds.idle_timeout;
+        let timeout = self.limits().idle;
         let idle = |shared: &Shared| shared.streams.load(Ordering::Relaxed) == 0 && shared.used.elapsed() > timeout;
         self.lock().retain(|_, slot| {
             slot.idle
-                .retain(|(sender, since)| !sender.is_closed() && since.elapsed() <= timeout);
+                .retain(|(http1, since)| !http1.sender.is_closed() && since.elapsed() <= timeout);
             slot.shared.retain(|shared| !shared.sender.is_closed() && !idle(shared));
             !slot.idle.is_empty() || !slot.shared.is_empty() || Arc::strong_count(&slot.first) > 1
         });
@@ -196,58 +271,136 @@ impl Pool {
     /// An open connection; if there is none, the lock of the first one where it is not known what will be spoken.
     fn take(&self, key: &Key) -> Result<Connection, Option<Arc<tokio::sync::Mutex<()>>>> {
         let mut slots = self.lock();
-        if !slots.contains_key(key) && slots.len() >= self.bounds.hosts {
+        if !slots.contains_key(key) && slots.len() >= self.limits().idle_hosts {
             return Err(None);
         }
         let slot = slots.entry(key.clone()).or_default();
-        while let Some((sender, since)) = slot.idle.pop() {
-            if sender.is_ready() && since.elapsed() <= self.bounds.idle_timeout {
-                return Ok(Connection::Http1(sender));
+        while let Some((http1, since)) = slot.idle.pop() {
+            if http1.sender.is_ready() && since.elapsed() <= self.limits().idle {
+                return Ok(Connection::Http1(http1));
             }
         }
         slot.shared.retain(|shared| !shared.sender.is_closed());
         let has_room = |shared: &&mut Shared| {
             // One over it would wait in line for as long as the others last.
-            shared.sender.is_ready() && shared.streams.load(Ordering::Relaxed) < shared.allowed.load(Ordering::Relaxed)
+            shared.sender.is_ready() && shared.streams.load(Ordering::Relaxed) < (shared.allowed)()
         };
         if let Some(shared) = slot.shared.iter_mut().find(has_room) {
             shared.used = Instant::now();
-            return Ok(Connection::Http2(shared.sender.clone(), lease(&shared.streams)));
+            return Ok(shared.lease());
         }
         Err((!slot.speaks_http1 && key.wire != Wire::Http1).then(|| slot.first.clone()))
     }
 
-    fn put(&self, key: Key, sender: http1::SendRequest<Upload>) {
+    fn put(&self, key: Key, http1: Http1) {
+        // Somebody may wait for its place.
+        if self.dialler.room.available_permits() == 0 {
+            return;
+        }
         let mut slots = self.lock();
-        if slots.contains_key(&key) || slots.len() < self.bounds.hosts {
+        if slots.contains_key(&key) || slots.len() < self.limits().idle_hosts {
             let slot = slots.entry(key).or_default();
-            if slot.idle.len() < self.bounds.idle_per_host {
-                slot.idle.push((sender, Instant::now()));
+            if slot.idle.len() < self.limits().idle_per_host {
+                slot.idle.push((http1, Instant::now()));
             }
         }
     }
 
-    async fn open(&self, key: &Key, preferred: Option<OriginalDst>) -> Result<Connection, DialError> {
-        let stream = self.dialler.tcp(&key.host, key.port, key.vouch, preferred).await?;
-        match key.wire {
-            Wire::Http1 => Ok(Connection::Http1(handshake1(&key.host, stream).await?)),
-            Wire::Http2 => Ok(self.share(key, handshake2(&key.host, stream).await?)),
-            Wire::Tls => {
-                let config = self.tls.config_h1h2().map_err(|error| no_tls(&key.host, &error))?;
-                let stream = self.dialler.tls(&key.host, stream, config).await?;
-                if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                    return Ok(self.share(key, handshake2(&key.host, stream).await?));
-                }
-                if let Some(slot) = self.lock().get_mut(key) {
-                    slot.speaks_http1 = true;
-                }
-                Ok(Connection::Http1(handshake1(&key.host, stream).await?))
-            }
+    async fn open(&self, key: &Key) -> Result<Connection, DialError> {
+        if key.wire == Wire::Http1 {
+            self.make_room();
+            let (stream, parent) = match self.dialler.hop(key.goal()).await? {
+                Hop::Server(stream) => (stream, None),
+                Hop::Parent(stream, parent) => (stream, Some(parent)),
+            };
+            let sender = self.handshake1(&key.host, stream).await?;
+            return Ok(Connection::Http1(Http1 {
+                sender,
+                parent,
+                asked: false,
+            }));
         }
+        let stream = self.stream(key.wire.scheme(), key.goal()).await?;
+        if key.wire == Wire::Http2 {
+            return Ok(self.share(key, self.handshake2(&key.host, stream, false).await?));
+        }
+        let config = self.dialler.tls.config_h1h2();
+        let config = config.map_err(|error| no_tls(&key.host, &error))?;
+        let (stream, asked) = self.dialler.tls(&key.host, stream, config).await?;
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            return Ok(self.share(key, self.handshake2(&key.host, stream, asked).await?));
+        }
+        if let Some(slot) = self.lock().get_mut(key) {
+            slot.speaks_http1 = true;
+        }
+        let sender = self.handshake1(&key.host, stream).await?;
+        Ok(Connection::Http1(Http1 {
+            sender,
+            parent: None,
+            asked,
+        }))
+    }
+
+    async fn handshake1<S>(&self, host: &Host, stream: S) -> Result<http1::SendRequest<Upload>, DialError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (sender, connection) = http1::Builder::new()
+            .max_headers(self.limits().fields)
+            .max_header_size(self.limits().head)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| failed(host, error))?;
+        // Its errors reach the request that was on it.
+        tokio::spawn(connection.with_upgrades());
+        Ok(sender)
+    }
+
+    async fn handshake2<S>(&self, host: &Host, stream: S, asked: bool) -> Result<Shared, DialError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            // Long fat paths need a window of their bandwidth-delay product; this is 4 MiB at 300 ms for 100 Mbit/s.
+            .initial_stream_window_size(4 << 20)
+            .initial_connection_window_size(16 << 20)
+            .max_header_list_size(u32::try_from(self.limits().head).unwrap_or(u32::MAX))
+            .keep_alive_interval(Duration::from_secs(30))
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| failed(host, error))?;
+        let connection = Arc::new(Mutex::new(Some(connection)));
+        let polled = connection.clone();
+        tokio::spawn(std::future::poll_fn(move |cx| {
+            let mut held = locked(&polled);
+            let ended = match &mut *held {
+                Some(connection) => Pin::new(connection).poll(cx).is_ready(),
+                None => true,
+            };
+            // Dropped at once, or what still waits to be sent on it would wait for ever.
+            if ended {
+                *held = None;
+                return Poll::Ready(());
+            }
+            Poll::Pending
+        }));
+        Ok(Shared {
+            sender,
+            streams: Arc::default(),
+            // Only the connection knows what its peer's SETTINGS said, and it is not polled when they come.
+            allowed: Box::new(move || {
+                locked(&connection)
+                    .as_ref()
+                    .map_or(0, |open| open.current_max_send_streams())
+            }),
+            used: Instant::now(),
+            asked,
+        })
     }
 
     fn share(&self, key: &Key, shared: Shared) -> Connection {
-        let connection = Connection::Http2(shared.sender.clone(), lease(&shared.streams));
+        let connection = shared.lease();
         if let Some(slot) = self.lock().get_mut(key) {
             slot.shared.push(shared);
         }
@@ -255,61 +408,21 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Slot>> {
-        // Nothing in here panics half way through a change.
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.slots)
     }
 }
 
-fn lease(streams: &Arc<AtomicUsize>) -> Lease {
-    streams.fetch_add(1, Ordering::Relaxed);
-    Lease(streams.clone())
+/// What `mutex` holds: nothing here panics half way through a change of it.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn handshake1<S>(host: &Host, stream: S) -> Result<http1::SendRequest<Upload>, DialError>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let (sender, connection) = http1::Builder::new()
-        .max_headers(super::HEADERS_MAX)
-        .max_header_size(super::HEADER_BYTES_MAX)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| failed(host, error))?;
-    // Its errors reach the request that was on it.
-    tokio::spawn(connection.with_upgrades());
-    Ok(sender)
-}
-
-async fn handshake2<S>(host: &Host, stream: S) -> Result<Shared, DialError>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let (sender, mut connection) = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        // Long fat paths need a window of their bandwidth-delay product; this is 4 MiB at 300 ms for 100 Mbit/s.
-        .initial_stream_window_size(4 << 20)
-        .initial_connection_window_size(16 << 20)
-        .max_header_list_size(super::HEADER_BYTES_MAX as u32)
-        .keep_alive_interval(Duration::from_secs(30))
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| failed(host, error))?;
-    let allowed = Arc::new(AtomicUsize::new(1));
-    let shared = Shared {
-        sender,
-        streams: Arc::default(),
-        allowed: allowed.clone(),
-        used: Instant::now(),
-    };
-    // Only the connection knows what its peer's SETTINGS said, and only by being polled.
-    tokio::spawn(std::future::poll_fn(move |cx| {
-        let polled = Pin::new(&mut connection).poll(cx);
-        if polled.is_pending() {
-            allowed.store(connection.current_max_send_streams(), Ordering::Relaxed);
-        }
-        polled
-    }));
-    Ok(shared)
+impl Shared {
+    /// It, for one stream.
+    fn lease(&self) -> Connection {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+        Connection::Http2(self.sender.clone(), Lease(self.streams.clone()), self.asked)
+    }
 }
 
 fn failed(host: &Host, error: hyper::Error) -> DialError {

@@ -38,6 +38,12 @@ impl<S> Prefixed<S> {
         }
     }
 
+    /// Puts bytes back that were read from it, all of those before them included: they are read again.
+    pub(super) fn put_back(&mut self, mut bytes: Vec<u8>) {
+        bytes.extend_from_slice(&self.prefix[self.given..]);
+        (self.prefix, self.given) = (bytes, 0);
+    }
+
     /// The stream itself; bytes that were not read again are lost.
     pub(super) fn into_inner(self) -> S {
         self.stream

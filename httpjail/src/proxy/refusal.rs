@@ -4,6 +4,8 @@
 //! that would otherwise try again for ever. Everything echoed is escaped.
 
 use super::dial::DialError;
+use super::framing::Fault;
+use super::parent::Parent;
 use crate::policy::TargetError;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
@@ -18,8 +20,12 @@ pub(super) enum Kind {
     Denied,
     /// The log cannot be written.
     Unlogged,
+    /// There is no room for one request more.
+    Busy,
     /// The request has no one canonical reading.
     Malformed,
+    /// Its head or its trailers are too large.
+    TooLarge,
     /// Its parts name different places.
     Mismatch,
     /// The client did not show that it may use the proxy.
@@ -38,7 +44,9 @@ impl Kind {
         match self {
             Kind::Denied => (StatusCode::FORBIDDEN, "deny", "7"),
             Kind::Unlogged => (StatusCode::SERVICE_UNAVAILABLE, "deny", "7"),
+            Kind::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", "8"),
             Kind::Malformed => (StatusCode::BAD_REQUEST, "malformed", "3"),
+            Kind::TooLarge => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "malformed", "8"),
             Kind::Mismatch => (StatusCode::MISDIRECTED_REQUEST, "mismatch", "3"),
             Kind::Unauthenticated => (StatusCode::PROXY_AUTHENTICATION_REQUIRED, "unauthenticated", "16"),
             Kind::Unsupported => (StatusCode::METHOD_NOT_ALLOWED, "unsupported", "12"),
@@ -55,6 +63,8 @@ impl Kind {
             Kind::Unlogged => {
                 "Nothing leaves the jail unlogged. Once the log can be written again, so can this be asked."
             }
+            Kind::TooLarge => "httpjail takes no larger ones: a retry will not help.",
+            Kind::Busy => "Once some of them are done, so can this be asked.",
             Kind::Malformed | Kind::Mismatch => {
                 "httpjail refuses what two programs could read in two ways: a retry will not help."
             }
@@ -92,6 +102,15 @@ impl Refusal {
 
     pub(super) fn mismatch(detail: impl Into<String>) -> Refusal {
         Refusal::new(Kind::Mismatch, "host mismatch", detail)
+    }
+
+    /// The same where the request was handed to another proxy: its fault, or that of what is behind it.
+    pub(super) fn on_the_way(self, parent: &Parent) -> Refusal {
+        let detail = format!(
+            "On the way through the proxy {parent}, which httpjail's own environment names: {}",
+            self.detail
+        );
+        Refusal::new(self.kind, "upstream proxy", detail)
     }
 
     /// The answer to a request for `method` `url` with these header fields; `rule` is the one that decided, if one did.
@@ -149,13 +168,31 @@ impl Refusal {
                 HeaderValue::from_static("text/plain; charset=utf-8"),
             );
             let body = response.body_mut();
-            *body = format!("httpjail: {mark}: {}\n\n  {method} {url}\n", self.detail);
+            *body = format!("httpjail: {mark}: {}\n", self.detail);
+            // Of bytes that were not understood there is neither.
+            if !method.is_empty() {
+                *body += &format!("\n  {method} {url}\n");
+            }
             if let Some(rule) = rule {
                 *body += &format!("  rule {}\n", escaped(rule));
             }
             *body += &format!("\n{}\n", self.kind.advice());
         }
         response
+    }
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Refusal {
+        let kind = match fault {
+            Fault::TooLarge => Kind::TooLarge,
+            _ => Kind::Malformed,
+        };
+        Refusal::new(
+            kind,
+            fault.reason(),
+            format!("The bytes of the request: {}.", fault.words()),
+        )
     }
 }
 
@@ -174,6 +211,8 @@ impl From<DialError> for Refusal {
             DialError::Connect(..) => (Kind::Upstream, "connect failed"),
             DialError::Tls(..) => (Kind::Upstream, "certificate"),
             DialError::TimedOut(..) => (Kind::TimedOut, "timed out"),
+            DialError::Parent(_, by) if matches!(**by, DialError::TimedOut(..)) => (Kind::TimedOut, "upstream proxy"),
+            DialError::Parent(..) | DialError::ParentSays(..) => (Kind::Upstream, "upstream proxy"),
         };
         Refusal::new(kind, reason, format!("{error}."))
     }

@@ -1,7 +1,11 @@
 //! The proxy whole, over loopback: real TLS, real HTTP, an internet of our own (see [`world`]).
 
 mod explicit;
+mod hello;
+mod http2;
 mod limits;
+mod parents;
+mod passthrough;
 mod requests;
 mod steering;
 mod streams;

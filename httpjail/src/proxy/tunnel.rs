@@ -1,13 +1,15 @@
-//! TLS that is not decrypted (`--no-tls-intercept`): judged by its host name, then relayed.
+//! TLS that is not decrypted (`--no-tls-intercept`, `tls: passthrough:`): judged by its host name, then relayed.
 //!
 //! Only the ClientHello is read. It is judged as `CONNECT https://host[:port]/`; what is inside the TLS stays between its two
 //! ends, also which host the request in it names. The address is checked as for any other request.
 
 use super::client::{Client, Entry};
+use super::dial::Goal;
 use super::identity::Destination;
 use super::judge::judge;
 use super::prefixed::Prefixed;
 use super::refusal::{Kind, Refusal};
+use super::stream::Stream;
 use crate::audit::Decision;
 use crate::net::{Host, Scheme};
 use crate::policy::Target;
@@ -17,7 +19,6 @@ use rustls::server::Acceptor;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// A ClientHello is longer than this only to see what happens.
@@ -28,28 +29,54 @@ const ACCESS_DENIED: u8 = 49;
 const INTERNAL_ERROR: u8 = 80;
 
 /// Judges the connection that begins with a ClientHello, and relays it if it may pass.
-pub(super) async fn judge_hello<S>(client: Arc<Client>, to: &Destination, mut stream: S)
+pub(super) async fn judge_hello<S>(client: Arc<Client>, to: &Destination, mut stream: Prefixed<S>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let limit = client.proxy.config.limits.handshake;
-    let mut bytes = Vec::new();
-    let host = match timeout(limit, read_server_name(&mut stream, &mut bytes)).await {
-        Ok(Ok(host)) => Ok(host.unwrap_or_else(|| to.host.clone())),
-        Ok(Err(reason)) => Err(reason),
-        Err(_) => Err("no request in time"),
-    };
-    let host = match host {
-        Ok(host) => host,
+    match read_hello(&client, &mut stream).await {
+        Ok(host) => carry(client, to, &host.unwrap_or_else(|| to.host.clone()), None, stream).await,
         Err(reason) => {
             client.refused(reason, None).await;
-            return alert(stream, ACCESS_DENIED).await;
+            alert(stream, ACCESS_DENIED).await;
         }
-    };
+    }
+}
+
+/// The host of a connection whose TLS is passed through: its ClientHello names one that the user listed, and nothing
+/// else that led here names another. Anything short of that is none, and is decrypted or fails.
+pub(super) async fn passed_through<S>(client: &Client, to: &Destination, stream: &mut Prefixed<S>) -> Option<Host>
+where
+    S: AsyncRead + Unpin,
+{
+    let listed = &client.proxy.config.passthrough;
+    if listed.is_empty() {
+        return None;
+    }
+    // What is wrong with a hello, whoever decrypts finds again.
+    let host = read_hello(client, stream).await.ok()??;
+    let alone = to.host == host || to.host.ip().is_some() && !to.tunnel;
+    (alone && listed.iter().any(|pattern| pattern.covers(&host))).then_some(host)
+}
+
+/// Relays a connection to `host`, which [`passed_through`] found, if it may pass.
+pub(super) async fn pass<S>(client: Arc<Client>, to: &Destination, host: &Host, stream: Prefixed<S>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    carry(client, to, host, Some("tls passthrough"), stream).await;
+}
+
+async fn carry<S>(client: Arc<Client>, to: &Destination, host: &Host, note: Option<&str>, stream: Prefixed<S>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let mut entry = Entry::new(client.clone(), &Method::CONNECT);
     client.learn_program().await;
-    match open(&client, to, &host, &mut entry).await {
-        Ok(upstream) => relay(stream, upstream, &bytes, entry).await,
+    match open(&client, to, host, &mut entry).await {
+        Ok(upstream) => {
+            note.into_iter().for_each(|note| entry.because(note));
+            relay(stream, upstream, entry).await;
+        }
         Err(refusal) => {
             let fault = matches!(refusal.kind, Kind::Upstream | Kind::TimedOut);
             if !fault {
@@ -63,32 +90,43 @@ where
     }
 }
 
-async fn open(client: &Client, to: &Destination, host: &Host, entry: &mut Entry) -> Result<TcpStream, Refusal> {
+async fn open(client: &Client, to: &Destination, host: &Host, entry: &mut Entry) -> Result<Stream, Refusal> {
     let authority = format!("{host}:{}", to.port);
     let target = Target::new(&Method::CONNECT, Scheme::Https, &authority, "/")?;
     entry.record.url = Some(target.url().to_owned());
     to.admits(host)?;
     let vouch = judge(&client.proxy, &target, entry).await?;
-    Ok(client
-        .proxy
-        .pool
-        .dialler()
-        .tcp(target.host(), target.port(), vouch, to.address)
-        .await?)
+    let goal = Goal {
+        host: target.host(),
+        port: target.port(),
+        vouch,
+        preferred: to.chosen(),
+    };
+    Ok(client.proxy.pool.stream(Scheme::Https, goal).await?)
 }
 
-async fn relay<S>(mut stream: S, mut upstream: TcpStream, hello: &[u8], mut entry: Entry)
+/// Passes everything on, the ClientHello first: it was put back.
+async fn relay<S>(mut stream: Prefixed<S>, mut upstream: Stream, mut entry: Entry)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    if upstream.write_all(hello).await.is_err() {
-        return;
-    }
     if let Ok((up, down)) = tokio::io::copy_bidirectional(&mut stream, &mut upstream).await {
-        entry.sent.store(up + hello.len() as u64, Ordering::Relaxed);
+        entry.sent.store(up, Ordering::Relaxed);
         entry.received = down;
         entry.complete = true;
     }
+}
+
+/// The host that the ClientHello names, read in whatever pieces it comes; all of its bytes can be read again afterwards.
+async fn read_hello<S>(client: &Client, stream: &mut Prefixed<S>) -> Result<Option<Host>, &'static str>
+where
+    S: AsyncRead + Unpin,
+{
+    let limit = client.proxy.config.limits.handshake;
+    let mut bytes = Vec::new();
+    let host = timeout(limit, read_server_name(stream, &mut bytes)).await;
+    stream.put_back(bytes);
+    host.unwrap_or(Err("no request in time"))
 }
 
 /// Reads on until the ClientHello is whole; `bytes` then holds all that was read.
@@ -115,8 +153,8 @@ where
     }
 }
 
-async fn alert<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, description: u8) {
+async fn alert<S: AsyncRead + AsyncWrite + Unpin>(mut stream: Prefixed<S>, description: u8) {
     // alert(21), TLS 1.2's number, two bytes: fatal(2), description.
     let _ = stream.write_all(&[21, 3, 3, 0, 2, 2, description]).await;
-    let _ = Prefixed::new(Vec::new(), stream).shutdown().await;
+    let _ = stream.shutdown().await;
 }

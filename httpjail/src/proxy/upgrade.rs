@@ -1,115 +1,159 @@
-//! WebSocket over HTTP/1.1 (RFC 6455): the one upgrade there is.
+//! WebSocket (RFC 6455): the one upgrade there is. Over HTTP/1.1 it begins with a GET, over HTTP/2 with an extended CONNECT
+//! (RFC 8441), which is judged as that GET and translated to it.
 //!
 //! What a client asks for opens nothing. A tunnel opens when the upstream has answered 101 for a WebSocket with the hash
-//! of the client's own key; proxies that went by the wish alone were made to carry arbitrary bytes (THREATS.md H12).
+//! of the key that it was sent; proxies that went by the wish alone were made to carry arbitrary bytes (THREATS.md H12).
 
 use super::body::Upload;
 use super::client::Entry;
 use super::forward::{self, Answer};
 use super::headers;
 use super::interceptor::{Approved, Interceptor};
-use super::pool::Wire;
+use super::interim::Watch;
 use super::refusal::{Kind, Refusal};
+use super::tasks::Tasks;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::{Body, Incoming};
+use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use ring::rand::{SecureRandom, SystemRandom};
 use std::sync::atomic::Ordering;
 use tokio::time::timeout;
 
-/// A proper wish for a WebSocket. Any other upgrade is forwarded as the plain request that it also is.
+/// A proper wish for a WebSocket. Any other upgrade of HTTP/1.1 is forwarded as the plain request that it also is.
 pub(super) struct Wish {
     client: OnUpgrade,
-    accept: String,
+    /// What the upstream is sent: the client's own key, or one of ours for a client of HTTP/2, which has none.
+    key: HeaderValue,
+    extended: bool,
+}
+
+/// Marks a request that came as an extended CONNECT.
+#[derive(Clone, Copy)]
+struct Extended;
+
+/// Makes an extended CONNECT for a WebSocket the GET that it stands for. Every other CONNECT stays one.
+pub(super) fn translate(request: &mut Request<Incoming>) {
+    let protocol = request.extensions().get::<Protocol>();
+    if *request.method() == Method::CONNECT && protocol.is_some_and(|protocol| protocol.as_str() == "websocket") {
+        *request.method_mut() = Method::GET;
+        request.extensions_mut().insert(Extended);
+    }
 }
 
 impl Wish {
-    pub(super) fn of(request: &mut Request<Incoming>) -> Option<Wish> {
+    pub(super) fn of(request: &mut Request<Incoming>) -> Result<Option<Wish>, Refusal> {
+        let extended = request.extensions().get::<Extended>().is_some();
         let fields = request.headers();
-        let proper = request.version() == Version::HTTP_11
-            && request.method() == Method::GET
-            && request.body().is_end_stream()
-            && headers::names_token(fields, &header::CONNECTION, "upgrade")
-            && is_websocket(fields)
-            && fields
-                .get(header::SEC_WEBSOCKET_VERSION)
-                .is_some_and(|version| version == "13");
-        let key = fields.get(header::SEC_WEBSOCKET_KEY)?.as_bytes();
-        let sixteen = STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16);
-        let accept = accept_for(key);
-        (proper && sixteen).then(|| Wish {
-            accept,
+        let version = fields.get(header::SEC_WEBSOCKET_VERSION);
+        let key = if extended {
+            if version.is_none_or(|version| version != "13") {
+                return Err(Refusal::malformed("There is no WebSocket but version 13."));
+            }
+            Some(new_key()?)
+        } else {
+            let proper = request.version() == Version::HTTP_11
+                && request.method() == Method::GET
+                && request.body().is_end_stream()
+                && headers::names_token(fields, &header::CONNECTION, "upgrade")
+                && is_websocket(fields)
+                && version.is_some_and(|version| version == "13");
+            let sixteen = |key: &&HeaderValue| STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16);
+            fields
+                .get(header::SEC_WEBSOCKET_KEY)
+                .filter(|_| proper)
+                .filter(sixteen)
+                .cloned()
+        };
+        Ok(key.map(|key| Wish {
             client: hyper::upgrade::on(request),
-        })
+            key,
+            extended,
+        }))
     }
 
-    /// Asks the upstream, on a connection of its own.
+    /// Asks the upstream, over HTTP/1.1 on a connection of its own.
     pub(super) async fn carry_out(
         self,
         via: &Interceptor,
         approved: Approved,
         request: Request<Incoming>,
-        _entry: &mut Entry,
     ) -> Result<Answer, Refusal> {
         let proxy = &via.client.proxy;
         let Approved { target, vouch } = approved;
         let key = via.upstream(&target, vouch);
-        debug_assert_ne!(key.wire, Wire::Http2, "a wish needs HTTP/1.1");
-        let mut fields = request.into_parts().0.headers;
+        let head = request.into_parts().0;
+        let mut fields = head.headers;
         headers::clean_request(&mut fields);
         fields.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         fields.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        let head = forward::write_head(&target, fields, false)?;
-        let mut sender = proxy.pool.dedicated(&key, via.origin.to.address).await?;
-        let answer = timeout(
-            proxy.config.limits.response,
-            sender.send_request(head.map(|()| Upload::empty())),
-        )
-        .await;
-        let response = match answer {
+        fields.insert(header::SEC_WEBSOCKET_KEY, self.key.clone());
+        let mut request = forward::write_head(&target, fields, false)?.map(|()| Upload::empty());
+        let watch = Watch::on(&mut request, head.extensions.get(), None);
+        let mut sender = proxy.pool.dedicated(&key).await?;
+        let answer = tokio::select! {
+            answer = timeout(proxy.config.limits.response, sender.send_request(request)) => answer,
+            () = watch.flooded() => return Err(forward::flooded()),
+        };
+        let mut response = match answer {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(forward::broken(&error)),
-            Err(_) => {
-                return Err(Refusal::new(
-                    Kind::TimedOut,
-                    "timed out",
-                    "The server did not answer in time.",
-                ));
-            }
+            Err(_) => return Err(forward::late()),
         };
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(Answer::Response(response, None));
+        match response.status() {
+            StatusCode::SWITCHING_PROTOCOLS => self.open(response, &proxy.tasks),
+            // To an extended CONNECT this would say that the tunnel is open.
+            status if self.extended && status.is_success() => Err(bad_upgrade()),
+            _ => {
+                forward::vet(&mut response)?;
+                Ok(Answer::Response(response, None, watch))
+            }
         }
-        self.open(response)
     }
 
-    fn open(self, mut response: Response<Incoming>) -> Result<Answer, Refusal> {
+    fn open(self, mut response: Response<Incoming>, tasks: &Tasks) -> Result<Answer, Refusal> {
         let fields = response.headers();
         let accepted = fields
             .get_all(header::SEC_WEBSOCKET_ACCEPT)
             .iter()
-            .eq([self.accept.as_str()]);
+            .eq([accept_for(self.key.as_bytes()).as_str()]);
         if !accepted || !is_websocket(fields) || !headers::names_token(fields, &header::CONNECTION, "upgrade") {
-            let detail = "The server switched to something that is not the WebSocket that was asked for.";
-            return Err(Refusal::new(Kind::Upstream, "bad upgrade", detail));
+            return Err(bad_upgrade());
         }
         let upstream = hyper::upgrade::on(&mut response);
         let mut head = response.map(drop);
-        headers::clean_response(head.headers_mut());
-        head.headers_mut()
-            .insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        head.headers_mut()
-            .insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        let client = self.client;
+        let fields = head.headers_mut();
+        headers::clean_response(fields);
+        if self.extended {
+            fields.remove(header::SEC_WEBSOCKET_ACCEPT);
+            fields.remove(header::CONTENT_LENGTH);
+            *head.status_mut() = StatusCode::OK;
+        } else {
+            fields.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+            fields.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        }
+        let (client, tasks) = (self.client, tasks.clone());
         Ok(Answer::Upgraded(
             head,
-            Box::new(|entry| {
-                tokio::spawn(tunnel(client, upstream, entry));
-            }),
+            Box::new(move |entry| tasks.spawn(tunnel(client, upstream, entry))),
         ))
     }
+}
+
+fn bad_upgrade() -> Refusal {
+    let detail = "The server switched to something that is not the WebSocket that was asked for.";
+    Refusal::new(Kind::Upstream, "bad upgrade", detail)
+}
+
+/// A nonce, chosen at random for each handshake (RFC 6455 section 4.1).
+fn new_key() -> Result<HeaderValue, Refusal> {
+    let mut nonce = [0; 16];
+    let random = SystemRandom::new().fill(&mut nonce).ok();
+    let key = random.and_then(|()| HeaderValue::try_from(STANDARD.encode(nonce)).ok());
+    key.ok_or_else(|| Refusal::new(Kind::Upstream, "no randomness", "The system has no randomness."))
 }
 
 async fn tunnel(client: OnUpgrade, upstream: OnUpgrade, mut entry: Entry) {
@@ -124,7 +168,7 @@ async fn tunnel(client: OnUpgrade, upstream: OnUpgrade, mut entry: Entry) {
     }
 }
 
-fn is_websocket(fields: &http::HeaderMap) -> bool {
+fn is_websocket(fields: &HeaderMap) -> bool {
     let mut values = fields.get_all(header::UPGRADE).iter();
     values
         .next()

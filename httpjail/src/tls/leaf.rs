@@ -86,6 +86,12 @@ impl Leaves {
         self.config_at(host, unix_now())
     }
 
+    /// How many hosts have one.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.cache.len()
+    }
+
     fn config_at(&self, host: &Host, now: u64) -> Result<Arc<ServerConfig>, LeafError> {
         if let Some(leaf) = self.cache.get(host) {
             if leaf.serves(now) {

@@ -10,9 +10,12 @@ mod fault;
 pub use fault::{UpstreamFault, explain, explain_io};
 
 use super::{CertificateAuthority, provider};
+use rustls::client::ResolvesClientCert;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore, SignatureScheme};
+use std::cell::Cell;
 use std::sync::{Arc, OnceLock};
 
 /// Why upstream TLS cannot be used. HTTPS requests fail as long as it stands.
@@ -120,7 +123,7 @@ impl UpstreamTls {
         let mut h1 = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
             .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_client_cert_resolver(Arc::new(Nobody));
         let mut h1h2 = h1.clone();
         h1.alpn_protocols = vec![b"http/1.1".to_vec()];
         h1h2.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -129,6 +132,37 @@ impl UpstreamTls {
             h1: Arc::new(h1),
         })
     }
+}
+
+tokio::task_local! {
+    /// Whether a server has asked who we are, in the handshake that is being made.
+    static ASKED: Cell<bool>;
+}
+
+/// The client certificate that we have for a server: none. It only notices the question, which a server of TLS 1.3 may ask
+/// and then, without a word, hang up on who has no answer.
+#[derive(Debug)]
+struct Nobody;
+
+impl ResolvesClientCert for Nobody {
+    fn resolve(&self, _issuers: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        // Outside of `noticing` nobody wants to know.
+        let _ = ASKED.try_with(|asked| asked.set(true));
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
+    }
+}
+
+/// What comes of `handshake`, and whether the server asked for a client certificate in it.
+pub async fn noticing<T>(handshake: impl Future<Output = T>) -> (T, bool) {
+    let made = async {
+        let made = handshake.await;
+        (made, ASKED.with(Cell::get))
+    };
+    ASKED.scope(Cell::new(false), made).await
 }
 
 #[cfg(test)]

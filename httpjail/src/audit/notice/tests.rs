@@ -15,7 +15,11 @@ fn request(verdict: Decision, url: &str) -> Record {
 }
 
 fn notices(show: Show) -> Notices {
-    Notices::new(StderrPolicy { show, hint: None })
+    Notices::new(StderrPolicy {
+        show,
+        hint: None,
+        suggest: true,
+    })
 }
 
 #[track_caller]
@@ -116,6 +120,39 @@ fn wording() {
         &dns,
         Some(r"httpjail: refused the DNS question x\x0a"),
     );
+}
+
+#[test]
+fn the_rule_that_would_allow_it() {
+    let mut notices = notices(Show::Everything);
+    let mut hint = |host: &str, path: &str, rule: Option<&str>, reason: &str| {
+        let record = Record {
+            host: Some(host.into()),
+            rule: rule.map(str::to_owned),
+            reason: Some(reason.into()),
+            ..request(Decision::Deny, &format!("https://{host}{path}"))
+        };
+        let lines = notices.lines(&record, Instant::now());
+        lines
+            .into_iter()
+            .find_map(|line| line.strip_prefix("hint: ").map(str::to_owned))
+    };
+    let none = "no rule matched";
+    let to = |text: &str| Some(text.to_owned());
+    let by_name = r"to allow it: -r 'allow-get: ^https://a\.test/x(\?|$)'";
+    assert_eq!(hint("a.test", "/x?key=secret", None, none), to(by_name));
+    assert_eq!(hint("a.test", "/y", None, none), None, "once a host");
+    let quoted = r"to allow it, before that rule: -r 'allow-get: ^https://b\.test/it'\''s(\?|$)'";
+    assert_eq!(hint("b.test", "/it's", Some("deny: b"), "denied by rule"), to(quoted));
+    assert_eq!(
+        hint("c.test", "/", Some("allow: c"), "address refused"),
+        None,
+        "no rule would help"
+    );
+    let more = (0..100)
+        .filter(|n| hint(&format!("h{n}.test"), "/", None, none).is_some())
+        .count();
+    assert!(more < 20, "{more}");
 }
 
 #[test]

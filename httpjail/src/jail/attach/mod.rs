@@ -13,6 +13,7 @@ mod target;
 pub use detach::detach;
 pub use target::{Target, find};
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, RawFd};
 use std::thread::sleep;
@@ -23,11 +24,11 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid};
 
 use super::Backend;
-use super::attribution;
 use super::backend::Extras;
 use super::bpf::cgroup::RunName;
 use super::bpf::{BpfBackend, HOOKS, Links};
-use super::helper::{FromProxy, Helper, ToProxy};
+use super::helper::Helper;
+use super::reload::{Round, Watch};
 use super::sandbox::netns;
 use super::signals::Signals;
 use crate::audit::Record;
@@ -180,8 +181,15 @@ impl Attachment {
         Ok(())
     }
 
-    /// Serves the proxy's questions until it is over.
-    pub fn watch(&self, helper: &Helper, signals: &Signals) -> End {
+    /// Serves the proxy's questions until it is over, and looks after the policy file. `open_log` opens the request log anew.
+    pub fn watch(
+        &self,
+        helper: &Helper,
+        signals: &Signals,
+        policy: Option<&mut dyn Watch>,
+        open_log: &dyn Fn() -> io::Result<File>,
+    ) -> End {
+        let mut round = Round::new(policy);
         let tick = PollTimeout::try_from(TICK).unwrap_or(PollTimeout::MAX);
         loop {
             if self.target.is_gone() {
@@ -196,15 +204,21 @@ impl Attachment {
                 Err(error) => return End::Failed(format!("cannot wait: {error}")),
             }
             let [proxy, signal] = polled.map(|polled| polled.any().unwrap_or(true));
-            if proxy && let Err(message) = self.answer(helper) {
+            if proxy && let Err(message) = helper.answer(|pid| self.holds(pid), open_log) {
                 return End::Failed(message);
             }
             if signal {
-                match ending(signals) {
-                    Ok(false) => {}
-                    Ok(true) => return End::Asked,
+                match asked(signals) {
+                    Ok(Asked { end: true, .. }) => return End::Asked,
+                    Ok(Asked { reload: true, .. }) if round.demand(helper).is_err() => {
+                        return End::Failed("the proxy ended".to_owned());
+                    }
+                    Ok(_) => {}
                     Err(error) => return End::Failed(format!("cannot read the signals: {error}")),
                 }
+            }
+            if let Err(error) = round.look(helper) {
+                return End::Failed(format!("the proxy ended: {error}"));
             }
         }
     }
@@ -257,29 +271,9 @@ impl Attachment {
         })
     }
 
-    /// The proxy asks for a program's path, or has failed.
-    fn answer(&self, helper: &Helper) -> Result<(), String> {
-        match helper.line.receive() {
-            Ok(FromProxy::Executable { question, pid }) => {
-                let process = Pid::from_raw(pid.cast_signed());
-                let is_inside = self.target.processes().is_ok_and(|inside| inside.contains(&process));
-                let path = is_inside
-                    .then(|| std::fs::read_link(format!("/proc/{pid}/exe")).ok())
-                    .flatten();
-                let path = path.map(|path| path.to_string_lossy().into_owned());
-                let sent = helper.line.send(&ToProxy::Executable { question, path });
-                sent.map_err(|error| format!("the proxy ended: {error}"))
-            }
-            Ok(FromProxy::Parents { question, pid }) => {
-                let inside = self.target.processes().unwrap_or_default();
-                let parents = attribution::parents(pid, |pid| inside.contains(&Pid::from_raw(pid.cast_signed())));
-                let sent = helper.line.send(&ToProxy::Parents { question, parents });
-                sent.map_err(|error| format!("the proxy ended: {error}"))
-            }
-            Ok(FromProxy::Failed(failure)) => Err(failure.message),
-            Ok(other) => Err(format!("the proxy said {other:?}")),
-            Err(error) => Err(format!("the proxy ended: {error}")),
-        }
+    fn holds(&self, pid: u32) -> bool {
+        let process = Pid::from_raw(pid.cast_signed());
+        self.target.processes().is_ok_and(|inside| inside.contains(&process))
     }
 }
 
@@ -299,15 +293,21 @@ pub fn is_lasting() -> bool {
     namespace("self") == namespace("1")
 }
 
-/// Whether one of the signals that came asks to detach. A terminal that is closed does not: that would open the cgroup behind
-/// everybody's back.
-fn ending(signals: &Signals) -> io::Result<bool> {
+/// What the signals that came ask for.
+#[derive(Default)]
+struct Asked {
+    end: bool,
+    reload: bool,
+}
+
+/// Reads the signals. A terminal that is closed does not detach: that would open the cgroup behind everybody's back.
+fn asked(signals: &Signals) -> io::Result<Asked> {
+    let mut asked = Asked::default();
     while let Some(signal) = signals.next()? {
-        if matches!(signal, Signal::SIGINT | Signal::SIGTERM | Signal::SIGQUIT) {
-            return Ok(true);
-        }
+        asked.end |= matches!(signal, Signal::SIGINT | Signal::SIGTERM | Signal::SIGQUIT);
+        asked.reload |= signal == Signal::SIGHUP;
     }
-    Ok(false)
+    Ok(asked)
 }
 
 /// Does it in the network namespace of that process, or in our own.

@@ -12,7 +12,7 @@ use regex_automata::{Input, MatchKind};
 
 /// Where the automaton stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Node {
+pub(in crate::policy) enum Node {
     /// Nothing that follows can match.
     Dead,
     /// It has matched: whatever follows, the URL does.
@@ -23,10 +23,10 @@ pub(super) enum Node {
 
 /// The walk met its bound, or a state that it cannot judge.
 #[derive(Debug)]
-pub(super) struct TooLong;
+pub(in crate::policy) struct TooLong;
 
 /// An automaton, and how much more of it may be looked at.
-pub(super) struct Walk {
+pub(in crate::policy) struct Walk {
     dfa: DFA,
     cache: Cache,
     start: LazyStateID,
@@ -43,7 +43,7 @@ const TAIL: &[u8] = b"./abcdefghijklmnopqrstuvwxyz0123456789-_~?=&%:@!$'()*+,;|[
 
 impl Walk {
     /// The automaton of a pattern; `None` if it would be too large.
-    pub(super) fn new(pattern: &str) -> Option<Walk> {
+    pub(in crate::policy) fn new(pattern: &str) -> Option<Walk> {
         let config = DFA::config()
             .match_kind(MatchKind::All)
             // All bytes of a URL are ASCII, and on those `\b` is the same with and without Unicode.
@@ -74,12 +74,12 @@ impl Walk {
     }
 
     /// Before the first byte.
-    pub(super) fn start(&self) -> Node {
+    pub(in crate::policy) fn start(&self) -> Node {
         Node::At(self.start)
     }
 
     /// One byte on.
-    pub(super) fn step(&mut self, node: Node, byte: u8) -> Result<Node, TooLong> {
+    pub(in crate::policy) fn step(&mut self, node: Node, byte: u8) -> Result<Node, TooLong> {
         let Node::At(state) = node else { return Ok(node) };
         self.budget = self.budget.checked_sub(1).ok_or(TooLong)?;
         let next = self.dfa.next_state(&mut self.cache, state, byte).map_err(|_| TooLong)?;
@@ -87,12 +87,12 @@ impl Walk {
     }
 
     /// Some bytes on.
-    pub(super) fn run(&mut self, node: Node, text: &str) -> Result<Node, TooLong> {
+    pub(in crate::policy) fn run(&mut self, node: Node, text: &str) -> Result<Node, TooLong> {
         text.bytes().try_fold(node, |node, byte| self.step(node, byte))
     }
 
     /// Whether a URL that ends here matches.
-    pub(super) fn wins_at_end(&mut self, node: Node) -> Result<bool, TooLong> {
+    pub(in crate::policy) fn wins_at_end(&mut self, node: Node) -> Result<bool, TooLong> {
         let Node::At(state) = node else {
             return Ok(node == Node::Won);
         };

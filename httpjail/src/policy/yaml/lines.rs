@@ -1,139 +1,68 @@
-//! What the YAML library does not tell: the line of each rule, and which scalars hold a bad escape.
+//! What the YAML library does not tell: the line on which each item of a list begins.
+//!
+//! Looked for in the text, in the block style that policies are written in. A list is only told of if as many items are seen
+//! as the library has read; where several share a line, nothing is claimed.
 
-use std::borrow::Cow;
+use std::collections::HashMap;
 
-/// A scalar in double quotes with a backslash that begins no escape.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Scalar {
-    /// Its line, from 1.
-    pub(super) line: usize,
-    /// Its key.
-    pub(super) key: &'static str,
-    /// As typed, with the quotes.
-    pub(super) typed: String,
+/// The lists of a file whose items want a line.
+#[derive(Debug, Default)]
+pub(super) struct Lines(HashMap<String, Vec<usize>>);
+
+/// The list that is being read.
+struct List {
+    name: String,
+    indent: Option<usize>,
 }
 
-/// A text whose bad escapes have been mended.
-pub(super) struct Mended {
-    pub(super) text: String,
-    pub(super) scalars: Vec<Scalar>,
-}
-
-const KEYS: [&str; 4] = ["pattern", "host", "path", "name"];
-
-impl Scalar {
-    /// The same text as it should be written.
-    pub(super) fn single_quoted(&self) -> String {
-        let inner = self
-            .typed
-            .strip_prefix('"')
-            .and_then(|rest| rest.strip_suffix('"'))
-            .unwrap_or(&self.typed);
-        let inner = inner.replace(r"\\", r"\").replace(r#"\""#, "\"");
-        format!("'{}'", inner.replace('\'', "''"))
-    }
-}
-
-/// Doubles each backslash that begins no escape, in scalars in double quotes on one line with their key.
-pub(super) fn mend_escapes(text: &str) -> Mended {
-    let mut mended = Mended {
-        text: String::with_capacity(text.len() + 64),
-        scalars: Vec::new(),
-    };
-    for (index, line) in text.split_inclusive('\n').enumerate() {
-        match find_scalar(line) {
-            Some((key, start, end)) => {
-                let fixed = double_bad_backslashes(&line[start..end]);
-                if let Cow::Owned(_) = fixed {
-                    mended.scalars.push(Scalar {
-                        line: index + 1,
-                        key,
-                        typed: line[start..end].to_owned(),
-                    });
+impl Lines {
+    /// Reads `rules:` and `tests:`, and each group as `groups.NAME`.
+    pub(super) fn of(text: &str) -> Lines {
+        let mut lines = Lines::default();
+        let mut list: Option<List> = None;
+        // Inside `groups:`, and how far its names are indented.
+        let mut groups: Option<Option<usize>> = None;
+        for (index, line) in text.lines().enumerate() {
+            let item = line.trim_start();
+            let depth = line.len() - item.len();
+            if item.is_empty() || item.starts_with('#') {
+                continue;
+            }
+            if item.starts_with("- ") || item.trim_end() == "-" {
+                if let Some(list) = &mut list
+                    && *list.indent.get_or_insert(depth) == depth
+                {
+                    lines.0.entry(list.name.clone()).or_default().push(index + 1);
                 }
-                mended.text.push_str(&line[..start]);
-                mended.text.push_str(&fixed);
-                mended.text.push_str(&line[end..]);
+                continue;
             }
-            None => mended.text.push_str(line),
+            let named = |name: String| Some(List { name, indent: None });
+            if depth == 0 {
+                let key = key(item).unwrap_or_default();
+                groups = (key == "groups").then_some(None);
+                list = named(key.to_owned()).filter(|_| groups.is_none());
+            } else if let Some(indent) = &mut groups
+                && *indent.get_or_insert(depth) == depth
+            {
+                list = key(item).and_then(|name| named(format!("groups.{name}")));
+            }
         }
+        lines
     }
-    mended
-}
 
-/// The key, and where its double-quoted value begins and ends, if the line is `[- ]key: "value"` and nothing else.
-fn find_scalar(line: &str) -> Option<(&'static str, usize, usize)> {
-    let item = line.trim_start();
-    let entry = item.strip_prefix('-').map_or(item, str::trim_start);
-    let key = KEYS.into_iter().find(|key| {
-        entry
-            .strip_prefix(key)
-            .is_some_and(|rest| rest.trim_start().starts_with(':'))
-    })?;
-    let value = entry[key.len()..].trim_start().strip_prefix(':')?.trim_start();
-    let start = line.len() - value.len();
-    let mut chars = value.strip_prefix('"')?.char_indices();
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '\\' => {
-                chars.next();
-            }
-            '"' => {
-                let end = start + at + 2;
-                let rest = line[end..].trim();
-                return (rest.is_empty() || rest.starts_with('#')).then_some((key, start, end));
-            }
-            _ => {}
-        }
-    }
-    None
-}
-
-fn double_bad_backslashes(typed: &str) -> Cow<'_, str> {
-    let mut out = String::with_capacity(typed.len() + 8);
-    let mut chars = typed.chars();
-    while let Some(c) = chars.next() {
-        out.push(c);
-        if c == '\\' {
-            let Some(next) = chars.next() else { break };
-            // The escapes of YAML 1.2 §5.7.
-            if !"0abt\tnvfre \"/\\N_LPxuU".contains(next) {
-                out.push('\\');
-            }
-            out.push(next);
-        }
-    }
-    if out == typed {
-        Cow::Borrowed(typed)
-    } else {
-        Cow::Owned(out)
+    /// The line of each of `count` items, from 1.
+    pub(super) fn items(&self, list: &str, count: usize) -> Option<&[usize]> {
+        let lines = self.0.get(list)?;
+        (lines.len() == count).then_some(lines.as_slice())
     }
 }
 
-/// The line, from 1, of each item below `rules:`, if the items that are seen are as many as there are (`count`): each then
-/// begins a line of its own.
-pub(super) fn of_rules(text: &str, count: usize) -> Option<Vec<usize>> {
-    let mut lines = text
-        .lines()
-        .enumerate()
-        .skip_while(|(_, line)| !line.starts_with("rules:"));
-    lines.next()?;
-    let mut found = Vec::with_capacity(count);
-    let mut indent = None;
-    for (index, line) in lines {
-        let item = line.trim_start();
-        let depth = line.len() - item.len();
-        if item.is_empty() || item.starts_with('#') {
-            continue;
-        }
-        let is_item = item.starts_with("- ") || item == "-";
-        if is_item && *indent.get_or_insert(depth) == depth {
-            found.push(index + 1);
-        } else if depth == 0 {
-            break;
-        }
-    }
-    (found.len() == count).then_some(found)
+/// What stands before the colon, without quotes.
+fn key(line: &str) -> Option<&str> {
+    let (key, _) = line.split_once(':')?;
+    let key = key.trim_end();
+    let bare = |quote: char| key.strip_prefix(quote)?.strip_suffix(quote);
+    Some(bare('"').or_else(|| bare('\'')).unwrap_or(key))
 }
 
 #[cfg(test)]
@@ -141,53 +70,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bad_escapes_are_mended_and_good_ones_kept() {
-        for (line, mended) in [
-            (r#"  pattern: "github\.com""#, r#"  pattern: "github\\.com""#),
-            (r#"- pattern : "a\.b\d+" # why"#, r#"- pattern : "a\\.b\\d+" # why"#),
-            (r#"pattern: "a\\.b\.c\"\.""#, r#"pattern: "a\\.b\\.c\"\\.""#),
-            (r#"pattern: "a\tb""#, r#"pattern: "a\tb""#),
-            (r#"pattern: 'a\.b'"#, r#"pattern: 'a\.b'"#),
-            (r#"# pattern: "a\.b""#, r#"# pattern: "a\.b""#),
-            (r#"pattern: "a\.b" c"#, r#"pattern: "a\.b" c"#),
-            (r#"pattern: "a\."#, r#"pattern: "a\."#),
-            (r#"patterns: "a\.b""#, r#"patterns: "a\.b""#),
-        ] {
-            assert_eq!(mend_escapes(line).text, mended, "{line}");
-        }
-        let mended = mend_escapes("x: 1\r\n  pattern: \"it's\\.com\\\\d\"\r\n");
-        assert_eq!(mended.scalars.len(), 1);
-        assert_eq!(mended.scalars[0].line, 2);
-        assert_eq!(mended.scalars[0].single_quoted(), r"'it''s\.com\d'");
-        let scalar = Scalar {
-            line: 1,
-            key: "name",
-            typed: "\"a\\.\\\"\"".into(),
-        };
-        assert_eq!(scalar.single_quoted(), "'a\\.\"'");
-    }
-
-    #[test]
-    fn lines_of_rules() {
-        for (text, count, lines) in [
-            ("rules:\n- a: 1\n- a: 2\n", 2, Some(vec![2, 3])),
+    fn items_of_lists() {
+        for (text, list, lines) in [
+            ("rules:\n- a: 1\n- a: 2\n", "rules", Some(vec![2, 3])),
             (
                 "# x\nlog: y\nrules: # z\n\n  - a: 1\n    b: 2\n  # c\n  - a: 2\nlogging:\n  - x\n",
-                2,
+                "rules",
                 Some(vec![5, 8]),
             ),
-            ("rules:\r\n  -\r\n    a: 1\r\n", 1, Some(vec![2])),
+            ("rules:\r\n  -\r\n    a: 1\r\n  - b: 2\r\n", "rules", Some(vec![2, 4])),
             (
                 "rules:\n  - methods:\n    - get\n    - post\n  - a: 2\n",
-                2,
+                "rules",
                 Some(vec![2, 5]),
             ),
-            ("rules:\n  - methods:\n      - get\n", 1, Some(vec![2])),
-            ("rules: [{a: 1}, {a: 2}]\n", 2, None),
-            ("{rules: [{a: 1}]}", 1, None),
-            ("", 0, None),
+            (
+                "\"rules\":\n  - a\n  - methods:\n      - get\n",
+                "rules",
+                Some(vec![2, 3]),
+            ),
+            ("rules: [{a: 1}, {a: 2}]\n", "rules", None),
+            ("{rules: [{a: 1}, {a: 2}]}", "rules", None),
+            ("", "rules", None),
+            ("rules:\n- a\ntests:\n- b\n- c\n", "tests", Some(vec![4, 5])),
+            (
+                "groups:\n  x:\n  - a\n  y:\n    # z\n    - a\n    - methods:\n        - get\nrules:\n- a\n",
+                "groups.y",
+                Some(vec![6, 7]),
+            ),
+            (
+                "groups:\n  'x':\n    - a: b\n      c: d\n    - e\n",
+                "groups.x",
+                Some(vec![3, 5]),
+            ),
+            ("groups: {x: [a, b]}\nuse:\n- a\n- b\n", "groups.x", None),
         ] {
-            assert_eq!(of_rules(text, count), lines, "{text}");
+            assert_eq!(Lines::of(text).items(list, 2).map(<[usize]>::to_vec), lines, "{text}");
         }
+        assert_eq!(Lines::of("rules:\n- a: 1\n- a: 2\n").items("rules", 3), None);
     }
 }

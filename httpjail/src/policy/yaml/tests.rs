@@ -1,3 +1,6 @@
+mod groups;
+mod schema;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -127,7 +130,8 @@ fn places() {
 fn every_option() {
     let file = read(
         "dry-run: true\nlog-only: false\nno-tls-intercept: true\nweak: false\ninteractive: false\napprove-with: ask\napprove-timeout: 5\nephemeral-ca: true\ndns: off\n\
-         backend: ebpf\nuser: nobody\ntimeout: 1.5\nlog: a.log\nlog-format: json\npublish: 3000\nallow-socket: /a\nupstream-ca:\n  - b\n  - c\n",
+         backend: ebpf\nuser: nobody\ntimeout: 1.5\nlog: a.log\nlog-format: json\npublish: 3000\nallow-socket: /a\nupstream-ca:\n  - b\n  - c\n\
+         quiet: true\nsummary: github\nverbose: 2\nlisten: '[::1]:9'\nauth: none\nversion: 1\n",
     );
     let expected = Options {
         dry_run: Some(true),
@@ -147,6 +151,11 @@ fn every_option() {
         publish: vec!["3000".into()],
         allow_socket: vec!["/a".into()],
         upstream_ca: vec!["b".into(), "c".into()],
+        quiet: Some(true),
+        summary: Some(SummaryForm::Github),
+        verbose: Some(2),
+        listen: "[::1]:9".parse().ok(),
+        auth: Some(Auth::None),
     };
     assert_eq!(file.options, expected);
     for (text, seconds) in [("30", 30.0), ("'2.5'", 2.5), ("0.25", 0.25)] {
@@ -181,37 +190,42 @@ fn wrong(text: &str, place: (usize, usize), message: &str, hint: &str) {
 
 #[test]
 fn unknown_keys() {
-    wrong("rule: x\n", (1, 1), "unknown field `rule`", "did you mean `rules`?");
+    wrong("rule: x\n", (1, 1), "unknown key `rule`", "did you mean `rules`?");
     wrong(
         "\nDry-Run: true\n",
         (2, 1),
-        "unknown field `Dry-Run`",
+        "unknown key `Dry-Run`",
         "did you mean `dry-run`?",
     );
     wrong(
         "dry_run: true\n",
         (1, 1),
-        "unknown field `dry_run`",
+        "unknown key `dry_run`",
         "did you mean `dry-run`?",
     );
-    wrong("zzz: 1\n", (1, 1), "unknown field `zzz`", "known here: rules, logging");
+    wrong(
+        "zzz: 1\n",
+        (1, 1),
+        "unknown key `zzz`",
+        "known here: version, rules, use, groups",
+    );
     wrong(
         "rules:\n- action: allow\n  patern: x\n",
         (3, 3),
-        "rules[0]: unknown field `patern`",
+        "rules[0]: unknown key `patern`",
         "did you mean `pattern`?",
     );
     wrong(
         "rules:\n- action: allow\n  pattern: x\n  method: get\n",
         (4, 3),
-        "unknown field `method`",
+        "unknown key `method`",
         "did you mean `methods`?",
     );
-    wrong("rules:\n- allow: x\n", (2, 3), "unknown field `allow`", "");
+    wrong("rules:\n- allow: x\n", (2, 3), "unknown key `allow`", "");
     wrong(
         "logging:\n  levle: info\n",
         (2, 3),
-        "logging: unknown field `levle`",
+        "logging: unknown key `levle`",
         "did you mean `level`?",
     );
 }
@@ -252,6 +266,22 @@ fn wrong_types_and_values() {
     wrong("publish: {a: b}\n", (1, 10), "expected a text or a list of texts", "");
     wrong("allow-socket: [[a]]\n", (1, 16), "invalid type", "");
     wrong("user: [a]\n", (1, 7), "user: invalid type", "");
+    wrong("version: 2\n", (1, 10), "files of version 1, and this one says 2", "");
+    wrong("version: '1'\n", (1, 10), "expected 1", "");
+    wrong("verbose: -1\n", (1, 10), "verbose: invalid", "");
+    wrong(
+        "listen: 8080\n",
+        (1, 9),
+        "`8080` is no address and port",
+        "127.0.0.1:8080",
+    );
+    wrong(
+        "listen: localhost:80\n",
+        (1, 9),
+        "no address and port",
+        "127.0.0.1:8080",
+    );
+    wrong("auth: basic\n", (1, 7), "expected one of token, none", "");
 }
 
 #[test]
@@ -378,6 +408,81 @@ fn an_escape_that_cannot_be_mended_says_so() {
 }
 
 #[test]
+fn limits() {
+    let limits =
+        read("limits:\n  connections: 5\n  header-bytes: 8192\n  idle-per-host: 0\n  stall-timeout: 2.5\n  grace:\n")
+            .limits;
+    let expected = Limits {
+        connections: Some(5),
+        header_bytes: Some(8192),
+        idle_per_host: Some(0),
+        stall_timeout: Some(Duration::from_millis(2500)),
+        ..Limits::default()
+    };
+    assert_eq!(limits, expected);
+    wrong(
+        "limits: {conections: 1}\n",
+        (1, 10),
+        "unknown key `conections`",
+        "did you mean `connections`?",
+    );
+    wrong(
+        "limits: {connections: 0}\n",
+        (1, 23),
+        "0 is no number from 1 to 1000000",
+        "",
+    );
+    wrong(
+        "limits: {header-bytes: 8191}\n",
+        (1, 24),
+        "no number from 8192 to 16777216",
+        "",
+    );
+    wrong("limits: {connections: many}\n", (1, 23), "expected a number from 1", "");
+    wrong("limits: {grace: 0}\n", (1, 17), "no positive number", "");
+    wrong("limits: 5\n", (1, 9), "expected keys such as", "");
+}
+
+#[test]
+fn passthrough() {
+    let hosts = |text: &str| -> Vec<String> { read(text).passthrough.iter().map(ToString::to_string).collect() };
+    assert!(hosts("tls:\n").is_empty());
+    assert!(hosts("tls:\n  passthrough:\n").is_empty());
+    assert_eq!(hosts("tls: {passthrough: A.test.}\n"), ["a.test"]);
+    assert_eq!(
+        hosts("tls:\n  passthrough:\n    - pinned.test\n    - '*.bank.test'\n"),
+        ["pinned.test", "*.bank.test"]
+    );
+    wrong(
+        "tls: {passthrough: [a.test, 192.0.2.1]}\n",
+        (1, 29),
+        "`192.0.2.1` is no host name",
+        "",
+    );
+    wrong("tls: {passthrough: '*'}\n", (1, 20), "`*` is no host name", "");
+    wrong("tls: {passtrough: a.test}\n", (1, 7), "unknown key `passtrough`", "");
+    wrong("tls: {passthrough: [[a.test]]}\n", (1, 21), "expected a host name", "");
+}
+
+#[test]
+fn errors_show_the_line() {
+    let shown = |text: &str| parse("r.yaml", text).expect_err(text).to_string();
+    assert_eq!(
+        shown("rules:\n- action: allow\n  patern: x # why\n"),
+        "r.yaml:3:3: rules[0]: unknown key `patern`\n3 |   patern: x # why\n  |   ^"
+    );
+    assert_eq!(
+        shown("dry-run:\tmaybe\n"),
+        "r.yaml:1:10: dry-run: invalid type: string \"maybe\", expected a boolean\n1 | dry-run: maybe\n  |          ^"
+    );
+    let long = format!("user: {}[a]\n", " ".repeat(300));
+    let excerpt = parse("r.yaml", &long).expect_err("a list").excerpt;
+    let lines: Vec<&str> = excerpt.lines().collect();
+    let (mark, start) = (lines[2].find('^').unwrap(), lines[1].find("[a]").unwrap());
+    assert!(mark == start && lines[1].len() < 120, "{excerpt}");
+}
+
+#[test]
 fn no_yaml() {
     for text in [
         "rules: [\n",
@@ -424,6 +529,62 @@ fn many_rules() {
     assert_eq!(file.rules.len(), 100_000);
     assert_eq!(file.rules[99_999].source().to_string(), "rules.yaml:200000");
     assert_eq!(Policy::new(file.rules).rules().len(), 100_000);
+}
+
+const GOOD: &str = "\
+version: 1
+groups-from: g.yaml
+groups:
+  forge:
+    - {action: allow, host: git.test, path: /x/*}
+    - use: web
+rules:
+  - action: allow
+    pattern: \"^https://a\\.test/\"
+    methods: [get, head]
+    name: 'é'
+  - use: [forge, web]
+tests:
+  - {request: GET https://a.test/, verdict: allow}
+limits: {connections: 10, grace: 0.5}
+tls:
+  passthrough: ['*.bank.test']
+timeout: 30
+listen: '[::1]:9'
+publish: [3000, '4000']
+";
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn a_good_file_gone_bad_is_an_error_with_its_place_or_a_policy(
+        changes in proptest::collection::vec(
+            (any::<proptest::sample::Index>(), 0..3usize, proptest::sample::select(vec![
+                "", "\n", " ", "- ", ":", ": ", "'", "\"", "\\", "{", "}", "[", "]", ",", "#", "&a ", "*a", "é", "\u{1b}", "\t", "use", "0", "-1", "\u{feff}", "|\n",
+            ])),
+            1..4,
+        )
+    ) {
+        let mut bytes = GOOD.as_bytes().to_vec();
+        for (place, length, new) in changes {
+            let start = place.index(bytes.len());
+            let end = (start + length).min(bytes.len());
+            bytes.splice(start..end, new.bytes());
+        }
+        let lines = bytes.iter().filter(|byte| **byte == b'\n').count() + 2;
+        let mut read = |_: &Path| Ok(b"groups:\n  web: []\n".to_vec());
+        if let Err(error) = load("r.yaml", bytes, &mut read) {
+            prop_assert!((1..=lines).contains(&error.line) && error.column >= 1 && !error.message.is_empty(), "{}", error);
+        }
+    }
+}
+
+#[test]
+fn the_good_file_is_good() {
+    let mut read = |_: &Path| Ok(b"groups:\n  web: []\n".to_vec());
+    let file = load("r.yaml", GOOD.as_bytes().to_vec(), &mut read).unwrap();
+    assert_eq!((file.rules.len(), file.tests.len(), file.passthrough.len()), (2, 1, 1));
 }
 
 proptest! {

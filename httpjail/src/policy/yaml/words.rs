@@ -48,6 +48,17 @@ pub enum LogFormat {
     Json,
 }
 
+/// How a summary is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SummaryForm {
+    /// Aligned columns, for a terminal.
+    Table,
+    /// One JSON object on one line.
+    Json,
+    /// Markdown, as GitHub shows on the page of a workflow's run.
+    Github,
+}
+
 /// How traffic is steered to the proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
@@ -74,6 +85,19 @@ pub enum DnsMode {
     Off,
 }
 
+/// What clients of `serve` must show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Auth {
+    /// The token, as the password.
+    Token,
+    /// Nothing.
+    None,
+}
+
+impl Word for Auth {
+    const WORDS: &'static [(&'static str, Self)] = &[("token", Auth::Token), ("none", Auth::None)];
+}
+
 impl Word for Level {
     const WORDS: &'static [(&'static str, Self)] = &[
         ("off", Level::Off),
@@ -87,6 +111,14 @@ impl Word for Level {
 
 impl Word for LogFormat {
     const WORDS: &'static [(&'static str, Self)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+}
+
+impl Word for SummaryForm {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("table", SummaryForm::Table),
+        ("json", SummaryForm::Json),
+        ("github", SummaryForm::Github),
+    ];
 }
 
 impl Word for Backend {

@@ -188,7 +188,7 @@ async fn the_same_verdicts_by_every_way() {
         "post",
         "https://b.test/up",
         post,
-        "Request Deny post https://b.test/up 400 [malformed request]",
+        "Refused Deny - - 400 [malformed request: method]",
     )
     .await;
     let other = "Host: b.test\r\n";

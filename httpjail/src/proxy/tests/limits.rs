@@ -1,6 +1,7 @@
 //! Bounds: heads, connections, shutdown.
 
 use super::support::{Jail, gist};
+use crate::proxy::Limits;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -22,7 +23,10 @@ async fn heads_are_bounded() {
     check("X: y\r\n".repeat(250), "431").await;
     check(format!("X: {}\r\n", "y".repeat(30_000)), "200").await;
     check(format!("X: {}\r\n", "y".repeat(80_000)), "431").await;
-    assert_eq!(gist(&jail.log.nth(2).await), "Refused Deny - - - [malformed request]");
+    assert_eq!(
+        gist(&jail.log.nth(2).await),
+        "Refused Deny - - 431 [malformed request: too large]"
+    );
 }
 
 #[tokio::test]
@@ -57,4 +61,110 @@ async fn shutdown_records_what_it_cuts() {
     assert_eq!(jail.log.count(), 1);
     let record = jail.log.nth(1).await;
     assert_eq!(gist(&record), "Request Allow GET http://a.test/endless 200 [cut short]");
+}
+
+/// What a client stops, on either end, ends with our patience.
+#[tokio::test]
+async fn nothing_moves() {
+    let short = |limits: &mut Limits| limits.stall = Duration::from_millis(100);
+    let check = async |what: &str, bytes: &[u8]| {
+        let jail = Jail::with(&["allow: .*"], |config| short(&mut config.limits)).await;
+        let mut stream = jail.connect(A).await;
+        stream.write_all(bytes).await.unwrap();
+        let mut answer = Vec::new();
+        // It ends: that is all there is to be seen from here.
+        let _ = stream.read_to_end(&mut answer).await;
+        assert!(jail.log.nth(1).await.reason.is_some(), "{what}");
+    };
+    check(
+        "a body that stops",
+        b"POST /sink HTTP/1.1\r\nHost: a.test\r\nContent-Length: 9\r\n\r\nabc",
+    )
+    .await;
+    check("a head that stops", b"GET / HTTP/1.1\r\nHost: a.te").await;
+    let silent = "GET /ws HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                  Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    check("a silent WebSocket", silent.as_bytes()).await;
+
+    let jail = Jail::with(&["allow: .*"], |config| short(&mut config.limits)).await;
+    let mut stream = jail.connect(A).await;
+    stream
+        .write_all(b"GET /endless HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        .await
+        .unwrap();
+    // An answer that is not read.
+    assert!(jail.log.nth(1).await.reason.is_some());
+    // With the patience that we mostly have it goes on: these bytes are more than any buffer holds.
+    let jail = Jail::new(&["allow: .*"]).await;
+    let mut stream = jail.connect(A).await;
+    stream
+        .write_all(b"GET /endless HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        .await
+        .unwrap();
+    let mut bytes = vec![0; 1 << 20];
+    for _ in 0..32 {
+        stream.read_exact(&mut bytes).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn requests_beyond_the_bound_are_refused() {
+    let jail = Jail::with(&["allow: .*"], |config| config.limits.requests = 1).await;
+    let mut first = jail.connect(A).await;
+    first
+        .write_all(b"GET /endless HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        .await
+        .unwrap();
+    first.read_exact(&mut [0; 1024]).await.unwrap();
+    let (status, body) = jail.get(A, "a.test", "/").await;
+    assert!(status == 503 && body.contains("Too many requests"), "{status} {body}");
+    assert_eq!(
+        gist(&jail.log.nth(1).await),
+        "Request Deny GET http://a.test/ 503 [too many requests]"
+    );
+    drop(first);
+    jail.log.nth(2).await;
+    assert_eq!(jail.get(A, "a.test", "/").await.0, 200);
+}
+
+/// Whoever needs one connection more than there may be gets the place of one that is kept unused, or says what is missing.
+#[tokio::test]
+async fn upstream_connections_are_bounded() {
+    let jail = Jail::with(&["allow: .*"], |config| {
+        config.limits.upstreams = 1;
+        config.limits.connect = Duration::from_secs(1);
+    })
+    .await;
+    for host in ["a.test", "b.test", "a.test"] {
+        assert_eq!(jail.get(A, host, "/").await.0, 200, "{host}");
+    }
+    let mut first = jail.connect(A).await;
+    first
+        .write_all(b"GET /endless HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        .await
+        .unwrap();
+    first.read_exact(&mut [0; 1024]).await.unwrap();
+    let (status, body) = jail.get(A, "b.test", "/").await;
+    assert!(
+        status == 504 && body.contains("too many upstream connections"),
+        "{status} {body}"
+    );
+    drop(first);
+    jail.log.nth(5).await;
+    assert_eq!(jail.get(A, "b.test", "/").await.0, 200);
+}
+
+/// Want of descriptors pauses the accepting, and a client that gave up does not.
+#[test]
+fn accepting_does_not_spin() {
+    let pauses = |code: i32| crate::proxy::pause_after(&std::io::Error::from_raw_os_error(code)).is_some();
+    #[cfg(target_os = "linux")]
+    for (code, expected) in [
+        (libc::EMFILE, true),
+        (libc::ENFILE, true),
+        (libc::ENOMEM, true),
+        (libc::ECONNABORTED, false),
+    ] {
+        assert_eq!(pauses(code), expected, "{code}");
+    }
 }

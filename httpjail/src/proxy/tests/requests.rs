@@ -122,6 +122,12 @@ async fn dry_run_and_log_only_forward() {
         check(Mode::LogOnly, deny, "Request Allow GET http://a.test/ 200 [-]").await,
         200
     );
+    assert_eq!(
+        check(Mode::Learn, &[], "Request Allow GET http://a.test/ 200 [-]").await,
+        200
+    );
+    let denied = "Request Deny GET http://a.test/ 403 [denied by rule]";
+    assert_eq!(check(Mode::Learn, deny, denied).await, 403);
 }
 
 /// What hyper takes and we must not.

@@ -44,7 +44,10 @@ async fn what_is_not_http() {
             .await
             .starts_with("HTTP/1.1 400")
     );
-    assert_eq!(gist(&jail.log.nth(6).await), "Refused Deny - - - [malformed request]");
+    assert_eq!(
+        gist(&jail.log.nth(6).await),
+        "Refused Deny - - 400 [malformed request: field name]"
+    );
     assert_eq!(jail.world.seen.connections(), 0);
 }
 

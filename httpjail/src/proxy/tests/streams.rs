@@ -139,16 +139,12 @@ async fn refused_in_the_middle_of_an_upload() {
 }
 
 #[tokio::test]
-async fn a_body_with_two_lengths_is_one_request() {
+async fn a_body_with_two_lengths_is_no_request() {
     let jail = Jail::new(&["allow: .*"]).await;
-    let smuggling = "POST /sink HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\
-                     Connection: close\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
-    let answer = jail.raw(A, smuggling).await;
-    assert!(
-        answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\n3"),
-        "{answer}"
-    );
+    let one = "POST /sink HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx";
+    assert!(jail.raw(A, one).await.starts_with("HTTP/1.1 200"));
     for bad in [
+        "Content-Length: 4\r\nTransfer-Encoding: chunked",
         "Transfer-Encoding: gzip, identity",
         "Content-Length: 1\r\nContent-Length: 2",
         "Content-Length: +1",

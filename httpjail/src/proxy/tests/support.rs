@@ -2,9 +2,9 @@
 
 use super::world::World;
 use crate::audit::{Record, Sink};
-use crate::net::{ClientAddr, Flow, Host, NameSource, OriginalDst, OriginalDstSource, Process, ProgramSource};
+use crate::net::{ClientAddr, Flow, Host, NameSource, OriginalDst, OriginalDstSource, Process, Program, ProgramSource};
 use crate::policy::{Policy, Rule, Source};
-use crate::proxy::{Clients, Config, Limits, Mode, Proxy};
+use crate::proxy::{Clients, Config, Limits, Mode, Parents, Proxy};
 use crate::tls::{CertificateAuthority, Leaves, UpstreamTls};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -15,9 +15,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::client::TlsStream;
@@ -47,6 +49,7 @@ impl Jail {
             desk: None,
             mode: Mode::Enforce,
             intercept_tls: true,
+            passthrough: Vec::new(),
             clients: Clients::Steered(flows.clone()),
             programs: Arc::new(Programs),
             names: Arc::new(Names),
@@ -54,6 +57,7 @@ impl Jail {
             upstream_tls: Arc::new(UpstreamTls::new(&trusted, Some(&authority)).unwrap()),
             audit: log.clone(),
             network: world.clone(),
+            parents: Parents::default(),
             itself: Vec::new(),
             limits: Limits::default(),
         };
@@ -79,6 +83,16 @@ impl Jail {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         self.address = listener.local_addr().unwrap();
         tokio::spawn(self.proxy.clone().run(vec![listener], shutdown))
+    }
+
+    /// What the jail trusts.
+    pub(super) fn authority(&self) -> &CertificateAuthority {
+        &self.authority
+    }
+
+    /// For how many hosts there is a certificate.
+    pub(super) fn minted(&self) -> usize {
+        self.proxy.config.leaves.count()
     }
 
     /// A connection that the jailed program made towards `destination`.
@@ -150,20 +164,37 @@ impl Jail {
     }
 }
 
-pub(super) async fn tls(
-    stream: TcpStream,
+/// A stream that sends byte by byte, each in a segment of its own.
+pub(super) struct OneByOne(pub(super) TcpStream);
+
+impl AsyncRead for OneByOne {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for OneByOne {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.0.set_nodelay(true)?;
+        Pin::new(&mut self.0).poll_write(cx, &bytes[..1.min(bytes.len())])
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+pub(super) async fn tls<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
     authority: &CertificateAuthority,
     sni: &str,
     alpn: &[&str],
-) -> std::io::Result<TlsStream<TcpStream>> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(authority.certificate().clone()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+) -> std::io::Result<TlsStream<S>> {
+    let mut config = tls_client(authority);
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     let name = ServerName::try_from(sni.to_owned()).unwrap();
     tokio_rustls::TlsConnector::from(Arc::new(config))
@@ -171,9 +202,21 @@ pub(super) async fn tls(
         .await
 }
 
+/// A client that trusts `authority` alone.
+pub(super) fn tls_client(authority: &CertificateAuthority) -> rustls::ClientConfig {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(authority.certificate().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
+
 pub(super) async fn http1_on<S>(stream: S) -> http1::SendRequest<Full<Bytes>>
 where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection.with_upgrades());
@@ -182,7 +225,7 @@ where
 
 pub(super) async fn http2_on<S>(stream: S) -> http2::SendRequest<Full<Bytes>>
 where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
         .await
@@ -214,8 +257,11 @@ impl OriginalDstSource for Flows {
 struct Programs;
 
 impl ProgramSource for Programs {
-    fn executable(&self, pid: u32) -> Option<String> {
-        Some(format!("/bin/program-{pid}"))
+    fn program(&self, pid: u32) -> Option<Program> {
+        Some(Program {
+            exe: Some(format!("/bin/program-{pid}")),
+            cmdline: None,
+        })
     }
 }
 

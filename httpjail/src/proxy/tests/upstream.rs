@@ -177,3 +177,117 @@ async fn an_upgrade_that_nobody_asked_for() {
     let (status, body) = jail.get("192.0.2.1:80", "a.test", "/ws").await;
     assert!(status == 502 && body.contains("unasked"), "{status} {body}");
 }
+
+/// A server that wants to know who calls: said so, in both versions of TLS and of HTTP, whatever was sent when it hung up.
+#[tokio::test]
+async fn a_client_certificate_is_demanded() {
+    use rustls::server::WebPkiClientVerifier;
+    use rustls::version::{TLS12, TLS13};
+    use std::sync::Arc;
+    for version in [&TLS12, &TLS13] {
+        for (http2, demanded) in [(true, true), (false, true), (true, false), (false, false)] {
+            let jail = Jail::new(&["allow: .*"]).await;
+            let mut roots = rustls::RootCertStore::empty();
+            roots.add(jail.world.authority.certificate().clone()).unwrap();
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+            let verifier = if demanded {
+                verifier
+            } else {
+                verifier.allow_unauthenticated()
+            };
+            let key = jail
+                .world
+                .authority
+                .issue(&crate::net::Host::parse("a.test").unwrap())
+                .unwrap();
+            let mut config = rustls::ServerConfig::builder_with_provider(provider)
+                .with_protocol_versions(&[version])
+                .unwrap()
+                .with_client_cert_verifier(verifier.build().unwrap())
+                .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)));
+            if http2 {
+                config.alpn_protocols = vec![b"h2".to_vec()];
+            }
+            jail.world.serve_tls(config, http2).await;
+            let request = Request::post("/sink").header("host", "a.test:3128");
+            let request = request.body(Full::from(vec![b'x'; 100_000])).unwrap();
+            let stream = jail.try_tls("192.0.2.1:3128", "a.test", &["http/1.1"]).await.unwrap();
+            let mut client = super::support::http1_on(stream).await;
+            let (status, body) = text(client.send_request(request).await.unwrap()).await;
+            let place = format!("{version:?} {http2} {demanded}: {status} {body}");
+            match demanded {
+                true => assert!(
+                    status == 502 && body.contains("requires a client certificate"),
+                    "{place}"
+                ),
+                // One that would like to know and goes on all the same.
+                false => assert!(status == 200 && body == "100000", "{place}"),
+            }
+        }
+    }
+}
+
+/// An address that never answers keeps the others waiting for a moment only.
+#[tokio::test]
+async fn an_address_that_says_nothing() {
+    let jail = Jail::new(&["allow: .*"]).await;
+    assert_eq!(jail.get("192.0.2.9:80", "silent.test", "/").await.0, 200);
+    // By turns: the second family is tried second, however many addresses the first has.
+    assert_eq!(jail.world.seen.dialled()[..2], ["[2001:db8::dead]:80", "192.0.2.1:80"]);
+}
+
+/// Each step that takes too long says so.
+#[tokio::test]
+async fn what_timed_out() {
+    let check = async |url: &str, change: fn(&mut crate::proxy::Limits), said: &str| {
+        let jail = Jail::with(&["allow: .*"], |config| change(&mut config.limits)).await;
+        let (_, rest) = url.split_once("://").unwrap();
+        let (host, path) = rest.split_at(rest.find('/').unwrap());
+        let (status, body) = match url.starts_with("http://") {
+            true => jail.get("192.0.2.9:80", host, path).await,
+            false => {
+                jail.world.serve_silence().await;
+                let name = host.split(':').next().unwrap();
+                let stream = jail.try_tls("192.0.2.1:3128", name, &[]).await.unwrap();
+                let request = Request::get(path).header("host", host).body(Full::default()).unwrap();
+                text(
+                    super::support::http1_on(stream)
+                        .await
+                        .send_request(request)
+                        .await
+                        .unwrap(),
+                )
+                .await
+            }
+        };
+        assert!(status == 504 && body.contains(said), "{url}: {status} {body}");
+        assert_eq!(jail.log.nth(1).await.reason.as_deref(), Some("timed out"), "{url}");
+    };
+    check(
+        "http://lost.test/",
+        |limits| limits.resolve = MOMENT,
+        "lost.test timed out: resolving the name",
+    )
+    .await;
+    check(
+        "http://hole.test/",
+        |limits| limits.connect = MOMENT,
+        "hole.test timed out: connecting",
+    )
+    .await;
+    check(
+        "https://a.test:3128/",
+        |limits| limits.tls = MOMENT,
+        "a.test timed out: the TLS handshake",
+    )
+    .await;
+    check(
+        "http://a.test/never",
+        |limits| limits.response = MOMENT,
+        "did not answer in time",
+    )
+    .await;
+}
+
+const MOMENT: std::time::Duration = std::time::Duration::from_millis(20);

@@ -16,12 +16,15 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-const NAMES: [(&str, &[&str]); 12] = [
+const NAMES: [(&str, &[&str]); 15] = [
+    ("silent.test", &["2001:db8::dead", "2001:db8::dead:1", "192.0.2.1"]),
+    ("hole.test", &["2001:db8::dead"]),
+    ("corp.test", &["10.0.0.9"]),
     ("two.test", &["192.0.2.5", "192.0.2.6"]),
     ("own.test", &["192.0.2.77"]),
     ("a.test", &["192.0.2.1"]),
@@ -39,8 +42,10 @@ const NAMES: [(&str, &[&str]); 12] = [
 type Body = BoxBody<Bytes, hyper::Error>;
 
 pub(super) struct World {
-    plain: SocketAddr,
-    tls: SocketAddr,
+    pub(super) plain: SocketAddr,
+    pub(super) tls: SocketAddr,
+    /// What answers at port 3128 of whatever address.
+    pub(super) parent: OnceLock<SocketAddr>,
     pub(super) authority: Arc<CertificateAuthority>,
     pub(super) seen: Arc<Seen>,
 }
@@ -77,6 +82,7 @@ impl World {
         let world = World {
             plain: plain.local_addr().unwrap(),
             tls: tls.local_addr().unwrap(),
+            parent: OnceLock::new(),
             authority,
             seen: seen.clone(),
         };
@@ -86,8 +92,42 @@ impl World {
     }
 }
 
+impl World {
+    /// Serves TLS as `config` has it, at port 3128.
+    pub(super) async fn serve_tls(&self, config: rustls::ServerConfig, http2: bool) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.parent.set(listener.local_addr().unwrap()).unwrap();
+        let (seen, acceptor) = (self.seen.clone(), tokio_rustls::TlsAcceptor::from(Arc::new(config)));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (seen, acceptor) = (seen.clone(), acceptor.clone());
+                tokio::spawn(async move {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        serve(stream, seen, http2).await;
+                    }
+                });
+            }
+        });
+    }
+
+    /// Accepts at port 3128, and says nothing.
+    pub(super) async fn serve_silence(&self) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.parent.set(listener.local_addr().unwrap()).unwrap();
+        tokio::spawn(async move {
+            let mut held = Vec::new();
+            while let Ok(accepted) = listener.accept().await {
+                held.push(accepted);
+            }
+        });
+    }
+}
+
 impl Network for World {
     fn resolve<'a>(&'a self, name: &'a str) -> Doing<'a, Vec<IpAddr>> {
+        if name == "lost.test" {
+            return Box::pin(std::future::pending());
+        }
         let found = NAMES.iter().find(|(known, _)| *known == name);
         let answer = found.map(|(_, addresses)| addresses.iter().map(|text| text.parse().unwrap()).collect());
         Box::pin(async { answer.ok_or_else(|| io::Error::other("no such name")) })
@@ -99,8 +139,15 @@ impl Network for World {
 
     fn connect(&self, address: SocketAddr) -> Doing<'static, TcpStream> {
         self.seen.dialled.lock().unwrap().push(address);
-        let origin = if address.port() == 443 { self.tls } else { self.plain };
+        let origin = match (address.port(), self.parent.get()) {
+            (443, _) => self.tls,
+            (3128, Some(parent)) => *parent,
+            _ => self.plain,
+        };
         Box::pin(async move {
+            if address.ip().to_string().starts_with("2001:db8::dead") {
+                return std::future::pending().await;
+            }
             if address.ip().to_string() == "203.0.113.66" {
                 return Err(io::ErrorKind::ConnectionRefused.into());
             }
@@ -182,6 +229,7 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Body>, Infall
                 .insert("trailer", HeaderValue::from_static("x-sum"));
             response
         }
+        "/never" => std::future::pending().await,
         "/endless" => Response::new(BodyExt::boxed(Endless)),
         "/sink" => {
             let mut total = 0;

@@ -33,7 +33,10 @@ pub enum UpstreamFault {
     #[error("the server's certificate is not meant for servers")]
     WrongPurpose,
     /// It wants to know who calls. The jail's own client certificate cannot be handed through.
-    #[error("the server requires a client certificate, which cannot pass through interception")]
+    #[error(
+        "the server requires a client certificate, which cannot pass through interception (`tls: passthrough:` in a policy \
+         file leaves a host's TLS alone)"
+    )]
     ClientCertificateRequired,
     /// No TLS version, cipher or application protocol in common.
     #[error("the server has no TLS version, cipher or application protocol in common with httpjail ({0})")]

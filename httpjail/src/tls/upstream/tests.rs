@@ -171,6 +171,68 @@ fn a_bad_chain_is_refused_and_its_good_twin_is_not() {
     );
 }
 
+/// What no library of ours would sign with: openssl makes it.
+#[test]
+fn weak_keys_and_signatures_are_refused() {
+    let check = |key: &str, digest: &str, expected: Option<&str>| {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+        let steps = [
+            format!("req -x509 -newkey {key} -nodes -keyout ca.key -out ca.pem -days 9 -subj /CN=weak"),
+            "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout leaf.key -out leaf.csr -subj /CN=good.test \
+             -addext subjectAltName=DNS:good.test"
+                .to_owned(),
+            format!("x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -days 5 -copy_extensions copy {digest} -out leaf.pem"),
+        ];
+        for step in steps {
+            let paths = |word: &str| match word.contains(".key") || word.contains(".pem") || word.contains(".csr") {
+                true => at(word),
+                false => word.to_owned(),
+            };
+            let words: Vec<String> = step.split_whitespace().map(paths).collect();
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let Some(done) = crate::tls::testing::run_program("openssl", &words) else {
+                return;
+            };
+            done.unwrap();
+        }
+        let read = |name| std::fs::read(at(name)).unwrap();
+        let leaf = CertificateDer::from_pem_slice(&read("leaf.pem")).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(&read("leaf.key")).unwrap();
+        let key = CertifiedKey::new(
+            vec![leaf],
+            rustls::crypto::ring::sign::any_supported_type(&key).unwrap(),
+        );
+        let trust = UpstreamTls::new(&[read("ca.pem")], None).unwrap();
+        let configs = trust.build(Vec::new(), &[]).unwrap();
+        let outcome = Pair::new(&configs.h1, &server(key), "good.test")
+            .run()
+            .map(drop)
+            .map_err(fault);
+        let said = outcome.err().map(|fault| format!("{fault:?}"));
+        match (said, expected) {
+            (None, None) => {}
+            (Some(said), Some(expected)) => assert!(said.contains(expected), "{said}"),
+            other => panic!("{digest}: {other:?}"),
+        }
+    };
+    check("rsa:2048", "-sha256", None);
+    check("rsa:1024", "-sha256", Some("BadSignature"));
+    check("rsa:2048", "-sha1", Some("UnsupportedSignatureAlgorithm"));
+}
+
+/// What was said before the handshake is done could be said again by anybody (RFC 8446 section 8).
+#[test]
+fn no_early_data_on_either_leg() {
+    let trust = UpstreamTls::new(&[Root::new("root").pem.into_bytes()], None).unwrap();
+    assert!(!trust.config_h1().unwrap().enable_early_data);
+    assert!(!trust.config_h1h2().unwrap().enable_early_data);
+    let authority = Arc::new(CertificateAuthority::generate().unwrap());
+    let leaves = crate::tls::Leaves::new(authority).unwrap();
+    let leaf = leaves.config_for(&crate::net::Host::Name("a.test".into())).unwrap();
+    assert_eq!(leaf.max_early_data_size, 0);
+}
+
 #[test]
 fn our_own_authority_vouches_for_nobody_upstream() {
     let own = CertificateAuthority::generate().unwrap();

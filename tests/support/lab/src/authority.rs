@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -39,6 +39,14 @@ impl Authority {
         self.issuer.pem()
     }
 
+    /// A leaf for `name` with the authority's certificate behind it, and its key; both in PEM.
+    pub(crate) fn files(&self, name: &str) -> Result<(String, String)> {
+        Ok((
+            self.leaf(name)?.pem() + &self.issuer.pem(),
+            self.leaf_key.serialize_pem(),
+        ))
+    }
+
     /// TLS for `name`, or for the address that was dialled if the client named none.
     pub(crate) fn config(&self, name: Option<&str>, local: IpAddr) -> Result<Arc<ServerConfig>> {
         let name = name.map_or_else(|| local.to_canonical().to_string(), str::to_owned);
@@ -46,9 +54,7 @@ impl Authority {
         if let Some(config) = configs.get(&name) {
             return Ok(Arc::clone(config));
         }
-        let leaf = CertificateParams::new(vec![name.clone()])
-            .and_then(|params| params.signed_by(&self.leaf_key, &self.issuer))
-            .with_context(|| format!("sign a leaf for {name}"))?;
+        let leaf = self.leaf(&name)?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.leaf_key.serialize_der()));
         let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -58,5 +64,11 @@ impl Authority {
             .context("build the server's TLS")?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::clone(configs.entry(name).or_insert(Arc::new(config))))
+    }
+
+    fn leaf(&self, name: &str) -> Result<Certificate> {
+        CertificateParams::new(vec![name.to_owned()])
+            .and_then(|params| params.signed_by(&self.leaf_key, &self.issuer))
+            .with_context(|| format!("sign a leaf for {name}"))
     }
 }

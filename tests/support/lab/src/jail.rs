@@ -56,6 +56,7 @@ pub struct JailBuilder<'lab> {
     jailed: bool,
     way: Way,
     as_user: bool,
+    subcommand: Option<&'static str>,
     wrapper: Vec<OsString>,
     options: Vec<OsString>,
     command: Vec<OsString>,
@@ -108,6 +109,7 @@ impl<'lab> JailBuilder<'lab> {
             jailed: false,
             way: Way::Ebpf,
             as_user: false,
+            subcommand: None,
             wrapper: Vec::new(),
             options: Vec::new(),
             command: Vec::new(),
@@ -123,6 +125,12 @@ impl<'lab> JailBuilder<'lab> {
     /// Adds `-r RULE`.
     pub fn rule(self, rule: &str) -> Self {
         self.option("-r").option(rule)
+    }
+
+    /// Runs it by this command of httpjail's own.
+    pub fn subcommand(mut self, name: &'static str) -> Self {
+        self.subcommand = Some(name);
+        self
     }
 
     /// Adds an option, or an option's value, for httpjail.
@@ -223,6 +231,7 @@ impl<'lab> JailBuilder<'lab> {
         }
         if self.jailed {
             line.push(self.lab.binary().into());
+            line.extend(self.subcommand.map(Into::into));
             let backend = if self.way == Way::Ebpf { "ebpf" } else { "netns" };
             if !self.names_backend() {
                 line.extend(["--backend".into(), backend.into()]);

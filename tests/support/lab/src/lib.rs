@@ -13,6 +13,7 @@ mod host;
 mod jail;
 mod log;
 mod origin;
+mod raw;
 mod space;
 mod wire;
 mod world;
@@ -22,6 +23,7 @@ pub use host::{EXTRA_GROUP, USER, USER_ID};
 pub use jail::{JailBuilder, Outcome, Running, Way};
 pub use log::Log;
 pub use origin::Seen;
+pub use raw::{RAW_HTTP, RawRequest};
 pub use space::Space;
 pub use wire::{Frame, Wire};
 pub use world::{Contact, Heard};
@@ -192,6 +194,13 @@ impl Lab {
     /// The PEM file with the world's authority.
     pub fn upstream_ca(&self) -> PathBuf {
         self.dir().join("upstream-ca.pem")
+    }
+
+    /// A certificate for `name` from the world's authority, for a server that is none of the lab's: the chain's file and
+    /// the key's.
+    pub fn certificate(&self, name: &str) -> Result<(PathBuf, PathBuf)> {
+        let (chain, key) = self.world.origin.authority.files(name)?;
+        Ok((self.file("chain.pem", chain), self.file("key.pem", key)))
     }
 
     /// Makes a git repository that the web servers offer below `/git/NAME.git`, with one commit of one file.

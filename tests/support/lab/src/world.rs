@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use crate::authority::Authority;
 use crate::dns::{self, Question, Zone};
 use crate::origin::{self, Origin, Seen};
+use crate::raw::{self, RAW_HTTP, RawRequest};
 use crate::space::{Space, ip_batch};
 use crate::{FORBIDDEN_V4, FORBIDDEN_V6, Log, WORLD_V4, WORLD_V6};
 
@@ -41,6 +42,8 @@ pub struct Contact {
 pub struct Heard {
     /// Requests at the web servers.
     pub requests: Log<Seen>,
+    /// Requests at the strict server of raw HTTP/1.
+    pub raw: Log<RawRequest>,
     /// Connections at other TCP ports.
     pub contacts: Log<Contact>,
     /// Datagrams at the UDP loggers.
@@ -54,6 +57,7 @@ pub(crate) struct World {
     pub(crate) heard: Heard,
     pub(crate) zone: Arc<Zone>,
     pub(crate) authority_pem: String,
+    pub(crate) origin: Arc<Origin>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -87,13 +91,13 @@ impl World {
         });
         let (stop, stopped) = oneshot::channel();
         let (report, ready) = mpsc::channel();
-        let (servers, names) = (heard.clone(), Arc::clone(&zone));
+        let (served, servers, names) = (Arc::clone(&origin), heard.clone(), Arc::clone(&zone));
         let thread = std::thread::Builder::new()
             .name("world".into())
             .spawn(move || {
                 let started = space.enter().and_then(|()| {
                     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                    runtime.block_on(async { spawn_servers(origin, &servers, names) })?;
+                    runtime.block_on(async { spawn_servers(served, &servers, names) })?;
                     Ok(runtime)
                 });
                 match started {
@@ -114,6 +118,7 @@ impl World {
             heard,
             zone,
             authority_pem,
+            origin,
             stop: Some(stop),
             thread: Some(thread),
         })
@@ -139,6 +144,7 @@ fn spawn_servers(origin: Arc<Origin>, heard: &Heard, zone: Arc<Zone>) -> Result<
         tokio::spawn(origin::serve(listen(at(80))?, false, Arc::clone(&origin)));
         tokio::spawn(origin::serve(listen(at(8080))?, false, Arc::clone(&origin)));
         tokio::spawn(origin::serve(listen(at(443))?, true, Arc::clone(&origin)));
+        tokio::spawn(raw::serve(listen(at(RAW_HTTP))?, heard.raw.clone()));
         for port in RAW_TCP {
             tokio::spawn(log_contacts(listen(at(port))?, heard.contacts.clone()));
         }

@@ -1,0 +1,188 @@
+//! Who asked for what: one aggregation of records, for the end of a run and for a log that is read later.
+//!
+//! Pure, and bounded: what the jail chooses (hosts, URLs, names of programs) is counted by name up to a number and as "others"
+//! beyond it. Query strings are never kept: a summary is pasted into tickets and build pages.
+
+mod render;
+
+use std::collections::BTreeMap;
+
+use super::notice::{redacted, short};
+use super::record::{Decision, EventKind, Record};
+pub use crate::policy::yaml::SummaryForm;
+
+/// Names of one kind that are kept apart.
+const NAMES_MAX: usize = 200;
+/// The slowest requests that are kept.
+const SLOWEST_MAX: usize = 5;
+
+/// What a run, or a log, comes to.
+#[derive(Debug, Default)]
+pub struct Summary {
+    requests: Counts,
+    /// Connections and requests that were not understood.
+    refused: u64,
+    /// Packets and sockets that the kernel stopped.
+    blocked: u64,
+    /// DNS questions that were refused.
+    dns: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+    hosts: Named<String, Host>,
+    denials: Named<Cause, Denial>,
+    programs: Named<String, Counts>,
+    slowest: Vec<Slow>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Counts {
+    allowed: u64,
+    denied: u64,
+}
+
+#[derive(Debug, Default)]
+struct Host {
+    requests: Counts,
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+/// What was denied to whom, and why.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Cause {
+    host: String,
+    rule: Option<String>,
+    reason: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Denial {
+    count: u64,
+    /// The first of them: `GET https://host/path?…`.
+    example: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Slow {
+    milliseconds: f64,
+    what: String,
+}
+
+/// Things by name, so many and no more.
+#[derive(Debug)]
+struct Named<K, V> {
+    kept: BTreeMap<K, V>,
+    /// How often something found no room.
+    others: u64,
+}
+
+impl Summary {
+    /// Counts one record.
+    pub fn add(&mut self, record: &Record) {
+        let Some(verdict) = record.verdict else { return };
+        let denied = verdict == Decision::Deny;
+        match record.event {
+            EventKind::Request => self.request(record, verdict),
+            EventKind::Refused => self.refused += u64::from(denied),
+            EventKind::Blocked => self.blocked += u64::from(denied),
+            EventKind::Dns => self.dns += u64::from(denied),
+            EventKind::Start | EventKind::Reload | EventKind::End | EventKind::Probe => {}
+        }
+        if denied
+            && matches!(
+                record.event,
+                EventKind::Request | EventKind::Refused | EventKind::Blocked
+            )
+        {
+            let (rule, reason) = record.denied_by();
+            let cause = Cause {
+                host: host_of(record),
+                rule: rule.map(short),
+                reason: reason.map(short),
+            };
+            if let Some(denial) = self.denials.of(cause) {
+                denial.count += 1;
+                if denial.example.is_none() {
+                    denial.example = what(record);
+                }
+            }
+        }
+        if matches!(
+            record.event,
+            EventKind::Request | EventKind::Refused | EventKind::Blocked
+        ) && let Some(program) = &record.comm
+            && let Some(counts) = self.programs.of(short(program))
+        {
+            counts.add(verdict);
+        }
+    }
+
+    fn request(&mut self, record: &Record, verdict: Decision) {
+        let (up, down) = (record.bytes_in.unwrap_or(0), record.bytes_out.unwrap_or(0));
+        // What a refusal's own page weighs is of no interest.
+        let down = if verdict == Decision::Allow { down } else { 0 };
+        self.requests.add(verdict);
+        self.bytes_in = self.bytes_in.saturating_add(up);
+        self.bytes_out = self.bytes_out.saturating_add(down);
+        if let Some(host) = self.hosts.of(host_of(record)) {
+            host.requests.add(verdict);
+            host.bytes_in = host.bytes_in.saturating_add(up);
+            host.bytes_out = host.bytes_out.saturating_add(down);
+        }
+        if let (Decision::Allow, Some(milliseconds), Some(what)) = (verdict, record.duration_ms, what(record)) {
+            let place = self.slowest.partition_point(|slow| slow.milliseconds >= milliseconds);
+            if place < SLOWEST_MAX {
+                self.slowest.insert(place, Slow { milliseconds, what });
+                self.slowest.truncate(SLOWEST_MAX);
+            }
+        }
+    }
+}
+
+fn host_of(record: &Record) -> String {
+    match (&record.host, record.dst) {
+        (Some(host), _) => short(host),
+        (None, Some(dst)) => dst.to_string(),
+        (None, None) => "unknown".to_owned(),
+    }
+}
+
+fn what(record: &Record) -> Option<String> {
+    let url = redacted(record.url.as_deref()?);
+    Some(match &record.method {
+        Some(method) => format!("{} {url}", short(method)),
+        None => url,
+    })
+}
+
+impl Counts {
+    fn add(&mut self, verdict: Decision) {
+        match verdict {
+            Decision::Allow => self.allowed += 1,
+            Decision::Deny => self.denied += 1,
+        }
+    }
+}
+
+impl<K, V> Default for Named<K, V> {
+    fn default() -> Self {
+        Named {
+            kept: BTreeMap::new(),
+            others: 0,
+        }
+    }
+}
+
+impl<K: Ord, V: Default> Named<K, V> {
+    /// The entry of that name, unless it is one too many.
+    fn of(&mut self, name: K) -> Option<&mut V> {
+        if self.kept.len() >= NAMES_MAX && !self.kept.contains_key(&name) {
+            self.others += 1;
+            return None;
+        }
+        Some(self.kept.entry(name).or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,273 @@
+//! A summary in words: a table, JSON, or Markdown. What is in it was made printable when it was counted.
+
+use std::cmp::Reverse;
+use std::fmt::Write as _;
+
+use serde_json::json;
+
+use super::{Cause, Counts, Denial, Host, Slow, Summary, SummaryForm};
+use crate::audit::format::safe_json;
+
+/// Rows of one table on a terminal or a page. JSON has all that is known.
+const ROWS_MAX: usize = 15;
+
+impl Summary {
+    /// The summary's text, with its last newline.
+    pub fn text(&self, form: SummaryForm) -> String {
+        match form {
+            SummaryForm::Table => self.table(),
+            SummaryForm::Json => self.json(),
+            SummaryForm::Github => self.markdown(),
+        }
+    }
+
+    fn headline(&self) -> String {
+        let Counts { allowed, denied } = self.requests;
+        let mut text = format!("{} allowed, {denied} denied", count(allowed, "request"));
+        for (number, what) in [(self.refused, "connection"), (self.dns, "DNS question")] {
+            if number > 0 {
+                let _ = write!(text, "; {} refused", count(number, what));
+            }
+        }
+        if self.blocked > 0 {
+            let _ = write!(text, "; {} blocked", count(self.blocked, "other attempt"));
+        }
+        let _ = write!(
+            text,
+            "; {} sent, {} received",
+            bytes(self.bytes_in),
+            bytes(self.bytes_out)
+        );
+        text
+    }
+
+    fn table(&self) -> String {
+        let mut text = self.headline() + "\n";
+        for table in self.tables() {
+            text += "\n";
+            text += &table.aligned();
+        }
+        text
+    }
+
+    fn markdown(&self) -> String {
+        let mut text = format!("### httpjail\n\n{}\n", self.headline());
+        for table in self.tables() {
+            text += "\n";
+            text += &table.markdown();
+        }
+        text
+    }
+
+    fn tables(&self) -> Vec<Table> {
+        let denials = Table::new(
+            [("denied", false), ("host", true), ("by", true), ("such as", true)],
+            self.denials().into_iter().map(|(cause, denial)| {
+                let why = cause.rule.clone().or(cause.reason.clone()).unwrap_or_default();
+                [
+                    denial.count.to_string(),
+                    cause.host.clone(),
+                    why,
+                    denial.example.clone().unwrap_or_default(),
+                ]
+            }),
+            self.denials.others,
+        );
+        let hosts = Table::new(
+            [
+                ("allowed", false),
+                ("denied", false),
+                ("sent", false),
+                ("received", false),
+                ("host", true),
+            ],
+            self.hosts().into_iter().map(|(name, host)| {
+                let Counts { allowed, denied } = host.requests;
+                [
+                    allowed.to_string(),
+                    denied.to_string(),
+                    bytes(host.bytes_in),
+                    bytes(host.bytes_out),
+                    name.clone(),
+                ]
+            }),
+            self.hosts.others,
+        );
+        let programs = Table::new(
+            [("allowed", false), ("denied", false), ("program", true)],
+            self.programs()
+                .into_iter()
+                .map(|(name, counts)| [counts.allowed.to_string(), counts.denied.to_string(), name.clone()]),
+            self.programs.others,
+        );
+        let slowest = Table::new(
+            [("took", false), ("slowest", true)],
+            self.slowest
+                .iter()
+                .map(|Slow { milliseconds, what }| [time(*milliseconds), what.clone()]),
+            0,
+        );
+        [denials, hosts, programs, slowest]
+            .into_iter()
+            .filter(|table| !table.rows.is_empty())
+            .collect()
+    }
+
+    fn json(&self) -> String {
+        let counts = |Counts { allowed, denied }: Counts| json!({ "allowed": allowed, "denied": denied });
+        let value = json!({
+            "requests": counts(self.requests),
+            "connections_refused": self.refused,
+            "dns_refused": self.dns,
+            "blocked": self.blocked,
+            "bytes_in": self.bytes_in,
+            "bytes_out": self.bytes_out,
+            "denials": self.denials().iter().map(|(cause, denial)| json!({
+                "count": denial.count, "host": cause.host, "rule": cause.rule, "reason": cause.reason, "example": denial.example,
+            })).collect::<Vec<_>>(),
+            "hosts": self.hosts().iter().map(|(name, host)| json!({
+                "host": name, "requests": counts(host.requests), "bytes_in": host.bytes_in, "bytes_out": host.bytes_out,
+            })).collect::<Vec<_>>(),
+            "programs": self.programs().iter().map(|(name, requests)| json!({
+                "program": name, "requests": counts(**requests),
+            })).collect::<Vec<_>>(),
+            "slowest": self.slowest.iter().map(|Slow { milliseconds, what }| json!({
+                "duration_ms": milliseconds.round(), "request": what,
+            })).collect::<Vec<_>>(),
+            // How often something came by a name for which there was no room.
+            "not_listed": { "denials": self.denials.others, "hosts": self.hosts.others, "programs": self.programs.others },
+        });
+        safe_json(&value) + "\n"
+    }
+
+    fn denials(&self) -> Vec<(&Cause, &Denial)> {
+        let mut denials: Vec<_> = self.denials.kept.iter().collect();
+        denials.sort_by_key(|(_, denial)| Reverse(denial.count));
+        denials
+    }
+
+    fn hosts(&self) -> Vec<(&String, &Host)> {
+        let mut hosts: Vec<_> = self.hosts.kept.iter().collect();
+        hosts.sort_by_key(|(_, host)| Reverse((host.requests.denied, host.requests.allowed)));
+        hosts
+    }
+
+    fn programs(&self) -> Vec<(&String, &Counts)> {
+        let mut programs: Vec<_> = self.programs.kept.iter().collect();
+        programs.sort_by_key(|(_, counts)| Reverse((counts.denied, counts.allowed)));
+        programs
+    }
+}
+
+/// Columns with their names, and whether each begins at its left.
+struct Table {
+    columns: Vec<(&'static str, bool)>,
+    rows: Vec<Vec<String>>,
+    /// What stands below it of those that are not in it.
+    more: Option<String>,
+}
+
+impl Table {
+    fn new<const N: usize>(
+        columns: [(&'static str, bool); N],
+        rows: impl ExactSizeIterator<Item = [String; N]>,
+        others: u64,
+    ) -> Table {
+        let hidden = rows.len().saturating_sub(ROWS_MAX);
+        let more = match (hidden, others) {
+            (0, 0) => None,
+            (hidden, 0) => Some(format!("and {hidden} more")),
+            (hidden, others) => Some(format!(
+                "and {hidden} more, and {} not told apart",
+                count(others, "other")
+            )),
+        };
+        Table {
+            columns: columns.into(),
+            rows: rows.take(ROWS_MAX).map(Into::into).collect(),
+            more,
+        }
+    }
+
+    fn aligned(&self) -> String {
+        let head: Vec<String> = self.columns.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let all = || std::iter::once(&head).chain(&self.rows);
+        let width = |column: usize| all().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
+        let mut text = String::new();
+        for row in all() {
+            let mut line = String::new();
+            for ((cell, width), (_, left)) in row.iter().zip(&widths).zip(&self.columns) {
+                line += "  ";
+                let _ = match left {
+                    true => write!(line, "{cell:<width$}"),
+                    false => write!(line, "{cell:>width$}"),
+                };
+            }
+            text += line.trim_end();
+            text += "\n";
+        }
+        if let Some(more) = &self.more {
+            let _ = writeln!(text, "  {more}");
+        }
+        text
+    }
+
+    fn markdown(&self) -> String {
+        let mut text = String::new();
+        let names: Vec<&str> = self.columns.iter().map(|(name, _)| *name).collect();
+        let marks: Vec<&str> = self
+            .columns
+            .iter()
+            .map(|(_, left)| if *left { ":--" } else { "--:" })
+            .collect();
+        let _ = writeln!(text, "| {} |\n| {} |", names.join(" | "), marks.join(" | "));
+        for row in &self.rows {
+            let cells: Vec<String> = row
+                .iter()
+                .zip(&self.columns)
+                .map(|(cell, (_, left))| if *left { code(cell) } else { cell.clone() })
+                .collect();
+            let _ = writeln!(text, "| {} |", cells.join(" | "));
+        }
+        if let Some(more) = &self.more {
+            let _ = writeln!(text, "\n{more}");
+        }
+        text
+    }
+}
+
+/// Text that somebody else chose, as code: neither links nor markup come of it. Pipes end a cell also there (GFM section 4.10).
+fn code(text: &str) -> String {
+    match text.is_empty() {
+        true => String::new(),
+        false => format!("`{}`", text.replace('`', "'").replace('|', "\\|")),
+    }
+}
+
+fn count(number: u64, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
+fn bytes(number: u64) -> String {
+    let mut value = number as f64;
+    for unit in ["B", "KB", "MB", "GB"] {
+        if value < 1000.0 {
+            return if unit == "B" {
+                format!("{value} B")
+            } else {
+                format!("{value:.1} {unit}")
+            };
+        }
+        value /= 1000.0;
+    }
+    format!("{value:.1} TB")
+}
+
+fn time(milliseconds: f64) -> String {
+    match milliseconds {
+        short if short < 1000.0 => format!("{short:.0} ms"),
+        long => format!("{:.1} s", long / 1000.0),
+    }
+}

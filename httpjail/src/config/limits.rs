@@ -1,0 +1,38 @@
+//! The proxy's bounds: the usual ones, and those that the policy file sets.
+
+use std::time::Duration;
+
+use crate::policy::yaml;
+use crate::proxy::Limits;
+
+/// The usual bounds with the file's in their place.
+pub(super) fn of(file: &yaml::Limits) -> Limits {
+    let mut limits = Limits::default();
+    for (bound, set) in [
+        (&mut limits.connections, file.connections),
+        (&mut limits.requests, file.requests),
+        (&mut limits.upstreams, file.upstreams),
+        (&mut limits.fields, file.header_fields),
+        (&mut limits.head, file.header_bytes),
+        (&mut limits.idle_per_host, file.idle_per_host),
+        (&mut limits.idle_hosts, file.idle_hosts),
+    ] {
+        *bound = set.and_then(|set| usize::try_from(set).ok()).unwrap_or(*bound);
+    }
+    let times: [(&mut Duration, Option<Duration>); 9] = [
+        (&mut limits.header, file.header_timeout),
+        (&mut limits.handshake, file.handshake_timeout),
+        (&mut limits.stall, file.stall_timeout),
+        (&mut limits.resolve, file.resolve_timeout),
+        (&mut limits.connect, file.connect_timeout),
+        (&mut limits.tls, file.tls_timeout),
+        (&mut limits.response, file.response_timeout),
+        (&mut limits.idle, file.idle_timeout),
+        (&mut limits.grace, file.grace),
+    ];
+    for (bound, set) in times {
+        *bound = set.unwrap_or(*bound);
+    }
+    limits.streams = file.streams.unwrap_or(limits.streams);
+    limits
+}

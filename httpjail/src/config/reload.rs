@@ -1,0 +1,137 @@
+//! A policy file that has changed becomes a new policy: the rules of the command line first, as at the start.
+//!
+//! Rules are all that is taken. Options hold for the whole run; if the file has others now, that is said.
+
+use std::path::{Path, PathBuf};
+
+use super::typed_rules;
+use crate::net::HostPattern;
+use crate::policy::yaml::{self, File, Limits, Logging, Options};
+use crate::policy::{Policy, Warning, lint};
+
+/// What stays, and what there was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reload {
+    /// The policy file's text, and those of the files that it takes groups from, each with its path.
+    pub texts: Vec<(PathBuf, String)>,
+    typed: Vec<String>,
+    options: Options,
+    logging: Logging,
+    limits: Limits,
+    passthrough: Vec<HostPattern>,
+}
+
+/// A policy that was read anew.
+#[derive(Debug)]
+pub struct Reloaded {
+    /// What is in force from now on.
+    pub policy: Policy,
+    /// What the user should be told.
+    pub warnings: Vec<Warning>,
+}
+
+impl Reload {
+    pub(super) fn new(typed: &[String], file: &File) -> Reload {
+        Reload {
+            texts: file.texts.clone(),
+            typed: typed.to_vec(),
+            options: file.options.clone(),
+            logging: file.logging.clone(),
+            limits: file.limits.clone(),
+            passthrough: file.passthrough.clone(),
+        }
+    }
+
+    /// The policy that these texts make; the first is the policy file's.
+    ///
+    /// # Errors
+    /// In words for the user, if they make none.
+    pub fn policy(&self, texts: Vec<(PathBuf, String)>) -> Result<Reloaded, String> {
+        let (name, main) = texts.first().cloned().ok_or("there is no policy file")?;
+        let mut read = |path: &Path| {
+            let found = texts.iter().find(|(name, _)| name == path);
+            let text = found.map(|(_, text)| text.clone().into_bytes());
+            text.ok_or_else(|| "it is not among the files that were read".to_owned())
+        };
+        let file =
+            yaml::load(&name.display().to_string(), main.into_bytes(), &mut read).map_err(|error| {
+                match &error.hint {
+                    Some(hint) => format!("{error}\nhint: {hint}"),
+                    None => error.to_string(),
+                }
+            })?;
+        let mut warnings = file.warnings;
+        let same = file.options == self.options
+            && file.logging == self.logging
+            && file.limits == self.limits
+            && file.passthrough == self.passthrough;
+        if !same {
+            warnings.push(Warning::new(
+                format!(
+                    "{} has other options than at the start, which stay as they were",
+                    name.display()
+                ),
+                "rules alone are reloaded; start httpjail again for the options",
+            ));
+        }
+        let mut rules = typed_rules(&self.typed).map_err(|error| error.to_string())?;
+        rules.extend(file.rules);
+        let policy = Policy::new(rules);
+        warnings.extend(lint::warnings(&policy));
+        Ok(Reloaded { policy, warnings })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(main: &str) -> Vec<(PathBuf, String)> {
+        let group = "groups:\n  g:\n  - {action: allow, host: g.test}\n";
+        vec![("r.yaml".into(), main.into()), ("g.yaml".into(), group.into())]
+    }
+
+    fn reload() -> Reload {
+        let file = yaml::parse("r.yaml", "dns: off\nrules:\n- {action: deny, host: a.test}\n").expect("a file");
+        Reload::new(&["deny: ^https://t\\.test/".into()], &file)
+    }
+
+    fn rules(main: &str) -> Result<Vec<String>, String> {
+        let reloaded = reload().policy(texts(main))?;
+        Ok(reloaded.policy.rules().map(|(_, rule)| rule.to_string()).collect())
+    }
+
+    #[test]
+    fn rules_are_new_and_typed_ones_stay_first() {
+        let new = "dns: off\ngroups-from: g.yaml\nrules:\n- {action: allow, host: b.test}\nuse: g\n";
+        let expected = [r"deny: ^https://t\.test/", "allow: host b.test", "allow: host g.test"];
+        assert_eq!(rules(new), Ok(expected.map(str::to_owned).to_vec()));
+        assert_eq!(reload().policy(texts(new)).expect("a policy").warnings, []);
+    }
+
+    #[test]
+    fn a_wrong_file_is_none() {
+        let error = rules("rulez: []\n").expect_err("wrong");
+        assert!(error.starts_with("r.yaml:1:1: unknown key `rulez`"), "{error}");
+        assert!(error.ends_with("hint: did you mean `rules`?"), "{error}");
+        assert!(rules("groups-from: h.yaml\n").is_err_and(|error| error.contains("not among")));
+        assert!(reload().policy(Vec::new()).is_err());
+    }
+
+    #[test]
+    fn other_options_are_told_of() {
+        for other in [
+            "dns: relay\n",
+            "dns: off\nlogging: {level: info}\n",
+            "dns: off\nlimits: {grace: 1}\n",
+            "dns: off\ntls: {passthrough: p.test}\n",
+            "",
+        ] {
+            let warnings = reload().policy(texts(other)).expect("a policy").warnings;
+            assert!(
+                warnings.iter().any(|warning| warning.message.contains("other options")),
+                "{other}"
+            );
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! A policy file that changes while the jail runs: seen by the supervisor, who may read it, and put in force by the proxy's
+//! process, which may not.
+//!
+//! What the file says is not this module's business. The texts go over the line in a descriptor, for they can be long.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use super::helper::{Helper, ToProxy};
+
+/// How often to look.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// The policy file's text, and those of the files that it takes groups from, each with its path.
+pub type Texts = Vec<(PathBuf, String)>;
+
+/// New texts, or why there are none although something changed. The old ones stay in force then.
+pub type Change = Result<Texts, String>;
+
+/// Looks after the policy file.
+pub trait Watch {
+    /// What is new, if anything is.
+    fn look(&mut self) -> Option<Change>;
+
+    /// What is there, new or not: somebody asked for it.
+    fn demand(&mut self) -> Change;
+}
+
+/// A watch that is looked at once in a while, and tells the proxy.
+pub(super) struct Round<'a> {
+    watch: Option<&'a mut dyn Watch>,
+    next: Instant,
+}
+
+impl<'a> Round<'a> {
+    pub(super) fn new(watch: Option<&'a mut dyn Watch>) -> Round<'a> {
+        Round {
+            watch,
+            next: Instant::now() + PERIOD,
+        }
+    }
+
+    /// When to look again, if at all.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.watch.is_some().then_some(self.next)
+    }
+
+    /// Looks, if it is time.
+    pub(super) fn look(&mut self, helper: &Helper) -> io::Result<()> {
+        let Some(watch) = &mut self.watch else { return Ok(()) };
+        if Instant::now() < self.next {
+            return Ok(());
+        }
+        self.next = Instant::now() + PERIOD;
+        watch.look().map_or(Ok(()), |change| tell(helper, change))
+    }
+
+    /// Somebody asked (SIGHUP).
+    pub(super) fn demand(&mut self, helper: &Helper) -> io::Result<()> {
+        match &mut self.watch {
+            Some(watch) => tell(helper, watch.demand()),
+            None => Ok(()),
+        }
+    }
+}
+
+fn tell(helper: &Helper, change: Change) -> io::Result<()> {
+    let kept = change.and_then(|texts| keep(&texts).map_err(|error| format!("cannot hand it over: {error}")));
+    match kept {
+        Ok(file) => helper
+            .line
+            .send_with(&ToProxy::Policy { error: None }, &[file.as_raw_fd()]),
+        Err(error) => helper.line.send(&ToProxy::Policy { error: Some(error) }),
+    }
+}
+
+fn keep(texts: &Texts) -> io::Result<File> {
+    let mut file = File::from(memfd_create("policy", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(&serde_json::to_vec(texts)?)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+/// The proxy's side: what came over the line.
+pub(super) fn taken(error: Option<String>, mut descriptors: Vec<OwnedFd>) -> Change {
+    if let Some(error) = error {
+        return Err(error);
+    }
+    let mut bytes = Vec::new();
+    let read = descriptors.pop().map(|fd| File::from(fd).read_to_end(&mut bytes));
+    match read {
+        Some(Ok(_)) => serde_json::from_slice(&bytes).map_err(|error| format!("the new texts came mangled: {error}")),
+        Some(Err(error)) => Err(format!("cannot read the new texts: {error}")),
+        None => Err("no new texts came".to_owned()),
+    }
+}

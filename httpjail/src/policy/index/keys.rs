@@ -1,0 +1,213 @@
+//! Under what a rule is filed, and what a URL looks up: the same hashes from both sides.
+
+use super::grams::Text;
+use crate::policy::Target;
+use crate::policy::matcher::{Matcher, PlaceHost, PlacePath};
+use crate::policy::pattern::{Needs, Test, Where};
+
+/// One of these is true of every URL that the rule matches.
+#[derive(Debug)]
+pub(super) enum Key {
+    /// It begins with this, which ends where a segment ends.
+    Start(String),
+    /// It has this host.
+    Host(String),
+    /// Its host ends in this, which begins with a dot.
+    Suffix(String),
+}
+
+/// Where a rule is filed: under all of its keys, or under one gram of each of its texts, or, without either, nowhere.
+#[derive(Debug, Default)]
+pub(super) struct Filing {
+    pub(super) keys: Vec<Key>,
+    pub(super) grams: Vec<Text>,
+}
+
+const STARTS: u64 = 1;
+const HOSTS: u64 = 2;
+
+impl Key {
+    pub(super) fn hash(&self) -> u64 {
+        match self {
+            Key::Start(text) => {
+                let mut last = 0;
+                stops(text, |hash| last = hash);
+                last
+            }
+            Key::Host(text) | Key::Suffix(text) => mixed(HOSTS, text.as_bytes()),
+        }
+    }
+}
+
+impl Filing {
+    pub(super) fn of(matcher: &Matcher) -> Filing {
+        match matcher {
+            Matcher::Pattern(pattern) => match pattern.test() {
+                Test::Every => Filing::default(),
+                // Filed under what no URL has.
+                Test::Nothing => Filing {
+                    keys: vec![Key::Host(String::new())],
+                    grams: Vec::new(),
+                },
+                Test::Literals(at @ (Where::Whole | Where::Bare | Where::Start), texts) => Filing {
+                    keys: all(texts, |text| start(text, *at != Where::Start)),
+                    grams: texts.iter().map(|text| Text::new(text)).collect(),
+                },
+                Test::Literals(Where::End | Where::Within, texts) => Filing {
+                    keys: Vec::new(),
+                    grams: texts.iter().map(|text| Text::new(text)).collect(),
+                },
+                Test::Search(search) => Filing {
+                    keys: all(&search.starts, |text| start(text, false)),
+                    grams: texts(&search.needs, &search.starts),
+                },
+            },
+            Matcher::Place(place) => {
+                let (host, port, path) = place.parts();
+                match (host, path) {
+                    (PlaceHost::Below(suffix), _) => only(Key::Suffix(suffix.clone())),
+                    (PlaceHost::Exactly(host), None) => only(Key::Host(host.to_string())),
+                    (PlaceHost::Exactly(host), Some(path)) => {
+                        let (path, whole) = match path {
+                            PlacePath::Exactly(path) => (path, true),
+                            PlacePath::Begins(path) => (path, false),
+                        };
+                        let urls = [("https", 443), ("http", 80)].map(|(scheme, default)| {
+                            match port.filter(|port| *port != default) {
+                                Some(port) => format!("{scheme}://{host}:{port}{path}"),
+                                None => format!("{scheme}://{host}{path}"),
+                            }
+                        });
+                        Filing {
+                            keys: urls.iter().filter_map(|url| start(url, whole)).collect(),
+                            grams: urls.iter().map(|url| Text::new(url)).collect(),
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn only(key: Key) -> Filing {
+    Filing {
+        keys: vec![key],
+        grams: Vec::new(),
+    }
+}
+
+/// A key for each, or none at all.
+fn all(texts: &[Box<str>], key: impl Fn(&str) -> Option<Key>) -> Vec<Key> {
+    texts
+        .iter()
+        .map(|text| key(text))
+        .collect::<Option<_>>()
+        .unwrap_or_default()
+}
+
+fn texts(needs: &Needs, starts: &[Box<str>]) -> Vec<Text> {
+    if needs.texts.is_empty() {
+        starts.iter().map(|start| Text::new(start)).collect()
+    } else {
+        needs.texts.iter().map(|text| Text::new(text)).collect()
+    }
+}
+
+/// What trying a rule costs, in comparisons of literals.
+pub(super) fn cost(matcher: &Matcher) -> usize {
+    match matcher {
+        Matcher::Place(_) => 1,
+        Matcher::Pattern(pattern) => match pattern.test() {
+            Test::Every | Test::Nothing => 1,
+            Test::Literals(Where::Within, texts) => 4 * texts.len(),
+            Test::Literals(_, texts) => texts.len(),
+            Test::Search(search) if !search.starts.is_empty() => search.starts.len() + 1,
+            Test::Search(_) => 8,
+        },
+    }
+}
+
+/// The key for URLs that begin with `text`, or are it: as much of it as is sure to end where a segment ends.
+fn start(text: &str, whole: bool) -> Option<Key> {
+    let (_, rest) = text.split_once("://")?;
+    let authority = text.len() - rest.len();
+    let path = text[authority..].find('/').map(|at| authority + at);
+    match path {
+        // Up to the end, or to the query: a stop of its own.
+        _ if whole => Some(Key::Start(text.to_owned())),
+        Some(path) => {
+            let before_query = text.find('?').unwrap_or(text.len());
+            let end = text[..before_query].rfind('/').filter(|end| *end >= path)? + 1;
+            Some(Key::Start(text[..end].to_owned()))
+        }
+        None => host_end(rest).map(|end| Key::Host(rest[..end].to_owned())),
+    }
+}
+
+/// Where the host ends in what follows `://`, if it can be seen to end.
+fn host_end(rest: &str) -> Option<usize> {
+    match rest.strip_prefix('[') {
+        Some(inner) => inner.find(']').map(|at| at + 2),
+        None => rest.find([':', '/', '*']),
+    }
+}
+
+/// Each hash under which rules about the beginning of this URL are filed.
+pub(super) fn starts(target: &Target, found: impl FnMut(u64)) {
+    stops(target.url(), found);
+}
+
+/// The hash of every part of a URL from its beginning to a stop: behind each slash of the path, before the query, at the end.
+fn stops(url: &str, mut found: impl FnMut(u64)) {
+    let bytes = url.as_bytes();
+    let mut hash = STARTS;
+    // Behind `https://`, so that its slashes are none of the path's.
+    let mut from = 0;
+    let mut at = url.find("://").map_or(0, |at| at + 3);
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'/' => {
+                hash = mixed(hash, &bytes[from..=at]);
+                from = at + 1;
+                found(hash);
+            }
+            b'?' => break,
+            _ => (),
+        }
+        at += 1;
+    }
+    if from < at {
+        hash = mixed(hash, &bytes[from..at]);
+        found(hash);
+    }
+    if at < bytes.len() {
+        found(mixed(hash, &bytes[at..]));
+    }
+}
+
+/// Each hash under which rules about this host are filed.
+pub(super) fn hosts(target: &Target, exactly: bool, suffixes: bool, mut found: impl FnMut(u64)) {
+    let authority = target.authority();
+    let host = &authority[..host_end(authority).unwrap_or(authority.len())];
+    if exactly {
+        found(mixed(HOSTS, host.as_bytes()));
+    }
+    if suffixes {
+        for (at, _) in host.match_indices('.') {
+            found(mixed(HOSTS, &host.as_bytes()[at..]));
+        }
+    }
+}
+
+/// Mixes bytes into a hash. Whoever makes two URLs collide gains nothing but a rule that is asked in vain.
+fn mixed(hash: u64, bytes: &[u8]) -> u64 {
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut hash = hash ^ bytes.len() as u64;
+    for chunk in bytes.chunks(8) {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        let wide = u128::from(hash ^ u64::from_le_bytes(word)) * u128::from(FACTOR);
+        hash = (wide as u64) ^ (wide >> 64) as u64;
+    }
+    hash
+}

@@ -1,0 +1,215 @@
+//! `learn`: the policy that would have allowed what was asked for, and little else.
+//!
+//! Requests are gathered as a tree: scheme and host, then the path, segment by segment, what looks like an id, a hash or a
+//! version in its general form ([`segment`]). Where a place has more different names than anybody would read, any name will
+//! do. Each leaf is one rule. Memory is bounded: what finds no room is allowed by its host, or, beyond that, counted.
+
+mod segment;
+mod write;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::spell;
+
+pub use write::{Unreadable, add_to, document};
+
+/// Names at one place of the paths of a host, beyond which any name will do.
+const NAMES_MAX: usize = 12;
+/// Hosts that rules are made for.
+const HOSTS_MAX: usize = 500;
+/// Nodes of all trees, and bytes of all segments: some ten megabytes at most.
+const NODES_MAX: usize = 20_000;
+const BYTES_MAX: usize = 4 << 20;
+/// Programs that are named of one rule.
+const PROGRAMS_MAX: usize = 4;
+
+/// Gathers requests.
+#[derive(Debug, Default)]
+pub struct Learner {
+    /// By host and scheme, so that those of one host stand together.
+    hosts: BTreeMap<(String, String), Node>,
+    nodes: usize,
+    bytes: usize,
+    requests: u64,
+    left_out: u64,
+}
+
+/// A place in the paths of one host.
+#[derive(Debug, Default)]
+struct Node {
+    below: BTreeMap<String, Node>,
+    /// The requests that ended here.
+    here: Option<Asked>,
+    /// The requests that ended anywhere below, where there was no room for them.
+    beyond: Option<Asked>,
+}
+
+/// What was asked for at one place.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Asked {
+    count: u64,
+    methods: BTreeSet<String>,
+    programs: BTreeSet<String>,
+    with_query: bool,
+    without_query: bool,
+}
+
+/// One rule that was learnt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Learnt {
+    /// `host[:port]`.
+    pub host: String,
+    /// Pinned to scheme and host.
+    pub pattern: String,
+    /// The methods that were seen.
+    pub methods: BTreeSet<String>,
+    /// How many requests it stands for.
+    pub count: u64,
+    /// The programs that made them: the first few.
+    pub programs: BTreeSet<String>,
+}
+
+impl Learner {
+    /// Takes one request that is to be allowed: its method, its canonical URL, and the program that made it, fit to be shown.
+    pub fn see(&mut self, method: &str, url: &str, program: Option<&str>) {
+        let Some((scheme, host, path)) = spell::split(url) else {
+            return;
+        };
+        self.requests += 1;
+        let key = (host.to_owned(), scheme.to_owned());
+        if self.hosts.len() >= HOSTS_MAX && !self.hosts.contains_key(&key) {
+            self.left_out += 1;
+            return;
+        }
+        let (bare, query) = match path.split_once('?') {
+            Some((bare, _)) => (bare, true),
+            None => (path, false),
+        };
+        // `*` stands where a path would: one segment, which no slash comes before.
+        let segments: Vec<String> = match bare.strip_prefix('/') {
+            Some(path) => path
+                .split('/')
+                .map(|name| format!("/{}", segment::general(name)))
+                .collect(),
+            None => vec![spell::literal(bare)],
+        };
+        let length: usize = segments.iter().map(String::len).sum();
+        let room = self.nodes + segments.len() <= NODES_MAX && self.bytes + length <= BYTES_MAX;
+        let mut node = self.hosts.entry(key).or_default();
+        let mut all_there = true;
+        for segment in segments {
+            if !node.below.contains_key(&segment) {
+                if !room {
+                    all_there = false;
+                    break;
+                }
+                self.nodes += 1;
+                self.bytes += segment.len();
+            }
+            node = node.below.entry(segment).or_default();
+        }
+        let asked = match all_there {
+            true => node.here.get_or_insert_default(),
+            false => node.beyond.get_or_insert_default(),
+        };
+        asked.count += 1;
+        asked.methods.insert(method.to_owned());
+        if let Some(program) = program.filter(|_| asked.programs.len() < PROGRAMS_MAX) {
+            asked.programs.insert(program.to_owned());
+        }
+        asked.with_query |= query;
+        asked.without_query |= !query;
+    }
+
+    /// How many requests were taken.
+    pub fn requests(&self) -> u64 {
+        self.requests
+    }
+
+    /// How many of them no rule is made for, because they went to more hosts than anybody would read.
+    pub fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
+    /// The rules, by host and path.
+    pub fn rules(self) -> Vec<Learnt> {
+        let mut rules = Vec::new();
+        for ((host, scheme), mut root) in self.hosts {
+            root.generalise();
+            let start = format!("^{scheme}://{}", spell::literal(&host));
+            root.rules(&host, start, &mut rules);
+        }
+        rules
+    }
+}
+
+impl Node {
+    /// Where there are too many names, any name will do.
+    fn generalise(&mut self) {
+        // A slash at the end of a path is no name, nor is what has none before it.
+        let is_name = |name: &String| name.len() > 1 && name.starts_with('/');
+        if self.below.keys().filter(|name| is_name(name)).count() > NAMES_MAX {
+            let general = segment::any_of(self.below.keys().filter(|name| is_name(name)));
+            let (names, others) = std::mem::take(&mut self.below)
+                .into_iter()
+                .partition(|(name, _)| is_name(name));
+            self.below = others;
+            let names: BTreeMap<String, Node> = names;
+            let merged = self.below.entry(format!("/{general}")).or_default();
+            names.into_values().for_each(|node| merged.take(node));
+        }
+        self.below.values_mut().for_each(Node::generalise);
+    }
+
+    fn take(&mut self, other: Node) {
+        for (name, node) in other.below {
+            self.below.entry(name).or_default().take(node);
+        }
+        for (mine, theirs) in [(&mut self.here, other.here), (&mut self.beyond, other.beyond)] {
+            match (mine, theirs) {
+                (Some(mine), Some(theirs)) => mine.take(theirs),
+                (mine @ None, theirs) => *mine = theirs,
+                (Some(_), None) => {}
+            }
+        }
+    }
+
+    fn rules(self, host: &str, so_far: String, out: &mut Vec<Learnt>) {
+        let learnt = |asked: Asked, pattern: String| Learnt {
+            host: host.to_owned(),
+            pattern,
+            methods: asked.methods,
+            count: asked.count,
+            programs: asked.programs,
+        };
+        if let Some(asked) = self.here {
+            let end = spell::end(asked.without_query, asked.with_query);
+            out.push(learnt(asked, format!("{so_far}{end}")));
+        }
+        if let Some(asked) = self.beyond {
+            out.push(learnt(asked, format!("{so_far}/")));
+        }
+        for (segment, node) in self.below {
+            node.rules(host, format!("{so_far}{segment}"), out);
+        }
+    }
+}
+
+impl Asked {
+    fn take(&mut self, other: Asked) {
+        self.count += other.count;
+        self.methods.extend(other.methods);
+        for program in other.programs {
+            if self.programs.len() < PROGRAMS_MAX {
+                self.programs.insert(program);
+            }
+        }
+        self.with_query |= other.with_query;
+        self.without_query |= other.without_query;
+    }
+}
+
+#[cfg(test)]
+mod tests;

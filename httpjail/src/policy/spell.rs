@@ -1,0 +1,127 @@
+//! The rule that allows one request and little else: pinned to its scheme and host, with its method and its path.
+//!
+//! Hints show it, `learn` makes its rules of the same stuff. The query is left out of it on purpose: it is hidden wherever a
+//! rule may be shown, since secrets travel there.
+
+use super::Methods;
+
+/// A path that is longer than this is not shown in a rule; the host stands for it.
+const PATH_MAX: usize = 150;
+
+/// `allow-get: ^https://api\.test/users(\?|$)` for a request with this canonical URL; `None` for what is none.
+pub fn rule_for(method: &str, url: &str) -> Option<String> {
+    let (scheme, authority, path) = split(url)?;
+    let methods = Methods::parse(method).unwrap_or(Methods::EVERY);
+    let (bare, _query) = path.split_once('?').unwrap_or((path, ""));
+    let place = format!("^{scheme}://{}", literal(authority));
+    Some(if bare.len() > PATH_MAX {
+        format!("allow{methods}: {place}/")
+    } else {
+        format!("allow{methods}: {place}{}{}", literal(bare), end(true, true))
+    })
+}
+
+/// Scheme, authority, and path with query of a canonical URL.
+pub(super) fn split(url: &str) -> Option<(&str, &str, &str)> {
+    let (scheme, rest) = url.split_once("://")?;
+    // `*` stands in place of a path in one kind of request only (RFC 9112 section 3.2.4).
+    let start = rest.find(['/', '*'])?;
+    let (authority, path) = rest.split_at(start);
+    (!authority.is_empty()).then_some((scheme, authority, path))
+}
+
+/// `text` as a pattern that matches it alone. The crate also escapes what is special inside brackets only.
+pub(super) fn literal(text: &str) -> String {
+    let mut out = regex_syntax::escape(text);
+    for plain in ["-", "&", "~"] {
+        out = out.replace(&format!("\\{plain}"), plain);
+    }
+    out
+}
+
+/// What ends a pattern after the path, for requests that come without a query, with one, or both.
+pub(super) fn end(without: bool, with: bool) -> &'static str {
+    match (without, with) {
+        (_, false) => "$",
+        (false, true) => r"\?",
+        (true, true) => r"(\?|$)",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::Scheme;
+    use crate::policy::{Pin, Rule, Source, Target};
+    use http::Method;
+
+    #[track_caller]
+    fn check(method: &str, authority: &str, path: &str, expected: &str, not: &[(&str, &str)]) {
+        let made = |method: &str, path: &str| {
+            let method = Method::from_bytes(method.as_bytes()).expect("a method");
+            Target::new(&method, Scheme::Https, authority, path).expect("a target")
+        };
+        let target = made(method, path);
+        let text = rule_for(method, target.url()).expect("a rule");
+        assert_eq!(text, expected);
+        let rule = Rule::parse(&text, Source::Option(1)).expect("a rule that can be read");
+        assert!(rule.matches(&target), "{text} {}", target.url());
+        assert!(matches!(rule.pin(), Pin::Hosts(hosts) if hosts.len() == 1), "{text}");
+        for (method, path) in not {
+            assert!(!rule.matches(&made(method, path)), "{text} {method} {path}");
+        }
+    }
+
+    #[test]
+    fn the_rule_for_one_request() {
+        check(
+            "GET",
+            "api.test",
+            "/a-b/c.d?token=x",
+            r"allow-get: ^https://api\.test/a-b/c\.d(\?|$)",
+            &[("POST", "/a-b/c.d"), ("GET", "/a-b/cxd"), ("GET", "/a-b/c.d/e")],
+        );
+        check(
+            "PUT",
+            "a.test:8443",
+            "/",
+            r"allow-put: ^https://a\.test:8443/(\?|$)",
+            &[("PUT", "/x")],
+        );
+        check(
+            "GET",
+            "[::1]:3000",
+            "/(x)",
+            r"allow-get: ^https://\[::1\]:3000/\(x\)(\?|$)",
+            &[("GET", "/x")],
+        );
+        check(
+            "PROPFIND",
+            "a.test",
+            "/it's",
+            r"allow: ^https://a\.test/it's(\?|$)",
+            &[("GET", "/its")],
+        );
+        check(
+            "OPTIONS",
+            "a.test",
+            "*",
+            r"allow-options: ^https://a\.test\*(\?|$)",
+            &[("OPTIONS", "/")],
+        );
+        check(
+            "GET",
+            "a.test",
+            &format!("/{}", "x".repeat(200)),
+            r"allow-get: ^https://a\.test/",
+            &[],
+        );
+    }
+
+    #[test]
+    fn what_is_no_url_has_no_rule() {
+        for url in ["", "a.test:443", "https://", "https:///x", "https://a.test"] {
+            assert_eq!(rule_for("GET", url), None, "{url}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What is wrong with a policy file, and where: with the line itself, and what it was probably meant to be.
+
+use std::sync::Arc;
+
+use super::shape;
+
+/// What is wrong with a policy file, and where: `file:line:column: message`, and the line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{file}:{line}:{column}: {message}{excerpt}")]
+pub struct FileError {
+    /// The file, as it was named.
+    pub file: Arc<str>,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, from 1.
+    pub column: usize,
+    /// What is wrong.
+    pub message: String,
+    /// The line with a mark below the column, on lines of their own; empty where there is none to show.
+    pub excerpt: String,
+    /// What to write instead.
+    pub hint: Option<String>,
+}
+
+/// A longer line is shown in part.
+const WIDTH: usize = 100;
+
+/// One of several files, for errors in it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin<'a> {
+    pub(super) file: &'a Arc<str>,
+    pub(super) text: &'a str,
+}
+
+impl Origin<'_> {
+    /// An error at a place of this file.
+    pub(super) fn error(&self, line: usize, column: usize, message: impl Into<String>) -> FileError {
+        FileError {
+            file: Arc::clone(self.file),
+            line,
+            column,
+            message: message.into(),
+            excerpt: excerpt(self.text, line, column),
+            hint: None,
+        }
+    }
+
+    /// An error at the first place from `line` on where this word stands.
+    pub(super) fn error_at(&self, line: usize, word: &str, message: impl Into<String>) -> FileError {
+        let mut lines = self.text.lines().enumerate().skip(line.saturating_sub(1));
+        let found = lines.find_map(|(index, text)| Some((index + 1, column_of(text, word)?)));
+        let (line, column) = found.unwrap_or((line, 1));
+        self.error(line, column, message)
+    }
+
+    /// What the YAML library said, in our words.
+    pub(super) fn located(&self, error: &serde_yaml::Error) -> FileError {
+        let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
+        let whole = error.to_string();
+        let suffix = format!(" at line {line} column {column}");
+        let message = whole.replace(&suffix, "");
+        // A rule's own errors carry their hint behind a line of their own.
+        let (message, hint) = match message.split_once(shape::HINT) {
+            Some((message, hint)) => (message.to_owned(), Some(hint.to_owned())),
+            None => match message.split_once("unknown field `") {
+                Some((before, names)) => unknown_key(before, names),
+                None => {
+                    let hint = hint(&message);
+                    (message, hint.map(str::to_owned))
+                }
+            },
+        };
+        FileError {
+            hint,
+            ..self.error(line, column, message)
+        }
+    }
+}
+
+impl FileError {
+    pub(super) fn hinted(self, hint: impl Into<String>) -> FileError {
+        FileError {
+            hint: Some(hint.into()),
+            ..self
+        }
+    }
+}
+
+/// The column at which a word stands by itself, outside of a comment.
+fn column_of(line: &str, word: &str) -> Option<usize> {
+    let text = line.split(" #").next().unwrap_or_default();
+    let part_of_one = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
+    let alone = |at: usize| {
+        let (before, after) = (text[..at].chars().next_back(), text[at + word.len()..].chars().next());
+        !before.is_some_and(part_of_one) && !after.is_some_and(part_of_one)
+    };
+    let (at, _) = text.match_indices(word).find(|(at, _)| alone(*at))?;
+    Some(text[..at].chars().count() + 1)
+}
+
+/// The line with its number, and a mark below the column.
+fn excerpt(text: &str, line: usize, column: usize) -> String {
+    let Some(found) = text
+        .lines()
+        .nth(line.saturating_sub(1))
+        .filter(|line| !line.trim().is_empty())
+    else {
+        return String::new();
+    };
+    let before = column.saturating_sub(1);
+    let skipped = before.saturating_sub(WIDTH / 2);
+    let skipped = if found.chars().count() > WIDTH { skipped } else { 0 };
+    let shown: String = found.chars().skip(skipped).take(WIDTH).map(blank).collect();
+    let (number, ahead) = (line.to_string(), " ".repeat(before - skipped));
+    let margin = " ".repeat(number.len());
+    format!("\n{number} | {}\n{margin} | {ahead}^", shown.trim_end())
+}
+
+/// Tabs as one column, like the mark below them.
+fn blank(c: char) -> char {
+    if c.is_whitespace() { ' ' } else { c }
+}
+
+fn hint(message: &str) -> Option<&'static str> {
+    if message.contains("unknown escape character") {
+        return Some("write the text in single quotes: YAML takes a backslash there as it stands");
+    }
+    if message.contains("missing field `action`") {
+        return Some("a rule has `action: allow` or `action: deny`, and a `pattern:` or a `host:`");
+    }
+    if message.contains("cannot start any token") {
+        return Some("put the text in single quotes; indent with spaces");
+    }
+    None
+}
+
+/// The message and the hint for a key that is none. `names` is the rest of serde's message: ``patern`, expected one of
+/// `action`, `pattern`, ...`.
+fn unknown_key(before: &str, names: &str) -> (String, Option<String>) {
+    let unknown = names.split('`').next().unwrap_or_default();
+    let hint = nearest(unknown, names.split('`').skip(2).step_by(2));
+    (format!("{before}unknown key `{unknown}`"), hint)
+}
+
+/// The known name that an unknown one was probably meant to be, or else all of them.
+pub(super) fn nearest<'n>(unknown: &str, known: impl Iterator<Item = &'n str>) -> Option<String> {
+    let known: Vec<&str> = known.collect();
+    let likeness = |name: &&&str| strsim::jaro_winkler(name, unknown);
+    let closest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    if likeness(&closest) > 0.75 {
+        return Some(format!("did you mean `{closest}`?"));
+    }
+    Some(format!("known here: {}", known.join(", ")))
+}

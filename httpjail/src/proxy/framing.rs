@@ -1,0 +1,424 @@
+//! Where each request of an HTTP/1 connection ends, read strictly.
+//!
+//! Two programs that disagree on where a message ends disagree on what the next one is: that is request smuggling. hyper
+//! forgives a good deal (THREATS.md section 3 has the list), so [`super::strict`] lets it see only what has passed here:
+//! whole heads and chunk lines in which nothing can be read in two ways (RFC 9112), and body bytes by their count. What is
+//! ambiguous is a [`Fault`], and the connection ends. What the fields mean is judged elsewhere; this is about bytes.
+
+use super::limits::Limits;
+
+/// The longest line of a chunk, with its extensions, and all extensions of a body. Nobody uses them but to hide things.
+const CHUNK_LINE_MAX: usize = 256;
+const EXTENSIONS_MAX: usize = 4096;
+
+/// A chunk's size has at most this many digits: 256 TiB, and no overflow anywhere.
+const SIZE_DIGITS_MAX: usize = 12;
+
+/// `Content-Length` likewise.
+const LENGTH_DIGITS_MAX: usize = 18;
+
+/// What cannot stand after a body: it would frame, route or steer the message that it ends.
+const NO_TRAILERS: [&[u8]; 9] = [
+    b"connection",
+    b"content-length",
+    b"expect",
+    b"host",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+    b"content-encoding",
+];
+
+/// Why bytes are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// A line ends without CR, or is no line of its kind: the request line, a field, a chunk's.
+    BareLineFeed,
+    StartLine,
+    Method,
+    RequestTarget,
+    Version,
+    Field,
+    FieldValue,
+    Folded,
+    LookAlike,
+    Length,
+    TwoLengths,
+    Coding,
+    TraceBody,
+    TooLarge,
+    Chunk,
+    Extension,
+    Trailer,
+    /// The connection ended before the body did.
+    CutShort,
+}
+
+impl Fault {
+    /// The same without what all have in common.
+    pub(super) fn words(self) -> &'static str {
+        let reason = self.reason();
+        reason.split_once(": ").map_or(reason, |(_, words)| words)
+    }
+
+    /// What the log is told.
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Fault::BareLineFeed => "malformed request: bare line feed",
+            Fault::StartLine => "malformed request: request line",
+            Fault::Method => "malformed request: method",
+            Fault::RequestTarget => "malformed request: request target",
+            Fault::Version => "malformed request: version",
+            Fault::Field => "malformed request: field name",
+            Fault::FieldValue => "malformed request: control character in a field",
+            Fault::Folded => "malformed request: folded field",
+            Fault::LookAlike => "malformed request: field that looks like another",
+            Fault::Length => "malformed request: content length",
+            Fault::TwoLengths => "malformed request: two lengths",
+            Fault::Coding => "malformed request: transfer encoding",
+            Fault::TraceBody => "malformed request: trace with a body",
+            Fault::TooLarge => "malformed request: too large",
+            Fault::Chunk => "malformed request: chunk",
+            Fault::Extension => "malformed request: chunk extension",
+            Fault::Trailer => "malformed request: trailer",
+            Fault::CutShort => "request cut short",
+        }
+    }
+}
+
+/// The place in a connection's stream of requests.
+#[derive(Debug)]
+pub(super) struct Framing {
+    /// The longest head, and the most fields in one.
+    head_max: usize,
+    fields_max: usize,
+    state: State,
+    lines: Lines,
+    /// Bytes of chunk extensions in this body.
+    extensions: usize,
+}
+
+#[derive(Debug)]
+enum State {
+    /// A head: request line, fields, empty line.
+    Head(Head),
+    /// So many bytes of a body.
+    Length(u64),
+    ChunkLine,
+    Chunk(u64),
+    ChunkEnd,
+    /// Fields after the last chunk; how many so far.
+    Trailers(usize),
+    /// After a head that wishes for another protocol. What comes next depends on the answer.
+    Wish,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        State::Head(Head::default())
+    }
+}
+
+impl Framing {
+    pub(super) fn within(limits: &Limits) -> Framing {
+        Framing {
+            head_max: limits.head,
+            fields_max: limits.fields,
+            state: State::default(),
+            lines: Lines::default(),
+            extensions: 0,
+        }
+    }
+
+    /// Follows `bytes`, which begin where those that passed before ended. Answers how many of them pass, and the fault
+    /// that comes after those, if there is one. What does not pass yet is to be offered again, with more.
+    pub(super) fn follow(&mut self, bytes: &[u8]) -> (usize, Option<Fault>) {
+        let mut passed = 0;
+        loop {
+            match self.step(&bytes[passed..]) {
+                Ok(0) => return (passed, None),
+                Ok(more) => passed += more,
+                Err(fault) => return (passed, Some(fault)),
+            }
+        }
+    }
+
+    /// Whether nothing passes until the answer to the last head is known.
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.state, State::Wish)
+    }
+
+    /// That answer was an ordinary one.
+    pub(super) fn go_on(&mut self) {
+        if self.is_waiting() {
+            self.state = State::default();
+        }
+    }
+
+    /// Whether a body has begun and not ended.
+    pub(super) fn is_in_body(&self) -> bool {
+        !matches!(self.state, State::Head(_) | State::Wish)
+    }
+
+    /// How many of `block`'s bytes pass next: a whole head or line, or body bytes. 0 if more must come.
+    fn step(&mut self, block: &[u8]) -> Result<usize, Fault> {
+        let (passes, next) = match &mut self.state {
+            State::Wish => return Ok(0),
+            State::Length(left) => match take(left, block) {
+                (passes, true) => (passes, State::default()),
+                (passes, false) => return Ok(passes),
+            },
+            State::Chunk(left) => match take(left, block) {
+                (passes, true) => (passes, State::ChunkEnd),
+                (passes, false) => return Ok(passes),
+            },
+            State::ChunkEnd => match block {
+                [] | [b'\r'] => return Ok(0),
+                [b'\r', b'\n', ..] => (2, State::ChunkLine),
+                _ => return Err(Fault::Chunk),
+            },
+            State::Head(head) => loop {
+                match self.lines.next(block, self.head_max, Fault::TooLarge)? {
+                    None => return Ok(0),
+                    Some([]) if head.started => break (self.lines.finish(), head.body()?),
+                    Some(line) if head.started => head.field(line, self.fields_max)?,
+                    Some(line) => head.start(line)?,
+                }
+            },
+            State::ChunkLine => match self.lines.next(block, CHUNK_LINE_MAX, Fault::Extension)? {
+                None => return Ok(0),
+                Some(line) => {
+                    let (size, extension) = chunk_size(line)?;
+                    self.extensions += extension;
+                    if self.extensions > EXTENSIONS_MAX {
+                        return Err(Fault::Extension);
+                    }
+                    let next = match size {
+                        0 => State::Trailers(0),
+                        size => State::Chunk(size),
+                    };
+                    (self.lines.finish(), next)
+                }
+            },
+            State::Trailers(count) => loop {
+                match self.lines.next(block, self.head_max, Fault::TooLarge)? {
+                    None => return Ok(0),
+                    Some([]) => {
+                        self.extensions = 0;
+                        break (self.lines.finish(), State::default());
+                    }
+                    Some(line) => {
+                        let (name, _) = field(line)?;
+                        *count += 1;
+                        if *count > self.fields_max {
+                            return Err(Fault::TooLarge);
+                        }
+                        if NO_TRAILERS.iter().any(|forbidden| looks_like(name, forbidden)) {
+                            return Err(Fault::Trailer);
+                        }
+                    }
+                }
+            },
+        };
+        self.state = next;
+        Ok(passes)
+    }
+}
+
+/// Takes body bytes off `left`: how many, and whether those were all.
+fn take(left: &mut u64, block: &[u8]) -> (usize, bool) {
+    let taken = usize::try_from(*left).map_or(block.len(), |left| left.min(block.len()));
+    *left -= taken as u64;
+    (taken, *left == 0)
+}
+
+/// The lines of a block that may still be growing. No byte is looked at twice, however small the pieces that it comes in.
+#[derive(Debug, Default)]
+struct Lines {
+    /// Where the line begins that comes next.
+    start: usize,
+    /// Up to where there is no end of it.
+    searched: usize,
+}
+
+impl Lines {
+    /// The next line without its end.
+    fn next<'a>(&mut self, block: &'a [u8], max: usize, too_long: Fault) -> Result<Option<&'a [u8]>, Fault> {
+        let found = block[self.searched..].iter().position(|byte| *byte == b'\n');
+        let end = found.map_or(block.len(), |at| self.searched + at);
+        if end > max {
+            return Err(too_long);
+        }
+        self.searched = end;
+        if found.is_none() {
+            return Ok(None);
+        }
+        // A recipient may take a bare LF for a line end (RFC 9112 section 2.2), and another may not.
+        let line = block[self.start..end].strip_suffix(b"\r").ok_or(Fault::BareLineFeed)?;
+        self.start = end + 1;
+        self.searched = end + 1;
+        Ok(Some(line))
+    }
+
+    /// The block ends with the last line: how long it was.
+    fn finish(&mut self) -> usize {
+        std::mem::take(self).start
+    }
+}
+
+/// What a head says of the bytes after it, as far as it has been read.
+#[derive(Debug, Default)]
+struct Head {
+    started: bool,
+    old: bool,
+    connect: bool,
+    trace: bool,
+    fields: usize,
+    length: Option<u64>,
+    chunked: bool,
+    upgrade: bool,
+}
+
+impl Head {
+    /// `METHOD SP target SP HTTP/1.x`, and nothing else (RFC 9112 section 3).
+    fn start(&mut self, line: &[u8]) -> Result<(), Fault> {
+        let mut words = line.split(|byte| *byte == b' ');
+        let (Some(method), Some(target), Some(version), None) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            return Err(Fault::StartLine);
+        };
+        // Some servers fold the case: `policy::Target` asks the same, also of HTTP/2.
+        let capital = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || b"-_".contains(byte);
+        if method.is_empty() || !method.iter().all(capital) {
+            return Err(Fault::Method);
+        }
+        let plain = |byte: &u8| !byte.is_ascii_control() && *byte != b'#';
+        // Of UTF-8 the canonical path makes escapes. hyper drops a fragment and says nothing.
+        if target.is_empty() || !target.iter().all(plain) || std::str::from_utf8(target).is_err() {
+            return Err(Fault::RequestTarget);
+        }
+        self.old = match version {
+            b"HTTP/1.1" => false,
+            b"HTTP/1.0" => true,
+            _ => return Err(Fault::Version),
+        };
+        self.connect = method == b"CONNECT";
+        self.trace = method == b"TRACE";
+        self.started = true;
+        Ok(())
+    }
+
+    fn field(&mut self, line: &[u8], most: usize) -> Result<(), Fault> {
+        let (name, value) = field(line)?;
+        self.fields += 1;
+        if self.fields > most {
+            return Err(Fault::TooLarge);
+        }
+        if looks_like(name, b"content-length") {
+            let length = length(value).filter(|_| self.length.is_none());
+            self.length = Some(length.ok_or(if self.length.is_some() {
+                Fault::TwoLengths
+            } else {
+                Fault::Length
+            })?);
+        } else if looks_like(name, b"transfer-encoding") {
+            // RFC 9112 section 6.1: not in 1.0. `identity` is gone, and no server wants a coding besides.
+            if self.old || self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                return Err(Fault::Coding);
+            }
+            self.chunked = true;
+        } else if name.eq_ignore_ascii_case(b"upgrade") {
+            self.upgrade = true;
+        } else {
+            return Ok(());
+        }
+        // `Content_Length` is the same to CGI and its heirs.
+        if name.contains(&b'_') {
+            return Err(Fault::LookAlike);
+        }
+        Ok(())
+    }
+
+    /// What follows the head.
+    fn body(&self) -> Result<State, Fault> {
+        let next = match (self.length, self.chunked) {
+            (Some(_), true) => return Err(Fault::TwoLengths),
+            (None, true) => State::ChunkLine,
+            (Some(length @ 1..), false) => State::Length(length),
+            (Some(0) | None, false) if self.connect || self.upgrade && !self.old => State::Wish,
+            (Some(0) | None, false) => return Ok(State::default()),
+        };
+        // RFC 9110 section 9.3.8.
+        if self.trace && !matches!(next, State::Wish) {
+            return Err(Fault::TraceBody);
+        }
+        Ok(next)
+    }
+}
+
+/// Splits `name: value`; the value without the white space around it.
+fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
+    if matches!(line, [b' ' | b'\t', ..]) {
+        return Err(Fault::Folded);
+    }
+    let colon = line.iter().position(|byte| *byte == b':').ok_or(Fault::Field)?;
+    let (name, value) = (&line[..colon], &line[colon + 1..]);
+    if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
+        return Err(Fault::Field);
+    }
+    if !value.iter().all(|byte| is_text(*byte)) {
+        return Err(Fault::FieldValue);
+    }
+    Ok((name, trimmed(value)))
+}
+
+/// Only spaces and tabs (RFC 9110 section 5.6.3): `trim_ascii` takes more for white space.
+fn trimmed(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+fn length(value: &[u8]) -> Option<u64> {
+    let plain =
+        value.len() <= LENGTH_DIGITS_MAX && value.iter().all(u8::is_ascii_digit) && !matches!(value, [b'0', _, ..]);
+    let text = std::str::from_utf8(value).ok().filter(|_| plain)?;
+    text.parse().ok()
+}
+
+/// The size of a chunk, and how long its extensions are.
+fn chunk_size(line: &[u8]) -> Result<(u64, usize), Fault> {
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let (digits, extension) = line.split_at(digits);
+    let size = std::str::from_utf8(digits)
+        .ok()
+        .filter(|digits| digits.len() <= SIZE_DIGITS_MAX);
+    let size = size.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    match (size, extension) {
+        (Some(size), [] | [b';', ..]) if extension.iter().all(|byte| is_text(*byte)) => Ok((size, extension.len())),
+        (Some(_), [b';', ..]) => Err(Fault::Extension),
+        _ => Err(Fault::Chunk),
+    }
+}
+
+/// Whether a server might take `name` for `known` (lower case).
+fn looks_like(name: &[u8], known: &[u8]) -> bool {
+    let same = |(byte, known): (&u8, &u8)| byte.to_ascii_lowercase() == *known || *byte == b'_' && *known == b'-';
+    name.len() == known.len() && name.iter().zip(known).all(same)
+}
+
+/// `tchar` of RFC 9110 section 5.6.2.
+pub(super) fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// What stands in a field's value (RFC 9110 section 5.5): no control character but the tab.
+fn is_text(byte: u8) -> bool {
+    !byte.is_ascii_control() || byte == b'\t'
+}
+
+#[cfg(test)]
+mod tests;

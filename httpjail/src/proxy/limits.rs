@@ -1,0 +1,116 @@
+//! How long and how much: every bound of the proxy in one place.
+//!
+//! What the jail sends, and what servers send back, grows nothing beyond these. Each costs only whoever runs into it: a
+//! request is refused, a connection closed, a client made to wait; no other notices. Counts are per jail unless they say
+//! otherwise, sizes are in bytes.
+
+use std::time::Duration;
+
+/// The bounds of one proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Client connections at a time; more wait in the kernel's queue.
+    pub connections: usize,
+    /// Requests at a time, over all connections; more are answered 503.
+    pub requests: usize,
+    /// HTTP/2 streams at a time on one client connection; more are refused, and may be sent again.
+    pub streams: u32,
+    /// Upstream connections at a time, those that are kept unused included; whoever needs one more waits for
+    /// [`Limits::connect`].
+    pub upstreams: usize,
+    /// Fields in the head of a message, on both legs: 431, or 502 for an upstream's.
+    pub fields: usize,
+    /// Size of the head of a message, on both legs: 431, or 502 for an upstream's.
+    pub head: usize,
+
+    /// From an accepted connection, or the end of a request on it, to the end of the next request's head.
+    pub header: Duration,
+    /// A TLS handshake with a client.
+    pub handshake: Duration,
+    /// How long a client's connection may go on without a byte in either direction: 0-window stalls, bodies that stop, idle
+    /// WebSockets.
+    pub stall: Duration,
+
+    /// Resolving the name of an upstream: 504.
+    pub resolve: Duration,
+    /// Connecting to an upstream, over all of its addresses: 504.
+    pub connect: Duration,
+    /// The TLS handshake with an upstream: 504.
+    pub tls: Duration,
+    /// From a request sent upstream, or the last byte of its body that moved, to the head of its answer: 504.
+    pub response: Duration,
+    /// How long an upload whose client waits for `100 Continue` waits for the upstream's word.
+    pub expect: Duration,
+    /// How long a client that sends no more (and may be gone) is waited for to be answered.
+    pub half_closed: Duration,
+
+    /// How long an unused upstream connection is kept.
+    pub idle: Duration,
+    /// How many unused HTTP/1 connections to one host are kept.
+    pub idle_per_host: usize,
+    /// To how many hosts connections are kept.
+    pub idle_hosts: usize,
+
+    /// How long connections may go on after the shutdown was asked for.
+    pub grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections: 8192,
+            requests: 16_384,
+            streams: 256,
+            upstreams: 8192,
+            fields: 200,
+            head: 64 * 1024,
+            header: Duration::from_secs(60),
+            handshake: Duration::from_secs(10),
+            stall: Duration::from_secs(60 * 60),
+            resolve: Duration::from_secs(10),
+            connect: Duration::from_secs(10),
+            tls: Duration::from_secs(10),
+            // Long polls and models that think: whoever waits so long may give up first.
+            response: Duration::from_secs(30 * 60),
+            // What curl waits. Servers that do not know the field say nothing.
+            expect: Duration::from_secs(1),
+            half_closed: Duration::from_secs(60),
+            idle: Duration::from_secs(60),
+            idle_per_host: 16,
+            idle_hosts: 256,
+            grace: Duration::from_millis(500),
+        }
+    }
+}
+
+impl Limits {
+    /// These, lowered so that they fit into `descriptors` (RLIMIT_NOFILE): a proxy that runs out of them can neither accept
+    /// nor dial.
+    #[must_use]
+    pub fn within(mut self, descriptors: u64) -> Limits {
+        let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
+        // A few are the log's, the runtime's and the kernel events'; resolving takes some for a moment.
+        let half = (descriptors.saturating_sub(descriptors / 8) / 2).max(1);
+        self.connections = self.connections.min(half);
+        self.upstreams = self.upstreams.min(half);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn within_the_descriptors_there_are() {
+        let check = |descriptors, connections| {
+            let limits = Limits::default().within(descriptors);
+            assert_eq!((limits.connections, limits.upstreams), (connections, connections));
+            assert!(descriptors < 16 || (limits.connections + limits.upstreams) as u64 <= descriptors);
+        };
+        check(u64::MAX, 8192);
+        check(20_000, 8192);
+        check(1024, 448);
+        check(0, 1);
+    }
+}

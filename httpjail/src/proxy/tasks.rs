@@ -1,0 +1,70 @@
+//! Tasks that outlive the future that began them, but never the proxy.
+//!
+//! hyper runs each stream of an HTTP/2 connection as a task of its own, and a tunnel goes on when the connection that
+//! opened it is done. Each of them owes the log a record, so the proxy does not end before they have: see
+//! [`super::Proxy::run`].
+
+use hyper::rt::Executor;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use tokio::task::JoinSet;
+
+/// The tasks of one proxy.
+#[derive(Clone, Default)]
+pub(super) struct Tasks(Arc<Mutex<Running>>);
+
+#[derive(Default)]
+struct Running {
+    tasks: JoinSet<()>,
+    closed: bool,
+}
+
+impl Tasks {
+    /// Begins one more. After the shutdown it is dropped.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut running = self.lock();
+        if running.closed {
+            return;
+        }
+        // Those that have ended would only take room.
+        while running.tasks.try_join_next().is_some() {}
+        running.tasks.spawn(task);
+    }
+
+    /// Waits until all have ended.
+    pub(super) async fn ended(&self) {
+        std::future::poll_fn(|cx| {
+            while let Poll::Ready(ended) = self.lock().tasks.poll_join_next(cx) {
+                if ended.is_none() {
+                    return Poll::Ready(());
+                }
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Ends those that are left, and waits until they are gone.
+    pub(super) async fn shutdown(&self) {
+        {
+            let mut running = self.lock();
+            running.closed = true;
+            running.tasks.abort_all();
+        }
+        self.ended().await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Running> {
+        // Nothing in here panics half way through a change.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<F> Executor<F> for Tasks
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        self.spawn(task);
+    }
+}

@@ -1,0 +1,315 @@
+//! HTTP/2, both legs, frame by frame: servers that take back what they offered, clients that do what none should.
+//!
+//! Whatever a client does costs its own connection at most: each flood has a bystander on another, who is served meanwhile.
+
+use super::support::Jail;
+use super::world::World;
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What a server does with a stream.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum With {
+    Answer,
+    /// REFUSED_STREAM.
+    Refuse,
+    /// Another reset: it may have been acted on.
+    Cancel,
+}
+
+/// A server of HTTP/2 in cleartext at port 3128, which treats the nth stream as `script` says, and answers those after it.
+async fn server(world: &Arc<World>, streams_at_a_time: u32, script: &'static [With]) -> Arc<Server> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    world.parent.set(listener.local_addr().unwrap()).unwrap();
+    let server = Arc::new(Server::default());
+    let this = server.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            this.connections.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(this.clone().serve(stream, streams_at_a_time, script));
+        }
+    });
+    server
+}
+
+#[derive(Default)]
+struct Server {
+    connections: AtomicUsize,
+    streams: AtomicUsize,
+    at_once: AtomicUsize,
+    most_at_once: AtomicUsize,
+}
+
+impl Server {
+    async fn serve(self: Arc<Self>, stream: TcpStream, streams_at_a_time: u32, script: &'static [With]) {
+        let mut builder = h2::server::Builder::new();
+        builder.max_concurrent_streams(streams_at_a_time);
+        let mut connection = builder.handshake::<_, Bytes>(stream).await.unwrap();
+        let here = Arc::new(AtomicUsize::new(0));
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            let nth = self.streams.fetch_add(1, Ordering::SeqCst);
+            match script.get(nth).copied().unwrap_or(With::Answer) {
+                With::Refuse => respond.send_reset(h2::Reason::REFUSED_STREAM),
+                With::Cancel => respond.send_reset(h2::Reason::INTERNAL_ERROR),
+                With::Answer => {
+                    let (this, here) = (self.clone(), here.clone());
+                    tokio::spawn(async move {
+                        let now = here.fetch_add(1, Ordering::SeqCst) + 1;
+                        this.most_at_once.fetch_max(now, Ordering::SeqCst);
+                        this.at_once.fetch_add(1, Ordering::SeqCst);
+                        while request.uri().path() == "/together" && this.at_once.load(Ordering::SeqCst) < 3 {
+                            tokio::task::yield_now().await;
+                        }
+                        // Before the client can know that there is room again.
+                        here.fetch_sub(1, Ordering::SeqCst);
+                        let mut body = respond.send_response(Response::new(()), false).unwrap();
+                        body.send_data(Bytes::from_static(b"done"), true).unwrap();
+                    });
+                }
+            }
+            if request_says_goodbye(nth, script) {
+                connection.graceful_shutdown();
+            }
+        }
+    }
+}
+
+fn request_says_goodbye(nth: usize, script: &[With]) -> bool {
+    script.is_empty() && nth % 2 == 1
+}
+
+/// A client of HTTP/2 in cleartext, steered to that server.
+async fn client(jail: &Jail) -> h2::client::SendRequest<Bytes> {
+    let (client, connection) = h2::client::handshake(jail.connect("192.0.2.1:3128").await)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+fn request(method: Method, path: &str) -> Request<()> {
+    let uri = format!("http://a.test:3128{path}");
+    Request::builder().method(method).uri(uri).body(()).unwrap()
+}
+
+async fn ask(client: &h2::client::SendRequest<Bytes>, method: Method, body: &'static str) -> u16 {
+    let mut client = client.clone().ready().await.unwrap();
+    let (answer, mut send) = client.send_request(request(method, "/"), body.is_empty()).unwrap();
+    if !body.is_empty() {
+        send.send_data(Bytes::from_static(body.as_bytes()), true).unwrap();
+    }
+    answer.await.unwrap().status().as_u16()
+}
+
+/// What a server says it has not acted on is sent again; what it may have acted on is not, but for methods where twice is
+/// once; and never what came with a body.
+#[tokio::test]
+async fn what_is_sent_again() {
+    use With::{Cancel, Refuse};
+    let check = async |script: &'static [With], method: Method, body: &'static str, status: u16, streams: usize| {
+        let jail = Jail::new(&["allow: .*"]).await;
+        let server = server(&jail.world, 100, script).await;
+        let client = client(&jail).await;
+        assert_eq!(ask(&client, method.clone(), body).await, status, "{script:?} {method}");
+        assert_eq!(server.streams.load(Ordering::SeqCst), streams, "{script:?} {method}");
+    };
+    check(&[Refuse], Method::GET, "", 200, 2).await;
+    check(&[Refuse], Method::POST, "", 200, 2).await;
+    check(&[Refuse], Method::POST, "body", 502, 1).await;
+    check(&[Refuse, Refuse], Method::GET, "", 200, 3).await;
+    check(&[Refuse, Refuse, Refuse], Method::GET, "", 502, 3).await;
+    check(&[Cancel], Method::GET, "", 502, 1).await;
+    check(&[Cancel], Method::POST, "", 502, 1).await;
+}
+
+/// A server that says GOAWAY after every second request loses none.
+#[tokio::test]
+async fn a_server_that_goes_away() {
+    let jail = Jail::new(&["allow: .*"]).await;
+    let server = server(&jail.world, 100, &[]).await;
+    let client = client(&jail).await;
+    for _ in 0..10 {
+        assert_eq!(ask(&client, Method::POST, "").await, 200);
+    }
+    assert_eq!(server.streams.load(Ordering::SeqCst), 10);
+    assert!(server.connections.load(Ordering::SeqCst) > 1);
+}
+
+/// No more streams than the server allows on one connection, and none that waits for another to end.
+#[tokio::test]
+async fn as_many_streams_as_the_server_allows() {
+    let jail = Jail::new(&["allow: .*"]).await;
+    let server = server(&jail.world, 2, &[With::Answer]).await;
+    let client = client(&jail).await;
+    // The first tells what is allowed.
+    assert_eq!(ask(&client, Method::GET, "").await, 200);
+    server.at_once.store(0, Ordering::SeqCst);
+    let mut answers = Vec::new();
+    for _ in 0..3 {
+        let mut client = client.clone().ready().await.unwrap();
+        answers.push(client.send_request(request(Method::GET, "/together"), true).unwrap().0);
+    }
+    for answer in answers {
+        assert_eq!(answer.await.unwrap().status(), 200);
+    }
+    assert_eq!(server.most_at_once.load(Ordering::SeqCst), 2);
+    assert_eq!(server.connections.load(Ordering::SeqCst), 2);
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const SETTINGS: u8 = 4;
+const HEADERS: u8 = 1;
+
+/// A frame (RFC 9113 section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// `GET http://a.test/` or, with a path, another; without Huffman codes and the dynamic table (RFC 7541).
+fn get(path: &str) -> Vec<u8> {
+    let mut block = vec![0x82, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
+    block.extend(path.as_bytes());
+    block.extend(b"\x01\x06a.test");
+    block
+}
+
+/// Sends as much as the proxy takes of `bytes`, and reads what it answers until it closes or the bytes are through.
+/// Answers whether it closed the connection with an error, which is how a flood ends.
+async fn flood(jail: &Jail, bytes: Vec<u8>) -> bool {
+    let (mut read, mut write) = jail.connect("192.0.2.1:80").await.into_split();
+    let writing = tokio::spawn(async move {
+        // May fail: the proxy hangs up.
+        let _ = write.write_all(&bytes).await;
+        let _ = write.write_all(&frame(6, 0, 0, b"all sent")).await;
+        write
+    });
+    let mut answer = Vec::new();
+    let mut seen = 0;
+    let closed = loop {
+        match read.read_buf(&mut answer).await {
+            Ok(1..) => {}
+            _ => break true,
+        }
+        // Frame by frame, to the GOAWAY or to the answer to our last PING.
+        let mut ended = None;
+        while let Some(head) = answer.get(seen..seen + 9) {
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+            let Some(payload) = answer.get(seen + 9..seen + 9 + length) else {
+                break;
+            };
+            match (head[3], head[4]) {
+                (7, _) if payload[4..8] != [0; 4] => ended = Some(true),
+                (6, 1) if payload == b"all sent" => ended = Some(false),
+                _ => {}
+            }
+            seen += 9 + length;
+        }
+        if let Some(ended) = ended {
+            break ended;
+        }
+    };
+    writing.abort();
+    closed
+}
+
+fn opening() -> Vec<u8> {
+    [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()
+}
+
+/// Each of these is sent whole or until the proxy hangs up; somebody else is served before, meanwhile and after.
+#[tokio::test]
+async fn floods() {
+    let jail = Jail::new(&[r"allow: ^http://a\.test/$", r"allow: ^http://b\.test/"]).await;
+    let check = async |what: &str, bytes: Vec<u8>, ends: bool| {
+        let bystander = async {
+            for _ in 0..3 {
+                assert_eq!(jail.get("192.0.2.2:80", "b.test", "/").await.0, 200, "{what}");
+            }
+        };
+        let (closed, ()) = tokio::join!(flood(&jail, bytes), bystander);
+        assert_eq!(closed, ends, "{what}");
+        assert_eq!(jail.get("192.0.2.2:80", "b.test", "/").await.0, 200, "{what}");
+    };
+    let many = |count: u32, each: &dyn Fn(u32) -> Vec<u8>| [opening(), (0..count).flat_map(each).collect()].concat();
+    let end = 0x4 | 0x1;
+
+    check("nothing at all", opening(), false).await;
+    check("one request", many(1, &|_| frame(HEADERS, end, 1, &get("/"))), false).await;
+    // CVE-2023-44487: requests that are taken back at once, before we have seen them.
+    let reset = |nth: u32| {
+        let stream = 2 * nth + 1;
+        [
+            frame(HEADERS, end, stream, &get("/no")),
+            frame(3, 0, stream, &8u32.to_be_bytes()),
+        ]
+        .concat()
+    };
+    check("rapid reset", many(10_000, &reset), true).await;
+    // The other way round (CVE-2025-8671): errors that make us reset streams.
+    let own = |nth: u32| {
+        let stream = 2 * nth + 1;
+        [frame(HEADERS, 0x4, stream, &get("/no")), frame(8, 0, stream, &[0; 4])].concat()
+    };
+    check("made to reset", many(10_000, &own), true).await;
+    // RUSTSEC-2024-0332: a head that never ends.
+    let head = [opening(), frame(HEADERS, 0x1, 1, &get("/"))].concat();
+    let more = frame(9, 0, 1, &[0; 0]);
+    let field = frame(9, 0, 1, &[&b"\x00\x01x\x7f\x81\x1f"[..], &[b'y'; 4222]].concat());
+    check(
+        "empty CONTINUATION",
+        [head.clone(), more.repeat(100_000)].concat(),
+        true,
+    )
+    .await;
+    check("CONTINUATION", [head, field.repeat(1000)].concat(), true).await;
+    // Small on the wire, large in memory: one long field, then a byte for each time that it comes again.
+    let long = [&b"\x40\x01x\x7f\xa1\x1e"[..], &[b'y'; 4000]].concat();
+    let bomb = [get("/"), long, vec![0xbe; 12_000]].concat();
+    check("HPACK bomb", many(1, &|_| frame(HEADERS, end, 1, &bomb)), true).await;
+    check(
+        "SETTINGS",
+        many(20_000, &|_| frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 9])),
+        false,
+    )
+    .await;
+    check(
+        "PING",
+        many(20_000, &|nth| frame(6, 0, 0, &u64::from(nth).to_be_bytes())),
+        false,
+    )
+    .await;
+    let empty = [
+        opening(),
+        frame(HEADERS, 0x4, 1, &get("/")),
+        frame(0, 0, 1, &[]).repeat(20_000),
+    ]
+    .concat();
+    check("empty DATA", empty, true).await;
+    check(
+        "PRIORITY",
+        many(20_000, &|nth| frame(2, 0, 2 * nth + 1, &[0, 0, 0, 0, 1])),
+        false,
+    )
+    .await;
+    check(
+        "unknown frames",
+        many(20_000, &|_| frame(0xbe, 0xff, 0, b"what")),
+        false,
+    )
+    .await;
+    let wide = |nth: u32| frame(HEADERS, 0x4, 2 * nth + 1, &get("/"));
+    check("more streams than there may be", many(1000, &wide), true).await;
+    let zero = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let stalled = |nth: u32| frame(HEADERS, end, 2 * nth + 1, &get("/"));
+    check(
+        "no window",
+        [PREFACE.to_vec(), zero, (0..200).flat_map(stalled).collect()].concat(),
+        false,
+    )
+    .await;
+}
