@@ -9,14 +9,14 @@ use httpjail_lab::{Lab, eventually};
 use crate::support::{Expect as _, have, lab};
 
 /// A session of tmux on the jailed side. It ends with the lab.
-struct Terminal<'lab> {
+pub(crate) struct Terminal<'lab> {
     lab: &'lab Lab,
     socket: String,
 }
 
 impl<'lab> Terminal<'lab> {
     /// Starts a shell outside the jail, in a terminal of 100 columns.
-    fn open(lab: &'lab Lab) -> Self {
+    pub(crate) fn open(lab: &'lab Lab) -> Self {
         let terminal = Terminal {
             lab,
             socket: lab.fresh_path("tmux.sock").to_str().unwrap().to_owned(),
@@ -34,7 +34,11 @@ impl<'lab> Terminal<'lab> {
 
     /// The same in a jail of one's own choice.
     fn jail_by(&self, jail: httpjail_lab::JailBuilder<'_>, command: &str) {
-        let jail = jail.without_log().rule(r"allow: ^https://ok\.test/");
+        self.run(jail.without_log().rule(r"allow: ^https://ok\.test/"), command);
+    }
+
+    /// Starts `command` in just this jail.
+    pub(crate) fn run(&self, jail: httpjail_lab::JailBuilder<'_>, command: &str) {
         let env = jail.environment().into_iter().map(|(name, value)| {
             let (name, value) = (name.into_string().unwrap(), value.into_string().unwrap());
             format!("{name}='{value}'")
@@ -48,19 +52,19 @@ impl<'lab> Terminal<'lab> {
     }
 
     /// Types a line.
-    fn enter(&self, line: &str) {
+    pub(crate) fn enter(&self, line: &str) {
         self.tmux(&["send-keys", "-l", line]);
         self.key("Enter");
     }
 
     /// Presses a key, by tmux's name for it.
-    fn key(&self, key: &str) {
+    pub(crate) fn key(&self, key: &str) {
         self.tmux(&["send-keys", key]);
     }
 
     /// Waits until the screen shows `text`.
     #[track_caller]
-    fn sees(&self, text: &str) {
+    pub(crate) fn sees(&self, text: &str) {
         let shown = eventually(Duration::from_secs(20), || self.screen().contains(text));
         assert!(shown, "no {text:?} on this screen:\n{}", self.screen());
     }
@@ -68,7 +72,7 @@ impl<'lab> Terminal<'lab> {
     /// Waits until the screen shows `text` so often. A shell repeats the job's line when it stops and when it goes on, and
     /// what is typed before that is read in a mode in which Enter ends no line for the job.
     #[track_caller]
-    fn sees_times(&self, text: &str, times: usize) {
+    pub(crate) fn sees_times(&self, text: &str, times: usize) {
         let shown = eventually(Duration::from_secs(20), || self.screen().matches(text).count() >= times);
         assert!(
             shown,
@@ -77,8 +81,14 @@ impl<'lab> Terminal<'lab> {
         );
     }
 
-    fn screen(&self) -> String {
+    pub(crate) fn screen(&self) -> String {
         self.tmux(&["capture-pane", "-p", "-J"])
+    }
+
+    /// What tmux knows of the terminal under this name (`pane_tty`, `pane_pid`).
+    pub(crate) fn is(&self, name: &str) -> String {
+        let answer = self.tmux(&["display-message", "-p", &format!("#{{{name}}}")]);
+        answer.trim().to_owned()
     }
 
     fn tmux(&self, arguments: &[&str]) -> String {

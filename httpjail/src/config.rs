@@ -63,10 +63,27 @@ pub struct Config {
     pub limits: Limits,
     /// Ports that the jail listens on and that this host is to reach.
     pub publish: Vec<Publish>,
+    /// The policy file, if one was named.
+    pub file: Option<PathBuf>,
+    /// Who decides on what no rule matches.
+    pub approval: Approval,
+    /// How long that may take for one request.
+    pub approve_timeout: Duration,
     /// What a new policy is made of when the policy file changes; none without a file.
     pub reload: Option<Reload>,
     /// What the user should be told before the command starts.
     pub warnings: Vec<Warning>,
+}
+
+/// Who decides on what no rule matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Approval {
+    /// Nobody: it is denied.
+    Nobody,
+    /// Whoever sits at the terminal.
+    Terminal,
+    /// A program: a command for the shell.
+    Program(String),
 }
 
 /// A port of the jail that this host is to reach.
@@ -274,6 +291,7 @@ impl Config {
             (self.user.is_some(), "user"),
             (!self.allow_sockets.is_empty(), "allow-socket"),
             (!self.publish.is_empty(), "publish"),
+            (self.approval == Approval::Terminal, "interactive"),
         ];
         match given.into_iter().find(|(given, _)| *given) {
             Some((_, name)) => Err(ConfigError::Conflict(what, name)),

@@ -2,6 +2,7 @@
 //!
 //! The library exists for the binary, its tests and its benches; ARCHITECTURE.md tells how the modules fit.
 
+pub mod approve;
 pub mod audit;
 pub mod cli;
 pub mod config;

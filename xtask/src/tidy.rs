@@ -23,7 +23,7 @@ const IMPORTS: [(&str, &[&str]); 15] = [
     ("tls", &["net"]),
     ("dns", &["net", "policy", "audit"]),
     ("audit", &["net", "policy"]),
-    ("approve", &["policy", "audit"]),
+    ("approve", &["net", "policy", "audit", "sys"]),
     ("proxy", &["net", "policy", "tls", "audit", "dns", "approve"]),
     (
         "jail",

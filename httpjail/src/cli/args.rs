@@ -279,6 +279,18 @@ pub struct Shared {
     #[arg(long, conflicts_with = "dry_run", help_heading = "Rules")]
     pub log_only: bool,
 
+    /// Have a program decide about a request that no rule matches: JSON in, verdict out
+    ///
+    /// Run by the shell once for each question, as the user who called, outside of the jail. It reads an object with
+    /// method, url, host and program, and prints {"verdict": "allow"} or {"verdict": "deny", "reason": "..."}; with
+    /// "for": "run", and "extent": "url", "prefix" or "host", the verdict holds to the end of the run. All else denies.
+    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["dry_run", "log_only"], help_heading = "Rules")]
+    pub approve_with: Option<String>,
+
+    /// How long a request waits to be approved [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = yaml::parse_seconds, help_heading = "Rules")]
+    pub approve_timeout: Option<Duration>,
+
     /// Do not decrypt HTTPS: judge it by its host name alone
     #[arg(long, help_heading = "Traffic")]
     pub no_tls_intercept: bool,
@@ -337,13 +349,13 @@ pub struct Run {
         long,
         value_name = "FILE",
         value_hint = ValueHint::FilePath,
-        conflicts_with_all = ["rules", "config", "dry_run", "log_only", "interactive"],
+        conflicts_with_all = ["rules", "config", "dry_run", "log_only", "interactive", "approve_with"],
         help_heading = "Rules"
     )]
     pub locked: Option<PathBuf>,
 
-    /// Ask at the terminal about a request that no rule matches (not in this version)
-    #[arg(long, help_heading = "Rules")]
+    /// Ask at the terminal about a request that no rule matches; the command gets a terminal of its own
+    #[arg(long, conflicts_with_all = ["approve_with", "dry_run", "log_only"], help_heading = "Rules")]
     pub interactive: bool,
 
     /// How traffic is steered to the proxy [default: auto]

@@ -4,8 +4,10 @@
 //! process, steer, and watch.
 
 use std::io::{self, Write as _};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
+use super::approval::{self, Questions};
 use super::parts::session;
 use super::reload::{SafeFrom, Watcher};
 use super::run::{log_again, upstream_authorities};
@@ -38,21 +40,27 @@ pub(super) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Resul
         asked_servers: true,
         publish_mark: None,
     })?;
+    let (_aide, questions) = match approval::start(config, caller)? {
+        None => (None, None),
+        Some(Questions { aide, socket }) => (Some(aide), Some(socket)),
+    };
     let notebook = Notebook::new().map_err(|error| Failure::new(format!("cannot make a notebook: {error}")))?;
-    let mut keeps = attachment.keeps();
-    keeps.push(notebook.descriptor());
+    let mut keep = attachment.keeps();
+    keep.extend(questions.as_ref().map(AsRawFd::as_raw_fd));
+    keep.push(notebook.descriptor());
     let task = Task {
         config,
         caller,
         upstream_authorities,
         door: None,
+        questions,
         among_others: true,
         older: attachment.older().to_vec(),
         notebook: &notebook,
         session: session(),
         backend: attachment.backend(),
     };
-    let mut helper = Helper::spawn(&keeps, move |line| task.run(line))
+    let mut helper = Helper::spawn(&keep, move |line| task.run(line))
         .map_err(|error| Failure::new(format!("cannot fork the proxy: {error}")))?;
     helper.ready()?;
     attachment.arm(&helper)?;

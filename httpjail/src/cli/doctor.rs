@@ -66,6 +66,7 @@ fn plan(caller: &Identity) -> Result<Plan, Failure> {
             place,
             overlays: Vec::new(),
             outside,
+            own_terminals: false,
             hidden: run::hidden(caller, caller),
             additions: Vec::new(),
             allowed: Vec::new(),

@@ -1,5 +1,6 @@
 //! What the user types and what becomes of it. The one place that knows all the parts.
 
+mod approval;
 pub mod args;
 #[cfg(target_os = "linux")]
 mod attach;

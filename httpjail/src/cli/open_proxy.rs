@@ -15,9 +15,10 @@ use tokio::task::JoinHandle;
 use super::caller::Caller;
 use super::reload::{self, InForce, Own, SafeFrom, Watcher};
 use super::tally::{Findings, SharedTally};
-use super::{failure, parts, verbosity};
+use super::{approval, failure, parts, verbosity};
+use crate::approve::{self, Desk};
 use crate::audit::{EventKind, Log, LogFile, Record, Sink, open_log};
-use crate::config::{Config, LogTarget};
+use crate::config::{Approval, Config, LogTarget};
 use crate::failure::Failure;
 use crate::logging;
 use crate::net::{Host, NameSource, Program, ProgramSource};
@@ -112,9 +113,21 @@ impl OpenProxy {
             Access::Token => (Guard::Token(token), credentials),
             Access::TokenOrSelf => (Guard::TokenOrSelf(token), credentials),
         };
+        let desk = match &config.approval {
+            Approval::Program(command) => {
+                let env = approval::environment(caller.variables());
+                Some(Desk::new(Arc::new(approve::Program::new(
+                    command.clone(),
+                    env,
+                    config.approve_timeout,
+                ))))
+            }
+            Approval::Nobody | Approval::Terminal => None,
+        };
         let in_force = InForce::new(config, log.clone());
         let proxy = Proxy::new(proxy::Config {
             policy: in_force.policy(),
+            desk: desk.clone(),
             mode: parts::mode(config.mode),
             intercept_tls: config.intercept_tls,
             passthrough: config.passthrough.clone(),

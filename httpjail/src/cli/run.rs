@@ -5,17 +5,19 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use nix::sys::prctl;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
+use super::approval::{self, Questions};
 use super::reload::{SafeFrom, Watcher};
 use super::serve_jail::{Task, open_log_as};
 use super::tally::{Findings, Notebook};
 use super::{environment, failure, parts};
-use crate::config::{Config, LogTarget, Purpose};
+use crate::config::{Approval, Config, LogTarget, Purpose};
 use crate::jail::backend::Extras;
 use crate::jail::child::{Command, StartFailure};
 use crate::jail::door::{self, Door};
@@ -99,7 +101,12 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
             (Some(made.0), Some(made.1))
         }
     };
+    let (aide, questions) = match approval::start(config, caller)? {
+        None => (None, None),
+        Some(Questions { aide, socket }) => (Some(aide), Some(socket)),
+    };
     let mut keep = backend.proxy_keeps();
+    keep.extend(questions.as_ref().map(AsRawFd::as_raw_fd));
     keep.extend(door.as_ref().map(Door::descriptor));
     let notebook = Notebook::new().map_err(|error| Failure::new(format!("cannot make a notebook: {error}")))?;
     keep.push(notebook.descriptor());
@@ -113,6 +120,7 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
         session: parts::session(),
         backend: backend.as_ref(),
         door,
+        questions,
     };
     let helper = Helper::spawn(&keep, move |line| task.run(line))
         .map_err(|error| Failure::new(format!("cannot fork the proxy: {error}")))?;
@@ -132,7 +140,7 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
         ),
         None => None,
     };
-    let running = match jail.spawn(signals) {
+    let running = match jail.spawn(signals, aide) {
         Ok(Ok(running)) => running,
         Ok(Err(early)) => return Ok((early.status(), Findings::default())),
         Err(SpawnError::Jail(failure)) => return Err(failure),
@@ -212,6 +220,7 @@ fn plan(
         outside,
         hidden: hidden(caller, &identity),
         allowed: config.allow_sockets.clone(),
+        own_terminals: config.approval == Approval::Terminal,
         owner: (identity.uid.as_raw(), identity.gid.as_raw()),
     };
     let mut argv = vec![config.command.program.clone()];

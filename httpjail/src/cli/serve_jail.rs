@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, PipeReader};
 use std::net::TcpListener;
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -17,6 +18,7 @@ use tokio::sync::oneshot;
 use super::reload::InForce;
 use super::tally::{Notebook, SharedTally};
 use super::{failure, parts, published, verbosity};
+use crate::approve::{Desk, Remote};
 use crate::audit::{EventKind, Log, LogFile, Record, Sink, open_log, open_log_without_links};
 use crate::config::{Config, LogTarget};
 use crate::dns::{self, Answers, Names, Relay, Servers};
@@ -53,6 +55,8 @@ pub(super) struct Task<'a> {
     pub backend: &'a dyn Backend,
     /// The way to what the jail listens on, if anything is published.
     pub door: Option<Door>,
+    /// The way to whoever decides on what no rule matches, if anybody does.
+    pub questions: Option<UnixStream>,
 }
 
 impl Task<'_> {
@@ -96,9 +100,18 @@ impl Task<'_> {
         self.older.iter().for_each(|older| log.record(older.clone()));
         let flows = self.backend.original_dst(&listeners)?;
         let names = Arc::new(Names::new(listeners.resolver_udp.len() > 1));
+        let desk = match self.questions.take() {
+            None => None,
+            Some(socket) => {
+                let _entered = runtime.enter();
+                let asker = Remote::start(socket).map_err(|error| Failure::new(format!("cannot ask: {error}")))?;
+                Some(Desk::new(Arc::new(asker)))
+            }
+        };
         let in_force = InForce::new(self.config, log.clone());
         let proxy = Proxy::new(proxy::Config {
             policy: in_force.policy(),
+            desk: desk.clone(),
             mode: parts::mode(self.config.mode),
             intercept_tls: self.config.intercept_tls,
             passthrough: self.config.passthrough.clone(),
@@ -124,6 +137,9 @@ impl Task<'_> {
                 // The receiver ends with the process.
                 let _ = changed.send(change);
             });
+            if let Some(desk) = desk {
+                desk.close();
+            }
             // The receiver is gone only when the run has failed, and then this process ends.
             let _ = ended.send(last);
         });

@@ -45,6 +45,9 @@ impl ConfigError {
             ConfigError::Serving(_) => Some("keep it in a file of its own, for `serve`".into()),
             ConfigError::Conflict(..) => Some("keep one of them".into()),
             ConfigError::Open(_) => Some("leave --auth away, or listen on 127.0.0.1".into()),
+            ConfigError::Unsupported("--interactive in weak mode") => {
+                Some("--approve-with COMMAND has a program decide; the terminal is the command's own here".into())
+            }
             ConfigError::Unsupported(_) => Some("leave it away; the defaults are the safe ones".into()),
         }
     }

@@ -4,14 +4,18 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 
-use super::{Command, Config, ConfigError, Log, LogTarget, Mode, Publish, Purpose, Reload, limits};
+use super::{Approval, Command, Config, ConfigError, Log, LogTarget, Mode, Publish, Purpose, Reload, limits};
 use crate::cli::args::Run;
 use crate::net::{HostPattern, Scheme};
 use crate::policy::yaml::{Backend, DnsMode, File, Level, LogFormat};
 use crate::policy::{Policy, Rule, Source, Target, Verdict, Warning, lint};
+
+/// How long a request waits to be approved.
+const APPROVE_LIMIT: Duration = Duration::from_secs(60);
 
 impl Config {
     pub(super) fn of(args: Run, file: Option<File>, command: Command) -> Result<Config, ConfigError> {
@@ -55,19 +59,28 @@ impl Config {
             (false, None) => options.backend.unwrap_or(Backend::Auto),
         };
         let dns = args.dns.or(options.dns).unwrap_or(DnsMode::Synthetic);
-        let interactive = args.interactive || options.interactive.unwrap_or(false);
+        let approval = approval(
+            args.interactive,
+            shared.approve_with,
+            options.interactive.unwrap_or(false),
+            options.approve_with,
+        )?;
+        if approval != Approval::Nobody && mode != Mode::Enforce {
+            return Err(ConfigError::Conflict(
+                "asking about requests",
+                "letting all of them through",
+            ));
+        }
         let user = args.user.or(options.user);
         if backend == Backend::Weak {
             let both = [
                 (user.is_some(), "--user in weak mode"),
                 (dns != DnsMode::Synthetic, "--dns in weak mode"),
+                (approval == Approval::Terminal, "--interactive in weak mode"),
             ];
             if let Some((_, name)) = both.into_iter().find(|(asked, _)| *asked) {
                 return Err(ConfigError::Unsupported(name));
             }
-        }
-        if let Some(name) = unsupported(backend, interactive) {
-            return Err(ConfigError::Unsupported(name));
         }
         let publish = if args.publish.is_empty() {
             options.publish
@@ -129,9 +142,30 @@ impl Config {
             dns,
             limits: limits::of(&bounds),
             publish,
+            file: shared.config,
+            approval,
+            approve_timeout: shared
+                .approve_timeout
+                .or(options.approve_timeout)
+                .unwrap_or(APPROVE_LIMIT),
             reload,
             warnings,
         })
+    }
+}
+
+/// Who is asked. The command line wins over the file.
+fn approval(
+    interactive: bool,
+    program: Option<String>,
+    file_interactive: bool,
+    file_program: Option<String>,
+) -> Result<Approval, ConfigError> {
+    match (interactive, program, file_interactive, file_program) {
+        (true, Some(_), ..) | (false, None, true, Some(_)) => Err(ConfigError::Conflict("interactive", "approve-with")),
+        (true, None, ..) | (false, None, true, None) => Ok(Approval::Terminal),
+        (false, Some(program), ..) | (false, None, false, Some(program)) => Ok(Approval::Program(program)),
+        (false, None, false, None) => Ok(Approval::Nobody),
     }
 }
 
@@ -145,14 +179,6 @@ pub fn typed_rules(texts: &[String]) -> Result<Vec<Rule>, ConfigError> {
         rule.map_err(|error| ConfigError::Rule(index + 1, text.clone(), error))
     };
     texts.iter().enumerate().map(rule).collect()
-}
-
-/// The first option that was asked for and that this version does not have.
-fn unsupported(backend: Backend, interactive: bool) -> Option<&'static str> {
-    match backend {
-        Backend::Auto | Backend::Ebpf | Backend::Netns | Backend::Weak => {}
-    }
-    interactive.then_some("--interactive")
 }
 
 /// A host whose TLS is to be passed through, and that no rule allows to be reached so.

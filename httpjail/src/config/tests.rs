@@ -208,11 +208,11 @@ fn logging_of_the_readme() {
 #[test]
 fn what_this_version_lacks_is_refused() {
     for (line, file, name) in [
-        (&["--interactive"][..], "", "--interactive"),
+        (&["--weak", "--interactive"][..], "", "--interactive in weak mode"),
         (&["--weak", "--user", "u"], "", "--user in weak mode"),
         (&["--weak"], "user: u", "--user in weak mode"),
         (&["--weak", "--dns", "off"], "", "--dns in weak mode"),
-        (&[], "interactive: true", "--interactive"),
+        (&["--weak"], "interactive: true", "--interactive in weak mode"),
     ] {
         let error = build(line, Some(file)).map(|config| config.command).expect_err(name);
         assert_eq!(error, ConfigError::Unsupported(name), "{line:?} {file}");
@@ -347,6 +347,7 @@ fn attaching_refuses_what_only_a_command_can_have() {
         ("user: ann", "user"),
         ("allow-socket: [/s]", "allow-socket"),
         ("publish: [3000]", "publish"),
+        ("interactive: true", "interactive"),
     ] {
         let text = format!("rules: []\n{line}\n");
         let file = yaml::parse("f.yaml", &text).expect("a file");

@@ -13,13 +13,15 @@ use std::time::Duration;
 
 use super::helper::{FromProxy, Line, ToProxy};
 use super::reload::{self, Change};
-use crate::net::{Program, ProgramSource};
+use crate::net::{Ancestor, Program, ProgramSource};
 
 /// How long an answer may take: a busy supervisor must not hold up the log.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
 /// How much of a command line is told.
 const CMDLINE_BYTES: u64 = 1024;
+/// How far up a line of parents is followed.
+const PARENTS_MAX: usize = 8;
 
 /// Asks the supervisor over the proxy's line.
 #[derive(Debug)]
@@ -35,6 +37,7 @@ pub struct Programs {
 enum Told {
     Program(Option<Program>),
     Log(io::Result<File>),
+    Parents(Vec<Ancestor>),
 }
 
 /// Why the line has nothing more to say.
@@ -74,6 +77,7 @@ impl Programs {
                     };
                     self.tell(question, Told::Log(log));
                 }
+                ToProxy::Parents { question, parents } => self.tell(question, Told::Parents(parents)),
                 ToProxy::Policy { error } => reload(reload::taken(error, descriptors)),
                 ToProxy::Finish { status } => return self.end(Last::Finish(status)),
                 ToProxy::Serve { .. } => return self.end(Last::Gone),
@@ -126,11 +130,43 @@ impl Programs {
     }
 }
 
+/// Who started `pid`, nearest first, as long as they are `inside`.
+pub(super) fn parents(pid: u32, inside: impl Fn(u32) -> bool) -> Vec<Ancestor> {
+    let mut parents = Vec::new();
+    let mut next = parent(pid).filter(|_| inside(pid));
+    while let Some(pid) = next.filter(|pid| parents.len() < PARENTS_MAX && inside(*pid)) {
+        let file = |name: &str| format!("/proc/{pid}/{name}");
+        let exe = fs::read_link(file("exe")).map(|path| path.to_string_lossy().into_owned());
+        let name = exe.or_else(|_| Ok::<_, io::Error>(fs::read_to_string(file("comm"))?.trim_end().to_owned()));
+        parents.push(Ancestor {
+            pid,
+            name: name.unwrap_or_default(),
+        });
+        next = parent(pid);
+    }
+    parents
+}
+
+/// The fourth field of `/proc/PID/stat` (proc(5)). The second may hold anything, blanks and brackets too.
+fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(1)?.parse().ok()
+}
+
 impl ProgramSource for Programs {
     fn program(&self, pid: u32) -> Option<Program> {
         match self.ask(|question| FromProxy::Program { question, pid })? {
             Told::Program(program) => program,
-            Told::Log(_) => None,
+            Told::Log(_) | Told::Parents(_) => None,
+        }
+    }
+
+    fn parents(&self, pid: u32) -> Vec<Ancestor> {
+        match self.ask(|question| FromProxy::Parents { question, pid }) {
+            Some(Told::Parents(parents)) => parents,
+            _ => Vec::new(),
         }
     }
 }

@@ -23,7 +23,7 @@ use super::channel::{self, Channel};
 use super::handover::{self, Counts};
 use super::sandbox::rights;
 pub use crate::failure::Failure;
-use crate::net::{Listeners, Program};
+use crate::net::{Ancestor, Listeners, Program};
 use crate::sys::clone::{self, Side};
 use crate::sys::fds;
 
@@ -60,6 +60,13 @@ pub enum ToProxy {
         /// In words for the user.
         error: Option<String>,
     },
+    /// The answer to [`FromProxy::Parents`].
+    Parents {
+        /// The question's number.
+        question: u64,
+        /// Nearest first; empty if it cannot be told.
+        parents: Vec<Ancestor>,
+    },
     /// The command has ended (its exit status as the shell counts): finish the log and end.
     Finish {
         /// 0 to 255.
@@ -81,6 +88,13 @@ pub enum FromProxy {
     Failed(Failure),
     /// Which program is this process?
     Program {
+        /// Repeated in the answer.
+        question: u64,
+        /// Its process id as the supervisor counts.
+        pid: u32,
+    },
+    /// Who started this process?
+    Parents {
         /// Repeated in the answer.
         question: u64,
         /// Its process id as the supervisor counts.
@@ -196,13 +210,17 @@ impl Helper {
     /// In words, when it asked for nothing that there is, has failed or is gone.
     pub fn answer(
         &self,
-        is_inside: impl FnOnce(u32) -> bool,
+        is_inside: impl Fn(u32) -> bool,
         open_log: &dyn Fn() -> io::Result<File>,
     ) -> Result<(), String> {
         let sent = match self.line.receive() {
             Ok(FromProxy::Program { question, pid }) => {
                 let program = attribution::look(pid, is_inside);
                 self.line.send(&ToProxy::Program { question, program })
+            }
+            Ok(FromProxy::Parents { question, pid }) => {
+                let parents = attribution::parents(pid, is_inside);
+                self.line.send(&ToProxy::Parents { question, parents })
             }
             Ok(FromProxy::Log { question }) => match open_log() {
                 Ok(log) => {

@@ -3,6 +3,7 @@
 //! `Jail<Prepared>` has its namespaces and its sockets; `Jail<Armed>` has been steered and has proved it; only that one
 //! can start the command. Each step's undo is a guard, dropped in reverse; what a SIGKILL leaves, [`leftovers`] removes.
 
+pub mod aide;
 pub mod attach;
 pub mod attribution;
 pub mod backend;
@@ -32,6 +33,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use crate::net::Listeners;
+use aide::Aide;
 use child::StartFailure;
 use helper::{Failure, Helper};
 use sandbox::init::{Order, Plan, Report};
@@ -176,7 +178,7 @@ impl Jail<Armed> {
     ///
     /// # Errors
     /// Naming the step; the jail is gone again. A signal that came meanwhile is the outcome, not an error.
-    pub fn spawn(mut self, signals: Signals) -> Result<Result<Running, Outcome>, SpawnError> {
+    pub fn spawn(mut self, signals: Signals, mut aide: Option<Aide>) -> Result<Result<Running, Outcome>, SpawnError> {
         self.helper.serve(std::mem::take(&mut self.listeners))?;
         let early = signals
             .ending()
@@ -184,7 +186,14 @@ impl Jail<Armed> {
         if let Some(signal) = early {
             return Ok(Err(Outcome::Killed(signal as i32)));
         }
-        let foreground = supervise::wants_foreground();
+        let own_terminal = match aide.as_mut().filter(|aide| aide.holds_terminal()) {
+            Some(aide) => {
+                aide.hand_over(&self.terminal()?)?;
+                true
+            }
+            None => false,
+        };
+        let foreground = own_terminal || supervise::wants_foreground();
         self.order(&Order::Run { foreground })?;
         match self.report("start the command")? {
             Report::Started => Ok(Ok(Running::new(
@@ -192,10 +201,22 @@ impl Jail<Armed> {
                 self.helper,
                 self.backend,
                 signals,
-                foreground,
+                aide,
+                foreground && !own_terminal,
             ))),
             Report::NotStarted(failure) => Err(SpawnError::Command(failure)),
             other => Err(unexpected(&other).into()),
+        }
+    }
+}
+
+impl Jail<Armed> {
+    /// Has init make a terminal in the jail and take it for its own. Returns the end that is outside.
+    fn terminal(&self) -> Result<OwnedFd, Failure> {
+        self.order(&Order::MakeTerminal)?;
+        match self.report_with("make a terminal")? {
+            (Report::Terminal, mut master) if master.len() == 1 => Ok(master.remove(0)),
+            (other, _) => Err(unexpected(&other)),
         }
     }
 }

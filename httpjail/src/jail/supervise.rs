@@ -13,6 +13,7 @@ use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
 use nix::time::ClockId;
 use nix::unistd::{getpgrp, getpid};
 
+use super::aide::Aide;
 use super::backend::Backend;
 use super::helper::Helper;
 use super::reload::{Round, Watch};
@@ -55,6 +56,8 @@ pub struct Running {
     helper: Helper,
     backend: Box<dyn Backend>,
     signals: Signals,
+    /// Answers what no rule does, if anybody is asked.
+    aide: Option<Aide>,
     /// The command holds the terminal, which must be taken back from it.
     holds_terminal: bool,
 }
@@ -85,6 +88,7 @@ impl Running {
         helper: Helper,
         backend: Box<dyn Backend>,
         signals: Signals,
+        aide: Option<Aide>,
         holds_terminal: bool,
     ) -> Self {
         Running {
@@ -92,6 +96,7 @@ impl Running {
             helper,
             backend,
             signals,
+            aide,
             holds_terminal,
         }
     }
@@ -111,6 +116,10 @@ impl Running {
             .unwrap_or_else(|error| Outcome::Failed(error.to_string()));
         self.take_terminal();
         self.sandbox.kill();
+        // Before the proxy, whose last lines are for the caller's own terminal.
+        if let Some(aide) = &mut self.aide {
+            aide.finish();
+        }
         self.helper.finish(outcome.status().into());
         let left = self.backend.disarm().err().map(|error| error.to_string());
         (outcome, left.into_iter().collect())
@@ -131,21 +140,31 @@ impl Running {
             let wait = wait.map_or(PollTimeout::NONE, |wait| {
                 PollTimeout::try_from(wait + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
             });
-            let mut polled = [
+            let mut polled = vec![
                 PollFd::new(self.sandbox.line.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.helper.line.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             ];
+            polled.extend(
+                self.aide
+                    .as_ref()
+                    .map(|aide| PollFd::new(aide.as_fd(), PollFlags::POLLIN)),
+            );
             match poll(&mut polled, wait) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),
             }
-            let [init, proxy, signals] = polled.map(|polled| polled.any().unwrap_or(true));
+            let came = |at: usize| polled.get(at).is_some_and(|polled| polled.any().unwrap_or(true));
+            let (init, proxy, signals, aide) = (came(0), came(1), came(2), came(3));
             if init && let Some(outcome) = self.hear_init(deadline)? {
                 return Ok(if out_of_time { Outcome::TimedOut } else { outcome });
             }
             if proxy && let Err(message) = self.helper.answer(|pid| self.holds(pid), open_log) {
                 return Ok(Outcome::Failed(message));
+            }
+            // It speaks only when spoken to, or when it fails.
+            if aide && let Some(aide) = &self.aide {
+                return Ok(Outcome::Failed(aide.last_words()));
             }
             if signals {
                 self.pass_signals()?;
@@ -207,6 +226,9 @@ impl Running {
             return self.resume();
         }
         self.take_terminal();
+        if let Some(aide) = &self.aide {
+            aide.suspend()?;
+        }
         // Dropped, it is disarmed.
         let _alarm = deadline.map(wake_at).transpose()?;
         kill(getpid(), Signal::SIGSTOP)?;
@@ -216,6 +238,11 @@ impl Running {
 
     /// We were continued: so is the command, with the terminal if the shell has put us in the foreground (`fg`).
     fn resume(&mut self) -> io::Result<()> {
+        if let Some(aide) = self.aide.as_ref().filter(|aide| aide.holds_terminal()) {
+            aide.resume()?;
+            // Its own terminal is always the command's.
+            return self.sandbox.line.send(&Order::Resume { foreground: true });
+        }
         let foreground = Terminal::open().is_some_and(|terminal| terminal.is_ours());
         self.holds_terminal |= foreground;
         self.sandbox.line.send(&Order::Resume { foreground })

@@ -79,6 +79,15 @@ pub trait OriginalDstSource: Send + Sync + 'static {
     fn take(&self, client: ClientAddr, accepted: SockRef<'_>) -> Option<Flow>;
 }
 
+/// A process that started another, as far as it can be told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ancestor {
+    /// Its process id in the supervisor's PID namespace.
+    pub pid: u32,
+    /// Its executable, or the name of its thread. Chosen by the jail: escape it.
+    pub name: String,
+}
+
 /// What a process runs, as the kernel shows it. All of it the jail's own words: escape it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
@@ -92,6 +101,11 @@ pub struct Program {
 pub trait ProgramSource: Send + Sync + 'static {
     /// The program of `pid`. Blocks for one local round trip at most; call it from a blocking context.
     fn program(&self, pid: u32) -> Option<Program>;
+
+    /// Who started `pid`, and who that one, nearest first. Asked when a person is to decide; blocks as `executable` does.
+    fn parents(&self, _pid: u32) -> Vec<Ancestor> {
+        Vec::new()
+    }
 }
 
 /// Tells the name for which the resolver made up an address.

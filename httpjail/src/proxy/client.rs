@@ -5,6 +5,7 @@
 
 use super::Proxy;
 use super::strict::Aside;
+use crate::approve::Asking;
 use crate::audit::{Decision, EventKind, Record};
 use crate::net::{Flow, OriginalDst, Program};
 use http::StatusCode;
@@ -67,6 +68,20 @@ impl Client {
             record.comm = Some(process.comm.clone());
         }
         record
+    }
+
+    /// The program at the other end with those that started it, for whoever is to decide about what it asks.
+    async fn asking(&self) -> Option<Asking> {
+        self.learn_program().await;
+        let process = self.flow.as_ref()?.process.as_ref()?;
+        let (pid, programs) = (process.pid, self.proxy.config.programs.clone());
+        let parents = tokio::task::spawn_blocking(move || programs.parents(pid)).await;
+        Some(Asking {
+            pid,
+            exe: self.program.get().cloned().flatten().and_then(|program| program.exe),
+            comm: process.comm.clone(),
+            parents: parents.unwrap_or_default(),
+        })
     }
 
     /// Records that the connection was refused as a whole.
@@ -163,6 +178,11 @@ impl Entry {
     /// Waits until it is known which program asks.
     pub(super) async fn learn_program(&self) {
         self.client.learn_program().await;
+    }
+
+    /// The program that asks, where that is known.
+    pub(super) async fn asking(&self) -> Option<Asking> {
+        self.client.asking().await
     }
 
     /// Whether there are no more requests at the same time than may be.

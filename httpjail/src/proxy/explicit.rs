@@ -233,7 +233,7 @@ impl Front {
             return None;
         }
         let mut entry = Entry::new(self.client.clone(), request.method());
-        let refusal = judge(proxy, &target, &mut entry).err()?;
+        let refusal = judge(proxy, &target, &mut entry).await.err()?;
         Some(refuse(refusal, request.method(), request.headers(), entry).await)
     }
 

@@ -64,7 +64,7 @@ impl Interceptor {
         let mut entry = Entry::new(self.client.clone(), request.method());
         let aside: Option<Arc<Aside>> = request.extensions().get().cloned();
         entry.aside.clone_from(&aside);
-        let approved = match self.admit(&request, &mut entry) {
+        let approved = match self.admit(&request, &mut entry).await {
             Ok(approved) => approved,
             Err(refusal) => {
                 let (parts, body) = request.into_parts();
@@ -92,7 +92,7 @@ impl Interceptor {
     }
 
     /// Whether `request` may be forwarded. Nothing has been dialled before this says so.
-    fn admit(&self, request: &Request<Incoming>, entry: &mut Entry) -> Result<Approved, Refusal> {
+    async fn admit(&self, request: &Request<Incoming>, entry: &mut Entry) -> Result<Approved, Refusal> {
         if request.method() == Method::CONNECT {
             entry.record.url = request.uri().authority().map(|authority| raw(authority.as_str()));
             return Err(Refusal::new(
@@ -115,7 +115,7 @@ impl Interceptor {
             let scheme = self.origin.scheme().as_str();
             entry.record.url = Some(raw(&format!("{scheme}://{}{path}", authority.unwrap_or_default())));
         })?;
-        let vouch = judge(&self.client.proxy, &target, entry)?;
+        let vouch = judge(&self.client.proxy, &target, entry).await?;
         Ok(Approved { target, vouch })
     }
 }

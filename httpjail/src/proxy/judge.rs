@@ -7,21 +7,23 @@ use super::address::Vouch;
 use super::client::Entry;
 use super::refusal::{Kind, Refusal};
 use super::{Mode, Proxy};
+use crate::approve::{Desk, Question, Ruling};
 use crate::audit::Decision;
 use crate::audit::record::{DENIED_BY_RULE, NO_RULE_MATCHED};
 use crate::policy::{Reason, Target, Verdict};
+use std::sync::Arc;
 
-/// Whether [`judge`] would refuse `target` by its rules. Lets nothing through, and leaves no record.
+/// Whether [`judge`] would refuse `target` without asking anybody. Lets nothing through, and leaves no record.
 pub(super) fn refuses(proxy: &Proxy, target: &Target) -> bool {
     match (proxy.config.mode, proxy.config.policy.load().judge(target)) {
         (Mode::DryRun | Mode::LogOnly, _) | (_, Verdict::Allow(_)) => false,
-        (Mode::Enforce, Verdict::Deny(_)) => true,
+        (Mode::Enforce, Verdict::Deny(reason)) => reason != Reason::NoMatch || proxy.config.desk.is_none(),
         (Mode::Learn, Verdict::Deny(reason)) => reason != Reason::NoMatch,
     }
 }
 
 /// Whether `target` may be forwarded, and how far that vouches for the addresses behind its name.
-pub(super) fn judge(proxy: &Proxy, target: &Target, entry: &mut Entry) -> Result<Vouch, Refusal> {
+pub(super) async fn judge(proxy: &Proxy, target: &Target, entry: &mut Entry) -> Result<Vouch, Refusal> {
     let config = &proxy.config;
     entry.record.url = Some(target.url().to_owned());
     entry.record.host = Some(target.host().to_string());
@@ -65,8 +67,27 @@ pub(super) fn judge(proxy: &Proxy, target: &Target, entry: &mut Entry) -> Result
         Verdict::Deny(Reason::NoMatch) => Refusal::new(Kind::Denied, NO_RULE_MATCHED, "No rule allows this request."),
     };
     if !observed {
-        return Err(refusal);
+        return match (verdict, &config.desk) {
+            (Verdict::Deny(Reason::NoMatch), Some(desk)) => ask(desk, target, entry).await,
+            _ => Err(refusal),
+        };
     }
     entry.because(refusal.reason);
     Ok(Vouch::Observed)
+}
+
+/// What no rule matches is asked about. Who says yes names this host: that vouches for it as a rule pinned to it does.
+async fn ask(desk: &Arc<Desk>, target: &Target, entry: &mut Entry) -> Result<Vouch, Refusal> {
+    let ruling = match desk.settled(target) {
+        Some(ruling) => ruling,
+        None => desk.ask(Question::new(target, entry.asking().await)).await,
+    };
+    match ruling {
+        Ruling::Allowed(how) => {
+            entry.record.verdict = Some(Decision::Allow);
+            entry.record.rule = Some(how);
+            Ok(Vouch::Host)
+        }
+        Ruling::Denied(denial) => Err(Refusal::new(Kind::Denied, denial.phrase(), denial.sentence())),
+    }
 }

@@ -48,6 +48,7 @@ pub use limits::Limits;
 pub use network::{Doing, HostNetwork, Network};
 pub use parent::{ParentError, Parents};
 
+use crate::approve::Desk;
 use crate::audit::Sink;
 
 use crate::net::{HostPattern, NameSource, OriginalDstSource, ProgramSource};
@@ -87,6 +88,8 @@ pub enum Clients {
 pub struct Config {
     /// The rules in force; swapped whole on a reload.
     pub policy: Arc<ArcSwap<Policy>>,
+    /// Where requests go that no rule matches, if anybody is asked.
+    pub desk: Option<Arc<Desk>>,
     /// What is done with their verdicts.
     pub mode: Mode,
     /// Whether TLS is decrypted. If not it is judged by host name alone.

@@ -95,7 +95,7 @@ async fn open(client: &Client, to: &Destination, host: &Host, entry: &mut Entry)
     let target = Target::new(&Method::CONNECT, Scheme::Https, &authority, "/")?;
     entry.record.url = Some(target.url().to_owned());
     to.admits(host)?;
-    let vouch = judge(&client.proxy, &target, entry)?;
+    let vouch = judge(&client.proxy, &target, entry).await?;
     let goal = Goal {
         host: target.host(),
         port: target.port(),

@@ -1,16 +1,29 @@
-//! The controlling terminal: who holds it, and handing it over and back.
+//! The controlling terminal: who holds it, handing it over and back, its modes and its size.
 //!
 //! The command has a process group of its own, so it must be made the terminal's foreground group to read from it and to
 //! get Ctrl-C and Ctrl-Z. It shares the caller's session: `setsid` would cost it job control.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
+use nix::libc;
+use nix::pty::Winsize;
+use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{Pid, getpgrp, tcgetpgrp, tcsetpgrp};
 
 /// The controlling terminal of this session.
 #[derive(Debug)]
 pub struct Terminal(File);
+
+/// How a terminal takes what is typed and shows what is written.
+#[derive(Debug, Clone)]
+pub struct Modes(Termios);
+
+/// Undoes what a program may have left on a screen, without wiping it: the other screen, colours, the mouse, pastes in
+/// brackets, a hidden cursor (xterm's control sequences, "DEC Private Mode Set").
+const ORDER: &[u8] =
+    b"\x18\x1b\\\x1b[?1049l\x1b[0m\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1006l\x1b[?2004l\x1b[?25h";
 
 impl Terminal {
     /// The session's terminal, if it has one.
@@ -35,4 +48,96 @@ impl Terminal {
     pub fn give_to(&self, group: Pid) -> io::Result<()> {
         Ok(tcsetpgrp(&self.0, group)?)
     }
+
+    /// Its modes as they are.
+    ///
+    /// # Errors
+    /// Those of `tcgetattr(3)`.
+    pub fn modes(&self) -> io::Result<Modes> {
+        Modes::of(self.0.as_fd())
+    }
+
+    /// Gives it these modes back, and its screen to those who write line by line.
+    ///
+    /// # Errors
+    /// Those of `tcsetattr(3)` and `write(2)`.
+    pub fn reset(&self, modes: &Modes) -> io::Result<()> {
+        modes.set(self.0.as_fd())?;
+        (&self.0).write_all(ORDER)
+    }
+
+    /// The open file.
+    pub fn into_file(self) -> File {
+        self.0
+    }
+}
+
+impl Modes {
+    /// Those of a terminal (of the inner end, for the outer end of a pair).
+    ///
+    /// # Errors
+    /// Those of `tcgetattr(3)`.
+    pub fn of(terminal: BorrowedFd<'_>) -> io::Result<Modes> {
+        Ok(Modes(tcgetattr(terminal)?))
+    }
+
+    /// Sets them. SIGTTOU must be blocked if the caller is in the background.
+    ///
+    /// # Errors
+    /// Those of `tcsetattr(3)`.
+    pub fn set(&self, terminal: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(tcsetattr(terminal, SetArg::TCSADRAIN, &self.0)?)
+    }
+
+    /// The same, but byte by byte, unechoed and unchanged.
+    pub fn raw(&self) -> Modes {
+        let mut modes = self.0.clone();
+        cfmakeraw(&mut modes);
+        Modes(modes)
+    }
+}
+
+/// A terminal's rows and columns.
+///
+/// # Errors
+/// Those of `ioctl(TIOCGWINSZ)` (ioctl_tty(2)).
+pub fn size(terminal: BorrowedFd<'_>) -> io::Result<Winsize> {
+    let mut size = Winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: the call writes one `struct winsize` through a pointer to one that lives here.
+    let done = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(size)
+}
+
+/// Sets them; the terminal's foreground group gets SIGWINCH if they change.
+///
+/// # Errors
+/// Those of `ioctl(TIOCSWINSZ)` (ioctl_tty(2)).
+pub fn set_size(terminal: BorrowedFd<'_>, size: Winsize) -> io::Result<()> {
+    // SAFETY: the call reads one `struct winsize` through a pointer to one that lives here.
+    let done = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Makes it the controlling terminal of this process's session, whose leader this process is and which has none.
+///
+/// # Errors
+/// Those of `ioctl(TIOCSCTTY)` (ioctl_tty(2)).
+pub fn make_controlling(terminal: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the call takes an integer: 0, which steals from nobody.
+    let done = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY as _, 0) };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::filter::Filter;
 use super::mounts::{self, View};
 use super::rights;
+use super::terminal::Pair;
 use crate::jail::backend::Inside;
 use crate::jail::canary;
 use crate::jail::channel::{self, Channel};
@@ -44,6 +45,8 @@ pub enum Order {
         /// Whether the namespace speaks IPv6.
         ipv6: bool,
     },
+    /// Make a terminal and let it be that of init's session, in which the command will run.
+    MakeTerminal,
     /// Hand out the namespaces that a process outside must enter to make sockets of this network.
     Open {
         /// Whether there is a user namespace.
@@ -77,6 +80,8 @@ pub enum Report {
     Arranged(Vec<String>),
     /// What the canary saw that must not be; empty when the jail holds.
     Probed(Vec<String>),
+    /// There is a terminal. Its outer end comes along.
+    Terminal,
     /// The namespaces come along: the user namespace, if the jail has one, and the network namespace that it owns.
     Opened,
     /// The command has been executed.
@@ -127,6 +132,8 @@ fn obey(line: &Line, plan: &Plan) -> io::Result<Infallible> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
     chdir("/")?;
     let mut command = None;
+    // The inner end of a terminal of the jail's own: as long as it is open, the outer one does not see an end.
+    let mut _terminal = None;
     loop {
         if let Some(child) = &mut command {
             watch(line, child)?;
@@ -138,6 +145,11 @@ fn obey(line: &Line, plan: &Plan) -> io::Result<Infallible> {
                 line.send(&Report::Arranged(notes))?;
             }
             Order::Probe { ipv6 } => line.send(&Report::Probed(canary::probe(ipv6)))?,
+            Order::MakeTerminal => {
+                let pair = Pair::take_session(&plan.command.identity)?;
+                line.send_with(&Report::Terminal, &[pair.master.as_raw_fd()])?;
+                _terminal = Some(pair.slave);
+            }
             Order::Open { user_namespace } => open(line, user_namespace)?,
             Order::Run { foreground } => match spawn(plan, foreground)? {
                 Ok(child) => {

@@ -9,6 +9,7 @@ pub mod netns;
 pub mod rights;
 pub mod sockets;
 pub mod stdio;
+mod terminal;
 
 use std::fs;
 use std::io;

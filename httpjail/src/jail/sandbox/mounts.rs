@@ -51,6 +51,8 @@ pub struct View {
     pub hidden: Vec<PathBuf>,
     /// Unix sockets that stay reachable (`--allow-socket`).
     pub allowed: Vec<PathBuf>,
+    /// Whether the jail has terminals of its own, and sees none of the host's.
+    pub own_terminals: bool,
     /// The command's user and group, who own the folders that stand in for covered ones.
     pub owner: (u32, u32),
 }
@@ -113,7 +115,7 @@ fn arrange_all(view: &View, user_namespace: bool) -> Result<Vec<String>, MountEr
         .map(|path| hold(path))
         .collect::<Result<Vec<_>, _>>()?;
     notes.extend(own_proc(user_namespace)?);
-    devices::arrange()?;
+    devices::arrange(view.own_terminals)?;
     read_only_sys()?;
     for parent in view.hidden.iter().filter_map(|folder| folder.parent()) {
         pin(parent)?;

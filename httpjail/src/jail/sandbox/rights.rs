@@ -67,6 +67,21 @@ pub fn stay_nobody() -> io::Result<()> {
     prctl::set_no_new_privs().map_err(|error| step("set no_new_privs", error))
 }
 
+/// Becomes the caller for good, without any capability (a caller who is root keeps the number alone) and without a way to
+/// gain one.
+///
+/// # Errors
+/// Naming the step that failed; then the process must end.
+pub fn become_caller(identity: &Identity) -> io::Result<()> {
+    if identity.switched {
+        drop_bounding(&CapsHashSet::new())?;
+        become_user(identity.uid, identity.gid, &identity.groups)?;
+    } else if may_change_user() {
+        drop_bounding(&CapsHashSet::new())?;
+    }
+    stay_nobody()
+}
+
 /// Becomes a user without any right at all: for the process that reads what the jail sends.
 ///
 /// # Errors

@@ -44,6 +44,8 @@ pub(super) struct Shape {
     pub(super) no_tls_intercept: Option<bool>,
     pub(super) weak: Option<bool>,
     pub(super) interactive: Option<bool>,
+    pub(super) approve_with: Option<String>,
+    pub(super) approve_timeout: Option<Seconds>,
     pub(super) ephemeral_ca: Option<bool>,
     #[serde(default, deserialize_with = "word")]
     pub(super) dns: Option<DnsMode>,

@@ -129,7 +129,7 @@ fn places() {
 #[test]
 fn every_option() {
     let file = read(
-        "dry-run: true\nlog-only: false\nno-tls-intercept: true\nweak: false\ninteractive: false\nephemeral-ca: true\ndns: off\n\
+        "dry-run: true\nlog-only: false\nno-tls-intercept: true\nweak: false\ninteractive: false\napprove-with: ask\napprove-timeout: 5\nephemeral-ca: true\ndns: off\n\
          backend: ebpf\nuser: nobody\ntimeout: 1.5\nlog: a.log\nlog-format: json\npublish: 3000\nallow-socket: /a\nupstream-ca:\n  - b\n  - c\n\
          quiet: true\nsummary: github\nverbose: 2\nlisten: '[::1]:9'\nauth: none\nversion: 1\n",
     );
@@ -139,6 +139,8 @@ fn every_option() {
         no_tls_intercept: Some(true),
         weak: Some(false),
         interactive: Some(false),
+        approve_with: Some("ask".into()),
+        approve_timeout: Some(Duration::from_secs(5)),
         ephemeral_ca: Some(true),
         dns: Some(DnsMode::Off),
         backend: Some(Backend::Ebpf),

@@ -46,6 +46,7 @@ impl Jail {
         let trusted = [world.authority.certificate_pem().as_bytes().to_vec()];
         let mut config = Config {
             policy: Arc::new(ArcSwap::from_pointee(policy(rules))),
+            desk: None,
             mode: Mode::Enforce,
             intercept_tls: true,
             passthrough: Vec::new(),

@@ -36,10 +36,23 @@ const KEPT: [&str; 15] = [
     "nvidia*",
 ];
 
-/// Takes the others from the jail.
-pub(super) fn arrange() -> Result<(), MountError> {
+/// Takes the others from the jail, and with `own_terminals` the host's terminals too.
+pub(super) fn arrange(own_terminals: bool) -> Result<(), MountError> {
+    if own_terminals {
+        // Whoever sits at a terminal owns its device, and so could the command: it would read, write and type there.
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+        let options = Some("newinstance,ptmxmode=0666,mode=0620");
+        raw(
+            "mount",
+            Path::new("/dev/pts"),
+            Some("devpts"),
+            Some("devpts"),
+            flags,
+            options,
+        )?;
+    }
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    for path in others()? {
+    for path in others(own_terminals)? {
         if path.ends_with("mqueue") {
             // The host's are the message queues of its own IPC namespace.
             raw("mount", &path, Some("mqueue"), Some("mqueue"), flags, None)?;
@@ -57,7 +70,7 @@ pub(super) fn arrange() -> Result<(), MountError> {
 }
 
 /// Every device and folder in /dev that does not stay.
-fn others() -> Result<Vec<PathBuf>, MountError> {
+fn others(own_terminals: bool) -> Result<Vec<PathBuf>, MountError> {
     let entries = fs::read_dir(DEV).map_err(|source| MountError {
         step: "read",
         path: DEV.into(),
@@ -65,6 +78,7 @@ fn others() -> Result<Vec<PathBuf>, MountError> {
     })?;
     // A console or a serial line on which the caller sits is theirs to give.
     let own: Vec<PathBuf> = (0..3)
+        .filter(|_| !own_terminals)
         .filter_map(|fd| fs::read_link(format!("/proc/self/fd/{fd}")).ok())
         .collect();
     let others = entries.flatten().filter(|entry| {

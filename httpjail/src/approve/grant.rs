@@ -1,0 +1,102 @@
+//! What an answer covers beyond its own request, and how a rule says the same.
+
+use serde::{Deserialize, Serialize};
+
+use super::Question;
+
+/// How much an answer for the run covers. Each is exactly what is shown when it is offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Extent {
+    /// This method, this URL to its last byte.
+    Url,
+    /// This method, every URL that begins like this one up to the last slash of its path.
+    Prefix,
+    /// Every method, this scheme, host and port.
+    Host,
+}
+
+/// A decision that holds for the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// Whether it allows.
+    pub allows: bool,
+    /// `None`: every method.
+    method: Option<String>,
+    /// The URL, or what it begins with.
+    url: String,
+    whole: bool,
+}
+
+/// What the rules of a policy can be about (`policy::rule`): another method cannot be written down.
+const METHODS: [&str; 9] = [
+    "GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE", "PATCH",
+];
+
+impl Grant {
+    /// What an answer to `question` covers.
+    pub fn new(allows: bool, question: &Question, extent: Extent) -> Grant {
+        let url = match extent {
+            Extent::Url => question.url.clone(),
+            Extent::Prefix => format!("{}{}", origin(question), folder(&question.path)),
+            Extent::Host => format!("{}/", origin(question)),
+        };
+        Grant {
+            allows,
+            method: (extent != Extent::Host).then(|| question.method.clone()),
+            url,
+            whole: extent == Extent::Url,
+        }
+    }
+
+    /// Whether it is about this request too.
+    pub fn covers(&self, method: &str, url: &str) -> bool {
+        let place = if self.whole {
+            url == self.url
+        } else {
+            url.starts_with(&self.url)
+        };
+        place && self.method.as_deref().is_none_or(|own| own == method)
+    }
+
+    /// In words: `GET https://a.test/x/...`.
+    pub fn shown(&self) -> String {
+        let method = self.method.as_deref().unwrap_or("any method");
+        let rest = if self.whole { "" } else { "..." };
+        format!("{method} {}{rest}", self.url)
+    }
+
+    /// The methods and the pattern of a rule that says the same; `None` if no rule can.
+    pub fn rule(&self) -> Option<(Option<String>, String)> {
+        let method = match &self.method {
+            Some(method) if !METHODS.contains(&method.as_str()) => return None,
+            method => method.as_ref().map(|method| method.to_ascii_lowercase()),
+        };
+        let end = if self.whole { "$" } else { "" };
+        Some((method, format!("^{}{end}", escaped(&self.url))))
+    }
+}
+
+/// `scheme://host[:port]`: the URL up to its path. (That of `OPTIONS *` has none and ends in a star.)
+fn origin(question: &Question) -> &str {
+    let after_scheme = question.scheme.len() + 3;
+    let rest = question.url.get(after_scheme..).unwrap_or_default();
+    let end = rest.find(['/', '?', '*']).unwrap_or(rest.len());
+    &question.url[..(after_scheme + end).min(question.url.len())]
+}
+
+fn folder(path: &str) -> &str {
+    path.rfind('/').map_or("/", |slash| &path[..=slash])
+}
+
+/// What a regular expression would take for more than itself, with a backslash before it.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if r"\.+*?()|[]{}^$".contains(c) {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}

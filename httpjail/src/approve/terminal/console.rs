@@ -1,0 +1,361 @@
+//! The loop: what is asked, what is on the screen, what is typed, and how long each may take.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signalfd::SignalFd;
+
+use super::file;
+use super::prompt::{Choice, Frame, Prompt, Typed};
+use super::questions::Questions;
+use super::relay::Relay;
+use super::{Order, Setup, Supervisor};
+use crate::approve::remote::Asked;
+use crate::approve::{Answer, Denial, Extent, Grant, Question, Span};
+
+/// A question counts as seen when nothing was typed for so long after it was drawn.
+const UNDISTURBED: Duration = Duration::from_millis(500);
+
+/// Questions that wait here.
+const WAITING: usize = 64;
+
+pub(super) struct Console {
+    relay: Relay,
+    questions: Questions,
+    waiting: VecDeque<Waiting>,
+    view: Option<View>,
+    file: Option<String>,
+    policy: Option<PathBuf>,
+    limit: Duration,
+    mark: String,
+}
+
+struct Waiting {
+    id: u64,
+    question: Question,
+    /// Set when it is the first: also where it cannot be shown it does not stay for ever.
+    deadline: Option<Instant>,
+}
+
+/// The first question, on the screen.
+struct View {
+    prompt: Prompt,
+    arming: Arming,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Arming {
+    /// Not all of it is on the screen yet.
+    Drawing,
+    /// It counts from then on, if nothing is typed before.
+    At(Instant),
+    Armed,
+}
+
+/// What can wake the loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Supervisor,
+    Signals,
+    Questions,
+    Outer,
+    Inner,
+}
+
+impl Console {
+    pub(super) fn new(setup: Setup) -> io::Result<Console> {
+        Ok(Console {
+            relay: Relay::new(setup.terminal)?,
+            questions: Questions::new(setup.questions)?,
+            waiting: VecDeque::new(),
+            view: None,
+            file: setup.policy.as_ref().map(|path| path.display().to_string()),
+            policy: setup.policy,
+            limit: setup.limit,
+            mark: setup.mark,
+        })
+    }
+
+    /// Leaves the terminal as it was found.
+    pub(super) fn leave(&mut self) {
+        self.hide();
+        self.relay.leave();
+    }
+
+    /// Whether the supervisor saw to its end (and waits to hear so).
+    pub(super) fn live(&mut self, supervisor: &impl Supervisor, signals: &SignalFd) -> io::Result<bool> {
+        loop {
+            self.advance(Instant::now());
+            for source in self.wait(supervisor, signals)? {
+                match source {
+                    Source::Supervisor => match supervisor.next() {
+                        Ok(Order::Relay(inner)) => {
+                            self.relay.start(inner)?;
+                            supervisor.done()?;
+                        }
+                        Ok(Order::Suspend) => {
+                            self.leave();
+                            supervisor.done()?;
+                        }
+                        Ok(Order::Resume) => {
+                            self.relay.enter()?;
+                            supervisor.done()?;
+                        }
+                        Ok(Order::Finish) => {
+                            self.hide();
+                            self.relay.drain();
+                            return Ok(true);
+                        }
+                        // Gone: so is the jail.
+                        Err(_) => return Ok(false),
+                    },
+                    Source::Signals => {
+                        while signals.read_signal()?.is_some() {}
+                        self.relay.resize();
+                        self.hide();
+                    }
+                    Source::Questions => self.hear(),
+                    Source::Outer => self.outer()?,
+                    Source::Inner => self.relay.inner(self.view.is_some()),
+                }
+            }
+            self.questions.reply();
+        }
+    }
+
+    /// What the passing of time brings: an end to waiting, a question that is due, keys that count.
+    fn advance(&mut self, now: Instant) {
+        if let Some(first) = self.waiting.front_mut() {
+            let deadline = *first.deadline.get_or_insert(now + self.limit);
+            if deadline <= now {
+                self.answer(Answer::Deny(Span::Once, Denial::Late));
+                return self.advance(now);
+            }
+        }
+        if self.view.is_none() {
+            self.show();
+        }
+        self.relay.advance(now, self.view.is_some());
+        let Some(view) = &mut self.view else { return };
+        if view.arming == Arming::Drawing && self.relay.is_flushed() {
+            view.arming = Arming::At(now + UNDISTURBED);
+        }
+        if let Arming::At(at) = view.arming
+            && at <= now
+        {
+            view.arming = Arming::Armed;
+            self.relay.keys.settle();
+            view.prompt.draw_line(true, self.relay.outgoing());
+        }
+    }
+
+    fn wait(&mut self, supervisor: &impl Supervisor, signals: &SignalFd) -> io::Result<Vec<Source>> {
+        let mut sources = vec![Source::Supervisor, Source::Signals];
+        let mut polled = vec![
+            PollFd::new(supervisor.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+        ];
+        if let Some((line, wanted)) = self.questions.wants() {
+            sources.push(Source::Questions);
+            polled.push(PollFd::new(line, wanted));
+        }
+        if let Some((terminal, wanted)) = self.relay.outer_wants() {
+            sources.push(Source::Outer);
+            polled.push(PollFd::new(terminal, wanted));
+        }
+        if let Some((terminal, wanted)) = self.relay.inner_wants(self.view.is_some()) {
+            sources.push(Source::Inner);
+            polled.push(PollFd::new(terminal, wanted));
+        }
+        let deadlines = [
+            self.waiting.front().and_then(|first| first.deadline),
+            self.view.as_ref().and_then(|view| match view.arming {
+                Arming::At(at) => Some(at),
+                Arming::Drawing | Arming::Armed => None,
+            }),
+            self.relay.due(),
+        ];
+        let now = Instant::now();
+        // Rounded up, or the loop would spin through the last millisecond.
+        let left = |at: Instant| at.saturating_duration_since(now) + Duration::from_millis(1);
+        let limit = deadlines.into_iter().flatten().min().map(left);
+        let limit = limit.map_or(PollTimeout::NONE, |left| {
+            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+        });
+        match poll(&mut polled, limit) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let ready = polled.iter().map(|polled| polled.any().unwrap_or(true));
+        Ok(sources
+            .into_iter()
+            .zip(ready)
+            .filter_map(|(source, ready)| ready.then_some(source))
+            .collect())
+    }
+
+    fn hear(&mut self) {
+        for Asked { id, question } in self.questions.hear() {
+            let Some(question) = question else {
+                self.withdraw(id);
+                continue;
+            };
+            if self.waiting.len() >= WAITING {
+                self.questions.send(id, Answer::Deny(Span::Once, Denial::Crowded));
+                continue;
+            }
+            self.waiting.push_back(Waiting {
+                id,
+                question,
+                deadline: None,
+            });
+            self.count();
+        }
+        if !self.questions.is_open() {
+            self.waiting.clear();
+            self.hide();
+        }
+    }
+
+    /// Whoever asked has given up.
+    fn withdraw(&mut self, id: u64) {
+        if self.waiting.front().is_some_and(|first| first.id == id) {
+            self.waiting.pop_front();
+            self.next();
+        } else {
+            self.waiting.retain(|waiting| waiting.id != id);
+            self.count();
+        }
+    }
+
+    /// Tells how many wait. This alone the jail can change while a question is on the screen, and only so often.
+    fn count(&mut self) {
+        let mut out = Vec::new();
+        if let Some(view) = &self.view {
+            view.prompt.draw_head(self.frame(), &mut out);
+        }
+        self.relay.outgoing().append(&mut out);
+    }
+
+    /// Puts the first question on the screen, if there is one and the screen is ours.
+    fn show(&mut self) {
+        let Some((rows, columns)) = self.relay.screen_size() else {
+            return;
+        };
+        let Some(first) = self.waiting.front() else { return };
+        let frame = self.frame();
+        let Some(prompt) = Prompt::new(&first.question, frame, rows, columns) else {
+            let why = "it cannot be shown whole on this terminal".to_owned();
+            self.answer(Answer::Deny(Span::Once, Denial::Failed(why)));
+            return self.show();
+        };
+        let mut out = Vec::new();
+        prompt.draw(frame, false, &mut out);
+        self.relay.take_screen();
+        self.relay.outgoing().append(&mut out);
+        self.view = Some(View {
+            prompt,
+            arming: Arming::Drawing,
+        });
+    }
+
+    /// Takes the question off the screen. It stays a question.
+    fn hide(&mut self) {
+        if self.view.take().is_some() {
+            self.relay.give_screen();
+        }
+    }
+
+    fn outer(&mut self) -> io::Result<()> {
+        let typed = self.relay.outer(self.view.is_some())?;
+        for key in typed {
+            let frame = Frame {
+                mark: &self.mark,
+                file: self.file.as_deref(),
+                waiting: self.waiting.len(),
+            };
+            let Some(view) = &mut self.view else { return Ok(()) };
+            if view.arming != Arming::Armed {
+                if let Arming::At(at) = &mut view.arming {
+                    *at = Instant::now() + UNDISTURBED;
+                }
+                continue;
+            }
+            let Some(key) = key else { continue };
+            match view.prompt.take(key) {
+                Typed::Nothing => {}
+                Typed::Line => view.prompt.draw_line(true, self.relay.outgoing()),
+                Typed::Page => view.prompt.draw(frame, true, self.relay.outgoing()),
+                Typed::Answer(choice) => self.choose(choice),
+            }
+        }
+        Ok(())
+    }
+
+    fn choose(&mut self, choice: Choice) {
+        let Some(first) = self.waiting.front() else { return };
+        let answer = match choice {
+            Choice::Once => Answer::Allow(Span::Once),
+            Choice::Run(extent) => Answer::Allow(Span::Run(extent)),
+            Choice::Always(extent) => {
+                let grant = Grant::new(true, &first.question, extent);
+                let written = match &self.policy {
+                    Some(path) => file::add(path, &grant, &first.question),
+                    None => Err("there is no policy file".to_owned()),
+                };
+                if let Err(why) = written {
+                    if let Some(view) = &mut self.view {
+                        view.prompt.complain(&format!("not written: {why}"));
+                        view.prompt.draw_line(true, self.relay.outgoing());
+                    }
+                    return;
+                }
+                Answer::Allow(Span::Run(extent))
+            }
+            Choice::Deny => Answer::Deny(Span::Once, Denial::Said(None)),
+            Choice::DenyRun => Answer::Deny(Span::Run(Extent::Url), Denial::Said(None)),
+        };
+        self.answer(answer);
+    }
+
+    /// Answers the first question, and those that the answer covers too.
+    fn answer(&mut self, answer: Answer) {
+        let Some(first) = self.waiting.pop_front() else { return };
+        if let Answer::Allow(Span::Run(extent)) | Answer::Deny(Span::Run(extent), _) = &answer {
+            let (allows, also) = match &answer {
+                Answer::Allow(_) => (true, Answer::Allow(Span::Once)),
+                Answer::Deny(_, denial) => (false, Answer::Deny(Span::Once, denial.clone())),
+            };
+            let grant = Grant::new(allows, &first.question, *extent);
+            let covered = |other: &Waiting| grant.covers(&other.question.method, &other.question.url);
+            let (answered, waiting) = self.waiting.drain(..).partition::<VecDeque<_>, _>(covered);
+            self.waiting = waiting;
+            for other in answered {
+                self.questions.send(other.id, also.clone());
+            }
+        }
+        self.questions.send(first.id, answer);
+        self.next();
+    }
+
+    /// The first question is no more. The next one is drawn anew, and must be seen first; without one the screen goes back.
+    fn next(&mut self) {
+        match self.waiting.is_empty() {
+            true => self.hide(),
+            false => self.view = None,
+        }
+    }
+
+    fn frame(&self) -> Frame<'_> {
+        Frame {
+            mark: &self.mark,
+            file: self.file.as_deref(),
+            waiting: self.waiting.len(),
+        }
+    }
+}

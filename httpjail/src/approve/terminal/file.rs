@@ -1,0 +1,197 @@
+//! "Always": one more rule at the end of the user's policy file, everything else in it as it was, comments too.
+//!
+//! The text is added to, not written anew, and then read as a policy: unless that has the rules that were there, in order, and
+//! one more which allows the request, nothing is written. The file is replaced in one step, with the caller's rights.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+use http::Method;
+
+use crate::approve::{Grant, Question};
+use crate::net::Scheme;
+use crate::policy::yaml::{self, File};
+use crate::policy::{Policy, Target, Verdict};
+
+/// Adds a rule for `grant`, which allows `question`, to the policy at `path`.
+pub(super) fn add(path: &Path, grant: &Grant, question: &Question) -> Result<(), String> {
+    let path = fs::canonicalize(path).map_err(|error| error.to_string())?;
+    let text = fs::read_to_string(&path).map_err(|error| error.to_string())?;
+    let added = added(&text, grant).ok_or("no rule can say that, or the file has no list of rules to add to")?;
+    check(&text, &added, question)?;
+    replace(&path, &added).map_err(|error| error.to_string())
+}
+
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().set_permissions(fs::metadata(path)?.permissions())?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}
+
+/// Whether `new` says what `old` says and one thing more: to allow this request.
+fn check(old: &str, new: &str, question: &Question) -> Result<(), String> {
+    let read = |text: &str| yaml::parse("the policy file", text).map_err(|error| error.to_string());
+    let (old, new) = (read(old)?, read(new)?);
+    let texts = |file: &File| file.rules.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let (before, after) = (texts(&old), texts(&new));
+    let same = after.len() == before.len() + 1
+        && after.starts_with(&before)
+        && old.options == new.options
+        && old.logging == new.logging;
+    let target = target(question).ok_or("the request cannot be read again")?;
+    let policy = Policy::new(new.rules);
+    match policy.judge(&target) {
+        Verdict::Allow(id) if same && id.0 == before.len() => Ok(()),
+        _ => Err("the rule would not do in that file".to_owned()),
+    }
+}
+
+fn target(question: &Question) -> Option<Target> {
+    let scheme = [Scheme::Http, Scheme::Https]
+        .into_iter()
+        .find(|scheme| scheme.as_str() == question.scheme)?;
+    let rest = question.url.strip_prefix(scheme.as_str())?.strip_prefix("://")?;
+    let (authority, path) = rest.split_at(rest.find(['/', '*'])?);
+    let method = Method::from_bytes(question.method.as_bytes()).ok()?;
+    Target::new(&method, scheme, authority, path)
+        .ok()
+        .filter(|target| target.url() == question.url)
+}
+
+/// The text with the rule in its place.
+fn added(text: &str, grant: &Grant) -> Option<String> {
+    let (method, pattern) = grant.rule()?;
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let key = lines.iter().position(|line| line.starts_with("rules:"));
+    let (at, indent) = match key {
+        None => {
+            lines.push("rules:".to_owned());
+            (lines.len(), "  ".to_owned())
+        }
+        Some(key) => {
+            let beside = lines[key]["rules:".len()..]
+                .split(" #")
+                .next()
+                .unwrap_or_default()
+                .trim();
+            if beside == "[]" {
+                lines[key] = "rules:".to_owned();
+            } else if !beside.is_empty() {
+                return None;
+            }
+            let mut last = key;
+            let mut indent = None;
+            for (at, line) in lines.iter().enumerate().skip(key + 1) {
+                let start = line.trim_start();
+                if start.is_empty() || start.starts_with('#') {
+                    continue;
+                }
+                if !line.starts_with([' ', '-']) {
+                    break;
+                }
+                if start.starts_with('-') {
+                    indent.get_or_insert_with(|| line[..line.len() - start.len()].to_owned());
+                }
+                last = at;
+            }
+            (last + 1, indent.unwrap_or_else(|| "  ".to_owned()))
+        }
+    };
+    let mut entry = vec![
+        format!("{indent}# approved when it was asked for"),
+        format!("{indent}- action: allow"),
+        format!("{indent}  pattern: '{}'", pattern.replace('\'', "''")),
+    ];
+    entry.extend(method.map(|method| format!("{indent}  methods: [{method}]")));
+    lines.splice(at..at, entry);
+    Some(lines.join("\n") + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::approve::Extent;
+
+    fn question(method: &Method, authority: &str, path: &str) -> Question {
+        Question::new(&Target::new(method, Scheme::Https, authority, path).unwrap(), None)
+    }
+
+    #[track_caller]
+    fn check_added(before: &str, extent: Extent, after: Result<&str, &str>) {
+        let question = question(&Method::GET, "a.test", "/x/it's?q=1");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rules.yaml");
+        fs::write(&path, before).unwrap();
+        let done = add(&path, &Grant::new(true, &question, extent), &question);
+        let found = fs::read_to_string(&path).unwrap();
+        match after {
+            Ok(after) => {
+                assert_eq!(done, Ok(()));
+                assert_eq!(found, after);
+            }
+            Err(why) => {
+                assert!(done.clone().is_err_and(|error| error.contains(why)), "{done:?}");
+                assert_eq!(found, before, "untouched");
+            }
+        }
+    }
+
+    const MARK: &str = "# approved when it was asked for";
+
+    #[test]
+    fn a_rule_is_added_at_the_end_of_the_rules() {
+        let entry = |indent: &str| {
+            format!(
+                "{indent}{MARK}\n{indent}- action: allow\n{indent}  pattern: '^https://a\\.test/x/it''s\\?q=1$'\n{indent}  methods: [get]\n"
+            )
+        };
+        let before = "# mine\nrules:\n  # first\n  - action: deny\n    host: b.test # no\n\nlogging:\n  level: info\n";
+        let after = format!(
+            "# mine\nrules:\n  # first\n  - action: deny\n    host: b.test # no\n{}\nlogging:\n  level: info\n",
+            entry("  ")
+        );
+        check_added(before, Extent::Url, Ok(&after));
+        check_added("", Extent::Url, Ok(&format!("rules:\n{}", entry("  "))));
+        check_added("rules: []\n", Extent::Url, Ok(&format!("rules:\n{}", entry("  "))));
+        let flat = "rules:\n- {action: deny, host: b.test}\n";
+        check_added(flat, Extent::Url, Ok(&format!("{flat}{}", entry(""))));
+    }
+
+    #[test]
+    fn prefix_and_host() {
+        let prefix =
+            format!("rules:\n  {MARK}\n  - action: allow\n    pattern: '^https://a\\.test/x/'\n    methods: [get]\n");
+        check_added("", Extent::Prefix, Ok(&prefix));
+        let host = format!("rules:\n  {MARK}\n  - action: allow\n    pattern: '^https://a\\.test/'\n");
+        check_added("", Extent::Host, Ok(&host));
+    }
+
+    #[test]
+    fn what_cannot_be_added_to_stays_as_it_is() {
+        check_added(
+            "rules: [{action: deny, host: b.test}]\n",
+            Extent::Url,
+            Err("no list of rules"),
+        );
+        check_added("rules: {\n", Extent::Url, Err(""));
+        // Edited meanwhile: another rule decides now.
+        check_added(
+            "rules:\n- {action: deny, pattern: '.*'}\n",
+            Extent::Url,
+            Err("would not do"),
+        );
+    }
+
+    #[test]
+    fn another_method_has_no_rule() {
+        let method = Method::from_bytes(b"PROPFIND").unwrap();
+        let question = question(&method, "a.test", "/");
+        assert_eq!(Grant::new(true, &question, Extent::Url).rule(), None);
+        assert!(Grant::new(true, &question, Extent::Host).rule().is_some());
+    }
+}

@@ -1,0 +1,83 @@
+//! The line to the proxy, from which questions come and to which answers go. Never waits.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use nix::poll::PollFlags;
+
+use crate::approve::Answer;
+use crate::approve::remote::{Answered, Asked, line};
+
+/// A longer question is none.
+const QUESTION_BYTES: usize = 1 << 20;
+
+pub(super) struct Questions {
+    /// `None` when nobody is left to ask for.
+    socket: Option<UnixStream>,
+    unread: Vec<u8>,
+    answers: Vec<u8>,
+}
+
+impl Questions {
+    pub(super) fn new(socket: UnixStream) -> io::Result<Questions> {
+        socket.set_nonblocking(true)?;
+        Ok(Questions {
+            socket: Some(socket),
+            unread: Vec::new(),
+            answers: Vec::new(),
+        })
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.socket.is_some()
+    }
+
+    pub(super) fn wants(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
+        let mut wanted = PollFlags::POLLIN;
+        wanted.set(PollFlags::POLLOUT, !self.answers.is_empty());
+        Some((self.socket.as_ref()?.as_fd(), wanted))
+    }
+
+    /// What has come. What is no question ends the line: nothing more can be asked then, and all is denied.
+    pub(super) fn hear(&mut self) -> Vec<Asked> {
+        let mut bytes = [0; 4096];
+        while let Some(socket) = &mut self.socket {
+            match socket.read(&mut bytes) {
+                Ok(count @ 1..) if self.unread.len() + count <= QUESTION_BYTES => {
+                    self.unread.extend_from_slice(&bytes[..count]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Ok(_) | Err(_) => self.socket = None,
+            }
+        }
+        let mut heard = Vec::new();
+        while let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
+            let text: Vec<u8> = self.unread.drain(..=end).collect();
+            match serde_json::from_slice(&text) {
+                Ok(asked) => heard.push(asked),
+                Err(_) => self.socket = None,
+            }
+        }
+        heard
+    }
+
+    pub(super) fn send(&mut self, id: u64, answer: Answer) {
+        // It is plain data: it can be written.
+        self.answers.extend(line(&Answered { id, answer }).unwrap_or_default());
+        self.reply();
+    }
+
+    /// Writes what can be written.
+    pub(super) fn reply(&mut self) {
+        while let Some(socket) = self.socket.as_mut().filter(|_| !self.answers.is_empty()) {
+            match socket.write(&self.answers) {
+                Ok(count) => drop(self.answers.drain(..count)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => self.socket = None,
+            }
+        }
+    }
+}
