@@ -130,7 +130,7 @@ fn a_request_and_why() {
     files.check(
         &["-r", rule, "https://a.test/x"],
         1,
-        "deny GET https://a.test/x\n  -r 1: `allow: ^https://a\\.test/$`: the pattern is not found\n  no rule matches\n",
+        "deny GET https://a.test/x\n  -r 1: `allow: ^https://a\\.test/$`: another path\n  no rule matches\n",
     );
 }
 

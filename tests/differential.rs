@@ -224,7 +224,7 @@ impl Told {
 
     fn with_log(mut self, events: &[Value]) -> Told {
         // Only a jail knows who asked, and where the connection was meant to go.
-        const OWN: [&str; 9] = [
+        const OWN: [&str; 10] = [
             "ts",
             "session",
             "seq",
@@ -233,6 +233,7 @@ impl Told {
             "pid",
             "exe",
             "comm",
+            "cmdline",
             "cgroup",
         ];
         let judged = events

@@ -13,6 +13,23 @@ fn consistent() {
 }
 
 #[test]
+fn a_person_is_asked_or_nobody_is_stopped() {
+    let asking = parse(&["--interactive", "--", "c"]).expect("arguments");
+    assert!(asking.interactive && !asking.shared.dry_run);
+    for other in [
+        &["--dry-run"][..],
+        &["--log-only"],
+        &["--approve-with", "p"],
+        &["--locked", "f"],
+    ] {
+        assert!(
+            parse(&[&["--interactive"], other, &["--", "c"]].concat()).is_err(),
+            "{other:?}"
+        );
+    }
+}
+
+#[test]
 fn everything_typed_arrives() {
     let run = parse(&[
         "-r",
@@ -22,7 +39,6 @@ fn everything_typed_arrives() {
         "-c",
         "f.yaml",
         "--dry-run",
-        "--interactive",
         "--no-tls-intercept",
         "--backend",
         "ebpf",
@@ -57,7 +73,7 @@ fn everything_typed_arrives() {
     let shared = &run.shared;
     assert_eq!(shared.rules, ["allow: a", "deny: b"]);
     assert_eq!(shared.config, Some("f.yaml".into()));
-    assert!(shared.dry_run && run.interactive && shared.no_tls_intercept && shared.ephemeral_ca && shared.quiet);
+    assert!(shared.dry_run && !run.interactive && shared.no_tls_intercept && shared.ephemeral_ca && shared.quiet);
     assert!(!shared.log_only && !run.weak);
     assert_eq!(
         (run.backend, run.dns, shared.log_format),
