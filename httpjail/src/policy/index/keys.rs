@@ -41,7 +41,10 @@ pub(super) fn keys(matcher: &Matcher) -> Vec<Key> {
         Matcher::Pattern(pattern) => match pattern.test() {
             // Filed under what no URL has.
             Test::Nothing => vec![Key::Host(String::new())],
-            Test::Literals(at, _) => all(pattern.starts(), |text| start(text, *at != Where::Start)),
+            // After a query there is no stop, but a second `?` may follow what is bare.
+            Test::Literals(at, _) => all(pattern.starts(), |text| {
+                start(text, *at == Where::Whole || *at == Where::Bare && !text.contains('?'))
+            }),
             Test::Every | Test::Contains(_) | Test::Search(_) => all(pattern.starts(), |text| start(text, false)),
         },
         Matcher::Place(place) => match place.parts() {

@@ -60,7 +60,15 @@ const PATHS: [&str; 12] = [
     "repos/one/v12",
     "deep/er/and/deeper/",
 ];
-const QUERIES: [&str; 6] = ["", "", "?", "?q=repos/one", "?u=https://a.test/", "?TELEMETRY"];
+const QUERIES: [&str; 7] = [
+    "",
+    "",
+    "?",
+    "?q=repos/one",
+    "?q=repos/one?q",
+    "?u=https://a.test/",
+    "?TELEMETRY",
+];
 const PORTS: [&str; 4] = ["", "", "", ":8443"];
 const METHODS: [&str; 4] = ["GET", "POST", "OPTIONS", "PURGE"];
 
@@ -123,6 +131,8 @@ fn pattern() -> impl Strategy<Value = String> {
             .prop_map(|(start, host, path, end)| format!("{start}{host}/x?{path}{end}")),
         2 => (beginning(), select(vec![r"[^/]*", r"[^/]+\.", r"([^/]*\.)?", ".*", r"(\w+\.)*", r"\p{Ll}*\W", "[^:]*"]), host(), path())
             .prop_map(|(start, any, host, path)| format!("{start}{any}{host}/{path}")),
+        1 => (beginning(), host(), path(), select(&QUERIES[..]), select(vec!["", "$", r"(\?|$)"]))
+            .prop_map(|(start, host, path, query, end)| format!("{start}{host}/{path}{}{end}", regex::escape(query))),
         1 => (beginning(), host(), host(), path(), path())
             .prop_map(|(start, host, other, path, second)| format!("{start}({host}|{other})/({path}|{second})")),
         1 => (host(), path()).prop_map(|(host, path)| format!("{host}|{path}x")),
@@ -276,6 +286,29 @@ fn differ(rules: &[Wanted], requests: &[(&'static str, String)], shares: &Shares
         shares.count(verdict);
     }
     Ok(())
+}
+
+/// Behind a query the index has no stop, but a second `?` may follow.
+#[test]
+fn a_query_that_goes_on() {
+    let rules: Vec<Rule> = [r"^https://a\.test/x\?q(\?|$)", r"^https://a\.test/x(\?|$)"]
+        .map(|text| {
+            let matcher = Matcher::Pattern(Pattern::new(text).expect("a pattern"));
+            Rule::new(Action::Deny, Methods::EVERY, matcher, Source::Option(1))
+        })
+        .into();
+    let index = Index::after(0, &rules);
+    for (url, first) in [
+        ("https://a.test/x?q", Some(0)),
+        ("https://a.test/x?q?more", Some(0)),
+        ("https://a.test/x?qq", Some(1)),
+        ("https://a.test/x", Some(1)),
+        ("https://a.test/y?q", None),
+    ] {
+        let target = target(&("GET", url.to_owned()));
+        let found = index.first(rules.len(), &target, |id| rules[id].matches(&target));
+        assert_eq!(found, first, "{url}");
+    }
 }
 
 /// `HTTPJAIL_TEST_RULES_SECONDS` lets it search for longer.
