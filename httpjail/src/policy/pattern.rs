@@ -4,6 +4,8 @@
 //! automaton when they are first asked, which can be forgotten again.
 
 mod automaton;
+#[cfg(test)]
+mod odd;
 mod plain;
 mod shape;
 
