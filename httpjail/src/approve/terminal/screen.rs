@@ -5,9 +5,10 @@
 //! Set"). The picture is kept by the terminal, which has two screens; a program that uses the second one draws it again.
 
 /// The modes that a prompt switches off, with what they are at first.
-const MODES: [(u16, bool); 11] = [
+const MODES: [(u16, bool); 12] = [
     (5, false),    // all colours swapped
     (25, true),    // the cursor is shown
+    (69, false),   // left and right margins, at which a long line would wrap and be written over
     (1000, false), // the mouse reports
     (1002, false),
     (1003, false),
@@ -90,14 +91,17 @@ impl Screen {
     pub(super) fn take_over(&self, out: &mut Vec<u8>) {
         // Ends a sequence, also one that holds text: else the prompt would become part of a window's title.
         out.extend(b"\x18\x1b\\");
+        // What is written goes to the screen, not to a printer, and is a VT100's, not a VT52's: else the jail's own picture
+        // would stay, and be answered.
+        out.extend(b"\x1b[4i\x1b<");
         // Both save the cursor, its colours and character set.
         out.extend_from_slice(if self.other { b"\x1b7" } else { b"\x1b[?1049h" });
         for (mode, _) in MODES.iter().filter(|(mode, _)| *mode != 25) {
             out.extend(format!("\x1b[?{mode}l").bytes());
         }
-        // Plain characters of the first set, absolute positions, a cursor; keys as letters (kitty's keyboard protocol) and
-        // pastes marked as such.
-        out.extend(b"\x1b[0m\x1b(B\x0f\x1b[?6l\x1b[4l\x1b[?25h\x1b[>0u\x1b[?2004h");
+        // Plain characters of the first set, absolute positions, a cursor; one byte for Enter (two would turn over two
+        // pages), keys as letters (kitty's keyboard protocol) and pastes marked as such.
+        out.extend(b"\x1b[0m\x1b(B\x0f\x1b[?6l\x1b[4l\x1b[20l\x1b[?25h\x1b[>0u\x1b[?2004h");
     }
 
     /// Gives it back.

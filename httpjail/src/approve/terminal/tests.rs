@@ -109,6 +109,23 @@ fn the_screen_is_given_back_as_it_was() {
     check_screen("\x1b]0;x", false, &[]);
 }
 
+/// What a program may have switched on so that a prompt is not seen as it is written, or one Enter counts as two.
+#[test]
+fn the_screen_is_taken_as_a_plain_one() {
+    let mut screen = Screen::new();
+    screen.pass(b"\x1b[?69h\x1b[1;9s", &mut Vec::new());
+    let (mut taken, mut given) = (Vec::new(), Vec::new());
+    screen.take_over(&mut taken);
+    screen.give_back(&mut given);
+    let (taken, given) = (String::from_utf8(taken).unwrap(), String::from_utf8(given).unwrap());
+    for off in ["\x1b[4i", "\x1b<", "\x1b[?69l", "\x1b[?6l", "\x1b[20l", "\x1b[4l"] {
+        assert!(taken.contains(off), "no {off:?} in {taken:?}");
+    }
+    // Before the first control sequence, which would be none for a VT52.
+    assert!(taken.find("\x1b<") < taken.find("\x1b[?"), "{taken:?}");
+    assert!(given.contains("\x1b[?69h"), "{given:?}");
+}
+
 const FRAME: Frame<'_> = Frame {
     mark: "1a2b",
     file: Some("/home/u/rules.yaml"),
