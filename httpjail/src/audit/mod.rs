@@ -19,9 +19,9 @@ mod terminal;
 
 pub(crate) use colour::{paint, wants_colour};
 pub use escape::printable;
-#[cfg(target_os = "linux")]
-pub use file::open_log_without_links;
 pub use file::{LogFile, open_log};
+#[cfg(target_os = "linux")]
+pub use file::{LogPlace, open_log_without_links};
 pub use format::Format;
 pub use log::{Log, Watcher};
 pub use notice::{Show, StderrPolicy, redacted};

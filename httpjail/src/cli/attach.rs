@@ -8,9 +8,10 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use super::approval::{self, Questions};
+use super::log_file::LogAgain;
 use super::parts::session;
 use super::reload::{SafeFrom, Watcher};
-use super::run::{log_again, upstream_authorities};
+use super::run::upstream_authorities;
 use super::serve_jail::Task;
 use super::tally::Notebook;
 use crate::config::Config;
@@ -62,6 +63,7 @@ pub(super) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Resul
     };
     let mut helper = Helper::spawn(&keep, move |line| task.run(line))
         .map_err(|error| Failure::new(format!("cannot fork the proxy: {error}")))?;
+    let log = LogAgain::new(config, caller);
     helper.ready()?;
     attachment.arm(&helper)?;
     let path = attachment.target().path().display().to_string();
@@ -70,7 +72,7 @@ pub(super) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Resul
     // Who is in the cgroup is not known beforehand: nobody but root may be able to write the file.
     let mut watcher = Watcher::new(config, SafeFrom::AllBut(0), caller);
     let watch = watcher.as_mut().map(|watcher| watcher as &mut dyn Watch);
-    let end = attachment.watch(&helper, &signals, watch, &|| log_again(config, caller));
+    let end = attachment.watch(&helper, &signals, watch, &|| log.open());
     match &end {
         End::Failed(message) => {
             return Err(Failure {

@@ -14,6 +14,8 @@ mod environment;
 mod generate;
 mod learn;
 mod lint;
+#[cfg(target_os = "linux")]
+mod log_file;
 mod open_proxy;
 mod parts;
 mod policy_file;

@@ -3,7 +3,7 @@
 //! This is the supervisor: it composes the parts and never touches a byte that the jail sends.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,9 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use super::approval::{self, Questions};
+use super::log_file::LogAgain;
 use super::reload::{SafeFrom, Watcher};
-use super::serve_jail::{Task, open_log_as};
+use super::serve_jail::Task;
 use super::tally::{Findings, Notebook};
 use super::{environment, failure, parts};
 use crate::config::{Approval, Config, LogTarget, Purpose};
@@ -131,6 +132,8 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
     let jail = Jail::prepare(backend, helper, &plan).and_then(Jail::arm);
     let jail = jail.map_err(|failure| select::explain(refused, name, failure))?;
     jail.notes().for_each(|note| tracing::info!("{note}"));
+    // Before the command, which could move folders about.
+    let log = LogAgain::new(config, caller);
     // Before the command starts, and ended after it: dropped with this function's other guards.
     let _doorman = match doorway {
         Some(doorway) => Some(
@@ -148,7 +151,7 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
     };
     let mut watcher = Watcher::new(config, SafeFrom::User(jailed.as_raw()), caller);
     let watch = watcher.as_mut().map(|watcher| watcher as &mut dyn Watch);
-    let (outcome, left) = running.wait(config.timeout, watch, &|| log_again(config, caller));
+    let (outcome, left) = running.wait(config.timeout, watch, &|| log.open());
     left.iter()
         .for_each(|left| logging::warn(left, Some("the next run of httpjail removes it")));
     match &outcome {
@@ -164,14 +167,6 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
         // It had to be ended, or failed at its last: nothing hangs on it where nothing was to be found.
         Err(_) if config.purpose == Purpose::Work => Ok((outcome.status(), Findings::default())),
         Err(error) => Err(Failure::new(format!("the proxy did not tell what it found: {error}"))),
-    }
-}
-
-/// The request log, opened anew for the proxy's process.
-pub(super) fn log_again(config: &Config, caller: &Identity) -> io::Result<File> {
-    match &config.log.target {
-        LogTarget::File(path) => open_log_as(config, caller, path),
-        LogTarget::Stderr => Err(io::ErrorKind::NotFound.into()),
     }
 }
 

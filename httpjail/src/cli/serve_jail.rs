@@ -1,12 +1,11 @@
 //! What the proxy's process does: loads the authority and opens the log as the caller, gives up root, takes the jail's
 //! sockets, and serves them until the supervisor says that the command has ended.
 
-use std::fs::File;
 use std::io::{self, PipeReader};
 use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread;
 
@@ -15,11 +14,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
+use super::log_file::open_log_as;
 use super::reload::InForce;
 use super::tally::{Notebook, SharedTally};
 use super::{failure, parts, published, verbosity};
 use crate::approve::{Desk, Remote};
-use crate::audit::{EventKind, Log, LogFile, Record, Sink, open_log, open_log_without_links};
+use crate::audit::{EventKind, Log, LogFile, Record, Sink};
 use crate::config::{Config, LogTarget};
 use crate::dns::{self, Answers, Names, Relay, Servers};
 use crate::jail::attribution::{Last, Programs};
@@ -199,25 +199,6 @@ impl Task<'_> {
             hint: Some(error.hint()),
             ..failure(&error)
         })
-    }
-}
-
-/// Opens the log with the caller's rights first, then as root, for a log in root's own folders. What root opens must not be
-/// led elsewhere by links that the user, or a jailed command of an earlier run, has put on the way.
-///
-/// # Errors
-/// Those of `open(2)`.
-pub(super) fn open_log_as(config: &Config, caller: &Identity, path: &Path) -> io::Result<File> {
-    let own = if config.user.is_some() && !caller.switched {
-        open_log_without_links(path)
-    } else {
-        caller.act(|| open_log(path)).flatten()
-    };
-    match own {
-        Err(error) if caller.switched && error.kind() == io::ErrorKind::PermissionDenied => {
-            open_log_without_links(path)
-        }
-        opened => opened,
     }
 }
 
