@@ -107,6 +107,30 @@ fn a_log_that_is_rotated_goes_on_at_its_place() {
     assert_eq!(std::fs::metadata(&log).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
+/// In the jail the log is covered and cannot be renamed. A folder above it can, and is: lines go on where they went.
+#[test]
+fn a_command_leads_the_log_nowhere_else() {
+    let lab = lab();
+    let home = lab.home(httpjail_lab::USER);
+    let (folder, moved) = (home.join("logs"), home.join("moved"));
+    std::fs::create_dir(&folder).unwrap();
+    let (user, log) = (Some(httpjail_lab::USER_ID), folder.join("log.json"));
+    std::os::unix::fs::chown(&folder, user, user).unwrap();
+    let asks = |path: &str| format!("curl -sS -o /dev/null https://ok.test/{path}");
+    let script = format!(
+        "cd {} && {} && mv logs moved && mkdir logs && {} && echo moved; ls logs",
+        home.display(),
+        asks("before"),
+        asks("after"),
+    );
+    let jail = lab.jail().as_user().rule(ALLOW).log_to(&log).shell(&script);
+    jail.run().expect_code(0).expect_stdout("moved");
+    let text = std::fs::read_to_string(moved.join("log.json")).unwrap();
+    for path in ["before", "after"] {
+        assert!(text.contains(&format!("https://ok.test/{path}")), "{text}");
+    }
+}
+
 #[test]
 fn what_the_kernel_stopped_tells_its_program() {
     let lab = lab();
