@@ -16,6 +16,9 @@ use super::helper::{Helper, ToProxy};
 /// How often to look.
 const PERIOD: Duration = Duration::from_secs(1);
 
+/// Characters of an error that are passed on; each takes 6 bytes at most, escaped.
+const ERROR_MAX: usize = 8000;
+
 /// The policy file's text, and those of the files that it takes groups from, each with its path.
 pub type Texts = Vec<(PathBuf, String)>;
 
@@ -75,8 +78,20 @@ fn tell(helper: &Helper, change: Change) -> io::Result<()> {
         Ok(file) => helper
             .line
             .send_with(&ToProxy::Policy { error: None }, &[file.as_raw_fd()]),
-        Err(error) => helper.line.send(&ToProxy::Policy { error: Some(error) }),
+        Err(error) => {
+            let error = Some(shortened(&error));
+            helper.line.send(&ToProxy::Policy { error })
+        }
     }
+}
+
+/// As much as has room in a message: an error shows the pattern that is wrong, and that may be of any length.
+fn shortened(error: &str) -> String {
+    let mut short: String = error.chars().take(ERROR_MAX).collect();
+    if short.len() < error.len() {
+        short.push_str("...");
+    }
+    short
 }
 
 fn keep(texts: &Texts) -> io::Result<File> {
@@ -97,5 +112,25 @@ pub(super) fn taken(error: Option<String>, mut descriptors: Vec<OwnedFd>) -> Cha
         Some(Ok(_)) => serde_json::from_slice(&bytes).map_err(|error| format!("the new texts came mangled: {error}")),
         Some(Err(error)) => Err(format!("cannot read the new texts: {error}")),
         None => Err("no new texts came".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::channel;
+    use super::super::helper::FromProxy;
+    use super::*;
+
+    #[test]
+    fn an_error_of_any_length_has_room() {
+        let (ours, theirs) = channel::pair::<ToProxy, FromProxy>().expect("a line");
+        for (error, end) in [("short".to_owned(), "short"), ("\u{1}\u{fffd}".repeat(100_000), "...")] {
+            let error = Some(shortened(&error));
+            ours.send(&ToProxy::Policy { error }).expect("it is sent");
+            match theirs.receive().expect("it comes") {
+                ToProxy::Policy { error: Some(error) } => assert!(error.ends_with(end), "{}", error.len()),
+                other => panic!("{other:?}"),
+            }
+        }
     }
 }
