@@ -12,6 +12,7 @@ mod lint;
 mod package;
 mod run;
 mod setup;
+mod soak;
 mod suites;
 mod test;
 mod tidy;
@@ -51,6 +52,14 @@ enum Task {
     Suites {
         /// Which: websocket, h2, tls, slow, smuggling, programs; all if none is named
         names: Vec<String>,
+    },
+    /// Work a jail's proxy for long, and see that it neither grows nor keeps descriptors nor judges wrongly
+    Soak {
+        /// How long the mixed load is, which is the last part
+        #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+        minutes: u64,
+        /// One stage only: down, up, streams, connections or mixed (where memory that was freed hides no growth)
+        only: Option<String>,
     },
     /// Build the BPF object from its source
     Ebpf {
@@ -96,6 +105,7 @@ fn main() -> ExitCode {
         Task::Demo { bpf_object, allow_all } => demo::run(bpf_object, allow_all),
         Task::Test { arguments } => test::run(&arguments),
         Task::Suites { names } => suites::run(&names),
+        Task::Soak { minutes, only } => soak::run(minutes, only.as_deref()),
         Task::Ebpf { check, trace } => ebpf::run(check, trace),
         Task::Bench { what: _, only } => bench::rules(only.as_deref()),
         Task::Fuzz { seconds, seed } => fuzz::run(seconds, seed),

@@ -102,6 +102,7 @@ impl OpenProxy {
         let pem = authority.certificate_pem().to_owned();
         let upstream_tls = UpstreamTls::new(&upstream, Some(&authority)).map_err(failure)?;
         let runtime = Runtime::new().map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
+        runtime.spawn(parts::give_memory_back());
         let log = Arc::new(parts::log(config, file, parts::session(), &tally)?);
         logging::init(verbosity(config.verbosity), Some(log.terminal().clone()));
         parts::begin(&log)?;

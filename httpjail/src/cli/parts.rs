@@ -1,7 +1,7 @@
 //! What every way of running composes alike: the log, the proxy's mode, the run's name.
 
 use std::process;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::tally::SharedTally;
 #[cfg(unix)]
@@ -13,6 +13,7 @@ use crate::config::{Config, Mode, Purpose};
 use crate::failure::Failure;
 use crate::policy::yaml::LogFormat;
 use crate::proxy::{self, Limits, Parents};
+use crate::sys;
 
 const NO_RULES: &str = "no rule was given, so everything is denied; try --log-only to see what the command asks for, or \
                         httpjail learn to have a policy written";
@@ -74,6 +75,15 @@ pub(super) fn fitting(limits: Limits) -> Limits {
         return limits.within(descriptors);
     }
     limits
+}
+
+/// What a burst of connections has taken is not to stay taken for the rest of a run that may last days.
+pub(super) async fn give_memory_back() {
+    loop {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        // Within milliseconds, but while it lasts others wait for memory: not on a thread that serves.
+        let _ = tokio::task::spawn_blocking(sys::memory::give_back).await;
+    }
 }
 
 /// The other proxies that httpjail's own environment names; the command's is another.

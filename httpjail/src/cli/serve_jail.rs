@@ -88,6 +88,7 @@ impl Task<'_> {
             .map_err(|error| Failure::new(format!("cannot take the jail's sockets: {error}")))?;
 
         let runtime = Runtime::new().map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
+        runtime.spawn(parts::give_memory_back());
         let programs = Arc::new(Programs::new(line.clone()));
         let asked = programs.clone();
         let file = file.map(|file| LogFile {

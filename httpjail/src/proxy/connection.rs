@@ -197,6 +197,7 @@ where
         .header_read_timeout(limits.header)
         .max_headers(limits.fields)
         .max_header_size(limits.head)
+        .max_buf_size(limits.read_at_once())
         // What the upstream did not say, we do not add.
         .auto_date_header(false)
         .serve_connection(TokioIo::new(stream), service)

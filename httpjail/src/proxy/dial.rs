@@ -222,6 +222,7 @@ impl Dialler {
         let (mut sender, connection) = http1::Builder::new()
             .max_headers(self.limits.fields)
             .max_header_size(self.limits.head)
+            .max_buf_size(self.limits.read_at_once())
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| broke(io::Error::other(error)))?;

@@ -348,6 +348,7 @@ impl Pool {
         let (sender, connection) = http1::Builder::new()
             .max_headers(self.limits().fields)
             .max_header_size(self.limits().head)
+            .max_buf_size(self.limits().read_at_once())
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| failed(host, error))?;

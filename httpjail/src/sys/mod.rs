@@ -10,5 +10,6 @@ pub mod bpf;
 pub mod clone;
 #[cfg(target_os = "linux")]
 pub mod fds;
+pub mod memory;
 #[cfg(unix)]
 pub mod terminal;

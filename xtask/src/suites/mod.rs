@@ -10,7 +10,7 @@ mod programs;
 mod rig;
 mod slow;
 mod smuggling;
-mod table;
+pub(crate) mod table;
 mod tls;
 mod websocket;
 

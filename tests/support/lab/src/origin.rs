@@ -1,8 +1,9 @@
 //! The web servers of the world: HTTP/1.1 on 80, HTTPS with HTTP/1.1 and h2 on 443, on every address there is.
 //!
 //! Each request that arrives is logged as it arrived, whatever its sender says about it. Paths: `/headers` (the request
-//! headers as JSON), `/echo` (the body), `/bytes/N`, `/status/N`, `/slow/MS`, `/stream/N` (N server-sent events),
-//! `/git/...` (a repository for the dumb protocol); anything else is a greeting.
+//! headers as JSON), `/echo` (the body), `/bytes/N`, `/flood/N` (the same in pieces), `/count` (how long the body was, of which
+//! nothing is kept), `/status/N`, `/slow/MS`, `/stream/N` (N server-sent events), `/git/...` (a repository for the dumb
+//! protocol); anything else is a greeting.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -141,6 +142,9 @@ async fn respond(request: Request<Incoming>, about: Connection) -> Result<Respon
         peer: about.peer,
         body: Bytes::new(),
     });
+    if head.uri.path() == "/count" {
+        return Ok(plain(StatusCode::OK, length(body).await?.to_string().into()));
+    }
     let body = body.collect().await?.to_bytes();
     about.origin.log.change(entry, |seen| seen.body = body.clone());
 
@@ -162,6 +166,7 @@ async fn respond(request: Request<Incoming>, about: Connection) -> Result<Respon
             tokio::time::sleep(Duration::from_millis(number())).await;
             plain(StatusCode::OK, Bytes::from_static(b"at last\n"))
         }
+        "flood" => flood(number()),
         "stream" => events(number()),
         "git" => file(&about.origin.git_root, argument),
         _ => plain(StatusCode::OK, Bytes::from_static(b"hello from the world\n")),
@@ -183,20 +188,39 @@ fn json(value: &serde_json::Value) -> Response<Body> {
     response
 }
 
-fn events(count: u64) -> Response<Body> {
+async fn length(mut body: Incoming) -> Result<usize> {
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        length += frame?.data_ref().map_or(0, Bytes::len);
+    }
+    Ok(length)
+}
+
+fn flood(mut left: u64) -> Response<Body> {
+    static PIECE: [u8; 64 * 1024] = [b'x'; 64 * 1024];
+    pieces(std::iter::from_fn(move || {
+        let piece = PIECE
+            .get(..usize::try_from(left).unwrap_or(usize::MAX))
+            .unwrap_or(&PIECE);
+        left -= piece.len() as u64;
+        (!piece.is_empty()).then_some(Bytes::from_static(piece))
+    }))
+}
+
+fn pieces(pieces: impl Iterator<Item = Bytes> + Send + 'static) -> Response<Body> {
     let (mut send, body) = Channel::<Bytes, Infallible>::new(1);
     tokio::spawn(async move {
-        for number in 0..count {
-            if send
-                .send_data(Bytes::from(format!("data: {number}\n\n")))
-                .await
-                .is_err()
-            {
+        for piece in pieces {
+            if send.send_data(piece).await.is_err() {
                 return;
             }
         }
     });
-    let mut response = Response::new(body.boxed());
+    Response::new(body.boxed())
+}
+
+fn events(count: u64) -> Response<Body> {
+    let mut response = pieces((0..count).map(|number| Bytes::from(format!("data: {number}\n\n"))));
     response.headers_mut().insert(
         header::CONTENT_TYPE,
         header::HeaderValue::from_static("text/event-stream"),

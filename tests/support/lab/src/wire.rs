@@ -6,6 +6,7 @@
 
 use std::net::UdpSocket;
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ pub struct Frame(Vec<u8>);
 struct Frames {
     list: Mutex<Vec<Frame>>,
     arrived: Condvar,
+    deaf: AtomicBool,
 }
 
 /// Larger than any frame: veth carries segments of up to 64 KiB that were never split.
@@ -62,6 +64,11 @@ impl Wire {
             .spawn(move || record(&packets, &sink))
             .context("start the recording thread")?;
         Ok(Wire { frames, marker })
+    }
+
+    /// Keeps no frame from now on, for runs that would fill the memory and ask nothing. Who asks all the same panics.
+    pub fn stop(&self) {
+        self.frames.deaf.store(true, Ordering::Relaxed);
     }
 
     /// Whether `needle` was in any frame, in any layer of it.
@@ -164,6 +171,9 @@ fn record(packets: &OwnedFd, frames: &Frames) {
             Ok(length)
         };
         let Ok(length) = read() else { return };
+        if frames.deaf.load(Ordering::Relaxed) {
+            continue;
+        }
         let frame = Frame(buffer.get(..length).unwrap_or_default().to_vec());
         frames.list.lock().unwrap_or_else(PoisonError::into_inner).push(frame);
         frames.arrived.notify_all();
