@@ -2,6 +2,8 @@
 //!
 //! The benches are a package of their own, outside of the workspace: what they compare with is large.
 
+pub(crate) mod proxy;
+
 use anyhow::{Context as _, Result, ensure};
 
 use crate::run::{cargo, root};
