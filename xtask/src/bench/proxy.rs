@@ -35,7 +35,7 @@ http { access_log off; keepalive_requests 1000000000; ssl_certificate cert.pem; 
  server { listen 198.51.100.2:9080; listen 198.51.100.2:9443 ssl http2; location / { return 200 BODY; } } }";
 const PLAIN: &str = "198.51.100.2:9080";
 const TLS: &str = "198.51.100.2:9443";
-const ANY: &str = "allow: ^https?://198\\.51\\.100\\.2";
+const ANY: &str = r"allow: ^https?://198\.51\.100\.2(:\d+)?/";
 /// What the kernel counts the processor time of /proc/PID/stat in, each second, on every architecture that Rust knows.
 const USER_HZ: f64 = 100.0;
 
