@@ -1,6 +1,8 @@
 //! `cargo xtask bench NAME`: measures against others in the same run, and prints ratios with the raw numbers.
 //!
-//! The benches are a package of their own, outside of the workspace: what they compare with is large.
+//! The benches are packages of their own, outside of the workspace: what they compare with is large.
+
+pub(crate) mod proxy;
 
 use anyhow::{Context as _, Result, ensure};
 

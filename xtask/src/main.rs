@@ -72,10 +72,10 @@ enum Task {
     },
     /// Measure against others in the same run (takes minutes, and wants an idle machine)
     Bench {
-        /// What: `rules` is the only one so far
-        #[arg(value_parser = ["rules"])]
+        /// What
+        #[arg(value_parser = ["rules", "proxy"])]
         what: String,
-        /// One setting only, such as `mix/1000`
+        /// One setting (`mix/1000`), or one contestant besides the direct way (`hudsucker`), only
         only: Option<String>,
     },
     /// Run every fuzzer for a while (needs nightly Rust)
@@ -107,6 +107,7 @@ fn main() -> ExitCode {
         Task::Suites { names } => suites::run(&names),
         Task::Soak { minutes, only } => soak::run(minutes, only.as_deref()),
         Task::Ebpf { check, trace } => ebpf::run(check, trace),
+        Task::Bench { what, only } if what == "proxy" => bench::proxy::run(only.as_deref()),
         Task::Bench { what: _, only } => bench::rules(only.as_deref()),
         Task::Fuzz { seconds, seed } => fuzz::run(seconds, seed),
         Task::Lint => lint::run(),
