@@ -2,6 +2,7 @@
 //!
 //! The benches are packages of their own, outside of the workspace: what they compare with is large.
 
+mod contestant;
 pub(crate) mod proxy;
 
 use anyhow::{Context as _, Result, ensure};

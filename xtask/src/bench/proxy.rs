@@ -6,17 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::process::Child;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result};
 use httpjail_lab::Space;
 use tempfile::TempDir;
 
+use super::contestant::{Contestant, Figures, await_listener, pinned};
 use crate::run::{cargo, command, quietly, root};
 use crate::setup::debian_packages;
 
@@ -36,9 +33,6 @@ http { access_log off; keepalive_requests 1000000000; ssl_certificate cert.pem; 
 const PLAIN: &str = "198.51.100.2:9080";
 const TLS: &str = "198.51.100.2:9443";
 const ANY: &str = r"allow: ^https?://198\.51\.100\.2(:\d+)?/";
-/// What the kernel counts the processor time of /proc/PID/stat in, each second, on every architecture that Rust knows.
-const USER_HZ: f64 = 100.0;
-
 /// What is asked for: its title, protocol, and rate (0: as many as there can be).
 const LOADS: [(&str, &str, u32, &str); 5] = [
     ("HTTP/1.1, 16 connections", "http1", 0, PLAIN),
@@ -47,18 +41,6 @@ const LOADS: [(&str, &str, u32, &str); 5] = [
     ("HTTP/1.1 at 200/s", "http1", 200, PLAIN),
     ("HTTPS/1.1 at 200/s", "https1", 200, TLS),
 ];
-
-/// The load with what it goes through. Ended when dropped.
-struct Contestant {
-    name: &'static str,
-    proxy: Option<(&'static str, Child)>,
-    load: Child,
-    to: Option<ChildStdin>,
-    from: BufReader<ChildStdout>,
-}
-
-/// Of one load: requests a second, processor time a request (us), median and 99th percentile of the time taken (us).
-type Figures = [f64; 4];
 
 /// Measures all contestants, or the one that is named besides the direct way.
 pub(crate) fn run(only: Option<&str>) -> Result<()> {
@@ -236,7 +218,7 @@ fn contest(programs: &Programs, space: &Space, dir: &TempDir, only: Option<&str>
         for _ in 0..ROUNDS {
             for contestant in &mut contestants {
                 let figures = contestant
-                    .bear(protocol, rate, origin)
+                    .bear(protocol, rate, SECONDS, origin)
                     .with_context(|| format!("{title}, {}", contestant.name))?;
                 rounds.entry(contestant.name).or_default().push(figures);
             }
@@ -257,119 +239,6 @@ fn contest(programs: &Programs, space: &Space, dir: &TempDir, only: Option<&str>
         );
     }
     Ok(())
-}
-
-impl Contestant {
-    /// `line` is a proxy's if it has an `address`, otherwise what the load is put into.
-    fn start(
-        name: &'static str,
-        space: &Space,
-        home: &Path,
-        load: &Path,
-        address: Option<&'static str>,
-        line: &[&str],
-    ) -> Result<Contestant> {
-        let start = |command: &mut Command| {
-            let command = command.env("HOME", home);
-            space.run(|| command.spawn().with_context(|| format!("start {name}")))
-        };
-        let mut proxy = None;
-        let mut command = pinned("1", load);
-        if let [program, arguments @ ..] = line {
-            let mut wrapper = pinned("0", program);
-            wrapper.args(arguments);
-            if let Some(address) = address {
-                proxy = Some((address, start(wrapper.stdout(Stdio::null()))?));
-                await_listener(space, address)?;
-            } else {
-                // The jail is on the proxies' processor, and the load moves to the other one once it is inside.
-                wrapper.args(["taskset", "-c", "1"]).arg(load);
-                command = wrapper;
-            }
-        }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut load = start(&mut command)?;
-        Ok(Contestant {
-            name,
-            proxy,
-            to: load.stdin.take(),
-            from: BufReader::new(load.stdout.take().context("the load's output")?),
-            load,
-        })
-    }
-
-    /// Puts the load on it.
-    fn bear(&mut self, protocol: &str, rate: u32, origin: &str) -> Result<Figures> {
-        let via = self.proxy.as_ref().map_or("", |(address, _)| address);
-        let to = self.to.as_mut().context("the load's input")?;
-        writeln!(to, "{protocol} {rate} {SECONDS} {origin} {via}").context("ask for the load")?;
-        let mut line = || -> Result<String> {
-            let mut line = String::new();
-            self.from.read_line(&mut line).context("read from the load")?;
-            Ok(line.trim_end().to_owned())
-        };
-        let go = line()?;
-        ensure!(go == "go", "the load says `{go}`");
-        let measured = self.proxy.as_ref().map_or(self.load.id(), |(_, child)| child.id());
-        let (before, start) = (processor_time(measured)?, Instant::now());
-        let figures = line()?;
-        let (used, seconds) = (processor_time(measured)? - before, start.elapsed().as_secs_f64());
-        let numbers: Vec<f64> = figures.split(' ').filter_map(|number| number.parse().ok()).collect();
-        let &[requests, p50, p99] = numbers.as_slice() else {
-            bail!("the load says `{figures}`");
-        };
-        Ok([requests / seconds, used * 1e6 / requests, p50, p99])
-    }
-}
-
-impl Drop for Contestant {
-    fn drop(&mut self) {
-        // The load ends with its input, and a jail with its command.
-        self.to = None;
-        // Nothing can be done about one that does not.
-        let _ = self.load.wait();
-        if let Some((_, proxy)) = &mut self.proxy {
-            let _ = proxy.kill().and_then(|()| proxy.wait());
-        }
-    }
-}
-
-fn pinned(processor: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
-    let mut command = command("taskset", ["-c", processor]);
-    command.arg(program).stdin(Stdio::null());
-    command
-}
-
-fn await_listener(space: &Space, address: &str) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while space.run(|| Ok(TcpStream::connect(address).is_err()))? {
-        ensure!(Instant::now() < deadline, "nobody listens on {address}");
-        sleep(Duration::from_millis(50));
-    }
-    Ok(())
-}
-
-/// Seconds of a process and all below it, but for the load, which may be in its jail.
-fn processor_time(pid: u32) -> Result<f64> {
-    let mut seconds = 0.0;
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("read the times of {pid}"))?;
-    let (name, rest) = stat.rsplit_once(") ").context("a process's name")?;
-    if !name.ends_with("(load") {
-        // utime and stime, the 14th and the 15th field (proc_pid_stat(5)).
-        let ticks = rest
-            .split(' ')
-            .skip(11)
-            .take(2)
-            .filter_map(|ticks| ticks.parse::<f64>().ok());
-        seconds += ticks.sum::<f64>() / USER_HZ;
-    }
-    for task in fs::read_dir(format!("/proc/{pid}/task")).context("list the threads")? {
-        let children = fs::read_to_string(task?.path().join("children")).unwrap_or_default();
-        for child in children.split_whitespace() {
-            seconds += processor_time(child.parse().context("a process's number")?)?;
-        }
-    }
-    Ok(seconds)
 }
 
 fn table(rounds: &[(&str, &Vec<Figures>)]) -> String {
