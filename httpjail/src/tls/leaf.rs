@@ -183,24 +183,14 @@ fn tag(host: &Host) -> Vec<u8> {
 /// URL passes: no wildcard, no empty label, nothing longer than a name. rustls itself refuses most of that before.
 pub fn sni_host(sni: Option<&str>) -> Result<Option<Host>, HostError> {
     let Some(sni) = sni else { return Ok(None) };
-    let name = sni.strip_suffix('.').unwrap_or(sni).to_ascii_lowercase();
-    if name.is_empty() {
-        return Err(HostError::Empty);
-    }
-    let fits = name.len() <= 253
-        && name.split('.').all(|label| (1..=63).contains(&label.len()))
-        && name
-            .bytes()
-            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.'));
-    if !fits {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if !sni.bytes().all(is_name) {
         return Err(HostError::Malformed("the server name is no host name"));
     }
-    // A last label that is a number makes it an IPv4 address in one of its spellings (WHATWG URL, "ends in a number").
-    let last = name.rsplit('.').next().unwrap_or_default();
-    if last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x") {
-        return Err(HostError::Malformed("the server name is an address"));
+    match Host::parse(sni)? {
+        name @ Host::Name(_) => Ok(Some(name)),
+        Host::V4(_) | Host::V6(_) => Err(HostError::Malformed("the server name is an address")),
     }
-    Ok(Some(Host::Name(name)))
 }
 
 #[cfg(test)]

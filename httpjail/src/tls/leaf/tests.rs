@@ -260,6 +260,8 @@ fn a_server_name_is_a_host_name_or_refused() {
         "a test",
         "a\0.test",
         "bücher.test",
+        // Punycode of what no name may hold.
+        "xn--bcher-kwa.test",
     ] {
         bad(sni);
     }
