@@ -17,7 +17,7 @@ pub(crate) fn run() -> Result<()> {
         ("lint", lint::run),
         ("ebpf", || ebpf::run(true, false)),
         ("test", tests),
-        ("fuzz", || fuzz::run(30, 1)),
+        ("fuzz", fuzz::check),
         ("package", package::run),
         ("foreign", foreign::run),
     ];
