@@ -13,7 +13,7 @@ use http::Method;
 use super::matcher::Matcher;
 use super::pattern::Pattern;
 use super::reach::{self, Https, Pin};
-use super::rule::{Action, Methods, Rule};
+use super::rule::{Action, METHODS, Methods, Rule};
 use super::{Policy, Reason, RuleId, Target, Verdict};
 use crate::net::Scheme;
 use witness::Witness;
@@ -145,7 +145,7 @@ pub fn unused<'t>(policy: &Policy, requests: impl IntoIterator<Item = &'t Target
     }
     let idle = policy.rules().filter(|(id, _)| !used[id.0]);
     idle.map(|(id, rule)| {
-        let method = methods().find(|method| rule.methods().contains(method));
+        let method = METHODS.into_iter().find(|method| rule.methods().contains(method));
         let example = match witness::between(&rule.matcher().as_pattern(), None) {
             Witness::Url(url) if id.0 < LINTED_MAX => method.and_then(|method| request(&method, &url)),
             _ => None,
@@ -161,21 +161,6 @@ pub fn unused<'t>(policy: &Policy, requests: impl IntoIterator<Item = &'t Target
         }
     })
     .collect()
-}
-
-fn methods() -> impl Iterator<Item = Method> {
-    [
-        Method::GET,
-        Method::POST,
-        Method::PUT,
-        Method::DELETE,
-        Method::HEAD,
-        Method::OPTIONS,
-        Method::CONNECT,
-        Method::TRACE,
-        Method::PATCH,
-    ]
-    .into_iter()
 }
 
 /// The request for a canonical URL.
@@ -300,7 +285,7 @@ fn unpinned(id: RuleId, rule: &Rule) -> Option<Finding> {
         });
     }
     let stray = rule.reach().stray.as_ref()?;
-    let method = methods().find(|method| rule.methods().contains(method))?;
+    let method = METHODS.into_iter().find(|method| rule.methods().contains(method))?;
     Some(Finding {
         request: Some(format!("{method} {stray}")),
         mended: pinned_spelling(pattern).map(|text| spelled(rule, &text)),
@@ -314,7 +299,7 @@ fn loose_dot(id: RuleId, rule: &Rule) -> Option<Finding> {
         return None;
     };
     let (mended, url) = spelling::loose_dot(pattern.as_str())?;
-    let method = methods().find(|method| rule.methods().contains(method))?;
+    let method = METHODS.into_iter().find(|method| rule.methods().contains(method))?;
     Some(Finding {
         request: Some(request(&method, &url)?.to_string()),
         mended: Some(spelled(rule, &mended)),

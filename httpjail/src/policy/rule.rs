@@ -71,7 +71,8 @@ pub enum RuleError {
     Pattern(#[from] PatternError),
 }
 
-const METHODS: [Method; 9] = [
+/// The methods that a rule may name.
+pub(super) const METHODS: [Method; 9] = [
     Method::GET,
     Method::POST,
     Method::PUT,
