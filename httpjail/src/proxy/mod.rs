@@ -23,6 +23,7 @@ mod headers;
 mod identity;
 mod interceptor;
 mod interim;
+mod joined;
 mod judge;
 mod limits;
 mod network;

@@ -6,6 +6,7 @@
 use super::address::Vouch;
 use super::body::Upload;
 use super::dial::{DialError, Dialler, Goal, Hop};
+use super::joined::Joined;
 use super::limits::Limits;
 use super::parent::Parent;
 use super::stream::Stream;
@@ -368,7 +369,7 @@ impl Pool {
             .initial_connection_window_size(16 << 20)
             .max_header_list_size(u32::try_from(self.limits().head).unwrap_or(u32::MAX))
             .keep_alive_interval(Duration::from_secs(30))
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(Joined::from_server(stream)))
             .await
             .map_err(|error| failed(host, error))?;
         let connection = Arc::new(Mutex::new(Some(connection)));

@@ -19,6 +19,8 @@ enum With {
     Refuse,
     /// Another reset: it may have been acted on.
     Cancel,
+    /// So many events of a dozen bytes, at once.
+    Events(usize),
 }
 
 /// A server of HTTP/2 in cleartext at port 3128, which treats the nth stream as `script` says, and answers those after it.
@@ -55,6 +57,13 @@ impl Server {
             match script.get(nth).copied().unwrap_or(With::Answer) {
                 With::Refuse => respond.send_reset(h2::Reason::REFUSED_STREAM),
                 With::Cancel => respond.send_reset(h2::Reason::INTERNAL_ERROR),
+                With::Events(count) => {
+                    let mut body = respond.send_response(Response::new(()), false).unwrap();
+                    for number in 0..count {
+                        let event = format!("data: {number:04}\n\n").into();
+                        body.send_data(event, number + 1 == count).unwrap();
+                    }
+                }
                 With::Answer => {
                     let (this, here) = (self.clone(), here.clone());
                     tokio::spawn(async move {
@@ -124,6 +133,37 @@ async fn what_is_sent_again() {
     check(&[Refuse, Refuse, Refuse], Method::GET, "", 502, 3).await;
     check(&[Cancel], Method::GET, "", 502, 1).await;
     check(&[Cancel], Method::POST, "", 502, 1).await;
+}
+
+/// A client that does not read small events costs those beside him nothing: all are streams of one upstream connection.
+#[tokio::test]
+async fn many_small_events_that_nobody_reads() {
+    const COUNT: usize = 100_000;
+    let jail = Jail::new(&["allow: .*"]).await;
+    let server = server(&jail.world, 100, &[With::Events(COUNT)]).await;
+    let slow = client(&jail).await;
+    let (answer, _) = slow
+        .ready()
+        .await
+        .unwrap()
+        .send_request(request(Method::GET, "/"), true)
+        .unwrap();
+    let mut events = answer.await.unwrap().into_body();
+    // What his windows leave room for has come; the rest waits in the proxy.
+    let first = events.data().await.unwrap().unwrap();
+    let other = client(&jail).await;
+    for _ in 0..20 {
+        assert_eq!(ask(&other, Method::POST, "word").await, 200);
+    }
+    let mut read = first.len();
+    events.flow_control().release_capacity(first.len()).unwrap();
+    while let Some(data) = events.data().await {
+        let data = data.unwrap();
+        read += data.len();
+        events.flow_control().release_capacity(data.len()).unwrap();
+    }
+    assert!(read >= COUNT * 12, "{read}");
+    assert_eq!(server.connections.load(Ordering::SeqCst), 1);
 }
 
 /// A server that says GOAWAY after every second request loses none.
