@@ -183,7 +183,7 @@ impl Proxy {
             });
         }
         let mut serving = JoinSet::new();
-        let mut sweep = tokio::time::interval(self.config.limits.idle.max(Duration::from_secs(1)));
+        let mut sweep = tokio::time::interval((self.config.limits.idle / 4).max(Duration::from_secs(1)));
         tokio::pin!(shutdown);
         loop {
             tokio::select! {
