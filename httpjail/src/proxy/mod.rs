@@ -20,6 +20,7 @@ mod framing;
 #[doc(hidden)]
 pub mod fuzzing;
 mod headers;
+mod heard;
 mod identity;
 mod interceptor;
 mod interim;

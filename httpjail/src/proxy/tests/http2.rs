@@ -21,6 +21,12 @@ enum With {
     Cancel,
     /// So many events of a dozen bytes, at once.
     Events(usize),
+    /// Nothing: the connection ends.
+    HangUp,
+    /// A whole answer, and a reset: nothing more of the upload is wanted (RFC 9113 section 8.1).
+    AnswerEarly,
+    /// An answer that does not end by itself.
+    AnswerForEver,
 }
 
 /// A server of HTTP/2 in cleartext at port 3128, which treats the nth stream as `script` says, and answers those after it.
@@ -52,6 +58,7 @@ impl Server {
         builder.max_concurrent_streams(streams_at_a_time);
         let mut connection = builder.handshake::<_, Bytes>(stream).await.unwrap();
         let here = Arc::new(AtomicUsize::new(0));
+        let mut held = Vec::new();
         while let Some(Ok((request, mut respond))) = connection.accept().await {
             let nth = self.streams.fetch_add(1, Ordering::SeqCst);
             match script.get(nth).copied().unwrap_or(With::Answer) {
@@ -64,6 +71,13 @@ impl Server {
                         body.send_data(event, number + 1 == count).unwrap();
                     }
                 }
+                With::HangUp => return,
+                With::AnswerEarly => {
+                    let mut body = respond.send_response(Response::new(()), false).unwrap();
+                    // The reset is h2's own, after this: nobody reads the request's body.
+                    body.send_data(Bytes::from_static(b"done"), true).unwrap();
+                }
+                With::AnswerForEver => held.push(respond.send_response(Response::new(()), false).unwrap()),
                 With::Answer => {
                     let (this, here) = (self.clone(), here.clone());
                     tokio::spawn(async move {
@@ -118,7 +132,7 @@ async fn ask(client: &h2::client::SendRequest<Bytes>, method: Method, body: &'st
 /// once; and never what came with a body.
 #[tokio::test]
 async fn what_is_sent_again() {
-    use With::{Cancel, Refuse};
+    use With::{Cancel, HangUp, Refuse};
     let check = async |script: &'static [With], method: Method, body: &'static str, status: u16, streams: usize| {
         let jail = Jail::new(&["allow: .*"]).await;
         let server = server(&jail.world, 100, script).await;
@@ -133,6 +147,58 @@ async fn what_is_sent_again() {
     check(&[Refuse, Refuse, Refuse], Method::GET, "", 502, 3).await;
     check(&[Cancel], Method::GET, "", 502, 1).await;
     check(&[Cancel], Method::POST, "", 502, 1).await;
+    check(&[HangUp], Method::GET, "", 502, 1).await;
+}
+
+/// On a connection that has served before: one that ends without a word was stale, one that says something was not.
+#[tokio::test]
+async fn what_is_sent_again_after_others() {
+    use With::{Answer, Cancel, HangUp, Refuse};
+    let check = async |script: &'static [With], method: Method, status: u16, streams: usize| {
+        let jail = Jail::new(&["allow: .*"]).await;
+        let server = server(&jail.world, 100, script).await;
+        let client = client(&jail).await;
+        assert_eq!(ask(&client, Method::GET, "").await, 200);
+        assert_eq!(ask(&client, method.clone(), "").await, status, "{script:?} {method}");
+        assert_eq!(server.streams.load(Ordering::SeqCst), streams, "{script:?} {method}");
+    };
+    check(&[Answer, Refuse], Method::POST, 200, 3).await;
+    check(&[Answer, HangUp], Method::GET, 200, 3).await;
+    check(&[Answer, HangUp], Method::POST, 502, 2).await;
+    check(&[Answer, Cancel], Method::GET, 502, 2).await;
+}
+
+/// The answer that came whole is what counts, not the reset after it.
+#[tokio::test]
+async fn an_answer_that_does_not_wait_for_the_upload() {
+    let jail = Jail::new(&["allow: .*"]).await;
+    server(&jail.world, 100, &[With::AnswerEarly]).await;
+    let mut client = client(&jail).await.ready().await.unwrap();
+    let (answer, mut send) = client.send_request(request(Method::POST, "/"), false).unwrap();
+    send.send_data(Bytes::from_static(b"a part of it"), false).unwrap();
+    let mut answer = answer.await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.body_mut().data().await.unwrap().unwrap(), "done");
+}
+
+/// What still comes of an answer that nobody wants is not to be the end of other requests.
+#[tokio::test]
+async fn a_connection_on_which_an_answer_was_broken_off() {
+    for (script, connections) in [(&[With::AnswerForEver][..], 2), (&[With::Answer], 1)] {
+        let jail = Jail::new(&["allow: .*"]).await;
+        let server = server(&jail.world, 100, script).await;
+        let mut client = client(&jail).await.ready().await.unwrap();
+        let answer = client
+            .send_request(request(Method::GET, "/"), true)
+            .unwrap()
+            .0
+            .await
+            .unwrap();
+        drop(answer);
+        jail.log.nth(1).await;
+        assert_eq!(ask(&client, Method::GET, "").await, 200);
+        assert_eq!(server.connections.load(Ordering::SeqCst), connections, "{script:?}");
+    }
 }
 
 /// A client that does not read small events costs those beside him nothing: all are streams of one upstream connection.
