@@ -181,8 +181,9 @@ impl Pool {
 
     /// A connection for `key`, and whether it has been used before. `fresh` asks for one that has not.
     pub(super) async fn connection(&self, key: &Key, fresh: bool) -> Result<(Connection, bool), DialError> {
+        // Boxed, here and below: opening is rare, and its future would make that of every request four times as large.
         if fresh {
-            return Ok((self.open(key).await?, false));
+            return Ok((Box::pin(self.open(key)).await?, false));
         }
         let first = match self.take(key) {
             Ok(connection) => return Ok((connection, true)),
@@ -201,7 +202,7 @@ impl Pool {
                 }
             },
         };
-        let connection = self.open(key).await?;
+        let connection = Box::pin(self.open(key)).await?;
         drop(leading);
         Ok((connection, false))
     }
