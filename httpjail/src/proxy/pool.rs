@@ -272,10 +272,12 @@ impl Pool {
     /// An open connection; if there is none, the lock of the first one where it is not known what will be spoken.
     fn take(&self, key: &Key) -> Result<Connection, Option<Arc<tokio::sync::Mutex<()>>>> {
         let mut slots = self.lock();
-        if !slots.contains_key(key) && slots.len() >= self.limits().idle_hosts {
-            return Err(None);
-        }
-        let slot = slots.entry(key.clone()).or_default();
+        let may_grow = slots.len() < self.limits().idle_hosts;
+        let slot = match slots.get_mut(key) {
+            Some(slot) => slot,
+            None if may_grow => slots.entry(key.clone()).or_default(),
+            None => return Err(None),
+        };
         while let Some((http1, since)) = slot.idle.pop() {
             if http1.sender.is_ready() && since.elapsed() <= self.limits().idle {
                 return Ok(Connection::Http1(http1));
