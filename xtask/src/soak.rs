@@ -37,8 +37,8 @@ const ORDERS: [&str; 6] = [
     "connections 5000",
 ];
 const TICK: Duration = Duration::from_secs(1);
-/// Unused upstream connections are kept for a minute.
-const REST: Duration = Duration::from_secs(90);
+/// Unused upstream connections are kept for a minute and a quarter.
+const REST: Duration = Duration::from_secs(100);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// What the proxy may grow by in all of the mixed load, in KiB.
 const GROWTH: f64 = 1024.0;

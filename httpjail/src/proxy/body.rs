@@ -100,7 +100,7 @@ enum Source {
 struct Stream {
     body: Incoming,
     /// Keeps the upstream connection's place taken as long as this body uses it.
-    _lease: Option<Lease>,
+    lease: Option<Lease>,
     /// An upload that waits for a word that does not come any more ends with this body.
     _watch: Arc<Watch>,
     idle: Idle,
@@ -148,7 +148,7 @@ impl Download {
         };
         let stream = Stream {
             body,
-            _lease: lease,
+            lease,
             _watch: watch,
             idle,
         };
@@ -180,6 +180,15 @@ impl Download {
     fn new(source: Source, entry: Option<Entry>) -> Download {
         let busy = None;
         Download { source, entry, busy }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let whole = self.body.is_end_stream() || self.body.size_hint().exact() == Some(0);
+        if let (Some(lease), false) = (&self.lease, whole) {
+            lease.retire();
+        }
     }
 }
 

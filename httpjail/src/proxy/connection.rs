@@ -9,6 +9,7 @@ use super::detect::{self, Opening};
 use super::explicit::{Ends, Front, Tunnel};
 use super::identity::{Destination, Origin};
 use super::interceptor::Interceptor;
+use super::joined::Joined;
 use super::patience::Patience;
 use super::pool::Wire;
 use super::prefixed::Prefixed;
@@ -228,7 +229,7 @@ where
         .initial_connection_window_size(4 << 20)
         .keep_alive_interval(Duration::from_secs(30))
         .auto_date_header(false)
-        .serve_connection(TokioIo::new(stream), interceptor)
+        .serve_connection(TokioIo::new(Joined::from_client(stream)), interceptor)
         .await;
     report(&client, served).await;
 }

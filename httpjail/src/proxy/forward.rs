@@ -81,6 +81,7 @@ pub(super) async fn forward(
         let mut request = write_head(&target, fields, http2)?.map(|()| body);
         let go = frame(&mut request, http2, expects);
         let watch = Watch::on(&mut request, aside, go);
+        let heard = connection.heard();
         let mut error = match answer(&mut connection, request, &watch, entry, &proxy.config.limits).await? {
             // A 101 that nobody asked for: what follows it is not HTTP, and nothing is to be tunnelled (RFC 9110 section
             // 15.2.2). The connection dies with `connection`.
@@ -114,7 +115,11 @@ pub(super) async fn forward(
                 headers::clean_request(&mut head.headers);
                 (head.headers, body)
             }
-            (None, Some(spare)) if retry::is_allowed(error.error(), reused && idempotent) => (spare, Upload::empty()),
+            (None, Some(spare))
+                if retry::is_allowed(error.error(), reused && idempotent && connection.heard() == heard) =>
+            {
+                (spare, Upload::empty())
+            }
             (None, _) => {
                 let refusal = match connection.asked_who_we_are() && !error.error().is_parse() {
                     true => unknown_to_it(),

@@ -45,6 +45,7 @@ pub(super) enum Fault {
     LookAlike,
     Length,
     TwoLengths,
+    TwoHosts,
     Coding,
     TraceBody,
     TooLarge,
@@ -76,6 +77,7 @@ impl Fault {
             Fault::LookAlike => "malformed request: field that looks like another",
             Fault::Length => "malformed request: content length",
             Fault::TwoLengths => "malformed request: two lengths",
+            Fault::TwoHosts => "malformed request: two hosts",
             Fault::Coding => "malformed request: transfer encoding",
             Fault::TraceBody => "malformed request: trace with a body",
             Fault::TooLarge => "malformed request: too large",
@@ -275,6 +277,7 @@ struct Head {
     connect: bool,
     trace: bool,
     fields: usize,
+    host: bool,
     length: Option<u64>,
     chunked: bool,
     upgrade: bool,
@@ -331,6 +334,11 @@ impl Head {
             self.chunked = true;
         } else if name.eq_ignore_ascii_case(b"upgrade") {
             self.upgrade = true;
+        } else if name.eq_ignore_ascii_case(b"host") {
+            // Whoever reads on does not know for whom (RFC 9112 section 3.2).
+            if std::mem::replace(&mut self.host, true) {
+                return Err(Fault::TwoHosts);
+            }
         } else {
             return Ok(());
         }

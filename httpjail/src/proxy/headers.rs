@@ -128,18 +128,16 @@ fn wants_trailers(value: &HeaderValue) -> bool {
     text.split(',').any(|part| part.trim().eq_ignore_ascii_case("trailers"))
 }
 
-/// HTTP/2 may split `Cookie`; HTTP/1 may not (RFC 9113 section 8.2.3).
+/// HTTP/2 may split `Cookie`; HTTP/1 may not (RFC 9113 section 8.2.3). Empty parts would leave a space at the value's end,
+/// which HTTP/1 does not carry.
 fn join_cookies(headers: &mut HeaderMap) {
-    let mut cookies = headers.get_all(header::COOKIE).iter();
-    let (Some(first), Some(second)) = (cookies.next(), cookies.next()) else {
+    let cookies = headers.get_all(header::COOKIE).iter();
+    let parts: Vec<&[u8]> = cookies.map(HeaderValue::as_bytes).collect();
+    if parts.len() < 2 {
         return;
-    };
-    let mut joined = [first.as_bytes(), b"; ", second.as_bytes()].concat();
-    for cookie in cookies {
-        joined.extend_from_slice(b"; ");
-        joined.extend_from_slice(cookie.as_bytes());
     }
-    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+    let parts: Vec<&[u8]> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&parts.join(&b"; "[..])) {
         headers.insert(header::COOKIE, joined);
     }
 }
@@ -213,6 +211,11 @@ mod tests {
             &[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")],
             &[("cookie", "a=1; b=2; c=3")],
         );
+        check(
+            &[("cookie", ""), ("cookie", "a=1"), ("cookie", "")],
+            &[("cookie", "a=1")],
+        );
+        check(&[("cookie", ""), ("cookie", "")], &[("cookie", "")]);
         check(&[("trailer", "grpc-status")], &[("trailer", "grpc-status")]);
     }
 

@@ -20,9 +20,11 @@ mod framing;
 #[doc(hidden)]
 pub mod fuzzing;
 mod headers;
+mod heard;
 mod identity;
 mod interceptor;
 mod interim;
+mod joined;
 mod judge;
 mod limits;
 mod network;
@@ -183,7 +185,7 @@ impl Proxy {
             });
         }
         let mut serving = JoinSet::new();
-        let mut sweep = tokio::time::interval(self.config.limits.idle.max(Duration::from_secs(1)));
+        let mut sweep = tokio::time::interval((self.config.limits.idle / 4).max(Duration::from_secs(1)));
         tokio::pin!(shutdown);
         loop {
             tokio::select! {

@@ -6,6 +6,8 @@
 use super::address::Vouch;
 use super::body::Upload;
 use super::dial::{DialError, Dialler, Goal, Hop};
+use super::heard::{Heard, Notes};
+use super::joined::Joined;
 use super::limits::Limits;
 use super::parent::Parent;
 use super::stream::Stream;
@@ -20,7 +22,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -85,20 +87,47 @@ struct Slot {
 
 struct Shared {
     sender: http2::SendRequest<Upload>,
-    streams: Arc<AtomicUsize>,
+    load: Arc<Load>,
     /// How many streams the upstream allows at a time, as far as it has said so.
     allowed: Box<dyn Fn() -> usize + Send>,
     used: Instant,
     /// Whether the server asked for a client certificate.
     asked: bool,
+    notes: Arc<Notes>,
+}
+
+/// What an HTTP/2 connection has to carry.
+#[derive(Default)]
+struct Load {
+    streams: AtomicUsize,
+    retired: AtomicBool,
+}
+
+impl Load {
+    fn streams(&self) -> usize {
+        self.streams.load(Ordering::Relaxed)
+    }
+
+    fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
+    }
 }
 
 /// One stream's place on an HTTP/2 connection.
-pub(super) struct Lease(Arc<AtomicUsize>);
+pub(super) struct Lease(Arc<Load>);
+
+impl Lease {
+    /// Keeps further requests off the connection. Where an answer was broken off its frames still come for a while, and h2
+    /// counts small ones as unread for ever; after so many it ends the connection (`too_many_data_frames`), with whatever
+    /// else is on it.
+    pub(super) fn retire(&self) {
+        self.0.retired.store(true, Ordering::Relaxed);
+    }
+}
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.streams.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -106,7 +135,7 @@ impl Drop for Lease {
 pub(super) enum Connection {
     Http1(Http1),
     /// With whether its server asked for a client certificate.
-    Http2(http2::SendRequest<Upload>, Lease, bool),
+    Http2(http2::SendRequest<Upload>, Lease, bool, Arc<Notes>),
 }
 
 /// A connection of HTTP/1, to a server or to another proxy that takes whole URLs.
@@ -115,6 +144,7 @@ pub(super) struct Http1 {
     parent: Option<Arc<Parent>>,
     /// Whether the server asked for a client certificate.
     asked: bool,
+    notes: Arc<Notes>,
 }
 
 impl Connection {
@@ -122,7 +152,15 @@ impl Connection {
     pub(super) fn asked_who_we_are(&self) -> bool {
         match self {
             Connection::Http1(http1) => http1.asked,
-            Connection::Http2(.., asked) => *asked,
+            Connection::Http2(_, _, asked, _) => *asked,
+        }
+    }
+
+    /// How much the server has said on it so far, of whatever.
+    pub(super) fn heard(&self) -> u64 {
+        match self {
+            Connection::Http1(http1) => http1.notes.heard(),
+            Connection::Http2(.., notes) => notes.heard(),
         }
     }
 
@@ -237,7 +275,7 @@ impl Pool {
         if self.dialler.room.available_permits() == 0 {
             for slot in self.lock().values_mut() {
                 slot.idle.clear();
-                slot.shared.retain(|shared| shared.streams.load(Ordering::Relaxed) > 0);
+                slot.shared.retain(|shared| shared.load.streams() > 0);
             }
         }
     }
@@ -245,12 +283,12 @@ impl Pool {
     /// Gives a connection back once its exchange is over.
     pub(super) fn give_back(self: &Arc<Self>, key: Key, connection: Connection) -> Option<Lease> {
         let mut http1 = match connection {
-            Connection::Http2(_, lease, _) => return Some(lease),
+            Connection::Http2(_, lease, ..) => return Some(lease),
             Connection::Http1(http1) => http1,
         };
         let pool = self.clone();
         tokio::spawn(async move {
-            if http1.sender.ready().await.is_ok() {
+            if http1.sender.ready().await.is_ok() && !http1.notes.is_cut() {
                 pool.put(key, http1);
             }
         });
@@ -260,7 +298,7 @@ impl Pool {
     /// Closes what has been idle for too long.
     pub(super) fn sweep(&self) {
         let timeout = self.limits().idle;
-        let idle = |shared: &Shared| shared.streams.load(Ordering::Relaxed) == 0 && shared.used.elapsed() > timeout;
+        let idle = |shared: &Shared| shared.load.streams() == 0 && shared.used.elapsed() > timeout;
         self.lock().retain(|_, slot| {
             slot.idle
                 .retain(|(http1, since)| !http1.sender.is_closed() && since.elapsed() <= timeout);
@@ -283,10 +321,11 @@ impl Pool {
                 return Ok(Connection::Http1(http1));
             }
         }
-        slot.shared.retain(|shared| !shared.sender.is_closed());
+        slot.shared
+            .retain(|shared| !shared.sender.is_closed() && !shared.load.is_retired());
         let has_room = |shared: &&mut Shared| {
             // One over it would wait in line for as long as the others last.
-            shared.sender.is_ready() && shared.streams.load(Ordering::Relaxed) < (shared.allowed)()
+            shared.sender.is_ready() && shared.load.streams() < (shared.allowed)()
         };
         if let Some(shared) = slot.shared.iter_mut().find(has_room) {
             shared.used = Instant::now();
@@ -316,12 +355,7 @@ impl Pool {
                 Hop::Server(stream) => (stream, None),
                 Hop::Parent(stream, parent) => (stream, Some(parent)),
             };
-            let sender = self.handshake1(&key.host, stream).await?;
-            return Ok(Connection::Http1(Http1 {
-                sender,
-                parent,
-                asked: false,
-            }));
+            return Ok(Connection::Http1(self.http1(key, stream, parent, false).await?));
         }
         let stream = self.stream(key.wire.scheme(), key.goal()).await?;
         if key.wire == Wire::Http2 {
@@ -336,12 +370,22 @@ impl Pool {
         if let Some(slot) = self.lock().get_mut(key) {
             slot.speaks_http1 = true;
         }
+        Ok(Connection::Http1(self.http1(key, stream, None, asked).await?))
+    }
+
+    async fn http1<S>(&self, key: &Key, stream: S, parent: Option<Arc<Parent>>, asked: bool) -> Result<Http1, DialError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let stream = Heard::to_the_end(stream, self.limits().stall);
+        let notes = stream.notes();
         let sender = self.handshake1(&key.host, stream).await?;
-        Ok(Connection::Http1(Http1 {
+        Ok(Http1 {
             sender,
-            parent: None,
+            parent,
             asked,
-        }))
+            notes,
+        })
     }
 
     async fn handshake1<S>(&self, host: &Host, stream: S) -> Result<http1::SendRequest<Upload>, DialError>
@@ -364,6 +408,8 @@ impl Pool {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let stream = Heard::new(stream);
+        let notes = stream.notes();
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             // Long fat paths need a window of their bandwidth-delay product; this is 4 MiB at 300 ms for 100 Mbit/s.
@@ -371,7 +417,7 @@ impl Pool {
             .initial_connection_window_size(16 << 20)
             .max_header_list_size(u32::try_from(self.limits().head).unwrap_or(u32::MAX))
             .keep_alive_interval(Duration::from_secs(30))
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(Joined::from_server(stream)))
             .await
             .map_err(|error| failed(host, error))?;
         let connection = Arc::new(Mutex::new(Some(connection)));
@@ -391,7 +437,7 @@ impl Pool {
         }));
         Ok(Shared {
             sender,
-            streams: Arc::default(),
+            load: Arc::default(),
             // Only the connection knows what its peer's SETTINGS said, and it is not polled when they come.
             allowed: Box::new(move || {
                 locked(&connection)
@@ -400,6 +446,7 @@ impl Pool {
             }),
             used: Instant::now(),
             asked,
+            notes,
         })
     }
 
@@ -424,8 +471,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     /// It, for one stream.
     fn lease(&self) -> Connection {
-        self.streams.fetch_add(1, Ordering::Relaxed);
-        Connection::Http2(self.sender.clone(), Lease(self.streams.clone()), self.asked)
+        self.load.streams.fetch_add(1, Ordering::Relaxed);
+        let lease = Lease(self.load.clone());
+        Connection::Http2(self.sender.clone(), lease, self.asked, self.notes.clone())
     }
 }
 

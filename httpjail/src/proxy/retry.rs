@@ -3,11 +3,11 @@
 use std::error::Error;
 
 /// Whether a request without a body may be sent again after `error`. `stale` says that its connection had been used before
-/// (so the server may have closed it while the request was on its way) and that its method is idempotent, so that a second
-/// time does no more than the first (RFC 9110 section 9.2.2).
+/// and ended without one byte more, so that the server closed it while the request was on its way; and that its method is
+/// idempotent, so that a second time does no more than the first, should it have seen it after all (RFC 9110 section
+/// 9.2.2). Who said anything, be it to another request, may have acted on this one.
 pub(super) fn is_allowed(error: &hyper::Error, stale: bool) -> bool {
-    // What was answered, in whatever way, was received.
-    is_unprocessed(error) || stale && !error.is_parse() && !error.is_timeout()
+    is_unprocessed(error) || stale && !error.is_timeout()
 }
 
 /// Whether the server said itself that it has not acted on the request (RFC 9113 section 8.7): it refused the stream, or it

@@ -128,6 +128,20 @@ fn lines() {
     fields("X: \u{7f}", FieldValue);
 }
 
+/// What is wrong already is refused already, whatever may come after it.
+#[test]
+fn hosts() {
+    use Fault::TwoHosts;
+    check("GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n", 0, Some(TwoHosts));
+    check(
+        "GET / HTTP/1.0\r\nHost: a\r\nX: y\r\nHost: b\r\nX: no en",
+        0,
+        Some(TwoHosts),
+    );
+    check("GET / HTTP/1.1\r\nHost: a\r\nHosts: a\r\nX: no en", 0, None);
+    whole("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: b\r\n\r\n");
+}
+
 #[test]
 fn lengths() {
     use Fault::{Coding, Length, LookAlike, TraceBody, TwoLengths};

@@ -346,3 +346,107 @@ async fn a_fault_in_a_head() {
     );
     assert_eq!(gist(&jail.log.nth(2).await), "Refused Deny - - - [not http]");
 }
+
+/// It is not waited for the rest of a head that is refused already, nor for what might come after it.
+#[tokio::test]
+async fn a_fault_in_an_unfinished_head() {
+    let jail = jail_with(|config| config.limits.header = FOR_EVER).await;
+    for rest in ["", "X: no end", "\r\n", "\r\nno end"] {
+        let answer = jail
+            .raw(
+                PLAYED,
+                format!("GET / HTTP/1.1\r\nHost: a.test\r\nHost: b.test\r\n{rest}"),
+            )
+            .await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{rest:?}: {answer}");
+    }
+    assert_eq!(
+        gist(&jail.log.nth(1).await),
+        "Refused Deny - - 400 [malformed request: two hosts]"
+    );
+}
+
+/// What was kept open may be closed at any time: a request that meets that is sent again. One that the server may have
+/// acted on is not.
+#[tokio::test]
+async fn a_kept_connection_that_ends() {
+    let kept = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let check = async |method: &str, last_words: &str, again: bool| {
+        let jail = jail().await;
+        let (mut client, mut server, _) = ask(&jail, GET).await;
+        say(&mut server, kept).await;
+        hears(&mut client, OK_SEEN).await;
+        // Sent on the kept connection; or on another, if it was not given back yet.
+        say(&mut client, &GET.replace("GET", method)).await;
+        let mut first = [0; 1];
+        tokio::select! {
+            read = server.read_exact(&mut first) => { read.unwrap(); }
+            accepted = jail.world.origin.accept() => {
+                let (other, _) = accepted.unwrap();
+                server = other;
+                server.read_exact(&mut first).await.unwrap();
+            }
+        }
+        head_of(&mut server).await;
+        say(&mut server, last_words).await;
+        drop(server);
+        let mut answer = [0; 12];
+        tokio::select! {
+            read = client.read_exact(&mut answer) => { read.unwrap(); }
+            accepted = jail.world.origin.accept() => {
+                let (mut server, _) = accepted.unwrap();
+                head_of(&mut server).await;
+                assert!(again, "{method} {last_words:?} was sent again");
+                say(&mut server, OK).await;
+                client.read_exact(&mut answer).await.unwrap();
+            }
+        }
+        let status = if again { "200" } else { "502" };
+        assert_eq!(
+            String::from_utf8_lossy(&answer),
+            format!("HTTP/1.1 {status}"),
+            "{method} {last_words:?}"
+        );
+    };
+    check("GET", "", true).await;
+    check("POST", "", false).await;
+    check("GET", "HTTP/1.1 200 O", false).await;
+    check("GET", "HTTP/1.1 100 Continue\r\n\r\n", false).await;
+}
+
+/// A server that answers at the head and is gone: whatever it does to the rest of the upload, what it said arrives.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_answer_to_an_upload_that_goes_on() {
+    let jail = jail().await;
+    for round in 0..100 {
+        let head = "POST /x HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let (client, mut server, _) = ask(&jail, head).await;
+        let (mut read, mut write) = client.into_split();
+        let upload = tokio::spawn(async move {
+            // Breaks off where the proxy hangs up.
+            for _ in 0..200 {
+                if write.write_all(b"4\r\nbody\r\n").await.is_err() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+            write
+        });
+        server.read_exact(&mut [0; 4]).await.unwrap();
+        say(&mut server, OK).await;
+        // A reset at once, or one for each byte that still comes.
+        if round % 2 == 0 {
+            server.set_zero_linger().unwrap();
+        }
+        drop(server);
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\nok") {
+            answer.push(read.read_u8().await.unwrap());
+        }
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{round}: {answer}");
+        drop(upload.await);
+        let record = jail.log.nth(round + 1).await;
+        assert_eq!(gist(&record), "Request Allow POST http://a.test:8008/x 200 [-]");
+    }
+}

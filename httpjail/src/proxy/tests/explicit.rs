@@ -204,7 +204,7 @@ async fn the_same_verdicts_by_every_way() {
         "GET",
         "https://a.test/",
         twice,
-        "Request Deny GET https://a.test/ 400 [malformed request]",
+        "Refused Deny - - 400 [malformed request: two hosts]",
     )
     .await;
 }

@@ -19,6 +19,14 @@ enum With {
     Refuse,
     /// Another reset: it may have been acted on.
     Cancel,
+    /// So many events of a dozen bytes, at once.
+    Events(usize),
+    /// Nothing: the connection ends.
+    HangUp,
+    /// A whole answer, and a reset: nothing more of the upload is wanted (RFC 9113 section 8.1).
+    AnswerEarly,
+    /// An answer that does not end by itself.
+    AnswerForEver,
 }
 
 /// A server of HTTP/2 in cleartext at port 3128, which treats the nth stream as `script` says, and answers those after it.
@@ -50,11 +58,26 @@ impl Server {
         builder.max_concurrent_streams(streams_at_a_time);
         let mut connection = builder.handshake::<_, Bytes>(stream).await.unwrap();
         let here = Arc::new(AtomicUsize::new(0));
+        let mut held = Vec::new();
         while let Some(Ok((request, mut respond))) = connection.accept().await {
             let nth = self.streams.fetch_add(1, Ordering::SeqCst);
             match script.get(nth).copied().unwrap_or(With::Answer) {
                 With::Refuse => respond.send_reset(h2::Reason::REFUSED_STREAM),
                 With::Cancel => respond.send_reset(h2::Reason::INTERNAL_ERROR),
+                With::Events(count) => {
+                    let mut body = respond.send_response(Response::new(()), false).unwrap();
+                    for number in 0..count {
+                        let event = format!("data: {number:04}\n\n").into();
+                        body.send_data(event, number + 1 == count).unwrap();
+                    }
+                }
+                With::HangUp => return,
+                With::AnswerEarly => {
+                    let mut body = respond.send_response(Response::new(()), false).unwrap();
+                    // The reset is h2's own, after this: nobody reads the request's body.
+                    body.send_data(Bytes::from_static(b"done"), true).unwrap();
+                }
+                With::AnswerForEver => held.push(respond.send_response(Response::new(()), false).unwrap()),
                 With::Answer => {
                     let (this, here) = (self.clone(), here.clone());
                     tokio::spawn(async move {
@@ -109,7 +132,7 @@ async fn ask(client: &h2::client::SendRequest<Bytes>, method: Method, body: &'st
 /// once; and never what came with a body.
 #[tokio::test]
 async fn what_is_sent_again() {
-    use With::{Cancel, Refuse};
+    use With::{Cancel, HangUp, Refuse};
     let check = async |script: &'static [With], method: Method, body: &'static str, status: u16, streams: usize| {
         let jail = Jail::new(&["allow: .*"]).await;
         let server = server(&jail.world, 100, script).await;
@@ -124,6 +147,89 @@ async fn what_is_sent_again() {
     check(&[Refuse, Refuse, Refuse], Method::GET, "", 502, 3).await;
     check(&[Cancel], Method::GET, "", 502, 1).await;
     check(&[Cancel], Method::POST, "", 502, 1).await;
+    check(&[HangUp], Method::GET, "", 502, 1).await;
+}
+
+/// On a connection that has served before: one that ends without a word was stale, one that says something was not.
+#[tokio::test]
+async fn what_is_sent_again_after_others() {
+    use With::{Answer, Cancel, HangUp, Refuse};
+    let check = async |script: &'static [With], method: Method, status: u16, streams: usize| {
+        let jail = Jail::new(&["allow: .*"]).await;
+        let server = server(&jail.world, 100, script).await;
+        let client = client(&jail).await;
+        assert_eq!(ask(&client, Method::GET, "").await, 200);
+        assert_eq!(ask(&client, method.clone(), "").await, status, "{script:?} {method}");
+        assert_eq!(server.streams.load(Ordering::SeqCst), streams, "{script:?} {method}");
+    };
+    check(&[Answer, Refuse], Method::POST, 200, 3).await;
+    check(&[Answer, HangUp], Method::GET, 200, 3).await;
+    check(&[Answer, HangUp], Method::POST, 502, 2).await;
+    check(&[Answer, Cancel], Method::GET, 502, 2).await;
+}
+
+/// The answer that came whole is what counts, not the reset after it.
+#[tokio::test]
+async fn an_answer_that_does_not_wait_for_the_upload() {
+    let jail = Jail::new(&["allow: .*"]).await;
+    server(&jail.world, 100, &[With::AnswerEarly]).await;
+    let mut client = client(&jail).await.ready().await.unwrap();
+    let (answer, mut send) = client.send_request(request(Method::POST, "/"), false).unwrap();
+    send.send_data(Bytes::from_static(b"a part of it"), false).unwrap();
+    let mut answer = answer.await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.body_mut().data().await.unwrap().unwrap(), "done");
+}
+
+/// What still comes of an answer that nobody wants is not to be the end of other requests.
+#[tokio::test]
+async fn a_connection_on_which_an_answer_was_broken_off() {
+    for (script, connections) in [(&[With::AnswerForEver][..], 2), (&[With::Answer], 1)] {
+        let jail = Jail::new(&["allow: .*"]).await;
+        let server = server(&jail.world, 100, script).await;
+        let mut client = client(&jail).await.ready().await.unwrap();
+        let answer = client
+            .send_request(request(Method::GET, "/"), true)
+            .unwrap()
+            .0
+            .await
+            .unwrap();
+        drop(answer);
+        jail.log.nth(1).await;
+        assert_eq!(ask(&client, Method::GET, "").await, 200);
+        assert_eq!(server.connections.load(Ordering::SeqCst), connections, "{script:?}");
+    }
+}
+
+/// A client that does not read small events costs those beside him nothing: all are streams of one upstream connection.
+#[tokio::test]
+async fn many_small_events_that_nobody_reads() {
+    const COUNT: usize = 100_000;
+    let jail = Jail::new(&["allow: .*"]).await;
+    let server = server(&jail.world, 100, &[With::Events(COUNT)]).await;
+    let slow = client(&jail).await;
+    let (answer, _) = slow
+        .ready()
+        .await
+        .unwrap()
+        .send_request(request(Method::GET, "/"), true)
+        .unwrap();
+    let mut events = answer.await.unwrap().into_body();
+    // What his windows leave room for has come; the rest waits in the proxy.
+    let first = events.data().await.unwrap().unwrap();
+    let other = client(&jail).await;
+    for _ in 0..20 {
+        assert_eq!(ask(&other, Method::POST, "word").await, 200);
+    }
+    let mut read = first.len();
+    events.flow_control().release_capacity(first.len()).unwrap();
+    while let Some(data) = events.data().await {
+        let data = data.unwrap();
+        read += data.len();
+        events.flow_control().release_capacity(data.len()).unwrap();
+    }
+    assert!(read >= COUNT * 12, "{read}");
+    assert_eq!(server.connections.load(Ordering::SeqCst), 1);
 }
 
 /// A server that says GOAWAY after every second request loses none.
