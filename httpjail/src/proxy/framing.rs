@@ -413,7 +413,7 @@ fn chunk_size(line: &[u8]) -> Result<(u64, usize), Fault> {
 }
 
 /// Whether a server might take `name` for `known` (lower case).
-fn looks_like(name: &[u8], known: &[u8]) -> bool {
+pub(super) fn looks_like(name: &[u8], known: &[u8]) -> bool {
     let same = |(byte, known): (&u8, &u8)| byte.to_ascii_lowercase() == *known || *byte == b'_' && *known == b'-';
     name.len() == known.len() && name.iter().zip(known).all(same)
 }

@@ -3,10 +3,11 @@
 //! What concerns one connection ends here (RFC 9110 section 7.6.1), and so does what would let a client ask for another
 //! method than the one that was judged.
 
+use super::framing::looks_like;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 /// Fields that concern one connection, whatever `Connection` says. `Trailer` stays: without it hyper sends no trailers.
-const HOP_BY_HOP: [HeaderName; 7] = [
+static HOP_BY_HOP: [HeaderName; 7] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -16,17 +17,26 @@ const HOP_BY_HOP: [HeaderName; 7] = [
     header::UPGRADE,
 ];
 
+/// Fields of a request that are written anew. The length is written by the sender's framing of the body it really sends.
+static REWRITTEN: [HeaderName; 5] = [
+    header::HOST,
+    header::TE,
+    header::EXPECT,
+    header::CONTENT_LENGTH,
+    HeaderName::from_static("http2-settings"),
+];
+
 /// Fields by which some frameworks let a POST be another method. They would make the judged method a fiction, so they
 /// are always removed, also where no rule restricts methods. The next two do the same to the path (IIS, older PHP
 /// frameworks). The last are never a client's to say; here they stand for what looks like them (`Content_Length`).
-const OVERRIDES: [&str; 7] = [
-    "x-http-method-override",
-    "x-method-override",
-    "x-http-method",
-    "x-original-url",
-    "x-rewrite-url",
-    "content-length",
-    "transfer-encoding",
+const OVERRIDES: [&[u8]; 7] = [
+    b"x-http-method-override",
+    b"x-method-override",
+    b"x-http-method",
+    b"x-original-url",
+    b"x-rewrite-url",
+    b"content-length",
+    b"transfer-encoding",
 ];
 
 /// Makes a client's header fields fit to be sent upstream. `Host` is taken out: the caller writes it from the target.
@@ -34,14 +44,7 @@ pub(super) fn clean_request(headers: &mut HeaderMap) {
     let trailers = headers.get_all(header::TE).iter().any(wants_trailers);
     strip_connection(headers);
     remove_overrides(headers);
-    for name in &[
-        header::HOST,
-        header::TE,
-        header::EXPECT,
-        // The length is written by the sender's framing of the body it really sends.
-        header::CONTENT_LENGTH,
-        HeaderName::from_static("http2-settings"),
-    ] {
+    for name in &REWRITTEN {
         headers.remove(name);
     }
     if trailers {
@@ -95,7 +98,10 @@ pub(super) fn names_token(headers: &HeaderMap, name: &HeaderName, token: &str) -
 
 /// CGI and its heirs (WSGI, Rack, PHP) read `X_Method_Override` as `X-Method-Override` (RFC 3875 section 4.1.18).
 fn remove_overrides(headers: &mut HeaderMap) {
-    let is_override = |name: &&HeaderName| OVERRIDES.contains(&name.as_str().replace('_', "-").as_str());
+    let is_override = |name: &&HeaderName| {
+        let name = name.as_str().as_bytes();
+        OVERRIDES.iter().any(|known| looks_like(name, known))
+    };
     let found: Vec<HeaderName> = headers.keys().filter(is_override).cloned().collect();
     for name in &found {
         headers.remove(name);

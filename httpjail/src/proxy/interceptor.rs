@@ -74,7 +74,8 @@ impl Interceptor {
         };
         let (method, accepts) = (request.method().clone(), forms(request.headers()));
         let outcome = match upgrade::Wish::of(&mut request) {
-            Ok(Some(wish)) => wish.carry_out(&self, approved, request).await,
+            // Boxed, for it is rare and its future large.
+            Ok(Some(wish)) => Box::pin(wish.carry_out(&self, approved, request)).await,
             Ok(None) => forward::forward(&self, approved, request, &mut entry).await,
             Err(refusal) => Err(refusal),
         };

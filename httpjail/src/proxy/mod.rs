@@ -173,10 +173,11 @@ impl Proxy {
                     };
                     let (stream, peer) = accept(&listener).await;
                     let proxy = proxy.clone();
-                    let connection = async move {
+                    // Boxed: the channel keeps room for dozens of them, and each is large.
+                    let connection = Box::pin(async move {
                         connection::serve(proxy, stream, peer).await;
                         drop(place);
-                    };
+                    });
                     if connections.send(connection).await.is_err() {
                         return;
                     }

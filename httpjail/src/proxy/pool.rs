@@ -219,8 +219,9 @@ impl Pool {
 
     /// A connection for `key`, and whether it has been used before. `fresh` asks for one that has not.
     pub(super) async fn connection(&self, key: &Key, fresh: bool) -> Result<(Connection, bool), DialError> {
+        // Boxed, here and below: opening is rare, and its future would make that of every request four times as large.
         if fresh {
-            return Ok((self.open(key).await?, false));
+            return Ok((Box::pin(self.open(key)).await?, false));
         }
         let first = match self.take(key) {
             Ok(connection) => return Ok((connection, true)),
@@ -239,7 +240,7 @@ impl Pool {
                 }
             },
         };
-        let connection = self.open(key).await?;
+        let connection = Box::pin(self.open(key)).await?;
         drop(leading);
         Ok((connection, false))
     }
@@ -309,10 +310,12 @@ impl Pool {
     /// An open connection; if there is none, the lock of the first one where it is not known what will be spoken.
     fn take(&self, key: &Key) -> Result<Connection, Option<Arc<tokio::sync::Mutex<()>>>> {
         let mut slots = self.lock();
-        if !slots.contains_key(key) && slots.len() >= self.limits().idle_hosts {
-            return Err(None);
-        }
-        let slot = slots.entry(key.clone()).or_default();
+        let may_grow = slots.len() < self.limits().idle_hosts;
+        let slot = match slots.get_mut(key) {
+            Some(slot) => slot,
+            None if may_grow => slots.entry(key.clone()).or_default(),
+            None => return Err(None),
+        };
         while let Some((http1, since)) = slot.idle.pop() {
             if http1.sender.is_ready() && since.elapsed() <= self.limits().idle {
                 return Ok(Connection::Http1(http1));
