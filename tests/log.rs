@@ -124,10 +124,10 @@ fn a_command_leads_the_log_nowhere_else() {
         asks("after"),
     );
     let jail = lab.jail().as_user().rule(ALLOW).log_to(&log).shell(&script);
-    jail.run().expect_code(0).expect_stdout("moved");
+    let outcome = jail.run().expect_code(0).expect_stdout("moved");
     let text = std::fs::read_to_string(moved.join("log.json")).unwrap();
     for path in ["before", "after"] {
-        assert!(text.contains(&format!("https://ok.test/{path}")), "{text}");
+        assert!(text.contains(&format!("https://ok.test/{path}")), "{text}{outcome:#?}");
     }
 }
 
