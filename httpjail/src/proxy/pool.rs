@@ -374,7 +374,7 @@ impl Pool {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let stream = Heard::to_the_end(stream, self.limits().stall);
+        let stream = Heard::to_the_end(stream, self.limits().stall, key.wire == Wire::Tls);
         let notes = stream.notes();
         let sender = self.handshake1(&key.host, stream).await?;
         Ok(Http1 {
