@@ -32,6 +32,7 @@ pub(super) struct Heard<S> {
 pub(super) struct Notes {
     bytes: AtomicU64,
     cut: AtomicBool,
+    unwanted: AtomicBool,
 }
 
 impl Notes {
@@ -43,6 +44,11 @@ impl Notes {
     /// Whether nothing can be sent any more.
     pub(super) fn is_cut(&self) -> bool {
         self.cut.load(Ordering::Relaxed)
+    }
+
+    /// Nobody wants to hear more: hyper stops reading then, and a write that is kept back would be waited for in vain.
+    pub(super) fn give_up(&self) {
+        self.unwanted.store(true, Ordering::Release);
     }
 }
 
@@ -95,7 +101,9 @@ impl<S> Heard<S> {
         let Some((kind, clock)) = &mut self.failed else {
             return Poll::Pending;
         };
-        ready!(clock.as_mut().poll(cx));
+        if !self.notes.unwanted.load(Ordering::Acquire) {
+            ready!(clock.as_mut().poll(cx));
+        }
         Poll::Ready(Err((*kind).into()))
     }
 }

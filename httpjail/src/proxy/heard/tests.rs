@@ -133,6 +133,29 @@ async fn a_failed_write_is_told_in_the_end() {
     assert!(connection.await.unwrap().is_err());
 }
 
+/// Who leaves in the middle of an answer takes the connection along.
+#[tokio::test]
+async fn an_answer_that_nobody_wants() {
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n{}", "a".repeat(999));
+    let stream = Closed {
+        answer: answer.leak().as_bytes(),
+        how: io::ErrorKind::BrokenPipe,
+        failed: false,
+        reader: None,
+    };
+    let stream = Heard::to_the_end(stream, LONG, false);
+    let notes = stream.notes();
+    let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    let request = Request::post("/").body(Endless).unwrap();
+    let answer = client.send_request(request).await.unwrap();
+    notes.give_up();
+    drop(answer);
+    assert!(connection.await.unwrap().is_err());
+}
+
 /// An upload without end.
 struct Endless;
 
