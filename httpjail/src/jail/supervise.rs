@@ -156,15 +156,16 @@ impl Running {
             }
             let came = |at: usize| polled.get(at).is_some_and(|polled| polled.any().unwrap_or(true));
             let (init, proxy, signals, aide) = (came(0), came(1), came(2), came(3));
+            // It speaks only when spoken to, or when it fails. Heard before init: what a command says of a denial is not to
+            // hide that there was nobody to ask.
+            if aide && let Some(aide) = &self.aide {
+                return Ok(Outcome::Failed(aide.last_words()));
+            }
             if init && let Some(outcome) = self.hear_init(deadline)? {
                 return Ok(if out_of_time { Outcome::TimedOut } else { outcome });
             }
             if proxy && let Err(message) = self.helper.answer(|pid| self.holds(pid), open_log) {
                 return Ok(Outcome::Failed(message));
-            }
-            // It speaks only when spoken to, or when it fails.
-            if aide && let Some(aide) = &self.aide {
-                return Ok(Outcome::Failed(aide.last_words()));
             }
             if signals {
                 self.pass_signals()?;

@@ -45,7 +45,7 @@ enum Said {
 /// read as that and nothing more.
 pub fn http1(bytes: &[u8]) {
     let messages = messages(bytes);
-    runtime().block_on(async {
+    block_on(async {
         let mut apart = Vec::new();
         for message in &messages {
             let alone = served(Wire::Http1, Said::Http1(message.to_vec())).await;
@@ -102,7 +102,7 @@ pub fn http2(lists: &[u8]) {
             _ => requests.push(Vec::new()),
         }
     }
-    runtime().block_on(async {
+    block_on(async {
         for read in served(Wire::Tls, Said::Http2(frames(&requests))).await {
             check(Wire::Tls, read).await;
         }
@@ -118,7 +118,7 @@ pub fn hello(bytes: &[u8]) {
         // A line that is too long to be looked at whole is the parser's; its end may say otherwise.
         assert!(same || early == Opening::Http1, "{early:?} at {end}, then {whole:?}");
     }
-    runtime().block_on(async {
+    block_on(async {
         let mut taken = Vec::new();
         let name = read_server_name(&mut Cursor::new(bytes), &mut taken).await;
         assert!(bytes.starts_with(&taken));
@@ -296,12 +296,14 @@ fn integer(out: &mut Vec<u8>, value: usize) {
     out.extend(u8::try_from(rest));
 }
 
-fn runtime() -> &'static Runtime {
-    static RUNTIME: std::sync::LazyLock<Runtime> = std::sync::LazyLock::new(|| {
-        let built = tokio::runtime::Builder::new_current_thread().build();
-        built.unwrap_or_else(|error| panic!("no runtime: {error}"))
-    });
-    &RUNTIME
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    // One for each thread: [`settle`] counts on nobody else's tasks.
+    thread_local! {
+        static RUNTIME: Runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap_or_else(|error| panic!("no runtime: {error}"));
+    }
+    RUNTIME.with(|runtime| runtime.block_on(future))
 }
 
 /// Gives a byte at a time.

@@ -1,8 +1,8 @@
 //! What an upstream says before it answers: 1xx responses (RFC 9110 section 15.2).
 //!
 //! hyper's client tells of them over HTTP/1, and its server cannot send any; so [`super::strict`] writes them itself,
-//! between hyper's answers. Over HTTP/2 hyper does neither: there they end here, which the standard leaves to whoever
-//! cannot pass them on. A server that says `100 Continue` sets an upload going that waited for it.
+//! between hyper's answers. Over HTTP/2 hyper does neither: there they end here, though a proxy ought to pass them on. What
+//! is lost are hints. A server that says `100 Continue` sets an upload going that waited for it.
 
 use super::headers;
 use super::strict::Aside;

@@ -34,7 +34,7 @@ fn the_corpus_of_hello() {
 /// A fuzzer that reads nothing finds nothing.
 #[test]
 fn requests_come_through() {
-    let read = |said, wire| runtime().block_on(served(wire, said));
+    let read = |said, wire| block_on(served(wire, said));
     let one = "POST /x/../y HTTP/1.1\r\nHost: A.test\r\nContent-Length: 2\r\nX: y\r\n\r\nab";
     let all = read(Said::Http1(one.repeat(2).into()), Wire::Http1);
     assert_eq!(all.len(), 2);
