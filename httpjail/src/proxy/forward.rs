@@ -104,7 +104,8 @@ pub(super) async fn forward(
                 if response.status().is_success() {
                     watch.proceed();
                 }
-                return Ok(Answer::Response(response, proxy.pool.give_back(key, connection), watch));
+                let lease = proxy.pool.give_back(key, connection);
+                return Ok(Answer::Response(response, Some(lease), watch));
             }
             Err(error) => error,
         };

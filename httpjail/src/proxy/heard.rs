@@ -21,6 +21,8 @@ pub(super) struct Heard<S> {
     notes: Arc<Notes>,
     /// How long a failed write is kept back while nothing is read; nothing where it is told at once.
     patience: Option<Duration>,
+    /// Whether an end that is read is one for certain: TLS tells it from a cut (RFC 8446 section 6.1).
+    sealed: bool,
     /// The first failed write, and the clock of its being told.
     failed: Option<(io::ErrorKind, Pin<Box<Sleep>>)>,
 }
@@ -30,6 +32,7 @@ pub(super) struct Heard<S> {
 pub(super) struct Notes {
     bytes: AtomicU64,
     cut: AtomicBool,
+    unwanted: AtomicBool,
 }
 
 impl Notes {
@@ -42,6 +45,11 @@ impl Notes {
     pub(super) fn is_cut(&self) -> bool {
         self.cut.load(Ordering::Relaxed)
     }
+
+    /// Nobody wants to hear more: hyper stops reading then, and a write that is kept back would be waited for in vain.
+    pub(super) fn give_up(&self) {
+        self.unwanted.store(true, Ordering::Release);
+    }
 }
 
 impl<S> Heard<S> {
@@ -51,14 +59,16 @@ impl<S> Heard<S> {
             stream,
             notes: Arc::default(),
             patience: None,
+            sealed: false,
             failed: None,
         }
     }
 
-    /// Tells of a failed write when nothing was read for `patience` after it.
-    pub(super) fn to_the_end(stream: S, patience: Duration) -> Heard<S> {
+    /// Tells of a failed write when nothing was read for `patience` after it. `sealed` says that `stream` is TLS.
+    pub(super) fn to_the_end(stream: S, patience: Duration, sealed: bool) -> Heard<S> {
         Heard {
             patience: Some(patience),
+            sealed,
             ..Heard::new(stream)
         }
     }
@@ -91,7 +101,9 @@ impl<S> Heard<S> {
         let Some((kind, clock)) = &mut self.failed else {
             return Poll::Pending;
         };
-        ready!(clock.as_mut().poll(cx));
+        if !self.notes.unwanted.load(Ordering::Acquire) {
+            ready!(clock.as_mut().poll(cx));
+        }
         Poll::Ready(Err((*kind).into()))
     }
 }
@@ -106,7 +118,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
         match (&mut this.failed, this.patience) {
             // Linux tells of a reset once: the write got it, and the read sees an end. It is one only where a FIN came
             // before the reset, and that is a broken pipe (net/ipv4/tcp_input.c, tcp_reset).
-            (Some((kind, _)), _) if read == 0 && *kind != io::ErrorKind::BrokenPipe => {
+            (Some((kind, _)), _) if read == 0 && *kind != io::ErrorKind::BrokenPipe && !this.sealed => {
                 return Poll::Ready(Err((*kind).into()));
             }
             (Some((_, clock)), Some(patience)) => *clock = Box::pin(tokio::time::sleep(patience)),

@@ -98,7 +98,7 @@ struct Shared {
 
 /// What an HTTP/2 connection has to carry.
 #[derive(Default)]
-struct Load {
+pub(super) struct Load {
     streams: AtomicUsize,
     retired: AtomicBool,
 }
@@ -113,21 +113,31 @@ impl Load {
     }
 }
 
-/// One stream's place on an HTTP/2 connection.
-pub(super) struct Lease(Arc<Load>);
+/// One answer's hold on its connection.
+pub(super) enum Lease {
+    /// Its place on one of HTTP/2.
+    Stream(Arc<Load>),
+    /// One of HTTP/1, which it has to itself.
+    Whole(Arc<Notes>),
+}
 
 impl Lease {
-    /// Keeps further requests off the connection. Where an answer was broken off its frames still come for a while, and h2
+    /// Keeps further requests off a connection of HTTP/2, and ends one of HTTP/1 that cannot be written to. Where an answer was broken off its frames still come for a while, and h2
     /// counts small ones as unread for ever; after so many it ends the connection (`too_many_data_frames`), with whatever
     /// else is on it.
     pub(super) fn retire(&self) {
-        self.0.retired.store(true, Ordering::Relaxed);
+        match self {
+            Lease::Stream(load) => load.retired.store(true, Ordering::Relaxed),
+            Lease::Whole(notes) => notes.give_up(),
+        }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+        if let Lease::Stream(load) = self {
+            load.streams.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -281,18 +291,18 @@ impl Pool {
     }
 
     /// Gives a connection back once its exchange is over.
-    pub(super) fn give_back(self: &Arc<Self>, key: Key, connection: Connection) -> Option<Lease> {
+    pub(super) fn give_back(self: &Arc<Self>, key: Key, connection: Connection) -> Lease {
         let mut http1 = match connection {
-            Connection::Http2(_, lease, ..) => return Some(lease),
+            Connection::Http2(_, lease, ..) => return lease,
             Connection::Http1(http1) => http1,
         };
-        let pool = self.clone();
+        let (pool, lease) = (self.clone(), Lease::Whole(http1.notes.clone()));
         tokio::spawn(async move {
             if http1.sender.ready().await.is_ok() && !http1.notes.is_cut() {
                 pool.put(key, http1);
             }
         });
-        None
+        lease
     }
 
     /// Closes what has been idle for too long.
@@ -377,7 +387,7 @@ impl Pool {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let stream = Heard::to_the_end(stream, self.limits().stall);
+        let stream = Heard::to_the_end(stream, self.limits().stall, key.wire == Wire::Tls);
         let notes = stream.notes();
         let sender = self.handshake1(&key.host, stream).await?;
         Ok(Http1 {
@@ -472,7 +482,7 @@ impl Shared {
     /// It, for one stream.
     fn lease(&self) -> Connection {
         self.load.streams.fetch_add(1, Ordering::Relaxed);
-        let lease = Lease(self.load.clone());
+        let lease = Lease::Stream(self.load.clone());
         Connection::Http2(self.sender.clone(), lease, self.asked, self.notes.clone())
     }
 }

@@ -54,16 +54,19 @@ async fn ask<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S) -> h
 
 const LONG: Duration = Duration::from_secs(3600);
 
+/// Whether it is TLS.
+struct Sealed(bool);
+
 /// Status and body of what a client hears; a dash for a body that breaks off, and for no answer at all.
-async fn heard(answer: &'static str, how: io::ErrorKind, patience: Option<Duration>) -> (String, bool) {
+async fn heard(answer: &'static str, how: io::ErrorKind, kept_back: Option<Sealed>) -> (String, bool) {
     let stream = Closed {
         answer: answer.as_bytes(),
         how,
         failed: false,
         reader: None,
     };
-    let stream = match patience {
-        Some(patience) => Heard::to_the_end(stream, patience),
+    let stream = match kept_back {
+        Some(Sealed(sealed)) => Heard::to_the_end(stream, LONG, sealed),
         None => Heard::new(stream),
     };
     let notes = stream.notes();
@@ -84,7 +87,7 @@ async fn an_answer_outlives_the_writes() {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, PermissionDenied};
     let check = async |answer, how, expected: &str| {
         assert_eq!(
-            heard(answer, how, Some(LONG)).await,
+            heard(answer, how, Some(Sealed(false))).await,
             (expected.into(), true),
             "{answer} {how}"
         );
@@ -98,10 +101,18 @@ async fn an_answer_outlives_the_writes() {
     check(unknown, BrokenPipe, "413 too big").await;
     // Nobody knows whether that was all.
     check(unknown, ConnectionReset, "413 -").await;
+    // TLS does: this is how it ends where the server says so and hangs up.
+    assert_eq!(
+        heard(unknown, ConnectionReset, Some(Sealed(true))).await,
+        ("413 too big".into(), true)
+    );
     check("HTTP/1.1 413 Too", BrokenPipe, "-").await;
     check("", BrokenPipe, "-").await;
     check("", ConnectionReset, "-").await;
-    assert_eq!(heard(known, PermissionDenied, Some(LONG)).await, ("-".into(), false));
+    assert_eq!(
+        heard(known, PermissionDenied, Some(Sealed(false))).await,
+        ("-".into(), false)
+    );
 }
 
 /// What comes after an answer hyper does not read: only the failed write ends such a connection.
@@ -113,12 +124,35 @@ async fn a_failed_write_is_told_in_the_end() {
         failed: false,
         reader: None,
     };
-    let stream = TokioIo::new(Heard::to_the_end(stream, Duration::from_millis(20)));
+    let stream = TokioIo::new(Heard::to_the_end(stream, Duration::from_millis(20), false));
     let (mut client, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
     let connection = tokio::spawn(connection);
     let request = Request::post("/").body(Endless).unwrap();
     let response = client.send_request(request).await.unwrap();
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "ok");
+    assert!(connection.await.unwrap().is_err());
+}
+
+/// Who leaves in the middle of an answer takes the connection along.
+#[tokio::test]
+async fn an_answer_that_nobody_wants() {
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n{}", "a".repeat(999));
+    let stream = Closed {
+        answer: answer.leak().as_bytes(),
+        how: io::ErrorKind::BrokenPipe,
+        failed: false,
+        reader: None,
+    };
+    let stream = Heard::to_the_end(stream, LONG, false);
+    let notes = stream.notes();
+    let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    let request = Request::post("/").body(Endless).unwrap();
+    let answer = client.send_request(request).await.unwrap();
+    notes.give_up();
+    drop(answer);
     assert!(connection.await.unwrap().is_err());
 }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -245,6 +246,107 @@ async fn a_server_that_goes_away() {
     assert!(server.connections.load(Ordering::SeqCst) > 1);
 }
 
+/// A server that has been unused for a while says goodbye and closes; a request may cross that on its way. What comes
+/// after the goodbye's last stream was not acted on.
+#[tokio::test]
+async fn a_goodbye_that_crosses_a_request() {
+    let goodbye = |last: u32| frame(GOAWAY, 0, 0, &[last.to_be_bytes(), [0; 4]].concat());
+    let ping = || frame(6, 0, 0, &[7; 8]);
+    let cases: &[(Vec<u8>, Method, u16)] = &[
+        (goodbye(1), Method::POST, 200),
+        ([ping(), goodbye(1)].concat(), Method::POST, 200),
+        ([goodbye(u32::MAX >> 1), goodbye(1)].concat(), Method::POST, 200),
+        (goodbye(3), Method::POST, 502),
+        (vec![], Method::POST, 502),
+        (vec![], Method::GET, 200),
+        (goodbye(u32::MAX >> 1), Method::GET, 502),
+        (goodbye(3), Method::GET, 502),
+        (ping(), Method::GET, 502),
+    ];
+    for (last_words, method, status) in cases {
+        let jail = Jail::new(&["allow: .*"]).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        jail.world.parent.set(listener.local_addr().unwrap()).unwrap();
+        let client = client(&jail).await;
+        let server = async {
+            let mut server = opened(&listener).await;
+            next_frame(&mut server, HEADERS, 1).await;
+            server.write_all(&frame(HEADERS, 5, 1, &[0x88])).await.unwrap();
+            next_frame(&mut server, HEADERS, 3).await;
+            server.write_all(last_words).await.unwrap();
+            drop(server);
+            let mut server = opened(&listener).await;
+            next_frame(&mut server, HEADERS, 1).await;
+            server.write_all(&frame(HEADERS, 5, 1, &[0x88])).await.unwrap();
+            std::future::pending::<()>().await;
+        };
+        let asking = async {
+            assert_eq!(ask(&client, Method::GET, "").await, 200);
+            ask(&client, method.clone(), "").await
+        };
+        tokio::select! {
+            answer = asking => assert_eq!(answer, *status, "{method} {last_words:?}"),
+            () = server => {}
+        }
+    }
+}
+
+/// Other streams of a connection that gets no new ones go on in both directions, and with the last it ends.
+#[tokio::test]
+async fn what_else_is_on_a_connection_on_which_an_answer_was_broken_off() {
+    let jail = Jail::with(&["allow: .*"], |config| config.limits.idle = Duration::from_secs(3600)).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    jail.world.parent.set(listener.local_addr().unwrap()).unwrap();
+    let mut client = client(&jail).await.ready().await.unwrap();
+    let (lasting, mut upload) = client.send_request(request(Method::POST, "/"), false).unwrap();
+    upload.send_data(Bytes::from_static(b"one "), false).unwrap();
+    let mut old = opened(&listener).await;
+    next_frame(&mut old, HEADERS, 1).await;
+    let head = |flags: u8, stream: u32| frame(HEADERS, 4 | flags, stream, &[0x88]);
+    old.write_all(&head(0, 1)).await.unwrap();
+    let mut lasting = lasting.await.unwrap();
+
+    let (broken, _) = client.send_request(request(Method::GET, "/"), true).unwrap();
+    next_frame(&mut old, HEADERS, 3).await;
+    old.write_all(&head(0, 3)).await.unwrap();
+    drop(broken.await.unwrap());
+    next_frame(&mut old, RST_STREAM, 3).await;
+    let (other, _) = client.send_request(request(Method::GET, "/"), true).unwrap();
+    let mut new = opened(&listener).await;
+    next_frame(&mut new, HEADERS, 1).await;
+    new.write_all(&head(1, 1)).await.unwrap();
+    assert_eq!(other.await.unwrap().status(), 200);
+
+    upload.send_data(Bytes::from_static(b"two"), true).unwrap();
+    while next_frame(&mut old, DATA, 1).await & 1 == 0 {}
+    old.write_all(&frame(DATA, 1, 1, b"all of it")).await.unwrap();
+    assert_eq!(lasting.body_mut().data().await.unwrap().unwrap(), "all of it");
+    assert!(lasting.body_mut().data().await.is_none());
+    old.read_to_end(&mut Vec::new()).await.unwrap();
+}
+
+/// The next connection of a client of HTTP/2.
+async fn opened(listener: &TcpListener) -> TcpStream {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    stream.read_exact(&mut [0; PREFACE.len()]).await.unwrap();
+    stream.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
+    stream
+}
+
+/// Reads to the next frame of `kind`, which is to be on `stream`; its flags.
+async fn next_frame(server: &mut TcpStream, kind: u8, stream: u32) -> u8 {
+    loop {
+        let mut head = [0; 9];
+        server.read_exact(&mut head).await.unwrap();
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        server.read_exact(&mut vec![0; length]).await.unwrap();
+        if head[3] == kind {
+            assert_eq!(head[5..], stream.to_be_bytes());
+            return head[4];
+        }
+    }
+}
+
 /// No more streams than the server allows on one connection, and none that waits for another to end.
 #[tokio::test]
 async fn as_many_streams_as_the_server_allows() {
@@ -269,6 +371,9 @@ async fn as_many_streams_as_the_server_allows() {
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const SETTINGS: u8 = 4;
 const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const GOAWAY: u8 = 7;
+const DATA: u8 = 0;
 
 /// A frame (RFC 9113 section 4.1).
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
