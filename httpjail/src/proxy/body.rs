@@ -5,8 +5,8 @@
 use super::client::{Entry, Traffic};
 use super::headers;
 use super::interim::Watch;
-use super::pool::Lease;
 use super::strict::Busy;
+use super::upstream::Lease;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;

@@ -43,6 +43,7 @@ mod tasks;
 mod tests;
 mod tunnel;
 mod upgrade;
+mod upstream;
 
 pub use address::{Class, classify};
 pub use explicit::{Guard, Token};
