@@ -107,6 +107,27 @@ fn a_log_that_is_rotated_goes_on_at_its_place() {
     assert_eq!(std::fs::metadata(&log).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
+/// What a command leaves running is recorded when all is over, and that is not too late for a log that was moved.
+#[test]
+fn a_log_that_is_rotated_last_has_the_last_lines() {
+    let lab = lab();
+    let [log, old, got, go] = ["log.json", "log.json.1", "got", "go"].map(|name| lab.fresh_path(name));
+    let script = format!(
+        "curl -sSN https://ok.test/stream/1000000000 > {got} & while [ ! -s {got} ]; do sleep 0.05; done; echo asked; \
+         while [ ! -e {go} ]; do sleep 0.05; done",
+        got = got.display(),
+        go = go.display()
+    );
+    let jail = lab.jail().rule(ALLOW).log_to(&log).shell(&script).start().unwrap();
+    let asked = httpjail_lab::eventually(Duration::from_secs(30), || jail.stdout() == "asked\n");
+    assert!(asked, "{} {}", jail.stdout(), jail.stderr());
+    std::fs::rename(&log, &old).unwrap();
+    std::fs::write(&go, "").unwrap();
+    let outcome = jail.wait().unwrap().expect_code(0);
+    let new = std::fs::read_to_string(&log).unwrap_or_default();
+    assert!(new.contains("https://ok.test/stream/1000000000"), "{new}{outcome:#?}");
+}
+
 /// In the jail the log is covered and cannot be renamed. A folder above it can, and is: lines go on where they went.
 #[test]
 fn a_command_leads_the_log_nowhere_else() {

@@ -90,7 +90,7 @@ pub(super) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Resul
         ),
     }
     attachment.detach()?;
-    helper.finish(0);
+    helper.finish(0, &|| log.open());
     Ok(0)
 }
 

@@ -30,6 +30,8 @@ pub struct Programs {
     next: AtomicU64,
     over: AtomicBool,
     waiting: Mutex<HashMap<u64, SyncSender<Told>>>,
+    /// The request log as it was opened last, once nobody answers any more.
+    last_log: Mutex<Option<File>>,
 }
 
 /// An answer of the supervisor's.
@@ -57,6 +59,7 @@ impl Programs {
             next: AtomicU64::new(0),
             over: AtomicBool::new(false),
             waiting: Mutex::new(HashMap::new()),
+            last_log: Mutex::new(None),
         }
     }
 
@@ -79,7 +82,10 @@ impl Programs {
                 }
                 ToProxy::Parents { question, parents } => self.tell(question, Told::Parents(parents)),
                 ToProxy::Policy { error } => reload(reload::taken(error, descriptors)),
-                ToProxy::Finish { status } => return self.end(Last::Finish(status)),
+                ToProxy::Finish { status } => {
+                    *lock(&self.last_log) = descriptors.into_iter().next().map(File::from);
+                    return self.end(Last::Finish(status));
+                }
                 ToProxy::Serve { .. } => return self.end(Last::Gone),
             }
         }
@@ -92,7 +98,10 @@ impl Programs {
     pub fn log(&self) -> io::Result<File> {
         match self.ask(|question| FromProxy::Log { question }) {
             Some(Told::Log(log)) => log,
-            _ => Err(io::Error::other("it was moved away, and nobody opens it anew")),
+            _ => match &*lock(&self.last_log) {
+                Some(log) => log.try_clone(),
+                None => Err(io::Error::other("it was moved away, and nobody opens it anew")),
+            },
         }
     }
 
@@ -126,8 +135,13 @@ impl Programs {
     }
 
     fn waiting(&self) -> MutexGuard<'_, HashMap<u64, SyncSender<Told>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiting)
     }
+}
+
+/// A panic elsewhere leaves nothing half-done in what these locks guard.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Who started `pid`, nearest first, as long as they are `inside`.

@@ -67,7 +67,8 @@ pub enum ToProxy {
         /// Nearest first; empty if it cannot be told.
         parents: Vec<Ancestor>,
     },
-    /// The command has ended (its exit status as the shell counts): finish the log and end.
+    /// The command has ended (its exit status as the shell counts): finish the log and end. Nothing is answered any more; the
+    /// log comes along, opened anew, should it have been moved away.
     Finish {
         /// 0 to 255.
         status: i32,
@@ -184,9 +185,13 @@ impl Helper {
         }
     }
 
-    /// Lets it write the last of its log and end; ends it if it does not. `status` is the command's, as the log tells it.
-    pub fn finish(&mut self, status: i32) {
-        if self.line.send(&ToProxy::Finish { status }).is_ok() {
+    /// Lets it write the last of its log and end; ends it if it does not. `status` is the command's, as the log tells it;
+    /// `open_log` as for [`Helper::answer`].
+    pub fn finish(&mut self, status: i32, open_log: &dyn Fn() -> io::Result<File>) {
+        // Without one the log that it has will do, if that was not moved; if it was, the proxy says so.
+        let log = open_log().ok();
+        let log: Vec<RawFd> = log.iter().map(AsRawFd::as_raw_fd).collect();
+        if self.line.send_with(&ToProxy::Finish { status }, &log).is_ok() {
             // Whether it was quick or is stuck: after this it is ended.
             let _ = channel::readable(self.ended.as_fd(), FINISH_LIMIT);
         }

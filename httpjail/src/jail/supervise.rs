@@ -120,7 +120,7 @@ impl Running {
         if let Some(aide) = &mut self.aide {
             aide.finish();
         }
-        self.helper.finish(outcome.status().into());
+        self.helper.finish(outcome.status().into(), open_log);
         let left = self.backend.disarm().err().map(|error| error.to_string());
         (outcome, left.into_iter().collect())
     }
