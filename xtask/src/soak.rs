@@ -182,7 +182,11 @@ pub(crate) fn run(minutes: u64, only: Option<&str>) -> Result<()> {
         samples.len()
     ));
     drop(say);
-    let logged = logged(&jail.wait()?);
+    let outcome = jail.wait()?;
+    for event in broken(&outcome).take(5) {
+        table.note(format!("in the log: {event}"));
+    }
+    let logged = logged(&outcome);
     let same = logged.denied == all.denied && Counts { denied: 0, ..logged }.is_all_of(all);
     let [allowed, denied, aborted] = [logged.allowed, logged.denied, logged.aborted].map(|count| count.to_string());
     table.row(same, ["in the log", "", &allowed, &denied, &aborted]);
@@ -250,6 +254,15 @@ fn logged(outcome: &Outcome) -> Counts {
         (event["verdict"] == wanted).then_some(counts)
     });
     judged.fold(Counts::default(), Counts::and)
+}
+
+/// What was allowed and was to come to its end, and did not.
+fn broken(outcome: &Outcome) -> impl Iterator<Item = &Value> {
+    let requests = outcome.events_with(&[("event", "request"), ("verdict", "allow")]);
+    let aborted = |event: &Value| Counts::of(event["url"].as_str().unwrap_or_default()).aborted > 0;
+    requests
+        .into_iter()
+        .filter(move |event| event["reason"].is_string() && !aborted(event))
 }
 
 impl Counts {

@@ -122,6 +122,7 @@ pub(super) async fn forward(
                 (spare, Upload::empty())
             }
             (None, _) => {
+                tracing::debug!("the server broke off: {:?}", error.error());
                 let refusal = match connection.asked_who_we_are() && !error.error().is_parse() {
                     true => unknown_to_it(),
                     false => broken(error.error()),
