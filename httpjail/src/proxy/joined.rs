@@ -1,10 +1,11 @@
-//! What stands between a connection and hyper's HTTP/2: DATA frames of one stream that arrive together are joined.
+//! What stands between a connection and hyper's HTTP/2: DATA frames of one stream that arrive together are joined, also
+//! where other streams' DATA lies between them.
 //!
 //! Of frames below 256 bytes that nobody has taken yet h2 keeps so many and then ends the connection, with all that others
 //! have on it: a server of many small events and one client who reads them slowly are enough. (Each frame costs h2 as much
-//! memory, which it does not give back before the connection ends.) Joined, a window holds what it says. The payload's bytes, their order, the end of the stream and what flow
-//! control counts stay as they were (RFC 9113 section 6.1); all other frames pass untouched. Only what one read brought
-//! is joined: nothing waits, nothing is copied twice, and frames of some size cost one look at their head.
+//! memory, which it does not give back before the connection ends.) Joined, a window holds what it says. The payload's
+//! bytes, their order in the stream, its end and what flow control counts stay as they were (RFC 9113 section 6.1); all
+//! other frames pass untouched and in their place. Only what one read brought is joined: nothing waits.
 
 use std::io;
 use std::pin::Pin;
@@ -19,6 +20,8 @@ const END_STREAM: u8 = 1;
 const FRAME_MAX: usize = 16_384;
 /// What a client of HTTP/2 says first (RFC 9113 section 3.4), in bytes.
 const PREFACE: usize = 24;
+/// Among so many streams that send in turns frames are joined.
+const AT_ONCE: usize = 16;
 
 /// `stream`, its small frames joined as they are read.
 pub(super) struct Joined<S> {
@@ -54,49 +57,110 @@ struct Frames {
     left: usize,
 }
 
+/// What lies between two places of what was read.
+struct Piece {
+    start: usize,
+    end: usize,
+    /// A frame that is here as a whole and may be joined with others.
+    joinable: bool,
+}
+
 impl Frames {
     /// Joins frames of `bytes`, which follow those of the call before; how many bytes that leaves.
     fn join(&mut self, bytes: &mut [u8]) -> usize {
-        // What has been read, and what of it is kept.
-        let (mut read, mut kept) = (0, 0);
-        // Where the last frame's head lies that is here as a whole and may grow.
-        let mut last = None;
+        let mut pieces = self.pieces(bytes);
+        let mut written = Vec::new();
+        let mut rest = pieces.as_mut_slice();
+        while let Some(first) = rest.first() {
+            let joinable = first.joinable;
+            let run = rest.iter().take_while(|piece| piece.joinable == joinable).count();
+            let (run, after) = rest.split_at_mut(run);
+            if joinable && run.len() > 1 {
+                if written.is_empty() {
+                    // The first that changes anything.
+                    written.extend_from_slice(&bytes[..run[0].start]);
+                }
+                group(bytes, run, &mut written);
+            } else if !written.is_empty() {
+                run.iter()
+                    .for_each(|piece| written.extend_from_slice(&bytes[piece.start..piece.end]));
+            }
+            rest = after;
+        }
+        if written.is_empty() {
+            return bytes.len();
+        }
+        bytes[..written.len()].copy_from_slice(&written);
+        written.len()
+    }
+
+    /// The frames in `bytes`, and what else there is: the rest of the preface, ends and beginnings of frames.
+    fn pieces(&mut self, bytes: &[u8]) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        let mut read = 0;
         while read < bytes.len() {
-            let wanted = if self.left > 0 { self.left } else { HEAD - self.known };
-            let count = wanted.min(bytes.len() - read);
-            if read > kept {
-                bytes.copy_within(read..read + count, kept);
+            let (start, whole) = (read, self.left == 0 && self.known == 0);
+            if self.left == 0 {
+                let count = (HEAD - self.known).min(bytes.len() - read);
+                self.head[self.known..self.known + count].copy_from_slice(&bytes[read..read + count]);
+                self.known += count;
+                read += count;
+                if self.known == HEAD {
+                    self.known = 0;
+                    self.left = length(&self.head);
+                }
             }
-            (read, kept) = (read + count, kept + count);
-            if self.left > 0 {
-                self.left -= count;
-                continue;
+            let count = self.left.min(bytes.len() - read);
+            self.left -= count;
+            read += count;
+            pieces.push(Piece {
+                start,
+                end: read,
+                joinable: whole && self.left == 0 && read - start > HEAD - 1 && may_join(&self.head),
+            });
+        }
+        pieces
+    }
+}
+
+/// Writes a run of DATA frames, those of one stream joined. Between those of one stream only such of other streams lie, which
+/// do not mind in what order they come.
+fn group(bytes: &[u8], run: &[Piece], written: &mut Vec<u8>) {
+    struct Group {
+        head: [u8; HEAD],
+        length: usize,
+        pieces: Vec<usize>,
+    }
+    let mut groups: Vec<Group> = Vec::new();
+    for (at, piece) in run.iter().enumerate() {
+        let head = &bytes[piece.start..piece.start + HEAD];
+        let added = length(head);
+        // The latest of that stream, if it is not long ago.
+        let mut latest = groups.iter_mut().rev().take(AT_ONCE);
+        match latest.find(|group| group.head[5..] == head[5..]) {
+            Some(group) if group.head[4] & END_STREAM == 0 && group.length + added <= FRAME_MAX => {
+                group.head[4] = head[4];
+                group.length += added;
+                group.pieces.push(at);
             }
-            self.head[self.known..self.known + count].copy_from_slice(&bytes[kept - count..kept]);
-            self.known += count;
-            if self.known < HEAD {
-                break;
-            }
-            self.known = 0;
-            self.left = length(&self.head);
-            let whole = count == HEAD && bytes.len() - read >= self.left && may_join(&self.head);
-            let before: Option<usize> = last.take();
-            if !whole {
-                continue;
-            }
-            last = Some(kept - HEAD);
-            let Some(before) = before else { continue };
-            let sum = length(&bytes[before..]) + self.left;
-            // It is the same stream's, the one before was not its end, and the two are not too much for one.
-            if bytes[before + 5..before + HEAD] == self.head[5..] && bytes[before + 4] == 0 && sum <= FRAME_MAX {
-                kept -= HEAD;
-                let [.., high, middle, low] = sum.to_be_bytes();
-                bytes[before..before + 3].copy_from_slice(&[high, middle, low]);
-                bytes[before + 4] = self.head[4];
-                last = Some(before);
+            _ => {
+                let mut own = [0; HEAD];
+                own.copy_from_slice(head);
+                groups.push(Group {
+                    head: own,
+                    length: added,
+                    pieces: vec![at],
+                });
             }
         }
-        kept
+    }
+    for group in groups {
+        let [.., high, middle, low] = group.length.to_be_bytes();
+        written.extend_from_slice(&[high, middle, low]);
+        written.extend_from_slice(&group.head[3..]);
+        for at in group.pieces {
+            written.extend_from_slice(&bytes[run[at].start + HEAD..run[at].end]);
+        }
     }
 }
 

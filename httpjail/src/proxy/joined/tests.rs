@@ -66,21 +66,24 @@ fn server() -> Frames {
     Joined::from_server(()).frames
 }
 
-/// All joined that may be, however long that gets.
+/// All joined that may be, however long that gets, in runs that nothing else lies in, each by stream.
 fn meaning(frames: &[Frame]) -> Vec<Frame> {
+    let joinable = |frame: &Frame| {
+        let counts = !frame.payload.is_empty() || frame.flags == END_STREAM;
+        frame.kind == DATA && frame.flags & !END_STREAM == 0 && frame.stream != 0 && counts
+    };
     let mut all: Vec<Frame> = Vec::new();
-    for next in frames {
-        match all.last_mut() {
-            Some(last)
-                if (last.kind, last.flags, next.kind) == (DATA, 0, DATA)
-                    && next.flags & !END_STREAM == 0
-                    && last.stream == next.stream
-                    && last.stream != 0 =>
-            {
-                last.payload.extend_from_slice(&next.payload);
-                last.flags = next.flags;
+    for run in frames.chunk_by(|one, next| joinable(one) && joinable(next)) {
+        let mut run = run.to_vec();
+        run.sort_by_key(|frame| frame.stream);
+        for next in run {
+            match all.last_mut() {
+                Some(last) if joinable(last) && joinable(&next) && last.stream == next.stream && last.flags == 0 => {
+                    last.payload.extend_from_slice(&next.payload);
+                    last.flags = next.flags;
+                }
+                _ => all.push(next),
             }
-            _ => all.push(next.clone()),
         }
     }
     all
@@ -100,6 +103,16 @@ fn frames_of_one_stream_that_come_together_are_joined() {
             data(1, 1, ""),
         ],
         &[data(1, 1, "one and two")],
+    );
+    check(
+        &[
+            data(0, 1, "one "),
+            data(0, 3, "an"),
+            data(0, 1, "and "),
+            data(1, 3, "other"),
+            data(1, 1, "two"),
+        ],
+        &[data(1, 1, "one and two"), data(1, 3, "another")],
     );
     for apart in [
         [data(0, 1, "one"), data(0, 3, "another stream")],
@@ -133,7 +146,7 @@ fn some_frame() -> impl Strategy<Value = Frame> {
     let kind = prop_oneof![6 => Just(DATA), 1 => Just(HEADERS), 1 => 2..11u8];
     let flags = prop_oneof![6 => Just(0), 2 => Just(END_STREAM), 1 => any::<u8>()];
     let length = prop_oneof![8 => 0..40usize, 1 => 0..FRAME_MAX + 100];
-    (kind, flags, 0..3u32, length, any::<u8>()).prop_map(|(kind, flags, stream, length, byte)| {
+    (kind, flags, 0..4u32, length, any::<u8>()).prop_map(|(kind, flags, stream, length, byte)| {
         let payload: Vec<u8> = (0..length).map(|at| byte.wrapping_add(at as u8)).collect();
         frame(kind, flags, stream, &payload)
     })
