@@ -80,7 +80,7 @@ pub(super) fn fitting(limits: Limits) -> Limits {
 /// What a burst of connections has taken is not to stay taken for the rest of a run that may last days.
 pub(super) async fn give_memory_back() {
     loop {
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_secs(15)).await;
         // Within milliseconds, but while it lasts others wait for memory: not on a thread that serves.
         let _ = tokio::task::spawn_blocking(sys::memory::give_back).await;
     }
