@@ -5,6 +5,10 @@
 //! whole heads and chunk lines in which nothing can be read in two ways (RFC 9112), and body bytes by their count. What is
 //! ambiguous is a [`Fault`], and the connection ends. What the fields mean is judged elsewhere; this is about bytes.
 
+mod head;
+
+use self::head::{Head, field, is_text};
+pub(super) use self::head::{is_token, looks_like};
 use super::limits::Limits;
 
 /// The longest line of a chunk, with its extensions, and all extensions of a body. Nobody uses them but to hide things.
@@ -13,9 +17,6 @@ const EXTENSIONS_MAX: usize = 4096;
 
 /// A chunk's size has at most this many digits: 256 TiB, and no overflow anywhere.
 const SIZE_DIGITS_MAX: usize = 12;
-
-/// `Content-Length` likewise.
-const LENGTH_DIGITS_MAX: usize = 18;
 
 /// What cannot stand after a body: it would frame, route or steer the message that it ends.
 const NO_TRAILERS: [&[u8]; 9] = [
@@ -269,134 +270,6 @@ impl Lines {
     }
 }
 
-/// What a head says of the bytes after it, as far as it has been read.
-#[derive(Debug, Default)]
-struct Head {
-    started: bool,
-    old: bool,
-    connect: bool,
-    trace: bool,
-    fields: usize,
-    host: bool,
-    length: Option<u64>,
-    chunked: bool,
-    upgrade: bool,
-}
-
-impl Head {
-    /// `METHOD SP target SP HTTP/1.x`, and nothing else (RFC 9112 section 3).
-    fn start(&mut self, line: &[u8]) -> Result<(), Fault> {
-        let mut words = line.split(|byte| *byte == b' ');
-        let (Some(method), Some(target), Some(version), None) =
-            (words.next(), words.next(), words.next(), words.next())
-        else {
-            return Err(Fault::StartLine);
-        };
-        // Some servers fold the case: `policy::Target` asks the same, also of HTTP/2.
-        let capital = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || b"-_".contains(byte);
-        if method.is_empty() || !method.iter().all(capital) {
-            return Err(Fault::Method);
-        }
-        let plain = |byte: &u8| !byte.is_ascii_control() && *byte != b'#';
-        // Of UTF-8 the canonical path makes escapes. hyper drops a fragment and says nothing.
-        if target.is_empty() || !target.iter().all(plain) || std::str::from_utf8(target).is_err() {
-            return Err(Fault::RequestTarget);
-        }
-        self.old = match version {
-            b"HTTP/1.1" => false,
-            b"HTTP/1.0" => true,
-            _ => return Err(Fault::Version),
-        };
-        self.connect = method == b"CONNECT";
-        self.trace = method == b"TRACE";
-        self.started = true;
-        Ok(())
-    }
-
-    fn field(&mut self, line: &[u8], most: usize) -> Result<(), Fault> {
-        let (name, value) = field(line)?;
-        self.fields += 1;
-        if self.fields > most {
-            return Err(Fault::TooLarge);
-        }
-        if looks_like(name, b"content-length") {
-            let length = length(value).filter(|_| self.length.is_none());
-            self.length = Some(length.ok_or(if self.length.is_some() {
-                Fault::TwoLengths
-            } else {
-                Fault::Length
-            })?);
-        } else if looks_like(name, b"transfer-encoding") {
-            // RFC 9112 section 6.1: not in 1.0. `identity` is gone, and no server wants a coding besides.
-            if self.old || self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
-                return Err(Fault::Coding);
-            }
-            self.chunked = true;
-        } else if name.eq_ignore_ascii_case(b"upgrade") {
-            self.upgrade = true;
-        } else if name.eq_ignore_ascii_case(b"host") {
-            // Whoever reads on does not know for whom (RFC 9112 section 3.2).
-            if std::mem::replace(&mut self.host, true) {
-                return Err(Fault::TwoHosts);
-            }
-        } else {
-            return Ok(());
-        }
-        // `Content_Length` is the same to CGI and its heirs.
-        if name.contains(&b'_') {
-            return Err(Fault::LookAlike);
-        }
-        Ok(())
-    }
-
-    /// What follows the head.
-    fn body(&self) -> Result<State, Fault> {
-        let next = match (self.length, self.chunked) {
-            (Some(_), true) => return Err(Fault::TwoLengths),
-            (None, true) => State::ChunkLine,
-            (Some(length @ 1..), false) => State::Length(length),
-            (Some(0) | None, false) if self.connect || self.upgrade && !self.old => State::Wish,
-            (Some(0) | None, false) => return Ok(State::default()),
-        };
-        // RFC 9110 section 9.3.8.
-        if self.trace && !matches!(next, State::Wish) {
-            return Err(Fault::TraceBody);
-        }
-        Ok(next)
-    }
-}
-
-/// Splits `name: value`; the value without the white space around it.
-fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
-    if matches!(line, [b' ' | b'\t', ..]) {
-        return Err(Fault::Folded);
-    }
-    let colon = line.iter().position(|byte| *byte == b':').ok_or(Fault::Field)?;
-    let (name, value) = (&line[..colon], &line[colon + 1..]);
-    if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
-        return Err(Fault::Field);
-    }
-    if !value.iter().all(|byte| is_text(*byte)) {
-        return Err(Fault::FieldValue);
-    }
-    Ok((name, trimmed(value)))
-}
-
-/// Only spaces and tabs (RFC 9110 section 5.6.3): `trim_ascii` takes more for white space.
-fn trimmed(mut value: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
-        value = rest;
-    }
-    value
-}
-
-fn length(value: &[u8]) -> Option<u64> {
-    let plain =
-        value.len() <= LENGTH_DIGITS_MAX && value.iter().all(u8::is_ascii_digit) && !matches!(value, [b'0', _, ..]);
-    let text = std::str::from_utf8(value).ok().filter(|_| plain)?;
-    text.parse().ok()
-}
-
 /// The size of a chunk, and how long its extensions are.
 fn chunk_size(line: &[u8]) -> Result<(u64, usize), Fault> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
@@ -410,22 +283,6 @@ fn chunk_size(line: &[u8]) -> Result<(u64, usize), Fault> {
         (Some(_), [b';', ..]) => Err(Fault::Extension),
         _ => Err(Fault::Chunk),
     }
-}
-
-/// Whether a server might take `name` for `known` (lower case).
-pub(super) fn looks_like(name: &[u8], known: &[u8]) -> bool {
-    let same = |(byte, known): (&u8, &u8)| byte.to_ascii_lowercase() == *known || *byte == b'_' && *known == b'-';
-    name.len() == known.len() && name.iter().zip(known).all(same)
-}
-
-/// `tchar` of RFC 9110 section 5.6.2.
-pub(super) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
-/// What stands in a field's value (RFC 9110 section 5.5): no control character but the tab.
-fn is_text(byte: u8) -> bool {
-    !byte.is_ascii_control() || byte == b'\t'
 }
 
 #[cfg(test)]
