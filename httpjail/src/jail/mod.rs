@@ -22,6 +22,7 @@ pub mod sandbox;
 pub mod select;
 pub mod signals;
 mod supervise;
+pub mod unix;
 pub mod userns;
 
 pub use backend::{Backend, BackendError};
@@ -39,6 +40,7 @@ use helper::{Failure, Helper};
 use sandbox::init::{Order, Plan, Report};
 use sandbox::{Sandbox, netns};
 use signals::Signals;
+use unix::Held;
 
 /// How long init may take for one order. Generous: a loaded machine must not fail a run.
 const STEP_LIMIT: Duration = Duration::from_secs(20);
@@ -59,6 +61,8 @@ pub struct Jail<State> {
     backend: Box<dyn Backend>,
     listeners: Listeners,
     notes: Vec<String>,
+    /// How its Unix sockets are held, once that is chosen.
+    sockets: Option<Held>,
     state: PhantomData<State>,
 }
 
@@ -89,6 +93,7 @@ impl Jail<Prepared> {
             backend,
             listeners,
             notes: Vec::new(),
+            sockets: None,
             state: PhantomData,
         };
         jail.connect()?;
@@ -162,12 +167,14 @@ impl Jail<Prepared> {
             notes,
             ..
         } = self;
+        let sockets = Held::choose(&sandbox);
         Ok(Jail {
             sandbox,
             helper,
             backend,
             listeners,
             notes,
+            sockets: Some(sockets),
             state: PhantomData,
         })
     }
@@ -200,6 +207,7 @@ impl Jail<Armed> {
                 self.sandbox,
                 self.helper,
                 self.backend,
+                self.sockets,
                 signals,
                 aide,
                 foreground && !own_terminal,
@@ -226,7 +234,8 @@ impl<State> Jail<State> {
     pub fn notes(&self) -> impl Iterator<Item = String> {
         let user = if self.sandbox.user_namespace { "with" } else { "without" };
         let first = format!("steered by {}, {user} a user namespace", self.backend.name());
-        std::iter::once(first).chain(self.notes.iter().cloned())
+        let sockets = self.sockets.iter().map(Held::to_string);
+        std::iter::once(first).chain(sockets).chain(self.notes.iter().cloned())
     }
 
     /// What a process must enter to make sockets of the jail's network, in this order: the user namespace, if there is

@@ -20,6 +20,7 @@ use super::reload::{Round, Watch};
 use super::sandbox::init::{Order, Report};
 use super::sandbox::{Sandbox, stdio};
 use super::signals::{Signals, is_forwarded};
+use super::unix::Held;
 use crate::sys::terminal::Terminal;
 
 /// Between SIGTERM and SIGKILL when the time is up.
@@ -55,6 +56,8 @@ pub struct Running {
     sandbox: Sandbox,
     helper: Helper,
     backend: Box<dyn Backend>,
+    /// Kept to the end: what it holds in the kernel goes with it.
+    _sockets: Option<Held>,
     signals: Signals,
     /// Answers what no rule does, if anybody is asked.
     aide: Option<Aide>,
@@ -87,6 +90,7 @@ impl Running {
         sandbox: Sandbox,
         helper: Helper,
         backend: Box<dyn Backend>,
+        sockets: Option<Held>,
         signals: Signals,
         aide: Option<Aide>,
         holds_terminal: bool,
@@ -95,6 +99,7 @@ impl Running {
             sandbox,
             helper,
             backend,
+            _sockets: sockets,
             signals,
             aide,
             holds_terminal,
