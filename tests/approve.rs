@@ -141,6 +141,7 @@ fn a_full_screen_program_survives_a_question() {
     assert!(!terminal.screen().contains("last line"), "{}", terminal.screen());
 }
 
+// Proves: K07.
 #[test]
 fn what_was_typed_before_is_no_answer() {
     if !have("tmux") {
@@ -166,6 +167,7 @@ fn what_was_typed_before_is_no_answer() {
     terminal.sees("got-y");
 }
 
+// Proves: K07.
 #[test]
 fn a_question_of_the_jails_own_grants_nothing() {
     if !have("tmux") {
@@ -193,6 +195,7 @@ fn a_question_of_the_jails_own_grants_nothing() {
 }
 
 /// The jail writes as much as it can: none of it is seen before the answer, and what it began is cut off.
+// Proves: K07.
 #[test]
 fn the_jail_cannot_draw_over_a_question() {
     if !have("tmux") {
@@ -219,6 +222,7 @@ fn the_jail_cannot_draw_over_a_question() {
     terminal.sees("asked-403");
 }
 
+// Proves: K07.
 #[test]
 fn the_jail_sees_no_other_terminal() {
     if !have("tmux") {
@@ -485,12 +489,14 @@ fn what_a_rule_decides_is_not_asked() {
     check(&["-r", r"deny: ^https://evil\.test/"], YES, "200", &["/a?b"]);
 }
 
+// Proves on weak: K07.
 #[test]
 fn a_program_decides_in_weak_mode_too() {
     check(&["--backend", "weak"], YES, "200", &["/a?b"]);
     check(&["--backend", "weak"], r#"echo '{"verdict":"deny"}'"#, "403", &[]);
 }
 
+// Proves: K07.
 #[test]
 fn the_program_that_decides_is_the_callers() {
     let lab = lab();

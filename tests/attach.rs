@@ -219,6 +219,7 @@ fn gets_out(lab: &Lab, told: &mut Told) -> bool {
     lab.wire().saw(&mark)
 }
 
+// Proves: S04, P05, P17, S18.
 #[test]
 fn what_runs_is_held_and_let_go() {
     let lab = lab();
@@ -262,6 +263,7 @@ fn what_runs_is_held_and_let_go() {
     assert_eq!(traces(&lab), Vec::<String>::new());
 }
 
+// Proves: P15, K12.
 #[test]
 fn kill_9_leaves_it_closed_until_detach() {
     let lab = lab();
@@ -312,6 +314,7 @@ fn kill_9_leaves_it_closed_until_detach() {
     assert_eq!(traces(&lab), Vec::<String>::new());
 }
 
+// Proves: K12.
 #[test]
 fn a_dead_attachment_is_taken_over() {
     let lab = lab();
@@ -336,6 +339,7 @@ fn a_dead_attachment_is_taken_over() {
     assert_eq!(traces(&lab), Vec::<String>::new());
 }
 
+// Proves: P19.
 #[test]
 fn a_cgroup_that_goes_ends_it() {
     let lab = lab();
@@ -372,6 +376,7 @@ fn from_outside(lab: &Lab, port: u16) -> Option<String> {
     .unwrap()
 }
 
+// Proves: S26.
 #[test]
 fn a_listener_is_not_reached_from_outside() {
     let lab = lab();
@@ -420,6 +425,7 @@ fn local_ports(lab: &Lab, table: &str, state: &str) -> Vec<u16> {
 /// A question for the address of `ok.test` (RFC 1035, 4.1).
 const QUESTION: &[u8] = b"\x01\x02\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x02ok\x04test\x00\x00\x01\x00\x01";
 
+// Proves: S18, S21.
 #[test]
 fn others_on_the_host_are_not_served() {
     let lab = lab();
@@ -468,6 +474,7 @@ fn others_on_the_host_are_not_served() {
     attached.end();
 }
 
+// Proves: S04, S05, S06, S09, S10, S12, S13, S27.
 #[test]
 fn no_way_around() {
     let lab = lab();
@@ -576,6 +583,7 @@ fn in_the_network_namespace_of_its_processes() {
     assert_eq!(traces(&lab), Vec::<String>::new());
 }
 
+// Proves: P01, P02, S37.
 #[test]
 fn what_cannot_be_held_is_refused() {
     let lab = lab();

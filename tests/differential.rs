@@ -314,6 +314,7 @@ fn is_telling(told: &Told, cases: &[Case]) {
     assert!(told.seen.len() > 30, "{}", told.seen.len());
 }
 
+// Proves on ebpf: H01, H03, H04, H07.
 #[test]
 fn in_a_jail() {
     let cases = cases();
@@ -326,6 +327,7 @@ fn in_a_jail() {
     }
 }
 
+// Proves on weak: H01, H03, H04, H07, H15, S15.
 #[test]
 fn in_weak_mode() {
     let cases = cases();

@@ -23,6 +23,7 @@ fn heard(lab: &Lab, mark: &str) -> usize {
         .len()
 }
 
+// Proves: S22, S23, S21.
 #[test]
 fn a_question_stays_in_the_jail() {
     let lab = lab();
@@ -54,6 +55,7 @@ fn an_answer_is_made_up_and_stays_the_same() {
     );
 }
 
+// Proves: S21, S25.
 #[test]
 fn any_server_that_is_named_is_ours() {
     let lab = lab();
@@ -69,6 +71,7 @@ fn any_server_that_is_named_is_ours() {
     assert!(!lab.wire().saw(&mark));
 }
 
+// Proves: S22, S06.
 #[test]
 fn only_addresses_are_answered() {
     let lab = lab();
@@ -82,6 +85,7 @@ fn only_addresses_are_answered() {
     assert!(!lab.wire().saw(&mark));
 }
 
+// Proves: S22, H20.
 #[test]
 fn the_proxy_resolves_what_is_allowed_and_nothing_else() {
     let lab = lab();

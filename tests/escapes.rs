@@ -88,6 +88,7 @@ fn ran(outcomes: Vec<Outcome>) {
     }
 }
 
+// Proves: S15, S19.
 #[test]
 fn tcp() {
     for mechanism in ["tcp4", "tcp6", "tcp_mapped", "tcp_to_the_allowed_server"] {
@@ -95,6 +96,7 @@ fn tcp() {
     }
 }
 
+// Proves: S19, H19, S25.
 #[test]
 fn tcp_on_known_ports() {
     reported(check("tcp_on_port_443"));
@@ -102,12 +104,14 @@ fn tcp_on_known_ports() {
     ran(check("tcp_on_port_53"));
 }
 
+// Proves: S08.
 #[test]
 fn multipath_tcp() {
     ran(check("mptcp"));
     ran(check("mptcp6"));
 }
 
+// Proves: S07.
 #[test]
 fn fast_open() {
     for mechanism in ["fast_open", "fast_open_without_cookie", "fast_open_by_connect"] {
@@ -115,11 +119,13 @@ fn fast_open() {
     }
 }
 
+// Proves: S13, S07.
 #[test]
 fn bound_to_a_device() {
     ran(check("bound_to_a_device"));
 }
 
+// Proves: S05, S15.
 #[test]
 fn udp() {
     for mechanism in ["udp4", "udp6", "udp_mapped", "udp_connected"] {
@@ -127,6 +133,7 @@ fn udp() {
     }
 }
 
+// Proves: S05, S06.
 #[test]
 fn udp_by_other_calls() {
     for mechanism in ["udp_reconnected", "udp_in_pieces", "udp_message", "udp_on_port_443"] {
@@ -134,6 +141,7 @@ fn udp_by_other_calls() {
     }
 }
 
+// Proves: S21.
 #[test]
 fn udp_on_port_53() {
     for server in [
@@ -145,24 +153,28 @@ fn udp_on_port_53() {
     }
 }
 
+// Proves: S16.
 #[test]
 fn udp_to_many() {
     ran(check("udp_broadcast"));
     ran(check("udp_multicast"));
 }
 
+// Proves: S09.
 #[test]
 fn udp_lite() {
     ran(check("udplite"));
     ran(check("udplite_on_port_53"));
 }
 
+// Proves: S27.
 #[test]
 fn icmp() {
     ran(check("ping"));
     ran(check("ping6"));
 }
 
+// Proves: S10, S11.
 #[test]
 fn raw_sockets() {
     ran(check("raw"));
@@ -170,6 +182,7 @@ fn raw_sockets() {
     ran(check("packet"));
 }
 
+// Proves: S12, S14.
 #[test]
 fn routing_headers_and_options() {
     ran(check("udp_by_routing_header"));
@@ -177,6 +190,7 @@ fn routing_headers_and_options() {
     ran(check("ip_options"));
 }
 
+// Proves: S16.
 #[test]
 fn multicast_joins() {
     let lab = lab();
@@ -194,11 +208,13 @@ fn multicast_joins() {
     ran(check_with(&lab, "multicast_join6", &[], &group6));
 }
 
+// Proves: S22.
 #[test]
 fn dns_labels() {
     ran(check("dns_question"));
 }
 
+// Proves: S01, S04.
 #[test]
 fn inherited_sockets() {
     let lab = lab();
@@ -217,6 +233,7 @@ fn inherited_sockets() {
     }
 }
 
+// Proves: S02, S03, P11.
 #[test]
 fn sockets_from_an_accomplice() {
     let lab = lab();
@@ -239,6 +256,7 @@ fn sockets_from_an_accomplice() {
     ran(check_with(&lab, "other_namespace", &[&pid], &PLAIN));
 }
 
+// Proves: P10.
 #[test]
 fn nested_namespaces() {
     let lab = lab();
@@ -278,6 +296,7 @@ fn check_answers(names: &[&str], wanted: &[&str]) {
     }
 }
 
+// Proves: S09, S10, S11, S27, S28, S33.
 #[test]
 fn families_and_protocols_that_are_not_there() {
     check_answers(&["tcp", "tcp6", "udp", "udp6", "unix", "netlink_route"], &["done"]);
@@ -312,6 +331,7 @@ fn families_and_protocols_that_are_not_there() {
     check_answers(&["rds", "rxrpc", "tipc", "key"], &refused);
 }
 
+// Proves: S24, S31, P11, P14, P22.
 #[test]
 fn calls_that_are_not_there() {
     check_answers(&["io_uring_setup", "io_uring_enter", "io_uring_register"], &["ENOSYS"]);

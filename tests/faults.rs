@@ -29,6 +29,7 @@ fn nothing_is_wrong_with_the_check() {
     assert!(ran.exists());
 }
 
+// Proves: H06.
 #[test]
 fn bad_rules() {
     for rule in [
@@ -44,6 +45,7 @@ fn bad_rules() {
     }
 }
 
+// Proves: H06.
 #[test]
 fn bad_files() {
     let files = [
@@ -63,6 +65,7 @@ fn bad_files() {
     check(2, |_, jail| jail.option("--upstream-ca").option("/no/such/file"));
 }
 
+// Proves: K08, K10.
 #[test]
 fn a_file_that_the_caller_may_not_read() {
     check(2, |lab, jail| {
@@ -89,6 +92,7 @@ fn a_place_for_the_authority_that_is_taken() {
 }
 
 /// Each call of bpf(2) fails in turn: either httpjail gives up before the command starts, or the jail holds.
+// Proves: S37.
 #[test]
 fn an_attachment_that_fails() {
     if !have("strace") {
@@ -144,6 +148,7 @@ fn an_upstream_that_fails_says_how() {
     assert_eq!(wrong_port.stdout, "502", "{wrong_port:#?}");
 }
 
+// Proves: T01.
 #[test]
 fn an_untrusted_upstream_is_refused() {
     let lab = lab();

@@ -30,6 +30,7 @@ fn is_at_home(seen: &Seen) -> bool {
 }
 
 /// Three names of three places each, by the address and by the name that was looked up for it.
+// Proves: H01.
 #[test]
 fn the_matrix() {
     let lab = world();
@@ -88,6 +89,7 @@ fn the_matrix() {
 }
 
 /// `:authority` and `host` of HTTP/2 (RFC 9113 section 8.3.1), in TLS that was opened for `ok.test`.
+// Proves: H09.
 #[test]
 fn authorities_of_http2() {
     let lab = world();
@@ -218,6 +220,7 @@ fn authorities_of_http2() {
 }
 
 /// Each request is judged, whatever the one before it on its connection was.
+// Proves: H10.
 #[test]
 fn pipelined_requests() {
     let lab = world();
@@ -313,6 +316,7 @@ fn pipelined_requests() {
 
 /// Ten streams of two hosts at once, their bodies cut up among each other: those of the other host are refused, allowed or
 /// not, and the rest arrive whole.
+// Proves: H10.
 #[test]
 fn interleaved_streams() {
     let lab = world();
@@ -358,6 +362,7 @@ fn interleaved_streams() {
 }
 
 /// What a CONNECT opens leads to the judge and nowhere else.
+// Proves: H15.
 #[test]
 fn tunnels() {
     let lab = world();

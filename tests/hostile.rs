@@ -20,6 +20,7 @@ fn knows_programs() -> bool {
     Way::of_this_process() == Way::Ebpf
 }
 
+// Proves: K06.
 #[test]
 fn in_the_json_log() {
     let lab = lab();
@@ -59,6 +60,7 @@ fn in_the_json_log() {
     }
 }
 
+// Proves: K06.
 #[test]
 fn in_the_text_log() {
     let lab = lab();
@@ -87,6 +89,7 @@ fn in_the_text_log() {
     assert_eq!(text.lines().find(|line| !stamped(line)), None);
 }
 
+// Proves: K06.
 #[test]
 fn on_stderr() {
     for options in [&[][..], &["-v"], &["-vvv"], &["--dns", "relay", "-v"]] {

@@ -72,6 +72,7 @@ fn a_proc_that_cannot_be_had_anew_is_kept_and_told() {
     takes(Way::Rootless, PROC_COVERED, "netns", &["the jail sees the outer /proc"]);
 }
 
+// Proves on netns: P12.
 #[test]
 fn a_kept_proc_leads_nowhere() {
     let lab = lab();

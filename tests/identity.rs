@@ -6,6 +6,7 @@ use httpjail_lab::{EXTRA_GROUP, USER, USER_ID, Way, canary, eventually};
 
 use crate::support::{Expect as _, PYTHON, have, lab};
 
+// Proves: K11.
 #[test]
 fn under_sudo_it_is_the_caller() {
     let lab = lab();
@@ -23,6 +24,7 @@ fn under_sudo_it_is_the_caller() {
         .expect_stdout(&wanted);
 }
 
+// Proves: P14, S10, S11, K11.
 #[test]
 fn by_root_it_stays_root_without_the_capabilities() {
     let lab = lab();
@@ -37,6 +39,7 @@ fn by_root_it_stays_root_without_the_capabilities() {
     }
 }
 
+// Proves: P14, K11.
 #[test]
 fn the_user_has_no_capability_at_all() {
     let lab = lab();
@@ -49,6 +52,7 @@ fn the_user_has_no_capability_at_all() {
         .expect_stdout("0");
 }
 
+// Proves: P08.
 #[test]
 fn sudo_does_not_help() {
     let lab = lab();
@@ -63,6 +67,7 @@ fn sudo_does_not_help() {
     assert_eq!(outcome.stdout, "");
 }
 
+// Proves: P08.
 #[test]
 fn a_set_user_id_program_does_not_help() {
     let lab = lab();
@@ -77,6 +82,7 @@ fn a_set_user_id_program_does_not_help() {
         .expect_stdout(&USER_ID.to_string());
 }
 
+// Proves: K02.
 #[test]
 fn the_authoritys_key_cannot_be_read() {
     let lab = lab();
@@ -106,6 +112,7 @@ fn the_authoritys_key_cannot_be_read() {
     }
 }
 
+// Proves: P07, P12, P23, S03.
 #[test]
 fn processes_outside_are_not_there() {
     let lab = lab();
@@ -127,6 +134,7 @@ fn processes_outside_are_not_there() {
     assert_ne!(outcome.code(), Some(0), "{outcome:#?}");
 }
 
+// Proves: S30, P20.
 #[test]
 fn sockets_of_outside_processes_are_out_of_reach() {
     let lab = lab();
@@ -160,6 +168,7 @@ fn sockets_of_outside_processes_are_out_of_reach() {
         .expect_code(0);
 }
 
+// Proves: S30.
 #[test]
 fn a_terminal_multiplexer_cannot_be_driven() {
     if !have("tmux") {
@@ -196,6 +205,7 @@ fn a_terminal_multiplexer_cannot_be_driven() {
         .expect_code(0);
 }
 
+// Proves: P01, P02.
 #[test]
 fn the_cgroup_tree_is_read_only() {
     let lab = lab();
@@ -206,6 +216,7 @@ fn the_cgroup_tree_is_read_only() {
     }
 }
 
+// Proves: S01, P03.
 #[test]
 fn no_descriptor_comes_along_but_pipes() {
     let lab = lab();

@@ -72,6 +72,7 @@ fn cgroups(events: &[serde_json::Value]) -> Vec<PathBuf> {
         .collect()
 }
 
+// Proves: P17, K12, P05.
 #[test]
 fn after_a_normal_end() {
     let lab = lab();
@@ -92,6 +93,7 @@ fn after_a_normal_end() {
     assert_eq!(lab.requests_for("ok.test").len(), 1);
 }
 
+// Proves: P05, P17.
 #[test]
 fn an_orphan_ends_with_its_jail() {
     let lab = lab();
@@ -120,6 +122,7 @@ fn the_orphan_gets_out_without_a_jail() {
     }
 }
 
+// Proves: P15, P16, K12.
 #[test]
 fn after_kill_9() {
     for _ in 0..repeats("HTTPJAIL_TEST_KILLS", 3) {
@@ -180,6 +183,7 @@ fn zombie(pid: i32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "))
 }
 
+// Proves: K12.
 #[test]
 fn many_jails_in_series() {
     let lab = lab();

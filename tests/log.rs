@@ -129,6 +129,7 @@ fn a_log_that_is_rotated_last_has_the_last_lines() {
 }
 
 /// In the jail the log is covered and cannot be renamed. A folder above it can, and is: lines go on where they went.
+// Proves: K09.
 #[test]
 fn a_command_leads_the_log_nowhere_else() {
     let lab = lab();
@@ -203,6 +204,7 @@ fn events_are_numbered_and_of_one_session() {
     );
 }
 
+// Proves: K06.
 #[test]
 fn what_the_jail_chose_is_escaped() {
     let lab = lab();
@@ -269,6 +271,7 @@ fn the_rule_of_a_hint_allows_when_it_is_pasted() {
     run(&words).expect_stdout("200");
 }
 
+// Proves: K09.
 #[test]
 fn the_file_is_the_owners_alone_and_no_link() {
     let lab = lab();

@@ -48,6 +48,7 @@ fn await_server(lab: &Lab, running: &Running, at: &str) {
     assert!(eventually(LIMIT, greets), "{}", running.stderr());
 }
 
+// Proves: S26.
 #[test]
 fn this_host_reaches_it_and_other_hosts_do_not() {
     let lab = lab();
@@ -91,6 +92,7 @@ fn a_server_on_ipv6_loopback_is_found() {
 
 /// Where a rule names the host's loopback, a port there on which nobody in the jail listens is the proxy's. The jail's alone:
 /// whoever reaches a published port would have had the jail's rules for a proxy, with absolute URLs and CONNECT.
+// Proves: S18.
 #[test]
 fn with_nobody_listening_it_leads_not_to_the_proxy() {
     let lab = lab();
@@ -122,6 +124,7 @@ fn with_nobody_listening_it_leads_not_to_the_proxy() {
     assert_eq!(asked.len(), 1, "{outcome:#?}");
 }
 
+// Proves: S26.
 #[test]
 fn what_is_not_published_is_not_there() {
     let lab = lab();

@@ -42,32 +42,38 @@ fn check_socket(how: &str, wrapper: &[&str]) {
 }
 
 /// OpenSSH makes its ControlMaster's socket so: with it one could run anything on the other host.
+// Proves: S38.
 #[test]
 fn a_socket_that_was_linked_into_place() {
     check_socket("linked", &[]);
 }
 
+// Proves: S38.
 #[test]
 fn a_socket_that_was_renamed() {
     check_socket("renamed", &[]);
 }
 
+// Proves: S38.
 #[test]
 fn a_socket_bound_through_a_descriptor() {
     check_socket("through_a_descriptor", &[]);
 }
 
+// Proves: S38.
 #[test]
 fn a_socket_with_a_line_end_in_its_name() {
     check_socket("line_end", &[]);
 }
 
+// Proves: S38.
 #[test]
 fn a_socket_of_another_network_namespace() {
     check_socket("plain", &["unshare", "--net"]);
 }
 
 /// As Docker's socket in a container: the one who listens is nowhere to be seen, the socket is in `/run`.
+// Proves: S38, S30, P20.
 #[test]
 fn a_socket_whose_listener_is_in_no_table() {
     let lab = lab();
@@ -91,6 +97,7 @@ fn a_socket_whose_listener_is_in_no_table() {
 }
 
 /// A user's authority, made when they called, is theirs to read when somebody else runs a command as them.
+// Proves: K02.
 #[test]
 fn the_key_of_the_user_that_the_command_runs_as() {
     let lab = lab();
@@ -112,6 +119,7 @@ fn the_key_of_the_user_that_the_command_runs_as() {
 }
 
 /// What one run moves away, the next would not know and not cover.
+// Proves: K02.
 #[test]
 fn the_folder_of_the_key_cannot_be_moved_away() {
     let lab = lab();
@@ -126,6 +134,7 @@ fn the_folder_of_the_key_cannot_be_moved_away() {
 }
 
 /// The supervisor stopped along with the command, and neither the time nor a signal woke it.
+// Proves: P23.
 #[test]
 fn a_command_that_stops_itself_does_not_stop_the_clock() {
     let lab = lab();
@@ -140,6 +149,7 @@ fn a_command_that_stops_itself_does_not_stop_the_clock() {
 }
 
 /// A jailed command may put a link in place of the log's folder, for root to follow in the next run.
+// Proves: K08, K09.
 #[test]
 fn a_log_that_a_link_leads_away() {
     let lab = lab();
@@ -166,6 +176,7 @@ fn a_log_that_a_link_leads_away() {
 }
 
 /// Root may open them, whatever its capabilities: a disk, the keyboard, the host's end of a virtual machine's socket.
+// Proves: P29.
 #[test]
 fn the_devices_of_the_host() {
     let lab = lab();
@@ -200,6 +211,7 @@ print('end')";
     }
 }
 
+// Proves: K09.
 #[test]
 fn a_log_that_the_command_could_rewrite() {
     let lab = lab();
@@ -214,6 +226,7 @@ fn a_log_that_the_command_could_rewrite() {
 }
 
 /// A ring made outside does outside what is asked through its shared memory, with no system call to be filtered.
+// Proves: S01, S31, P03.
 #[test]
 fn a_kernel_handle_as_standard_input() {
     let lab = lab();
@@ -228,6 +241,7 @@ fn a_kernel_handle_as_standard_input() {
 }
 
 /// A bpffs that was mounted without a mode is everybody's: a link there had the next run by root empty the folder it led to.
+// Proves: K09, K12.
 #[test]
 fn pins_that_are_not_roots() {
     let plant = |who: &str, make: &str| {

@@ -96,6 +96,7 @@ fn rules_change_while_the_command_runs() {
     );
 }
 
+// Proves: P24.
 #[test]
 fn what_the_command_could_write_is_not_looked_at() {
     let lab = lab();

@@ -110,11 +110,13 @@ const HOSTS: &[(&str, Read)] = &[
     ("[ok.test]", Bad),
 ];
 
+// Proves: H03, S15.
 #[test]
 fn hosts_where_one_is_allowed() {
     check_hosts(&[r"allow: ^https?://ok\.test/"], true);
 }
 
+// Proves: H03.
 #[test]
 fn hosts_where_one_is_denied() {
     check_hosts(&[r"deny: ^https?://ok\.test/", "allow: .*"], false);
@@ -263,11 +265,13 @@ const PATHS: &[(&str, Option<&str>)] = &[
     ("pub/x", None),
 ];
 
+// Proves: H04.
 #[test]
 fn paths_where_one_is_allowed() {
     check_paths(&[r"allow: ^https?://ok\.test/pub/"], |path| path.starts_with("/pub/"));
 }
 
+// Proves: H04.
 #[test]
 fn paths_where_one_is_denied() {
     let rules = [r"deny: ^https?://ok\.test/admin", r"allow: ^https?://ok\.test/"];

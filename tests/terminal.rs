@@ -205,6 +205,7 @@ fn a_full_screen_program_is_left_alone() {
     terminal.sees("evil.test");
 }
 
+// Proves: P22.
 #[test]
 fn the_terminal_cannot_be_typed_into() {
     if !have("tmux") {

@@ -156,6 +156,7 @@ fn ca(lab: &Lab, as_user: bool, arguments: &str, more: &str) -> Outcome {
 /// As any user, with the certificate that there was at the start.
 const TRUSTED: &str = "as_user openssl verify -CAfile /etc/ssl/certs/ca-certificates.crt mine.crt >/dev/null 2>&1";
 
+// Proves: K03.
 #[test]
 fn the_authority_is_shown_and_is_the_one_that_jails_trust() {
     let lab = lab();
@@ -205,6 +206,7 @@ fn a_rotated_authority_is_another_one() {
     assert_eq!(fingerprint("show"), second);
 }
 
+// Proves: K03.
 #[test]
 fn only_install_touches_the_systems_trust_store() {
     if !have("update-ca-certificates") || !have("openssl") {
@@ -239,6 +241,7 @@ fn only_install_touches_the_systems_trust_store() {
         .expect_stderr_has("hint: try it with sudo");
 }
 
+// Proves: K09.
 #[test]
 fn install_is_led_by_no_variable_and_no_link() {
     if !have("update-ca-certificates") || !have("openssl") {

@@ -49,6 +49,7 @@ fn allowed() {
     );
 }
 
+// Proves: H06.
 #[test]
 fn no_rule_no_request() {
     check(&[], &["https://ok.test/"], "403", &[]);
@@ -103,6 +104,7 @@ fn the_first_match_wins() {
     );
 }
 
+// Proves: H04.
 #[test]
 fn what_is_judged_is_the_canonical_url() {
     let private = ["-r", r"deny: ^https://ok\.test/private/", "-r", ALLOW];
@@ -115,6 +117,7 @@ fn what_is_judged_is_the_canonical_url() {
     }
 }
 
+// Proves: H01.
 #[test]
 fn the_host_header_decides_and_must_agree() {
     check(
@@ -182,6 +185,7 @@ fn without_interception_the_host_name_decides() {
     assert_eq!(lab.requests_for("evil.test").len(), 0);
 }
 
+// Proves: S20, H20, S17.
 #[test]
 fn special_addresses_need_a_rule_of_their_own() {
     for url in [
@@ -207,6 +211,7 @@ fn special_addresses_need_a_rule_of_their_own() {
         .expect_stdout("200");
 }
 
+// Proves: H10.
 #[test]
 fn many_requests_on_one_connection_are_each_judged() {
     let lab = lab();

@@ -90,6 +90,7 @@ fn within_weak_mode() {
 }
 
 /// What cannot be honoured is an error before anything runs, and shows no password.
+// Proves: S37.
 #[test]
 fn a_way_out_that_cannot_be_used() {
     let lab = lab();
@@ -187,6 +188,7 @@ fn java() {
     );
 }
 
+// Proves: S18.
 #[test]
 fn who_has_no_token_is_refused() {
     let lab = lab();
@@ -262,6 +264,7 @@ fn the_time_limit_ends_all_of_it() {
     }
 }
 
+// Proves: K12, P17.
 #[test]
 fn nothing_is_left() {
     let lab = lab();
@@ -303,6 +306,7 @@ fn signals_reach_the_command() {
     }
 }
 
+// Proves: K02, K03.
 #[test]
 fn its_authority_is_not_that_of_jails() {
     let lab = lab();
@@ -314,6 +318,7 @@ fn its_authority_is_not_that_of_jails() {
     assert_ne!(read("ca.crt"), read("weak/ca.crt"));
 }
 
+// Proves: K08.
 #[test]
 fn under_sudo_it_is_the_caller() {
     let lab = lab();
@@ -372,6 +377,7 @@ fn serving() {
     run.wait().unwrap().expect_code(130).expect_stderr_has("weak/ca.crt");
 }
 
+// Proves: P24.
 #[test]
 fn serving_a_policy_that_changes() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -420,6 +426,7 @@ fn serving_everybody_on_this_host() {
     run.wait().unwrap().expect_code(0);
 }
 
+// Proves: S18.
 #[test]
 fn a_public_address_needs_a_token() {
     let lab = lab();
@@ -505,6 +512,7 @@ fn a_proxy_of_ones_own_in_a_jail() {
 }
 
 /// Else another user of this host could choose whom the command trusts.
+// Proves: K09.
 #[test]
 fn nobody_else_writes_what_the_command_trusts() {
     let lab = lab();

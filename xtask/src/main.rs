@@ -15,6 +15,7 @@ mod setup;
 mod soak;
 mod suites;
 mod test;
+mod threats;
 mod tidy;
 
 use std::path::PathBuf;
@@ -91,6 +92,8 @@ enum Task {
     Lint,
     /// The house rules alone
     Tidy,
+    /// Write the table of threats in SECURITY.md, from docs/threat-model.md and what the tests say they prove
+    Threats,
     /// Install the tool from what would be published, somewhere else, and try it
     Package,
     /// Build and link for macOS and Windows, and try the Windows executable under wine (installs ziglang and wine)
@@ -112,6 +115,7 @@ fn main() -> ExitCode {
         Task::Fuzz { seconds, seed } => fuzz::run(seconds, seed),
         Task::Lint => lint::run(),
         Task::Tidy => tidy::run(),
+        Task::Threats => tidy::files().and_then(|files| threats::run(&files)),
         Task::Package => package::run(),
         Task::CheckForeign => foreign::run(),
         Task::Ci => ci::run(),

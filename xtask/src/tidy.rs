@@ -1,7 +1,8 @@
 //! `cargo xtask tidy`: the rules of the house that no compiler knows.
 //!
 //! Who may import whom, where unsafe code may stand, how long a file may get, that each dependency has a reason, and
-//! that nothing unfinished or private to one machine is left. The import table is the one in ARCHITECTURE.md.
+//! that nothing unfinished or private to one machine is left, that each page that is named is there, and that the threat
+//! model and the tests agree ([`crate::threats`]). The import table is the one in ARCHITECTURE.md.
 
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ use std::fs;
 use anyhow::{Context as _, Result, bail};
 
 use crate::run::{command, quietly, root};
+use crate::threats;
 
 /// What the code of each module of `httpjail` may name after `crate::`; beyond itself, which every module may.
 const IMPORTS: [(&str, &[&str]); 15] = [
@@ -67,33 +69,42 @@ const UNSAFE_HOMES: [&str; 3] = ["httpjail/src/sys/", "httpjail/src/sys.rs", "ht
 const LONG: usize = 350;
 // In two parts each, so that this file does not find itself.
 const UNFINISHED: [&str; 3] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("X", "XX")];
+/// Pages elsewhere that comments lead to, and those of tests.
+const PAGES_OF_OTHERS: [&str; 3] = ["grpc/doc/PROTOCOL-HTTP2.md", "grpc/doc/statuscodes.md", "a.md"];
 const MACHINE_PATHS: [&str; 2] = [concat!("/wo", "rk/"), concat!("/ro", "ot/.")];
 
-/// Checks the whole repository.
-pub(crate) fn run() -> Result<()> {
+/// Each file of the repository that is text, with its path.
+pub(crate) fn files() -> Result<Vec<(String, String)>> {
     let listed = quietly(&mut command(
         "git",
         ["ls-files", "--cached", "--others", "--exclude-standard"],
     ))?;
     let listed = String::from_utf8(listed.stdout).context("file names in UTF-8")?;
+    let text = |path: &str| fs::read_to_string(root().join(path)).ok();
+    // Deleted and not yet committed, or not text: nothing to read.
+    let files = listed.lines().filter_map(|path| Some((path.to_owned(), text(path)?)));
+    Ok(files.collect())
+}
+
+/// Checks the whole repository.
+pub(crate) fn run() -> Result<()> {
+    let files = files()?;
     let (mut findings, mut manifests) = (Vec::new(), Vec::new());
-    for path in listed.lines() {
-        // Deleted and not yet committed, or not text: nothing to read.
-        let Ok(text) = fs::read_to_string(root().join(path)) else {
-            continue;
-        };
-        findings.extend(leftovers(path, &text));
+    for (path, text) in &files {
+        findings.extend(leftovers(path, text));
+        findings.extend(pages(path, text, &files));
         if path.ends_with(".rs") {
-            findings.extend(imports(path, &text));
-            findings.extend(unsafe_code(path, &text));
-            if let Some(warning) = length(path, &text) {
+            findings.extend(imports(path, text));
+            findings.extend(unsafe_code(path, text));
+            if let Some(warning) = length(path, text) {
                 eprintln!("warning: {warning}");
             }
         }
         if path.ends_with("Cargo.toml") {
-            manifests.push((path.to_owned(), text));
+            manifests.push((path, text));
         }
     }
+    findings.extend(threats::check(&files)?);
     let table = fs::read_to_string(root().join("CONTRIBUTING.md")).context("read CONTRIBUTING.md")?;
     findings.extend(
         manifests
@@ -260,6 +271,25 @@ fn leftovers(path: &str, text: &str) -> Vec<String> {
         let machine = MACHINE_PATHS.iter().find(|machine| line.contains(**machine));
         if let Some(found) = unfinished.or(machine) {
             findings.push(format!("{path}:{}: {found} is left", number + 1));
+        }
+    }
+    findings
+}
+
+/// Pages that are spoken of and are not in the repository. Those of others are named with their folder.
+fn pages(path: &str, text: &str, files: &[(String, String)]) -> Vec<String> {
+    let mut findings = Vec::new();
+    let is_there = |page: &str| {
+        let page = page.trim_start_matches(['.', '/']);
+        let fits = |name: &str| name == page || name.strip_suffix(page).is_some_and(|before| before.ends_with('/'));
+        files.iter().any(|(name, _)| fits(name))
+    };
+    for (number, line) in text.lines().enumerate() {
+        let words = line.split(|c: char| !c.is_alphanumeric() && !"_-./".contains(c));
+        let words = words.map(|word| word.trim_end_matches('.'));
+        let known = |page: &&str| is_there(page) || PAGES_OF_OTHERS.contains(page);
+        for page in words.filter(|word| word.ends_with(".md") && word.len() > ".md".len() && !known(word)) {
+            findings.push(format!("{path}:{}: {page} is not in the repository", number + 1));
         }
     }
     findings

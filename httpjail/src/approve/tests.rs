@@ -165,6 +165,7 @@ async fn the_rule_of_a_grant_says_the_same() {
     }
 }
 
+// Proves on ebpf, netns, rootless: K07.
 #[tokio::test]
 async fn a_flood_is_held_back() {
     let (desk, mut questions) = desk();

@@ -57,6 +57,7 @@ mod tests {
         assert_eq!(printable(text), shown);
     }
 
+    // Proves: K06.
     #[test]
     fn hostile_text_is_written_out() {
         check("\x1b[2J", r"\x1b[2J");
@@ -86,6 +87,7 @@ mod tests {
     }
 
     proptest::proptest! {
+        // Proves: K06.
         #[test]
         fn nothing_unsafe_is_left(text in "\\PC*|.*") {
             proptest::prop_assert!(!printable(&text).contains(is_unsafe));

@@ -217,6 +217,7 @@ mod tests {
         assert!(log.healthy());
     }
 
+    // Proves: D06.
     #[test]
     fn a_full_disk_is_said_once_and_health_comes_back_with_a_success() {
         let (log, mut screen) = log(Some(Path::new("/dev/full")), Show::Nothing);

@@ -96,6 +96,7 @@ mod tests {
         assert_eq!(built, expected);
     }
 
+    // Proves on ebpf, netns, rootless: K04.
     #[test]
     fn what_leads_astray_goes_and_what_helps_comes() {
         check(

@@ -109,6 +109,7 @@ mod tests {
         assert_eq!(reload().policy(texts(new)).expect("a policy").warnings, []);
     }
 
+    // Proves: H06.
     #[test]
     fn a_wrong_file_is_none() {
         let error = rules("rulez: []\n").expect_err("wrong");

@@ -13,6 +13,7 @@ fn good(line: &[&str], file: Option<&str>) -> Config {
     build(line, file).unwrap_or_else(|error| panic!("{line:?}: {error}"))
 }
 
+// Proves: H06.
 #[test]
 fn nothing_typed_is_the_safe_thing() {
     let config = good(&[], None);
@@ -290,6 +291,7 @@ fn contradictions_in_a_file() {
     }
 }
 
+// Proves: H06.
 #[test]
 fn wrong_rules_and_files() {
     let error = build(&["-r", "allow: a", "-r", r"github\.com"], None).expect_err("a wrong rule");
@@ -310,6 +312,7 @@ fn wrong_rules_and_files() {
     );
 }
 
+// Proves: H05.
 #[test]
 fn warnings_come_along() {
     let rules = ["-r", r"allow: github\.com", "-r", r"deny-get: ^https://a\.test/x"];

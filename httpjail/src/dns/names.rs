@@ -186,6 +186,7 @@ mod tests {
         }
     }
 
+    // Proves on all: D05.
     #[test]
     fn a_full_table_refuses_new_names_and_keeps_the_old() {
         let names = Names::new(true);

@@ -36,6 +36,7 @@ fn check(name: &str, kind: RecordType, code: ResponseCode, data: Option<&str>, o
     assert_eq!(reason.as_deref(), odd, "{name} {kind}");
 }
 
+// Proves: S06, S22.
 #[test]
 fn answers() {
     use RecordType as T;
@@ -163,6 +164,7 @@ fn edns_is_answered_in_kind() {
     );
 }
 
+// Proves: S21.
 #[test]
 fn what_is_no_plain_question() {
     let names = Names::new(true);
@@ -202,6 +204,7 @@ fn what_is_no_plain_question() {
     );
 }
 
+// Proves: S21.
 #[test]
 fn bytes_that_are_no_message() {
     let names = Names::new(true);
@@ -264,6 +267,7 @@ fn raw_name() -> impl Strategy<Value = Vec<Vec<u8>>> {
 }
 
 proptest! {
+    // Proves: S21.
     #[test]
     fn no_bytes_make_it_panic(bytes in prop_oneof![prop::collection::vec(any::<u8>(), 0..600), nearly_a_question()]) {
         let reply = answer(&bytes, &Names::new(true)).reply;

@@ -225,6 +225,7 @@ mod tests {
         assert_eq!(words(&[b'x'; 2000]), "x".repeat(1024) + "…");
     }
 
+    // Proves: P18.
     #[test]
     fn only_those_inside_are_told_of() {
         let own = std::process::id();

@@ -36,6 +36,7 @@ fn check(rules: &[&str], cases: &[(&str, Verdict)]) {
     }
 }
 
+// Proves: H06.
 #[test]
 fn nothing_matched_is_denied() {
     check(&[], &[("https://a.test/", NO_MATCH)]);
@@ -121,6 +122,7 @@ proptest! {
     }
 }
 
+// Proves: S17, H20.
 #[test]
 fn only_a_pinned_allow_rule_names_loopback() {
     let cases = [

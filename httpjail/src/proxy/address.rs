@@ -1,7 +1,7 @@
 //! Which addresses the proxy may dial.
 //!
 //! A name says nothing about where it leads: whoever runs its DNS can point it at this host, at a cloud's metadata
-//! service or into the private network around (THREATS.md H20). So each address is classed after resolution, right before it
+//! service or into the private network around (docs/threat-model.md H20). So each address is classed after resolution, right before it
 //! is dialled, and all but public ones need a rule that is pinned to what was asked for.
 
 use crate::net::Host;
@@ -164,6 +164,7 @@ mod tests {
         }
     }
 
+    // Proves: S20, H20.
     #[test]
     fn classes() {
         use Class::*;
@@ -275,6 +276,7 @@ mod tests {
         [Vouch::None, Vouch::Observed, Vouch::Host].map(|vouch| classify(address).permits(&host, address, vouch))
     }
 
+    // Proves: S20, S17.
     #[test]
     fn what_a_rule_opens() {
         assert_eq!(permitted("api.test", "192.0.2.1"), [true, true, true]);
@@ -288,6 +290,7 @@ mod tests {
         assert_eq!(permitted("api.test", "169.254.169.254"), [false, false, false]);
     }
 
+    // Proves: S17, S20.
     #[test]
     fn own_addresses() {
         assert!(is_own("127.0.0.1".parse().unwrap()));

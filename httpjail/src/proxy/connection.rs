@@ -1,7 +1,7 @@
 //! One connection of the jail: take its flow, see what it speaks, serve it or refuse it.
 //!
 //! Every way out of here that is not a served request leaves a record. A TLS handshake that fails ends the connection: a
-//! client that could get a passthrough by failing would fail on purpose (THREATS.md T06).
+//! client that could get a passthrough by failing would fail on purpose (docs/threat-model.md T06).
 
 use super::body::Download;
 use super::client::Client;

@@ -108,6 +108,7 @@ mod tests {
         }
     }
 
+    // Proves: H19.
     #[test]
     fn openings() {
         check(b"", Opening::Incomplete);

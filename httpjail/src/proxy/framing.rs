@@ -1,7 +1,7 @@
 //! Where each request of an HTTP/1 connection ends, read strictly.
 //!
 //! Two programs that disagree on where a message ends disagree on what the next one is: that is request smuggling. hyper
-//! forgives a good deal (THREATS.md section 3 has the list), so [`super::strict`] lets it see only what has passed here:
+//! forgives a good deal (docs/threat-model.md H01 to H12), so [`super::strict`] lets it see only what has passed here:
 //! whole heads and chunk lines in which nothing can be read in two ways (RFC 9112), and body bytes by their count. What is
 //! ambiguous is a [`Fault`], and the connection ends. What the fields mean is judged elsewhere; this is about bytes.
 

@@ -162,6 +162,7 @@ mod tests {
         assert_eq!(headers, map(after));
     }
 
+    // Proves: H16, H17.
     #[test]
     fn what_ends_at_the_proxy() {
         check(&[("accept", "a"), ("x-own", "b")], &[("accept", "a"), ("x-own", "b")]);
@@ -219,6 +220,7 @@ mod tests {
         check(&[("trailer", "grpc-status")], &[("trailer", "grpc-status")]);
     }
 
+    // Proves: S06.
     #[test]
     fn what_a_client_never_sees() {
         let mut headers = map(&[

@@ -1,7 +1,7 @@
 //! From a client's request head to the one thing it can mean: a [`Target`].
 //!
 //! A head names its host up to three times (request target, `Host`, the connection's SNI) and its scheme and port twice.
-//! hyper takes two `Host` fields, none, and any that differ (THREATS.md section 3 has the list); here they agree or the
+//! hyper takes two `Host` fields, none, and any that differ (docs/threat-model.md H01); here they agree or the
 //! request is refused. Fronting, request smuggling by absolute-form and HTTP/2 coalescing all end at this border.
 
 use super::address::{self, Class};
@@ -243,6 +243,7 @@ mod tests {
         assert_eq!(answer.as_deref(), expected.as_deref(), "{uri} {hosts:?}");
     }
 
+    // Proves: H01.
     #[test]
     fn one_host() {
         http("/p?q", &["a.test"], Ok("http://a.test/p?q"));
@@ -259,6 +260,7 @@ mod tests {
         http("a.test:80", &["a.test"], Err(Kind::Malformed));
     }
 
+    // Proves: H02.
     #[test]
     fn absolute_form() {
         http("http://a.test/p", &["a.test"], Ok("http://a.test/p"));
@@ -274,6 +276,7 @@ mod tests {
         http("http://u@a.test/p", &["u@a.test"], Err(Kind::Malformed));
     }
 
+    // Proves: H15.
     #[test]
     fn inside_a_tunnel() {
         let mut tunnel = origin(Wire::Http1, 80, None);
@@ -293,6 +296,7 @@ mod tests {
         assert_eq!(ask_odd("a.test:80"), Err(Kind::Mismatch));
     }
 
+    // Proves: H01, H09.
     #[test]
     fn tls_and_http2() {
         let tls = origin(Wire::Tls, 443, Some("a.test"));
@@ -312,6 +316,7 @@ mod tests {
         }
     }
 
+    // Proves: H08.
     #[test]
     fn http_1_0_without_a_host() {
         let plain = origin(Wire::Http1, 80, None);

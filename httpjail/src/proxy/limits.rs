@@ -107,6 +107,7 @@ impl Limits {
 mod tests {
     use super::*;
 
+    // Proves: D04.
     #[test]
     fn within_the_descriptors_there_are() {
         let check = |descriptors, connections| {

@@ -2,7 +2,7 @@
 //! (RFC 8441), which is judged as that GET and translated to it.
 //!
 //! What a client asks for opens nothing. A tunnel opens when the upstream has answered 101 for a WebSocket with the hash
-//! of the key that it was sent; proxies that went by the wish alone were made to carry arbitrary bytes (THREATS.md H12).
+//! of the key that it was sent; proxies that went by the wish alone were made to carry arbitrary bytes (docs/threat-model.md H12).
 
 use super::body::Upload;
 use super::client::Entry;
@@ -185,6 +185,7 @@ pub(super) fn accept_for(key: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     /// The example of RFC 6455 section 1.3.
+    // Proves: H12.
     #[test]
     fn accept() {
         assert_eq!(

@@ -3,7 +3,7 @@
 //! The proxy reads a ClientHello, decides which host the connection is for (the SNI, else the original address or the
 //! name behind it) and asks [`Leaves::config_for`] that host. What it gets is a whole server configuration with one
 //! certificate in it, so nothing that the jail sends later can choose another. All of them share their ciphers and one
-//! ticket key; a ticket carries the host it was given for and is worth nothing at any other (THREATS T10).
+//! ticket key; a ticket carries the host it was given for and is worth nothing at any other (docs/threat-model.md T10).
 
 use super::authority::{LEAF_LIFE, unix_now};
 use super::{AuthorityError, CertificateAuthority, provider};

@@ -1,6 +1,6 @@
 //! The upstream side of TLS: who we trust out there, and why a handshake failed, said so that a person can act on it.
 //!
-//! The jailed program sees only our certificates, so the proxy must verify in its place (THREATS T01): against the
+//! The jailed program sees only our certificates, so the proxy must verify in its place (docs/threat-model.md T01): against the
 //! system's roots and the authorities that the user named, never against our own: its key lies on this machine, and who
 //! steals it may deceive the jail, but not us. Roots are read when the first request needs them, not at start. There is no switch to turn
 //! verification off.

@@ -118,6 +118,7 @@ mod tests {
             .collect()
     }
 
+    // Proves: K04.
     #[test]
     fn what_is_set_and_what_stays() {
         let env = built(&[

@@ -110,3 +110,24 @@ fn nothing_is_left_lying_about() {
     );
     check(leftovers("a.rs", "let todos = 1;"), &[]);
 }
+
+#[test]
+fn pages_that_are_named_are_there() {
+    let files = ["README.md", "docs/threat-model.md"].map(|path| (path.to_owned(), String::new()));
+    check(
+        pages(
+            "a.rs",
+            "see README.md, (docs/threat-model.md) ../README.md a.md",
+            &files,
+        ),
+        &[],
+    );
+    check(
+        pages(
+            "a.rs",
+            concat!("first\nsee OTHER", ".md.", " and threat-model.md"),
+            &files,
+        ),
+        &[concat!("a.rs:2: OTHER", ".md is not in the repository")],
+    );
+}

@@ -177,6 +177,7 @@ fn pages(prompt: &mut Prompt, rows: usize) -> Vec<String> {
     }
 }
 
+// Proves on ebpf, netns, rootless: K07.
 #[test]
 fn the_whole_url_is_shown() {
     for length in [1, 60, 500, 3000] {
@@ -198,6 +199,7 @@ fn the_whole_url_is_shown() {
     }
 }
 
+// Proves on ebpf, netns, rootless: K07.
 #[test]
 fn a_name_cannot_look_like_a_line_of_ours() {
     let mut prompt = Prompt::new(&question("https://a.test/"), FRAME, 24, 80).unwrap();

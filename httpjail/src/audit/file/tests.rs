@@ -10,6 +10,7 @@ fn refused(path: &Path, errno: i32) {
     assert_eq!(open_log(path).unwrap_err().raw_os_error(), Some(errno), "{path:?}");
 }
 
+// Proves on ebpf, netns, rootless: K09.
 #[test]
 fn what_may_be_a_log() {
     let dir = tempfile::tempdir().unwrap();

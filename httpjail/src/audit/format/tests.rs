@@ -74,6 +74,7 @@ fn a_bare_record() {
     assert_eq!(line(Format::Text, &record), "2026-01-02T03:04:05.006Z start\n");
 }
 
+// Proves: K06.
 #[test]
 fn hostile_text_stays_inside_its_field_and_its_line() {
     let hostile = "\x1b]0;x\x07\u{9b}1m\n\r\"} status=200 \u{202e}\u{2028}\u{200f}\x7f\u{e0041}";

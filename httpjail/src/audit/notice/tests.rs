@@ -191,6 +191,7 @@ fn the_same_again_is_counted() {
     );
 }
 
+// Proves: D06.
 #[test]
 fn a_flood_is_counted() {
     let mut notices = notices(Show::Denials);

@@ -65,6 +65,7 @@ fn settled(watcher: &mut Watcher<Own>) -> Option<Result<String, String>> {
     watcher.look().map(|change| change.map(|texts| texts[0].1.clone()))
 }
 
+// Proves: P24.
 #[test]
 fn a_file_is_safe_from_those_who_cannot_write_it() {
     let world = World::new();
@@ -189,6 +190,7 @@ fn what_is_wrong_is_told_once() {
     assert!(told(&world).is_some_and(|change| change.is_ok()));
 }
 
+// Proves: P24.
 #[test]
 fn what_others_can_write_is_not_taken() {
     let world = World::new();

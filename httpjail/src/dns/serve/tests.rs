@@ -171,6 +171,7 @@ async fn one_connection_too_many_is_closed() {
     }
 }
 
+// Proves on all: D05.
 #[test]
 fn records_are_few_whatever_the_flood_and_a_full_table_is_told_of_once() {
     let kept = Arc::new(Kept::default());
@@ -199,6 +200,7 @@ fn records_are_few_whatever_the_flood_and_a_full_table_is_told_of_once() {
     );
 }
 
+// Proves: S18.
 #[tokio::test]
 async fn a_connection_that_is_not_the_jails_is_closed() {
     let ours = start_for(Clients(true));

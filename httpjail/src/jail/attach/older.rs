@@ -252,6 +252,7 @@ mod tests {
     use super::*;
     use std::net::{TcpListener, TcpStream};
 
+    // Proves: S04.
     #[test]
     fn a_connection_is_listed_with_its_cgroup_and_can_be_ended() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -55,6 +55,7 @@ fn taken(listeners: &Listeners, to: &str) -> Option<SocketAddr> {
     flow.map(|flow| flow.original.0)
 }
 
+// Proves: S07, S15, S19, S34, S37, P27.
 #[test]
 fn every_destination_comes_to_the_proxy() {
     for (way, extras) in [
@@ -90,6 +91,7 @@ fn the_first_connection_loses_no_packet() {
     }
 }
 
+// Proves: S18.
 #[test]
 fn the_proxys_own_port_is_nobodys_destination() {
     for way in [Way::Tproxy, Way::Redirect] {
@@ -104,6 +106,7 @@ fn the_proxys_own_port_is_nobodys_destination() {
     }
 }
 
+// Proves: S17.
 #[test]
 fn the_jails_own_listener_answers_for_itself_alone() {
     for way in [Way::Tproxy, Way::Redirect] {
@@ -118,6 +121,7 @@ fn the_jails_own_listener_answers_for_itself_alone() {
     }
 }
 
+// Proves: S05, S09, P27.
 #[test]
 fn what_is_not_tcp_is_refused_at_once_and_told() {
     for (way, extras) in [(Way::Tproxy, ALL), (Way::Tproxy, NONE), (Way::Redirect, ALL)] {
@@ -137,6 +141,7 @@ fn what_is_not_tcp_is_refused_at_once_and_told() {
     }
 }
 
+// Proves: P15, P27.
 #[test]
 fn a_foreign_source_address_and_a_missing_proxy_are_an_end_not_a_wait() {
     with_rules(Way::Tproxy, ALL, |mut listeners| {
@@ -154,6 +159,7 @@ fn a_foreign_source_address_and_a_missing_proxy_are_an_end_not_a_wait() {
     });
 }
 
+// Proves: S21, S34.
 #[test]
 fn the_resolver_sees_the_server_and_answers_as_that_one() {
     with_rules(Way::Tproxy, ALL, |listeners| {

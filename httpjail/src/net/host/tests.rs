@@ -27,6 +27,7 @@ fn refused(spellings: &[&str]) {
     }
 }
 
+// Proves: H03.
 #[test]
 fn names() {
     check(&[
@@ -55,6 +56,7 @@ fn names() {
     ]);
 }
 
+// Proves: H03.
 #[test]
 fn not_names() {
     let long_label = format!("{}.com", "a".repeat(64));
@@ -117,6 +119,7 @@ fn lengths_at_their_limits() {
     check(&[(&label, &label), (&name, &name), (&format!("{name}."), &name)]);
 }
 
+// Proves: H03, S20, S15.
 #[test]
 fn ipv4_has_one_form() {
     check(&[
@@ -159,6 +162,7 @@ fn ipv4_has_one_form() {
     ]);
 }
 
+// Proves: H03, S15.
 #[test]
 fn ipv6_has_one_form() {
     check(&[

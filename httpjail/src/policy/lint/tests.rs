@@ -14,6 +14,7 @@ fn warned(rule: &str) -> Option<(String, String)> {
         .map(|warning| (warning.message, warning.hint.unwrap_or_default()))
 }
 
+// Proves: H05.
 #[test]
 fn unpinned_rules_show_a_url_and_the_pinned_spelling() {
     for (rule, url, hint) in [
@@ -227,6 +228,7 @@ fn nothing_wrong() {
     );
 }
 
+// Proves: H05.
 #[test]
 fn unpinned_and_loose() {
     found(

@@ -72,6 +72,7 @@ fn hints() {
     );
 }
 
+// Proves: D07.
 #[test]
 fn deep_nesting_is_an_error() {
     let deep = format!("{}a{}", "(".repeat(10_000), ")".repeat(10_000));

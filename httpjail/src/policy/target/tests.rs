@@ -27,6 +27,7 @@ fn refused(paths: &[&str]) {
     }
 }
 
+// Proves: H04.
 #[test]
 fn dot_segments_go() {
     check(&[
@@ -59,6 +60,7 @@ fn dot_segments_go() {
     ]);
 }
 
+// Proves: H04.
 #[test]
 fn escapes_have_one_form() {
     check(&[
@@ -104,6 +106,7 @@ fn queries_keep_their_bytes() {
     ]);
 }
 
+// Proves: H04.
 #[test]
 fn ambiguous_paths_are_refused() {
     refused(&[
@@ -161,6 +164,7 @@ fn ambiguous_paths_are_refused() {
     ]);
 }
 
+// Proves: H04.
 #[test]
 fn layers_of_encoding_are_bounded() {
     let nested = |layers: usize| format!("/%{}41", "25".repeat(layers));
@@ -168,6 +172,7 @@ fn layers_of_encoding_are_bounded() {
     refused(&[&nested(20), &nested(30_000)]);
 }
 
+// Proves: H03.
 #[test]
 fn authorities() {
     for (scheme, authority, url) in [
@@ -299,6 +304,7 @@ proptest! {
         }
     }
 
+    // Proves: H01, H04.
     #[test]
     fn what_is_judged_is_what_is_forwarded(authority in authority(), path in path_and_query()) {
         if let Ok(target) = get(Scheme::Https, &authority, &path) {

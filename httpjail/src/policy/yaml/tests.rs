@@ -93,6 +93,7 @@ fn a_file_of_the_readme_that_lost_its_indentation_is_an_error() {
     assert!(error.line > 1, "{error}");
 }
 
+// Proves: H06.
 #[test]
 fn empty_files_are_policies_without_rules() {
     for text in [
@@ -512,6 +513,7 @@ fn no_yaml() {
     }
 }
 
+// Proves: D07.
 #[test]
 fn deep_and_repeating_files_end() {
     assert!(parse("r.yaml", &"[".repeat(100_000)).is_err());
@@ -519,6 +521,7 @@ fn deep_and_repeating_files_end() {
     assert!(parse("r.yaml", bomb).is_err());
 }
 
+// Proves: D07.
 #[test]
 fn many_rules() {
     let mut text = String::from("rules:\n");

@@ -95,6 +95,7 @@ fn after_a_wish_nothing_passes_before_the_answer() {
     ));
 }
 
+// Proves: H07.
 #[test]
 fn lines() {
     use Fault::{BareLineFeed, Field, FieldValue, Folded, Method, RequestTarget, StartLine, Version};
@@ -129,6 +130,7 @@ fn lines() {
 }
 
 /// What is wrong already is refused already, whatever may come after it.
+// Proves: H01, H03, H07.
 #[test]
 fn hosts() {
     use Fault::TwoHosts;
@@ -142,6 +144,7 @@ fn hosts() {
     whole("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: b\r\n\r\n");
 }
 
+// Proves: H07.
 #[test]
 fn lengths() {
     use Fault::{Coding, Length, LookAlike, TraceBody, TwoLengths};
@@ -186,6 +189,7 @@ fn lengths() {
     whole("TRACE / HTTP/1.1\r\nContent-Length: 0\r\n\r\n");
 }
 
+// Proves: H07.
 #[test]
 fn chunk_lines() {
     use Fault::{BareLineFeed, Chunk, Extension, Folded, Trailer};
@@ -210,6 +214,7 @@ fn chunk_lines() {
     chunks("0\r\nX: y\n\r\n", 3, BareLineFeed);
 }
 
+// Proves: D02.
 #[test]
 fn bounds() {
     let head = |fields: &str| format!("GET / HTTP/1.1\r\n{fields}\r\n");

@@ -16,16 +16,19 @@ fn replay(target: &str, run: fn(&[u8])) {
     assert!(count > 10, "{count} in {}", folder.display());
 }
 
+// Proves: H02, H07, H08, H11, H12, H13.
 #[test]
 fn the_corpus_of_http1() {
     replay("http1", http1);
 }
 
+// Proves: H09.
 #[test]
 fn the_corpus_of_http2() {
     replay("http2", http2);
 }
 
+// Proves: T03, T09.
 #[test]
 fn the_corpus_of_hello() {
     replay("hello", hello);

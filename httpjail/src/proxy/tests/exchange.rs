@@ -108,6 +108,7 @@ async fn interims_that_nobody_could_use_end_here() {
     assert!(rest_of(&mut client).await.starts_with("HTTP/1.0 200 OK\r\n"));
 }
 
+// Proves: H18.
 #[tokio::test]
 async fn interims_without_end_are_an_error() {
     let jail = jail().await;
@@ -171,6 +172,7 @@ async fn a_server_that_knows_no_expectations() {
     hears(&mut client, OK_SEEN).await;
 }
 
+// Proves: H18.
 #[tokio::test]
 async fn answers_that_may_be_read_in_two_ways() {
     let check = async |fields: &str, expected: &str| {
@@ -207,6 +209,7 @@ async fn answers_that_may_be_read_in_two_ways() {
 }
 
 /// What comes after an answer is nobody's: the connection is closed, and the next request goes elsewhere.
+// Proves: H18.
 #[tokio::test]
 async fn bytes_after_an_answer() {
     let jail = jail().await;
@@ -254,6 +257,7 @@ async fn a_client_that_says_no_more_gets_its_answer() {
 }
 
 /// Nothing may be held for ever by those who are slow or gone.
+// Proves: D01.
 #[tokio::test]
 async fn who_stalls_is_left() {
     let soon = Duration::from_millis(20);
@@ -287,6 +291,7 @@ async fn who_stalls_is_left() {
 }
 
 /// A client that takes nothing of an answer without end.
+// Proves: D01.
 #[tokio::test]
 async fn who_does_not_read_is_left() {
     let jail = jail_with(|config| config.limits.stall = Duration::from_millis(100)).await;
@@ -327,6 +332,7 @@ async fn a_fault_in_a_body() {
 }
 
 /// One record, one answer, and the connection ends.
+// Proves: H07.
 #[tokio::test]
 async fn a_fault_in_a_head() {
     let jail = jail().await;

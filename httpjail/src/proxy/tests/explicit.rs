@@ -108,6 +108,7 @@ fn same(method: &str, url: &str, more: &str, expected: &str) -> impl Future<Outp
     }
 }
 
+// Proves: H15.
 #[tokio::test]
 async fn the_same_verdicts_by_every_way() {
     let get = async |url, expected| same("GET", url, "", expected).await;
@@ -226,6 +227,7 @@ async fn refused(way: Way, head: &str, status: u16, reason: &str) {
     assert_eq!(jail.world.seen.connections(), 0, "{way:?} {head}");
 }
 
+// Proves: H02, H07.
 #[tokio::test]
 async fn what_could_be_read_in_two_ways() {
     for way in [Way::Explicit, Way::Unwrapped] {
@@ -264,6 +266,7 @@ async fn what_could_be_read_in_two_ways() {
     check("GET / HTTP/1.1\r\nHost: a.test", 400, "malformed request").await;
 }
 
+// Proves: H15, H01.
 #[tokio::test]
 async fn what_is_in_a_tunnel_must_be_for_its_host() {
     for way in [Way::Explicit, Way::Unwrapped] {
@@ -361,6 +364,7 @@ async fn without_interception_the_tunnel_is_judged() {
     }
 }
 
+// Proves on weak: S18.
 #[tokio::test]
 async fn only_who_has_the_token_may_use_it() {
     let (token, secret) = Token::new().unwrap();

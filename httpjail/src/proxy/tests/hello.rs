@@ -1,4 +1,4 @@
-//! The local leg's TLS: ClientHellos as odd as they come (THREATS.md T02 to T04, T07 to T09).
+//! The local leg's TLS: ClientHellos as odd as they come (docs/threat-model.md T02 to T04, T07 to T09).
 
 use super::support::{Jail, OneByOne, gist, tls, tls_client};
 use rustls::ClientConfig;
@@ -34,6 +34,7 @@ async fn say<S: AsyncRead + AsyncWrite + Unpin>(mut stream: TlsStream<S>, words:
 
 const SERVED: &str = "Request Allow GET https://a.test/ 200 [-]";
 
+// Proves: T09.
 #[tokio::test]
 async fn in_pieces_and_oversized() {
     let jail = Jail::new(&["allow: .*"]).await;
@@ -61,6 +62,7 @@ async fn in_pieces_and_oversized() {
 }
 
 /// The host of a connection without an SNI is the address, or the name that was made up for it.
+// Proves: T02.
 #[tokio::test]
 async fn without_a_name() {
     let jail = Jail::new(&["allow: .*"]).await;
@@ -98,6 +100,7 @@ async fn without_a_name() {
     assert_eq!(named, "Request Deny GET https://a.test/ 421 [host mismatch]");
 }
 
+// Proves: T08.
 #[tokio::test]
 async fn protocols() {
     let jail = Jail::new(&["allow: .*"]).await;
@@ -184,6 +187,7 @@ async fn answer(hello: Vec<u8>) -> String {
     reason
 }
 
+// Proves: T03.
 #[tokio::test]
 async fn server_names() {
     let long = [b"a".repeat(63), b"b".repeat(63), b"c".repeat(63), b"d".repeat(61)].join(&b'.');
@@ -241,6 +245,7 @@ async fn server_names() {
     assert_eq!(said, "malformed tls", "two extensions");
 }
 
+// Proves: T04, T07.
 #[tokio::test]
 async fn versions_and_extensions() {
     let name = names(&[b"a.test"]);

@@ -433,6 +433,7 @@ fn opening() -> Vec<u8> {
 }
 
 /// Each of these is sent whole or until the proxy hangs up; somebody else is served before, meanwhile and after.
+// Proves: D03.
 #[tokio::test]
 async fn floods() {
     let jail = Jail::new(&[r"allow: ^http://a\.test/$", r"allow: ^http://b\.test/"]).await;

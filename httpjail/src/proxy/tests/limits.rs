@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const A: &str = "192.0.2.1:80";
 
+// Proves: D02.
 #[tokio::test]
 async fn heads_are_bounded() {
     let jail = Jail::new(&["allow: .*"]).await;
@@ -29,6 +30,7 @@ async fn heads_are_bounded() {
     );
 }
 
+// Proves: D04.
 #[tokio::test]
 async fn connections_beyond_the_bound_wait() {
     let jail = Jail::with(&["allow: .*"], |config| config.limits.connections = 1).await;
@@ -64,6 +66,7 @@ async fn shutdown_records_what_it_cuts() {
 }
 
 /// What a client stops, on either end, ends with our patience.
+// Proves: D01.
 #[tokio::test]
 async fn nothing_moves() {
     let short = |limits: &mut Limits| limits.stall = Duration::from_millis(100);
@@ -107,6 +110,7 @@ async fn nothing_moves() {
     }
 }
 
+// Proves: D04.
 #[tokio::test]
 async fn requests_beyond_the_bound_are_refused() {
     let jail = Jail::with(&["allow: .*"], |config| config.limits.requests = 1).await;
@@ -128,6 +132,7 @@ async fn requests_beyond_the_bound_are_refused() {
 }
 
 /// Whoever needs one connection more than there may be gets the place of one that is kept unused, or says what is missing.
+// Proves: D04.
 #[tokio::test]
 async fn upstream_connections_are_bounded() {
     let jail = Jail::with(&["allow: .*"], |config| {
@@ -155,6 +160,7 @@ async fn upstream_connections_are_bounded() {
 }
 
 /// Want of descriptors pauses the accepting, and a client that gave up does not.
+// Proves: D04.
 #[test]
 fn accepting_does_not_spin() {
     let pauses = |code: i32| crate::proxy::pause_after(&std::io::Error::from_raw_os_error(code)).is_some();

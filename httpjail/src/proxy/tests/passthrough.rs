@@ -50,6 +50,7 @@ async fn by_sni() {
     check(&["*.test"], "198.18.0.1:443", "b.test", "httpjail").await;
 }
 
+// Proves: H15.
 #[tokio::test]
 async fn in_a_tunnel_the_connect_must_name_it_too() {
     let check = async |explicit: bool, connect: &str, sni: &str, expected: &str| {
@@ -111,7 +112,8 @@ async fn verdicts() {
     check(r"allow: .*", "rebound.test", "nobody", loopback).await;
 }
 
-/// A client that does not trust us, and says so as often as it likes, is not passed through for that (THREATS.md T06).
+/// A client that does not trust us, and says so as often as it likes, is not passed through for that (docs/threat-model.md T06).
+// Proves: T06.
 #[tokio::test]
 async fn no_failure_leads_to_it() {
     let jail = jail(&["allow: .*"], &["b.test"]).await;

@@ -33,6 +33,7 @@ async fn allowed_is_forwarded_and_recorded() {
     assert!(record.duration_ms.is_some());
 }
 
+// Proves: H01.
 #[tokio::test]
 async fn denied_reaches_no_upstream() {
     let jail = Jail::new(&[r"deny: /secret", ALLOW_A]).await;
@@ -131,6 +132,7 @@ async fn dry_run_and_log_only_forward() {
 }
 
 /// What hyper takes and we must not.
+// Proves: H01, H02, H03, H07.
 #[tokio::test]
 async fn ambiguous_heads() {
     let jail = Jail::new(&["allow: .*"]).await;
@@ -161,6 +163,7 @@ async fn ambiguous_heads() {
     );
 }
 
+// Proves: H10.
 #[tokio::test]
 async fn each_request_of_a_connection_is_judged() {
     let jail = Jail::new(&[ALLOW_A]).await;
@@ -182,6 +185,7 @@ async fn each_request_of_a_connection_is_judged() {
     assert_eq!(jail.world.seen.requests(), 4);
 }
 
+// Proves: D06.
 #[tokio::test]
 async fn a_log_that_cannot_be_written_denies() {
     let jail = Jail::with(&[ALLOW_A], |config| config.mode = Mode::LogOnly).await;
@@ -194,6 +198,7 @@ async fn a_log_that_cannot_be_written_denies() {
     assert_eq!(jail.get(A, "a.test", "/").await.0, 200);
 }
 
+// Proves: H06.
 #[tokio::test]
 async fn a_new_policy_holds_on_old_connections() {
     let rules = Arc::new(arc_swap::ArcSwap::from_pointee(policy(&[ALLOW_A])));
@@ -254,6 +259,7 @@ async fn tls_by_sni_over_both_versions() {
     assert_eq!(jail.world.seen.connections(), 1);
 }
 
+// Proves: H11.
 #[tokio::test]
 async fn http2_in_cleartext_is_judged_by_stream() {
     let jail = Jail::new(&[ALLOW_A]).await;
@@ -295,6 +301,7 @@ async fn grpc_gets_a_status() {
     assert_eq!(jail.log.nth(1).await.verdict, Some(Decision::Deny));
 }
 
+// Proves: H08.
 #[tokio::test]
 async fn http_1_0_clients() {
     let jail = Jail::new(&[ALLOW_A]).await;
@@ -311,6 +318,7 @@ async fn http_1_0_clients() {
     );
 }
 
+// Proves: H17.
 #[tokio::test]
 async fn what_a_client_says_of_the_connection_stays_here() {
     let jail = Jail::new(&["allow: .*"]).await;

@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const A: &str = "192.0.2.1:443";
 
+// Proves: S18, S19.
 #[tokio::test]
 async fn only_known_connections() {
     let jail = Jail::new(&["allow: .*"]).await;
@@ -16,6 +17,7 @@ async fn only_known_connections() {
     assert_eq!(jail.get("192.0.2.1:80", "a.test", "/").await.0, 200);
 }
 
+// Proves: H19.
 #[tokio::test]
 async fn what_is_not_http() {
     let jail = Jail::new(&["allow: .*"]).await;
@@ -52,6 +54,7 @@ async fn what_is_not_http() {
 }
 
 /// Where the server speaks first (SSH, SMTP) the client waits, and so would we for ever.
+// Proves: H19, D01.
 #[tokio::test]
 async fn silence_ends() {
     let jail = Jail::with(&["allow: .*"], |config| {
@@ -67,6 +70,7 @@ async fn silence_ends() {
     assert_eq!(gist(&jail.log.nth(2).await), "Refused Deny - - - [no request in time]");
 }
 
+// Proves: T06.
 #[tokio::test]
 async fn a_client_that_does_not_trust_us_gets_no_passthrough() {
     let jail = Jail::new(&["allow: .*"]).await;
@@ -82,6 +86,7 @@ async fn a_client_that_does_not_trust_us_gets_no_passthrough() {
     assert!(jail.try_tls(A, "a.test", &[]).await.is_ok());
 }
 
+// Proves: T08.
 #[tokio::test]
 async fn alpn() {
     let jail = Jail::new(&["allow: .*"]).await;
@@ -97,6 +102,7 @@ async fn alpn() {
 }
 
 /// Without an SNI the destination names the host: a made-up address its name, any other itself.
+// Proves: T02.
 #[tokio::test]
 async fn no_server_name() {
     let jail = Jail::new(&["allow: .*"]).await;

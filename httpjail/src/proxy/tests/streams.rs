@@ -138,6 +138,7 @@ async fn refused_in_the_middle_of_an_upload() {
     }
 }
 
+// Proves: H07.
 #[tokio::test]
 async fn a_body_with_two_lengths_is_no_request() {
     let jail = Jail::new(&["allow: .*"]).await;

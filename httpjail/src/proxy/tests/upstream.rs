@@ -7,6 +7,7 @@ use http_body_util::Full;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A name leads where its DNS says; the rule has to vouch for more than its spelling.
+// Proves: H20, H21, S20.
 #[tokio::test]
 async fn addresses() {
     let check = async |rule: &str, host: &str, expected: &str| {
@@ -63,6 +64,7 @@ async fn observing_opens_private_addresses_only() {
     assert_eq!(jail.get("192.0.2.9:80", "rebound.test", "/").await.0, 403);
 }
 
+// Proves: S18.
 #[tokio::test]
 async fn never_the_proxy_itself() {
     let rules = &[r"allow: ^http://127\.0\.0\.1:3128/"];
@@ -73,6 +75,7 @@ async fn never_the_proxy_itself() {
     assert_eq!(twin.get("127.0.0.1:3128", "127.0.0.1:3128", "/").await.0, 200);
 }
 
+// Proves: H01, T01.
 #[tokio::test]
 async fn a_certificate_for_another_name() {
     let jail = Jail::new(&["allow: .*"]).await;
@@ -100,6 +103,7 @@ async fn a_certificate_for_another_name() {
     );
 }
 
+// Proves: H10.
 #[tokio::test]
 async fn connections_are_kept_by_what_they_were_opened_for() {
     let jail = Jail::new(&[r"allow: ^http://[ab]\.test/"]).await;
@@ -152,7 +156,8 @@ async fn a_websocket_opens_when_the_server_says_so() {
     assert_eq!((record.bytes_in, record.bytes_out), (Some(7), Some(7)));
 }
 
-/// A tunnel on the client's wish alone would carry the second request past the rules (THREATS.md H12).
+/// A tunnel on the client's wish alone would carry the second request past the rules (docs/threat-model.md H12).
+// Proves: H12.
 #[tokio::test]
 async fn a_websocket_opens_for_nothing_less() {
     let jail = Jail::new(&[r"allow: ^http://a\.test/ws"]).await;
@@ -171,6 +176,7 @@ async fn a_websocket_opens_for_nothing_less() {
     assert_eq!(check("/no-ws", "403").await, 0);
 }
 
+// Proves: H12, H13, H18.
 #[tokio::test]
 async fn an_upgrade_that_nobody_asked_for() {
     let jail = Jail::new(&["allow: .*"]).await;
@@ -179,6 +185,7 @@ async fn an_upgrade_that_nobody_asked_for() {
 }
 
 /// A server that wants to know who calls: said so, in both versions of TLS and of HTTP, whatever was sent when it hung up.
+// Proves: T05.
 #[tokio::test]
 async fn a_client_certificate_is_demanded() {
     use rustls::server::WebPkiClientVerifier;
@@ -229,6 +236,7 @@ async fn a_client_certificate_is_demanded() {
 }
 
 /// An address that never answers keeps the others waiting for a moment only.
+// Proves: D01.
 #[tokio::test]
 async fn an_address_that_says_nothing() {
     let jail = Jail::new(&["allow: .*"]).await;

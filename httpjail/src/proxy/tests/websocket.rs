@@ -62,6 +62,7 @@ async fn over_http2() {
     assert_eq!((record.bytes_in, record.bytes_out), (Some(21), Some(21)));
 }
 
+// Proves: H12, H13.
 #[tokio::test]
 async fn over_http2_for_nothing_less() {
     let check = async |path: &str, protocol: &'static str, version: &str, status: u16, reason: &str| {

@@ -49,6 +49,7 @@ fn another_authority_is_not_accepted() {
     }
 }
 
+// Proves: T11.
 #[test]
 fn a_leaf_says_what_clients_look_for() {
     let authority = CertificateAuthority::generate().unwrap();
@@ -116,6 +117,7 @@ fn a_long_name_has_no_common_name() {
     }
 }
 
+// Proves: T11.
 #[test]
 fn serials_are_unique_positive_and_128_bits_long() {
     let authority = CertificateAuthority::generate().unwrap();
@@ -129,6 +131,7 @@ fn serials_are_unique_positive_and_128_bits_long() {
     }
 }
 
+// Proves: T11.
 #[test]
 fn each_authority_has_its_own_name_and_key() {
     let (one, two) = (
@@ -152,6 +155,7 @@ fn each_authority_has_its_own_name_and_key() {
     assert!(!format!("{one:?}").contains("KEY"));
 }
 
+// Proves: T11.
 #[test]
 fn a_leaf_never_outlives_its_authority() {
     let now = unix_now();

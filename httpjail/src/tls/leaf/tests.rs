@@ -40,6 +40,7 @@ fn a_handshake_finishes_in_both_versions() {
     }
 }
 
+// Proves: T08.
 #[test]
 fn alpn_is_h2_or_http_1_1_or_nothing() {
     let (authority, leaves) = leaves();
@@ -148,7 +149,8 @@ impl rustls::client::ClientSessionStore for OneName {
     }
 }
 
-/// THREATS T10.
+/// docs/threat-model.md T10.
+// Proves: T10.
 #[test]
 fn a_ticket_resumes_at_its_own_host_and_nowhere_else() {
     let (a, b) = (name("a.test"), name("b.test"));
@@ -164,6 +166,7 @@ fn a_ticket_resumes_at_its_own_host_and_nowhere_else() {
     }
 }
 
+// Proves: T10.
 #[test]
 fn the_tag_of_one_host_is_no_prefix_of_anothers() {
     let hosts = [
@@ -215,6 +218,7 @@ fn threads_that_ask_at_once_share_one_minting() {
     assert!(configs.iter().all(|config| Arc::ptr_eq(config, &configs[0])));
 }
 
+// Proves: D05.
 #[test]
 fn the_cache_is_bounded() {
     let authority = Arc::new(CertificateAuthority::generate().unwrap());
@@ -239,6 +243,7 @@ fn an_authority_that_is_over_gives_no_configuration() {
     assert!(error.to_string().contains("expired"), "{error}");
 }
 
+// Proves: T03.
 #[test]
 fn a_server_name_is_a_host_name_or_refused() {
     let good = |sni: &str, host: &str| assert_eq!(sni_host(Some(sni)), Ok(Some(name(host))), "{sni}");

@@ -112,7 +112,8 @@ fn runs_that_start_at_once_agree_on_one_authority() {
     assert_eq!(names(&dir), [CERTIFICATE, KEY], "nothing left over");
 }
 
-/// THREATS K01. A thread with `CLONE_FS` undone has a umask of its own.
+/// docs/threat-model.md K01. A thread with `CLONE_FS` undone has a umask of its own.
+// Proves: K01.
 #[cfg(target_os = "linux")]
 #[test]
 fn modes_do_not_hang_on_the_umask() {
@@ -132,6 +133,7 @@ fn modes_do_not_hang_on_the_umask() {
     }
 }
 
+// Proves: K01.
 #[test]
 fn a_key_that_others_could_read_is_refused_and_not_repaired() {
     for bits in [0o640, 0o604, 0o620, 0o610, 0o601, 0o777] {
@@ -145,6 +147,7 @@ fn a_key_that_others_could_read_is_refused_and_not_repaired() {
     }
 }
 
+// Proves: K01.
 #[test]
 fn a_directory_that_others_can_write_is_refused() {
     for bits in [0o770, 0o707, 0o720, 0o1777] {
@@ -320,6 +323,7 @@ fn ones_own_links_are_followed() {
     assert_eq!(names(&place.at("real/deep")), ["ca"]);
 }
 
+// Proves on ebpf, netns, rootless: K08, K09.
 #[test]
 fn somebody_elses_links_are_not_followed() {
     if !is_root() {
@@ -369,6 +373,7 @@ fn as_root_for_a_user_all_that_is_made_is_theirs() {
     }
 }
 
+// Proves on ebpf, netns, rootless: K08, K09.
 #[test]
 fn as_root_for_a_user_nothing_is_made_or_read_in_a_directory_of_others() {
     if !is_root() {

@@ -153,6 +153,7 @@ fn this_hosts_bundle_is_read_whole() {
     );
 }
 
+// Proves on ebpf, netns, rootless: K04.
 #[test]
 fn the_environment_names_each_variable_once() {
     let all = |dir| {

@@ -90,6 +90,7 @@ fn connect(root: &Root, key: CertifiedKey, asked: &str) -> Result<(), UpstreamFa
         .map_err(fault)
 }
 
+// Proves: T01.
 #[test]
 fn a_bad_chain_is_refused_and_its_good_twin_is_not() {
     let root = Root::new("root");
@@ -172,6 +173,7 @@ fn a_bad_chain_is_refused_and_its_good_twin_is_not() {
 }
 
 /// What no library of ours would sign with: openssl makes it.
+// Proves: T01.
 #[test]
 fn weak_keys_and_signatures_are_refused() {
     let check = |key: &str, digest: &str, expected: Option<&str>| {
@@ -222,6 +224,7 @@ fn weak_keys_and_signatures_are_refused() {
 }
 
 /// What was said before the handshake is done could be said again by anybody (RFC 8446 section 8).
+// Proves: T07.
 #[test]
 fn no_early_data_on_either_leg() {
     let trust = UpstreamTls::new(&[Root::new("root").pem.into_bytes()], None).unwrap();
@@ -233,6 +236,7 @@ fn no_early_data_on_either_leg() {
     assert_eq!(leaf.max_early_data_size, 0);
 }
 
+// Proves: T01.
 #[test]
 fn our_own_authority_vouches_for_nobody_upstream() {
     let own = CertificateAuthority::generate().unwrap();
@@ -253,6 +257,7 @@ fn our_own_authority_vouches_for_nobody_upstream() {
     assert_eq!(reach(&own), Err(UpstreamFault::UnknownIssuer));
 }
 
+// Proves: T01.
 #[test]
 fn without_roots_nothing_is_verified_and_the_reason_is_given() {
     let root = Root::new("root");

@@ -139,6 +139,7 @@ mod tests {
         );
     }
 
+    // Proves: P02.
     #[test]
     fn a_directory_that_others_may_write_is_refused() {
         let directory = tempfile::tempdir().unwrap();

@@ -18,6 +18,7 @@ fn programs_stay_as_long_as_their_links() {
     });
 }
 
+// Proves: P15.
 #[test]
 fn pinned_links_outlive_their_maker() {
     in_namespace(|| {
@@ -60,6 +61,7 @@ fn pinned_links_outlive_their_maker() {
     });
 }
 
+// Proves: S37, P26.
 #[test]
 fn an_attach_that_fails_names_its_hook_and_leaves_nothing() {
     in_namespace(|| {
@@ -103,6 +105,7 @@ fn what_is_no_cgroup_cannot_be_attached_to() {
     });
 }
 
+// Proves: S17.
 #[test]
 fn two_jails_do_not_see_each_other() {
     in_namespace(|| {
@@ -166,6 +169,7 @@ fn an_object_that_is_none_is_refused() {
     }
 }
 
+// Proves: P17.
 #[test]
 fn a_cgroup_goes_with_everything_in_it() {
     in_namespace(|| {
@@ -193,6 +197,7 @@ fn a_cgroup_goes_with_everything_in_it() {
     });
 }
 
+// Proves: K12.
 #[test]
 fn only_the_cgroups_of_dead_runs_are_left_over() {
     in_namespace(|| {

@@ -58,6 +58,7 @@ fn world() -> Talker {
     world
 }
 
+// Proves: S04, S26.
 #[test]
 fn sockets_older_than_the_jail_are_cut_both_ways() {
     in_namespace(|| {
@@ -109,6 +110,7 @@ listen_to_stdin(globals())
     });
 }
 
+// Proves: S12, S13, S14.
 #[test]
 fn headers_and_interfaces_chosen_by_ancillary_data_are_refused() {
     in_namespace(|| {
@@ -156,6 +158,7 @@ case(lambda: send(a4, ('192.0.2.53', 53), (IPPROTO_IP, 8, struct.pack('=I8x', if
     });
 }
 
+// Proves: S26.
 #[test]
 fn only_the_publisher_reaches_a_listener_from_outside() {
     const MARK: u32 = 0x6a61_696c;

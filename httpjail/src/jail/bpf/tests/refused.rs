@@ -14,6 +14,7 @@ fn reason(event: &Event) -> String {
     }
 }
 
+// Proves: S05, S06.
 #[test]
 fn udp_is_refused_and_reported() {
     in_namespace(|| {
@@ -42,6 +43,7 @@ fn udp_is_refused_and_reported() {
     });
 }
 
+// Proves: S05.
 #[test]
 fn udp_stays_refused_after_a_socket_was_let_through() {
     in_namespace(|| {
@@ -84,6 +86,7 @@ print(libc.sendto(u.fileno(), b'x', 1, 0, inet, 16))
     });
 }
 
+// Proves: S08, S09, S10, S27.
 #[test]
 fn other_protocols_are_refused_at_birth() {
     in_namespace(|| {
@@ -120,6 +123,7 @@ fn other_protocols_are_refused_at_birth() {
     });
 }
 
+// Proves: S12, S13, S16.
 #[test]
 fn options_that_steer_packets_are_refused() {
     in_namespace(|| {
@@ -182,6 +186,7 @@ fn options_that_steer_packets_are_refused() {
     });
 }
 
+// Proves: S18.
 #[test]
 fn httpjails_own_ports_cannot_be_dialled() {
     in_namespace(|| {
@@ -233,6 +238,7 @@ fn a_family_without_a_proxy_is_refused() {
     });
 }
 
+// Proves: S37.
 #[test]
 fn unarmed_denies_everything() {
     in_namespace(|| {
@@ -259,6 +265,7 @@ fn unarmed_denies_everything() {
     });
 }
 
+// Proves: P05.
 #[test]
 fn a_process_below_the_cgroup_is_jailed_too() {
     in_namespace(|| {

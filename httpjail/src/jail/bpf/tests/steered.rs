@@ -3,6 +3,7 @@
 use super::lab::{Lab, in_namespace};
 use httpjail_common::Stat;
 
+// Proves: S07, S15, S19, S34.
 #[test]
 fn tcp_reaches_the_proxy_with_the_destination_it_asked_for() {
     in_namespace(|| {
@@ -48,6 +49,7 @@ fn tcp_reaches_the_proxy_with_the_destination_it_asked_for() {
     });
 }
 
+// Proves: S17.
 #[test]
 fn loopback_without_a_listener_of_the_jail_goes_to_the_proxy() {
     in_namespace(|| {
@@ -84,6 +86,7 @@ fn loopback_without_a_listener_of_the_jail_goes_to_the_proxy() {
 }
 
 /// What a program that waits for its own server counts on. The twin is the test before.
+// Proves: S17.
 #[test]
 fn loopback_without_a_listener_is_refused_where_no_rule_leads_out() {
     in_namespace(|| {
@@ -103,6 +106,7 @@ fn loopback_without_a_listener_is_refused_where_no_rule_leads_out() {
     });
 }
 
+// Proves: S17.
 #[test]
 fn the_jails_own_listeners_are_reached() {
     in_namespace(|| {
@@ -173,6 +177,7 @@ print('done')
     });
 }
 
+// Proves: S21, S34, S25.
 #[test]
 fn dns_reaches_the_resolver_whatever_server_is_asked() {
     in_namespace(|| {
@@ -204,6 +209,7 @@ fn dns_reaches_the_resolver_whatever_server_is_asked() {
     });
 }
 
+// Proves: S19.
 #[test]
 fn every_one_of_many_connections_has_its_own_flow() {
     in_namespace(|| {
@@ -232,6 +238,7 @@ print(len(wrong), wrong[:3])
     });
 }
 
+// Proves: S19.
 #[test]
 fn a_flow_can_be_taken_once_and_a_failed_connect_leaves_none() {
     use crate::net::{ClientAddr, OriginalDstSource};

@@ -168,6 +168,7 @@ fn wrong_files_of_groups() {
     );
 }
 
+// Proves: D07.
 #[test]
 fn groups_that_multiply_end() {
     let mut text = String::from("groups:\n  g0:\n  - {action: deny, host: a.test}\n");
