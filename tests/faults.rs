@@ -1,5 +1,7 @@
 //! When something fails, the command does not run, the exit status says whose fault it was, and nothing is left.
 
+use std::time::Duration;
+
 use httpjail_lab::{JailBuilder, Lab, canary, processes_with};
 
 use crate::support::{Expect as _, PYTHON, curl_status, have, lab, repeats};
@@ -132,6 +134,35 @@ fn an_attachment_that_fails() {
         }
     }
     assert!(refused > 0, "no call of bpf(2) was ever made to fail");
+}
+
+/// The proxy is another user than root by then, and may not be signalled: it ends with its line.
+#[test]
+fn root_that_may_not_kill_comes_to_an_end() {
+    let lab = lab();
+    let without_kill = |rights: &str| {
+        let set = |which: &str| format!("--{which}=-all,{rights}");
+        lab.jail()
+            .limit(Duration::from_secs(40))
+            .through(["setpriv".to_owned(), set("inh-caps"), set("bounding-set")])
+    };
+    let enough = "+net_admin,+sys_admin,+dac_override,+setuid,+setgid,+setpcap,+net_bind_service,+sys_ptrace";
+    without_kill(enough).shell("exit 7").run().expect_code(7);
+    without_kill(enough).command(["no-such-command"]).run().expect_code(127);
+    without_kill(enough)
+        .option("--timeout")
+        .option("1")
+        .option("--user")
+        .option("nobody")
+        .command(["sleep", "600"])
+        .run()
+        .expect_code(124);
+    // Too few for a jail: it says so.
+    without_kill("+setuid,+setgid,+setpcap")
+        .command(["true"])
+        .run()
+        .expect_code(125)
+        .expect_stderr_has("error: ");
 }
 
 #[test]

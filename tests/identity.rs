@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use httpjail_lab::{EXTRA_GROUP, USER, USER_ID, Way, canary, eventually};
+use nix::unistd::Pid;
 
 use crate::support::{Expect as _, PYTHON, have, lab};
+
+const CORE_LIMIT: &str = include_str!("support/probes/core_limit.py");
 
 // Proves: K11.
 #[test]
@@ -203,6 +206,106 @@ fn a_terminal_multiplexer_cannot_be_driven() {
         .command(["tmux", "-S", socket, "kill-server"])
         .run()
         .expect_code(0);
+}
+
+/// The process that is httpjail's child and no process of the jail: the proxy.
+fn proxy_of(jail: &httpjail_lab::Running) -> (Pid, u32) {
+    let is_outside = |pid: &i32| {
+        let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        namespace(&pid.to_string()) == namespace("self")
+    };
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", jail.pid())).unwrap();
+    let mut children = children.split_whitespace().map(|pid| pid.parse().unwrap());
+    let proxy: i32 = children.find(is_outside).expect("a proxy");
+    let status = std::fs::read_to_string(format!("/proc/{proxy}/status")).unwrap();
+    let user = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap();
+    (
+        Pid::from_raw(proxy),
+        user.split_whitespace().next().unwrap().parse().unwrap(),
+    )
+}
+
+// Proves on ebpf, netns: P31.
+#[test]
+fn the_proxy_is_a_user_that_nobody_else_is() {
+    let lab = lab();
+    let start = || {
+        let jail = lab.jail().shell("echo up; exec sleep 600").start().unwrap();
+        let up = eventually(Duration::from_secs(20), || jail.stdout() == "up\n");
+        assert!(up, "{}", jail.stderr());
+        jail
+    };
+    let (first, second) = (start(), start());
+    let ((pid, user), (_, other)) = (proxy_of(&first), proxy_of(&second));
+    assert_ne!(user, other, "two proxies");
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap();
+    let accounts = accounts.lines().filter_map(|line| line.split(':').nth(2)?.parse().ok());
+    let everybody: Vec<u32> = accounts.chain([65534]).filter(|user| *user != 0).collect();
+    assert!(!everybody.contains(&user), "the proxy is {user}");
+    // Signal 0 and a limit read: what is asked first by whoever ends it or takes its descriptors.
+    let touch = "import os, resource, sys\nwho, pid = int(sys.argv[1]), int(sys.argv[2])\nos.setgroups([]); os.setresgid(who, who, who); os.setresuid(who, who, who)\n\
+                 for what in (lambda: os.kill(pid, 0), lambda: resource.prlimit(pid, resource.RLIMIT_NOFILE)):\n    \
+                 try: what(); print('may', who)\n    except PermissionError: pass\n";
+    let touched = |who: u32, whom: Pid| {
+        let command = [PYTHON, "-c", touch, &who.to_string(), &whom.to_string()].map(str::to_owned);
+        lab.unjailed().command(command).run().expect_code(0).stdout
+    };
+    for who in everybody {
+        assert_eq!(touched(who, pid), "", "the proxy is {user}");
+    }
+    // The same number may: it is the number that counts.
+    assert_eq!(touched(user, pid), format!("may {user}\nmay {user}\n"));
+}
+
+// Proves: P31.
+#[test]
+fn the_jail_ends_with_its_proxy() {
+    let lab = lab();
+    let mark = canary();
+    let jail = lab
+        .jail()
+        .command(["sh", "-c", "echo up; sleep 600", &mark])
+        .start()
+        .unwrap();
+    assert!(eventually(Duration::from_secs(20), || jail.stdout() == "up\n"));
+    nix::sys::signal::kill(proxy_of(&jail).0, nix::sys::signal::Signal::SIGKILL).unwrap();
+    jail.wait()
+        .unwrap()
+        .expect_code(125)
+        .expect_stderr_has("the proxy ended");
+    assert_eq!(httpjail_lab::processes_with(&mark), Vec::<i32>::new());
+}
+
+// Proves: P32.
+/// Where the host has a program for crashes, a limit of exactly 1 keeps the kernel from starting it.
+#[test]
+fn the_limit_of_core_dumps_is_1_and_stays() {
+    let lab = lab();
+    let probe = lab.file("core_limit.py", CORE_LIMIT);
+    let told = "1 1\n1 1\n1 1\n100 100\n";
+    // Not by sudo, which sets a hard limit of 0 itself: where root has no CAP_SYS_RESOURCE (as here, perhaps) it stays.
+    let (reader, _line) = std::io::pipe().unwrap();
+    let mark = canary();
+    let jail = lab
+        .jail()
+        .stdin_from(reader)
+        .command([PYTHON, probe.to_str().unwrap(), &mark])
+        .start()
+        .unwrap();
+    let said = eventually(Duration::from_secs(20), || jail.stdout() == told);
+    assert!(said, "{}{}", jail.stdout(), jail.stderr());
+    let is_python = |pid: &i32| {
+        std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.to_string_lossy().contains("python"))
+    };
+    let inside: Vec<i32> = httpjail_lab::processes_with(&mark)
+        .into_iter()
+        .filter(is_python)
+        .collect();
+    assert_eq!(inside.len(), 1, "{inside:?}");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", inside[0])).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size"));
+    let core: Vec<&str> = core.unwrap().split_whitespace().skip(4).collect();
+    assert_eq!(core, ["1", "1", "bytes"], "{limits}");
 }
 
 // Proves: P01, P02.

@@ -29,7 +29,7 @@ const OTHER_TOPICS: [&str; 13] = [
 ];
 
 /// What a way cannot promise. `*` at the end stands for any ending.
-const EXCEPTIONS: [(&str, &[Way], &str); 10] = [
+const EXCEPTIONS: [(&str, &[Way], &str); 12] = [
     (
         "faults::an_attachment_that_fails",
         &[Way::Netns, Way::Rootless],
@@ -44,6 +44,16 @@ const EXCEPTIONS: [(&str, &[Way], &str); 10] = [
         "log::what_the_kernel_stopped_tells_its_program",
         &[Way::Netns, Way::Rootless],
         "the kernel tells the packet, not the process",
+    ),
+    (
+        "faults::root_that_may_not_kill_comes_to_an_end",
+        &[Way::Rootless],
+        "nobody is root",
+    ),
+    (
+        "identity::the_proxy_is_a_user_that_nobody_else_is",
+        &[Way::Rootless],
+        "the proxy is the caller's, for he may become nobody else",
     ),
     (
         "identity::by_root_it_stays_root_without_the_capabilities",

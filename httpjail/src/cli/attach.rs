@@ -61,7 +61,7 @@ pub(super) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Resul
         session: session(),
         backend: attachment.backend(),
     };
-    let mut helper = Helper::spawn(&keep, move |line| task.run(line))
+    let mut helper = Helper::spawn(&keep, move |line, user| task.run(line, user))
         .map_err(|error| Failure::new(format!("cannot fork the proxy: {error}")))?;
     let log = LogAgain::new(config, caller);
     helper.ready()?;
@@ -90,7 +90,9 @@ pub(super) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Resul
         ),
     }
     attachment.detach()?;
-    helper.finish(0, &|| log.open());
+    if let Err(error) = helper.finish(0, &|| log.open()) {
+        logging::warn(&error.to_string(), None);
+    }
     Ok(0)
 }
 

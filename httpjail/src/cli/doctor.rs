@@ -9,7 +9,7 @@ use std::path::Path;
 use super::{failure, run};
 use crate::jail::Jail;
 use crate::jail::child::Command;
-use crate::jail::helper::{Failure, Helper};
+use crate::jail::helper::{Failure, FromProxy, Helper};
 use crate::jail::identity::Identity;
 use crate::jail::sandbox::filter::Filter;
 use crate::jail::sandbox::init::Plan;
@@ -48,14 +48,22 @@ pub(super) fn run(caller: &Identity) -> Result<u8, Failure> {
 fn trial(prepare: Prepare, caller: &Identity) -> Result<Vec<String>, Failure> {
     let backend = prepare(Wants::NOTHING)?;
     let plan = plan(caller)?;
-    // In place of the proxy: a process that waits for the end.
-    let helper = Helper::spawn(&backend.proxy_keeps(), |line| {
-        let _ = line.receive();
+    // In place of the proxy: a process that gives up what that gives up, and waits for the end.
+    let helper = Helper::spawn(&backend.proxy_keeps(), |line, user| {
+        user.settle()
+            .map_err(|error| Failure::new(format!("cannot give up root: {error}")))?;
+        let ready = FromProxy::Ready {
+            authority: String::new(),
+        };
+        if line.send(&ready).is_ok() {
+            let _ = line.receive();
+        }
         Ok(())
     });
     let helper = helper.map_err(|error| Failure::new(format!("cannot fork: {error}")))?;
+    helper.ready()?;
     let jail = Jail::prepare(backend, helper, &plan)?.arm()?;
-    Ok(jail.notes().collect())
+    Ok(jail.notes().chain(jail.warnings().iter().cloned()).collect())
 }
 
 fn plan(caller: &Identity) -> Result<Plan, Failure> {

@@ -123,7 +123,7 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
         door,
         questions,
     };
-    let helper = Helper::spawn(&keep, move |line| task.run(line))
+    let helper = Helper::spawn(&keep, move |line, user| task.run(line, user))
         .map_err(|error| Failure::new(format!("cannot fork the proxy: {error}")))?;
     let authority = helper.ready()?;
 
@@ -132,6 +132,7 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
     let jail = Jail::prepare(backend, helper, &plan).and_then(Jail::arm);
     let jail = jail.map_err(|failure| select::explain(refused, name, failure))?;
     jail.notes().for_each(|note| tracing::info!("{note}"));
+    jail.warnings().iter().for_each(|warning| logging::warn(warning, None));
     // Before the command, which could move folders about.
     let log = LogAgain::new(config, caller);
     // Before the command starts, and ended after it: dropped with this function's other guards.

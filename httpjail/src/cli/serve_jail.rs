@@ -27,6 +27,7 @@ use crate::jail::backend::{Backend, EventSource};
 use crate::jail::door::Door;
 use crate::jail::helper::{self, Failure, FromProxy, Line};
 use crate::jail::identity::Identity;
+use crate::jail::proxy_user::ProxyUser;
 use crate::jail::sandbox::netns::{JAIL_V4, JAIL_V6};
 use crate::logging;
 use crate::net::{Listeners, Program, ProgramSource as _};
@@ -60,11 +61,11 @@ pub(super) struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// Runs to the end of the jail.
+    /// Runs to the end of the jail, as `user`.
     ///
     /// # Errors
     /// What failed; the supervisor ends the run and tells it.
-    pub(super) fn run(mut self, line: Arc<Line>) -> Result<(), Failure> {
+    pub(super) fn run(mut self, line: Arc<Line>, user: &ProxyUser) -> Result<(), Failure> {
         let parents = parts::parents()?;
         let authority = Arc::new(self.authority()?);
         let file = match &self.config.log.target {
@@ -78,7 +79,8 @@ impl Task<'_> {
         let tally = self.caller.act(|| SharedTally::new(self.config)).map_err(failure)??;
         let upstream_tls = UpstreamTls::new(&self.upstream_authorities, Some(&authority)).map_err(failure)?;
         let published = published::listen(&self.config.publish)?;
-        helper::give_up_root().map_err(|error| Failure::new(format!("cannot give up root: {error}")))?;
+        user.settle()
+            .map_err(|error| Failure::new(format!("cannot give up root: {error}")))?;
         let ready = FromProxy::Ready {
             authority: authority.certificate_pem().to_owned(),
         };

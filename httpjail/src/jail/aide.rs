@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
-use nix::sys::wait::waitpid;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::channel::{self, Channel};
+use super::ending;
 use super::helper::Failure;
 use super::identity::Identity;
 use super::sandbox::filter::Filter;
@@ -166,9 +166,10 @@ impl Aide {
             && self.line.send(&Order::Finish).is_ok()
             && matches!(self.line.receive_within(LIMIT), Ok(Report::Done))
             && channel::readable(self.ended.as_fd(), LIMIT).unwrap_or(false);
-        // Our own child, not yet waited for: the number cannot be anybody else's.
-        let _ = kill(self.pid, Signal::SIGKILL);
-        let _ = waitpid(self.pid, None);
+        self.line.close();
+        if let Err(error) = ending::end("the process that asks", self.pid, self.ended.as_fd()) {
+            tracing::warn!("{error}");
+        }
         self.pid = Pid::from_raw(0);
         if let (false, Some(modes), Some(terminal)) = (orderly, &self.modes, Terminal::open()) {
             // There is nobody else to do it, and nobody to tell if it fails.

@@ -11,13 +11,17 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, setsockopt, shutdown, socketpair, sockopt};
+use nix::sys::time::TimeVal;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::sys::fds;
 
 /// Room for the longest message (an error text with a few paths).
 const MESSAGE_BYTES: usize = 64 * 1024;
+
+/// How long the supervisor waits for room on a line. Who reads nothing that long is stuck or stopped.
+const SEND_LIMIT: TimeVal = TimeVal::new(10, 0);
 
 /// One end of a line: sends `Out`, receives `In`.
 #[derive(Debug)]
@@ -26,12 +30,14 @@ pub struct Channel<Out, In> {
     words: PhantomData<fn(Out) -> In>,
 }
 
-/// Makes both ends of a line, closed on exec.
+/// Makes both ends of a line, closed on exec. The first is the supervisor's: it waits for room, but not for ever, or a peer
+/// that reads nothing would hold it past every deadline.
 ///
 /// # Errors
 /// Those of `socketpair(2)`.
 pub(super) fn pair<A, B>() -> io::Result<(Channel<A, B>, Channel<B, A>)> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    setsockopt(&ours, sockopt::SendTimeout, &SEND_LIMIT)?;
     Ok((
         Channel {
             socket: ours,
@@ -114,6 +120,14 @@ pub(super) fn readable(fd: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> 
             Err(Errno::EINTR) => {}
             ready => return Ok(ready? > 0),
         }
+    }
+}
+
+impl<Out, In> Channel<Out, In> {
+    /// Ends the line at both ends: the peer, which takes that for an order to stop, reads its end.
+    pub fn close(&self) {
+        // It may have been closed before.
+        let _ = shutdown(self.as_raw_fd(), Shutdown::Both);
     }
 }
 

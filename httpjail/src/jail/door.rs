@@ -6,19 +6,19 @@
 //! (`JailConfig::publish_mark`).
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::waitpid;
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::channel::{self, Channel};
+use super::ending;
 use super::sandbox::rights;
 use crate::sys::clone::{self, Side};
 use crate::sys::fds;
@@ -49,7 +49,10 @@ pub struct Doorway(Channel<Made, Ask>);
 
 /// The process that makes the sockets. Killed when dropped.
 #[derive(Debug)]
-pub struct Doorman(Pid);
+pub struct Doorman {
+    pid: Pid,
+    ended: OwnedFd,
+}
 
 /// Makes both sides.
 ///
@@ -68,7 +71,7 @@ impl Door {
     pub fn socket(&self, ipv6: bool) -> io::Result<Socket> {
         let line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         line.send(&Ask { ipv6 })?;
-        if !channel::readable(std::os::fd::AsFd::as_fd(&*line), LIMIT)? {
+        if !channel::readable(line.as_fd(), LIMIT)? {
             return Err(io::ErrorKind::TimedOut.into());
         }
         let (Made(made), mut sockets) = line.receive_with()?;
@@ -91,7 +94,10 @@ impl Doorway {
     /// Those of the fork.
     pub fn open(self, namespaces: Vec<OwnedFd>) -> io::Result<Doorman> {
         match clone::fork()? {
-            Side::Parent(pid) => Ok(Doorman(pid)),
+            Side::Parent(pid) => Ok(Doorman {
+                pid,
+                ended: clone::pidfd(pid)?,
+            }),
             // The far end of the line sees it end, whatever the reason.
             Side::Child => clone::live(|| self.serve(namespaces).map_or(125, |()| 0)),
         }
@@ -128,8 +134,8 @@ fn socket(ipv6: bool) -> io::Result<Socket> {
 
 impl Drop for Doorman {
     fn drop(&mut self) {
-        // Our own child, not yet waited for: the number cannot be anybody else's.
-        let _ = kill(self.0, Signal::SIGKILL);
-        let _ = waitpid(self.0, None);
+        if let Err(error) = ending::end("the doorman", self.pid, self.ended.as_fd()) {
+            tracing::warn!("{error}");
+        }
     }
 }

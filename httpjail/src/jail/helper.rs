@@ -12,16 +12,16 @@ use std::time::Duration;
 
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
-use nix::sys::wait::waitpid;
-use nix::unistd::{Gid, Pid, Uid, User, dup2_stdin, setsid};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::unistd::{Pid, dup2_stdin, setsid};
 use serde::{Deserialize, Serialize};
 
 use super::attribution;
 use super::backend::BackendError;
 use super::channel::{self, Channel};
+use super::ending::{self, StillThere};
 use super::handover::{self, Counts};
-use super::sandbox::rights;
+use super::proxy_user::ProxyUser;
 pub use crate::failure::Failure;
 use crate::net::{Ancestor, Listeners, Program};
 use crate::sys::clone::{self, Side};
@@ -129,27 +129,36 @@ pub struct Helper {
     pub ended: OwnedFd,
     /// Its line.
     pub line: Channel<ToProxy, FromProxy>,
+    /// Whom it is: nobody else's as long as this is held.
+    user: ProxyUser,
 }
 
 impl Helper {
-    /// Forks the proxy's process, which runs `main` and ends with it. `keep` are the descriptors that `main` uses besides
-    /// 1 and 2 and the line.
+    /// Forks the proxy's process, which runs `main` and ends with it; that gives up root by becoming the user that it is
+    /// handed. `keep` are the descriptors that `main` uses besides 1 and 2 and the line.
     ///
     /// # Errors
     /// Those of the fork.
-    pub fn spawn(keep: &[RawFd], main: impl FnOnce(Arc<Line>) -> Result<(), Failure>) -> io::Result<Self> {
+    pub fn spawn(keep: &[RawFd], main: impl FnOnce(Arc<Line>, &ProxyUser) -> Result<(), Failure>) -> io::Result<Self> {
         let (ours, theirs) = channel::pair()?;
+        let user = ProxyUser::reserve();
         match clone::fork()? {
             Side::Parent(pid) => Ok(Helper {
                 pid,
                 ended: clone::pidfd(pid)?,
                 line: ours,
+                user,
             }),
             Side::Child => clone::live(|| {
-                let keep: Vec<RawFd> = keep.iter().copied().chain([theirs.as_raw_fd()]).collect();
+                let keep: Vec<RawFd> = keep
+                    .iter()
+                    .copied()
+                    .chain([theirs.as_raw_fd()])
+                    .chain(user.descriptor())
+                    .collect();
                 let line = Arc::new(theirs);
                 let settled = settle(&keep).map_err(|error| Failure::new(format!("cannot start the proxy: {error}")));
-                let Err(failure) = settled.and_then(|()| main(line.clone())) else {
+                let Err(failure) = settled.and_then(|()| main(line.clone(), &user)) else {
                     return 0;
                 };
                 // The supervisor is the only one to tell; if it is gone, so are we.
@@ -170,6 +179,11 @@ impl Helper {
         }
     }
 
+    /// What is not as it should be with the user that it is.
+    pub fn note(&self) -> Option<&str> {
+        self.user.note()
+    }
+
     /// Hands the jail's sockets over and waits until they are served.
     ///
     /// # Errors
@@ -187,7 +201,10 @@ impl Helper {
 
     /// Lets it write the last of its log and end; ends it if it does not. `status` is the command's, as the log tells it;
     /// `open_log` as for [`Helper::answer`].
-    pub fn finish(&mut self, status: i32, open_log: &dyn Fn() -> io::Result<File>) {
+    ///
+    /// # Errors
+    /// As for [`Helper::end`].
+    pub fn finish(&mut self, status: i32, open_log: &dyn Fn() -> io::Result<File>) -> Result<(), StillThere> {
         // Without one the log that it has will do, if that was not moved; if it was, the proxy says so.
         let log = open_log().ok();
         let log: Vec<RawFd> = log.iter().map(AsRawFd::as_raw_fd).collect();
@@ -195,17 +212,20 @@ impl Helper {
             // Whether it was quick or is stuck: after this it is ended.
             let _ = channel::readable(self.ended.as_fd(), FINISH_LIMIT);
         }
-        self.end();
+        self.end()
     }
 
     /// Ends it, if it has not ended by itself, and waits until it is gone. Does nothing the second time.
-    pub fn end(&mut self) {
-        if self.pid.as_raw() > 0 {
-            // Our own child, not yet waited for: the number cannot be anybody else's.
-            let _ = kill(self.pid, Signal::SIGKILL);
-            let _ = waitpid(self.pid, None);
-            self.pid = Pid::from_raw(0);
+    ///
+    /// # Errors
+    /// When it stays.
+    pub fn end(&mut self) -> Result<(), StillThere> {
+        let pid = std::mem::replace(&mut self.pid, Pid::from_raw(0));
+        if pid.as_raw() <= 0 {
+            return Ok(());
         }
+        self.line.close();
+        ending::end("the proxy", pid, self.ended.as_fd())
     }
 
     /// Answers a question of the proxy's: `is_inside` tells whether a process is one of the jail's, and `open_log` opens the
@@ -255,7 +275,9 @@ impl Helper {
 
 impl Drop for Helper {
     fn drop(&mut self) {
-        self.end();
+        if let Err(error) = self.end() {
+            tracing::warn!("{error}");
+        }
     }
 }
 
@@ -269,28 +291,6 @@ pub fn receive_listeners(line: &Line) -> io::Result<Listeners> {
         return Err(io::Error::other("expected the jail's sockets"));
     };
     handover::unpack(counts, sockets)
-}
-
-/// Gives up root for good. Between this and the first byte from the jail there is nothing.
-///
-/// # Errors
-/// Naming the step.
-pub fn give_up_root() -> io::Result<()> {
-    let nobody = User::from_name("nobody").ok().flatten();
-    let (uid, gid) = nobody.map_or((Uid::from_raw(65534), Gid::from_raw(65534)), |user| {
-        (user.uid, user.gid)
-    });
-    if rights::may_change_user() {
-        rights::become_nobody(uid, gid)?;
-    } else {
-        // An ordinary user has no other to become. What keeps the jail off this process is that it cannot see it (PID
-        // namespace), nor trace it if it did (user namespace; not dumpable).
-        rights::stay_nobody()?;
-    }
-    // Both are cleared by a change of user (kernel/cred.c, commit_creds): last.
-    prctl::set_dumpable(false)?;
-    prctl::set_pdeathsig(Signal::SIGKILL)?;
-    Ok(())
 }
 
 fn settle(keep: &[RawFd]) -> io::Result<()> {

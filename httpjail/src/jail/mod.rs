@@ -12,11 +12,14 @@ mod canary;
 mod channel;
 pub mod child;
 pub mod door;
+mod dumps;
+mod ending;
 pub mod handover;
 pub mod helper;
 pub mod identity;
 pub mod leftovers;
 pub mod nft;
+pub mod proxy_user;
 pub mod reload;
 pub mod sandbox;
 pub mod select;
@@ -63,6 +66,7 @@ pub struct Jail<State> {
     notes: Vec<String>,
     /// How its Unix sockets are held, once that is chosen.
     sockets: Option<Held>,
+    warnings: Vec<String>,
     state: PhantomData<State>,
 }
 
@@ -79,6 +83,7 @@ impl Jail<Prepared> {
     }
 
     fn build(mut backend: Box<dyn Backend>, helper: Helper, plan: &Plan) -> Result<Self, Failure> {
+        let limited = dumps::limit();
         let sandbox = match Sandbox::build(plan, backend.cgroup()) {
             Ok(sandbox) => sandbox,
             Err(error) => {
@@ -94,6 +99,7 @@ impl Jail<Prepared> {
             listeners,
             notes: Vec::new(),
             sockets: None,
+            warnings: dumps::note(&limited).into_iter().collect(),
             state: PhantomData,
         };
         jail.connect()?;
@@ -165,6 +171,7 @@ impl Jail<Prepared> {
             backend,
             listeners,
             notes,
+            warnings,
             ..
         } = self;
         let sockets = Held::choose(&sandbox);
@@ -175,6 +182,7 @@ impl Jail<Prepared> {
             listeners,
             notes,
             sockets: Some(sockets),
+            warnings,
             state: PhantomData,
         })
     }
@@ -235,7 +243,14 @@ impl<State> Jail<State> {
         let user = if self.sandbox.user_namespace { "with" } else { "without" };
         let first = format!("steered by {}, {user} a user namespace", self.backend.name());
         let sockets = self.sockets.iter().map(Held::to_string);
-        std::iter::once(first).chain(sockets).chain(self.notes.iter().cloned())
+        let of_proxy = self.helper.note().map(str::to_owned);
+        let notes = std::iter::once(first).chain(sockets);
+        notes.chain(self.notes.iter().cloned()).chain(of_proxy)
+    }
+
+    /// What this jail does not hold, for want of something on this host.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// What a process must enter to make sockets of the jail's network, in this order: the user namespace, if there is

@@ -120,14 +120,20 @@ impl Running {
             .supervise(limit, Round::new(watch), open_log)
             .unwrap_or_else(|error| Outcome::Failed(error.to_string()));
         self.take_terminal();
-        self.sandbox.kill();
+        let killed = self.sandbox.kill();
         // Before the proxy, whose last lines are for the caller's own terminal.
         if let Some(aide) = &mut self.aide {
             aide.finish();
         }
-        self.helper.finish(outcome.status().into(), open_log);
-        let left = self.backend.disarm().err().map(|error| error.to_string());
-        (outcome, left.into_iter().collect())
+        let finished = self.helper.finish(outcome.status().into(), open_log);
+        let removed = self.backend.disarm();
+        let left = [killed, finished]
+            .into_iter()
+            .filter_map(|ended| Some(ended.err()?.to_string()));
+        (
+            outcome,
+            left.chain(removed.err().map(|error| error.to_string())).collect(),
+        )
     }
 
     fn supervise(

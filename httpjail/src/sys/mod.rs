@@ -13,3 +13,5 @@ pub mod fds;
 pub mod memory;
 #[cfg(unix)]
 pub mod terminal;
+#[cfg(target_os = "linux")]
+pub mod users;

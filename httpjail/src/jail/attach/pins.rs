@@ -5,10 +5,12 @@
 //! links, and no name with a dot. Taking the files away opens the cgroup: so only `detach`, the end of its own httpjail, or
 //! a newer attachment does that, and anybody once the cgroup is gone.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount, umount};
 
@@ -16,12 +18,16 @@ use super::target::is_at;
 use crate::failure::Failure;
 use crate::jail::bpf::Links;
 use crate::jail::bpf::cgroup::RunName;
-use crate::jail::sandbox::mounts::RUN_DIR;
+use crate::jail::sandbox::mounts::{RUN_DIR, make_run_dir};
 
 const FOLDER: &str = "httpjail";
 /// Where a bpffs is mounted by us if there is none.
 const OWN_MOUNT: &str = "bpf";
 const PLACE: &str = "cgroup";
+
+/// How long another httpjail may hold the lock; it pins a dozen programs meanwhile.
+const LOCK_LIMIT: Duration = Duration::from_secs(20);
+const LOCK_TICK: Duration = Duration::from_millis(10);
 
 /// The pins of one attachment.
 #[derive(Debug)]
@@ -105,15 +111,33 @@ impl Pins {
 /// Held while pins are made or removed, so that two httpjails do not mount and unmount at once.
 ///
 /// # Errors
-/// When the lock's file cannot be made.
+/// When the lock's file cannot be made, or another process does not let it go.
 pub fn lock() -> Result<File, Failure> {
     let path = Path::new(RUN_DIR).join("attach.lock");
     let locked = make_run_dir().and_then(|()| {
         let file = File::options().create(true).append(true).open(&path)?;
-        file.lock()?;
-        Ok(file)
+        // Whoever holds it has a few calls to make, unless it is stopped, or somebody else's program.
+        let late = Instant::now() + LOCK_LIMIT;
+        loop {
+            match file.try_lock() {
+                Err(TryLockError::WouldBlock) if Instant::now() < late => sleep(LOCK_TICK),
+                Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::TimedOut.into()),
+                Err(TryLockError::Error(error)) => return Err(error),
+                Ok(()) => return Ok(file),
+            }
+        }
     });
-    locked.map_err(|error| Failure::new(format!("cannot lock {}: {error}", path.display())))
+    locked.map_err(|error| Failure {
+        hint: match error.kind() {
+            io::ErrorKind::TimedOut => Some(format!(
+                "another httpjail attaches or detaches and does not go on: `fuser {}` tells which",
+                path.display()
+            )),
+            io::ErrorKind::PermissionDenied => Some("run httpjail with sudo".into()),
+            _ => None,
+        },
+        ..Failure::new(format!("cannot lock {}: {error}", path.display()))
+    })
 }
 
 /// Removes the names that attachments to cgroups which are gone have left. Returns what could not be removed.
@@ -130,13 +154,6 @@ pub fn remove_stale() -> Vec<String> {
         .filter_map(|pins| pins.remove().err())
         .map(|error| format!("cannot remove what an attachment left: {error}"))
         .collect()
-}
-
-fn make_run_dir() -> io::Result<()> {
-    match DirBuilder::new().mode(0o755).create(RUN_DIR) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => made,
-    }
 }
 
 /// Makes it, or makes sure that what is there is root's alone.

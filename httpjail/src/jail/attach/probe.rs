@@ -8,15 +8,14 @@ use std::path::PathBuf;
 
 use nix::sched::CloneFlags;
 use nix::sys::prctl;
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::waitpid;
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use super::target::Target;
 use super::within;
 use crate::jail::bpf::cgroup::RunName;
 use crate::jail::channel::readable;
-use crate::jail::{STEP_LIMIT, canary};
+use crate::jail::{STEP_LIMIT, canary, ending};
 use crate::net::{Listeners, OriginalDstSource};
 use crate::sys::clone::{self, Side};
 
@@ -54,15 +53,13 @@ pub(super) fn prove(
     });
     drop(tell);
     let pid = side?;
-    let in_time = readable(told.as_fd(), STEP_LIMIT);
-    if !matches!(in_time, Ok(true)) {
-        kill(pid, Signal::SIGKILL)?;
-    }
-    let mut bytes = Vec::new();
-    let read = told.read_to_end(&mut bytes);
-    waitpid(pid, None)?;
+    let ended = clone::pidfd(pid)?;
+    // It says what it has to say in one piece, and then it ends.
+    let in_time = readable(told.as_fd(), STEP_LIMIT).and_then(|told| Ok(told && readable(ended.as_fd(), STEP_LIMIT)?));
+    ending::end("the canary", pid, ended.as_fd()).map_err(io::Error::other)?;
     in_time?;
-    read?;
+    let mut bytes = Vec::new();
+    told.read_to_end(&mut bytes)?;
     let mut wrong: Vec<String> =
         serde_json::from_slice(&bytes).unwrap_or_else(|_| vec!["the canary did not come back".to_owned()]);
     if wrong.is_empty() {

@@ -6,6 +6,8 @@
 //! into the caller's shell. ptrace(2) stays: the PID namespace leaves nobody to trace but the jail's own processes, and
 //! strace and LeakSanitizer need it. Nested user namespaces stay: Chromium's sandbox is made of them.
 
+mod limits;
+
 use std::collections::BTreeMap;
 use std::io;
 
@@ -41,6 +43,7 @@ impl Filter {
             program(forbidden()?, libc::EPERM)?,
             program(families()?, libc::EAFNOSUPPORT)?,
             program(protocols()?, libc::EPROTONOSUPPORT)?,
+            program(limits::kept()?, 0)?,
         ];
         programs.extend(foreign_numbers());
         Ok(Filter(programs))

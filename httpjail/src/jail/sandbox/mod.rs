@@ -13,15 +13,14 @@ mod terminal;
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::sched::CloneFlags;
 use nix::sys::prctl;
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::waitpid;
 use nix::unistd::{Gid, Pid, Uid, getegid, geteuid};
 
 use super::channel::{self, Channel};
+use super::ending::{self, StillThere};
 use crate::sys::clone::{self, Side};
 use crate::sys::fds;
 
@@ -97,13 +96,16 @@ impl Sandbox {
     }
 
     /// Kills init, and so everything in its PID namespace, and waits until it is gone. Does nothing the second time.
-    pub fn kill(&mut self) {
-        if self.pid.as_raw() > 0 {
-            // Our own child, not yet waited for: the number cannot be anybody else's.
-            let _ = kill(self.pid, Signal::SIGKILL);
-            let _ = waitpid(self.pid, None);
-            self.pid = Pid::from_raw(0);
+    ///
+    /// # Errors
+    /// When something in there stays. It is killed, though: if it ever wakes it is to end.
+    pub fn kill(&mut self) -> Result<(), StillThere> {
+        let pid = std::mem::replace(&mut self.pid, Pid::from_raw(0));
+        if pid.as_raw() <= 0 {
+            return Ok(());
         }
+        self.line.close();
+        ending::end("the jail's first process", pid, self.ended.as_fd())
     }
 }
 
@@ -146,7 +148,9 @@ fn identity_map(own: &str) -> String {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        self.kill();
+        if let Err(error) = self.kill() {
+            tracing::warn!("{error}");
+        }
     }
 }
 

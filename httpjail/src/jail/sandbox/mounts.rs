@@ -8,7 +8,7 @@ mod devices;
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt as _, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, open};
@@ -83,6 +83,23 @@ pub fn place(own: &Path) -> io::Result<PathBuf> {
     found
         .map(Path::to_owned)
         .ok_or_else(|| made.err().unwrap_or_else(|| io::ErrorKind::NotFound.into()))
+}
+
+/// Makes the folder of httpjail's own, by root. It is there once it was made.
+///
+/// # Errors
+/// Those of making it, and when it is not root's alone.
+pub fn make_run_dir() -> io::Result<()> {
+    match DirBuilder::new().mode(0o755).create(RUN_DIR) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => return made,
+    }
+    let found = fs::symlink_metadata(RUN_DIR)?;
+    if found.is_dir() && found.uid() == 0 && found.mode() & 0o022 == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("{RUN_DIR} is not a folder of root's alone")))
+    }
 }
 
 /// Arranges the view in the calling process's own mount namespace. Returns what could not be done and did not matter.

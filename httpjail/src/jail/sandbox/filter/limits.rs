@@ -1,0 +1,34 @@
+//! The size of core dumps stays as it is.
+//!
+//! Where `kernel.core_pattern` is a pipe (systemd-coredump, apport) a crash has the kernel start a program of root's, outside
+//! every jail, with the crashed one's memory on its standard input. A soft limit of exactly 1 keeps it from that, as for a
+//! handler that crashes itself; a limit of 0 does not (fs/coredump.c, `coredump_pipe`). So the jail may not set another. It
+//! is told that it has: programs lower the limit out of care for their secrets, and some end when they cannot.
+
+use std::io;
+
+use libc::RLIMIT_CORE;
+use seccompiler::SeccompCmpArgLen::{Dword, Qword};
+use seccompiler::SeccompCmpOp::{Eq, Ne};
+use seccompiler::{SeccompCondition, SeccompRule};
+
+use super::{Rules, other};
+
+/// The calls that answer success and do nothing.
+pub(super) fn kept() -> io::Result<Rules> {
+    let core = |index| SeccompCondition::new(index, Dword, Eq, u64::from(RLIMIT_CORE));
+    // Without a new limit it only asks for the one in force (prlimit(2)).
+    let given = SeccompCondition::new(2, Qword, Ne, 0);
+    let rule = |conditions: Result<Vec<_>, _>| {
+        conditions
+            .and_then(SeccompRule::new)
+            .map_err(|error| other("write", error))
+    };
+    Ok(Rules::from([
+        (libc::SYS_setrlimit, vec![rule(core(0).map(|core| vec![core]))?]),
+        (
+            libc::SYS_prlimit64,
+            vec![rule(core(1).and_then(|core| Ok(vec![core, given?])))?],
+        ),
+    ]))
+}
