@@ -184,6 +184,39 @@ fn zombie(pid: i32) -> bool {
 }
 
 // Proves: K12.
+/// Whose run a cgroup is stands in its name, and a process's start is told otherwise in another time namespace: a run that
+/// lives must be seen to live all the same.
+#[test]
+fn a_run_that_lives_is_nobodys_leftover() {
+    let lab = lab();
+    let jail = lab
+        .jail()
+        .shell("echo up; read line")
+        .stdin_from(std::process::Stdio::piped());
+    let mut jail = jail.start().unwrap();
+    let up = eventually(Duration::from_secs(20), || jail.stdout() == "up\n");
+    assert!(up, "{}", jail.stderr());
+    let elsewhere = ["unshare", "--time", "--boottime", "100000", "--fork"];
+    lab.jail().through(elsewhere).command(["true"]).run().expect_code(0);
+    // Its standard input ends with it.
+    jail.end_input();
+    jail.wait().unwrap().expect_code(1);
+}
+
+#[test]
+fn many_that_find_the_same_leftover_say_nothing_of_it() {
+    let lab = lab();
+    let jail = lab.jail().shell("echo up; exec sleep 600").start().unwrap();
+    assert!(eventually(Duration::from_secs(20), || jail.stdout() == "up\n"));
+    jail.signal(Signal::SIGKILL);
+    assert_eq!(jail.wait().unwrap().signal(), Some(9));
+    let runs: Vec<_> = (0..8).map(|_| lab.jail().command(["true"]).start().unwrap()).collect();
+    for run in runs {
+        let outcome = run.wait().unwrap().expect_code(0);
+        assert_eq!(outcome.stderr, "");
+    }
+}
+
 #[test]
 fn many_jails_in_series() {
     let lab = lab();

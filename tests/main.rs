@@ -4,6 +4,7 @@
 mod approve;
 mod attach;
 mod bad_policies;
+mod cgroups;
 mod check;
 mod clients;
 mod cmd;

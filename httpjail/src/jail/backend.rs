@@ -65,6 +65,11 @@ pub trait Backend {
     /// The cgroup into which the jail's init is born, if the backend has one.
     fn cgroup(&self) -> Option<BorrowedFd<'_>>;
 
+    /// Whether there is no jail without that cgroup.
+    fn needs_cgroup(&self) -> bool {
+        true
+    }
+
     /// What init has to know, if it is init that makes the sockets and steers, from inside the jail's network namespace.
     fn inside(&self) -> Option<Inside> {
         None

@@ -84,7 +84,7 @@ impl Jail<Prepared> {
 
     fn build(mut backend: Box<dyn Backend>, helper: Helper, plan: &Plan) -> Result<Self, Failure> {
         let limited = dumps::limit();
-        let sandbox = match Sandbox::build(plan, backend.cgroup()) {
+        let sandbox = match Sandbox::build(plan, backend.cgroup(), backend.needs_cgroup()) {
             Ok(sandbox) => sandbox,
             Err(error) => {
                 let _ = backend.disarm();
@@ -92,6 +92,8 @@ impl Jail<Prepared> {
             }
         };
         let listeners = Listeners::default();
+        let unheld = dumps::note(&limited).into_iter().chain(sandbox.note.clone());
+        let warnings = unheld.collect();
         let mut jail = Jail {
             sandbox,
             helper,
@@ -99,7 +101,7 @@ impl Jail<Prepared> {
             listeners,
             notes: Vec::new(),
             sockets: None,
-            warnings: dumps::note(&limited).into_iter().collect(),
+            warnings,
             state: PhantomData,
         };
         jail.connect()?;
@@ -161,7 +163,7 @@ impl Jail<Prepared> {
             );
             let hint = "another program may be attached above the jail's cgroup, or the BPF object is not httpjail's";
             return Err(Failure {
-                hint: self.backend.cgroup().map(|_| hint.into()),
+                hint: self.backend.needs_cgroup().then(|| hint.into()),
                 ..Failure::new(message)
             });
         }

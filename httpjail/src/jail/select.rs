@@ -4,6 +4,7 @@ use nix::unistd::geteuid;
 
 use super::backend::{Backend, BackendError, Extras};
 use super::bpf::BpfBackend;
+use super::bpf::cgroup::Cgroup;
 use super::helper::Failure;
 use super::nft::NetnsBackend;
 use super::sandbox::rights;
@@ -116,12 +117,27 @@ fn netns(wants: Wants) -> Result<Box<dyn Backend>, BackendError> {
         Some(error) if !rights::may_change_user() => Err(error),
         _ => {
             let mut backend = NetnsBackend {
+                cgroup: own_cgroup(),
                 host_loopback: wants.host_loopback,
             };
             backend.want(wants.extras)?;
             Ok(Box::new(backend))
         }
     }
+}
+
+/// A cgroup for a jail that is steered without one. Where none can be made there is none that the jail could write to
+/// either, but for what a container shows read-only.
+fn own_cgroup() -> Option<Cgroup> {
+    let made = if geteuid().is_root() && rights::may_change_user() {
+        Cgroup::create().map(Some)
+    } else {
+        Cgroup::below_own()
+    };
+    made.unwrap_or_else(|error| {
+        tracing::info!("the jail has no cgroup of its own: {error}");
+        None
+    })
 }
 
 fn none(refused: Vec<Refused>) -> Failure {

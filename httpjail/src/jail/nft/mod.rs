@@ -17,13 +17,14 @@ pub use ruleset::Way;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::SockRef;
 
 use super::backend::{self, Backend, BackendError, EventSource, Inside};
+use super::bpf::cgroup::Cgroup;
 use super::sandbox::netns;
 use crate::net::{AskedServerSource, ClientAddr, Listeners, OriginalDst, OriginalDstSource};
 use events::Events;
@@ -35,6 +36,8 @@ const DNS_PORT: u16 = 53;
 /// Steers by the rules of the jail's own network namespace.
 #[derive(Debug)]
 pub struct NetnsBackend {
+    /// A cgroup of the jail's own, where one can be had. Nothing is steered by it: it is so that no other can be written.
+    pub cgroup: Option<Cgroup>,
     /// A loopback port on which nobody in the jail listens goes to the proxy; else the connect is refused at once.
     pub host_loopback: bool,
 }
@@ -54,7 +57,11 @@ impl Backend for NetnsBackend {
     }
 
     fn cgroup(&self) -> Option<BorrowedFd<'_>> {
-        None
+        self.cgroup.as_ref().map(AsFd::as_fd)
+    }
+
+    fn needs_cgroup(&self) -> bool {
+        false
     }
 
     fn inside(&self) -> Option<Inside> {
@@ -95,8 +102,11 @@ impl Backend for NetnsBackend {
     }
 
     fn disarm(&mut self) -> io::Result<()> {
-        // All there is ends with the namespace, and that with the jail's last process.
-        Ok(())
+        // All else ends with the namespace, and that with the jail's last process.
+        match self.cgroup.take() {
+            Some(cgroup) => cgroup.remove().map_err(io::Error::other),
+            None => Ok(()),
+        }
     }
 }
 

@@ -37,10 +37,12 @@ pub struct Sandbox {
     pub line: Channel<Order, Report>,
     /// Whether it has a user namespace of its own.
     pub user_namespace: bool,
+    /// What it does not hold.
+    pub note: Option<String>,
 }
 
 impl Sandbox {
-    /// Clones init into new namespaces and, if given, into a cgroup. It waits for orders.
+    /// Clones init into new namespaces and, if given, into a cgroup; without that if need be. It waits for orders.
     ///
     /// A user namespace that maps every id to itself keeps every owner right, and takes from a jailed root what only the first user
     /// namespace can give. Where the host forbids one, root does without. Who is not root has to have one, in which there
@@ -48,7 +50,21 @@ impl Sandbox {
     ///
     /// # Errors
     /// Those of `clone3(2)` and of writing the map.
-    pub fn build(plan: &Plan, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Self> {
+    pub fn build(plan: &Plan, cgroup: Option<BorrowedFd<'_>>, needs_cgroup: bool) -> io::Result<Self> {
+        match Self::build_in(plan, cgroup) {
+            // Its rights end above (a threaded part of the tree, a root whose files are another's), or a container's filter
+            // knows no clone3(2).
+            Err(error) if cgroup.is_some() && !needs_cgroup => {
+                let mut sandbox = Self::build_in(plan, None)?;
+                let note = format!("the jail has no cgroup of its own, so it may write what its caller may: {error}");
+                sandbox.note = Some(note);
+                Ok(sandbox)
+            }
+            built => built,
+        }
+    }
+
+    fn build_in(plan: &Plan, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Self> {
         if !rights::may_change_user() {
             return Self::clone(plan, cgroup, Ids::Own);
         }
@@ -62,8 +78,11 @@ impl Sandbox {
     fn clone(plan: &Plan, cgroup: Option<BorrowedFd<'_>>, ids: Ids) -> io::Result<Self> {
         let (uid, gid) = (geteuid(), getegid());
         let user_namespace = ids != Ids::Host;
-        let mut flags =
-            CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC;
+        let mut flags = CloneFlags::CLONE_NEWNET
+            | CloneFlags::CLONE_NEWNS
+            | CloneFlags::CLONE_NEWPID
+            | CloneFlags::CLONE_NEWIPC
+            | CloneFlags::CLONE_NEWUTS;
         flags.set(CloneFlags::CLONE_NEWUSER, user_namespace);
         let (ours, theirs) = channel::pair()?;
         match clone::clone(flags, cgroup)? {
@@ -82,6 +101,7 @@ impl Sandbox {
                     ended: clone::pidfd(pid)?,
                     line: ours,
                     user_namespace,
+                    note: None,
                 };
                 drop(theirs);
                 if ids == Ids::All {

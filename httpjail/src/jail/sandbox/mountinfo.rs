@@ -13,6 +13,8 @@ pub(super) struct Mount {
     pub target: PathBuf,
     /// Its own flags (field 6), those that a remount must repeat.
     pub flags: MsFlags,
+    /// What of: the type of its file system.
+    pub kind: String,
 }
 
 /// The mounts of a `mountinfo` text, in its order. A line that is none is left out.
@@ -27,7 +29,8 @@ fn line(line: &str) -> Option<Mount> {
         .next()?
         .split(',')
         .fold(MsFlags::empty(), |flags, word| flags | flag(word));
-    Some(Mount { target, flags })
+    let kind = fields.skip_while(|field| *field != "-").nth(1)?.to_owned();
+    Some(Mount { target, flags, kind })
 }
 
 fn flag(word: &str) -> MsFlags {
@@ -79,11 +82,13 @@ mod tests {
             [
                 Mount {
                     target: "/sys/fs/cgroup".into(),
-                    flags
+                    flags,
+                    kind: "tmpfs".into()
                 },
                 Mount {
                     target: "/mnt/a b\\c".into(),
-                    flags: MsFlags::MS_NOATIME
+                    flags: MsFlags::MS_NOATIME,
+                    kind: "cgroup2".into()
                 },
             ]
         );

@@ -3,6 +3,7 @@
 //! Everything happens in the mount namespace of the jail's init and ends with it: no file and no mount on the host. The
 //! files that are laid over live on a small tmpfs of the namespace ([`place`] says where).
 
+mod cgroups;
 mod devices;
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
@@ -133,6 +134,7 @@ fn arrange_all(view: &View, user_namespace: bool) -> Result<Vec<String>, MountEr
         .collect::<Result<Vec<_>, _>>()?;
     notes.extend(own_proc(user_namespace)?);
     devices::arrange(view.own_terminals)?;
+    cgroups::arrange()?;
     read_only_sys()?;
     for parent in view.hidden.iter().filter_map(|folder| folder.parent()) {
         pin(parent)?;
@@ -187,14 +189,14 @@ fn own_proc(user_namespace: bool) -> Result<Option<String>, MountError> {
     Ok(note)
 }
 
-/// /sys read-only with all that is mounted below it, the cgroup tree first of all.
+/// /sys read-only with all that is mounted below it, the cgroup trees of the first version among them.
 fn read_only_sys() -> Result<(), MountError> {
     let table = fs::read("/proc/self/mountinfo").map_err(|source| MountError {
         step: "read",
         path: "/proc/self/mountinfo".into(),
         source,
     })?;
-    for Mount { target, flags } in mountinfo::parse(&String::from_utf8_lossy(&table)) {
+    for Mount { target, flags, .. } in mountinfo::parse(&String::from_utf8_lossy(&table)) {
         let cgroups_elsewhere = target.starts_with("/cgroup") || target.starts_with("/dev/cgroup");
         if (target.starts_with("/sys") || cgroups_elsewhere) && !flags.contains(MsFlags::MS_RDONLY) {
             remount_read_only(&target, flags)?;

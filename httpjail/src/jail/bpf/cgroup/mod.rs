@@ -11,6 +11,8 @@ pub use mount::mount_point;
 pub use runs::{Leftover, RunName, leftovers};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -20,6 +22,9 @@ use std::time::{Duration, Instant};
 
 /// How long the processes of a killed cgroup may take to go.
 const KILL_BOUND: Duration = Duration::from_secs(10);
+
+/// How the name of a run's cgroup begins that lies below its caller's own.
+const BELOW: &str = "httpjail-";
 
 /// Why there is no cgroup.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +45,9 @@ pub enum CgroupError {
         /// Its permission bits.
         mode: u32,
     },
+    /// Whoever is not root would own it, and could move processes out of the jails of others.
+    #[error("the cgroup {} is not there, and only root may make it", .0.display())]
+    NotRoots(PathBuf),
     /// Processes survived the kill.
     #[error("the processes in {} did not end within {} s", .0.display(), KILL_BOUND.as_secs())]
     StillPopulated(PathBuf),
@@ -59,6 +67,7 @@ pub enum CgroupError {
 #[derive(Debug)]
 pub struct Cgroup {
     path: PathBuf,
+    /// Locked as long as this process lives: the run lives as well, whatever its name says.
     directory: File,
     id: u64,
     removed: bool,
@@ -71,9 +80,32 @@ impl Cgroup {
     /// When there is no writable cgroup2 mount, the parent is not root's alone, or this process may not make cgroups.
     pub fn create() -> Result<Self, CgroupError> {
         let parent = mount::parent()?;
-        let path = parent.join(RunName::own()?.to_string());
+        Self::make(parent.join(RunName::own()?.to_string()))
+    }
+
+    /// The same below the cgroup that this process is in, if it may make one there: whoever is not root may where a part of
+    /// the tree was given to him, and what he may write there his jail could write too.
+    ///
+    /// # Errors
+    /// As for [`Cgroup::create`].
+    pub fn below_own() -> Result<Option<Self>, CgroupError> {
+        let Some(own) = mount::own_cgroup()? else {
+            return Ok(None);
+        };
+        match Self::make(own.join(format!("{BELOW}{}", RunName::own()?))) {
+            Ok(cgroup) => Ok(Some(cgroup)),
+            Err(CgroupError::ReadOnly(_)) => Ok(None),
+            Err(CgroupError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn make(path: PathBuf) -> Result<Self, CgroupError> {
         make_directory(&path)?;
-        let opened = File::open(&path).and_then(|directory| Ok((directory.metadata()?.ino(), directory)));
+        let opened = File::open(&path).and_then(|directory| {
+            directory.try_lock()?;
+            Ok((directory.metadata()?.ino(), directory))
+        });
         match opened {
             Ok((id, directory)) => Ok(Cgroup {
                 path,
@@ -178,6 +210,34 @@ fn remove_tree(path: &Path) -> Result<(), CgroupError> {
     fs::remove_dir(path).map_err(io("remove"))
 }
 
+/// Kills what is in it, one by one, until there is nothing more to kill.
+fn kill_each(path: &Path) -> Result<(), CgroupError> {
+    let deadline = Instant::now() + KILL_BOUND;
+    while Instant::now() < deadline {
+        let mut pids = Vec::new();
+        processes(path, &mut pids);
+        if pids.is_empty() {
+            return Ok(());
+        }
+        for pid in pids {
+            // It may have ended by itself.
+            let _ = signal::kill(pid, Signal::SIGKILL);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Err(CgroupError::StillPopulated(path.to_owned()))
+}
+
+fn processes(path: &Path, into: &mut Vec<Pid>) {
+    let listed = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+    into.extend(listed.lines().filter_map(|pid| Some(Pid::from_raw(pid.parse().ok()?))));
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            processes(&entry.path(), into);
+        }
+    }
+}
+
 fn kill(path: &Path) -> Result<(), CgroupError> {
     let io = |operation, file: &Path| {
         let file = file.to_owned();
@@ -188,7 +248,11 @@ fn kill(path: &Path) -> Result<(), CgroupError> {
         }
     };
     let file = path.join("cgroup.kill");
-    fs::write(&file, "1").map_err(io("write", &file))?;
+    match fs::write(&file, "1") {
+        // Linux 5.14 is the first to have it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && path.join("cgroup.procs").exists() => kill_each(path)?,
+        written => written.map_err(io("write", &file))?,
+    }
 
     let file = path.join("cgroup.events");
     let events = File::open(&file).map_err(io("open", &file))?;

@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use nix::unistd::geteuid;
+
 /// The directory of all runs, below the mount.
 pub(super) const PARENT: &str = "httpjail";
 
@@ -23,32 +25,67 @@ pub fn mount_point() -> Result<PathBuf, CgroupError> {
     find_mount(&table)
 }
 
-fn find_mount(mountinfo: &str) -> Result<PathBuf, CgroupError> {
-    let mut read_only = None;
-    for line in mountinfo.lines() {
+/// The cgroup that this process is in, where it can be seen and written to as far as the mount tells.
+///
+/// # Errors
+/// When the tables cannot be read. `None` where cgroup v2 is not mounted, or read-only.
+pub(super) fn own_cgroup() -> Result<Option<PathBuf>, CgroupError> {
+    let read = |path: &str| {
+        fs::read_to_string(path).map_err(|source| CgroupError::Io {
+            operation: "read",
+            path: path.into(),
+            source,
+        })
+    };
+    let (own, mounts) = (read("/proc/self/cgroup")?, read("/proc/self/mountinfo")?);
+    let Some(own) = own.lines().find_map(|line| line.strip_prefix("0::")) else {
+        return Ok(None);
+    };
+    let place = |mount: Mount<'_>| {
+        // A mount may show a part of the tree.
+        let below = Path::new(own).strip_prefix(mount.root).ok()?;
+        (!mount.read_only).then(|| mount.point.join(below))
+    };
+    Ok(cgroup2_mounts(&mounts).find_map(place))
+}
+
+/// A mount of cgroup v2.
+struct Mount<'a> {
+    root: &'a str,
+    point: PathBuf,
+    read_only: bool,
+}
+
+fn cgroup2_mounts(mountinfo: &str) -> impl Iterator<Item = Mount<'_>> {
+    mountinfo.lines().filter_map(|line| {
         // proc_pid_mountinfo(5): id parent major:minor root mount-point options [tags] - type source super-options
-        let Some((mount, file_system)) = line.split_once(" - ") else {
-            continue;
-        };
+        let (mount, file_system) = line.split_once(" - ")?;
         let fields: Vec<&str> = mount.split(' ').collect();
         let [_, _, _, root, point, options, ..] = fields[..] else {
-            continue;
+            return None;
         };
         let mut file_system = file_system.split(' ');
-        // A mount of a part of the tree may leave out the ancestors whose owner matters.
-        if file_system.next() != Some("cgroup2") || root != "/" {
-            continue;
+        if file_system.next() != Some("cgroup2") {
+            return None;
         }
-        let point = PathBuf::from(unescape(point));
         let super_options = file_system.nth(1).unwrap_or_default();
-        if options
-            .split(',')
-            .chain(super_options.split(','))
-            .any(|option| option == "ro")
-        {
-            read_only.get_or_insert(point);
+        let mut options = options.split(',').chain(super_options.split(','));
+        Some(Mount {
+            root,
+            point: PathBuf::from(unescape(point)),
+            read_only: options.any(|option| option == "ro"),
+        })
+    })
+}
+
+fn find_mount(mountinfo: &str) -> Result<PathBuf, CgroupError> {
+    let mut read_only = None;
+    // A mount of a part of the tree may leave out the ancestors whose owner matters.
+    for mount in cgroup2_mounts(mountinfo).filter(|mount| mount.root == "/") {
+        if mount.read_only {
+            read_only.get_or_insert(mount.point);
         } else {
-            return Ok(point);
+            return Ok(mount.point);
         }
     }
     Err(read_only.map_or(CgroupError::NotMounted, CgroupError::ReadOnly))
@@ -77,6 +114,10 @@ pub(super) fn parent() -> Result<PathBuf, CgroupError> {
     let mount = mount_point()?;
     check_owner(&mount)?;
     let parent = mount.join(PARENT);
+    if !geteuid().is_root() && fs::symlink_metadata(&parent).is_err() {
+        // With CAP_DAC_OVERRIDE he could make it, and it would be his: nobody's jail would go there from then on.
+        return Err(CgroupError::NotRoots(parent));
+    }
     match make_directory(&parent) {
         Err(CgroupError::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {}
         other => other?,

@@ -1,8 +1,8 @@
 //! Whose run a cgroup is, said in its name, and which runs are dead.
 
-use super::mount::{PARENT, mount_point};
-use super::{CgroupError, remove};
-use std::fs;
+use super::mount::{PARENT, mount_point, own_cgroup};
+use super::{BELOW, CgroupError, remove};
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -95,7 +95,19 @@ impl Leftover {
     /// # Errors
     /// As for [`super::Cgroup::kill`], or when it cannot be removed.
     pub fn remove(self) -> Result<(), CgroupError> {
-        remove(&self.path)
+        // Locked by its run as long as that lives, whatever its name may seem to say (another /proc, a time namespace); or by
+        // another run that removes it just now.
+        let Ok(directory) = File::open(&self.path) else {
+            return Ok(());
+        };
+        if directory.try_lock().is_err() {
+            return Ok(());
+        }
+        match remove(&self.path) {
+            // Another was quicker.
+            Err(_) if !self.path.exists() => Ok(()),
+            removed => removed,
+        }
     }
 }
 
@@ -104,26 +116,34 @@ impl Leftover {
 /// # Errors
 /// When the tree cannot be read. No error where httpjail never ran.
 pub fn leftovers() -> Result<Vec<Leftover>, CgroupError> {
-    let parent = mount_point()?.join(PARENT);
-    let entries = match fs::read_dir(&parent) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => {
-            return Err(CgroupError::Io {
-                operation: "read",
-                path: parent,
-                source,
-            });
-        }
-    };
     let mut found = Vec::new();
-    for entry in entries.flatten() {
-        let Some(name) = entry.file_name().to_str().and_then(RunName::parse) else {
-            continue;
+    // Those of root are all in one place; those of others lie below the cgroup that each started from.
+    let places = [
+        mount_point().ok().map(|mount| (mount.join(PARENT), "")),
+        own_cgroup()?.map(|own| (own, BELOW)),
+    ];
+    for (place, prefix) in places.into_iter().flatten() {
+        let entries = match fs::read_dir(&place) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(source) => {
+                return Err(CgroupError::Io {
+                    operation: "read",
+                    path: place,
+                    source,
+                });
+            }
         };
-        let path = entry.path();
-        if !name.may_live()? {
-            found.push(Leftover { path, name });
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let name = name.to_str().and_then(|name| name.strip_prefix(prefix));
+            let Some(name) = name.and_then(RunName::parse) else {
+                continue;
+            };
+            let path = entry.path();
+            if !name.may_live()? {
+                found.push(Leftover { path, name });
+            }
         }
     }
     Ok(found)
