@@ -336,7 +336,7 @@ impl Running {
     pub fn wait(mut self) -> Result<Outcome> {
         let pid = self.pid();
         let (done, ended) = mpsc::channel::<()>();
-        let limit = self.limit;
+        let limit = self.limit * crate::patience();
         let watchdog = std::thread::spawn(move || {
             let late = ended.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout);
             if late {

@@ -257,9 +257,15 @@ pub fn processes_with(mark: &str) -> Vec<i32> {
     processes(|pid| proc_file_contains(pid, "cmdline", mark.as_bytes()))
 }
 
-/// Polls `condition` until it holds; whether it did within `limit`.
+/// How much longer than usual things may take: HTTPJAIL_TEST_PATIENCE's value, for machines that are emulated.
+pub fn patience() -> u32 {
+    let named = std::env::var("HTTPJAIL_TEST_PATIENCE").ok();
+    named.and_then(|value| value.parse().ok()).unwrap_or(1).max(1)
+}
+
+/// Polls `condition` until it holds; whether it did within `limit`, or as many times that as [`patience`] says.
 pub fn eventually(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + limit;
+    let deadline = Instant::now() + limit * patience();
     loop {
         if condition() {
             return true;

@@ -112,7 +112,7 @@ impl Wire {
         let (_frames, timeout) = self
             .frames
             .arrived
-            .wait_timeout_while(self.lock(), Duration::from_secs(20), &mut missing)
+            .wait_timeout_while(self.lock(), Duration::from_secs(20) * crate::patience(), &mut missing)
             .unwrap_or_else(PoisonError::into_inner);
         assert!(
             !timeout.timed_out(),
