@@ -17,6 +17,7 @@ mod suites;
 mod test;
 mod threats;
 mod tidy;
+mod vm;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -88,6 +89,20 @@ enum Task {
         #[arg(long, value_name = "N", default_value_t = 0)]
         seed: u32,
     },
+    /// Boot other kernels in virtual machines and run the suite's tests there (installs QEMU; minutes to hours without KVM)
+    Vm {
+        /// Which: 5.10, 6.1, 6.12, 6.18, newest; all if none is named
+        kernels: Vec<String>,
+        /// One kernel, one boot, a few tests
+        #[arg(long)]
+        quick: bool,
+        /// Only these tests, by the beginning of their names (repeatable)
+        #[arg(long, value_name = "TESTS")]
+        only: Vec<String>,
+        /// Only this way of steering: ebpf, netns or rootless (repeatable)
+        #[arg(long, value_name = "WAY")]
+        way: Vec<String>,
+    },
     /// Format, clippy, rustdoc, licences, and the house rules
     Lint,
     /// The house rules alone
@@ -113,6 +128,12 @@ fn main() -> ExitCode {
         Task::Bench { what, only } if what == "proxy" => bench::proxy::run(only.as_deref()),
         Task::Bench { what: _, only } => bench::rules(only.as_deref()),
         Task::Fuzz { seconds, seed } => fuzz::run(seconds, seed),
+        Task::Vm {
+            kernels,
+            quick,
+            only,
+            way,
+        } => vm::run(&kernels, quick, &only, &way),
         Task::Lint => lint::run(),
         Task::Tidy => tidy::run(),
         Task::Threats => tidy::files().and_then(|files| threats::run(&files)),
