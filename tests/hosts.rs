@@ -17,6 +17,8 @@ const CGROUPS_READ_ONLY: &str = "for at in $(awk '$3 ~ /^cgroup/ {print $2}' /pr
                                  mount -o remount,bind,ro $at; done";
 /// As every container has it: a fresh /proc is not given then.
 const PROC_COVERED: &str = "mount --bind /dev/null /proc/kallsyms";
+/// As in a chroot, or below the root of another sandbox.
+const NO_SYS: &str = "mount -t tmpfs none /sys";
 const NO_USER_NAMESPACES: &str = "echo 0 > max; mount --bind max /proc/sys/user/max_user_namespaces";
 
 fn auto(lab: &Lab, way: Way, change: &str) -> Outcome {
@@ -73,6 +75,12 @@ fn a_proc_that_cannot_be_had_anew_is_kept_and_told() {
 }
 
 // Proves on netns: P12.
+#[test]
+fn without_sys_there_is_nothing_to_protect() {
+    takes(Way::Ebpf, NO_SYS, "netns", &["the ebpf backend does not work here"]);
+    takes(Way::Rootless, NO_SYS, "netns", &[]);
+}
+
 #[test]
 fn a_kept_proc_leads_nowhere() {
     let lab = lab();

@@ -4,7 +4,11 @@
 
 use std::time::Duration;
 
-use httpjail_lab::{Lab, eventually};
+use httpjail_lab::{Lab, USER_ID, Way, eventually};
+use nix::fcntl::OFlag;
+use nix::mount::{MsFlags, mount};
+use nix::pty::{PtyMaster, posix_openpt};
+use nix::unistd::chown;
 
 use crate::support::{Expect as _, have, lab};
 
@@ -12,14 +16,36 @@ use crate::support::{Expect as _, have, lab};
 pub(crate) struct Terminal<'lab> {
     lab: &'lab Lab,
     socket: String,
+    /// The outer ends of those that have the numbers below, for it to get its own.
+    below: Vec<PtyMaster>,
 }
 
 impl<'lab> Terminal<'lab> {
+    /// One that is `/dev/pts/NUMBER`, in a devpts of the jailed side's own, and belongs to whoever calls httpjail.
+    pub(crate) fn numbered(lab: &'lab Lab, number: usize) -> Self {
+        let taken = lab.on_jailside(|| {
+            let options = Some("newinstance,ptmxmode=0666,mode=0620");
+            mount(Some("devpts"), "/dev/pts", Some("devpts"), MsFlags::empty(), options)?;
+            let masters = (0..number).map(|_| posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY));
+            Ok(masters.collect::<Result<Vec<_>, _>>()?)
+        });
+        let mut terminal = Self::open(lab);
+        terminal.below = taken.unwrap();
+        let name = terminal.is("pane_tty");
+        assert_eq!(name, format!("/dev/pts/{number}"));
+        if Way::of_this_process() == Way::Rootless {
+            lab.on_jailside(|| Ok(chown(name.as_str(), Some(USER_ID.into()), None)?))
+                .unwrap();
+        }
+        terminal
+    }
+
     /// Starts a shell outside the jail, in a terminal of 100 columns.
     pub(crate) fn open(lab: &'lab Lab) -> Self {
         let terminal = Terminal {
             lab,
             socket: lab.fresh_path("tmux.sock").to_str().unwrap().to_owned(),
+            below: Vec::new(),
         };
         let shell = "exec env PS1='outside> ' bash --norc --noprofile -i";
         terminal.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "40", shell]);
@@ -110,25 +136,30 @@ impl Drop for Terminal<'_> {
     }
 }
 
-const JAILED_SHELL: &str = "env PS1='inside> ' bash --norc --noprofile -i";
+const JAILED_SHELL: &str = "env PS1='in''side> ' bash --norc --noprofile -i";
 
 #[test]
 fn a_shell_has_job_control() {
-    job_control(&[]);
+    job_control(0, &[]);
+}
+
+#[test]
+fn a_shell_has_job_control_on_a_terminal_of_many() {
+    job_control(57, &[]);
 }
 
 #[test]
 fn a_shell_has_job_control_in_weak_mode() {
-    job_control(&["--backend", "weak"]);
+    job_control(0, &["--backend", "weak"]);
 }
 
 #[track_caller]
-fn job_control(options: &[&str]) {
+fn job_control(number: usize, options: &[&str]) {
     if !have("tmux") {
         return;
     }
     let lab = lab();
-    let terminal = Terminal::open(&lab);
+    let terminal = Terminal::numbered(&lab, number);
     let jail = options.iter().fold(lab.jail(), |jail, option| jail.option(option));
     terminal.jail_by(jail, JAILED_SHELL);
     terminal.sees("inside>");

@@ -11,6 +11,8 @@ pub mod clone;
 #[cfg(target_os = "linux")]
 pub mod fds;
 pub mod memory;
+#[cfg(target_os = "linux")]
+pub mod mounts;
 #[cfg(unix)]
 pub mod terminal;
 #[cfg(target_os = "linux")]

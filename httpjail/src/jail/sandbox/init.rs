@@ -134,6 +134,7 @@ fn obey(line: &Line, plan: &Plan) -> io::Result<Infallible> {
     let mut command = None;
     // The inner end of a terminal of the jail's own: as long as it is open, the outer one does not see an end.
     let mut _terminal = None;
+    let mut _held = Vec::new();
     loop {
         if let Some(child) = &mut command {
             watch(line, child)?;
@@ -141,8 +142,9 @@ fn obey(line: &Line, plan: &Plan) -> io::Result<Infallible> {
         match line.receive()? {
             Order::Connect(inside) => connect(line, inside)?,
             Order::Arrange { user_namespace } => {
-                let notes = mounts::arrange(&plan.view, user_namespace).map_err(io::Error::other)?;
-                line.send(&Report::Arranged(notes))?;
+                let arranged = mounts::arrange(&plan.view, user_namespace).map_err(io::Error::other)?;
+                _held = arranged.held;
+                line.send(&Report::Arranged(arranged.notes))?;
             }
             Order::Probe { ipv6 } => line.send(&Report::Probed(canary::probe(ipv6)))?,
             Order::MakeTerminal => {

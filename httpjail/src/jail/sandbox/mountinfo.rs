@@ -1,20 +1,43 @@
-//! Reads `/proc/self/mountinfo` (proc(5)): where things are mounted, with which flags.
+//! Reads `/proc/self/mountinfo` (proc(5)): what is mounted where, with which flags.
 
 use std::ffi::OsString;
+use std::fs;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
+use nix::fcntl::{OFlag, open};
 use nix::mount::MsFlags;
+use nix::sys::stat::Mode;
 
 /// One mount.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Mount {
+    /// Its number (field 1).
+    pub id: u64,
+    /// The file system's device, as `major:minor` (field 3).
+    pub device: String,
+    /// What of the file system is mounted (field 4).
+    pub root: PathBuf,
+    /// The type of the file system (the first field after the dash).
+    pub kind: String,
     /// Where.
     pub target: PathBuf,
     /// Its own flags (field 6), those that a remount must repeat.
     pub flags: MsFlags,
-    /// What of: the type of its file system.
-    pub kind: String,
+}
+
+impl Mount {
+    /// Whether its target leads to it: not when another mount lies over that, and not where this process cannot go.
+    pub(super) fn is_seen(&self) -> bool {
+        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+        let id = open(&self.target, flags, Mode::empty()).ok().and_then(|found| {
+            let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", found.as_raw_fd())).ok()?;
+            text.lines()
+                .find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
+        });
+        id == Some(self.id)
+    }
 }
 
 /// The mounts of a `mountinfo` text, in its order. A line that is none is left out.
@@ -23,14 +46,25 @@ pub(super) fn parse(text: &str) -> Vec<Mount> {
 }
 
 fn line(line: &str) -> Option<Mount> {
-    let mut fields = line.split(' ');
-    let target = unescape(fields.nth(4)?);
+    let (mount, system) = line.split_once(" - ")?;
+    let mut fields = mount.split(' ');
+    let id = fields.next()?.parse().ok()?;
+    let device = fields.nth(1)?.to_owned();
+    let root = unescape(fields.next()?);
+    let target = unescape(fields.next()?);
     let flags = fields
         .next()?
         .split(',')
         .fold(MsFlags::empty(), |flags, word| flags | flag(word));
-    let kind = fields.skip_while(|field| *field != "-").nth(1)?.to_owned();
-    Some(Mount { target, flags, kind })
+    let kind = system.split(' ').next()?.to_owned();
+    Some(Mount {
+        id,
+        device,
+        root,
+        kind,
+        target,
+        flags,
+    })
 }
 
 fn flag(word: &str) -> MsFlags {
@@ -81,14 +115,20 @@ mod tests {
             found,
             [
                 Mount {
+                    id: 31,
+                    device: "0:28".into(),
+                    root: "/".into(),
+                    kind: "tmpfs".into(),
                     target: "/sys/fs/cgroup".into(),
                     flags,
-                    kind: "tmpfs".into()
                 },
                 Mount {
+                    id: 32,
+                    device: "0:29".into(),
+                    root: "/".into(),
+                    kind: "cgroup2".into(),
                     target: "/mnt/a b\\c".into(),
                     flags: MsFlags::MS_NOATIME,
-                    kind: "cgroup2".into()
                 },
             ]
         );

@@ -5,6 +5,8 @@
 
 mod cgroups;
 mod devices;
+mod kernel;
+mod terminals;
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -103,11 +105,20 @@ pub fn make_run_dir() -> io::Result<()> {
     }
 }
 
-/// Arranges the view in the calling process's own mount namespace. Returns what could not be done and did not matter.
+/// What came of arranging it.
+#[derive(Debug)]
+pub struct Arranged {
+    /// What could not be done and did not matter.
+    pub notes: Vec<String>,
+    /// What must stay open as long as the jail lives.
+    pub held: Vec<OwnedFd>,
+}
+
+/// Arranges the view in the calling process's own mount namespace.
 ///
 /// # Errors
 /// Naming the step and the path; the command must not start then.
-pub fn arrange(view: &View, user_namespace: bool) -> Result<Vec<String>, MountError> {
+pub fn arrange(view: &View, user_namespace: bool) -> Result<Arranged, MountError> {
     // The command's user must be able to read what is made here, and the command inherits the caller's own mask.
     let mask = umask(Mode::from_bits_truncate(0o022));
     let arranged = arrange_all(view, user_namespace);
@@ -115,7 +126,7 @@ pub fn arrange(view: &View, user_namespace: bool) -> Result<Vec<String>, MountEr
     arranged
 }
 
-fn arrange_all(view: &View, user_namespace: bool) -> Result<Vec<String>, MountError> {
+fn arrange_all(view: &View, user_namespace: bool) -> Result<Arranged, MountError> {
     let mut notes = Vec::new();
     // Private, not slave: a mount that appears on the host later must not uncover what is covered here.
     raw(
@@ -132,10 +143,11 @@ fn arrange_all(view: &View, user_namespace: bool) -> Result<Vec<String>, MountEr
         .iter()
         .map(|path| hold(path))
         .collect::<Result<Vec<_>, _>>()?;
-    notes.extend(own_proc(user_namespace)?);
-    devices::arrange(view.own_terminals)?;
+    let by_root = view.owner.0 == 0;
+    notes.extend(kernel::own_proc(user_namespace, by_root)?);
+    let held = devices::arrange(view.own_terminals, &mut notes)?;
     cgroups::arrange()?;
-    read_only_sys()?;
+    kernel::read_only_sys()?;
     for parent in view.hidden.iter().filter_map(|folder| folder.parent()) {
         pin(parent)?;
     }
@@ -152,57 +164,16 @@ fn arrange_all(view: &View, user_namespace: bool) -> Result<Vec<String>, MountEr
     for (path, socket) in view.allowed.iter().zip(&allowed) {
         uncover(path, socket)?;
     }
-    Ok(notes)
+    if !by_root {
+        devices::close()?;
+    }
+    Ok(Arranged { notes, held })
 }
 
-/// A /proc of the jail's own processes, with the host's switches out of reach of a jailed root.
-///
-/// In a container the outer /proc has covered parts, and the kernel gives no uncovered one (fs/namespace.c,
-/// mount_too_revealing). Then the outer one stays: it shows processes that signals do not reach, and what is more than
-/// their names needs the right to trace them (`/proc/PID/root`, `fd`, `mem`), which nobody has over a process outside of
-/// his user namespace (security/commoncap.c, cap_ptrace_access_check). Without such a namespace he may have it.
-fn own_proc(user_namespace: bool) -> Result<Option<String>, MountError> {
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    let path = Path::new("/proc");
-    let mounted = raw("mount", path, Some("proc"), Some("proc"), flags, None);
-    let note = match mounted {
-        Ok(()) => None,
-        Err(error) if user_namespace => {
-            // What a user may write about his other processes (oom_score_adj, ...) needs no such right.
-            bind_with(MsFlags::MS_REC, path, path)?;
-            remount_read_only(path, flags)?;
-            Some(format!(
-                "{error}; the jail sees the outer /proc, read-only, and in it the names of all processes"
-            ))
-        }
-        Err(error) => return Err(error),
-    };
-    for part in ["sys", "sysrq-trigger", "irq", "bus", "fs", "acpi"] {
-        let part = path.join(part);
-        if part.exists() {
-            // With what is mounted below: in a user namespace none of that may be left behind (fs/namespace.c,
-            // has_locked_children).
-            bind_with(MsFlags::MS_REC, &part, &part)?;
-            remount_read_only(&part, flags)?;
-        }
-    }
-    Ok(note)
-}
-
-/// /sys read-only with all that is mounted below it, the cgroup trees of the first version among them.
-fn read_only_sys() -> Result<(), MountError> {
-    let table = fs::read("/proc/self/mountinfo").map_err(|source| MountError {
-        step: "read",
-        path: "/proc/self/mountinfo".into(),
-        source,
-    })?;
-    for Mount { target, flags, .. } in mountinfo::parse(&String::from_utf8_lossy(&table)) {
-        let cgroups_elsewhere = target.starts_with("/cgroup") || target.starts_with("/dev/cgroup");
-        if (target.starts_with("/sys") || cgroups_elsewhere) && !flags.contains(MsFlags::MS_RDONLY) {
-            remount_read_only(&target, flags)?;
-        }
-    }
-    Ok(())
+fn mounted() -> Result<Vec<Mount>, MountError> {
+    let path = Path::new("/proc/self/mountinfo");
+    let table = fs::read(path).map_err(|source| failed("read", path, source))?;
+    Ok(mountinfo::parse(&String::from_utf8_lossy(&table)))
 }
 
 /// Mounts a folder on itself, so that nobody in the jail can rename it: the cover below it would move along, but the next

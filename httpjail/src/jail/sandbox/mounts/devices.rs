@@ -1,113 +1,230 @@
-//! The host's /dev, of which only what programs compute, draw and talk to their user with can be opened.
+//! A /dev of the jail's own: an empty file system with the few devices that programs compute, draw and talk to their user
+//! with.
 //!
 //! The rest of a host's devices are ways around the jail for whoever may open them, which root may and a user in the right
 //! group: a disk is every file on it, `uinput` types into the desktop outside, a serial port or a USB device may be a modem,
-//! `vhost-vsock` speaks to the host. There are more of them than can be named, so this names those that stay. Each other is
-//! mounted on itself without the right to be a device. (A fresh /dev with a few nodes in it would be simpler, but `ptmx`
-//! looks for `pts` beside it in its own mount: fs/devpts/inode.c, `devpts_ptmx_path`.)
+//! `vhost-vsock` speaks to the host, a screen is what the user sees. There are more of them than can be named, and more
+//! appear while the jail lives, so this names those that stay. No mount but these lets a device be opened: the host's /dev
+//! may be mounted a second time, and a node may lie anywhere.
+//!
+//! `kvm`, `fuse` and the computing half of graphics cards stay. Each is much kernel, as are the file systems and sockets
+//! that a jail has anyway, and the kernel's own faults are not what this jail promises to hold. None is a way to a network
+//! or to a file: a virtual machine has its network from a program in the jail, a file system of `fuse` is seen in the jail
+//! alone, and a card computes. Whoever may not open them outside may not here.
 
-use std::fs;
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::FileTypeExt;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::mount::MsFlags;
 
-use super::{MountError, bind, raw};
+use super::super::mountinfo::Mount;
+use super::terminals::{self, Given};
+use super::{MountError, bind, bind_with, failed, hold, mounted, raw, remount_read_only};
+use crate::sys::mounts::{close_devices, open_devices};
 
 const DEV: &str = "/dev";
 
-/// What stays. `*` at the end stands for any ending; `dri`, `nvidia` and `kfd` are graphics cards, which only compute.
-const KEPT: [&str; 15] = [
+/// The devices that stay. `*` at the end stands for any ending. Of `dri` those that render: the others are the screen.
+const KEPT: [&str; 11] = [
     "null",
     "zero",
     "full",
     "random",
     "urandom",
     "tty",
-    "ptmx",
-    "pts",
-    "shm",
-    "hugepages",
     "fuse",
     "kvm",
-    "dri",
     "kfd",
+    "dri/renderD*",
     "nvidia*",
 ];
 
-/// Takes the others from the jail, and with `own_terminals` the host's terminals too.
-pub(super) fn arrange(own_terminals: bool) -> Result<(), MountError> {
-    if own_terminals {
-        // Whoever sits at a terminal owns its device, and so could the command: it would read, write and type there.
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
-        let options = Some("newinstance,ptmxmode=0666,mode=0620");
-        raw(
-            "mount",
-            Path::new("/dev/pts"),
-            Some("devpts"),
-            Some("devpts"),
-            flags,
-            options,
-        )?;
+/// A screen, too.
+const NOT_KEPT: &str = "nvidia-modeset";
+
+/// The links that stay, where the host has them.
+const LINKS: [&str; 6] = ["fd", "stdin", "stdout", "stderr", "core", "log"];
+
+const FLAGS: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
+
+/// Puts it in the place of the host's. With `own_terminals` none of the host's terminals come back. Returns what must stay
+/// open as long as the jail lives.
+pub(super) fn arrange(own_terminals: bool, notes: &mut Vec<String>) -> Result<Vec<OwnedFd>, MountError> {
+    let dev = Path::new(DEV);
+    let before = mounted()?;
+    if !dev.is_dir() {
+        close_all_but(&[], &before)?;
+        return Ok(Vec::new());
     }
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    for path in others(own_terminals)? {
-        if path.ends_with("mqueue") {
-            // The host's are the message queues of its own IPC namespace.
-            raw("mount", &path, Some("mqueue"), Some("mqueue"), flags, None)?;
-            continue;
+    let host = Host::look(own_terminals);
+    let options = Some("mode=0755,size=1m");
+    raw("cover", dev, Some("tmpfs"), Some("tmpfs"), FLAGS, options)?;
+    let mut kept = host.bring_back(dev)?;
+    let (held, names) = terminals::arrange(dev, &host.terminals, notes)?;
+    kept.push(dev.join("pts"));
+    kept.extend(names);
+    close_all_but(&kept, &before)?;
+    share(dev, &before)?;
+    replace_elsewhere(dev, &before)?;
+    Ok(held)
+}
+
+/// Makes it read-only, as it is to whoever is not root: without root the file system is the user's.
+pub(super) fn close() -> Result<(), MountError> {
+    let dev = Path::new(DEV);
+    if dev.is_dir() {
+        remount_read_only(dev, FLAGS)
+    } else {
+        Ok(())
+    }
+}
+
+/// What there was, held by descriptors.
+struct Host {
+    devices: Vec<(PathBuf, OwnedFd)>,
+    links: Vec<(PathBuf, PathBuf)>,
+    terminals: BTreeMap<PathBuf, Given>,
+}
+
+impl Host {
+    fn look(own_terminals: bool) -> Host {
+        let devices = KEPT.iter().flat_map(|pattern| expand(pattern)).filter_map(|name| {
+            let path = Path::new(DEV).join(&name);
+            let device = fs::symlink_metadata(&path).is_ok_and(|found| found.file_type().is_char_device());
+            // Unplugged a moment ago, it is none.
+            Some((name, hold(&path).ok().filter(|_| device)?))
+        });
+        let links = LINKS.iter().map(PathBuf::from).filter_map(|name| {
+            let target = fs::read_link(Path::new(DEV).join(&name)).ok()?;
+            Some((name, target))
+        });
+        Host {
+            devices: devices.collect(),
+            links: links.collect(),
+            terminals: if own_terminals {
+                BTreeMap::new()
+            } else {
+                terminals::given()
+            },
         }
-        match bind(&path, &path) {
-            // Unplugged a moment ago.
-            Err(error) if error.source.kind() == io::ErrorKind::NotFound => continue,
-            bound => bound?,
+    }
+
+    /// Fills the empty /dev but for `pts`. Returns what is mounted in it.
+    fn bring_back(&self, dev: &Path) -> Result<Vec<PathBuf>, MountError> {
+        for (name, target) in &self.links {
+            link(target, &dev.join(name))?;
         }
-        let flags = flags | MsFlags::MS_BIND | MsFlags::MS_REMOUNT;
-        raw("close", &path, None, None, flags, None)?;
+        link(Path::new("pts/ptmx"), &dev.join("ptmx"))?;
+        folder(&dev.join("pts"), 0o755)?;
+        let devices = self.devices.iter().map(|(name, device)| (name, device));
+        let terminals = self.terminals.values().filter(|given| !given.in_devpts());
+        let terminals = terminals.map(|given| (&given.name, &given.device));
+        let mut mounted = Vec::new();
+        for (name, device) in devices.chain(terminals) {
+            let path = dev.join(name);
+            let parent = path.parent().unwrap_or(dev);
+            let made = fs::create_dir_all(parent).and_then(|()| File::create(&path));
+            made.map_err(|source| failed("make", &path, source))?;
+            bind(&PathBuf::from(format!("/proc/self/fd/{}", device.as_raw_fd())), &path)?;
+            mounted.push(path);
+        }
+        Ok(mounted)
+    }
+}
+
+/// The names below /dev that a pattern stands for.
+fn expand(pattern: &str) -> Vec<PathBuf> {
+    let Some(stem) = pattern.strip_suffix('*') else {
+        return vec![pattern.into()];
+    };
+    let (folder, start) = stem.rsplit_once('/').unwrap_or(("", stem));
+    let entries = fs::read_dir(Path::new(DEV).join(folder))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names
+        .filter(|name| name.starts_with(start) && name != NOT_KEPT)
+        .map(|name| Path::new(folder).join(name))
+        .collect()
+}
+
+/// Closes the devices of all mounts but these.
+fn close_all_but(kept: &[PathBuf], before: &[Mount]) -> Result<(), MountError> {
+    if close_devices(Path::new("/")).is_ok() {
+        for path in kept {
+            match open_devices(path) {
+                // Whoever closed it outside has closed it here.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                opened => opened.map_err(|source| failed("open", path, source))?,
+            }
+        }
+        return Ok(());
+    }
+    // Linux before 5.12, or a filter. One by one, without those in the new /dev.
+    for mount in before.iter().filter(|mount| mount.is_seen()) {
+        let flags = mount.flags | MsFlags::MS_NODEV | MsFlags::MS_BIND | MsFlags::MS_REMOUNT;
+        raw("close the devices of", &mount.target, None, None, flags, None)?;
     }
     Ok(())
 }
 
-/// Every device and folder in /dev that does not stay.
-fn others(own_terminals: bool) -> Result<Vec<PathBuf>, MountError> {
-    let entries = fs::read_dir(DEV).map_err(|source| MountError {
-        step: "read",
-        path: DEV.into(),
-        source,
-    })?;
-    // A console or a serial line on which the caller sits is theirs to give.
-    let own: Vec<PathBuf> = (0..3)
-        .filter(|_| !own_terminals)
-        .filter_map(|fd| fs::read_link(format!("/proc/self/fd/{fd}")).ok())
-        .collect();
-    let others = entries.flatten().filter(|entry| {
-        let leads = entry
-            .file_type()
-            .is_ok_and(|kind| !kind.is_symlink() && !kind.is_socket());
-        leads && !own.contains(&entry.path()) && !entry.file_name().to_str().is_some_and(stays)
-    });
-    Ok(others.map(|entry| Path::new(DEV).join(entry.file_name())).collect())
+/// What programs of one IPC namespace share by files: memory (shm_open(3)) and, where the host has them, message queues.
+/// The host's are its own programs', which may be of the command's user.
+fn share(dev: &Path, before: &[Mount]) -> Result<(), MountError> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    let shm = dev.join("shm");
+    folder(&shm, 0o755)?;
+    raw("mount", &shm, Some("tmpfs"), Some("tmpfs"), flags, Some("mode=1777"))?;
+    if before.iter().any(|mount| mount.kind == "mqueue") {
+        let mqueue = dev.join("mqueue");
+        folder(&mqueue, 0o755)?;
+        let flags = flags | MsFlags::MS_NOEXEC;
+        raw("mount", &mqueue, Some("mqueue"), Some("mqueue"), flags, None)?;
+    }
+    Ok(())
 }
 
-fn stays(name: &str) -> bool {
-    KEPT.iter().any(|kept| match kept.strip_suffix('*') {
-        Some(start) => name.starts_with(start),
-        None => name == *kept,
-    })
+/// Lays the jail's own over whatever of the host's /dev is mounted a second time, as below the root of a chroot.
+fn replace_elsewhere(dev: &Path, before: &[Mount]) -> Result<(), MountError> {
+    let memory = before.iter().find(|mount| mount.target == dev.join("shm"));
+    for mount in before {
+        let whole = mount.root == Path::new("/");
+        let own = match mount.kind.as_str() {
+            "devtmpfs" => dev.join(mount.root.strip_prefix("/").unwrap_or(&mount.root)),
+            "devpts" if whole => dev.join("pts"),
+            "mqueue" if whole => dev.join("mqueue"),
+            _ if whole && memory.is_some_and(|memory| memory.device == mount.device) => dev.join("shm"),
+            _ => continue,
+        };
+        if own.exists() && mount.is_seen() {
+            bind_with(MsFlags::MS_REC, &own, &mount.target)?;
+        }
+    }
+    Ok(())
+}
+
+fn folder(path: &Path, mode: u32) -> Result<(), MountError> {
+    let made = DirBuilder::new().mode(mode).create(path);
+    made.map_err(|source| failed("make", path, source))
+}
+
+fn link(target: &Path, path: &Path) -> Result<(), MountError> {
+    symlink(target, path).map_err(|source| failed("make", path, source))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::stays;
+    use super::*;
 
     #[test]
-    fn what_stays() {
-        for name in ["null", "ptmx", "pts", "nvidia0", "nvidia-uvm"] {
-            assert!(stays(name), "{name}");
-        }
-        for name in ["sda", "uinput", "input", "bus", "ttyS0", "tty1", "vhost-vsock", "nulls"] {
-            assert!(!stays(name), "{name}");
-        }
+    fn patterns_stand_for_what_is_there() {
+        assert_eq!(expand("null"), [Path::new("null")]);
+        assert!(expand("ful*").contains(&"full".into()));
+        assert!(expand("no-such-folder/renderD*").is_empty());
     }
 }

@@ -1,0 +1,66 @@
+//! Attributes of mounts that are there already (`mount_setattr(2)`, Linux 5.12), for which the C library has no call.
+
+use std::ffi::CString;
+use std::io;
+use std::mem::size_of;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// `struct mount_attr` of `linux/mount.h`.
+#[repr(C)]
+#[derive(Debug, Default)]
+struct Attributes {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    user_namespace: u64,
+}
+
+/// Whether devices can be opened.
+const MOUNT_ATTR_NODEV: u64 = 0x4;
+/// With all mounts below, seen or not.
+const AT_RECURSIVE: libc::c_int = 0x8000;
+
+/// Lets nothing that lies on the mount at `root`, or on one below it, be opened as a device.
+///
+/// # Errors
+/// Those of `mount_setattr(2)`: ENOSYS of older kernels, EPERM of filters that do not know it. Nothing has changed then.
+pub fn close_devices(root: &Path) -> io::Result<()> {
+    let attributes = Attributes {
+        set: MOUNT_ATTR_NODEV,
+        ..Attributes::default()
+    };
+    set(root, AT_RECURSIVE, &attributes)
+}
+
+/// Lets what lies on the mount at `target` be opened as a device again.
+///
+/// # Errors
+/// Those of `mount_setattr(2)`: EPERM where somebody outside of the user namespace has closed it.
+pub fn open_devices(target: &Path) -> io::Result<()> {
+    let attributes = Attributes {
+        clear: MOUNT_ATTR_NODEV,
+        ..Attributes::default()
+    };
+    set(target, 0, &attributes)
+}
+
+fn set(target: &Path, flags: libc::c_int, attributes: &Attributes) -> io::Result<()> {
+    let target = CString::new(target.as_os_str().as_bytes())?;
+    // SAFETY: the call reads a string that ends in a zero byte and a structure of the size given; both live until it returns.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            target.as_ptr(),
+            flags,
+            std::ptr::from_ref(attributes),
+            size_of::<Attributes>(),
+        )
+    };
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
