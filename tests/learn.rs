@@ -47,7 +47,7 @@ fn what_was_learnt_allows_the_same_and_nothing_else() {
             assert!(text.contains(pattern), "{pattern} in {text}");
         }
         assert_eq!(text.matches("- action:").count(), 2, "{text}");
-        assert_eq!(text.contains(" by curl"), way == Way::Ebpf, "{text}");
+        assert!(text.contains(" by curl"), "{text}");
 
         locked(&lab, way, &policy, ASKS).expect_code(0);
         locked(&lab, way, &policy, &format!("{ASKS}; exit 4")).expect_code(4);
@@ -196,7 +196,7 @@ fn the_summary_goes_where_it_is_wanted() {
 }
 
 /// A registry of packages as npm asks for it, and a project that needs one of them; `more` are further dependencies.
-fn project(lab: &Lab, more: &str) -> PathBuf {
+pub(crate) fn project(lab: &Lab, more: &str) -> PathBuf {
     let script = r#"set -eu
         mkdir -p git/npm/tarballs pack/package; chmod -R a+rX git
         for name in small other; do

@@ -3,6 +3,7 @@
 
 mod approve;
 mod attach;
+mod attribution;
 mod bad_policies;
 mod cgroups;
 mod check;

@@ -29,21 +29,11 @@ const OTHER_TOPICS: [&str; 13] = [
 ];
 
 /// What a way cannot promise. `*` at the end stands for any ending.
-const EXCEPTIONS: [(&str, &[Way], &str); 12] = [
+const EXCEPTIONS: [(&str, &[Way], &str); 10] = [
     (
         "faults::an_attachment_that_fails",
         &[Way::Netns, Way::Rootless],
         "nothing is attached",
-    ),
-    (
-        "log::an_allowed_request",
-        &[Way::Netns, Way::Rootless],
-        "there is no cgroup, and the kernel does not tell the process",
-    ),
-    (
-        "log::what_the_kernel_stopped_tells_its_program",
-        &[Way::Netns, Way::Rootless],
-        "the kernel tells the packet, not the process",
     ),
     (
         "faults::root_that_may_not_kill_comes_to_an_end",
@@ -124,7 +114,7 @@ macro_rules! table {
     };
 }
 
-table! { approve cgroups clients devices dns escapes exit_status faults fronting hostile identity leftovers log publish regression reload spellings terminal terminals trust verdicts }
+table! { approve attribution cgroups clients devices dns escapes exit_status faults fronting hostile identity leftovers log publish regression reload spellings terminal terminals trust verdicts }
 
 /// A topic or an exception that nobody knows any more would be a hole in the table.
 #[test]

@@ -5,6 +5,7 @@
 
 use super::escape::{is_unsafe, push_printable};
 use super::record::{Decision, EventKind, Record};
+use crate::net::Ancestor;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::fmt::{self, Write as _};
@@ -103,6 +104,16 @@ fn text(record: &Record, stamp: Stamp<'_>) -> String {
     pair(&mut line, "comm", record.comm.as_deref());
     pair(&mut line, "exe", record.exe.as_deref());
     pair(&mut line, "cmdline", record.cmdline.as_deref());
+    let parents: Vec<String> = record
+        .parents
+        .iter()
+        .map(|parent| format!("{}[{}]", parent.name, parent.pid))
+        .collect();
+    pair(
+        &mut line,
+        "parents",
+        Some(parents.join(" < ")).filter(|parents| !parents.is_empty()),
+    );
     pair(&mut line, "bytes_in", record.bytes_in);
     pair(&mut line, "bytes_out", record.bytes_out);
     pair(&mut line, "duration_ms", record.duration_ms.map(thousandths));
@@ -164,6 +175,8 @@ struct Line<'a> {
     comm: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cmdline: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[Ancestor]>::is_empty")]
+    parents: &'a [Ancestor],
     #[serde(skip_serializing_if = "Option::is_none")]
     cgroup: Option<u64>,
     session: &'a str,
@@ -192,6 +205,7 @@ fn json(out: &mut Vec<u8>, record: &Record, stamp: Stamp<'_>) -> io::Result<()> 
         exe: record.exe.as_deref(),
         comm: record.comm.as_deref(),
         cmdline: record.cmdline.as_deref(),
+        parents: &record.parents,
         cgroup: record.cgroup,
         session: stamp.session,
         seq: stamp.seq,

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::record::{Decision, EventKind, Record};
+use crate::net::Ancestor;
 
 /// The fields that [`super::format`] writes. Those of later versions are passed over.
 #[derive(Deserialize)]
@@ -20,6 +21,8 @@ struct Line {
     exe: Option<String>,
     comm: Option<String>,
     cmdline: Option<String>,
+    #[serde(default)]
+    parents: Vec<Ancestor>,
     cgroup: Option<u64>,
     bytes_in: Option<u64>,
     bytes_out: Option<u64>,
@@ -52,6 +55,7 @@ pub fn read_line(line: &[u8]) -> Option<Record> {
         exe: line.exe,
         comm: line.comm,
         cmdline: line.cmdline,
+        parents: line.parents,
         cgroup: line.cgroup,
         bytes_in: line.bytes_in,
         bytes_out: line.bytes_out,

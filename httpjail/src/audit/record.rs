@@ -4,6 +4,8 @@
 
 use std::net::SocketAddr;
 
+use crate::net::{Ancestor, Holder};
+
 /// What kind of thing happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventKind {
@@ -70,7 +72,9 @@ pub struct Record {
     pub comm: Option<String>,
     /// The command line, its arguments separated by spaces; cut where it is long.
     pub cmdline: Option<String>,
-    /// The jail's cgroup id.
+    /// Who started the process, nearest first.
+    pub parents: Vec<Ancestor>,
+    /// The id of the jail's cgroup, or of the process's where the jail has none.
     pub cgroup: Option<u64>,
     /// Request body bytes that went upstream.
     pub bytes_in: Option<u64>,
@@ -88,6 +92,18 @@ impl Record {
             .map(Some)
             .contains(&self.reason.as_deref());
         self.event == EventKind::Request && self.verdict == Some(Decision::Deny) && by_policy
+    }
+
+    /// Says whose it is.
+    pub fn of(&mut self, holder: Holder) {
+        let Holder {
+            process,
+            program,
+            cgroup,
+        } = holder;
+        (self.pid, self.comm) = (Some(process.pid), Some(process.comm));
+        (self.exe, self.cmdline, self.parents) = (program.exe, program.cmdline, program.parents);
+        self.cgroup = self.cgroup.or(cgroup);
     }
 
     /// The rule that denied it, or else the reason.
@@ -114,6 +130,7 @@ impl Record {
             exe: None,
             comm: None,
             cmdline: None,
+            parents: Vec::new(),
             cgroup: None,
             bytes_in: None,
             bytes_out: None,

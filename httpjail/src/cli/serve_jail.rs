@@ -23,14 +23,14 @@ use crate::audit::{EventKind, Log, LogFile, Record, Sink};
 use crate::config::{Config, LogTarget};
 use crate::dns::{self, Answers, Names, Relay, Servers};
 use crate::jail::attribution::{Last, Programs};
-use crate::jail::backend::{Backend, EventSource};
+use crate::jail::backend::{Backend, EventSource, Stopped};
 use crate::jail::door::Door;
 use crate::jail::helper::{self, Failure, FromProxy, Line};
 use crate::jail::identity::Identity;
 use crate::jail::proxy_user::ProxyUser;
 use crate::jail::sandbox::netns::{JAIL_V4, JAIL_V6};
 use crate::logging;
-use crate::net::{Listeners, Program, ProgramSource as _};
+use crate::net::{Holder, Listeners, Process, ProgramSource as _};
 use crate::policy::yaml::DnsMode;
 use crate::proxy::{self, Clients, HostNetwork, Proxy};
 use crate::tls::store::load_or_create;
@@ -153,6 +153,7 @@ impl Task<'_> {
             resolver_udp,
             resolver_tcp,
             refusals: _,
+            tables: _,
         } = listeners;
         let never = std::future::pending();
         let resolver = dns::serve(answers, resolver_udp, resolver_tcp, flows, clients, log.clone(), never);
@@ -210,7 +211,7 @@ async fn serve(
     proxy: Arc<Proxy>,
     sockets: Vec<TcpListener>,
     resolver: impl Future<Output = io::Result<()>> + Send + 'static,
-    blocked: impl FnMut(Record) + Send + 'static,
+    blocked: impl FnMut(Stopped) + Send + 'static,
     events: Option<Box<dyn EventSource>>,
     line: &Line,
     end: oneshot::Receiver<Last>,
@@ -249,25 +250,45 @@ async fn serve(
 
 /// What writes an event of the kernel's into the log, with the program that the process runs. One that goes on trying is asked
 /// after once.
-fn noting(log: Arc<Log>, programs: Arc<Programs>) -> impl FnMut(Record) + Send + 'static {
-    let mut latest: Option<(u32, Option<String>, Option<Program>)> = None;
-    move |mut event| {
-        if let Some(pid) = event.pid {
-            let known = latest
-                .take()
-                .filter(|(known, comm, _)| (*known, comm) == (pid, &event.comm));
-            let (_, _, program) =
-                latest.insert(known.unwrap_or_else(|| (pid, event.comm.clone(), programs.program(pid))));
-            if let Some(Program { exe, cmdline }) = program.clone() {
-                (event.exe, event.cmdline) = (exe, cmdline);
-            }
+fn noting(log: Arc<Log>, programs: Arc<Programs>) -> impl FnMut(Stopped) + Send + 'static {
+    let mut latest: Option<(Trier, Option<Holder>)> = None;
+    move |Stopped { mut record, socket }| {
+        let trier = match (record.pid, socket) {
+            (Some(pid), _) => Trier::Process(pid, record.comm.clone().unwrap_or_default()),
+            (None, Some(socket)) => Trier::Socket(socket),
+            (None, None) => return log.record(record),
+        };
+        let known = latest.take().filter(|(known, _)| *known == trier);
+        let (_, holder) = latest.insert(known.unwrap_or_else(|| {
+            let holder = match &trier {
+                Trier::Process(pid, comm) => programs.program(*pid).map(|program| Holder {
+                    process: Process {
+                        pid: *pid,
+                        comm: comm.clone(),
+                    },
+                    program,
+                    cgroup: None,
+                }),
+                Trier::Socket(socket) => programs.holder(*socket),
+            };
+            (trier, holder)
+        }));
+        if let Some(holder) = holder.clone() {
+            record.of(holder);
         }
-        log.record(event);
+        log.record(record);
     }
 }
 
+/// Who tried what the kernel stopped, as the kernel tells it.
+#[derive(PartialEq, Eq)]
+enum Trier {
+    Process(u32, String),
+    Socket(u32),
+}
+
 /// Tells `blocked` what the kernel stopped, to the last event there is when `stop` closes. Blocks.
-fn record(events: Option<Box<dyn EventSource>>, mut blocked: impl FnMut(Record), stop: &PipeReader) -> io::Result<()> {
+fn record(events: Option<Box<dyn EventSource>>, mut blocked: impl FnMut(Stopped), stop: &PipeReader) -> io::Result<()> {
     let mut events = events;
     loop {
         let mut polled = vec![PollFd::new(stop.as_fd(), PollFlags::POLLIN)];

@@ -1,5 +1,5 @@
-//! What the proxy's process may not look at or open itself, and asks the supervisor for: which program a process runs, and the
-//! request log, once it was moved away.
+//! What the proxy's process may not look at or open itself, and asks the supervisor for: which program a process runs, who has
+//! a socket open, and the request log, once it was moved away.
 //!
 //! The same thread that takes the answers hears the order to finish, and the end of the line.
 
@@ -13,13 +13,15 @@ use std::time::Duration;
 
 use super::helper::{FromProxy, Line, ToProxy};
 use super::reload::{self, Change};
-use crate::net::{Ancestor, Program, ProgramSource};
+use crate::net::{Ancestor, Holder, Program, ProgramSource};
 
-/// How long an answer may take: a busy supervisor must not hold up the log.
-const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+/// How long an answer may take: on a machine with a hundred times more to run than it has processors it takes seconds.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// The same once nobody has answered in that time, until somebody does: a stopped supervisor must not hold everything up.
+const IMPATIENT_LIMIT: Duration = Duration::from_secs(1);
 
 /// How much of a command line is told.
-const CMDLINE_BYTES: u64 = 1024;
+const CMDLINE_BYTES: usize = 1024;
 /// How far up a line of parents is followed.
 const PARENTS_MAX: usize = 8;
 
@@ -29,6 +31,8 @@ pub struct Programs {
     line: Arc<Line>,
     next: AtomicU64,
     over: AtomicBool,
+    /// Whether the latest question that was waited for has found no answer.
+    impatient: AtomicBool,
     waiting: Mutex<HashMap<u64, SyncSender<Told>>>,
     /// The request log as it was opened last, once nobody answers any more.
     last_log: Mutex<Option<File>>,
@@ -39,7 +43,7 @@ pub struct Programs {
 enum Told {
     Program(Option<Program>),
     Log(io::Result<File>),
-    Parents(Vec<Ancestor>),
+    Holder(Option<Holder>),
 }
 
 /// Why the line has nothing more to say.
@@ -58,6 +62,7 @@ impl Programs {
             line,
             next: AtomicU64::new(0),
             over: AtomicBool::new(false),
+            impatient: AtomicBool::new(false),
             waiting: Mutex::new(HashMap::new()),
             last_log: Mutex::new(None),
         }
@@ -80,7 +85,7 @@ impl Programs {
                     };
                     self.tell(question, Told::Log(log));
                 }
-                ToProxy::Parents { question, parents } => self.tell(question, Told::Parents(parents)),
+                ToProxy::Holder { question, holder } => self.tell(question, Told::Holder(holder)),
                 ToProxy::Policy { error } => reload(reload::taken(error, descriptors)),
                 ToProxy::Finish { status } => {
                     *lock(&self.last_log) = descriptors.into_iter().next().map(File::from);
@@ -129,7 +134,10 @@ impl Programs {
             return None;
         }
         let asked = self.line.send(&words(question));
-        let told = asked.ok().and_then(|()| answer.recv_timeout(ANSWER_LIMIT).ok());
+        let impatient = self.impatient.load(Ordering::Relaxed);
+        let limit = if impatient { IMPATIENT_LIMIT } else { ANSWER_LIMIT };
+        let told = asked.ok().and_then(|()| answer.recv_timeout(limit).ok());
+        self.impatient.store(told.is_none(), Ordering::Relaxed);
         self.waiting().remove(&question);
         told
     }
@@ -144,69 +152,76 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Who started `pid`, nearest first, as long as they are `inside`.
-pub(super) fn parents(pid: u32, inside: impl Fn(u32) -> bool) -> Vec<Ancestor> {
-    let mut parents = Vec::new();
-    let mut next = parent(pid).filter(|_| inside(pid));
-    while let Some(pid) = next.filter(|pid| parents.len() < PARENTS_MAX && inside(*pid)) {
-        let file = |name: &str| format!("/proc/{pid}/{name}");
-        let exe = fs::read_link(file("exe")).map(|path| path.to_string_lossy().into_owned());
-        let name = exe.or_else(|_| Ok::<_, io::Error>(fs::read_to_string(file("comm"))?.trim_end().to_owned()));
-        parents.push(Ancestor {
-            pid,
-            name: name.unwrap_or_default(),
-        });
-        next = parent(pid);
+impl ProgramSource for Programs {
+    fn program(&self, pid: u32) -> Option<Program> {
+        match self.ask(|question| FromProxy::Program { question, pid })? {
+            Told::Program(program) => program,
+            Told::Log(_) | Told::Holder(_) => None,
+        }
     }
-    parents
+
+    fn holder(&self, socket: u32) -> Option<Holder> {
+        match self.ask(|question| FromProxy::Holder { question, socket })? {
+            Told::Holder(holder) => holder,
+            Told::Log(_) | Told::Program(_) => None,
+        }
+    }
+}
+
+/// What `pid` runs. `line` tells who is above a process that is one of the jail's, nearest first, and is asked after the look:
+/// a number that became another's in between tells nothing.
+pub(super) fn look(pid: u32, line: impl FnOnce(u32) -> Option<Vec<u32>>) -> Option<Program> {
+    let (exe, cmdline) = (exe(pid), cmdline(pid));
+    let parents = line(pid)?.into_iter().take(PARENTS_MAX).map(|pid| Ancestor {
+        pid,
+        name: exe_or_comm(pid),
+    });
+    Some(Program {
+        exe,
+        cmdline,
+        parents: parents.collect(),
+    })
+}
+
+fn exe_or_comm(pid: u32) -> String {
+    exe(pid).or_else(|| comm(pid)).unwrap_or_default()
+}
+
+fn exe(pid: u32) -> Option<String> {
+    let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    Some(path.to_string_lossy().into_owned())
+}
+
+/// The name of a process's first thread.
+pub(super) fn comm(pid: u32) -> Option<String> {
+    let comm = read::<64>(pid, "comm")?;
+    Some(String::from_utf8_lossy(&comm).trim_end().to_owned())
 }
 
 /// The fourth field of `/proc/PID/stat` (proc(5)). The second may hold anything, blanks and brackets too.
-fn parent(pid: u32) -> Option<u32> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+pub(super) fn parent(pid: u32) -> Option<u32> {
+    let stat = read::<512>(pid, "stat")?;
     let stat = String::from_utf8_lossy(&stat);
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_whitespace().nth(1)?.parse().ok()
 }
 
-impl ProgramSource for Programs {
-    fn program(&self, pid: u32) -> Option<Program> {
-        match self.ask(|question| FromProxy::Program { question, pid })? {
-            Told::Program(program) => program,
-            Told::Log(_) | Told::Parents(_) => None,
-        }
-    }
-
-    fn parents(&self, pid: u32) -> Vec<Ancestor> {
-        match self.ask(|question| FromProxy::Parents { question, pid }) {
-            Some(Told::Parents(parents)) => parents,
-            _ => Vec::new(),
-        }
-    }
-}
-
-/// What `pid` runs. Looked at first and found to be `is_inside` after: a number that became another's in between tells nothing.
-pub(super) fn look(pid: u32, is_inside: impl FnOnce(u32) -> bool) -> Option<Program> {
-    let exe = fs::read_link(format!("/proc/{pid}/exe")).ok();
-    let program = Program {
-        exe: exe.map(|path| path.to_string_lossy().into_owned()),
-        cmdline: cmdline(pid),
-    };
-    is_inside(pid).then_some(program)
-}
-
 /// proc_pid_cmdline(5): a NUL after each argument, unless the process has written over them.
 fn cmdline(pid: u32) -> Option<String> {
-    let mut bytes = Vec::new();
-    let file = File::open(format!("/proc/{pid}/cmdline")).ok()?;
-    file.take(CMDLINE_BYTES + 1).read_to_end(&mut bytes).ok()?;
+    let bytes = read::<{ CMDLINE_BYTES + 1 }>(pid, "cmdline")?;
     Some(words(&bytes)).filter(|line| !line.is_empty())
 }
 
+/// The beginning of a file of `/proc/PID`. One read gives all of it that there is room for.
+pub(super) fn read<const ROOM: usize>(pid: u32, name: &str) -> Option<Vec<u8>> {
+    let mut bytes = [0; ROOM];
+    let length = File::open(format!("/proc/{pid}/{name}")).ok()?.read(&mut bytes).ok()?;
+    bytes.get(..length).map(<[u8]>::to_vec)
+}
+
 fn words(bytes: &[u8]) -> String {
-    let most = usize::try_from(CMDLINE_BYTES).unwrap_or(usize::MAX);
-    let (bytes, cut) = match bytes.get(..most) {
-        Some(start) if bytes.len() > most => (start, "…"),
+    let (bytes, cut) = match bytes.get(..CMDLINE_BYTES) {
+        Some(start) if bytes.len() > CMDLINE_BYTES => (start, "…"),
         _ => (bytes, ""),
     };
     let line = String::from_utf8_lossy(bytes).replace('\0', " ");
@@ -229,12 +244,12 @@ mod tests {
     #[test]
     fn only_those_inside_are_told_of() {
         let own = std::process::id();
-        let program = look(own, |pid| pid == own).unwrap();
+        let program = look(own, |pid| (pid == own).then(Vec::new)).unwrap();
         assert_eq!(
             program.exe,
             std::env::current_exe().unwrap().to_str().map(str::to_owned)
         );
         assert!(program.cmdline.unwrap().starts_with(&std::env::args().next().unwrap()));
-        assert_eq!(look(own, |_| false), None);
+        assert_eq!(look(own, |_| None), None);
     }
 }

@@ -38,7 +38,16 @@ pub trait EventSource: Send + 'static {
     fn descriptor(&self) -> BorrowedFd<'_>;
 
     /// The next event, if there is one.
-    fn next(&mut self) -> Option<Record>;
+    fn next(&mut self) -> Option<Stopped>;
+}
+
+/// Something that was stopped in the kernel.
+#[derive(Debug)]
+pub struct Stopped {
+    /// What it was.
+    pub record: Record,
+    /// The inode number of the socket that it came from, where the record knows no process.
+    pub socket: Option<u32>,
 }
 
 /// What a run wants of its backend besides steering.

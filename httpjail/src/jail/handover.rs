@@ -8,8 +8,9 @@ use socket2::Socket;
 
 use crate::net::Listeners;
 
-/// How many there are of each kind: proxy, resolver over UDP, resolver over TCP, one that tells of refusals.
-pub type Counts = [usize; 4];
+/// How many there are of each kind: proxy, resolver over UDP, resolver over TCP, one that tells of refusals, those that ask the socket
+/// tables.
+pub type Counts = [usize; 5];
 
 /// The sockets as descriptors, kind by kind.
 pub(super) fn pack(listeners: Listeners) -> (Counts, Vec<OwnedFd>) {
@@ -18,17 +19,20 @@ pub(super) fn pack(listeners: Listeners) -> (Counts, Vec<OwnedFd>) {
         resolver_udp,
         resolver_tcp,
         refusals,
+        tables,
     } = listeners;
     let counts = [
         proxy.len(),
         resolver_udp.len(),
         resolver_tcp.len(),
         usize::from(refusals.is_some()),
+        tables.len(),
     ];
     let sockets = (proxy.into_iter().map(OwnedFd::from))
         .chain(resolver_udp.into_iter().map(OwnedFd::from))
         .chain(resolver_tcp.into_iter().map(OwnedFd::from))
-        .chain(refusals.map(OwnedFd::from));
+        .chain(refusals.map(OwnedFd::from))
+        .chain(tables.into_iter().map(OwnedFd::from));
     (counts, sockets.collect())
 }
 
@@ -46,6 +50,7 @@ pub(super) fn unpack(counts: Counts, sockets: Vec<OwnedFd>) -> io::Result<Listen
         proxy: sockets.by_ref().take(counts[0]).map(TcpListener::from).collect(),
         resolver_udp: sockets.by_ref().take(counts[1]).map(UdpSocket::from).collect(),
         resolver_tcp: sockets.by_ref().take(counts[2]).map(TcpListener::from).collect(),
-        refusals: sockets.next().map(Socket::from),
+        refusals: sockets.by_ref().take(counts[3]).map(Socket::from).next(),
+        tables: sockets.map(Socket::from).collect(),
     })
 }

@@ -23,7 +23,7 @@ use super::ending::{self, StillThere};
 use super::handover::{self, Counts};
 use super::proxy_user::ProxyUser;
 pub use crate::failure::Failure;
-use crate::net::{Ancestor, Listeners, Program};
+use crate::net::{Holder, Listeners, Program};
 use crate::sys::clone::{self, Side};
 use crate::sys::fds;
 
@@ -60,12 +60,12 @@ pub enum ToProxy {
         /// In words for the user.
         error: Option<String>,
     },
-    /// The answer to [`FromProxy::Parents`].
-    Parents {
+    /// The answer to [`FromProxy::Holder`].
+    Holder {
         /// The question's number.
         question: u64,
-        /// Nearest first; empty if it cannot be told.
-        parents: Vec<Ancestor>,
+        /// Who has it open, if it can be told.
+        holder: Option<Holder>,
     },
     /// The command has ended (its exit status as the shell counts): finish the log and end. Nothing is answered any more; the
     /// log comes along, opened anew, should it have been moved away.
@@ -94,12 +94,12 @@ pub enum FromProxy {
         /// Its process id as the supervisor counts.
         pid: u32,
     },
-    /// Who started this process?
-    Parents {
+    /// Who has this socket of the jail's open?
+    Holder {
         /// Repeated in the answer.
         question: u64,
-        /// Its process id as the supervisor counts.
-        pid: u32,
+        /// Its inode number.
+        socket: u32,
     },
     /// The request log was moved away: open it anew.
     Log {
@@ -228,24 +228,25 @@ impl Helper {
         ending::end("the proxy", pid, self.ended.as_fd())
     }
 
-    /// Answers a question of the proxy's: `is_inside` tells whether a process is one of the jail's, and `open_log` opens the
-    /// request log anew.
+    /// Answers a question of the proxy's: `line` tells who is above a process that is one of the jail's, `holder` who has a
+    /// socket open, and `open_log` opens the request log anew.
     ///
     /// # Errors
     /// In words, when it asked for nothing that there is, has failed or is gone.
     pub fn answer(
         &self,
-        is_inside: impl Fn(u32) -> bool,
+        line: impl FnOnce(u32) -> Option<Vec<u32>>,
+        holder: impl FnOnce(u32) -> Option<Holder>,
         open_log: &dyn Fn() -> io::Result<File>,
     ) -> Result<(), String> {
         let sent = match self.line.receive() {
             Ok(FromProxy::Program { question, pid }) => {
-                let program = attribution::look(pid, is_inside);
+                let program = attribution::look(pid, line);
                 self.line.send(&ToProxy::Program { question, program })
             }
-            Ok(FromProxy::Parents { question, pid }) => {
-                let parents = attribution::parents(pid, is_inside);
-                self.line.send(&ToProxy::Parents { question, parents })
+            Ok(FromProxy::Holder { question, socket }) => {
+                let holder = holder(socket);
+                self.line.send(&ToProxy::Holder { question, holder })
             }
             Ok(FromProxy::Log { question }) => match open_log() {
                 Ok(log) => {

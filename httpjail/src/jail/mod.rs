@@ -16,6 +16,7 @@ mod dumps;
 mod ending;
 pub mod handover;
 pub mod helper;
+mod holders;
 pub mod identity;
 pub mod leftovers;
 pub mod nft;

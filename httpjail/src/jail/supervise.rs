@@ -1,7 +1,7 @@
 //! The supervisor while the command runs: passes signals and stops on, answers the proxy, keeps the time, and ends
 //! everything when the command, the time or a part of the jail has ended.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use nix::unistd::{getpgrp, getpid};
 use super::aide::Aide;
 use super::backend::Backend;
 use super::helper::Helper;
+use super::holders::{self, Holders};
 use super::reload::{Round, Watch};
 use super::sandbox::init::{Order, Report};
 use super::sandbox::{Sandbox, stdio};
@@ -142,6 +143,9 @@ impl Running {
         mut round: Round<'_>,
         open_log: &dyn Fn() -> io::Result<File>,
     ) -> io::Result<Outcome> {
+        let init = u32::try_from(self.sandbox.pid.as_raw()).map_err(io::Error::other)?;
+        let mut holders = Holders::below(init);
+        let line = |pid| holders::line(init, pid);
         let mut deadline = limit.map(|limit| Instant::now() + limit);
         let mut out_of_time = false;
         loop {
@@ -175,7 +179,7 @@ impl Running {
             if init && let Some(outcome) = self.hear_init(deadline)? {
                 return Ok(if out_of_time { Outcome::TimedOut } else { outcome });
             }
-            if proxy && let Err(message) = self.helper.answer(|pid| self.holds(pid), open_log) {
+            if proxy && let Err(message) = self.helper.answer(line, |socket| holders.find(socket), open_log) {
                 return Ok(Outcome::Failed(message));
             }
             if signals {
@@ -205,14 +209,6 @@ impl Running {
             Ok(other) => Ok(Some(Outcome::Failed(format!("the jail's init said {other:?}")))),
             Err(error) => Ok(Some(Outcome::Failed(format!("the jail's init ended: {error}")))),
         }
-    }
-
-    /// Whether the process is one of this jail's, in whose PID namespace init is. A number that is by now somebody else's is
-    /// none.
-    fn holds(&self, pid: u32) -> bool {
-        let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
-        let own = namespace(&self.sandbox.pid.to_string());
-        own.is_some() && namespace(&pid.to_string()) == own
     }
 
     fn pass_signals(&mut self) -> io::Result<()> {

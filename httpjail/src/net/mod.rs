@@ -52,13 +52,22 @@ impl Scheme {
     }
 }
 
-/// The process that opened a connection, as recorded in the kernel when it connected.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The process that opened a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
     /// Process id (thread group id) in the supervisor's PID namespace.
     pub pid: u32,
-    /// The thread's name at connect (`comm`, at most 15 bytes), lossily decoded. Chosen by the jail: escape it.
+    /// The thread's name (`comm`, at most 15 bytes), lossily decoded. Chosen by the jail: escape it.
     pub comm: String,
+}
+
+/// How it is told who opened a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Opener {
+    /// The kernel recorded it when the process connected.
+    Process(Process),
+    /// Whoever in the jail has this socket open; its inode number, as `/proc/PID/fd` shows it.
+    Socket(u32),
 }
 
 /// One connection of the jail: where it was meant to go and who opened it.
@@ -66,8 +75,8 @@ pub struct Process {
 pub struct Flow {
     /// Where the program wanted to connect.
     pub original: OriginalDst,
-    /// Who connected, where the backend knows it.
-    pub process: Option<Process>,
+    /// Who connected, where the backend can tell.
+    pub opener: Option<Opener>,
     /// The id (inode number) of the jail's cgroup, where there is one.
     pub cgroup: Option<u64>,
 }
@@ -75,7 +84,7 @@ pub struct Flow {
 /// Tells where an accepted connection was meant to go. Each flow can be taken once; `None` means that the connection is
 /// not one of the jail's and must be closed.
 pub trait OriginalDstSource: Send + Sync + 'static {
-    /// Takes the flow of the connection `accepted`, whose far end is `client`. Does not block beyond one system call.
+    /// Takes the flow of the connection `accepted`, whose far end is `client`. Does not block beyond a system call or two.
     fn take(&self, client: ClientAddr, accepted: SockRef<'_>) -> Option<Flow>;
 }
 
@@ -88,23 +97,38 @@ pub struct Ancestor {
     pub name: String,
 }
 
-/// What a process runs, as the kernel shows it. All of it the jail's own words: escape it.
+/// What a process runs and who started it, as the kernel shows it. All of it the jail's own words: escape it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
     /// The executable's path (`/proc/PID/exe`).
     pub exe: Option<String>,
     /// The arguments, separated by spaces (`/proc/PID/cmdline`); cut where it is long.
     pub cmdline: Option<String>,
+    /// Who started it, and who that one, nearest first.
+    #[serde(default)]
+    pub parents: Vec<Ancestor>,
 }
 
-/// Tells what a process runs. Asked once a connection; `None` where it cannot be known.
+/// Who has a socket of the jail's open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The process.
+    pub process: Process,
+    /// What it runs.
+    pub program: Program,
+    /// The id (inode number) of its cgroup, where there is one.
+    pub cgroup: Option<u64>,
+}
+
+/// Tells what a process runs. Asked once a connection; `None` where it cannot be known. Both block for one local round trip
+/// at most; call them from a blocking context.
 pub trait ProgramSource: Send + Sync + 'static {
-    /// The program of `pid`. Blocks for one local round trip at most; call it from a blocking context.
+    /// The program of `pid`.
     fn program(&self, pid: u32) -> Option<Program>;
 
-    /// Who started `pid`, and who that one, nearest first. Asked when a person is to decide; blocks as `executable` does.
-    fn parents(&self, _pid: u32) -> Vec<Ancestor> {
-        Vec::new()
+    /// Who has the socket of this inode number open.
+    fn holder(&self, _socket: u32) -> Option<Holder> {
+        None
     }
 }
 
@@ -132,4 +156,6 @@ pub struct Listeners {
     pub resolver_tcp: Vec<TcpListener>,
     /// Tells what was refused in the kernel, where that is told by a socket of the jail's namespace.
     pub refusals: Option<Socket>,
+    /// Ask the namespace's socket tables whose a connection is, and whose a refused packet, where nothing else tells.
+    pub tables: Vec<Socket>,
 }

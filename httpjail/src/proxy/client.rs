@@ -7,7 +7,7 @@ use super::Proxy;
 use super::strict::Aside;
 use crate::approve::Asking;
 use crate::audit::{Decision, EventKind, Record};
-use crate::net::{Flow, OriginalDst, Program};
+use crate::net::{Flow, Holder, Opener, OriginalDst, ProgramSource};
 use http::StatusCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,7 +19,7 @@ pub(super) struct Client {
     pub(super) proxy: Arc<Proxy>,
     /// Whose connection it is and where it was meant to go; nothing where clients come by themselves.
     flow: Option<Flow>,
-    program: OnceCell<Option<Program>>,
+    holder: OnceCell<Option<Holder>>,
     /// Whether a request came over the connection.
     spoke: AtomicBool,
 }
@@ -29,11 +29,11 @@ impl Client {
         let client = Arc::new(Client {
             proxy,
             flow,
-            program: OnceCell::new(),
+            holder: OnceCell::new(),
             spoke: AtomicBool::new(false),
         });
         // Asked now, beside the first bytes' way here: by the time something is recorded it is mostly there.
-        if client.flow.as_ref().is_some_and(|flow| flow.process.is_some()) {
+        if client.flow.as_ref().is_some_and(|flow| flow.opener.is_some()) {
             let asking = client.clone();
             tokio::spawn(async move { asking.learn_program().await });
         }
@@ -48,12 +48,14 @@ impl Client {
     /// Waits until it is known which program this is. Await it before what ends in a record.
     pub(super) async fn learn_program(&self) {
         let ask = async || {
-            let pid = self.flow.as_ref()?.process.as_ref()?.pid;
+            let flow = self.flow.clone()?;
             let programs = self.proxy.config.programs.clone();
             // The look-up blocks. If its task fails the program is not known.
-            tokio::task::spawn_blocking(move || programs.program(pid)).await.ok()?
+            tokio::task::spawn_blocking(move || look_up(&*programs, flow))
+                .await
+                .ok()?
         };
-        self.program.get_or_init(ask).await;
+        self.holder.get_or_init(ask).await;
     }
 
     /// A record of something that this client did, refused or not.
@@ -63,24 +65,18 @@ impl Client {
         let Some(flow) = &self.flow else { return record };
         record.dst = Some(flow.original.0);
         record.cgroup = flow.cgroup;
-        if let Some(process) = &flow.process {
-            record.pid = Some(process.pid);
-            record.comm = Some(process.comm.clone());
-        }
         record
     }
 
     /// The program at the other end with those that started it, for whoever is to decide about what it asks.
     async fn asking(&self) -> Option<Asking> {
         self.learn_program().await;
-        let process = self.flow.as_ref()?.process.as_ref()?;
-        let (pid, programs) = (process.pid, self.proxy.config.programs.clone());
-        let parents = tokio::task::spawn_blocking(move || programs.parents(pid)).await;
+        let Holder { process, program, .. } = self.holder.get().cloned().flatten()?;
         Some(Asking {
-            pid,
-            exe: self.program.get().cloned().flatten().and_then(|program| program.exe),
-            comm: process.comm.clone(),
-            parents: parents.unwrap_or_default(),
+            pid: process.pid,
+            exe: program.exe,
+            comm: process.comm,
+            parents: program.parents,
         })
     }
 
@@ -109,10 +105,30 @@ impl Client {
     }
 
     fn write(&self, mut record: Record) {
-        if let Some(Program { exe, cmdline }) = self.program.get().cloned().flatten() {
-            (record.exe, record.cmdline) = (exe, cmdline);
+        match (
+            self.holder.get(),
+            self.flow.as_ref().and_then(|flow| flow.opener.as_ref()),
+        ) {
+            (Some(Some(holder)), _) => record.of(holder.clone()),
+            // Not asked yet, or for nothing: the kernel's word stands.
+            (_, Some(Opener::Process(process))) => {
+                (record.pid, record.comm) = (Some(process.pid), Some(process.comm.clone()));
+            }
+            _ => {}
         }
         self.proxy.config.audit.record(record);
+    }
+}
+
+/// Who opened a connection, and what that runs. Blocks.
+fn look_up(programs: &dyn ProgramSource, flow: Flow) -> Option<Holder> {
+    match flow.opener? {
+        Opener::Process(process) => Some(Holder {
+            program: programs.program(process.pid).unwrap_or_default(),
+            process,
+            cgroup: flow.cgroup,
+        }),
+        Opener::Socket(socket) => programs.holder(socket),
     }
 }
 

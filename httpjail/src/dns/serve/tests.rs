@@ -46,7 +46,7 @@ impl OriginalDstSource for Clients {
     fn take(&self, client: ClientAddr, _accepted: SockRef<'_>) -> Option<Flow> {
         self.0.then_some(Flow {
             original: OriginalDst(client.0),
-            process: None,
+            opener: None,
             cgroup: None,
         })
     }

@@ -24,6 +24,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid};
 
 use super::Backend;
+use super::attribution;
 use super::backend::Extras;
 use super::bpf::cgroup::RunName;
 use super::bpf::{BpfBackend, HOOKS, Links};
@@ -204,7 +205,7 @@ impl Attachment {
                 Err(error) => return End::Failed(format!("cannot wait: {error}")),
             }
             let [proxy, signal] = polled.map(|polled| polled.any().unwrap_or(true));
-            if proxy && let Err(message) = helper.answer(|pid| self.holds(pid), open_log) {
+            if proxy && let Err(message) = helper.answer(|pid| self.line(pid), |_| None, open_log) {
                 return End::Failed(message);
             }
             if signal {
@@ -271,9 +272,12 @@ impl Attachment {
         })
     }
 
-    fn holds(&self, pid: u32) -> bool {
-        let process = Pid::from_raw(pid.cast_signed());
-        self.target.processes().is_ok_and(|inside| inside.contains(&process))
+    /// Who is above a process of the cgroup, as long as they are in it too.
+    fn line(&self, pid: u32) -> Option<Vec<u32>> {
+        let processes = self.target.processes().ok()?;
+        let is_inside = |pid: &u32| processes.contains(&Pid::from_raw(pid.cast_signed()));
+        let above = std::iter::successors(attribution::parent(pid), |pid| attribution::parent(*pid));
+        is_inside(&pid).then(|| above.take_while(is_inside).collect())
     }
 }
 

@@ -8,8 +8,7 @@ use httpjail_common::{Address, JailConfig, Ports};
 
 use super::cgroup::{Cgroup, CgroupError};
 use super::{BpfError, Events, Links, Programs};
-use crate::audit::Record;
-use crate::jail::backend::{Backend, BackendError, EventSource, Extras};
+use crate::jail::backend::{Backend, BackendError, EventSource, Extras, Stopped};
 use crate::jail::sandbox::netns::{JAIL_V4, JAIL_V6, LOOPBACK_INDEX};
 use crate::net::{AskedServerSource, Listeners, OriginalDstSource};
 use crate::sys::bpf::netns_cookie;
@@ -220,8 +219,9 @@ impl EventSource for Events {
         self.as_fd()
     }
 
-    fn next(&mut self) -> Option<Record> {
-        self.next_record()
+    fn next(&mut self) -> Option<Stopped> {
+        let record = self.next_record()?;
+        Some(Stopped { record, socket: None })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where an accepted connection, or a datagram to the resolver, was meant to go: the user side of FLOWS and ASKED.
 
 use super::BpfError;
-use crate::net::{AskedServerSource, ClientAddr, Flow, OriginalDst, OriginalDstSource, Process};
+use crate::net::{AskedServerSource, ClientAddr, Flow, Opener, OriginalDst, OriginalDstSource, Process};
 use crate::sys::bpf::Map;
 use httpjail_common::{Address, FlowKey, FlowValue, MAP_ASKED, MAP_FLOWS};
 use socket2::SockRef;
@@ -61,10 +61,10 @@ impl OriginalDstSource for Flows {
         };
         Some(Flow {
             original: OriginalDst(value.destination()?),
-            process: Some(Process {
+            opener: Some(Opener::Process(Process {
                 pid: value.pid,
                 comm: value.comm.text(),
-            }),
+            })),
             cgroup: Some(value.cgroup),
         })
     }

@@ -1,7 +1,9 @@
 //! What the rules refused: the heads of the packets, as nfnetlink_log sends them (`linux/netfilter/nfnetlink_log.h`).
 //!
-//! Init binds the socket, which takes a right; whoever is handed it may read. The kernel knows a packet here, no process.
+//! Init binds the socket, which takes a right; whoever is handed it may read. The kernel knows a packet here, no process; whose
+//! socket sent it the socket tables tell, while there is one.
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -10,8 +12,9 @@ use nix::libc;
 use socket2::Socket;
 
 use super::message::{self, Attributes, attributes, messages};
+use super::tables::Tables;
 use crate::audit::record::{Decision, EventKind, Record};
-use crate::jail::backend::EventSource;
+use crate::jail::backend::{EventSource, Stopped};
 
 /// The log group that the rules name: the namespace is ours alone.
 pub(super) const GROUP: u16 = 1;
@@ -48,15 +51,31 @@ pub(super) fn bind() -> io::Result<Socket> {
 #[derive(Debug)]
 pub(super) struct Events {
     socket: Socket,
-    waiting: Vec<Record>,
+    tables: Option<Tables>,
+    waiting: VecDeque<Stopped>,
 }
 
 impl Events {
-    pub(super) fn from(socket: Socket) -> Self {
+    pub(super) fn new(socket: Socket, tables: Option<Tables>) -> Self {
         Events {
             socket,
-            waiting: Vec::new(),
+            tables,
+            waiting: VecDeque::new(),
         }
+    }
+
+    /// A packet as the log says it, and the socket that sent it.
+    fn stopped(&self, packet: &Packet) -> Stopped {
+        let mut record = Record::new(EventKind::Blocked);
+        record.verdict = Some(Decision::Deny);
+        record.dst = Some(packet.to);
+        record.reason = Some(match packet.protocol {
+            UDP => "udp is not http".to_owned(),
+            _ => format!("{} packets are not allowed", name(packet.protocol)),
+        });
+        let tables = self.tables.as_ref().filter(|_| packet.protocol == UDP);
+        let socket = tables.and_then(|tables| tables.sender(packet.from, packet.to));
+        Stopped { record, socket }
     }
 }
 
@@ -65,61 +84,76 @@ impl EventSource for Events {
         self.socket.as_fd()
     }
 
-    fn next(&mut self) -> Option<Record> {
+    fn next(&mut self) -> Option<Stopped> {
         let mut buffer = [0; 8192];
         while self.waiting.is_empty() {
             match self.socket.read(&mut buffer) {
-                Ok(length) => self.waiting.extend(messages(&buffer[..length]).filter_map(record)),
+                Ok(length) => {
+                    let packets = messages(&buffer[..length]).filter_map(packet);
+                    let stopped: Vec<Stopped> = packets.map(|packet| self.stopped(&packet)).collect();
+                    self.waiting.extend(stopped);
+                }
                 // Some were lost, for there were too many: the next call has what came since.
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
                 Err(_) => return None,
             }
         }
-        self.waiting.pop()
+        self.waiting.pop_front()
     }
 }
 
-/// A message as the log says it: `struct nfgenmsg`, then attributes, of which the packet is one.
-fn record((kind, _, body): (u16, usize, &[u8])) -> Option<Record> {
+/// What is known of a refused packet.
+#[derive(Debug, PartialEq, Eq)]
+struct Packet {
+    protocol: u8,
+    from: SocketAddr,
+    to: SocketAddr,
+}
+
+/// The packet in a message: `struct nfgenmsg`, then attributes, of which it is one.
+fn packet((kind, _, body): (u16, usize, &[u8])) -> Option<Packet> {
     const NFULNL_MSG_PACKET: u16 = 4 << 8;
     const NFULA_PAYLOAD: u16 = 9;
     let mut parts = attributes(body.get(4..)?).filter(|_| kind == NFULNL_MSG_PACKET);
     let (_, packet) = parts.find(|(kind, _)| *kind == NFULA_PAYLOAD)?;
-    let (protocol, destination) = destination(packet)?;
-    let mut record = Record::new(EventKind::Blocked);
-    record.verdict = Some(Decision::Deny);
-    record.dst = Some(destination);
-    record.reason = Some(match protocol {
-        UDP => "udp is not http".to_owned(),
-        _ => format!("{} packets are not allowed", name(protocol)),
-    });
-    Some(record)
+    Packet::read(packet)
 }
 
-/// The protocol and the destination of an IP packet (RFC 791 section 3.1, RFC 8200 section 3), with the port where there is
-/// one in its usual place.
-fn destination(packet: &[u8]) -> Option<(u8, SocketAddr)> {
-    let (protocol, address, rest) = match packet.first()? >> 4 {
-        4 => {
-            let address: [u8; 4] = packet.get(16..20)?.try_into().ok()?;
-            let header = usize::from(packet.first()? & 0xf) * 4;
-            (
-                *packet.get(9)?,
-                IpAddr::from(Ipv4Addr::from(address)),
-                packet.get(header..),
-            )
-        }
-        6 => {
-            let address: [u8; 16] = packet.get(24..40)?.try_into().ok()?;
-            (*packet.get(6)?, IpAddr::from(Ipv6Addr::from(address)), packet.get(40..))
-        }
-        _ => return None,
-    };
-    let port = rest
-        .and_then(|rest| rest.get(2..4))
-        .filter(|_| [TCP, UDP].contains(&protocol));
-    let port = port.and_then(|port| Some(u16::from_be_bytes(port.try_into().ok()?)));
-    Some((protocol, SocketAddr::new(address, port.unwrap_or(0))))
+impl Packet {
+    /// Reads the head of an IP packet (RFC 791 section 3.1, RFC 8200 section 3), with the ports where there are any in their
+    /// usual place.
+    fn read(packet: &[u8]) -> Option<Packet> {
+        let (protocol, from, to, rest) = match packet.first()? >> 4 {
+            4 => {
+                let [from, to] = [12, 16].map(|at| Some(Ipv4Addr::from(*packet.get(at..)?.first_chunk::<4>()?)));
+                let header = usize::from(packet.first()? & 0xf) * 4;
+                (
+                    *packet.get(9)?,
+                    IpAddr::from(from?),
+                    IpAddr::from(to?),
+                    packet.get(header..),
+                )
+            }
+            6 => {
+                let [from, to] = [8, 24].map(|at| Some(Ipv6Addr::from(*packet.get(at..)?.first_chunk::<16>()?)));
+                (
+                    *packet.get(6)?,
+                    IpAddr::from(from?),
+                    IpAddr::from(to?),
+                    packet.get(40..),
+                )
+            }
+            _ => return None,
+        };
+        let ports = rest.filter(|_| [TCP, UDP].contains(&protocol));
+        let ports = ports.and_then(|rest| rest.first_chunk::<4>()).unwrap_or(&[0; 4]);
+        let [from_port, to_port] = [[ports[0], ports[1]], [ports[2], ports[3]]].map(u16::from_be_bytes);
+        Some(Packet {
+            protocol,
+            from: SocketAddr::new(from, from_port),
+            to: SocketAddr::new(to, to_port),
+        })
+    }
 }
 
 fn name(protocol: u8) -> String {
@@ -143,8 +177,12 @@ mod tests {
     use super::*;
 
     fn check(packet: &[u8], expected: Option<(u8, &str)>) {
-        let expected = expected.map(|(protocol, address)| (protocol, address.parse().expect("an address")));
-        assert_eq!(destination(packet), expected, "{packet:?}");
+        let read = Packet::read(packet).map(|packet| (packet.protocol, packet.to.to_string()));
+        assert_eq!(
+            read.as_ref().map(|(protocol, to)| (*protocol, to.as_str())),
+            expected,
+            "{packet:?}"
+        );
     }
 
     fn v4(protocol: u8, words: u8, rest: &[u8]) -> Vec<u8> {
@@ -158,6 +196,8 @@ mod tests {
     #[test]
     fn the_destination_is_found_in_whatever_was_sent() {
         check(&v4(UDP, 5, &[1, 2, 0, 9, 0, 0]), Some((UDP, "192.0.2.1:9")));
+        let sent = Packet::read(&v4(UDP, 5, &[1, 2, 0, 9])).expect("a packet");
+        assert_eq!(sent.from.to_string(), "0.0.0.0:258");
         check(&v4(UDP, 15, &[1, 2, 0, 9]), Some((UDP, "192.0.2.1:9")));
         check(&v4(UDP, 5, &[1, 2, 0]), Some((UDP, "192.0.2.1:0")));
         check(&v4(2, 6, &[1, 2, 0, 9]), Some((2, "192.0.2.1:0")));

@@ -6,14 +6,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use socket2::SockRef;
 
 use super::ruleset::Way;
+use super::tables::Tables;
 use crate::jail::sandbox::netns::{JAIL_V4, JAIL_V6};
-use crate::net::{ClientAddr, Flow, OriginalDst, OriginalDstSource};
+use crate::net::{ClientAddr, Flow, Opener, OriginalDst, OriginalDstSource};
 
 /// The connections of one proxy's listeners.
 #[derive(Debug)]
 pub(super) struct Accepted {
     way: Way,
     port: u16,
+    /// Tell who connected.
+    tables: Option<Tables>,
 }
 
 impl Accepted {
@@ -26,7 +29,13 @@ impl Accepted {
         Ok(Accepted {
             way: if transparent { Way::Tproxy } else { Way::Redirect },
             port: listener.local_addr()?.port(),
+            tables: None,
         })
+    }
+
+    /// The same, with the socket tables of the listener's network namespace.
+    pub(super) fn asking(self, tables: Option<Tables>) -> Self {
+        Accepted { tables, ..self }
     }
 
     /// The proxy dialled by its own address: that is nobody's destination.
@@ -48,9 +57,15 @@ impl OriginalDstSource for Accepted {
         };
         // Unknown is refused: the caller closes the connection.
         let original = asked.ok()?.as_socket()?;
-        (!self.is_proxy(original)).then_some(Flow {
+        if self.is_proxy(original) {
+            return None;
+        }
+        // While the program waits for what we answer it has the socket open, or another one that has it from there.
+        let tables = self.tables.as_ref();
+        let socket = tables.and_then(|tables| tables.connection(client.0, original));
+        Some(Flow {
             original: OriginalDst(original),
-            process: None,
+            opener: socket.map(Opener::Socket),
             cgroup: None,
         })
     }

@@ -10,6 +10,7 @@ mod expression;
 mod flows;
 mod message;
 mod ruleset;
+mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ use crate::net::{AskedServerSource, ClientAddr, Listeners, OriginalDst, Original
 use events::Events;
 use flows::Accepted;
 use ruleset::Extras;
+use tables::Tables;
 
 const DNS_PORT: u16 = 53;
 
@@ -83,7 +85,9 @@ impl Backend for NetnsBackend {
     fn original_dst(&self, listeners: &Listeners) -> Result<Arc<dyn OriginalDstSource>, BackendError> {
         let listener = listeners.proxy.first();
         let listener = listener.ok_or_else(|| BackendError::new("the proxy has no listener"))?;
+        let tables = listeners.tables.first().map(socket2::Socket::try_clone);
         let accepted = Accepted::by(listener)
+            .and_then(|accepted| Ok(accepted.asking(tables.transpose()?.map(Tables::new))))
             .map_err(|error| BackendError::new(format!("cannot tell how connections are steered: {error}")))?;
         Ok(Arc::new(accepted))
     }
@@ -93,7 +97,8 @@ impl Backend for NetnsBackend {
     }
 
     fn events(&self, listeners: &mut Listeners) -> Result<Option<Box<dyn EventSource>>, BackendError> {
-        let events = listeners.refusals.take().map(Events::from);
+        let tables = listeners.tables.pop().map(Tables::new);
+        let events = listeners.refusals.take().map(|refusals| Events::new(refusals, tables));
         Ok(events.map(|events| Box::new(events) as Box<dyn EventSource>))
     }
 
@@ -121,6 +126,8 @@ pub(super) fn set_up(inside: Inside) -> io::Result<(Listeners, Way)> {
     let mut listeners = listen(ipv6).map_err(|error| step("make the sockets of proxy and resolver", error))?;
     // A kernel without it refuses in silence.
     listeners.refusals = events::bind().ok();
+    // One for connections and one for refused packets. A kernel without them cannot tell whose they are.
+    listeners.tables = tables::open().into_iter().chain(tables::open()).collect();
     let way = install(&listeners, ipv6, inside).map_err(|error| step("write the nftables rules", error))?;
     Ok((listeners, way))
 }
@@ -144,6 +151,7 @@ fn listen(ipv6: bool) -> io::Result<Listeners> {
             .collect::<io::Result<_>>()?,
         resolver_tcp: netns::listen_all(&all, DNS_PORT)?,
         refusals: None,
+        tables: Vec::new(),
     })
 }
 

@@ -10,8 +10,9 @@ use socket2::SockRef;
 use super::events::{self, Events};
 use super::flows::Accepted;
 use super::ruleset::{self, Extras};
+use super::tables::{self, Tables};
 use super::{Way, listen, make_transparent};
-use crate::jail::backend::{EventSource as _, Inside};
+use crate::jail::backend::{EventSource as _, Inside, Stopped};
 use crate::jail::sandbox::netns;
 use crate::net::{ClientAddr, Listeners, OriginalDstSource as _};
 
@@ -126,13 +127,18 @@ fn the_jails_own_listener_answers_for_itself_alone() {
 fn what_is_not_tcp_is_refused_at_once_and_told() {
     for (way, extras) in [(Way::Tproxy, ALL), (Way::Tproxy, NONE), (Way::Redirect, ALL)] {
         with_rules(way, extras, move |mut listeners| {
-            let mut events = Events::from(listeners.refusals.take().unwrap());
+            let mut events = Events::new(
+                listeners.refusals.take().unwrap(),
+                Some(Tables::new(tables::open().unwrap())),
+            );
             for (from, to) in [("0.0.0.0:0", "192.0.2.1:9"), ("[::]:0", "[2001:db8::1]:9")] {
-                let sent = UdpSocket::bind(from).unwrap().send_to(b"x", to);
-                let error = sent.expect_err("a datagram to nowhere");
+                let socket = UdpSocket::bind(from).unwrap();
+                let error = socket.send_to(b"x", to).expect_err("a datagram to nowhere");
                 assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{way:?} {extras:?}");
-                let told = events.next().map(|record| (record.dst, record.reason));
-                let wanted = (Some(to.parse().unwrap()), Some("udp is not http".to_owned()));
+                let told = events
+                    .next()
+                    .map(|Stopped { record, socket }| (record.dst, record.reason, socket.is_some()));
+                let wanted = (Some(to.parse().unwrap()), Some("udp is not http".to_owned()), true);
                 assert_eq!(told, extras.log.then_some(wanted), "{way:?} {extras:?}");
             }
             let own = UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -2,7 +2,9 @@
 
 use super::world::World;
 use crate::audit::{Record, Sink};
-use crate::net::{ClientAddr, Flow, Host, NameSource, OriginalDst, OriginalDstSource, Process, Program, ProgramSource};
+use crate::net::{
+    ClientAddr, Flow, Host, NameSource, Opener, OriginalDst, OriginalDstSource, Process, Program, ProgramSource,
+};
 use crate::policy::{Policy, Rule, Source};
 use crate::proxy::{Clients, Config, Limits, Mode, Parents, Proxy};
 use crate::tls::{CertificateAuthority, Leaves, UpstreamTls};
@@ -101,10 +103,10 @@ impl Jail {
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let flow = Flow {
             original: OriginalDst(destination.parse().unwrap()),
-            process: Some(Process {
+            opener: Some(Opener::Process(Process {
                 pid: 77,
                 comm: "client".into(),
-            }),
+            })),
             cgroup: Some(5),
         };
         self.flows.0.lock().unwrap().insert(socket.local_addr().unwrap(), flow);
@@ -261,6 +263,7 @@ impl ProgramSource for Programs {
         Some(Program {
             exe: Some(format!("/bin/program-{pid}")),
             cmdline: None,
+            parents: Vec::new(),
         })
     }
 }

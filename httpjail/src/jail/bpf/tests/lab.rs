@@ -249,7 +249,9 @@ fn serve(listener: TcpListener, who: &'static str, flows: &Arc<Flows>) {
     std::thread::spawn(move || {
         while let Ok((mut stream, client)) = listener.accept() {
             if let Some(flow) = flows.take(ClientAddr(client), socket2::SockRef::from(&stream)) {
-                let process = flow.process.expect("the programs know the process");
+                let Some(crate::net::Opener::Process(process)) = flow.opener else {
+                    panic!("the programs know the process");
+                };
                 let _ = writeln!(stream, "{who} {} {} {}", flow.original.0, process.comm, process.pid);
                 // Closing with the client's byte unread would reset the connection before it has our answer.
                 let _ = stream.read(&mut [0; 16]);
