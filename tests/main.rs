@@ -25,6 +25,7 @@ mod learn;
 mod leftovers;
 mod lint;
 mod log;
+mod memory;
 mod messages;
 mod publish;
 mod regression;

@@ -211,6 +211,46 @@ fn special_addresses_need_a_rule_of_their_own() {
         .expect_stdout("200");
 }
 
+/// A route can make a whole range this host's, of which no interface tells.
+#[test]
+fn an_address_that_a_route_makes_local_is_this_hosts() {
+    let lab = lab();
+    lab.resolve("routed.test", &["203.0.113.7".parse().unwrap()]);
+    lab.resolve("routed6.test", &["2001:db8:77::7".parse().unwrap()]);
+    let listener = lab
+        .on_jailside(|| {
+            let routes = "ip route add local 203.0.113.0/24 dev lo && ip -6 route add local 2001:db8:77::/64 dev lo";
+            assert!(
+                std::process::Command::new("sh")
+                    .args(["-c", routes])
+                    .status()?
+                    .success()
+            );
+            // For both families: such an address of IPv6 cannot be bound to, and is reached all the same.
+            let listener = std::net::TcpListener::bind("[::]:80")?;
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        })
+        .unwrap();
+    let reached = || listener.accept().is_ok();
+    for url in [
+        "http://routed.test/",
+        "http://routed6.test/",
+        "http://203.0.113.7/",
+        "http://[2001:db8:77::7]/",
+    ] {
+        let outcome = curl_status(lab.jail().rule("allow: .*"), &["--max-time", "20", url]).run();
+        outcome.expect_stdout("403");
+        assert!(!reached(), "{url}");
+    }
+    // The same for whoever names it, and for whoever is not jailed.
+    let pinned = lab.jail().rule(r"allow: ^http://203\.0\.113\.7/");
+    curl_status(pinned, &["--max-time", "2", "http://203.0.113.7/"]).run();
+    assert!(reached());
+    curl_status(lab.unjailed(), &["--max-time", "2", "http://routed6.test/"]).run();
+    assert!(reached());
+}
+
 // Proves: H10.
 #[test]
 fn many_requests_on_one_connection_are_each_judged() {

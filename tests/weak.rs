@@ -377,6 +377,39 @@ fn serving() {
     run.wait().unwrap().expect_code(130).expect_stderr_has("weak/ca.crt");
 }
 
+/// Another user of this host, who has no token, knocks as often as there are places, and again: who has the token is served.
+#[test]
+fn serving_while_a_stranger_knocks() {
+    let lab = lab();
+    let policy = lab.file("rules.yaml", "limits: {connections: 64}\n");
+    let (run, url) = serve(&lab, &["--listen", "127.0.0.1:0", "--config", policy.to_str().unwrap()]);
+    let port = url.rsplit_once(':').unwrap().1.trim_end_matches('/').to_owned();
+    let knock = "import socket, sys\nheld = []\nfor _ in range(300):\n    s = socket.create_connection(('127.0.0.1', \
+                 int(sys.argv[1])))\n    s.sendall(b'GET http://ok.test/ HTTP/1.1\\r\\n')\n    held.append(s)\n\
+                 print('all', flush=True)\nsys.stdin.read()";
+    let (reader, line) = std::io::pipe().unwrap();
+    let stranger = lab
+        .unjailed()
+        .stdin_from(reader)
+        .command(["setpriv", "--reuid", USER, "--clear-groups", PYTHON, "-c", knock, &port])
+        .start()
+        .unwrap();
+    // The places are full again and again before all have knocked.
+    for _ in 0..5 {
+        assert_eq!(status_through(&lab, &url, "http://ok.test/"), "200");
+    }
+    let all = eventually(Duration::from_secs(60), || stranger.stdout() == "all\n");
+    assert!(all, "{}", stranger.stderr());
+    assert_eq!(status_through(&lab, &url, "https://ok.test/"), "200");
+    drop(line);
+    stranger.wait().unwrap();
+    run.signal(Signal::SIGTERM);
+    run.wait()
+        .unwrap()
+        .expect_code(0)
+        .expect_stderr_has("too many clients without the token");
+}
+
 // Proves: P24.
 #[test]
 fn serving_a_policy_that_changes() {

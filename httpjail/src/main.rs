@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// So that the proxy knows what its clients make it hold.
+#[global_allocator]
+static ALLOCATOR: httpjail::sys::memory::Counting = httpjail::sys::memory::Counting;
+
 fn main() -> ExitCode {
     httpjail::cli::main()
 }

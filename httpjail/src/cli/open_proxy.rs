@@ -23,9 +23,13 @@ use crate::failure::Failure;
 use crate::logging;
 use crate::net::{Host, NameSource, Program, ProgramSource};
 use crate::proxy::{self, Clients, Guard, HostNetwork, Proxy, Token};
+use crate::sys;
 use crate::tls::store::load_or_create;
 use crate::tls::{CertificateAuthority, Leaves, UpstreamTls};
 use crate::weak::environment::ProxyAddress;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
 
 /// The folder of the authority, in httpjail's own.
 const FOLDER: &str = "weak";
@@ -74,7 +78,11 @@ impl OpenProxy {
     ) -> Result<OpenProxy, Failure> {
         let parents = parts::parents()?;
         // Before root is given up: it may be a low port.
-        let listening = TcpListener::bind(listen).and_then(|listener| Ok((listener.local_addr()?, listener)));
+        let listening = TcpListener::bind(listen).and_then(|listener| {
+            // More may wait than `bind` lets: who floods it is not to keep others out.
+            socket2::SockRef::from(&listener).listen(BACKLOG)?;
+            Ok((listener.local_addr()?, listener))
+        });
         let (local, listener) =
             listening.map_err(|error| Failure::new(format!("cannot listen on {listen}: {error}")))?;
         let folder = caller.folder();
@@ -142,6 +150,7 @@ impl OpenProxy {
             parents,
             itself: vec![local],
             limits: parts::fitting(config.limits),
+            allocated: sys::memory::allocated,
         });
         let address = ProxyAddress {
             address: local,

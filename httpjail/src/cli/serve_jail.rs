@@ -33,6 +33,7 @@ use crate::logging;
 use crate::net::{Holder, Listeners, Process, ProgramSource as _};
 use crate::policy::yaml::DnsMode;
 use crate::proxy::{self, Clients, HostNetwork, Proxy};
+use crate::sys;
 use crate::tls::store::load_or_create;
 use crate::tls::{CertificateAuthority, Leaves, UpstreamTls};
 
@@ -128,6 +129,7 @@ impl Task<'_> {
             parents,
             itself: Vec::new(),
             limits: parts::fitting(self.config.limits),
+            allocated: sys::memory::allocated,
         });
         let events = self.backend.events(&mut listeners)?;
         let (ended, end) = oneshot::channel();

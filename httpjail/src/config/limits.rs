@@ -12,6 +12,7 @@ pub(super) fn of(file: &yaml::Limits) -> Limits {
         (&mut limits.connections, file.connections),
         (&mut limits.requests, file.requests),
         (&mut limits.upstreams, file.upstreams),
+        (&mut limits.memory, file.memory_bytes),
         (&mut limits.fields, file.header_fields),
         (&mut limits.head, file.header_bytes),
         (&mut limits.idle_per_host, file.idle_per_host),

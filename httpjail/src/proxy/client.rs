@@ -4,6 +4,7 @@
 //! so no path through the proxy can forget it.
 
 use super::Proxy;
+use super::crowd::Guest;
 use super::strict::Aside;
 use crate::approve::Asking;
 use crate::audit::{Decision, EventKind, Record};
@@ -17,6 +18,8 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit};
 /// Who is at the other end of an accepted connection.
 pub(super) struct Client {
     pub(super) proxy: Arc<Proxy>,
+    /// Its place among all who are connected.
+    pub(super) guest: Arc<Guest>,
     /// Whose connection it is and where it was meant to go; nothing where clients come by themselves.
     flow: Option<Flow>,
     holder: OnceCell<Option<Holder>>,
@@ -25,9 +28,10 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(proxy: Arc<Proxy>, flow: Option<Flow>) -> Arc<Client> {
+    pub(super) fn new(proxy: Arc<Proxy>, flow: Option<Flow>, guest: Arc<Guest>) -> Arc<Client> {
         let client = Arc::new(Client {
             proxy,
+            guest,
             flow,
             holder: OnceCell::new(),
             spoke: AtomicBool::new(false),

@@ -5,6 +5,7 @@
 
 use super::body::Download;
 use super::client::Client;
+use super::crowd::Guest;
 use super::detect::{self, Opening};
 use super::explicit::{Ends, Front, Tunnel};
 use super::identity::{Destination, Origin};
@@ -35,7 +36,7 @@ use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 
 /// Serves what was accepted from `peer` until it ends.
-pub(super) async fn serve(proxy: Arc<Proxy>, stream: TcpStream, peer: SocketAddr) {
+pub(super) async fn serve(proxy: Arc<Proxy>, stream: TcpStream, peer: SocketAddr, guest: Guest) {
     let flow = match &proxy.config.clients {
         Clients::Explicit(_) => None,
         Clients::Steered(flows) => match flows.take(ClientAddr(peer), SockRef::from(&stream)) {
@@ -49,7 +50,20 @@ pub(super) async fn serve(proxy: Arc<Proxy>, stream: TcpStream, peer: SocketAddr
             }
         },
     };
-    let client = Client::new(proxy, flow);
+    let guest = Arc::new(guest);
+    let client = Client::new(proxy, flow, guest.clone());
+    tokio::select! {
+        () = guest.has_to_go() => {
+            // Requests under way record it themselves.
+            if let (false, Some(why)) = (client.has_spoken(), guest.why()) {
+                client.refused(why, None).await;
+            }
+        }
+        () = converse(client.clone(), stream, peer) => {}
+    }
+}
+
+async fn converse(client: Arc<Client>, stream: TcpStream, peer: SocketAddr) {
     // Without it small answers wait for the client's delayed ACK; a socket that cannot be set up is not worth serving.
     let (true, Ok(proxy)) = (stream.set_nodelay(true).is_ok(), stream.local_addr()) else {
         return client.refused("connection broke", None).await;
@@ -58,7 +72,8 @@ pub(super) async fn serve(proxy: Arc<Proxy>, stream: TcpStream, peer: SocketAddr
     let to = client
         .original()
         .map(|original| Destination::steered(&client, original));
-    let stream = Patience::new(stream, client.proxy.config.limits.stall.saturating_mul(3));
+    let patience = client.proxy.config.limits.stall.saturating_mul(3);
+    let stream = Patience::new(stream, patience, client.guest.clone(), client.proxy.memory.gate());
     let (opening, stream) = open(&client, stream).await;
     let Opening::Http1 = opening else {
         let refused = match to {
@@ -215,6 +230,7 @@ where
         origin,
     };
     let limits = &client.proxy.config.limits;
+    let (windows, _counted) = client.proxy.windows.client();
     let served = http2::Builder::new(client.proxy.tasks.clone())
         .timer(TokioTimer::new())
         // WebSockets (RFC 8441).
@@ -224,9 +240,9 @@ where
         // Rapid reset (CVE-2023-44487): resets that we have not seen yet, and those that we had to send.
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(128)
-        // This leg is local: larger windows would only let the jail fill our memory.
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(4 << 20)
+        .initial_stream_window_size(windows.stream)
+        .initial_connection_window_size(windows.connection)
+        .max_send_buf_size(windows.unsent)
         .keep_alive_interval(Duration::from_secs(30))
         .auto_date_header(false)
         .serve_connection(TokioIo::new(Joined::from_client(stream)), interceptor)

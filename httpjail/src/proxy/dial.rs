@@ -7,6 +7,7 @@
 
 use super::address::{self, Class, Vouch};
 use super::limits::Limits;
+use super::memory::Memory;
 use super::network::Network;
 use super::parent::{Parent, Parents};
 use super::race;
@@ -101,6 +102,7 @@ pub(super) struct Dialler {
     pub(super) limits: Limits,
     /// Places for open connections.
     pub(super) room: Arc<Semaphore>,
+    pub(super) memory: Arc<Memory>,
 }
 
 /// What is to be dialled.
@@ -184,7 +186,9 @@ impl Dialler {
     async fn directly(&self, goal: Goal<'_>) -> Result<Stream, DialError> {
         let addresses = self.permitted(goal, self.resolve(goal.host).await?)?;
         let addresses = race::in_turns(addresses, goal.preferred);
-        Ok(Box::new(self.dial(goal.host, addresses, goal.port).await?))
+        let placed = self.dial(goal.host, addresses, goal.port).await?;
+        self.check_far_end(goal, &placed)?;
+        Ok(Box::new(placed))
     }
 
     /// A connection to another proxy: the user named it, so it may be anywhere but here.
@@ -274,7 +278,12 @@ impl Dialler {
         .map_err(failed)?;
         // Nagle's algorithm would hold back the last part of each message for the other side's delayed ACK.
         socket.set_nodelay(true).map_err(failed)?;
-        Ok(Placed { socket, _place: place })
+        let gate = self.memory.gate();
+        Ok(Placed {
+            socket,
+            gate,
+            _place: place,
+        })
     }
 
     /// Those of `addresses` that may be dialled; an error if none of them may.
@@ -298,6 +307,19 @@ impl Dialler {
         }
     }
 
+    /// Refuses a connection that turns out to have both of its ends here, though its address was not known as this host's: the
+    /// kernel says so of an address that became local after it was looked at.
+    fn check_far_end(&self, goal: Goal<'_>, placed: &Placed) -> Result<(), DialError> {
+        let failed = |error| DialError::Connect(goal.host.clone(), error);
+        let far = placed.socket.peer_addr().map_err(failed)?.ip().to_canonical();
+        let near = placed.socket.local_addr().map_err(failed)?.ip().to_canonical();
+        let outside = matches!(address::classify(far), Class::Public | Class::Private);
+        if far == near && outside && !Class::Own.permits(goal.host, far, goal.vouch) {
+            return Err(DialError::Address(goal.host.clone(), Class::Own));
+        }
+        Ok(())
+    }
+
     fn class_of(&self, ip: IpAddr) -> Class {
         let is_own = |ip| self.network.is_own(ip);
         let translated = match ip {
@@ -305,7 +327,7 @@ impl Dialler {
             IpAddr::V4(_) => None,
         };
         match address::classify(ip) {
-            // A private or public address may be an interface's.
+            // A private or public address may be this host's.
             Class::Public | Class::Private if is_own(ip) || translated.is_some_and(is_own) => Class::Own,
             class => class,
         }

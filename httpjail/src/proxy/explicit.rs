@@ -25,6 +25,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::OnceCell;
 
 /// The user name in the proxy's URL; only the password counts.
 pub(super) const USER: &str = "httpjail";
@@ -71,7 +72,8 @@ impl Token {
 }
 
 impl Guard {
-    async fn admits(&self, fields: &HeaderMap, ends: Ends) -> bool {
+    /// Whether a request with these fields may go on; `own` is what was found out about its connection.
+    async fn admits(&self, fields: &HeaderMap, ends: Ends, own: &OnceCell<bool>) -> bool {
         let (token, or_self) = match self {
             Guard::Open => return true,
             Guard::Token(token) => (token, false),
@@ -81,8 +83,11 @@ impl Guard {
         match (values.next(), values.next()) {
             (Some(value), None) => password(value.as_bytes()).is_some_and(|guess| token.is(&guess)),
             (None, _) if or_self => {
-                let asked = tokio::task::spawn_blocking(move || peer::is_own_user(ends.client, ends.proxy));
-                asked.await.unwrap_or(false)
+                let ask = async || {
+                    let asked = tokio::task::spawn_blocking(move || peer::is_own_user(ends.client, ends.proxy));
+                    asked.await.unwrap_or(false)
+                };
+                *own.get_or_init(ask).await
             }
             _ => false,
         }
@@ -133,6 +138,8 @@ pub(super) struct Front {
     /// Where the connection was steered from; nothing where clients come by themselves.
     origin: Option<Arc<Origin>>,
     ends: Ends,
+    /// Whether the other end is this process's own user's, once it was asked: that does not change.
+    own: Arc<OnceCell<bool>>,
     promised: Promised,
 }
 
@@ -154,18 +161,21 @@ impl Front {
             client,
             origin,
             ends,
+            own: Arc::default(),
             promised: promised.clone(),
         };
         (front, promised)
     }
 
     async fn handle(self, mut request: Request<Incoming>) -> Response<Download> {
-        if let Clients::Explicit(guard) = &self.client.proxy.config.clients
-            && !guard.admits(request.headers(), self.ends).await
-        {
-            let detail = "This proxy wants its token as the password.";
-            let refusal = Refusal::new(Kind::Unauthenticated, "proxy authentication", detail);
-            return self.refuse(refusal, request).await;
+        if let Clients::Explicit(guard) = &self.client.proxy.config.clients {
+            if guard.admits(request.headers(), self.ends, &self.own).await {
+                self.client.guest.is_no_stranger();
+            } else {
+                let detail = "This proxy wants its token as the password.";
+                let refusal = Refusal::new(Kind::Unauthenticated, "proxy authentication", detail);
+                return self.refuse(refusal, request).await;
+            }
         }
         if request.method() == Method::CONNECT {
             let to = match tunnel_of(&request) {

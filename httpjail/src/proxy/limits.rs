@@ -18,6 +18,13 @@ pub struct Limits {
     /// Upstream connections at a time, those that are kept unused included; whoever needs one more waits for
     /// [`Limits::connect`].
     pub upstreams: usize,
+    /// What all connections together may make the proxy hold, in bytes of memory: beyond it nothing is read, and those end on
+    /// which nothing moves. (What the process takes of the machine is a third more at most.)
+    pub memory: usize,
+    /// Where a token is asked for: which part of the connections, one in so many, may be without it at a time.
+    pub strangers: usize,
+    /// How long each of those may take to show it.
+    pub stranger: Duration,
     /// Fields in the head of a message, on both legs: 431, or 502 for an upstream's.
     pub fields: usize,
     /// Size of the head of a message, on both legs: 431, or 502 for an upstream's.
@@ -62,6 +69,9 @@ impl Default for Limits {
             requests: 16_384,
             streams: 256,
             upstreams: 8192,
+            memory: 768 << 20,
+            strangers: 8,
+            stranger: Duration::from_secs(5),
             fields: 200,
             head: 64 * 1024,
             header: Duration::from_secs(60),

@@ -10,6 +10,7 @@ mod body;
 mod client;
 mod connection;
 mod counted;
+mod crowd;
 mod detect;
 mod dial;
 mod drain;
@@ -26,7 +27,10 @@ mod interceptor;
 mod interim;
 mod joined;
 mod judge;
+#[cfg(target_os = "linux")]
+mod kernel;
 mod limits;
+mod memory;
 mod network;
 mod parent;
 mod patience;
@@ -44,10 +48,12 @@ mod tests;
 mod tunnel;
 mod upgrade;
 mod upstream;
+mod windows;
 
 pub use address::{Class, classify};
 pub use explicit::{Guard, Token};
 pub use limits::Limits;
+pub use memory::Allocated;
 pub use network::{Doing, HostNetwork, Network};
 pub use parent::{ParentError, Parents};
 
@@ -120,6 +126,8 @@ pub struct Config {
     pub itself: Vec<SocketAddr>,
     /// Bounds.
     pub limits: Limits,
+    /// How much memory this process has allocated.
+    pub allocated: Allocated,
 }
 
 /// The proxy of one jail.
@@ -130,11 +138,16 @@ pub struct Proxy {
     requests: Arc<Semaphore>,
     /// What goes on beside the connections that began it: streams of HTTP/2, tunnels.
     tasks: tasks::Tasks,
+    crowd: Arc<crowd::Crowd>,
+    memory: Arc<memory::Memory>,
+    windows: windows::Counts,
 }
 
 impl Proxy {
     /// A proxy that has yet to run.
     pub fn new(config: Config) -> Arc<Proxy> {
+        let memory = memory::Memory::new(config.allocated, config.limits.memory);
+        let windows = windows::Counts::default();
         let dialler = dial::Dialler {
             network: config.network.clone(),
             tls: config.upstream_tls.clone(),
@@ -142,10 +155,14 @@ impl Proxy {
             itself: config.itself.clone(),
             limits: config.limits,
             room: Arc::new(Semaphore::new(config.limits.upstreams)),
+            memory: memory.clone(),
         };
-        let pool = Arc::new(pool::Pool::new(dialler));
+        let pool = Arc::new(pool::Pool::new(dialler, windows.clone()));
         Arc::new(Proxy {
             requests: Arc::new(Semaphore::new(config.limits.requests)),
+            crowd: crowd::Crowd::new(&config.limits),
+            memory,
+            windows,
             config,
             pool,
             tasks: tasks::Tasks::default(),
@@ -169,14 +186,20 @@ impl Proxy {
             accepting.spawn(async move {
                 loop {
                     // Beyond the bound nothing is accepted: the kernel's queue fills, then refuses.
-                    let Ok(place) = room.clone().acquire_owned().await else {
-                        return;
+                    let place = match room.clone().try_acquire_owned() {
+                        Ok(place) => Ok(place),
+                        Err(_) => {
+                            proxy.crowd.make_place();
+                            room.clone().acquire_owned().await
+                        }
                     };
+                    let Ok(place) = place else { return };
                     let (stream, peer) = accept(&listener).await;
                     let proxy = proxy.clone();
+                    let guest = proxy.crowd.enter(proxy.has_strangers());
                     // Boxed: the channel keeps room for dozens of them, and each is large.
                     let connection = Box::pin(async move {
-                        connection::serve(proxy, stream, peer).await;
+                        connection::serve(proxy, stream, peer, guest).await;
                         drop(place);
                     });
                     if connections.send(connection).await.is_err() {
@@ -188,12 +211,20 @@ impl Proxy {
         let mut serving = JoinSet::new();
         let mut sweep = tokio::time::interval((self.config.limits.idle / 4).max(Duration::from_secs(1)));
         tokio::pin!(shutdown);
+        let keeping = self.crowd.keep_within(&self.memory, || self.is_unused());
+        tokio::pin!(keeping);
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
                 Some(connection) = opened.recv() => { serving.spawn(connection); }
                 Some(_) = serving.join_next() => {}
-                _ = sweep.tick() => self.pool.sweep(),
+                _ = sweep.tick() => {
+                    self.pool.sweep();
+                    if self.is_unused() {
+                        self.memory.measure();
+                    }
+                }
+                () = &mut keeping => {}
             }
         }
         accepting.shutdown().await;
@@ -208,6 +239,20 @@ impl Proxy {
         serving.shutdown().await;
         self.tasks.shutdown().await;
         Ok(())
+    }
+}
+
+impl Proxy {
+    /// Whether clients have to show a token.
+    fn has_strangers(&self) -> bool {
+        matches!(
+            &self.config.clients,
+            Clients::Explicit(Guard::Token(_) | Guard::TokenOrSelf(_))
+        )
+    }
+
+    fn is_unused(&self) -> bool {
+        self.crowd.is_empty() && self.tasks.are_none()
     }
 }
 

@@ -20,7 +20,7 @@ pub trait Network: Send + Sync + 'static {
     /// The addresses of `name`, best first.
     fn resolve<'a>(&'a self, name: &'a str) -> Doing<'a, Vec<IpAddr>>;
 
-    /// Whether an interface of this host has `address`.
+    /// Whether `address` is this host's.
     fn is_own(&self, address: IpAddr) -> bool;
 
     /// A connection to an address that was found fit to be dialled.

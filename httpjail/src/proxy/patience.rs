@@ -1,10 +1,14 @@
 //! A client's connection that ends when nothing moves on it for too long.
 //!
 //! Whatever a client does to make us wait (a window of nothing, a body that stops, an answer that is not read, a WebSocket
-//! that is silent for ever), it shows here as the same thing: no byte in either direction.
+//! that is silent for ever), it shows here as the same thing: no byte in either direction. What moves here the crowd is told of,
+//! and nothing is read while there is no memory for it.
 
+use super::crowd::Guest;
+use super::memory::Gate;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -13,6 +17,8 @@ use tokio::time::{Instant, Sleep};
 /// `stream`, on which something has to move.
 pub(super) struct Patience<S> {
     stream: S,
+    guest: Arc<Guest>,
+    gate: Gate,
     limit: Duration,
     clock: Pin<Box<Sleep>>,
     /// Whether anything moved since the clock was last wound up.
@@ -20,9 +26,11 @@ pub(super) struct Patience<S> {
 }
 
 impl<S> Patience<S> {
-    pub(super) fn new(stream: S, limit: Duration) -> Patience<S> {
+    pub(super) fn new(stream: S, limit: Duration, guest: Arc<Guest>, gate: Gate) -> Patience<S> {
         Patience {
             stream,
+            guest,
+            gate,
             limit,
             clock: Box::pin(tokio::time::sleep(limit)),
             moved: false,
@@ -37,6 +45,7 @@ impl<S> Patience<S> {
     fn judge<T>(&mut self, cx: &mut Context<'_>, tried: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if tried.is_ready() {
             self.moved = true;
+            self.guest.moves();
             return tried;
         }
         loop {
@@ -51,7 +60,10 @@ impl<S> Patience<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Patience<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let tried = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let tried = match self.gate.poll_open(cx) {
+            Poll::Ready(()) => Pin::new(&mut self.stream).poll_read(cx, buf),
+            Poll::Pending => Poll::Pending,
+        };
         self.judge(cx, tried)
     }
 }

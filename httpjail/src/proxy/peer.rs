@@ -1,9 +1,11 @@
 //! Whose connection it is, for clients that cannot show a token: the JVM takes a proxy's address and no password.
 //!
-//! Linux lists every socket with its owner. Where there is no such list nobody is known, and the token decides alone.
+//! Linux tells the owner of a socket. Where it is not asked about one alone, it lists them all; where it does neither, nobody
+//! is known, and the token decides alone.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
 
 const LISTS: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 
@@ -11,13 +13,36 @@ const LISTS: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 const ESTABLISHED: &str = "01";
 
 /// Whether the socket at the other end of `local`, connected from `peer`, belongs to the user that this process runs as.
-/// Reads files: not for the runtime's threads.
+/// Asks the kernel: not for the runtime's threads.
 pub(super) fn is_own_user(peer: SocketAddr, local: SocketAddr) -> bool {
-    let owner = LISTS
+    let owner = owner(peer, local);
+    owner.is_some() && owner == own_user()
+}
+
+#[cfg(target_os = "linux")]
+fn owner(peer: SocketAddr, local: SocketAddr) -> Option<u32> {
+    use super::kernel;
+    match kernel::owner(peer, local) {
+        Ok(owner) => owner,
+        // Our end is there for certain: a kernel that does not find it cannot look.
+        Err(_) if matches!(kernel::owner(local, peer), Ok(Some(_))) => None,
+        Err(_) => listed_owner(peer, local),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn owner(peer: SocketAddr, local: SocketAddr) -> Option<u32> {
+    listed_owner(peer, local)
+}
+
+/// The same from the lists of all sockets. One at a time: they are long where there are many.
+fn listed_owner(peer: SocketAddr, local: SocketAddr) -> Option<u32> {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    LISTS
         .iter()
         .filter_map(|list| fs::read_to_string(list).ok())
-        .find_map(|list| owner_in(&list, peer, local));
-    owner.is_some() && owner == own_user()
+        .find_map(|list| owner_in(&list, peer, local))
 }
 
 #[cfg(unix)]
@@ -95,5 +120,7 @@ mod tests {
         let client = std::net::TcpStream::connect(to).unwrap();
         assert!(is_own_user(client.local_addr().unwrap(), to));
         assert!(!is_own_user("127.0.0.1:1".parse().unwrap(), to));
+        let own = own_user();
+        assert_eq!(listed_owner(client.local_addr().unwrap(), to), own);
     }
 }

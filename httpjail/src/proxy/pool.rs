@@ -9,6 +9,7 @@ use super::dial::{DialError, Dialler, Goal, Hop};
 use super::limits::Limits;
 use super::stream::Stream;
 use super::upstream::{self, Connection, Http1, Http2, Lease};
+use super::windows::Counts;
 use crate::net::{self, Host};
 use crate::tls::UpstreamError;
 use hyper::client::conn::http1;
@@ -61,6 +62,7 @@ impl Key {
 
 pub(super) struct Pool {
     dialler: Dialler,
+    windows: Counts,
     slots: Mutex<HashMap<Key, Slot>>,
 }
 
@@ -75,9 +77,10 @@ struct Slot {
 }
 
 impl Pool {
-    pub(super) fn new(dialler: Dialler) -> Pool {
+    pub(super) fn new(dialler: Dialler, windows: Counts) -> Pool {
         Pool {
             dialler,
+            windows,
             slots: Mutex::default(),
         }
     }
@@ -219,13 +222,13 @@ impl Pool {
         }
         let stream = self.stream(key.wire.scheme(), key.goal()).await?;
         if key.wire == Wire::Http2 {
-            return Ok(self.share(key, Http2::begin(host, stream, false, limits).await?));
+            return Ok(self.share(key, Http2::begin(host, stream, false, limits, &self.windows).await?));
         }
         let config = self.dialler.tls.config_h1h2();
         let config = config.map_err(|error| no_tls(host, &error))?;
         let (stream, asked) = self.dialler.tls(host, stream, config).await?;
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            return Ok(self.share(key, Http2::begin(host, stream, asked, limits).await?));
+            return Ok(self.share(key, Http2::begin(host, stream, asked, limits, &self.windows).await?));
         }
         if let Some(slot) = self.lock().get_mut(key) {
             slot.speaks_http1 = true;

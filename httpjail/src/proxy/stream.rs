@@ -2,9 +2,10 @@
 //!
 //! The socket at its bottom keeps its place among [`super::Limits::upstreams`] for as long as it is open.
 
+use super::memory::Gate;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
@@ -17,14 +18,16 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 /// An open connection.
 pub(super) type Stream = Box<dyn Io>;
 
-/// A socket and its place.
+/// A socket and its place; nothing is read from it while there is no memory for it.
 pub(super) struct Placed {
     pub(super) socket: TcpStream,
+    pub(super) gate: Gate,
     pub(super) _place: OwnedSemaphorePermit,
 }
 
 impl AsyncRead for Placed {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        ready!(self.gate.poll_open(cx));
         Pin::new(&mut self.socket).poll_read(cx, buf)
     }
 }

@@ -31,6 +31,13 @@ impl Tasks {
         running.tasks.spawn(task);
     }
 
+    /// Whether there are none.
+    pub(super) fn are_none(&self) -> bool {
+        let mut running = self.lock();
+        while running.tasks.try_join_next().is_some() {}
+        running.tasks.is_empty()
+    }
+
     /// Waits until all have ended.
     pub(super) async fn ended(&self) {
         std::future::poll_fn(|cx| {

@@ -9,6 +9,7 @@ use super::heard::{Heard, Notes};
 use super::joined::Joined;
 use super::limits::Limits;
 use super::parent::Parent;
+use super::windows::Counts;
 use crate::net::Host;
 use http::uri::Scheme;
 use http::{Request, Response, Uri, header};
@@ -198,17 +199,24 @@ pub(super) struct Http2 {
 
 impl Http2 {
     /// Begins HTTP/2 on `stream`, whose server `asked` for a client certificate or did not.
-    pub(super) async fn begin<S>(host: &Host, stream: S, asked: bool, limits: &Limits) -> Result<Http2, DialError>
+    pub(super) async fn begin<S>(
+        host: &Host,
+        stream: S,
+        asked: bool,
+        limits: &Limits,
+        counts: &Counts,
+    ) -> Result<Http2, DialError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let stream = Heard::new(stream);
         let notes = stream.notes();
+        let (windows, counted) = counts.upstream();
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
-            // Long fat paths need a window of their bandwidth-delay product; this is 4 MiB at 300 ms for 100 Mbit/s.
-            .initial_stream_window_size(4 << 20)
-            .initial_connection_window_size(16 << 20)
+            .initial_stream_window_size(windows.stream)
+            .initial_connection_window_size(windows.connection)
+            .max_send_buf_size(windows.unsent)
             .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
             .keep_alive_interval(Duration::from_secs(30))
             .handshake(TokioIo::new(Joined::from_server(stream)))
@@ -216,6 +224,7 @@ impl Http2 {
             .map_err(|error| failed(host, error))?;
         let connection = Arc::new(Mutex::new(Some(connection)));
         let polled = connection.clone();
+        let mut counted = Some(counted);
         tokio::spawn(std::future::poll_fn(move |cx| {
             let mut held = locked(&polled);
             let ended = match &mut *held {
@@ -225,6 +234,7 @@ impl Http2 {
             // Dropped at once, or what still waits to be sent on it would wait for ever.
             if ended {
                 *held = None;
+                counted.take();
                 return Poll::Ready(());
             }
             Poll::Pending

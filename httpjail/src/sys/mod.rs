@@ -2,7 +2,7 @@
 //!
 //! Each function states what must hold and checks what it can, so that everything above it is safe Rust. Nothing here
 //! knows of jails, rules or requests.
-#![cfg_attr(unix, expect(unsafe_code, reason = "this module exists to fence it"))]
+#![expect(unsafe_code, reason = "this module exists to fence it")]
 
 #[cfg(target_os = "linux")]
 pub mod bpf;

@@ -26,6 +26,9 @@ pub struct Limits {
     pub streams: Option<u32>,
     #[serde(deserialize_with = "number::<_, 1, 1_000_000>")]
     pub upstreams: Option<u32>,
+    /// Enough for a few connections.
+    #[serde(deserialize_with = "number::<_, 33_554_432, 4_294_967_295>")]
+    pub memory_bytes: Option<u32>,
     #[serde(deserialize_with = "number::<_, 1, 10_000>")]
     pub header_fields: Option<u32>,
     /// Not less than what hyper wants for its buffer.

@@ -1,7 +1,8 @@
 //! Bounds: heads, connections, shutdown.
 
 use super::support::{Jail, gist};
-use crate::proxy::Limits;
+use crate::proxy::{Clients, Guard, Limits, Token};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -157,6 +158,85 @@ async fn upstream_connections_are_bounded() {
     drop(first);
     jail.log.nth(5).await;
     assert_eq!(jail.get(A, "b.test", "/").await.0, 200);
+}
+
+/// What has been allocated, as far as the proxy of the test below is concerned.
+static ALLOCATED: AtomicUsize = AtomicUsize::new(500);
+
+/// Where too much is held those end on which nothing moves, nothing is read before there is room, and then all goes on.
+#[tokio::test]
+async fn too_much_memory_ends_who_stands_still() {
+    let jail = Jail::with(&["allow: .*"], |config| {
+        config.limits.memory = 1000;
+        config.allocated = || ALLOCATED.load(Ordering::SeqCst);
+    })
+    .await;
+    let mut stale = jail.connect(A).await;
+    stale.write_all(b"GET / HTTP/1.1\r\nHost: a.te").await.unwrap();
+    let mut fresh = jail.connect(A).await;
+    let half = b"GET / HTTP/1.1\r\nHost: a.test\r\n";
+    fresh.write_all(half).await.unwrap();
+    // Both are known, and the second has moved last.
+    let mut other = jail.connect(A).await;
+    other
+        .write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    other.read_to_end(&mut Vec::new()).await.unwrap();
+    fresh.write_all(b"X: y\r\n").await.unwrap();
+    jail.log.nth(1).await;
+    ALLOCATED.store(1500, Ordering::SeqCst);
+    fresh.write_all(b"\r\n").await.unwrap();
+    let _ = stale.read_to_end(&mut Vec::new()).await;
+    assert_eq!(
+        gist(&jail.log.nth(2).await),
+        "Refused Deny - - - [too much memory is held]"
+    );
+    assert_eq!(jail.world.seen.requests(), 1, "it was read");
+    ALLOCATED.store(500, Ordering::SeqCst);
+    fresh.read_exact(&mut [0; 12]).await.unwrap();
+    assert_eq!(jail.world.seen.requests(), 2);
+}
+
+/// Who shows no token is not here for long, and takes nobody's place who shows it.
+#[tokio::test]
+async fn strangers_take_no_places() {
+    let (token, secret) = Token::new().unwrap();
+    let coded = {
+        use base64::Engine;
+        base64::engine::general_purpose::STANDARD.encode(Token::credentials(&secret))
+    };
+    let jail = Jail::with(&["allow: .*"], |config| {
+        config.clients = Clients::Explicit(Guard::Token(Box::new(token)));
+        config.limits.connections = 16;
+        config.limits.stranger = Duration::from_millis(500);
+    })
+    .await;
+    let mut strangers = Vec::new();
+    for _ in 0..40 {
+        let mut stranger = jail.connect(A).await;
+        stranger.write_all(b"GET http://a.test/ HTTP/1.1\r\n").await.unwrap();
+        strangers.push(stranger);
+        let mut known = jail.connect(A).await;
+        let head = format!(
+            "GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\nProxy-Authorization: Basic {coded}\r\nConnection: close\r\n\r\n"
+        );
+        known.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        known.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    for stranger in &mut strangers {
+        // However it ends: it ends.
+        let _ = stranger.read_to_end(&mut Vec::new()).await;
+    }
+    let mut reasons = Vec::new();
+    for nth in 1..=80 {
+        reasons.extend(jail.log.nth(nth).await.reason);
+    }
+    let count = |what: &str| reasons.iter().filter(|reason| *reason == what).count();
+    let (many, late) = (count("too many clients without the token"), count("no token in time"));
+    assert!(many + late == 40 && late >= 1 && many >= 1, "{reasons:?}");
 }
 
 /// Want of descriptors pauses the accepting, and a client that gave up does not.

@@ -62,6 +62,7 @@ impl Jail {
             parents: Parents::default(),
             itself: Vec::new(),
             limits: Limits::default(),
+            allocated: || 0,
         };
         change(&mut config);
         let proxy = Proxy::new(config);

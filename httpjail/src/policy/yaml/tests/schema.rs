@@ -97,7 +97,7 @@ fn its_bounds_are_those_of_the_loader() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 8);
+    assert_eq!(seen, 9);
 }
 
 /// Both take it, or neither.

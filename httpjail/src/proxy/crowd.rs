@@ -1,0 +1,246 @@
+//! Everybody who is connected, and who has to go when there is no room.
+//!
+//! Two things get scarce. Places, where anybody on the host can knock (`serve`): who has not shown the token yet is a
+//! stranger, has a few seconds and shares a few places with all other strangers; the next one takes the oldest's. And memory
+//! ([`super::memory`]): the connections on which nothing has moved for the longest time end, for who makes us hold what
+//! nobody takes is one of them, and who is being served is not.
+
+use super::limits::Limits;
+use super::memory::Memory;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// The reasons in the log.
+const TOO_MUCH: &str = "too much memory is held";
+const TOO_MANY: &str = "too many clients without the token";
+const TOO_LATE: &str = "no token in time";
+
+/// How long those that were ended may take to be gone before more are, and how often that is looked at.
+const GONE: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The client connections of one proxy.
+pub(super) struct Crowd {
+    members: Mutex<Members>,
+    began: Instant,
+    /// How many strangers there may be, and for how long each.
+    strangers: usize,
+    patience: Duration,
+}
+
+#[derive(Default)]
+struct Members {
+    /// In the order in which they came.
+    all: BTreeMap<u64, Arc<Member>>,
+    strangers: BTreeMap<u64, Arc<Member>>,
+    next: u64,
+}
+
+#[derive(Default)]
+struct Member {
+    /// When something last moved on it, in milliseconds since the crowd began.
+    moved: AtomicU64,
+    known: AtomicBool,
+    end: OnceLock<&'static str>,
+    ended: Notify,
+}
+
+impl Member {
+    fn end(&self, why: &'static str) {
+        if self.end.set(why).is_ok() {
+            self.ended.notify_one();
+        }
+    }
+}
+
+impl Crowd {
+    pub(super) fn new(limits: &Limits) -> Arc<Crowd> {
+        Arc::new(Crowd {
+            members: Mutex::default(),
+            began: Instant::now(),
+            strangers: (limits.connections / limits.strangers).max(1),
+            patience: limits.stranger,
+        })
+    }
+
+    /// One more. A stranger who finds no place has that of the stranger who came first.
+    pub(super) fn enter(self: &Arc<Crowd>, stranger: bool) -> Guest {
+        let member = Arc::new(Member::default());
+        member.known.store(!stranger, Ordering::Relaxed);
+        let mut members = self.lock();
+        let id = members.next;
+        members.next += 1;
+        members.all.insert(id, member.clone());
+        if stranger {
+            members.strangers.insert(id, member.clone());
+            if members.strangers.len() > self.strangers
+                && let Some((_, oldest)) = members.strangers.pop_first()
+            {
+                oldest.end(TOO_MANY);
+            }
+        }
+        drop(members);
+        let guest = Guest {
+            crowd: self.clone(),
+            member,
+            id,
+        };
+        guest.moves();
+        guest
+    }
+
+    /// Ends the stranger who came first, if there is one.
+    pub(super) fn make_place(&self) {
+        if let Some((_, oldest)) = self.lock().strangers.pop_first() {
+            oldest.end(TOO_MANY);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().all.is_empty()
+    }
+
+    /// Ends connections while too much memory is held, for as long as it is awaited; `is_unused` says whether there is nobody
+    /// who could hold any.
+    pub(super) async fn keep_within(&self, memory: &Memory, is_unused: impl Fn() -> bool) {
+        loop {
+            memory.pressed().await;
+            let share = memory.share_to_end();
+            if is_unused() {
+                // It is not they.
+                memory.measure();
+            } else if share > 0.0 {
+                self.end_stalest(share);
+            }
+            let began = Instant::now();
+            loop {
+                tokio::time::sleep(LOOK).await;
+                memory.go_on();
+                if memory.share_to_end() == 0.0 || !self.are_leaving() || began.elapsed() > GONE {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Ends so large a share of all, those first on which nothing has moved for the longest time.
+    fn end_stalest(&self, share: f64) {
+        let mut staying: Vec<_> = {
+            let members = self.lock();
+            let all = members.all.values().filter(|member| member.end.get().is_none());
+            all.cloned().collect()
+        };
+        let count = (staying.len() as f64 * share).ceil() as usize;
+        staying.sort_by_cached_key(|member| member.moved.load(Ordering::Relaxed));
+        tracing::debug!("too much memory is held: {count} of {} connections end", staying.len());
+        staying.iter().take(count).for_each(|member| member.end(TOO_MUCH));
+    }
+
+    fn are_leaving(&self) -> bool {
+        self.lock().all.values().any(|member| member.end.get().is_some())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One client connection's place in the crowd; left when it is dropped.
+pub(super) struct Guest {
+    crowd: Arc<Crowd>,
+    member: Arc<Member>,
+    id: u64,
+}
+
+impl Guest {
+    /// Something moved on the connection.
+    pub(super) fn moves(&self) {
+        let now = u64::try_from(self.crowd.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.member.moved.store(now, Ordering::Relaxed);
+    }
+
+    /// It has shown that it may be here.
+    pub(super) fn is_no_stranger(&self) {
+        if !self.member.known.swap(true, Ordering::Relaxed) {
+            self.crowd.lock().strangers.remove(&self.id);
+        }
+    }
+
+    /// Why it has to go, if it has to.
+    pub(super) fn why(&self) -> Option<&'static str> {
+        self.member.end.get().copied()
+    }
+
+    /// Waits until it has to go.
+    pub(super) async fn has_to_go(&self) {
+        let known = || self.member.known.load(Ordering::Relaxed);
+        if !known() {
+            tokio::select! {
+                () = self.member.ended.notified() => return,
+                () = tokio::time::sleep(self.crowd.patience) => if !known() {
+                    self.member.end(TOO_LATE);
+                    return;
+                },
+            }
+        }
+        self.member.ended.notified().await;
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let mut members = self.crowd.lock();
+        members.all.remove(&self.id);
+        members.strangers.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn crowd() -> Arc<Crowd> {
+        Crowd::new(&Limits {
+            connections: 16,
+            strangers: 8,
+            ..Limits::default()
+        })
+    }
+
+    #[test]
+    fn strangers_make_way_for_strangers() {
+        let crowd = crowd();
+        let known = crowd.enter(false);
+        let shown = crowd.enter(true);
+        let strangers: Vec<_> = (0..2).map(|_| crowd.enter(true)).collect();
+        assert_eq!(shown.why(), Some(TOO_MANY));
+        strangers[0].is_no_stranger();
+        let more: Vec<_> = (0..2).map(|_| crowd.enter(true)).collect();
+        let why: Vec<_> = strangers.iter().chain(&more).map(Guest::why).collect();
+        assert_eq!(why, [None, Some(TOO_MANY), None, None]);
+        crowd.make_place();
+        assert_eq!(
+            (more[0].why(), more[1].why(), known.why()),
+            (Some(TOO_MANY), None, None)
+        );
+        drop((known, shown, strangers, more));
+        assert!(crowd.is_empty());
+    }
+
+    #[test]
+    fn the_stalest_go_first() {
+        let crowd = crowd();
+        let guests: Vec<_> = (0..4).map(|_| crowd.enter(false)).collect();
+        for (guest, moved) in guests.iter().zip([30, 10, 20, 40]) {
+            guest.member.moved.store(moved, Ordering::Relaxed);
+        }
+        crowd.end_stalest(0.3);
+        let gone = || guests.iter().map(|guest| guest.why().is_some()).collect::<Vec<_>>();
+        assert_eq!(gone(), [false, true, true, false]);
+        crowd.end_stalest(0.5);
+        assert_eq!(gone(), [true, true, true, false]);
+    }
+}
