@@ -100,6 +100,7 @@ fn text(record: &Record, stamp: Stamp<'_>) -> String {
     pair(&mut line, "status", record.status);
     pair(&mut line, "rule", record.rule.as_deref());
     pair(&mut line, "reason", record.reason.as_deref());
+    pair(&mut line, "complete", record.complete);
     pair(&mut line, "pid", record.pid);
     pair(&mut line, "comm", record.comm.as_deref());
     pair(&mut line, "exe", record.exe.as_deref());
@@ -182,6 +183,8 @@ struct Line<'a> {
     session: &'a str,
     seq: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    complete: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     bytes_in: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes_out: Option<u64>,
@@ -209,6 +212,7 @@ fn json(out: &mut Vec<u8>, record: &Record, stamp: Stamp<'_>) -> io::Result<()> 
         cgroup: record.cgroup,
         session: stamp.session,
         seq: stamp.seq,
+        complete: record.complete,
         bytes_in: record.bytes_in,
         bytes_out: record.bytes_out,
         duration_ms: record.duration_ms.map(thousandths),

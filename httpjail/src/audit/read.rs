@@ -24,6 +24,7 @@ struct Line {
     #[serde(default)]
     parents: Vec<Ancestor>,
     cgroup: Option<u64>,
+    complete: Option<bool>,
     bytes_in: Option<u64>,
     bytes_out: Option<u64>,
     duration_ms: Option<f64>,
@@ -57,6 +58,7 @@ pub fn read_line(line: &[u8]) -> Option<Record> {
         cmdline: line.cmdline,
         parents: line.parents,
         cgroup: line.cgroup,
+        complete: line.complete,
         bytes_in: line.bytes_in,
         bytes_out: line.bytes_out,
         duration_ms: line.duration_ms,

@@ -76,6 +76,8 @@ pub struct Record {
     pub parents: Vec<Ancestor>,
     /// The id of the jail's cgroup, or of the process's where the jail has none.
     pub cgroup: Option<u64>,
+    /// `false` where a request that was allowed did not come to its proper end; the reason tells why.
+    pub complete: Option<bool>,
     /// Request body bytes that went upstream.
     pub bytes_in: Option<u64>,
     /// Response body bytes that went to the client.
@@ -132,6 +134,7 @@ impl Record {
             cmdline: None,
             parents: Vec::new(),
             cgroup: None,
+            complete: None,
             bytes_in: None,
             bytes_out: None,
             duration_ms: None,

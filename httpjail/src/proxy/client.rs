@@ -172,6 +172,8 @@ pub(super) struct Entry {
     place: Option<OwnedSemaphorePermit>,
     /// Body bytes; counted by the bodies themselves.
     pub(super) traffic: Arc<Traffic>,
+    /// Whether any of it may have reached the upstream: a request that did was allowed, whatever becomes of it.
+    pub(super) sent: bool,
     /// Whether the exchange came to its proper end.
     pub(super) complete: bool,
     /// Over HTTP/1: knows why a body was broken off, if we did it.
@@ -190,6 +192,7 @@ impl Entry {
             record,
             started: Instant::now(),
             traffic: Arc::default(),
+            sent: false,
             complete: false,
             aside: None,
         }
@@ -219,10 +222,13 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         if !self.complete {
+            if self.record.verdict == Some(Decision::Allow) {
+                self.record.complete = Some(false);
+            }
             match self.aside.as_ref().and_then(|aside| aside.body_fault()) {
                 // What else went wrong then came of it.
                 Some(fault) => self.record.reason = Some(fault.reason().to_owned()),
-                None => self.because("cut short"),
+                None => self.because(self.client.guest.why().unwrap_or("cut short")),
             }
         }
         let mut record = std::mem::replace(&mut self.record, Record::new(EventKind::Request));

@@ -69,7 +69,11 @@ pub(super) async fn forward(
     let expects =
         aside.is_some() && head.version == Version::HTTP_11 && !body.is_end_stream() && headers::expects(&head.headers);
     let mut fields = head.headers;
+    let nothing = body.is_end_stream() && says_its_length(target.method(), &fields);
     headers::clean_request(&mut fields);
+    if nothing {
+        fields.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
     // What the client has sent once is not kept.
     let (empty, idempotent) = (body.is_end_stream(), target.method().is_idempotent());
     let mut body = Upload::new(body, entry.traffic.clone());
@@ -82,6 +86,7 @@ pub(super) async fn forward(
         let go = frame(&mut request, http2, expects);
         let watch = Watch::on(&mut request, aside, go);
         let heard = connection.heard();
+        entry.sent = true;
         let mut error = match answer(&mut connection, request, &watch, entry, &proxy.config.limits).await? {
             // A 101 that nobody asked for: what follows it is not HTTP, and nothing is to be tunnelled (RFC 9110 section
             // 15.2.2). The connection dies with `connection`.
@@ -114,6 +119,10 @@ pub(super) async fn forward(
             (Some(unsent), _) => {
                 let (mut head, body) = unsent.into_parts();
                 headers::clean_request(&mut head.headers);
+                if nothing {
+                    head.headers
+                        .insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+                }
                 (head.headers, body)
             }
             (None, Some(spare))
@@ -142,6 +151,12 @@ pub(super) async fn forward(
     ))
 }
 
+/// Whether a request without a body says so: its client did, or its method is one that servers expect a body of (RFC 9110
+/// section 8.6), who answer 411 to one that says nothing.
+fn says_its_length(method: &Method, fields: &HeaderMap) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH) || fields.contains_key(header::CONTENT_LENGTH)
+}
+
 /// What HTTP/1 needs beside the head. Where the client waits to be asked for its body, so does the upload: what sets it
 /// going is given back. (Over HTTP/2 hyper would not tell us of a `100 Continue`.)
 fn frame(request: &mut Request<Upload>, http2: bool, expects: bool) -> Option<oneshot::Sender<()>> {
@@ -153,6 +168,12 @@ fn frame(request: &mut Request<Upload>, http2: bool, expects: bool) -> Option<on
             // Servers that look for no body there take it for the next request. There is none after this one.
             let close = HeaderValue::from_static("close");
             request.headers_mut().insert(header::CONNECTION, close);
+        }
+        if !request.body().is_end_stream() && request.body().size_hint().exact().is_none() {
+            // Unasked, hyper would drop the body of a GET or HEAD (RFC 9110 section 9.3.1 gives it no meaning, and so some
+            // servers do).
+            let chunked = HeaderValue::from_static("chunked");
+            request.headers_mut().insert(header::TRANSFER_ENCODING, chunked);
         }
         if expects {
             let expect = HeaderValue::from_static("100-continue");

@@ -129,7 +129,9 @@ pub(super) async fn refuse(
     mut entry: Entry,
 ) -> Response<Download> {
     entry.learn_program().await;
-    if !matches!(refusal.kind, Kind::Upstream | Kind::TimedOut) {
+    if entry.sent {
+        entry.record.complete = Some(false);
+    } else if !matches!(refusal.kind, Kind::Upstream | Kind::TimedOut) {
         entry.record.verdict = Some(Decision::Deny);
     }
     entry.record.reason = Some(refusal.reason.to_owned());

@@ -321,14 +321,34 @@ async fn a_fault_in_a_body() {
         let record = jail.log.nth(1).await;
         assert_eq!(
             gist(&record),
-            format!("Request Deny POST http://a.test:8008/x 400 [{reason}]")
+            format!("Request Allow POST http://a.test:8008/x 400 [{reason}]")
         );
+        // It was allowed, and part of it is there.
+        assert_eq!(record.complete, Some(false));
         let arrived = rest_of(&mut server).await;
         assert!(!arrived.contains("\r\n0\r\n"), "{arrived}");
     };
     check("3\r\nabc\r\n0x\r\n", "malformed request: chunk").await;
     check("3\r\nabc\r\n0\r\nHost: b.test\r\n\r\n", "malformed request: trailer").await;
     check("3\r\nabc\r\n", "request cut short").await;
+}
+
+/// Some servers answer 411 where no length is said, though there is nothing (RFC 9110 section 8.6).
+#[tokio::test]
+async fn a_body_of_nothing_says_its_length() {
+    let check = async |head: &str, says: bool| {
+        let jail = jail().await;
+        let head = format!("{head}\r\nHost: a.test\r\n");
+        let (_client, _server, asked) = ask(&jail, &format!("{head}\r\n")).await;
+        assert_eq!(asked.contains("content-length: 0\r\n"), says, "{head}: {asked}");
+        let (_client, _server, asked) = ask(&jail, &format!("{head}Content-Length: 0\r\n\r\n")).await;
+        assert!(asked.contains("content-length: 0\r\n"), "{head}: {asked}");
+    };
+    check("POST /x HTTP/1.1", true).await;
+    check("PUT /x HTTP/1.1", true).await;
+    check("PATCH /x HTTP/1.1", true).await;
+    check("DELETE /x HTTP/1.1", false).await;
+    check("GET /x HTTP/1.1", false).await;
 }
 
 /// One record, one answer, and the connection ends.

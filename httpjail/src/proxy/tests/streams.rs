@@ -27,6 +27,38 @@ impl http_body::Body for Fed {
     }
 }
 
+/// A method that gives its body no meaning takes none away: what a server of HTTP/1 gets is what was sent.
+#[tokio::test]
+async fn a_body_of_no_known_length_whatever_the_method() {
+    for method in [
+        http::Method::GET,
+        http::Method::HEAD,
+        http::Method::DELETE,
+        http::Method::POST,
+    ] {
+        let jail = Jail::new(&["allow: .*"]).await;
+        let (feed, body) = mpsc::channel(1);
+        let stream = jail.try_tls("192.0.2.4:443", "one.test", &["h2"]).await.unwrap();
+        let executor = hyper_util::rt::TokioExecutor::new();
+        let (mut client, connection) = hyper::client::conn::http2::handshake(executor, TokioIo::new(stream))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method.clone())
+            .uri("https://one.test/sink")
+            .body(Fed(body))
+            .unwrap();
+        let answer = tokio::spawn(async move { client.send_request(request).await });
+        feed.send(Frame::data(Bytes::from_static(b"abc"))).await.unwrap();
+        drop(feed);
+        let (status, body) = text(answer.await.unwrap().unwrap()).await;
+        let counted = if method == http::Method::HEAD { "" } else { "3" };
+        assert_eq!((status, body.as_str()), (200, counted), "{method}");
+        assert_eq!(jail.log.nth(1).await.bytes_in, Some(3), "{method}");
+    }
+}
+
 /// Each piece comes back before the next is sent: nothing on the way waits for the end.
 #[tokio::test]
 async fn in_step() {
