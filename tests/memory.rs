@@ -104,22 +104,26 @@ fn hoard(how: &str, count: usize, host: &str, port: u16, limits: &str) -> u64 {
     most
 }
 
+// Proves: D08.
 #[test]
 fn uploads_that_no_server_reads() {
     check("uploads", repeats("HTTPJAIL_TEST_HOARDERS", 400), "silent.test", 8010);
 }
 
+// Proves: D08.
 #[test]
 fn answers_that_no_client_reads() {
     check("downloads", repeats("HTTPJAIL_TEST_HOARDERS", 200), "ok.test", 443);
 }
 
+// Proves: D08.
 #[test]
 fn heads_that_do_not_end() {
     check("heads", repeats("HTTPJAIL_TEST_HOARDERS", 3000), "ok.test", 80);
 }
 
 /// The bound holds by itself, where what each connection may do would exceed it: those that stand still end.
+// Proves: D08.
 #[test]
 fn a_bound_of_ones_own() {
     let bound = 64 << 10;

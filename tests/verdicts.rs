@@ -212,6 +212,7 @@ fn special_addresses_need_a_rule_of_their_own() {
 }
 
 /// A route can make a whole range this host's, of which no interface tells.
+// Proves: H20.
 #[test]
 fn an_address_that_a_route_makes_local_is_this_hosts() {
     let lab = lab();

@@ -378,6 +378,7 @@ fn serving() {
 }
 
 /// Another user of this host, who has no token, knocks as often as there are places, and again: who has the token is served.
+// Proves: D09.
 #[test]
 fn serving_while_a_stranger_knocks() {
     let lab = lab();

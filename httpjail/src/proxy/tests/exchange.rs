@@ -305,6 +305,7 @@ async fn who_does_not_read_is_left() {
 }
 
 /// A body with a fault never becomes whole upstream, and its client learns why.
+// Proves: H07, H23.
 #[tokio::test]
 async fn a_fault_in_a_body() {
     let check = async |body: &str, reason: &str| {

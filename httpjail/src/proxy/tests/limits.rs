@@ -164,6 +164,7 @@ async fn upstream_connections_are_bounded() {
 static ALLOCATED: AtomicUsize = AtomicUsize::new(500);
 
 /// Where too much is held those end on which nothing moves, nothing is read before there is room, and then all goes on.
+// Proves: D08.
 #[tokio::test]
 async fn too_much_memory_ends_who_stands_still() {
     let jail = Jail::with(&["allow: .*"], |config| {
@@ -199,6 +200,7 @@ async fn too_much_memory_ends_who_stands_still() {
 }
 
 /// Who shows no token is not here for long, and takes nobody's place who shows it.
+// Proves: D09.
 #[tokio::test]
 async fn strangers_take_no_places() {
     let (token, secret) = Token::new().unwrap();

@@ -28,6 +28,7 @@ impl http_body::Body for Fed {
 }
 
 /// A method that gives its body no meaning takes none away: what a server of HTTP/1 gets is what was sent.
+// Proves: H24.
 #[tokio::test]
 async fn a_body_of_no_known_length_whatever_the_method() {
     for method in [
