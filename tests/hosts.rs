@@ -117,6 +117,58 @@ fn where_none_works_each_says_why() {
     );
 }
 
+/// The sets that README.md names: neither CAP_KILL nor CAP_SETPCAP nor CAP_SYS_PTRACE is among them.
+#[test]
+fn few_capabilities_are_enough() {
+    let lab = lab();
+    let some = "+net_admin,+sys_admin,+dac_override,+setuid,+setgid";
+    let with = |rights: &str| {
+        let set = |which: &str| format!("--{which}=-all,{rights}");
+        lab.jail()
+            .way(Way::Ebpf)
+            .through(["setpriv".to_owned(), set("inh-caps"), set("bounding-set")])
+    };
+    with(some).shell("exit 7").run().expect_code(7);
+    let without = with("+net_admin,+bpf,+perfmon,+dac_override,+setuid,+setgid").command(["true"]);
+    without
+        .run()
+        .expect_code(125)
+        .expect_stderr_has("missing: CAP_SYS_ADMIN");
+}
+
+#[test]
+fn a_mistake_in_an_option_is_no_backends_fault() {
+    let lab = lab();
+    let jail = lab
+        .jail()
+        .way(Way::Rootless)
+        .without_log()
+        .option("--backend")
+        .option("auto");
+    let jail = jail
+        .option("--allow-socket")
+        .option("/no/such/socket")
+        .command(["true"]);
+    let outcome = jail.run().expect_code(125).expect_stderr_has("/no/such/socket");
+    assert!(!outcome.stderr.contains("no backend works here"), "{outcome:#?}");
+}
+
+#[test]
+fn the_doctor_knows_a_jail_from_inside() {
+    let lab = lab();
+    let binary = lab.binary().to_owned();
+    let outcome = lab
+        .jail()
+        .command([binary.as_os_str(), "doctor".as_ref()])
+        .run()
+        .expect_code(1);
+    assert!(
+        outcome.stdout.contains("this is inside a jail of httpjail"),
+        "{outcome:#?}"
+    );
+    assert!(!outcome.stdout.contains("seccomp=unconfined"), "{outcome:#?}");
+}
+
 #[test]
 fn the_doctor_says_it_as_a_table() {
     let doctor = |run: fn(&Lab) -> JailBuilder<'_>, change: &str, code: i32, rows: &[&str]| {

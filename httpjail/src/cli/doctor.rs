@@ -6,6 +6,9 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
 
+use nix::sys::prctl;
+use nix::unistd::{AccessFlags, access};
+
 use super::{failure, run};
 use crate::jail::Jail;
 use crate::jail::child::Command;
@@ -35,6 +38,7 @@ pub(super) fn run(caller: &Identity) -> Result<u8, Failure> {
             }
         }
     }
+    text += &no_authority(caller).unwrap_or_default();
     let works = tried.iter().find(|(_, result)| result.is_ok());
     text += &works.map_or("no backend works here\n".to_owned(), |(name, _)| {
         format!("--backend auto takes {name}\n")
@@ -44,8 +48,28 @@ pub(super) fn run(caller: &Identity) -> Result<u8, Failure> {
     Ok(u8::from(works.is_none()))
 }
 
+/// Each run keeps its authority in the caller's configuration. Where that cannot be written none starts.
+fn no_authority(caller: &Identity) -> Option<String> {
+    let folder = caller.config_dir().join("httpjail");
+    let nearest = folder.ancestors().find(|folder| folder.exists())?;
+    let may = caller
+        .act(|| access(nearest, AccessFlags::W_OK | AccessFlags::X_OK))
+        .ok()?;
+    let error = std::io::Error::from(may.err()?);
+    let kept = caller.act(|| std::fs::read(folder.join("ca.key")).is_ok()).ok()?;
+    (!kept).then(|| {
+        let folder = folder.display();
+        format!(
+            "each run fails: cannot keep an authority in {folder}: {error}\n                \
+             fix: --ephemeral-ca keeps it in memory\n"
+        )
+    })
+}
+
 /// Builds a jail, steers it, has the canary prove it, and ends it.
 fn trial(prepare: Prepare, caller: &Identity) -> Result<Vec<String>, Failure> {
+    // As a run does, so that nothing is to be seen here that is out of sight there.
+    prctl::set_dumpable(false).map_err(failure)?;
     let backend = prepare(Wants::NOTHING)?;
     let plan = plan(caller)?;
     // In place of the proxy: a process that gives up what that gives up, and waits for the end.

@@ -9,6 +9,7 @@ pub mod attribution;
 pub mod backend;
 pub mod bpf;
 mod canary;
+mod causes;
 mod channel;
 pub mod child;
 pub mod door;
@@ -49,6 +50,9 @@ use unix::Held;
 /// How long init may take for one order. Generous: a loaded machine must not fail a run.
 const STEP_LIMIT: Duration = Duration::from_secs(20);
 
+/// The step that no backend has a part in: what fails there is not mended by another.
+const ARRANGE: &str = "arrange its mounts";
+
 /// A state in which the namespaces exist and nothing is steered: everything the jail would do is refused.
 #[derive(Debug)]
 pub struct Prepared;
@@ -78,7 +82,7 @@ impl Jail<Prepared> {
     /// Naming the step that failed; what was built is gone again.
     pub fn prepare(backend: Box<dyn Backend>, helper: Helper, plan: &Plan) -> Result<Self, Failure> {
         Self::build(backend, helper, plan).map_err(|failure| Failure {
-            hint: failure.hint.or_else(userns::hint),
+            hint: failure.hint.or_else(|| causes::hint(&failure.message)),
             ..failure
         })
     }
@@ -108,7 +112,7 @@ impl Jail<Prepared> {
         jail.connect()?;
         let user_namespace = jail.sandbox.user_namespace;
         jail.order(&Order::Arrange { user_namespace })?;
-        match jail.report("arrange its mounts")? {
+        match jail.report(ARRANGE)? {
             Report::Arranged(notes) => jail.notes.extend(notes),
             other => return Err(unexpected(&other)),
         }
@@ -119,7 +123,11 @@ impl Jail<Prepared> {
     fn connect(&mut self) -> Result<(), Failure> {
         let failed = |error: io::Error| Failure::new(format!("cannot set up the jail's network namespace: {error}"));
         let Some(inside) = self.backend.inside() else {
-            let listeners = netns::within(self.sandbox.pid, || netns::listen(netns::raise_loopback()?));
+            let namespaces = self.hand_out(false)?;
+            let namespace = namespaces
+                .first()
+                .ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+            let listeners = netns::within_namespace(namespace, || netns::listen(netns::raise_loopback()?));
             self.listeners = listeners.map_err(failed)?;
             return Ok(());
         };
@@ -262,7 +270,10 @@ impl<State> Jail<State> {
     /// # Errors
     /// When init cannot hand them out.
     pub fn namespaces(&self) -> Result<Vec<OwnedFd>, Failure> {
-        let user_namespace = self.sandbox.user_namespace;
+        self.hand_out(self.sandbox.user_namespace)
+    }
+
+    fn hand_out(&self, user_namespace: bool) -> Result<Vec<OwnedFd>, Failure> {
         self.order(&Order::Open { user_namespace })?;
         match self.report_with("hand out its namespaces")? {
             (Report::Opened, namespaces) => Ok(namespaces),

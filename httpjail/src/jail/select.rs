@@ -5,6 +5,8 @@ use nix::unistd::geteuid;
 use super::backend::{Backend, BackendError, Extras};
 use super::bpf::BpfBackend;
 use super::bpf::cgroup::Cgroup;
+use super::bpf::kernel;
+use super::causes;
 use super::helper::Failure;
 use super::nft::NetnsBackend;
 use super::sandbox::rights;
@@ -86,7 +88,7 @@ pub const STRONG: [(&str, Prepare); 2] = [("ebpf", ebpf), ("netns", netns)];
 
 /// What can be said when a jail could not be made with the backend that was left: the other refusals count as well.
 pub fn explain(mut refused: Vec<Refused>, backend: &'static str, failure: Failure) -> Failure {
-    if refused.is_empty() {
+    if refused.is_empty() || failure.message.contains(super::ARRANGE) {
         return failure;
     }
     let Failure { message, hint, .. } = failure;
@@ -96,15 +98,21 @@ pub fn explain(mut refused: Vec<Refused>, backend: &'static str, failure: Failur
 }
 
 fn ebpf(wants: Wants) -> Result<Box<dyn Backend>, BackendError> {
-    if !rights::may_load_programs() {
+    if let Some(error) = kernel::too_old() {
+        return Err(error);
+    }
+    let missing = rights::missing_for_programs();
+    if !missing.is_empty() {
         // Known without reading the object, which takes longer than the whole jail of somebody who is not root.
         return Err(BackendError {
-            hint: Some(if geteuid().is_root() {
-                "give these capabilities to the container that this root is in".into()
-            } else {
-                "run httpjail with sudo".into()
+            hint: causes::nested().or_else(|| {
+                Some(if geteuid().is_root() {
+                    "give these capabilities to the container that this root is in".into()
+                } else {
+                    "run httpjail with sudo".into()
+                })
             }),
-            ..BackendError::new("it needs root, or CAP_NET_ADMIN with CAP_SYS_ADMIN or CAP_BPF and CAP_PERFMON")
+            ..BackendError::new(format!("it needs root (missing: {})", missing.join(", ")))
         });
     }
     let mut backend = BpfBackend::prepare(wants.host_loopback)?;

@@ -227,12 +227,21 @@ impl EventSource for Events {
 
 impl From<BpfError> for BackendError {
     fn from(error: BpfError) -> Self {
-        BackendError::new(error.to_string())
+        let text = error.to_string();
+        // What follows is the verifier's log, which tells its own authors something.
+        let (message, log) = text.split_once('\n').unwrap_or((&text, ""));
+        if !log.is_empty() {
+            tracing::debug!("the verifier: {log}");
+        }
+        BackendError::new(message)
     }
 }
 
 impl From<CgroupError> for BackendError {
     fn from(error: CgroupError) -> Self {
-        BackendError::new(error.to_string())
+        BackendError {
+            hint: error.hint(),
+            ..BackendError::new(error.to_string())
+        }
     }
 }

@@ -10,6 +10,7 @@ mod backend;
 pub mod cgroup;
 mod events;
 mod flows;
+pub mod kernel;
 mod links;
 mod object;
 #[cfg(test)]
@@ -95,7 +96,7 @@ fn hint(error: &io::Error) -> &'static str {
         Some(libc::EPERM | libc::EACCES) => {
             " (needs root, or CAP_NET_ADMIN with CAP_SYS_ADMIN or CAP_BPF and CAP_PERFMON)"
         }
-        Some(libc::EINVAL) => " (the kernel may be too old: Linux 5.18 is needed)",
+        Some(libc::EINVAL) => " (the kernel may be too old: Linux 5.19 is needed)",
         Some(libc::ENOSYS) => " (the kernel was built without BPF)",
         _ => "",
     }
@@ -104,7 +105,7 @@ fn hint(error: &io::Error) -> &'static str {
 fn attach_hint(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::EPERM) => " (no CAP_NET_ADMIN, or another program holds a parent cgroup exclusively)",
-        Some(libc::EINVAL) => " (the kernel does not know this hook: Linux 5.18 is needed)",
+        Some(libc::EINVAL) => " (the kernel does not know this hook: Linux 5.19 is needed)",
         Some(libc::EBADF) => " (not a cgroup v2 directory)",
         _ => "",
     }

@@ -116,11 +116,11 @@ impl Backend for NetnsBackend {
 }
 
 /// Sets up the network of the calling process's own namespace: `lo`, routes that make every address local, the sockets of
-/// proxy and resolver, and the rules. Says how connections come to the proxy.
+/// proxy and resolver, and the rules. Says how connections come to the proxy, and whether what is refused is told.
 ///
 /// # Errors
 /// Naming the step.
-pub(super) fn set_up(inside: Inside) -> io::Result<(Listeners, Way)> {
+pub(super) fn set_up(inside: Inside) -> io::Result<(Listeners, Way, bool)> {
     let ipv6 = netns::raise_loopback().map_err(|error| step("raise the loopback interface", error))?;
     netns::make_all_local(ipv6).map_err(|error| step("make every address local", error))?;
     let mut listeners = listen(ipv6).map_err(|error| step("make the sockets of proxy and resolver", error))?;
@@ -128,8 +128,8 @@ pub(super) fn set_up(inside: Inside) -> io::Result<(Listeners, Way)> {
     listeners.refusals = events::bind().ok();
     // One for connections and one for refused packets. A kernel without them cannot tell whose they are.
     listeners.tables = tables::open().into_iter().chain(tables::open()).collect();
-    let way = install(&listeners, ipv6, inside).map_err(|error| step("write the nftables rules", error))?;
-    Ok((listeners, way))
+    let (way, tells) = install(&listeners, ipv6, inside).map_err(|error| step("write the nftables rules", error))?;
+    Ok((listeners, way, tells))
 }
 
 /// The proxy on loopback, where the rules send what it shall get; the resolver at port 53 of every address, so that it
@@ -171,8 +171,8 @@ fn resolver(address: IpAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// The best rules that this kernel has the parts for.
-fn install(listeners: &Listeners, ipv6: bool, inside: Inside) -> io::Result<Way> {
+/// The best rules that this kernel has the parts for, and whether they tell what they refuse.
+fn install(listeners: &Listeners, ipv6: bool, inside: Inside) -> io::Result<(Way, bool)> {
     let proxy = listeners.proxy.first().ok_or(io::ErrorKind::NotFound)?;
     let port = proxy.local_addr()?.port();
     let mut refused = Vec::new();
@@ -180,8 +180,14 @@ fn install(listeners: &Listeners, ipv6: bool, inside: Inside) -> io::Result<Way>
         for (reject, log) in [(true, true), (true, false), (false, true), (false, false)] {
             let log = log && listeners.refusals.is_some();
             match ruleset::install(way, Extras { reject, log }, port, ipv6, inside) {
-                Ok(()) if way == Way::Redirect => return Ok(way),
-                Ok(()) => return listeners.proxy.iter().try_for_each(make_transparent).map(|()| way),
+                Ok(()) if way == Way::Redirect => return Ok((way, log)),
+                Ok(()) => {
+                    return listeners
+                        .proxy
+                        .iter()
+                        .try_for_each(make_transparent)
+                        .map(|()| (way, log));
+                }
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
                 Err(error) => refused.push(error.to_string()),
             }

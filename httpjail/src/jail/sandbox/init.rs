@@ -178,11 +178,14 @@ fn obey(line: &Line, plan: &Plan) -> io::Result<Infallible> {
 
 /// Sets the network up. Init keeps none of the sockets.
 fn connect(line: &Line, inside: Inside) -> io::Result<()> {
-    let (listeners, way) = nft::set_up(inside)?;
-    let note = match way {
+    let (listeners, way, tells) = nft::set_up(inside)?;
+    let mut note = match way {
         nft::Way::Tproxy => "nftables hands connections over by tproxy".to_owned(),
         nft::Way::Redirect => "nftables hands connections over by redirect: this kernel has no nft_tproxy".to_owned(),
     };
+    if !tells {
+        note += "; what it refuses is neither shown nor logged: this kernel has no nft_log or nfnetlink_log";
+    }
     let (counts, sockets) = handover::pack(listeners);
     let raw: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
     line.send_with(&Report::Connected { counts, note }, &raw)

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::AsFd;
 use std::process::abort;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
@@ -43,9 +44,16 @@ const BACKLOG: i32 = 4096;
 /// # Errors
 /// Those of opening the namespaces, of `setns(2)`, and of `inside`.
 pub fn within<T>(pid: Pid, inside: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    within_namespace(&File::open(format!("/proc/{pid}/ns/net"))?, inside)
+}
+
+/// The same in a network namespace that is open: whoever was handed it needs no right to look at its processes.
+///
+/// # Errors
+/// Those of `setns(2)`, and of `inside`.
+pub fn within_namespace<T>(namespace: &impl AsFd, inside: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let outside = File::open("/proc/self/ns/net")?;
-    let jail = File::open(format!("/proc/{pid}/ns/net"))?;
-    setns(&jail, CloneFlags::CLONE_NEWNET)?;
+    setns(namespace, CloneFlags::CLONE_NEWNET)?;
     let result = inside();
     if setns(&outside, CloneFlags::CLONE_NEWNET).is_err() {
         abort();

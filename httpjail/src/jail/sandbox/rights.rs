@@ -51,11 +51,16 @@ pub fn may_change_user() -> bool {
     has(Capability::CAP_SETUID) && has(Capability::CAP_SETGID)
 }
 
-/// Whether this process may load and attach the cgroup programs, as far as capabilities tell.
-pub fn may_load_programs() -> bool {
-    let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
-    let bpf = has(Capability::CAP_BPF) && has(Capability::CAP_PERFMON);
-    has(Capability::CAP_NET_ADMIN) && (has(Capability::CAP_SYS_ADMIN) || bpf)
+/// Which capabilities this process lacks to load the cgroup programs and to step into a jail's network namespace. (CAP_BPF and
+/// CAP_PERFMON would do for the first; for the second nothing less than CAP_SYS_ADMIN does.)
+pub fn missing_for_programs() -> Vec<&'static str> {
+    let needed = [
+        (Capability::CAP_NET_ADMIN, "CAP_NET_ADMIN"),
+        (Capability::CAP_SYS_ADMIN, "CAP_SYS_ADMIN"),
+    ];
+    let lacks = |capability| !caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
+    let missing = needed.into_iter().filter(|(capability, _)| lacks(*capability));
+    missing.map(|(_, name)| name).collect()
 }
 
 /// Stays who it is, without any capability and without a way to gain one.
@@ -136,7 +141,13 @@ fn check_user(uid: Uid, gid: Gid) -> io::Result<()> {
 
 /// Drops from the bounding set all that is not kept. A capability too new for the crate to name stays in it, but cannot be
 /// had: it is not in the permitted set, and no_new_privs lets no exec add to that.
+///
+/// Whoever lacks CAP_SETPCAP cannot shrink that set. Nothing hangs on it: without new privileges an exec adds nothing to the
+/// permitted set, whatever this one holds (capabilities(7)).
 fn drop_bounding(keeps: &CapsHashSet) -> io::Result<()> {
+    if !caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).unwrap_or(false) {
+        return Ok(());
+    }
     for capability in caps::runtime::thread_all_supported() {
         if !keeps.contains(&capability) {
             caps::drop(None, CapSet::Bounding, capability).map_err(|error| step("drop a capability", error))?;

@@ -63,6 +63,23 @@ pub enum CgroupError {
     },
 }
 
+impl CgroupError {
+    /// What to do about it, where something can be done.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            // What somebody who is not root but had CAP_DAC_OVERRIDE may have left.
+            CgroupError::Unsafe { path, .. } if path.ends_with(mount::PARENT) => {
+                Some(format!("if no jail runs, remove it: sudo rmdir {}", path.display()))
+            }
+            CgroupError::NotRoots(_) => Some("run httpjail with sudo".into()),
+            CgroupError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("run httpjail with sudo, or give it CAP_DAC_OVERRIDE".into())
+            }
+            _ => None,
+        }
+    }
+}
+
 /// The cgroup of one run. Dropping it kills everything in it and removes it.
 #[derive(Debug)]
 pub struct Cgroup {
