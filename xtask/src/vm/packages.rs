@@ -82,12 +82,14 @@ impl Mirror {
             let Some(part) = line.trim().strip_prefix("Depends: ") else {
                 continue;
             };
-            // (What it calls its base is scripts for the machine that it would be installed on.)
-            let is_part = ["linux-binary-", "linux-modules-"]
-                .iter()
-                .any(|kind| part.trim_start_matches('<').starts_with(kind));
-            if is_part && part.contains(release) {
-                if part.starts_with('<') {
+            let is_part = |kinds: &[&str]| kinds.iter().any(|kind| part.trim_start_matches('<').starts_with(kind));
+            if part.contains(release) && is_part(&["linux-base-", "linux-binary-", "linux-modules-"]) {
+                let missing = part.starts_with('<');
+                if missing && is_part(&["linux-base-"]) {
+                    // Only lists of modules, if anything: older images have them themselves.
+                    continue;
+                }
+                if missing {
                     return Ok(None);
                 }
                 packages.push(part.to_owned());
