@@ -6,10 +6,10 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use tempfile::{NamedTempFile, TempDir};
 
 use super::folder;
 use crate::run::{cargo, command, quietly, root};
-use tempfile::NamedTempFile;
 
 /// What the tests start, by Debian's names; what is not installed here is skipped there as it is here.
 const PACKAGES: [&str; 24] = [
@@ -214,26 +214,36 @@ fn names(list: &str) -> Vec<&str> {
         .collect()
 }
 
-/// The disk with the tests, the httpjail that they test, and what to run.
-pub(crate) fn tests(executables: &[(PathBuf, &str)], plan: &[String]) -> Result<NamedTempFile> {
-    let stage = tempfile::tempdir_in(folder()).context("make a folder for the tests")?;
-    for (executable, name) in executables {
-        let to = stage.path().join(name);
-        fs::copy(executable, &to).with_context(|| format!("copy {}", executable.display()))?;
-        // Line tables make it ten times as large, and the guest reads it from a disk that is emulated.
-        quietly(command("strip", ["--strip-debug"]).arg(&to))?;
+/// What the guests run, as it was when the task began: a build meanwhile changes nothing.
+pub(crate) struct Tests(TempDir);
+
+impl Tests {
+    /// Builds it, and sets it aside.
+    pub(crate) fn build() -> Result<Tests> {
+        let stage = tempfile::tempdir_in(folder()).context("make a folder for the tests")?;
+        for (executable, name) in executables()? {
+            let to = stage.path().join(name);
+            fs::copy(&executable, &to).with_context(|| format!("copy {}", executable.display()))?;
+            // Line tables make it ten times as large, and the guest reads it from a disk that is emulated.
+            quietly(command("strip", ["--strip-debug"]).arg(&to))?;
+        }
+        fs::copy(root().join("xtask/vm/run"), stage.path().join("run")).context("copy the guest's program")?;
+        fs::set_permissions(stage.path().join("run"), fs::Permissions::from_mode(0o755))?;
+        fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o755))?;
+        Ok(Tests(stage))
     }
-    fs::copy(root().join("xtask/vm/run"), stage.path().join("run")).context("copy the guest's program")?;
-    fs::set_permissions(stage.path().join("run"), fs::Permissions::from_mode(0o755))?;
-    fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o755))?;
-    fs::write(stage.path().join("plan"), plan.join("\n") + "\n").context("write the plan")?;
-    let image = NamedTempFile::new_in(folder()).context("make the disk with the tests")?;
-    filesystem(stage.path(), image.path(), 16)?;
-    Ok(image)
+
+    /// The disk with the tests, the httpjail that they test, and what to run.
+    pub(crate) fn disk(&self, plan: &[String]) -> Result<NamedTempFile> {
+        fs::write(self.0.path().join("plan"), plan.join("\n") + "\n").context("write the plan")?;
+        let image = NamedTempFile::new_in(folder()).context("make the disk with the tests")?;
+        filesystem(self.0.path(), image.path(), 16)?;
+        Ok(image)
+    }
 }
 
 /// What cargo builds for the tests: the program, and the integration tests.
-pub(crate) fn executables() -> Result<Vec<(PathBuf, &'static str)>> {
+fn executables() -> Result<Vec<(PathBuf, &'static str)>> {
     let line = [
         "test",
         "--quiet",

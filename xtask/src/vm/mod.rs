@@ -18,6 +18,7 @@ use anyhow::{Result, bail};
 
 use crate::run::root;
 use crate::setup;
+use disks::Tests;
 use kernels::Kernel;
 use report::Table;
 
@@ -83,7 +84,7 @@ pub(crate) fn run(names: &[String], quick: bool, topics: &[String], ways: &[Stri
     };
     let kernels: Vec<Kernel> = chosen.iter().map(|name| kernels::get(name)).collect::<Result<_>>()?;
     let system = disks::system()?;
-    let executables = disks::executables()?;
+    let tests = Tests::build()?;
     let mut table = Table::default();
     for kernel in &kernels {
         // One boot a way, so that a kernel that stops takes no other way's results along; all in one where time counts.
@@ -98,8 +99,8 @@ pub(crate) fn run(names: &[String], quick: bool, topics: &[String], ways: &[Stri
                 continue;
             }
             let began = Instant::now();
-            let tests = disks::tests(&executables, plan)?;
-            let results = boot::boot(kernel, name, &system, tests.path(), plan.len())?;
+            let disk = tests.disk(plan)?;
+            let results = boot::boot(kernel, name, &system, disk.path(), plan.len())?;
             table.add(kernel, &results);
             eprintln!("vm: {} {name}: {} s", kernel.name, began.elapsed().as_secs());
         }
