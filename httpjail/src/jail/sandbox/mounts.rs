@@ -146,7 +146,7 @@ fn arrange_all(view: &View, user_namespace: bool) -> Result<Arranged, MountError
     let by_root = view.owner.0 == 0;
     notes.extend(kernel::own_proc(user_namespace, by_root)?);
     let held = devices::arrange(view.own_terminals, &mut notes)?;
-    cgroups::arrange()?;
+    notes.extend(cgroups::arrange(view.owner.0 == 0)?);
     kernel::read_only_sys()?;
     for parent in view.hidden.iter().filter_map(|folder| folder.parent()) {
         pin(parent)?;

@@ -14,12 +14,13 @@ use nix::sched::{CloneFlags, unshare};
 
 use super::{MountError, failed, mountinfo, raw, remount_read_only};
 
-/// Makes the cgroup namespace and covers the host's mounts of cgroup v2, all in the calling process's own namespaces.
-pub(super) fn arrange() -> Result<(), MountError> {
+/// Makes the cgroup namespace and covers the host's mounts of cgroup v2, all in the calling process's own namespaces. Returns
+/// what a command that is `root` may write all the same.
+pub(super) fn arrange(root: bool) -> Result<Option<String>, MountError> {
     let own = "/proc/self/ns/cgroup";
     if fs::symlink_metadata(own).is_err() {
         // A kernel without cgroups.
-        return Ok(());
+        return Ok(None);
     }
     match unshare(CloneFlags::CLONE_NEWCGROUP) {
         // user.max_cgroup_namespaces is 0: then nested ones are refused as well.
@@ -51,5 +52,8 @@ pub(super) fn arrange() -> Result<(), MountError> {
         }
         remount_read_only(target, flags)?;
     }
-    Ok(())
+    // Their files are root's, and a namespace made in the caller's place shows all that lies below it.
+    let first_version = root && mounts.iter().any(|mount| mount.kind == "cgroup");
+    let note = "cgroup v1 is mounted: a command that is root may write there what its caller may";
+    Ok(first_version.then(|| note.to_owned()))
 }
