@@ -155,6 +155,50 @@ fn a_chroot_has_the_devices_of_the_jail() {
     outcome.expect_stdout("4\npts/ptmx\npts:\nptmx\n\nshm:");
 }
 
+/// By what a host with several kinds of cards has; they all lead to the same device here.
+#[test]
+fn the_devices_that_stay_are_those_to_compute_and_draw_with() {
+    let lab = lab();
+    own_dev(&lab);
+    let stay = [
+        "kvm",
+        "kfd",
+        "dri/renderD128",
+        "nvidia0",
+        "nvidia-uvm",
+        "nvidia-caps/nvidia-cap1",
+    ];
+    let go = [
+        "dri/card0",
+        "nvidia-modeset",
+        "sda",
+        "uinput",
+        "ttyS9",
+        "hugepages/node",
+        "net/tun",
+        "nulls",
+    ];
+    let paths: Vec<PathBuf> = stay
+        .iter()
+        .chain(&go)
+        .map(|name| Path::new("/dev").join(name))
+        .collect();
+    lab.on_jailside(|| {
+        for path in &paths {
+            fs::create_dir_all(path.parent().unwrap())?;
+            make_device(path);
+        }
+        Ok(())
+    })
+    .unwrap();
+    let line: Vec<PathBuf> = [PYTHON, "-c", READ].iter().map(PathBuf::from).chain(paths).collect();
+    let told = |names: &[&str]| names.iter().map(|name| format!("4 /dev/{name}\n")).collect::<String>();
+    let outcome = lab.jail().command(&line).run().expect_code(0);
+    assert_eq!(outcome.stdout, told(&stay), "{outcome:#?}");
+    let twin = lab.unjailed().command(&line).run().expect_code(0);
+    assert_eq!(twin.stdout, told(&stay) + &told(&go), "{twin:#?}");
+}
+
 /// Memory that programs share by name is of one IPC namespace by right, and of one folder by fact.
 #[test]
 fn shared_memory_is_the_jails_own() {
@@ -204,6 +248,54 @@ fn a_proc_within_can_be_had() {
         let outcome = run.shell(all).run().expect_code(0);
         assert!(outcome.stdout.starts_with("/proc/1\n"), "{outcome:#?}");
     }
+}
+
+/// As below the root of a chroot, or in a namespace within.
+// Proves: P12.
+#[test]
+fn the_kernels_files_mounted_again_take_no_orders() {
+    let lab = lab();
+    let folders = ["proc", "sys", "part"].map(|name| lab.fresh_path(name));
+    let [proc, sys, part] = &folders;
+    folders.iter().for_each(|folder| fs::create_dir(folder).unwrap());
+    let bind = |from: &str, to: &Path| {
+        let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+        mount(Some(from), to, None::<&str>, flags, None::<&str>)
+    };
+    lab.on_jailside(|| {
+        mount(Some("proc"), proc, Some("proc"), MsFlags::empty(), None::<&str>)?;
+        bind("/sys", sys)?;
+        Ok(bind("/proc/sys", part)?)
+    })
+    .unwrap();
+    let outside = lab.unjailed().as_user().command(["sleep", "600"]).start().unwrap();
+    let process = proc.join(outside.pid().to_string());
+    let probe = lab.file("kernel_files.py", include_str!("support/probes/kernel_files.py"));
+    let places = [proc.join("sys/kernel"), sys.join("kernel"), part.join("kernel")];
+    let line: Vec<&Path> = [Path::new(PYTHON), &probe]
+        .into_iter()
+        .chain(places.iter().map(PathBuf::as_path))
+        .collect();
+    let jailed = lab.jail().command(&line).run().expect_code(0);
+    // What is no order: a file or two that an ordinary user may open as well.
+    let of_user = lab.unjailed().as_user().command(&line).run().expect_code(0);
+    for opened in jailed.stdout.lines() {
+        let rootless = Way::of_this_process() == Way::Rootless;
+        assert!(rootless && of_user.stdout.contains(opened), "{jailed:#?}");
+    }
+    let twin = lab.unjailed().command(&line).run().expect_code(0);
+    let all = format!(
+        "{}\n{}\n{}\nproc anew\nsysfs anew",
+        places[0].display(),
+        places[1].display(),
+        places[2].display()
+    );
+    twin.expect_stdout(&all);
+    let look = format!("ls {}", process.display());
+    let seen = by_user(&lab).shell(&look).run();
+    assert_eq!(seen.stdout, "", "{seen:#?}");
+    let twin = lab.unjailed().as_user().shell(&look).run();
+    assert!(twin.stdout.contains("fd\n"), "{twin:#?}");
 }
 
 /// Tries to open for writing all that is none of a process's own, and tells what could be.

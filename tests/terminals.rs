@@ -204,6 +204,19 @@ fn the_controlling_terminal_has_its_name_though_nothing_is_on_it() {
     assert!(told.ends_with("57\nptmx\nnot a tty\nover\n"), "{told}");
 }
 
+/// As in containers, and with a serial line.
+#[test]
+fn a_terminal_by_another_name_keeps_it() {
+    if !have("tmux") {
+        return;
+    }
+    let lab = lab();
+    let console = "mount --bind $(tty) /dev/console; exec < /dev/console > /dev/console 2>&1";
+    let terminal = start(&lab, 57, console, "tty; echo wor''ds > $(tty); ls /dev/pts");
+    terminal.sees("over");
+    terminal.sees("/dev/console\nwords\n57  ptmx\n");
+}
+
 /// As with `docker exec -t`: the terminal is one of a file system that is not mounted here. It has no name without a jail
 /// either, and must not take that of another.
 #[test]

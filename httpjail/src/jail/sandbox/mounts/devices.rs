@@ -29,7 +29,7 @@ use crate::sys::mounts::{close_devices, open_devices};
 const DEV: &str = "/dev";
 
 /// The devices that stay. `*` at the end stands for any ending. Of `dri` those that render: the others are the screen.
-const KEPT: [&str; 11] = [
+const KEPT: [&str; 12] = [
     "null",
     "zero",
     "full",
@@ -41,6 +41,7 @@ const KEPT: [&str; 11] = [
     "kfd",
     "dri/renderD*",
     "nvidia*",
+    "nvidia-caps/*",
 ];
 
 /// A screen, too.

@@ -1,10 +1,28 @@
-//! The file systems in which the kernel speaks of itself and takes orders: /proc and /sys.
+//! The file systems in which the kernel speaks of itself and takes orders: /proc, /sys and what is mounted below them.
+//!
+//! What a jailed root wrote there would act outside: `core_pattern`, `uevent_helper` and a format of `binfmt_misc` are
+//! programs that the kernel starts. They may be mounted a second time, as below the root of a chroot.
 
 use std::path::Path;
 
 use nix::mount::MsFlags;
 
 use super::{MountError, bind_with, mounted, raw, remount_read_only};
+
+/// Those that are made read-only, wherever they are. Of cgroups the first version alone is left as the host has it.
+const ORDERS: [&str; 11] = [
+    "sysfs",
+    "cgroup",
+    "securityfs",
+    "selinuxfs",
+    "debugfs",
+    "tracefs",
+    "configfs",
+    "efivarfs",
+    "pstore",
+    "bpf",
+    "binfmt_misc",
+];
 
 /// A /proc of the jail's own processes, with the host's switches out of reach of a jailed root.
 ///
@@ -13,14 +31,14 @@ use super::{MountError, bind_with, mounted, raw, remount_read_only};
 /// made of, the kernel gives a /proc only to who can see a whole one (fs/namespace.c, mount_too_revealing). A jailed root
 /// has to do without: in such a namespace he would still be the owner of those files.
 ///
-/// In a container the outer /proc has covered parts, and the kernel gives no uncovered one either. Then the outer one stays: it shows processes that signals do not reach, and what is more than
-/// their names needs the right to trace them (`/proc/PID/root`, `fd`, `mem`), which nobody has over a process outside of
-/// his user namespace (security/commoncap.c, cap_ptrace_access_check). Without such a namespace he may have it.
+/// In a container the outer /proc has covered parts, and the kernel gives no uncovered one either. Then the outer one
+/// stays: it shows processes that signals do not reach, and what is more than their names needs the right to trace them
+/// (`/proc/PID/root`, `fd`, `mem`), which nobody has over a process outside of his user namespace (security/commoncap.c,
+/// cap_ptrace_access_check). Without such a namespace he may have it.
 pub(super) fn own_proc(user_namespace: bool, by_root: bool) -> Result<Option<String>, MountError> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     let path = Path::new("/proc");
-    let mounted = raw("mount", path, Some("proc"), Some("proc"), flags, None);
-    let note = match mounted {
+    let note = match raw("mount", path, Some("proc"), Some("proc"), flags, None) {
         Ok(()) => None,
         Err(error) if user_namespace => {
             // What a user may write about his other processes (oom_score_adj, ...) needs no such right.
@@ -32,10 +50,8 @@ pub(super) fn own_proc(user_namespace: bool, by_root: bool) -> Result<Option<Str
         }
         Err(error) => return Err(error),
     };
-    if !by_root {
-        return Ok(note);
-    }
-    for part in ["sys", "sysrq-trigger", "irq", "bus", "fs", "acpi"] {
+    let parts = ["sys", "sysrq-trigger", "irq", "bus", "fs", "acpi"];
+    for part in parts.iter().filter(|_| by_root) {
         let part = path.join(part);
         if part.exists() {
             // With what is mounted below: in a user namespace none of that may be left behind (fs/namespace.c,
@@ -44,14 +60,32 @@ pub(super) fn own_proc(user_namespace: bool, by_root: bool) -> Result<Option<Str
             remount_read_only(&part, flags)?;
         }
     }
+    lay_elsewhere(path)?;
     Ok(note)
 }
 
-/// /sys read-only with all that is mounted below it, the cgroup trees of the first version among them. What another mount lies over is out of
-/// reach as it is, and what is not there needs nothing.
+/// Lays the jail's /proc over every other. Of one of which only a part is mounted, that becomes read-only.
+fn lay_elsewhere(own: &Path) -> Result<(), MountError> {
+    let others = mounted()?;
+    let others = others
+        .iter()
+        .filter(|mount| mount.kind == "proc" && !mount.target.starts_with(own));
+    for other in others.filter(|mount| mount.is_seen()) {
+        if other.root == Path::new("/") {
+            bind_with(MsFlags::MS_REC, own, &other.target)?;
+        } else {
+            remount_read_only(&other.target, other.flags)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the others read-only, and all that is mounted below /sys. What another mount lies over is out of reach as it is,
+/// and what is not there needs nothing.
 pub(super) fn read_only_sys() -> Result<(), MountError> {
     for mount in mounted()? {
-        let within = mount.target.starts_with("/sys") || mount.target.starts_with("/cgroup");
+        let place = mount.target.starts_with("/sys") || mount.target.starts_with("/cgroup");
+        let within = place || ORDERS.contains(&mount.kind.as_str());
         if within && !mount.flags.contains(MsFlags::MS_RDONLY) && mount.is_seen() {
             remount_read_only(&mount.target, mount.flags)?;
         }
