@@ -23,7 +23,8 @@ const PATIENCE_MS: u8 = 100;
 
 /// Opens (or creates, mode 0600) the log at `path` for appending, with the rights of whoever calls.
 ///
-/// A link in the last place is not followed (`ELOOP`), and only a regular file, a FIFO with a reader, or a character
+/// A link in the last place is not followed (`ELOOP`), a file with a second name is refused, for by that a jailed command could
+/// empty it, and only a regular file, a FIFO with a reader, or a character
 /// device (`/dev/null`) will do. The descriptor does not block: a FIFO that nobody reads, or reads too slowly, is a log
 /// that cannot be written, not a proxy that stands still.
 #[cfg(unix)]
@@ -45,9 +46,14 @@ pub fn open_log(path: &Path) -> io::Result<File> {
 
 #[cfg(unix)]
 fn fit_for_a_log(file: File) -> io::Result<File> {
-    use std::os::unix::fs::FileTypeExt;
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
-    let kind = file.metadata()?.file_type();
+    let found = file.metadata()?;
+    let kind = found.file_type();
+    if kind.is_file() && found.nlink() > 1 {
+        let text = "it has a second name (a hard link), by which it could be changed or be somebody else's file";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
     if kind.is_file() || kind.is_fifo() || kind.is_char_device() {
         return Ok(file);
     }
@@ -58,7 +64,7 @@ fn fit_for_a_log(file: File) -> io::Result<File> {
 }
 
 /// Opens the log as [`open_log`] does where root opens what another user may have arranged: no link is followed in any place
-/// of the path (`ELOOP`), and a file with a second name is refused, for that may be anybody's file, linked to there.
+/// of the path (`ELOOP`).
 #[cfg(target_os = "linux")]
 pub fn open_log_without_links(path: &Path) -> io::Result<File> {
     open_at(nix::fcntl::AT_FDCWD, path, ResolveFlag::RESOLVE_NO_SYMLINKS)
@@ -67,16 +73,11 @@ pub fn open_log_without_links(path: &Path) -> io::Result<File> {
 #[cfg(target_os = "linux")]
 fn open_at(folder: BorrowedFd<'_>, path: &Path, resolve: ResolveFlag) -> io::Result<File> {
     use nix::sys::stat::Mode;
-    use std::os::unix::fs::MetadataExt;
 
     let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_CLOEXEC;
     let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let how = OpenHow::new().flags(flags).mode(Mode::S_IRUSR | Mode::S_IWUSR);
     let file = File::from(openat2(folder, path, how.resolve(resolve))?);
-    if resolve.contains(ResolveFlag::RESOLVE_NO_SYMLINKS) && file.metadata()?.nlink() > 1 {
-        let text = "it has a second name: a log that root opens for another user must not be a hard link";
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-    }
     fit_for_a_log(file)
 }
 
