@@ -13,6 +13,10 @@ use crate::policy::yaml;
 /// More of a file is not read, whatever it is.
 const BYTES_MAX: u64 = 64 << 20;
 
+/// How long each piece of a pipe is waited for.
+#[cfg(unix)]
+const PATIENCE_MS: u16 = 10_000;
+
 /// The file of `--config`, if there is one.
 ///
 /// # Errors
@@ -40,12 +44,61 @@ pub(super) fn load(path: &Path, caller: &Caller) -> Result<yaml::File, Failure> 
     yaml::load(&name, bytes, &mut read).map_err(|error| super::usage(ConfigError::File(error)))
 }
 
-/// A whole file, unless it is too large for one.
+/// A whole file, unless it is too large for one. A pipe that nobody writes to is not waited for without end.
 pub(super) fn bytes_of(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    opened(path)?.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > BYTES_MAX {
         return Err(io::Error::other(format!("it is larger than {} MiB", BYTES_MAX >> 20)));
     }
     Ok(bytes)
+}
+
+#[cfg(unix)]
+fn opened(path: &Path) -> io::Result<impl io::Read> {
+    use nix::libc;
+    use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+    // It also keeps open(2) from waiting for whoever is at a pipe's other end.
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    // Not what a shell has opened for us already.
+    let unheard = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_fifo());
+    Ok(Patient { file, unheard })
+}
+
+#[cfg(not(unix))]
+fn opened(path: &Path) -> io::Result<impl io::Read> {
+    File::open(path)
+}
+
+/// A file that does not block, read as one that does, but for a while only.
+#[cfg(unix)]
+struct Patient {
+    file: File,
+    /// A pipe that perhaps nobody has opened to write yet: that it is at its end says nothing.
+    unheard: bool,
+}
+
+#[cfg(unix)]
+impl io::Read for Patient {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        use nix::poll::{PollFd, PollFlags, poll};
+        use std::os::fd::AsFd as _;
+        loop {
+            match self.file.read(into) {
+                Ok(0) if self.unheard => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => {
+                    self.unheard = false;
+                    return read;
+                }
+            }
+            let mut waiting = [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut waiting, PATIENCE_MS)? == 0 {
+                let text = format!("nobody wrote to it for {} seconds", PATIENCE_MS / 1000);
+                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+            }
+            self.unheard = false;
+        }
+    }
 }
