@@ -9,6 +9,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use super::caller::Caller;
+use super::place::Place;
 use super::policy_file;
 use super::tally::Findings;
 use crate::config::{Config, Existing, Learning, Purpose};
@@ -19,9 +20,14 @@ use crate::policy::learn::{add_to, document};
 /// The exit status when `--locked` found something and the command itself was content.
 const LOCKED: i32 = 1;
 
-/// The file's text before the run, if rules are to be added to it.
-#[derive(Debug)]
-pub(super) struct Before(Option<String>);
+/// How it was before the run.
+#[derive(Debug, Default)]
+pub(super) struct Before {
+    /// The file's text, if rules are to be added to it.
+    text: Option<String>,
+    /// Where it is written.
+    place: Option<Place>,
+}
 
 /// Looks whether what is learnt can be written, before anything runs.
 ///
@@ -29,7 +35,7 @@ pub(super) struct Before(Option<String>);
 /// When it could not: exit status 2.
 pub(super) fn prepare(config: &Config, caller: &Caller) -> Result<Before, Failure> {
     let Purpose::Learn(Learning { path, existing }) = &config.purpose else {
-        return Ok(Before(None));
+        return Ok(Before::default());
     };
     let name = path.display();
     let usage = |message: String, hint: Option<&str>| Failure {
@@ -56,19 +62,27 @@ pub(super) fn prepare(config: &Config, caller: &Caller) -> Result<Before, Failur
             let text = caller.act(|| policy_file::bytes_of(path)).flatten();
             let text = text.and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
             let text = text.map_err(|error| usage(format!("cannot read {name}: {error}"), None))?;
-            writable(path, caller)?;
-            return Ok(Before(Some(text)));
+            return Ok(Before {
+                text: Some(text),
+                place: Some(writable(path, caller)?),
+            });
         }
         Ok(_) => {}
     }
-    writable(path, caller)?;
-    Ok(Before(None))
+    Ok(Before {
+        text: None,
+        place: Some(writable(path, caller)?),
+    })
 }
 
 /// A file can be made beside it. This one is gone at once.
-fn writable(path: &Path, caller: &Caller) -> Result<(), Failure> {
-    let made = caller.act(|| beside(path).map(drop)).flatten();
-    made.map_err(|error| Failure {
+fn writable(path: &Path, caller: &Caller) -> Result<Place, Failure> {
+    let made = caller.act(|| {
+        // Whom the command runs as must not lead root elsewhere.
+        let place = Place::of(path, &[caller.user()])?;
+        beside(&place.path()).map(|_| place)
+    });
+    made.flatten().map_err(|error| Failure {
         hint: Some("-o FILE names another file".into()),
         status: super::USAGE,
         ..Failure::new(format!("cannot write {}: {error}", path.display()))
@@ -93,18 +107,20 @@ pub(super) fn conclude(
         Purpose::Learn(learning) => learning,
     };
     let name = learning.path.display();
-    if before.0.is_some() && findings.learnt.is_empty() {
+    if before.text.is_some() && findings.learnt.is_empty() {
         logging::note(&format!("{name} allows all that was asked for"));
         return Ok(status);
     }
     let new = document(&about(config, findings), &findings.learnt);
-    let text = match &before.0 {
+    let text = match &before.text {
         Some(text) => add_to(text, &findings.learnt),
         None => new.clone(),
     };
     let written = text.map_err(io::Error::other).and_then(|text| {
         let replaces = learning.existing != Existing::Keep;
-        caller.act(|| write(&learning.path, &text, replaces)).flatten()
+        let place = before.place.as_ref().map(Place::path);
+        let path = place.as_ref().unwrap_or(&learning.path);
+        caller.act(|| write(path, &text, replaces)).flatten()
     });
     if let Err(error) = written {
         // Without a stderr there is nobody to tell.
@@ -116,7 +132,11 @@ pub(super) fn conclude(
     }
     let rules = counted(findings.learnt.len() as u64, "rule");
     let requests = counted(findings.requests - findings.left_out, "request");
-    let verb = if before.0.is_some() { "added to" } else { "written to" };
+    let verb = if before.text.is_some() {
+        "added to"
+    } else {
+        "written to"
+    };
     logging::note(&format!(
         "{rules} for {requests} {verb} {name}; read it before you trust it"
     ));

@@ -18,6 +18,7 @@ mod lint;
 mod log_file;
 mod open_proxy;
 mod parts;
+mod place;
 mod policy_file;
 #[cfg(target_os = "linux")]
 mod published;

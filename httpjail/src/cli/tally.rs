@@ -6,10 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(unix)]
+use super::place::Place;
 use crate::audit::{Decision, EventKind, Record, Summary, SummaryForm, Watcher, printable, redacted};
 use crate::config::{Config, Purpose};
 use crate::failure::Failure;
@@ -108,11 +111,40 @@ fn page(config: &Config) -> Result<Option<File>, Failure> {
         let hint = "it is set in a step of a workflow; under sudo: sudo --preserve-env=GITHUB_STEP_SUMMARY";
         return Err(usage(format!("--summary=github: {PAGE} is not set"), hint));
     };
-    let opened = File::options().append(true).create(true).open(&path);
+    let opened = open_page(Path::new(&path));
     opened.map(Some).map_err(|error| {
         let message = format!("cannot open {}, which {PAGE} names: {error}", path.display());
         usage(message, "--summary needs no file")
     })
+}
+
+/// Root follows no link of somebody else's there: it would lead where that somebody could not write.
+#[cfg(unix)]
+fn open_page(path: &Path) -> io::Result<File> {
+    use nix::libc;
+    use nix::unistd::geteuid;
+    use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+
+    let mut options = File::options();
+    options.append(true).create(true);
+    // What the system itself leads on from there is the caller's own.
+    if !geteuid().is_root() || path.starts_with("/dev") {
+        return options.open(path);
+    }
+    let place = Place::of(path, &[])?;
+    let page = options
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(place.path())?;
+    let found = page.metadata()?;
+    if !found.is_file() || found.nlink() > 1 {
+        return Err(io::Error::other("it is no regular file, or one with a second name"));
+    }
+    Ok(page)
+}
+
+#[cfg(not(unix))]
+fn open_page(path: &Path) -> io::Result<File> {
+    File::options().append(true).create(true).open(path)
 }
 
 impl Tally {
