@@ -7,6 +7,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +30,7 @@ const ANSWER_BYTES: u64 = 64 * 1024;
 const REASON_MAX: usize = 500;
 
 /// A program that is asked.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Program(Arc<Inner>);
 
 #[derive(Debug)]
@@ -37,6 +38,7 @@ struct Inner {
     command: String,
     env: Vec<(OsString, OsString)>,
     limit: Duration,
+    folder: Option<PathBuf>,
     room: Semaphore,
 }
 
@@ -73,8 +75,19 @@ impl Program {
             command,
             env,
             limit,
+            folder: None,
             room: Semaphore::new(AT_ONCE),
         }))
+    }
+
+    /// The same program, run in this folder.
+    #[must_use]
+    pub fn at(mut self, folder: PathBuf) -> Program {
+        // Nobody else has it yet.
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.folder = Some(folder);
+        }
+        self
     }
 }
 
@@ -129,6 +142,9 @@ impl Inner {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true);
+        self.folder.iter().for_each(|folder| {
+            command.current_dir(folder);
+        });
         // So that all that it started can be ended, and so that no key of the terminal reaches it.
         #[cfg(unix)]
         command.process_group(0);

@@ -7,7 +7,7 @@ use std::io::{self, Write as _};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use super::approval::{self, Questions};
+use super::approval::{self, Holding, Questions};
 use super::log_file::LogAgain;
 use super::parts::session;
 use super::reload::{SafeFrom, Watcher};
@@ -41,9 +41,15 @@ pub(super) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Resul
         asked_servers: true,
         publish_mark: None,
     })?;
-    let (_aide, questions) = match approval::start(config, caller)? {
+    // Who is in the cgroup is not known beforehand.
+    let (_aide, questions) = match approval::start(config, caller, Holding::Nothing(SafeFrom::AllBut(0)))? {
         None => (None, None),
-        Some(Questions { aide, socket }) => (Some(aide), Some(socket)),
+        Some(Questions { aide, socket, held }) => {
+            if let Some(text) = approval::unheld(&held).filter(|_| !config.log.quiet) {
+                logging::warn(&text, None);
+            }
+            (Some(aide), Some(socket))
+        }
     };
     let notebook = Notebook::new().map_err(|error| Failure::new(format!("cannot make a notebook: {error}")))?;
     let mut keep = attachment.keeps();

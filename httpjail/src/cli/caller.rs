@@ -42,7 +42,7 @@ impl Caller {
 
     /// httpjail's own folder among the caller's configuration.
     pub(super) fn folder(&self) -> Result<PathBuf, Failure> {
-        Ok(self.identity.config_dir().join("httpjail"))
+        super::keys::folder(&self.identity)
     }
 
     /// What a login would set, where the caller is somebody else than the process was.

@@ -9,7 +9,7 @@ use std::path::Path;
 use nix::sys::prctl;
 use nix::unistd::{AccessFlags, access};
 
-use super::{failure, run};
+use super::{failure, keys, run};
 use crate::jail::Jail;
 use crate::jail::child::Command;
 use crate::jail::helper::{Failure, FromProxy, Helper};
@@ -99,7 +99,8 @@ fn plan(caller: &Identity) -> Result<Plan, Failure> {
             overlays: Vec::new(),
             outside,
             own_terminals: false,
-            hidden: run::hidden(caller, caller),
+            hidden: keys::hidden(caller, caller)?,
+            kept: Vec::new(),
             additions: Vec::new(),
             allowed: Vec::new(),
             owner: (caller.uid.as_raw(), caller.gid.as_raw()),

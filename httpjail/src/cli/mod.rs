@@ -12,6 +12,8 @@ mod doctor;
 #[cfg(target_os = "linux")]
 mod environment;
 mod generate;
+#[cfg(target_os = "linux")]
+mod keys;
 mod learn;
 mod lint;
 #[cfg(target_os = "linux")]

@@ -12,11 +12,12 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::approval::{self, Holding};
 use super::caller::Caller;
 use super::reload::{self, InForce, Own, SafeFrom, Watcher};
 use super::tally::{Findings, SharedTally};
-use super::{approval, failure, parts, verbosity};
-use crate::approve::{self, Desk};
+use super::{failure, parts, verbosity};
+use crate::approve::Desk;
 use crate::audit::{EventKind, Log, LogFile, Record, Sink, open_log};
 use crate::config::{Approval, Config, LogTarget};
 use crate::failure::Failure;
@@ -124,12 +125,11 @@ impl OpenProxy {
         };
         let desk = match &config.approval {
             Approval::Program(command) => {
-                let env = approval::environment(caller.variables());
-                Some(Desk::new(Arc::new(approve::Program::new(
-                    command.clone(),
-                    env,
-                    config.approve_timeout,
-                ))))
+                let decider = approval::decider(command, config, Holding::Nothing(guarded), caller.variables())?;
+                if let Some(text) = approval::unheld(&decider.held).filter(|_| !config.log.quiet) {
+                    logging::warn(&text, None);
+                }
+                Some(Desk::new(Arc::new(decider.program)))
             }
             Approval::Nobody | Approval::Terminal => None,
         };

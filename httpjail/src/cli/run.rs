@@ -6,18 +6,19 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::sys::prctl;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
-use super::approval::{self, Questions};
+use super::approval::{self, Holding, Questions};
 use super::log_file::LogAgain;
 use super::reload::{SafeFrom, Watcher};
 use super::serve_jail::Task;
 use super::tally::{Findings, Notebook};
-use super::{environment, failure, parts};
+use super::{environment, failure, keys, parts};
 use crate::config::{Approval, Config, LogTarget, Purpose};
 use crate::jail::backend::Extras;
 use crate::jail::child::{Command, StartFailure};
@@ -28,7 +29,7 @@ use crate::jail::reload::Watch;
 use crate::jail::sandbox::additions::Addition;
 use crate::jail::sandbox::filter::Filter;
 use crate::jail::sandbox::init::Plan;
-use crate::jail::sandbox::mounts::{self, Overlay, View};
+use crate::jail::sandbox::mounts::{self, Keeping, Kept, Overlay, View};
 use crate::jail::sandbox::netns::JAIL_V4;
 use crate::jail::sandbox::rights;
 use crate::jail::sandbox::sockets::Outside;
@@ -65,6 +66,7 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
             ..Failure::new(format!("only root can run the command as {}", identity.name))
         });
     }
+    let holding = Holding::Jail(SafeFrom::User(identity.uid.as_raw()));
     let upstream_authorities = upstream_authorities(config, caller)?;
     let outside = Outside::look().map_err(|error| {
         Failure::new(format!(
@@ -102,10 +104,16 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
             (Some(made.0), Some(made.1))
         }
     };
-    let (aide, questions) = match approval::start(config, caller)? {
-        None => (None, None),
-        Some(Questions { aide, socket }) => (Some(aide), Some(socket)),
+    let (aide, questions, deciders) = match approval::start(config, caller, holding)? {
+        None => (None, None, Vec::new()),
+        Some(Questions { aide, socket, held }) => (Some(aide), Some(socket), held),
     };
+    if identity.uid.is_root() && !deciders.is_empty() && !config.log.quiet {
+        logging::warn(
+            "the command runs as root, and could change what the program that decides is made of",
+            Some("--user NAME, or sudo from a user's account, runs it as a user"),
+        );
+    }
     let mut keep = backend.proxy_keeps();
     keep.extend(questions.as_ref().map(AsRawFd::as_raw_fd));
     keep.extend(door.as_ref().map(Door::descriptor));
@@ -128,7 +136,7 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
     let authority = helper.ready()?;
 
     let jailed = identity.uid;
-    let plan = plan(config, caller, identity, &authority, outside, inherited)?;
+    let plan = plan(config, caller, identity, &authority, outside, inherited, deciders)?;
     let jail = Jail::prepare(backend, helper, &plan).and_then(Jail::arm);
     let jail = jail.map_err(|failure| select::explain(refused, name, failure))?;
     jail.notes().for_each(|note| tracing::info!("{note}"));
@@ -186,10 +194,10 @@ fn plan(
     caller: &Identity,
     identity: Identity,
     authority: &str,
-    mut outside: Outside,
+    outside: Outside,
     inherited: Inherited,
+    deciders: Vec<PathBuf>,
 ) -> Result<Plan, Failure> {
-    outside.files.extend(log_of(config));
     let cwd =
         std::env::current_dir().map_err(|error| Failure::new(format!("cannot tell the current directory: {error}")))?;
     let place = place(caller)?;
@@ -214,7 +222,8 @@ fn plan(
             })
             .collect(),
         outside,
-        hidden: hidden(caller, &identity),
+        hidden: keys::hidden(caller, &identity)?,
+        kept: kept(config, caller, deciders),
         allowed: config.allow_sockets.clone(),
         own_terminals: config.approval == Approval::Terminal,
         owner: (identity.uid.as_raw(), identity.gid.as_raw()),
@@ -290,35 +299,32 @@ pub(super) fn place(caller: &Identity) -> Result<PathBuf, Failure> {
     })
 }
 
-/// The authority's key and what else is httpjail's own: the caller's, that of the user whom the command runs as (who may
-/// call httpjail too, and may read what is theirs), and where that is root everybody's.
-pub(super) fn hidden(caller: &Identity, identity: &Identity) -> Vec<PathBuf> {
-    let accounts = if identity.uid.is_root() {
-        fs::read_to_string("/etc/passwd").unwrap_or_default()
-    } else {
-        String::new()
+/// What httpjail runs, reads or writes for its owner while the command lives: the command must not be able to change it.
+fn kept(config: &Config, caller: &Identity, deciders: Vec<PathBuf>) -> Vec<Kept> {
+    let of = |path: &Path, how| {
+        let path = caller.act(|| fs::canonicalize(path)).flatten().ok()?;
+        let kind = fs::symlink_metadata(&path).ok()?.file_type();
+        // Who reads a pipe takes what it says from its reader.
+        let pipe = kind.is_fifo() && how == Keeping::Unseen;
+        (kind.is_file() || pipe).then_some(Kept { path, how })
     };
-    let homes = accounts.lines().filter_map(|account| account.split(':').nth(5));
-    let homes = homes.map(PathBuf::from).filter(|home| home.is_absolute());
-    let mut hidden = vec![caller.config_dir().join("httpjail")];
-    for home in homes.chain([caller.home.clone(), identity.home.clone()]) {
-        hidden.extend([home.join(".config/httpjail"), home.join(".local/state/httpjail")]);
-    }
-    hidden.retain(|folder| folder.is_dir());
-    hidden.sort_unstable();
-    hidden.dedup();
-    hidden
-}
-
-/// The log's file, which belongs to the caller: what it is about must not be able to rewrite it.
-fn log_of(config: &Config) -> Option<PathBuf> {
-    let LogTarget::File(path) = &config.log.target else {
-        return None;
+    let log = match &config.log.target {
+        LogTarget::File(path) => of(path, Keeping::Unseen),
+        LogTarget::Stderr => None,
     };
-    let path = std::path::absolute(path).ok()?;
-    fs::symlink_metadata(&path)
-        .is_ok_and(|found| found.is_file())
-        .then_some(path)
+    let policies = config.reload.iter().flat_map(|reload| &reload.texts);
+    let learnt = match &config.purpose {
+        Purpose::Learn(learning) => Some(&learning.path),
+        Purpose::Work | Purpose::Locked(_) => None,
+    };
+    let read = policies.map(|(path, _)| path).chain(learnt);
+    let mut kept: Vec<Kept> = read.filter_map(|path| of(path, Keeping::ReadOnly)).collect();
+    kept.extend(log);
+    kept.extend(deciders.into_iter().map(|path| Kept {
+        path,
+        how: Keeping::InPlace,
+    }));
+    kept
 }
 
 /// The files of `--upstream-ca`, read with the caller's rights.

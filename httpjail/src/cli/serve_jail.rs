@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use super::log_file::open_log_as;
 use super::reload::InForce;
 use super::tally::{Notebook, SharedTally};
-use super::{failure, parts, published, verbosity};
+use super::{failure, keys, parts, published, verbosity};
 use crate::approve::{Desk, Remote};
 use crate::audit::{EventKind, Log, LogFile, Record, Sink};
 use crate::config::{Config, LogTarget};
@@ -198,7 +198,7 @@ impl Task<'_> {
         if self.config.ephemeral_ca {
             return CertificateAuthority::generate().map_err(failure);
         }
-        let dir = self.caller.config_dir().join("httpjail");
+        let dir = keys::folder(self.caller)?;
         let kept = self.caller.act(|| load_or_create(&dir, None));
         let kept = kept.map_err(|error| Failure::new(format!("cannot act as {}: {error}", self.caller.name)))?;
         kept.map_err(|error| Failure {

@@ -3,14 +3,13 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signalfd::SignalFd;
 
-use super::file;
+use super::file::PolicyFile;
 use super::prompt::{Choice, Frame, Prompt, Typed};
 use super::questions::Questions;
 use super::relay::Relay;
@@ -30,7 +29,7 @@ pub(super) struct Console {
     waiting: VecDeque<Waiting>,
     view: Option<View>,
     file: Option<String>,
-    policy: Option<PathBuf>,
+    policy: Option<PolicyFile>,
     limit: Duration,
     mark: String,
 }
@@ -74,7 +73,7 @@ impl Console {
             questions: Questions::new(setup.questions)?,
             waiting: VecDeque::new(),
             view: None,
-            file: setup.policy.as_ref().map(|path| path.display().to_string()),
+            file: setup.policy.as_ref().map(|file| file.name.clone()),
             policy: setup.policy,
             limit: setup.limit,
             mark: setup.mark,
@@ -304,8 +303,8 @@ impl Console {
             Choice::Run(extent) => Answer::Allow(Span::Run(extent)),
             Choice::Always(extent) => {
                 let grant = Grant::new(true, &first.question, extent);
-                let written = match &self.policy {
-                    Some(path) => file::add(path, &grant, &first.question),
+                let written = match &mut self.policy {
+                    Some(file) => file.add(&grant, &first.question),
                     None => Err("there is no policy file".to_owned()),
                 };
                 if let Err(why) = written {

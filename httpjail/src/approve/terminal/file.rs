@@ -3,31 +3,63 @@
 //! The text is added to, not written anew, and then read as a policy: unless that has the rules that were there, in order, and
 //! one more which allows the request, nothing is written. The file is replaced in one step, with the caller's rights.
 
-use std::fs;
-use std::io::Write as _;
-use std::path::Path;
+use std::fs::{self, Permissions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
 use http::Method;
+use nix::libc;
 
 use crate::approve::{Grant, Question};
 use crate::net::Scheme;
 use crate::policy::yaml::{self, File};
 use crate::policy::{Policy, Target, Verdict};
 
-/// Adds a rule for `grant`, which allows `question`, to the policy at `path`.
-pub(super) fn add(path: &Path, grant: &Grant, question: &Question) -> Result<(), String> {
-    let path = fs::canonicalize(path).map_err(|error| error.to_string())?;
-    let text = fs::read_to_string(&path).map_err(|error| error.to_string())?;
-    let added = added(&text, grant).ok_or("no rule can say that, or the file has no list of rules to add to")?;
-    check(&text, &added, question)?;
-    replace(&path, &added).map_err(|error| error.to_string())
+/// The policy file that "always" writes to.
+#[derive(Debug)]
+pub struct PolicyFile {
+    /// As it was named.
+    pub name: String,
+    /// Where it is, by a path that the command cannot lead elsewhere.
+    pub path: PathBuf,
+    /// What must be in it, where the command could write it too.
+    pub known: Option<String>,
 }
 
-fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+impl PolicyFile {
+    /// Adds a rule for `grant`, which allows `question`.
+    pub(super) fn add(&mut self, grant: &Grant, question: &Question) -> Result<(), String> {
+        let (text, permissions) = read(&self.path).map_err(|error| error.to_string())?;
+        if self.known.as_ref().is_some_and(|known| *known != text) {
+            return Err("the file was changed meanwhile, and the command could have done it".to_owned());
+        }
+        let added = added(&text, grant).ok_or("no rule can say that, or the file has no list of rules to add to")?;
+        check(&text, &added, question)?;
+        replace(&self.path, &added, permissions).map_err(|error| error.to_string())?;
+        self.known.iter_mut().for_each(|known| known.clone_from(&added));
+        Ok(())
+    }
+}
+
+/// A regular file, and no link to one.
+fn read(path: &Path) -> io::Result<(String, Permissions)> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let mut file = fs::File::options().read(true).custom_flags(flags).open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return Err(io::Error::other("it is no regular file any more"));
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok((text, found.permissions()))
+}
+
+fn replace(path: &Path, text: &str, permissions: Permissions) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(text.as_bytes())?;
-    file.as_file().set_permissions(fs::metadata(path)?.permissions())?;
+    file.as_file().set_permissions(permissions)?;
     file.as_file().sync_all()?;
     file.persist(path)?;
     Ok(())
@@ -127,7 +159,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("rules.yaml");
         fs::write(&path, before).unwrap();
-        let done = add(&path, &Grant::new(true, &question, extent), &question);
+        let mut file = PolicyFile {
+            name: "rules.yaml".into(),
+            path: path.clone(),
+            known: None,
+        };
+        let done = file.add(&Grant::new(true, &question, extent), &question);
         let found = fs::read_to_string(&path).unwrap();
         match after {
             Ok(after) => {
@@ -185,6 +222,32 @@ mod tests {
             Extent::Url,
             Err("would not do"),
         );
+    }
+
+    #[test]
+    fn what_the_command_could_write_is_added_to_as_it_was_known_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rules.yaml");
+        fs::write(&path, "rules: []\n").unwrap();
+        let mut file = PolicyFile {
+            name: "rules.yaml".into(),
+            path: path.clone(),
+            known: Some("rules: []\n".into()),
+        };
+        let mut add = |path: &str| {
+            let question = question(&Method::GET, "a.test", path);
+            file.add(&Grant::new(true, &question, Extent::Url), &question)
+        };
+        assert_eq!((add("/one"), add("/two")), (Ok(()), Ok(())));
+        let own = fs::read_to_string(&path).unwrap();
+        fs::write(&path, own.clone() + "- {action: allow, host: b.test}\n").unwrap();
+        assert!(add("/three").is_err_and(|why| why.contains("changed meanwhile")));
+        fs::write(&path, &own).unwrap();
+        assert_eq!(add("/three"), Ok(()));
+        // A link in its place is not followed.
+        fs::rename(&path, dir.path().join("moved")).unwrap();
+        std::os::unix::fs::symlink("moved", &path).unwrap();
+        assert!(add("/four").is_err());
     }
 
     #[test]

@@ -19,13 +19,13 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use console::Console;
+pub use file::PolicyFile;
 
 /// What the supervisor wants.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ pub struct Setup {
     /// Where questions come from.
     pub questions: UnixStream,
     /// The policy file that "always" writes to.
-    pub policy: Option<PathBuf>,
+    pub policy: Option<PolicyFile>,
     /// How long a question stays.
     pub limit: Duration,
     /// What a real question of this run bears.

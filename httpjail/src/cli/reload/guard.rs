@@ -21,11 +21,20 @@ impl SafeFrom {
     /// # Errors
     /// In words for the user: what could be written, or not be looked at.
     pub(crate) fn check(self, path: &Path) -> Result<(), String> {
+        self.look(path)
+            .map_err(|why| format!("{} is not reloaded: {why}", path.display()))
+    }
+
+    /// As [`SafeFrom::check`], with the reason alone.
+    ///
+    /// # Errors
+    /// What could be written, or not be looked at.
+    pub(crate) fn look(self, path: &Path) -> Result<(), String> {
         use std::collections::VecDeque;
         use std::fs;
         use std::path::{Component, PathBuf};
 
-        let wrong = |at: &Path, why: &str| Err(format!("{} is not reloaded: {} {why}", path.display(), at.display()));
+        let wrong = |at: &Path, why: &str| Err(format!("{} {why}", at.display()));
         let whole =
             std::path::absolute(path).map_err(|error| format!("cannot tell where {} is: {error}", path.display()))?;
         let parts = |path: &Path| {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, open};
 use nix::mount::MsFlags;
@@ -43,6 +43,28 @@ impl Mount {
 /// The mounts of a `mountinfo` text, in its order. A line that is none is left out.
 pub(super) fn parse(text: &str) -> Vec<Mount> {
     text.lines().filter_map(line).collect()
+}
+
+/// The mount through which a path without links is seen.
+pub(super) fn of<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
+    let above = mounts.iter().filter(|mount| path.starts_with(&mount.target));
+    // Of two in one place the later one is seen.
+    above.max_by_key(|mount| mount.target.components().count())
+}
+
+/// The other names of a path without links, where the same part of its file system is mounted a second time. Some may be
+/// covered by other mounts.
+pub(super) fn elsewhere(mounts: &[Mount], path: &Path) -> Vec<PathBuf> {
+    let Some(own) = of(mounts, path) else { return Vec::new() };
+    let Ok(below) = path.strip_prefix(&own.target) else {
+        return Vec::new();
+    };
+    let place = own.root.join(below);
+    let same = mounts.iter().filter(|mount| mount.device == own.device);
+    let names = same.filter_map(|mount| Some(mount.target.join(place.strip_prefix(&mount.root).ok()?)));
+    // A mount of the very file has no more to be joined.
+    let names = names.map(|name| name.components().collect::<PathBuf>());
+    names.filter(|name| name != path).collect()
 }
 
 fn line(line: &str) -> Option<Mount> {
@@ -132,5 +154,21 @@ mod tests {
                 },
             ]
         );
+    }
+
+    #[test]
+    fn the_same_file_has_a_name_for_each_mount() {
+        let text = "1 0 8:1 / / rw - ext4 d rw\n2 1 8:2 / /home rw - ext4 e rw\n\
+                    3 1 8:2 /ann /srv/a rw - ext4 e rw\n4 1 8:2 /ann/x /mnt/x rw - ext4 e rw\n\
+                    5 1 8:1 /srv /export rw - ext4 d rw\n";
+        let mounts = parse(text);
+        let check = |path: &str, expected: &[&str]| {
+            let expected: Vec<PathBuf> = expected.iter().map(PathBuf::from).collect();
+            assert_eq!(elsewhere(&mounts, Path::new(path)), expected, "{path}");
+        };
+        check("/home/ann/x", &["/srv/a/x", "/mnt/x"]);
+        check("/srv/a/y", &["/home/ann/y"]);
+        check("/srv/b", &["/export/b"]);
+        check("/etc/x", &[]);
     }
 }

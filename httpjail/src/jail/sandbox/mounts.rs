@@ -5,8 +5,11 @@
 
 mod cgroups;
 mod devices;
+mod kept;
 mod kernel;
 mod terminals;
+
+pub use kept::{Keeping, Kept};
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -52,6 +55,8 @@ pub struct View {
     pub outside: Outside,
     /// Folders that the jail must not see (the authority's key, httpjail's state).
     pub hidden: Vec<PathBuf>,
+    /// Files that the command must not change.
+    pub kept: Vec<Kept>,
     /// Unix sockets that stay reachable (`--allow-socket`).
     pub allowed: Vec<PathBuf>,
     /// Whether the jail has terminals of its own, and sees none of the host's.
@@ -148,10 +153,8 @@ fn arrange_all(view: &View, user_namespace: bool) -> Result<Arranged, MountError
     let held = devices::arrange(view.own_terminals, &mut notes)?;
     notes.extend(cgroups::arrange(view.owner.0 == 0)?);
     kernel::read_only_sys()?;
-    for parent in view.hidden.iter().filter_map(|folder| folder.parent()) {
-        pin(parent)?;
-    }
-    for folder in view.outside.folders.iter().chain(&view.hidden) {
+    kept::arrange(view)?;
+    for folder in &view.outside.folders {
         cover_folder(folder, view.owner)?;
     }
     lay_files(&view.place, &view.overlays)?;
@@ -174,20 +177,6 @@ fn mounted() -> Result<Vec<Mount>, MountError> {
     let path = Path::new("/proc/self/mountinfo");
     let table = fs::read(path).map_err(|source| failed("read", path, source))?;
     Ok(mountinfo::parse(&String::from_utf8_lossy(&table)))
-}
-
-/// Mounts a folder on itself, so that nobody in the jail can rename it: the cover below it would move along, but the next
-/// run would find nothing in its place, cover nothing, and show what was moved.
-fn pin(folder: &Path) -> Result<(), MountError> {
-    if !folder.is_dir() {
-        return Ok(());
-    }
-    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
-    mount(Some(folder), folder, None::<&str>, flags, None::<&str>).map_err(|error| MountError {
-        step: "pin",
-        path: folder.into(),
-        source: error.into(),
-    })
 }
 
 /// Covers a folder with an empty one that belongs to the command's user, who may expect to write there.
