@@ -27,6 +27,7 @@ mod lint;
 mod log;
 mod memory;
 mod messages;
+mod owner;
 mod publish;
 mod regression;
 mod reload;

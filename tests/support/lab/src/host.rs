@@ -58,11 +58,7 @@ pub(crate) fn set_up(dir: &Path) -> Result<()> {
             0o644,
             "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n".into(),
         ),
-        (
-            "/etc/passwd",
-            0o644,
-            fs::read_to_string("/etc/passwd").context("read /etc/passwd")? + &passwd,
-        ),
+        ("/etc/passwd", 0o644, accounts(dir)? + &passwd),
         (
             "/etc/group",
             0o644,
@@ -91,6 +87,20 @@ pub(crate) fn set_up(dir: &Path) -> Result<()> {
 /// The home directory of a user of the lab.
 pub(crate) fn home_of(dir: &Path, user: &str) -> PathBuf {
     dir.join("home").join(user)
+}
+
+/// The host's accounts, root with a home of the lab: what is looked for in a home must not be found in the real one.
+fn accounts(dir: &Path) -> Result<String> {
+    let host = fs::read_to_string("/etc/passwd").context("read /etc/passwd")?;
+    let home = home_of(dir, "root").display().to_string();
+    let line = |line: &str| {
+        let mut fields: Vec<&str> = line.split(':').collect();
+        if let (Some(&"root"), Some(field)) = (fields.clone().first(), fields.get_mut(5)) {
+            *field = &home;
+        }
+        fields.join(":") + "\n"
+    };
+    Ok(host.lines().map(line).collect())
 }
 
 /// Mounts `source` over `target`. A target that the host lacks (no sudo there, say) is left out: nobody can read it.
