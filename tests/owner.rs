@@ -312,6 +312,32 @@ fn keys_that_lie_elsewhere() {
     assert_eq!(outside.stdout.lines().count(), 5, "each has a key: {outside:#?}");
 }
 
+/// As in a container, where HOME says another place than the accounts, who cannot write to that of theirs.
+// Proves: K14.
+#[test]
+fn keys_of_an_account_without_a_home_of_its_own() {
+    let lab = lab();
+    let (one, two) = (lab.fresh_path("one"), lab.fresh_path("two"));
+    for home in [&one, &two] {
+        fs::create_dir(home).unwrap();
+        chown(home, Some(USER_ID), Some(USER_ID)).unwrap();
+    }
+    chown(lab.home(USER), Some(0), Some(0)).unwrap();
+    fs::set_permissions(lab.home(USER), fs::Permissions::from_mode(0o755)).unwrap();
+    let look = format!(
+        "grep -rl 'PRIVATE KEY' {} {} 2>/dev/null; echo end",
+        one.display(),
+        two.display()
+    );
+    let jail = || own(&lab).without_log().way(Way::Rootless).env("HOME", &one);
+    let elsewhere = || jail().env("XDG_CONFIG_HOME", &two);
+    for jail in [jail(), elsewhere(), jail()] {
+        jail.shell(&look).run().expect_code(0).expect_stdout("end");
+    }
+    let outside = lab.unjailed().as_user().shell(&look).run();
+    assert_eq!(outside.stdout.lines().count(), 3, "{outside:#?}");
+}
+
 /// Who keeps dotfiles in a repository has links in the home. The command may give a link another name.
 // Proves: K14.
 #[test]
@@ -419,7 +445,7 @@ fn a_learnt_policy_that_a_link_leads_away() {
 fn a_page_that_a_link_leads_away() {
     let lab = lab();
     let (sub, roots) = (folder(&lab, "sub"), lab.file("roots", ""));
-    let page = sub.join("page.md");
+    let page = sub.join("page");
     symlink(&roots, &page).unwrap();
     let jail = || {
         lab.jail()

@@ -40,7 +40,12 @@ pub(super) fn folder(caller: &Identity) -> Result<PathBuf, Failure> {
         let folder = resolved(&caller.config_dir().join("httpjail"))?;
         match folder == resolved(&home)?.join(USUAL) {
             true => Ok(folder),
-            false => remember(&home, &folder).map(|()| folder),
+            false => match remember(&home, &folder) {
+                // As in a container whose accounts are not meant for those who run there.
+                Err(error) if is_closed(&error) && caller.home != home => remember(&caller.home, &folder),
+                done => done,
+            }
+            .map(|()| folder),
         }
     });
     acted.flatten().map_err(|error| Failure {
@@ -76,6 +81,11 @@ pub(super) fn hidden(caller: &Identity, identity: &Identity) -> Result<Vec<PathB
     real.sort_unstable();
     real.dedup();
     Ok(real)
+}
+
+/// Nothing can be written there, by whoever it is.
+fn is_closed(error: &io::Error) -> bool {
+    [io::ErrorKind::PermissionDenied, io::ErrorKind::ReadOnlyFilesystem].contains(&error.kind())
 }
 
 /// The home that does not change with the environment, unless that is all there is.

@@ -69,6 +69,9 @@ fn what_the_line_names_is_held() {
     // A link in such a folder could be another one tomorrow.
     std::os::unix::fs::symlink("decide", world.path("link")).expect("a link");
     world.check("./link", "'HERE/decide'", &["decide"]);
+    std::os::unix::fs::symlink("/bin/sh", world.path("shell")).expect("a link");
+    let shell = fs::canonicalize("/bin/sh").expect("its path").display().to_string();
+    world.check("./shell ./decide", &format!("'{shell}' 'HERE/decide'"), &["decide"]);
     // Root's own, and the shell's.
     for line in ["cat >/dev/null; echo ok", "/bin/sh -c true", "[ -e x ] && : || nothing"] {
         world.check(line, line, &[]);
