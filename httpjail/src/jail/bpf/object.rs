@@ -53,11 +53,15 @@ impl Programs {
     /// Names the map or program that the kernel refused; for a program with the end of the verifier's log.
     pub fn load(object: &[u8]) -> Result<Self, BpfError> {
         let mut object = aya_obj::Object::parse(object).map_err(|error| BpfError::Object(error.to_string()))?;
-        let mut maps = create_maps(&mut object)?;
+        let maps = create_maps(&mut object)?;
         relocate(&mut object, &maps)?;
+        Programs::of(&object, maps)
+    }
+
+    fn of(object: &aya_obj::Object, mut maps: Maps) -> Result<Self, BpfError> {
         let programs = HOOKS
             .iter()
-            .map(|hook| load_program(&object, *hook))
+            .map(|hook| load_program(object, *hook))
             .collect::<Result<_, _>>()?;
 
         let mut take = |name: &'static str| {
@@ -172,6 +176,26 @@ impl Programs {
         let id = bpf::prog_id(program.as_fd()).map_err(|error| no_tracing(error.to_string()))?;
         let mut logger = aya_log::EbpfLogger::init_from_id(id).map_err(|error| no_tracing(error.to_string()))?;
         Ok(move || logger.flush())
+    }
+
+    /// The programs, and the two that judge packets once more, to be run by a test on packets that it makes up: on the same
+    /// maps, but for the configuration, which is the first value of `config`. The kernel gives a run that belongs to no cgroup a
+    /// storage of its own, all zeroes, so these two read an array in its place.
+    #[cfg(test)]
+    pub(super) fn load_to_run(object: &[u8], config: BorrowedFd<'_>) -> Result<(Self, [OwnedFd; 2]), BpfError> {
+        let mut parsed = aya_obj::Object::parse(object).map_err(|error| BpfError::Object(error.to_string()))?;
+        let maps = create_maps(&mut parsed)?;
+        relocate(&mut parsed, &maps)?;
+        let mut other = aya_obj::Object::parse(object).map_err(|error| BpfError::Object(error.to_string()))?;
+        other.maps.clear();
+        relocate(&mut other, &maps)?;
+        let storage = maps[MAP_CONFIG].0.as_raw_fd();
+        for function in other.functions.values_mut() {
+            super::tests::read_array(&mut function.instructions, storage, config.as_raw_fd());
+        }
+        let run = |index: usize| load_program(&other, HOOKS[index]).map(|(_, program)| program);
+        let runnable = [run(0)?, run(1)?];
+        Ok((Programs::of(&parsed, maps)?, runnable))
     }
 
     #[cfg(test)]

@@ -7,6 +7,8 @@
 //! strace and LeakSanitizer need it. Nested user namespaces stay: Chromium's sandbox is made of them.
 
 mod limits;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::io;

@@ -7,8 +7,12 @@
 //! than its own for one whose rest is zero.
 
 mod map;
+#[cfg(test)]
+mod run;
 
 pub use map::{Map, MapDef, map_create, map_fill, per_cpu_sum, read_pod};
+#[cfg(test)]
+pub use run::prog_test_run;
 
 use std::ffi::{CStr, CString};
 use std::io;

@@ -74,7 +74,11 @@ impl Lab {
 
     /// The same before anything is attached: the cgroup is open.
     pub(super) fn unattached() -> Lab {
-        let programs = Programs::load(&Programs::object().unwrap()).unwrap();
+        Lab::around(Programs::load(&Programs::object().unwrap()).unwrap())
+    }
+
+    /// The same with these programs.
+    pub(super) fn around(programs: Programs) -> Lab {
         let cgroup = Cgroup::create().unwrap();
 
         let proxy_v4 = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -7,5 +7,8 @@
 mod attach;
 mod backstop;
 mod lab;
+mod model;
 mod refused;
 mod steered;
+
+pub(super) use model::read_array;
