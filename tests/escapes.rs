@@ -101,6 +101,7 @@ fn tcp() {
 fn tcp_on_known_ports() {
     reported(check("tcp_on_port_443"));
     reported(check("tcp_where_the_server_speaks_first"));
+    reported(check("tcp_on_port_853"));
     ran(check("tcp_on_port_53"));
 }
 
@@ -296,7 +297,7 @@ fn check_answers(names: &[&str], wanted: &[&str]) {
     }
 }
 
-// Proves: S09, S10, S11, S27, S28, S33.
+// Proves: S09, S10, S11, S27, S28, S29, S33.
 #[test]
 fn families_and_protocols_that_are_not_there() {
     check_answers(&["tcp", "tcp6", "udp", "udp6", "unix", "netlink_route"], &["done"]);
@@ -329,6 +330,14 @@ fn families_and_protocols_that_are_not_there() {
         &refused,
     );
     check_answers(&["rds", "rxrpc", "tipc", "key"], &refused);
+    let netlink = [
+        "netlink_diag",
+        "netlink_netfilter",
+        "netlink_generic",
+        "netlink_uevent",
+        "netlink_audit",
+    ];
+    check_answers(&netlink, &refused);
 }
 
 // Proves: S24, S31, P11, P14, P22.

@@ -81,6 +81,7 @@ fn without_sys_there_is_nothing_to_protect() {
     takes(Way::Rootless, NO_SYS, "netns", &[]);
 }
 
+// Proves on netns: P12.
 #[test]
 fn a_kept_proc_leads_nowhere() {
     let lab = lab();

@@ -213,6 +213,7 @@ fn many_that_find_the_same_leftover_say_nothing_of_it() {
     }
 }
 
+// Proves: K12.
 #[test]
 fn many_jails_in_series() {
     let lab = lab();

@@ -33,6 +33,7 @@ mod regression;
 mod reload;
 mod spellings;
 mod support;
+mod surroundings;
 mod terminal;
 mod terminals;
 mod trust;

@@ -52,7 +52,8 @@ enum Task {
     },
     /// Run third-party suites and real programs through a jail, by hand and before releases (installs a good deal)
     Suites {
-        /// Which: websocket, h2, tls, slow, smuggling, programs; all if none is named
+        /// Which: websocket, h2, tls, slow, smuggling, programs; all of these if none is named. Or `defences [NAME..]`: our
+        /// own tests, with a defence of the jail taken out
         names: Vec<String>,
     },
     /// Work a jail's proxy for long, and see that it neither grows nor keeps descriptors nor judges wrongly

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use crate::run::{aloud, cargo, command, have, quietly, root};
 
 /// What each program that the tests drive is called in Debian.
-const PROGRAMS: [(&str, &str); 18] = [
+const PROGRAMS: [(&str, &str); 19] = [
     ("bwrap", "bubblewrap"),
     ("c++", "g++"),
     ("chromium", "chromium"),
@@ -19,6 +19,7 @@ const PROGRAMS: [(&str, &str); 18] = [
     ("openssl", "openssl"),
     ("python3", "python3"),
     ("setpriv", "util-linux"),
+    ("slirp4netns", "slirp4netns"),
     ("strace", "strace"),
     ("sudo", "sudo"),
     ("tcpdump", "tcpdump"),

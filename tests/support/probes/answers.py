@@ -39,7 +39,8 @@ def ioctl(request):
 STREAM, DGRAM, RAW, SEQPACKET = socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW, socket.SOCK_SEQPACKET
 CALLS = {
     "tcp": family(2, STREAM), "tcp6": family(10, STREAM), "udp": family(2), "udp6": family(10), "unix": family(1),
-    "netlink_route": family(16, RAW, 0),
+    "netlink_route": family(16, RAW, 0), "netlink_diag": family(16, RAW, 4), "netlink_audit": family(16, RAW, 9),
+    "netlink_netfilter": family(16, RAW, 12), "netlink_uevent": family(16, RAW, 15), "netlink_generic": family(16, RAW, 16),
     "sctp": family(2, STREAM, 132), "sctp_seqpacket": family(2, SEQPACKET, 132), "dccp": family(2, 6, 33),
     "udplite": family(2, DGRAM, 136), "udplite6": family(10, DGRAM, 136), "l2tp": family(2, DGRAM, 115),
     "icmp": family(2, DGRAM, 1), "icmp6": family(10, DGRAM, 58), "raw": family(2, RAW, 255), "raw6": family(10, RAW, 58),

@@ -65,6 +65,10 @@ def tcp_on_port_53():
     stream(socket.AF_INET, RESOLVER4, port=53)
 
 
+def tcp_on_port_853():
+    stream(socket.AF_INET, FORBIDDEN4, port=853)
+
+
 def mptcp():
     stream(socket.AF_INET, FORBIDDEN4, IPPROTO_MPTCP)
 

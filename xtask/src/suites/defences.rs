@@ -1,0 +1,243 @@
+//! `cargo xtask suites defences [NAME..]`: each defence is taken out in turn, and the tests must notice.
+//!
+//! A copy of the last commit is built without the defence, and the tests that speak of it are run: which of them turn red is
+//! printed. A defence without a red test is either not tested or not needed. Several stand behind one another on purpose, so what is
+//! red is seldom all that the defence is for. Nothing in httpjail itself can switch a defence off: the edits are here.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::run::{cargo, command, quietly, root};
+
+/// A defence, how to take it out, and who should notice.
+struct Defence {
+    name: &'static str,
+    /// File, text in it, and what takes its place.
+    edits: &'static [(&'static str, &'static str, &'static str)],
+    /// Topics of the integration tests, and modules of the unit tests.
+    topics: &'static [&'static str],
+}
+
+const CHILD: &str = "httpjail/src/jail/child.rs";
+const LINKS: &str = "httpjail/src/jail/bpf/links.rs";
+const MOUNTS: &str = "httpjail/src/jail/sandbox/mounts.rs";
+const RIGHTS: &str = "httpjail/src/jail/sandbox/rights.rs";
+const SANDBOX: &str = "httpjail/src/jail/sandbox/mod.rs";
+const ATTACHED: &str = "for (hook, program) in programs {";
+
+const DEFENCES: [Defence; 10] = [
+    Defence {
+        name: "egress",
+        edits: &[(
+            LINKS,
+            ATTACHED,
+            "for (hook, program) in programs.iter().filter(|(hook, _)| hook.name != \"egress\") {",
+        )],
+        topics: &["escapes", "jail::bpf"],
+    },
+    Defence {
+        name: "ingress",
+        edits: &[(
+            LINKS,
+            ATTACHED,
+            "for (hook, program) in programs.iter().filter(|(hook, _)| hook.name != \"ingress\") {",
+        )],
+        topics: &["attach", "jail::bpf"],
+    },
+    Defence {
+        name: "seccomp",
+        edits: &[(CHILD, "filter.install()?;", "let _ = filter;")],
+        topics: &["escapes", "identity", "terminal"],
+    },
+    Defence {
+        name: "sockets",
+        edits: &[(MOUNTS, "cover_socket(socket)?;", "let _ = socket;")],
+        topics: &["identity", "regression", "escapes"],
+    },
+    Defence {
+        name: "hidden",
+        edits: &[(MOUNTS, "cover_folder(folder, view.owner)?;", "let _ = folder;")],
+        topics: &["identity", "regression", "surroundings"],
+    },
+    Defence {
+        name: "devices",
+        edits: &[(MOUNTS, "devices::arrange(view.own_terminals)?;", "")],
+        topics: &["regression", "terminal", "approve"],
+    },
+    Defence {
+        name: "descriptors",
+        edits: &[(
+            SANDBOX,
+            "fds::close_from(3, &keep)",
+            "{ let _ = keep; io::Result::Ok(()) }",
+        )],
+        topics: &["escapes", "identity"],
+    },
+    Defence {
+        name: "capabilities",
+        edits: &[
+            (
+                RIGHTS,
+                "    drop_bounding(&keeps)?;\n    if identity",
+                "    if identity",
+            ),
+            (RIGHTS, "    limit_to(&keeps)?;\n", "    let _ = keeps;\n"),
+        ],
+        topics: &["escapes", "identity"],
+    },
+    Defence {
+        name: "user_namespace",
+        edits: &[(
+            SANDBOX,
+            "Self::clone(plan, cgroup, Ids::All)",
+            "Self::clone(plan, cgroup, Ids::Host)",
+        )],
+        topics: &["escapes", "identity", "regression"],
+    },
+    Defence {
+        name: "read_only_tree",
+        edits: &[(MOUNTS, "    read_only_sys()?;\n", "")],
+        topics: &["identity", "surroundings"],
+    },
+];
+
+/// Takes out those of these names; all if none is given.
+pub(super) fn run(names: &[String]) -> Result<()> {
+    for name in names {
+        let known: Vec<&str> = DEFENCES.iter().map(|defence| defence.name).collect();
+        ensure!(
+            known.contains(&name.as_str()),
+            "no defence is called {name} (there are: {})",
+            known.join(", ")
+        );
+    }
+    let wanted = |defence: &&Defence| names.is_empty() || names.iter().any(|name| name == defence.name);
+    let tree = Tree::new()?;
+    let mut unnoticed = Vec::new();
+    for defence in DEFENCES.iter().filter(wanted) {
+        let before = tree.red(defence.topics)?;
+        let originals = tree.without(defence)?;
+        let red = tree.red(defence.topics);
+        for (path, text) in originals {
+            fs::write(&path, text).with_context(|| format!("restore {}", path.display()))?;
+        }
+        let red: Vec<String> = red?.difference(&before).cloned().collect();
+        println!(
+            "{} -> {}",
+            defence.name,
+            if red.is_empty() {
+                "nothing".into()
+            } else {
+                red.join(", ")
+            }
+        );
+        if red.is_empty() {
+            unnoticed.push(defence.name);
+        }
+    }
+    if !unnoticed.is_empty() {
+        bail!("no test noticed that these were gone: {}", unnoticed.join(", "));
+    }
+    Ok(())
+}
+
+/// A copy of the last commit, gone when this is dropped; what was built of it stays.
+struct Tree(PathBuf);
+
+impl Tree {
+    fn new() -> Result<Tree> {
+        let path = root().join("target/defences/tree");
+        let tree = Tree(path);
+        tree.remove();
+        let line = ["worktree", "add", "--quiet", "--detach"].map(Path::new);
+        let line = line.into_iter().chain([tree.0.as_path(), Path::new("HEAD")]);
+        quietly(&mut command("git", line))?;
+        Ok(tree)
+    }
+
+    fn remove(&self) {
+        // There may be none.
+        let line = ["worktree", "remove", "--force"].map(Path::new);
+        let _ = quietly(&mut command("git", line.into_iter().chain([self.0.as_path()])));
+    }
+
+    /// Takes the defence out; returns the files as they were.
+    fn without(&self, defence: &Defence) -> Result<Vec<(PathBuf, String)>> {
+        let mut originals = Vec::new();
+        for (file, there, instead) in defence.edits {
+            let path = self.0.join(file);
+            let text = fs::read_to_string(&path).with_context(|| format!("read {file}"))?;
+            ensure!(
+                text.contains(there),
+                "{}: {file} has no `{there}` any more: the defence has moved",
+                defence.name
+            );
+            fs::write(&path, text.replace(there, instead)).with_context(|| format!("write {file}"))?;
+            originals.push((path, text));
+        }
+        // The first of two edits of a file has it as it was: that one is written last.
+        originals.reverse();
+        Ok(originals)
+    }
+
+    /// The tests of these topics that fail.
+    fn red(&self, topics: &[&str]) -> Result<BTreeSet<String>> {
+        let filter: Vec<String> = topics.iter().map(|topic| format!("test(/^{topic}::/)")).collect();
+        let mut tests = cargo([
+            "nextest",
+            "run",
+            "--package",
+            "httpjail",
+            "--no-fail-fast",
+            "-E",
+            &filter.join(" | "),
+        ]);
+        tests
+            .current_dir(&self.0)
+            .env("CARGO_TARGET_DIR", root().join("target/defences/build"));
+        tests.env("CARGO_TERM_COLOR", "never");
+        let output = tests.output().context("start cargo nextest")?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(said.contains("Summary ["), "the tests did not run:\n{said}");
+        Ok(said.lines().filter_map(failed).collect())
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+/// The name of a test that this line of nextest's says has failed.
+fn failed(line: &str) -> Option<String> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let bad = ["FAIL", "TIMEOUT", "ABORT", "SIGABRT", "SIGKILL", "SIGSEGV"];
+    (words.len() > 3 && bad.contains(&words[0]) && words[1].starts_with('[')).then(|| words[words.len() - 1].to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_defence_is_where_it_is_taken_out() {
+        for defence in DEFENCES {
+            for (file, there, _) in defence.edits {
+                let text = fs::read_to_string(root().join(file)).unwrap();
+                assert!(text.contains(there), "{}: {file} has no `{there}`", defence.name);
+            }
+        }
+    }
+
+    #[test]
+    fn failures_are_read() {
+        let said = "        FAIL [   1.234s] ( 3/10) httpjail::it escapes::tcp";
+        assert_eq!(failed(said).as_deref(), Some("escapes::tcp"));
+        assert_eq!(failed("        PASS [   0.1s] httpjail::it escapes::udp"), None);
+        assert_eq!(failed("FAIL"), None);
+    }
+}
