@@ -200,6 +200,7 @@ fn the_devices_that_stay_are_those_to_compute_and_draw_with() {
 }
 
 /// Memory that programs share by name is of one IPC namespace by right, and of one folder by fact.
+// Proves: P33.
 #[test]
 fn shared_memory_is_the_jails_own() {
     let lab = lab();

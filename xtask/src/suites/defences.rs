@@ -64,8 +64,15 @@ const DEFENCES: [Defence; 10] = [
     },
     Defence {
         name: "devices",
-        edits: &[(MOUNTS, "devices::arrange(view.own_terminals)?;", "")],
-        topics: &["regression", "terminal", "approve"],
+        edits: &[
+            (
+                MOUNTS,
+                "let held = devices::arrange(view.own_terminals, &mut notes)?;",
+                "let held = Vec::new();",
+            ),
+            (MOUNTS, "        devices::close()?;\n", ""),
+        ],
+        topics: &["devices", "terminals", "terminal"],
     },
     Defence {
         name: "descriptors",
@@ -99,8 +106,8 @@ const DEFENCES: [Defence; 10] = [
     },
     Defence {
         name: "read_only_tree",
-        edits: &[(MOUNTS, "    read_only_sys()?;\n", "")],
-        topics: &["identity", "surroundings"],
+        edits: &[(MOUNTS, "    cgroups::arrange()?;\n    kernel::read_only_sys()?;\n", "")],
+        topics: &["cgroups", "identity"],
     },
 ];
 
