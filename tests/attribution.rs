@@ -44,6 +44,7 @@ fn parent(event: &Value) -> &str {
 }
 
 /// The host's own count, not the jail's, and also where the jail is a user's.
+// Proves: P18.
 #[test]
 fn the_process_is_named_as_the_host_counts() {
     let lab = lab();
@@ -84,6 +85,7 @@ fn the_process_is_named_as_the_host_counts() {
 }
 
 /// Each asks once and is gone with the answer.
+// Proves: P18.
 #[test]
 fn a_hundred_programs_that_end_at_once() {
     let lab = lab();
@@ -105,6 +107,7 @@ fn a_hundred_programs_that_end_at_once() {
 }
 
 /// A connection that several have open is of the one from whom the others have it.
+// Proves: P18.
 #[test]
 fn who_inherits_a_connection_did_not_make_it() {
     let lab = lab();

@@ -154,6 +154,7 @@ fn nested_namespaces_are_possible() {
 }
 
 /// Killed, it stays until it is thawed. Nobody waits for that.
+// Proves: P23.
 #[test]
 fn a_frozen_process_does_not_hold_httpjail() {
     let Some(mount) = mount_point("cgroup", "freezer") else {

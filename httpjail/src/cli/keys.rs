@@ -172,6 +172,7 @@ mod tests {
 
     use super::*;
 
+    // Proves: K14.
     #[test]
     fn what_is_remembered_is_found_while_a_key_is_there() {
         let dir = tempfile::tempdir().expect("a folder");
@@ -197,6 +198,7 @@ mod tests {
         assert_eq!(size(), before);
     }
 
+    // Proves: K14.
     #[test]
     fn what_could_be_led_elsewhere_remembers_nothing() {
         let dir = tempfile::tempdir().expect("a folder");

@@ -117,6 +117,7 @@ mod linux {
 
         use super::*;
 
+        // Proves: K16.
         #[test]
         fn a_place_stays_where_it_was() {
             let dir = tempfile::tempdir().expect("a folder");
@@ -129,6 +130,7 @@ mod linux {
             assert!(at("two/file").exists() && !at("one/file").exists());
         }
 
+        // Proves: K16.
         #[test]
         fn only_links_of_those_who_are_trusted_are_followed() {
             let dir = tempfile::tempdir().expect("a folder");

@@ -214,6 +214,7 @@ mod tests {
         }
     }
 
+    // Proves on ebpf, netns, attach: P31.
     #[test]
     fn what_is_listed_or_delegated_is_taken() {
         assert_eq!(listed("daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin"), Some(1..2));
@@ -235,6 +236,7 @@ mod tests {
         assert_eq!(taken("0 0 4294967295", 0..0).free(|_| false), None);
     }
 
+    // Proves on ebpf, netns, attach: P31.
     #[test]
     fn a_number_is_one_proxys_as_long_as_it_is_held() {
         let file = tempfile::NamedTempFile::new().unwrap();

@@ -210,6 +210,7 @@ mod tests {
         })
     }
 
+    // Proves: D09.
     #[test]
     fn strangers_make_way_for_strangers() {
         let crowd = crowd();

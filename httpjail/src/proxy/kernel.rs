@@ -122,6 +122,7 @@ mod tests {
     use super::*;
     use std::net::{TcpListener, TcpStream};
 
+    // Proves: S17, S20.
     #[test]
     fn what_is_local() {
         for (address, expected) in [

@@ -76,6 +76,7 @@ fn one_more(count: &Arc<AtomicUsize>, table: &[(usize, Windows); 3]) -> (Windows
 mod tests {
     use super::*;
 
+    // Proves: D08.
     #[test]
     fn they_shrink_with_the_number_of_connections_and_grow_again() {
         let counts = Counts::default();
@@ -91,6 +92,7 @@ mod tests {
     }
 
     /// What the table promises to all connections that there may be is less than what they may hold together.
+    // Proves: D08.
     #[test]
     fn the_promises_can_be_kept() {
         let limits = super::super::Limits::default();

@@ -224,6 +224,7 @@ mod tests {
         );
     }
 
+    // Proves: K16.
     #[test]
     fn what_the_command_could_write_is_added_to_as_it_was_known_alone() {
         let dir = tempfile::tempdir().unwrap();

@@ -54,6 +54,7 @@ impl World {
     }
 }
 
+// Proves: P28.
 #[test]
 fn what_the_line_names_is_held() {
     let world = World::new();
@@ -78,6 +79,7 @@ fn what_the_line_names_is_held() {
     }
 }
 
+// Proves: P28.
 #[test]
 fn what_runs_it_is_held_too() {
     let world = World::new();
@@ -95,6 +97,7 @@ fn what_runs_it_is_held_too() {
     world.refuses("./script", "have that name lead elsewhere");
 }
 
+// Proves: P28.
 #[test]
 fn what_cannot_be_held_is_refused() {
     let world = World::new();
@@ -107,6 +110,7 @@ fn what_cannot_be_held_is_refused() {
     assert_eq!(found.held, [world.path("decide")]);
 }
 
+// Proves: P28.
 #[test]
 fn programs_are_found_in_folders_of_roots() {
     let world = World::new();
