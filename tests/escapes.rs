@@ -10,6 +10,7 @@ use crate::support::{Expect as _, PYTHON, lab};
 const ESCAPE: &str = include_str!("support/probes/escape.py");
 const ANSWERS: &str = include_str!("support/probes/answers.py");
 const WITH_SOCKETS: &str = include_str!("support/probes/with_sockets.py");
+const DOORS: &str = include_str!("support/probes/doors.py");
 const ACCOMPLICE: &str = include_str!("support/probes/accomplice.py");
 
 /// How a canary looks on the wire, and how long after its cause it may come.
@@ -347,4 +348,25 @@ fn calls_that_are_not_there() {
     check_answers(&["add_key", "request_key", "keyctl"], &["ENOSYS", "EPERM"]);
     check_answers(&["setns", "pidfd_getfd", "bpf"], &["EPERM", "ENOSYS"]);
     check_answers(&["tiocsti", "tiocsti_with_high_bits", "tioclinux"], &["EPERM"]);
+}
+
+/// The numbers of other architectures' calls mean other calls: none of them is looked up in the filter's table.
+// Proves: S32.
+#[test]
+fn calls_by_other_doors() {
+    let lab = lab();
+    let probe = lab.file("doors.py", DOORS);
+    for (door, refusals) in [("i386", &[][..]), ("x32", &["ENOSYS"])] {
+        let line = [PYTHON, probe.to_str().unwrap(), door];
+        let twin = lab.unjailed().command(line).run();
+        if twin.stdout != "done\n" {
+            eprintln!("no positive twin for {door}: this kernel has no such door: {twin:#?}");
+        }
+        for jail in [lab.jail(), lab.jail().as_user()] {
+            let run = jail.command(line).run();
+            // Killed for it, or told that there is no such call.
+            let killed = run.code() == Some(128 + nix::sys::signal::Signal::SIGSYS as i32) && run.stdout.is_empty();
+            assert!(killed || refusals.contains(&run.stdout.trim()), "{door}: {run:#?}");
+        }
+    }
 }

@@ -37,6 +37,7 @@ mod surroundings;
 mod terminal;
 mod terminals;
 mod trust;
+mod unix_sockets;
 mod verdicts;
 mod ways;
 mod weak;

@@ -1,6 +1,6 @@
 //! Telling the user side: one event for each refusal, and the counters.
 
-use crate::maps::{EVENTS, STATS};
+use crate::maps::{EVENTS, STATS, SocketState};
 use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid,
     generated::{bpf_get_current_cgroup_id, bpf_get_current_comm},
@@ -32,12 +32,40 @@ impl Caller {
         }
     }
 
+    /// Who asked for the socket's connection. That is the current thread, unless it is one of the jail's init that makes the
+    /// connection for another: then the one that made the socket. The jail's programs may call themselves so too, and then
+    /// tell of the socket's maker, who is one of them.
+    #[inline(always)]
+    pub fn of(state: *mut SocketState) -> Self {
+        let mut caller = Caller::current();
+        if words(&caller.comm) == words(&CONNECTS_FOR_OTHERS) {
+            // SAFETY: a value of the socket's storage, alive while the program runs.
+            unsafe {
+                caller.cgroup = (*state).cgroup;
+                caller.pid = (*state).pid;
+                caller.comm = (*state).comm;
+            }
+        }
+        caller
+    }
+
     /// For packets, which may be handled in the context of anybody.
     pub const UNKNOWN: Caller = Caller {
         cgroup: 0,
         pid: 0,
         comm: Comm([0; 16]),
     };
+}
+
+/// The name of the threads that do so (`httpjail/src/jail/unix/workers.rs`).
+const CONNECTS_FOR_OTHERS: Comm = Comm(*b"httpjail-unix\0\0\0");
+
+#[inline(always)]
+fn words(Comm(c): &Comm) -> [u64; 2] {
+    [
+        u64::from_ne_bytes([c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]]),
+        u64::from_ne_bytes([c[8], c[9], c[10], c[11], c[12], c[13], c[14], c[15]]),
+    ]
 }
 
 /// An event of this caller with nothing else in it.

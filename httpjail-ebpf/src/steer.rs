@@ -37,7 +37,10 @@ pub fn steer(ctx: &SockAddrContext, form: Form, call: Call) -> i32 {
             ALLOW
         }
         Err(reason) => {
-            let mut event = event(config, Caller::current(), Direction::Call, reason);
+            // SAFETY: these hooks have a full socket.
+            let state = unsafe { socket_state(sockaddr::socket(ctx), config.jail) };
+            let caller = state.map_or_else(Caller::current, Caller::of);
+            let mut event = event(config, caller, Direction::Call, reason);
             event.destination = to_address(asked.address);
             event.destination_port = asked.port;
             // SAFETY: the context is alive while the program runs.
@@ -171,7 +174,7 @@ fn bound(socket: *mut bpf_sock, to: Endpoint) -> Endpoint {
 
 #[inline(always)]
 fn remember(state: *mut SocketState, destination: Endpoint) {
-    let caller = Caller::current();
+    let caller = Caller::of(state);
     // SAFETY: a value of the socket's storage, alive while the program runs. Two threads that connect one socket at once may
     // mix their destinations; both are the jail's own words.
     unsafe {

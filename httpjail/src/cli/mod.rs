@@ -1,5 +1,7 @@
 //! What the user types and what becomes of it. The one place that knows all the parts.
 
+#[cfg(target_os = "linux")]
+mod allowed;
 mod approval;
 pub mod args;
 #[cfg(target_os = "linux")]

@@ -18,7 +18,7 @@ use super::log_file::LogAgain;
 use super::reload::{SafeFrom, Watcher};
 use super::serve_jail::Task;
 use super::tally::{Findings, Notebook};
-use super::{environment, failure, keys, parts};
+use super::{allowed, environment, failure, keys, parts};
 use crate::config::{Approval, Config, LogTarget, Purpose};
 use crate::jail::backend::Extras;
 use crate::jail::child::{Command, StartFailure};
@@ -68,18 +68,13 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
     }
     let holding = Holding::Jail(SafeFrom::User(identity.uid.as_raw()));
     let upstream_authorities = upstream_authorities(config, caller)?;
-    let outside = Outside::look().map_err(|error| {
+    allowed::check(config, caller)?;
+    let mut outside = Outside::look().map_err(|error| {
         Failure::new(format!(
             "cannot list the host's Unix sockets in /proc/net/unix: {error}"
         ))
     })?;
-    for name in &outside.unplaced {
-        let name = name.escape_debug();
-        logging::warn(
-            &format!("a program listens on the Unix socket `{name}`, which could not be found and covered"),
-            None,
-        );
-    }
+    let unplaced = std::mem::take(&mut outside.unplaced);
 
     let wants = Wants {
         host_loopback: config.policy.names_loopback(),
@@ -140,6 +135,9 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
     let jail = Jail::prepare(backend, helper, &plan).and_then(Jail::arm);
     let jail = jail.map_err(|failure| select::explain(refused, name, failure))?;
     jail.notes().for_each(|note| tracing::info!("{note}"));
+    if !jail.holds_sockets() {
+        warn_of(&unplaced);
+    }
     jail.warnings().iter().for_each(|warning| logging::warn(warning, None));
     // Before the command, which could move folders about.
     let log = LogAgain::new(config, caller);
@@ -186,6 +184,22 @@ fn choice(backend: Backend) -> Result<Choice, Failure> {
         Backend::Netns => Ok(Choice::Netns),
         Backend::Weak => Err(Failure::new("weak mode makes no jail")),
     }
+}
+
+/// Where names are all that holds them: one line, for there may be many.
+fn warn_of(unplaced: &[String]) {
+    let Some(first) = unplaced.first() else { return };
+    let others = match unplaced.len() - 1 {
+        0 => String::new(),
+        others => format!(" (and {others} more)"),
+    };
+    logging::warn(
+        &format!(
+            "a program listens on the Unix socket `{}`{others}, which could not be found and covered",
+            first.escape_debug()
+        ),
+        None,
+    );
 }
 
 /// What init needs: the command, and the file system as the jail sees it.

@@ -2,6 +2,7 @@
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signa
 use nix::unistd::{Pid, access, chdir, execve, getpid, setpgid};
 use serde::{Deserialize, Serialize};
 
+use super::channel::Channel;
 use super::identity::Identity;
 use super::sandbox::filter::Filter;
 use super::sandbox::rights;
@@ -42,16 +44,34 @@ pub enum StartFailure {
     Jail(String),
 }
 
+/// What the fork of init tells init before it is the command.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Word {
+    /// Its filter is in force, and hands calls over. Where they arrive comes along. It waits to be told to go on.
+    Watched,
+    /// It will not be the command.
+    Failed(StartFailure),
+}
+
+/// Its line to init.
+pub type Line = Channel<Word, ()>;
+
 impl Command {
-    /// Gives up every right and becomes the command. Returns only if that failed.
-    pub fn start(&self, filter: &Filter, terminal: Option<&Terminal>) -> StartFailure {
-        match self.prepare(filter, terminal) {
+    /// Gives up every right and becomes the command. Returns only if that failed. With `watched` init is to make its
+    /// connections to Unix sockets.
+    pub fn start(&self, filter: &Filter, terminal: Option<&Terminal>, watched: Option<&Line>) -> StartFailure {
+        match self.prepare(filter, terminal, watched) {
             Ok((argv, env)) => self.exec(&argv, &env),
             Err(error) => StartFailure::Jail(error.to_string()),
         }
     }
 
-    fn prepare(&self, filter: &Filter, terminal: Option<&Terminal>) -> io::Result<(Vec<CString>, Vec<CString>)> {
+    fn prepare(
+        &self,
+        filter: &Filter,
+        terminal: Option<&Terminal>,
+        watched: Option<&Line>,
+    ) -> io::Result<(Vec<CString>, Vec<CString>)> {
         let argv = self
             .argv
             .iter()
@@ -70,6 +90,11 @@ impl Command {
         chdir(&self.cwd).map_err(|error| io::Error::other(format!("cannot enter {}: {error}", self.cwd.display())))?;
         fds::keep_across_exec(&self.pipes)?;
         filter.install()?;
+        if let Some(line) = watched {
+            let listener = filter.watch()?;
+            line.send_with(&Word::Watched, &[listener.as_raw_fd()])?;
+            line.receive()?;
+        }
         Ok((argv, env))
     }
 

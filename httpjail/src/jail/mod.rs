@@ -35,7 +35,7 @@ pub use supervise::{Outcome, Running};
 
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use crate::net::Listeners;
@@ -45,7 +45,9 @@ use helper::{Failure, Helper};
 use sandbox::init::{Order, Plan, Report};
 use sandbox::{Sandbox, netns};
 use signals::Signals;
-use unix::Held;
+use unix::canary::{self as canary_of_sockets, Probe};
+use unix::program::Program;
+use unix::{Held, Notify};
 
 /// How long init may take for one order. Generous: a loaded machine must not fail a run.
 const STEP_LIMIT: Duration = Duration::from_secs(20);
@@ -176,6 +178,7 @@ impl Jail<Prepared> {
                 ..Failure::new(message)
             });
         }
+        let sockets = self.hold_sockets()?;
         let Jail {
             sandbox,
             helper,
@@ -185,7 +188,6 @@ impl Jail<Prepared> {
             warnings,
             ..
         } = self;
-        let sockets = Held::choose(&sandbox);
         Ok(Jail {
             sandbox,
             helper,
@@ -196,6 +198,39 @@ impl Jail<Prepared> {
             warnings,
             state: PhantomData,
         })
+    }
+}
+
+impl Jail<Prepared> {
+    /// Takes the strongest way to hold the Unix sockets of the outside that works here, and has the canary prove it.
+    fn hold_sockets(&self) -> Result<Held, Failure> {
+        if let Ok(program) = Program::attach(&self.sandbox)
+            && let Probe::Holds = self.try_sockets(None)?
+        {
+            return Ok(Held::Program(program));
+        }
+        match self.try_sockets(Some(self.sandbox.notify()))? {
+            Probe::Holds => Ok(Held::Notify),
+            Probe::Cannot(because) => Ok(Held::Names { because }),
+            Probe::Broken(wrong) => Err(Failure::new(format!(
+                "the jail does not hold Unix sockets of the outside, so the command was not started: {}",
+                wrong.join("; ")
+            ))),
+        }
+    }
+
+    fn try_sockets(&self, notify: Option<Notify>) -> Result<Probe, Failure> {
+        let failed = |error: io::Error| Failure::new(format!("cannot try the jail's Unix sockets: {error}"));
+        let outsiders = canary_of_sockets::outsiders().map_err(failed)?;
+        let raw: Vec<RawFd> = outsiders.iter().map(AsRawFd::as_raw_fd).collect();
+        let order = Order::ProbeSockets { notify };
+        self.sandbox.line.send_with(&order, &raw).map_err(failed)?;
+        match self.report("try its Unix sockets")? {
+            Report::ProbedSockets(Probe::Cannot(why)) => Ok(Probe::Cannot(why)),
+            Report::ProbedSockets(probe) if !canary_of_sockets::reached(&outsiders).map_err(failed)? => Ok(probe),
+            Report::ProbedSockets(_) => Ok(Probe::Broken(vec!["something came to a socket of the outside".into()])),
+            other => Err(unexpected(&other)),
+        }
     }
 }
 
@@ -220,7 +255,8 @@ impl Jail<Armed> {
             None => false,
         };
         let foreground = own_terminal || supervise::wants_foreground();
-        self.order(&Order::Run { foreground })?;
+        let notify = matches!(self.sockets, Some(Held::Notify)).then(|| self.sandbox.notify());
+        self.order(&Order::Run { foreground, notify })?;
         match self.report("start the command")? {
             Report::Started => Ok(Ok(Running::new(
                 self.sandbox,
@@ -249,6 +285,11 @@ impl Jail<Armed> {
 }
 
 impl<State> Jail<State> {
+    /// Whether Unix sockets of the outside are out of reach whatever their names.
+    pub fn holds_sockets(&self) -> bool {
+        self.sockets.as_ref().is_some_and(Held::by_identity)
+    }
+
     /// What could not be done and did not matter, and where the jail is: for `-v`.
     pub fn notes(&self) -> impl Iterator<Item = String> {
         let user = if self.sandbox.user_namespace { "with" } else { "without" };

@@ -13,7 +13,13 @@ pub mod fds;
 pub mod memory;
 #[cfg(target_os = "linux")]
 pub mod mounts;
+#[cfg(target_os = "linux")]
+pub mod notification;
+#[cfg(target_os = "linux")]
+pub mod socket;
 #[cfg(unix)]
 pub mod terminal;
+#[cfg(target_os = "linux")]
+pub mod thread;
 #[cfg(target_os = "linux")]
 pub mod users;

@@ -12,13 +12,16 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::OwnedFd;
 
-use libc::{AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, SOCK_DGRAM, SOCK_STREAM, c_long};
+use libc::{AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, SOCK_DGRAM, SOCK_STREAM, c_long, sock_filter};
 use seccompiler::SeccompCmpArgLen::Dword;
 use seccompiler::SeccompCmpOp::{Eq, MaskedEq, Ne};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch, apply_filter,
 };
+
+use crate::sys::notification;
 
 #[cfg(target_arch = "x86_64")]
 const ARCH: TargetArch = TargetArch::x86_64;
@@ -28,11 +31,17 @@ const ARCH: TargetArch = TargetArch::aarch64;
 /// Not in every libc: the multipath TCP protocol number.
 const IPPROTO_MPTCP: u64 = 262;
 
+/// SOCK_TYPE_MASK of include/linux/net.h: the rest of the word is flags.
+const TYPE: u64 = 0xf;
+
 type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
 
 /// The compiled filters, made before the fork so that nothing can fail for want of memory after it.
 #[derive(Debug)]
-pub struct Filter(Vec<BpfProgram>);
+pub struct Filter {
+    programs: Vec<BpfProgram>,
+    watch: Vec<sock_filter>,
+}
 
 impl Filter {
     /// Compiles the filters for this machine.
@@ -48,7 +57,10 @@ impl Filter {
             program(limits::kept()?, 0)?,
         ];
         programs.extend(foreign_numbers());
-        Ok(Filter(programs))
+        Ok(Filter {
+            programs,
+            watch: watched(),
+        })
     }
 
     /// Compiles the filter of the process that holds the caller's terminal: it speaks to nobody new and starts nothing.
@@ -69,7 +81,10 @@ impl Filter {
             libc::SYS_io_uring_setup,
         ];
         let rules = calls.into_iter().map(|call| (call, Vec::new())).collect();
-        Ok(Filter(vec![program(rules, libc::EPERM)?]))
+        Ok(Filter {
+            programs: vec![program(rules, libc::EPERM)?],
+            watch: Vec::new(),
+        })
     }
 
     /// Installs the filters on this thread and all that come of it. Also sets no_new_privs.
@@ -77,9 +92,24 @@ impl Filter {
     /// # Errors
     /// Those of `seccomp(2)`; then the process must end.
     pub fn install(&self) -> io::Result<()> {
-        self.0
+        self.programs
             .iter()
             .try_for_each(|program| apply_filter(program).map_err(|error| other("install", error)))
+    }
+
+    /// Installs the filter besides that has the jail's init make the calls by which Unix sockets are reached ([`crate::jail::unix`]),
+    /// and returns where those calls arrive. From here on they wait until somebody answers there.
+    ///
+    /// # Errors
+    /// Why this kernel, or this process, cannot have it.
+    pub fn watch(&self) -> io::Result<OwnedFd> {
+        notification::install(&self.watch).map_err(|error| match error.raw_os_error() {
+            Some(libc::EBUSY) => {
+                io::Error::other("a filter around this one hands calls over already (a jail in a jail)")
+            }
+            Some(libc::EINVAL) => io::Error::other("this kernel hands no calls over (Linux 5.9 is needed)"),
+            _ => other("install", error),
+        })
     }
 }
 
@@ -136,7 +166,6 @@ fn families() -> io::Result<Rules> {
 
 /// Within those families: TCP and UDP over IP, and the routing part of netlink (`getifaddrs` asks it).
 fn protocols() -> io::Result<Rules> {
-    const TYPE: u64 = 0xf; // SOCK_TYPE_MASK of include/linux/net.h: the rest of the word is flags.
     let ip = |family: i32| (0, Eq, family as u64);
     let mut rules = vec![rule(&[ip(AF_NETLINK), (2, Ne, libc::NETLINK_ROUTE as u64)])?];
     for family in [AF_INET, AF_INET6] {
@@ -153,6 +182,44 @@ fn protocols() -> io::Result<Rules> {
         rules.push(rule(&[ip(family), (2, Eq, IPPROTO_MPTCP)])?);
     }
     Ok(Rules::from([(libc::SYS_socket, rules)]))
+}
+
+/// The calls that the jail's init makes: each that connects or listens (what the socket is, no register tells), and each that
+/// makes a Unix socket for datagrams (there they do; SOCK_RAW is one too: net/unix/af_unix.c, `unix_create`). All else passes; a
+/// foreign architecture has been dealt with by the other filters.
+fn watched() -> Vec<sock_filter> {
+    const NUMBER: u32 = 0;
+    const FIRST_ARGUMENT: u32 = 16;
+    const SECOND_ARGUMENT: u32 = 24;
+    let statement = |bits: u32, k| sock_filter {
+        code: bits as u16,
+        jt: 0,
+        jf: 0,
+        k,
+    };
+    // The lower half of an argument, on a little-endian machine: both are `int`.
+    let load = |from| statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, from);
+    let equal = |k: i64, jt, jf| sock_filter {
+        jt,
+        jf,
+        ..statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, k as u32)
+    };
+    let answer = |action| statement(libc::BPF_RET | libc::BPF_K, action);
+    vec![
+        load(NUMBER),
+        equal(libc::SYS_connect, 10, 0),
+        equal(libc::SYS_listen, 9, 0),
+        equal(libc::SYS_socket, 1, 0),
+        equal(libc::SYS_socketpair, 0, 6),
+        load(FIRST_ARGUMENT),
+        equal(AF_UNIX.into(), 0, 4),
+        load(SECOND_ARGUMENT),
+        statement(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, TYPE as u32),
+        equal(SOCK_DGRAM.into(), 2, 0),
+        equal(libc::SOCK_RAW.into(), 1, 0),
+        answer(libc::SECCOMP_RET_ALLOW),
+        answer(libc::SECCOMP_RET_USER_NOTIF),
+    ]
 }
 
 /// The x32 calls of x86-64 carry this bit and pass for the same architecture: all refused.

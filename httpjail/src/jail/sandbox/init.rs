@@ -7,7 +7,7 @@
 use std::convert::Infallible;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
@@ -24,9 +24,11 @@ use super::terminal::Pair;
 use crate::jail::backend::Inside;
 use crate::jail::canary;
 use crate::jail::channel::{self, Channel};
-use crate::jail::child::{Command, StartFailure};
+use crate::jail::child::{Command, StartFailure, Word};
 use crate::jail::handover::{self, Counts};
 use crate::jail::nft;
+use crate::jail::unix::canary::Probe;
+use crate::jail::unix::{self, Keeper, Notify};
 use crate::sys::clone::{self, Side};
 use crate::sys::terminal::Terminal;
 
@@ -45,6 +47,11 @@ pub enum Order {
         /// Whether the namespace speaks IPv6.
         ipv6: bool,
     },
+    /// Try from inside whether Unix sockets of the outside are reached. Two of them come along.
+    ProbeSockets {
+        /// Whether init makes the connections.
+        notify: Option<Notify>,
+    },
     /// Make a terminal and let it be that of init's session, in which the command will run.
     MakeTerminal,
     /// Hand out the namespaces that a process outside must enter to make sockets of this network.
@@ -56,6 +63,8 @@ pub enum Order {
     Run {
         /// Make it the terminal's foreground group.
         foreground: bool,
+        /// Whether init makes its connections to Unix sockets.
+        notify: Option<Notify>,
     },
     /// Send this signal to the command's process group.
     Signal(i32),
@@ -80,6 +89,8 @@ pub enum Report {
     Arranged(Vec<String>),
     /// What the canary saw that must not be; empty when the jail holds.
     Probed(Vec<String>),
+    /// What came of trying the Unix sockets.
+    ProbedSockets(Probe),
     /// There is a terminal. Its outer end comes along.
     Terminal,
     /// The namespaces come along: the user namespace, if the jail has one, and the network namespace that it owns.
@@ -135,25 +146,33 @@ fn obey(line: &Line, plan: &Plan) -> io::Result<Infallible> {
     // The inner end of a terminal of the jail's own: as long as it is open, the outer one does not see an end.
     let mut _terminal = None;
     let mut _held = Vec::new();
+    let mut allowed = Vec::new();
     loop {
         if let Some(child) = &mut command {
             watch(line, child)?;
         }
-        match line.receive()? {
+        let (order, sockets) = line.receive_with()?;
+        match order {
             Order::Connect(inside) => connect(line, inside)?,
             Order::Arrange { user_namespace } => {
                 let arranged = mounts::arrange(&plan.view, user_namespace).map_err(io::Error::other)?;
                 _held = arranged.held;
+                allowed = arranged.allowed;
                 line.send(&Report::Arranged(arranged.notes))?;
             }
             Order::Probe { ipv6 } => line.send(&Report::Probed(canary::probe(ipv6)))?,
+            Order::ProbeSockets { notify } => {
+                let probe = unix::canary::probe(plan, notify, &sockets, &allowed);
+                let probe = probe.unwrap_or_else(|error| Probe::Cannot(error.to_string()));
+                line.send(&Report::ProbedSockets(probe))?;
+            }
             Order::MakeTerminal => {
                 let pair = Pair::take_session(&plan.command.identity)?;
                 line.send_with(&Report::Terminal, &[pair.master.as_raw_fd()])?;
                 _terminal = Some(pair.slave);
             }
             Order::Open { user_namespace } => open(line, user_namespace)?,
-            Order::Run { foreground } => match spawn(plan, foreground)? {
+            Order::Run { foreground, notify } => match spawn(plan, foreground, notify, &allowed)? {
                 Ok(child) => {
                     rights::keep_only_kill()?;
                     line.send(&Report::Started)?;
@@ -227,18 +246,24 @@ impl Child {
 }
 
 /// Forks the command; its failure to start comes back over a pipe that a successful exec closes.
-fn spawn(plan: &Plan, foreground: bool) -> io::Result<Result<Child, StartFailure>> {
+fn spawn(
+    plan: &Plan,
+    foreground: bool,
+    notify: Option<Notify>,
+    allowed: &[OwnedFd],
+) -> io::Result<Result<Child, StartFailure>> {
     let signals = SignalFd::with_flags(
         &SigSet::from(Signal::SIGCHLD),
         SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
     )?;
     let terminal = Terminal::open().filter(|_| foreground);
-    let (ours, theirs) = channel::pair::<(), StartFailure>()?;
+    let (ours, theirs) = channel::pair()?;
     match clone::fork()? {
         Side::Child => clone::live(|| {
-            let failure = plan.command.start(&plan.filter, terminal.as_ref());
+            let watched = notify.map(|_| &theirs);
+            let failure = plan.command.start(&plan.filter, terminal.as_ref(), watched);
             // Init hears it, or is gone and takes this process along.
-            let _ = theirs.send(&failure);
+            let _ = theirs.send(&Word::Failed(failure));
             125
         }),
         Side::Parent(pid) => {
@@ -247,11 +272,19 @@ fn spawn(plan: &Plan, foreground: bool) -> io::Result<Result<Child, StartFailure
             for pipe in &plan.command.pipes {
                 let _ = nix::unistd::close(*pipe);
             }
-            match ours.receive() {
-                Ok(failure) => {
+            let mut word = ours.receive_with();
+            if let (Ok((Word::Watched, listener)), Some(notify)) = (&mut word, notify) {
+                let listener = listener.pop().ok_or(io::ErrorKind::InvalidData)?;
+                Keeper::new(notify, listener, allowed)?.start()?;
+                ours.send(&())?;
+                word = ours.receive_with();
+            }
+            match word {
+                Ok((Word::Failed(failure), _)) => {
                     waitpid(pid, None)?;
                     Ok(Err(failure))
                 }
+                Ok((Word::Watched, _)) => Err(io::ErrorKind::InvalidData.into()),
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Ok(Child {
                     pid,
                     signals,

@@ -21,6 +21,7 @@ use nix::unistd::{Gid, Pid, Uid, getegid, geteuid};
 
 use super::channel::{self, Channel};
 use super::ending::{self, StillThere};
+use super::unix::Notify;
 use crate::sys::clone::{self, Side};
 use crate::sys::fds;
 
@@ -39,6 +40,8 @@ pub struct Sandbox {
     pub user_namespace: bool,
     /// What it does not hold.
     pub note: Option<String>,
+    /// Whether it knows others than the caller.
+    users: bool,
 }
 
 impl Sandbox {
@@ -102,6 +105,7 @@ impl Sandbox {
                     line: ours,
                     user_namespace,
                     note: None,
+                    users: ids != Ids::Own,
                 };
                 drop(theirs);
                 if ids == Ids::All {
@@ -112,6 +116,14 @@ impl Sandbox {
                 }
                 Ok(sandbox)
             }
+        }
+    }
+
+    /// What init must know to make the jail's connections itself.
+    pub(super) fn notify(&self) -> Notify {
+        Notify {
+            user_namespace: self.user_namespace,
+            users: self.users,
         }
     }
 

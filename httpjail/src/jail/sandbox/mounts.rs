@@ -117,6 +117,8 @@ pub struct Arranged {
     pub notes: Vec<String>,
     /// What must stay open as long as the jail lives.
     pub held: Vec<OwnedFd>,
+    /// The files of the sockets that stay reachable.
+    pub allowed: Vec<OwnedFd>,
 }
 
 /// Arranges the view in the calling process's own mount namespace.
@@ -170,7 +172,7 @@ fn arrange_all(view: &View, user_namespace: bool) -> Result<Arranged, MountError
     if !by_root {
         devices::close()?;
     }
-    Ok(Arranged { notes, held })
+    Ok(Arranged { notes, held, allowed })
 }
 
 fn mounted() -> Result<Vec<Mount>, MountError> {

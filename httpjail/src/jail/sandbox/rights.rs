@@ -7,6 +7,7 @@ use nix::sys::prctl;
 use nix::unistd::{Gid, Uid, getresgid, getresuid, setgroups, setresgid, setresuid};
 
 use crate::jail::identity::Identity;
+use crate::sys::thread;
 
 /// What a root command keeps: enough to install packages and serve on port 80. Everything else could undo the jail or
 /// reach the machine below it (NET_ADMIN, NET_RAW, SYS_ADMIN, BPF, PERFMON, SYS_PTRACE, SYS_MODULE, SYS_RAWIO, MKNOD,
@@ -104,6 +105,33 @@ pub fn become_nobody(uid: Uid, gid: Gid) -> io::Result<()> {
 /// Naming the step that failed; then the process must end.
 pub fn keep_only_kill() -> io::Result<()> {
     let keeps = CapsHashSet::from([Capability::CAP_KILL]);
+    // The thread may have bounded itself before, by [`keep_for_sockets`], and have given up the right to do it again.
+    if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).unwrap_or(true) {
+        drop_bounding(&keeps)?;
+    }
+    limit_to(&keeps)
+}
+
+/// Keeps of the own capabilities only those by which the jail's init makes the connections of others: to take their sockets, to
+/// see which network and which file those are of, to take their root and, where there are `users`, their ids and permissions.
+///
+/// # Errors
+/// Naming the step that failed; then the process must end.
+pub fn keep_for_sockets(users: bool) -> io::Result<()> {
+    let mut keeps = CapsHashSet::from([
+        Capability::CAP_KILL,
+        Capability::CAP_SYS_PTRACE,
+        Capability::CAP_NET_ADMIN,
+        Capability::CAP_SYS_CHROOT,
+    ]);
+    if users {
+        keeps.extend([
+            Capability::CAP_SETUID,
+            Capability::CAP_SETGID,
+            Capability::CAP_DAC_OVERRIDE,
+        ]);
+        thread::keep_capabilities().map_err(|error| step("keep the capabilities", error))?;
+    }
     drop_bounding(&keeps)?;
     limit_to(&keeps)
 }

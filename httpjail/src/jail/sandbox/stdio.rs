@@ -4,10 +4,10 @@
 //! free line out. So is a directory's descriptor past the mounts that hide things.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
 
-use nix::sys::socket::{AddressFamily, SockaddrLike, SockaddrStorage, getsockname};
+use nix::sys::socket::{AddressFamily, SockType, SockaddrLike, SockaddrStorage, getsockname, getsockopt, sockopt};
 
 use crate::sys::fds;
 
@@ -39,10 +39,11 @@ pub enum StdioError {
 /// # Errors
 /// When 0, 1 or 2 is a socket other than a Unix one, or a directory.
 pub fn take_stock() -> Result<Inherited, StdioError> {
+    let (input, output, error) = (io::stdin(), io::stdout(), io::stderr());
     let standard = [
-        ("standard input", io::stdin().as_raw_fd()),
-        ("standard output", io::stdout().as_raw_fd()),
-        ("standard error", io::stderr().as_raw_fd()),
+        ("standard input", input.as_fd()),
+        ("standard output", output.as_fd()),
+        ("standard error", error.as_fd()),
     ];
     for (name, fd) in standard {
         if let Some(what) = foreign(fd) {
@@ -55,7 +56,8 @@ pub fn take_stock() -> Result<Inherited, StdioError> {
     Ok(Inherited { pipes })
 }
 
-fn foreign(fd: RawFd) -> Option<&'static str> {
+fn foreign(descriptor: BorrowedFd<'_>) -> Option<&'static str> {
+    let fd = descriptor.as_raw_fd();
     let kind = std::fs::metadata(format!("/proc/self/fd/{fd}")).ok()?.file_type();
     if kind.is_dir() {
         return Some("a directory");
@@ -71,7 +73,13 @@ fn foreign(fd: RawFd) -> Option<&'static str> {
     let family = getsockname::<SockaddrStorage>(fd)
         .ok()
         .and_then(|address| address.family());
-    (family != Some(AddressFamily::Unix)).then_some("a network socket")
+    if family != Some(AddressFamily::Unix) {
+        return Some("a network socket");
+    }
+    // One for datagrams sends to any name, also when it is connected (unix(7)).
+    let kind = getsockopt(&descriptor, sockopt::SockType);
+    let connects = [Ok(SockType::Stream), Ok(SockType::SeqPacket)].contains(&kind);
+    (!connects).then_some("a socket for datagrams")
 }
 
 fn is_pipe(fd: RawFd) -> bool {

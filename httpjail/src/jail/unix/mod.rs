@@ -5,12 +5,27 @@
 //! something in force while the command runs looks at the socket that a name leads to. Which one that is depends on the kernel
 //! and on who starts the jail; it is chosen, and proved by a canary, before the command starts.
 
+mod caller;
+pub(super) mod canary;
+mod handler;
 pub mod program;
+mod registry;
+mod untold;
+mod workers;
 
 use std::fmt;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
-use super::sandbox::Sandbox;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use serde::{Deserialize, Serialize};
+
+use super::sandbox::rights;
+use crate::sys::notification::Listener;
+use caller::Folder;
+use handler::Shared;
 use program::Program;
+use registry::Registry;
 
 /// What holds the Unix sockets of a jail.
 #[derive(Debug)]
@@ -27,14 +42,6 @@ pub enum Held {
 }
 
 impl Held {
-    /// Takes the strongest way that works for this jail, whose mounts are arranged and whose command has not started.
-    pub(super) fn choose(sandbox: &Sandbox) -> Self {
-        match Program::attach(sandbox) {
-            Ok(program) => Held::Program(program),
-            Err(because) => Held::Names { because },
-        }
-    }
-
     /// Whether the socket itself is judged, and not its name.
     pub fn by_identity(&self) -> bool {
         !matches!(self, Held::Names { .. })
@@ -50,4 +57,55 @@ impl fmt::Display for Held {
             Held::Names { because } => write!(f, "unix sockets: by name only, because {because}"),
         }
     }
+}
+
+/// What init must know to make the jail's connections itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notify {
+    /// The jail has a user namespace of its own.
+    pub user_namespace: bool,
+    /// It knows more users than one.
+    pub users: bool,
+}
+
+/// Makes the jail's connections, once started.
+#[derive(Debug)]
+pub(super) struct Keeper(Shared);
+
+impl Keeper {
+    /// Takes the listener of a [`super::sandbox::filter::Filter::watch`] over. This thread keeps only the rights that it needs.
+    ///
+    /// # Errors
+    /// Naming the step: a right that cannot be had, or `/proc`.
+    pub(super) fn new(notify: Notify, listener: OwnedFd, allowed: &[OwnedFd]) -> io::Result<Self> {
+        rights::keep_for_sockets(notify.users)?;
+        let proc = Folder::open().map_err(|error| io::Error::other(format!("/proc cannot be opened: {error}")))?;
+        Ok(Keeper(Shared {
+            listener: Listener::new(listener),
+            registry: Registry::new(allowed)?,
+            untold: untold::Untold::default(),
+            proc,
+            user_namespace: notify.user_namespace,
+            users: notify.users,
+        }))
+    }
+
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// What keeps the first of them from working.
+    pub(super) fn start(self) -> io::Result<()> {
+        // A descriptor for each listener of the jail's is held.
+        let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+        workers::start(self.0)
+    }
+}
+
+/// Answers on this thread until `until` can be read: for the canary alone.
+///
+/// # Errors
+/// Those of getting ready, and of `poll(2)`.
+fn serve_until(keeper: &Keeper, until: BorrowedFd<'_>) -> io::Result<()> {
+    workers::serve_until(&keeper.0, until)
 }

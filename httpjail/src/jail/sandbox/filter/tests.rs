@@ -51,7 +51,7 @@ fn answer(filter: &Filter, arch: u32, number: i64, arguments: [u64; 6]) -> Answe
         data[16 + 8 * index..][..8].copy_from_slice(&argument.to_ne_bytes());
     }
     let action = |answer: u32| (answer & libc::SECCOMP_RET_ACTION_FULL).cast_signed();
-    let answers = filter.0.iter().rev().map(|program| run(program, &data));
+    let answers = filter.programs.iter().rev().map(|program| run(program, &data));
     let strongest = answers.reduce(|first, next| if action(next) < action(first) { next } else { first });
     match strongest.unwrap() {
         libc::SECCOMP_RET_ALLOW => Passes,

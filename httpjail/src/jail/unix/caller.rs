@@ -1,0 +1,221 @@
+//! Who makes a call: where its names lead, and with whose rights.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use caps::Capability;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
+use nix::libc::{AF_UNIX, sa_family_t};
+use nix::sys::stat::{Mode, fstatat};
+use nix::unistd::{Pid, fchdir, getpid};
+
+use crate::sys::{socket, thread};
+
+/// A `/proc`, held open: whatever root a thread has taken, what it names from here is the kernel's and not the jail's.
+#[derive(Debug)]
+pub(super) struct Folder {
+    fd: OwnedFd,
+    /// It is that of another PID namespace, with other numbers.
+    foreign: bool,
+}
+
+/// A thread of the jail that made a call.
+#[derive(Debug)]
+pub(super) struct Caller<'a> {
+    proc: &'a Folder,
+    /// Its folder's name in `/proc`.
+    number: String,
+}
+
+/// What its `status` says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Status {
+    /// The effective ids.
+    pub uid: u32,
+    pub gid: u32,
+    pub groups: Vec<u32>,
+    effective: u64,
+    interrupted: bool,
+}
+
+impl Folder {
+    /// Opens the `/proc` of this mount namespace.
+    ///
+    /// # Errors
+    /// Those of `open(2)`.
+    pub(super) fn open() -> io::Result<Self> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let fd = nix::fcntl::open("/proc", flags, Mode::empty())?;
+        let own = readlinkat(&fd, "self")?;
+        let foreign = own != getpid().as_raw().to_string().as_str();
+        Ok(Folder { fd, foreign })
+    }
+
+    /// Makes it the working directory, without which [`Folder::address_of`] means nothing.
+    pub(super) fn enter(&self) -> io::Result<()> {
+        Ok(fchdir(&self.fd)?)
+    }
+
+    /// The address of a Unix socket whose file is open here: relative, for the root may be one of the jail's making.
+    pub(super) fn address_of(&self, file: &OwnedFd) -> Vec<u8> {
+        let family = (AF_UNIX as sa_family_t).to_ne_bytes();
+        let name = format!("self/fd/{}\0", file.as_raw_fd());
+        [&family[..], name.as_bytes()].concat()
+    }
+
+    fn read(&self, name: &str) -> io::Result<String> {
+        let fd = openat(&self.fd, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+        io::read_to_string(std::fs::File::from(fd))
+    }
+}
+
+impl<'a> Caller<'a> {
+    /// The thread of this handle.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub(super) fn new(thread: Pid, handle: BorrowedFd<'_>, proc: &'a Folder) -> io::Result<Self> {
+        let number = if proc.foreign {
+            // The kernel tells it as that /proc numbers it (kernel/fork.c, pidfd_show_fdinfo).
+            let told = proc.read(&format!("self/fdinfo/{}", handle.as_raw_fd()))?;
+            let number = field(&told, "Pid:").ok_or(Errno::ESRCH)?;
+            number.trim().to_owned()
+        } else {
+            thread.to_string()
+        };
+        Ok(Caller { proc, number })
+    }
+
+    /// Its ids, and what interrupts it.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub(super) fn status(&self) -> io::Result<Status> {
+        Ok(Status::parse(&self.proc.read(&format!("{}/status", self.number))?))
+    }
+
+    /// Whether it is root as the jail knows it, whom no permission stops. In a user namespace of its own it is not.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub(super) fn overrides(&self, status: &Status) -> io::Result<bool> {
+        if status.effective & Capability::CAP_DAC_OVERRIDE.bitmask() == 0 {
+            return Ok(false);
+        }
+        let namespace = |number: &str| {
+            let found = fstatat(&self.proc.fd, format!("{number}/ns/user").as_str(), AtFlags::empty());
+            found.map(|found| found.st_ino)
+        };
+        Ok(namespace(&self.number)? == namespace("self")?)
+    }
+
+    /// The file that it means by a path: as its root, its working directory and this thread's ids have it.
+    ///
+    /// # Errors
+    /// Those of looking a path up.
+    pub(super) fn look_up(&self, path: &[u8]) -> io::Result<OwnedFd> {
+        let folder = |name: &str| {
+            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            openat(
+                &self.proc.fd,
+                format!("{}/{name}", self.number).as_str(),
+                flags,
+                Mode::empty(),
+            )
+        };
+        let root = folder("root")?;
+        let found = thread::change_root(root.as_fd()).and_then(|()| {
+            // By `self` the caller means itself: so names that are too long are made short.
+            let through = [
+                (&b"/proc/self/"[..], ""),
+                (b"/proc/thread-self/", ""),
+                (b"/dev/fd/", "fd/"),
+            ];
+            let own = through
+                .iter()
+                .find_map(|(start, to)| Some((path.strip_prefix(*start)?, to)));
+            let (from, path) = match own {
+                Some((rest, to)) => {
+                    let name = [self.number.as_bytes(), b"/", to.as_bytes(), rest].concat();
+                    (None, name)
+                }
+                None if path.starts_with(b"/") => (None, path.to_owned()),
+                None => (Some(folder("cwd")?), path.to_owned()),
+            };
+            let from = from.as_ref().unwrap_or(&self.proc.fd);
+            let path = Path::new(OsStr::from_bytes(&path));
+            Ok(openat(from, path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?)
+        });
+        self.proc.enter()?;
+        found
+    }
+}
+
+impl Status {
+    /// Whether a signal waits that the thread would handle.
+    pub(super) fn interrupted(&self) -> bool {
+        self.interrupted
+    }
+
+    /// Reads proc_pid_status(5).
+    fn parse(text: &str) -> Self {
+        let numbers = |name| {
+            let words = field(text, name).unwrap_or_default().split_whitespace();
+            words.filter_map(|word| word.parse().ok()).collect::<Vec<u32>>()
+        };
+        let set = |name| u64::from_str_radix(field(text, name).unwrap_or_default().trim(), 16).unwrap_or(0);
+        let nobody = |ids: Vec<u32>| ids.get(1).copied().unwrap_or(u32::MAX - 1);
+        Status {
+            uid: nobody(numbers("Uid:")),
+            gid: nobody(numbers("Gid:")),
+            groups: numbers("Groups:"),
+            effective: set("CapEff:"),
+            interrupted: (set("SigPnd:") | set("ShdPnd:")) & !set("SigBlk:") & !set("SigIgn:") != 0,
+        }
+    }
+}
+
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(name))
+}
+
+/// A handle of the calling thread, or of its process where this kernel knows no other.
+///
+/// # Errors
+/// When it has ended.
+pub(super) fn handle(thread: Pid, proc: &Folder) -> io::Result<OwnedFd> {
+    match socket::thread_handle(thread) {
+        Err(error)
+            if [Errno::EINVAL, Errno::ENOENT]
+                .map(|errno| Some(errno as i32))
+                .contains(&error.raw_os_error()) =>
+        {
+            let status = proc.read(&format!("{thread}/status"))?;
+            let process = field(&status, "Tgid:").and_then(|number| number.trim().parse().ok());
+            socket::thread_handle(Pid::from_raw(process.ok_or(Errno::ESRCH)?))
+        }
+        handle => handle,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Status;
+
+    #[test]
+    fn the_status_of_a_thread() {
+        let text = "Name:\ta\nUid:\t0\t1000\t0\t1000\nGid:\t5\t6\t7\t8\nGroups:\t6 27 \nSigPnd:\t0000000000000000\n\
+                    ShdPnd:\t0000000000002000\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\nCapEff:\t0000000000000002\n";
+        let status = Status::parse(text);
+        assert_eq!((status.uid, status.gid, &status.groups[..]), (1000, 6, &[6, 27][..]));
+        assert!(status.interrupted());
+        let ignored = text.replace("SigIgn:\t0000000000000000", "SigIgn:\t0000000000002000");
+        assert!(!Status::parse(&ignored).interrupted());
+        // What cannot be read is nobody's.
+        assert_eq!(Status::parse("").uid, u32::MAX - 1);
+    }
+}

@@ -1,0 +1,366 @@
+//! One call of the jail, made here in its place.
+//!
+//! Never is the caller told to go on with it: between the look and the act another thread of his could change the address, or put
+//! another socket under the number. So all that decides is copied first, and the call is made on the copy. That holds for TCP too,
+//! for which nothing is to be decided: which of the two a socket is, is known by looking at it alone.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use caps::{CapSet, Capability};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc::{self, AF_NETLINK, AF_UNIX, AF_UNSPEC, SOCK_CLOEXEC, SOCK_NONBLOCK};
+use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socket, socketpair};
+use nix::sys::stat::fstat;
+use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
+
+use super::caller::{self, Caller, Folder};
+use super::registry::Registry;
+use super::untold::Untold;
+use crate::sys::notification::{Call, Listener, RESTART};
+use crate::sys::socket as raw;
+use crate::sys::thread::{self, Alarm};
+
+/// `sizeof(struct sockaddr_storage)`: the kernel takes no longer address.
+const ADDRESS_MAX: usize = 128;
+/// `sizeof(struct sockaddr_un)`.
+const UNIX_MAX: usize = 110;
+/// How often a call that waits looks whether it still should.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What all threads that make calls share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// Where the calls come from.
+    pub listener: Listener,
+    /// Who may be reached.
+    pub registry: Registry,
+    /// What was done and could not be told.
+    pub untold: Untold,
+    /// The kernel's own files.
+    pub proc: Folder,
+    /// The jail has a user namespace: what this process may do to a network, it may because that network is in the jail.
+    pub user_namespace: bool,
+    /// There is more than one user.
+    pub users: bool,
+}
+
+/// One thread that makes calls.
+#[derive(Debug)]
+pub(super) struct Handler<'a> {
+    shared: &'a Shared,
+    alarm: Alarm,
+    /// Whose ids the thread has.
+    ids: Option<(u32, u32, Vec<u32>)>,
+}
+
+/// A call's answer; an error is an error number.
+type Answer = Result<i64, Errno>;
+
+impl<'a> Handler<'a> {
+    /// Makes this thread one: it keeps its capabilities, but for those that it takes up as needed.
+    ///
+    /// # Errors
+    /// Naming no step: those of `unshare(2)`, `fchdir(2)`, `timer_create(2)` and `capset(2)`.
+    pub(super) fn new(shared: &'a Shared) -> io::Result<Self> {
+        thread::own_folders()?;
+        shared.proc.enter()?;
+        for capability in [Capability::CAP_NET_ADMIN, Capability::CAP_DAC_OVERRIDE] {
+            caps::drop(None, CapSet::Effective, capability).map_err(io::Error::other)?;
+        }
+        Ok(Handler {
+            shared,
+            alarm: Alarm::new()?,
+            ids: None,
+        })
+    }
+
+    /// Makes the call and answers. Where it `may_wait` not, what would wait fails with EAGAIN.
+    pub(super) fn serve(&mut self, call: &Call, may_wait: bool) {
+        let shared = self.shared;
+        let answer = match call.number {
+            libc::SYS_connect => self.with_socket(call, |handler, handle, socket| {
+                handler.connect(call, handle, socket, may_wait)
+            }),
+            libc::SYS_listen => self.with_socket(call, |handler, _, socket| handler.listen(call, socket)),
+            libc::SYS_socket => datagram(shared, call),
+            libc::SYS_socketpair => pair(shared, call),
+            _ => Err(Errno::ENOSYS),
+        };
+        // The caller is gone, or was interrupted: then nobody waits.
+        let _ = shared.listener.answer(call, answer.map_err(|error| error as i32));
+    }
+
+    fn with_socket(&mut self, call: &Call, act: impl FnOnce(&mut Self, BorrowedFd<'_>, &OwnedFd) -> Answer) -> Answer {
+        let handle = caller::handle(call.thread, &self.shared.proc).map_err(errno)?;
+        let socket = raw::take(handle.as_fd(), call.arguments[0] as i32).map_err(errno)?;
+        act(self, handle.as_fd(), &socket)
+    }
+
+    fn connect(&mut self, call: &Call, handle: BorrowedFd<'_>, socket: &OwnedFd, may_wait: bool) -> Answer {
+        let domain = raw::domain(socket.as_fd()).map_err(errno)?;
+        let mut room = [0; ADDRESS_MAX];
+        let length = usize::try_from(call.arguments[2] as i32).map_err(|_| Errno::EINVAL)?;
+        let address = room.get_mut(..length).ok_or(Errno::EINVAL)?;
+        read(call, call.arguments[1], address)?;
+        // From here on it is known that all of it was the caller's.
+        if !self.shared.listener.waits(call) {
+            return Err(Errno::ESRCH);
+        }
+        match domain {
+            AF_UNIX => self.connect_unix(call, handle, socket, address, may_wait),
+            // Groups, and others than the kernel, are root's to speak to; the caller is none in this network.
+            AF_NETLINK if address.iter().skip(4).take(8).any(|byte| *byte != 0) => Err(Errno::EPERM),
+            _ => self.finish(call, handle, socket, address, may_wait),
+        }
+    }
+
+    /// Connects to a listener of the jail's own, or to one that is allowed, by a name of the caller's.
+    fn connect_unix(
+        &mut self,
+        call: &Call,
+        handle: BorrowedFd<'_>,
+        socket: &OwnedFd,
+        address: &[u8],
+        may_wait: bool,
+    ) -> Answer {
+        let family = address
+            .first_chunk()
+            .map(|family| i32::from(u16::from_ne_bytes(*family)));
+        let name = address.get(2..).unwrap_or_default();
+        if family == Some(AF_UNSPEC) {
+            return self.finish(call, handle, socket, address, may_wait);
+        }
+        if family != Some(AF_UNIX) || name.is_empty() || address.len() > UNIX_MAX {
+            return Err(Errno::EINVAL);
+        }
+        let caller = Caller::new(call.thread, handle, &self.shared.proc).map_err(errno)?;
+        let overrides = self.act_as(&caller)?;
+        if name.starts_with(&[0]) {
+            // A name of the network that the socket is of. One made outside would reach outside.
+            return match self.is_inside(socket)? {
+                true => self.finish(call, handle, socket, address, may_wait),
+                false => Err(Errno::ECONNREFUSED),
+            };
+        }
+        let path = name.split(|byte| *byte == 0).next().unwrap_or_default();
+        let with = |handler: &mut Self| {
+            let file = caller.look_up(path).map_err(errno)?;
+            let known = handler.shared.registry.find(&file).map_err(errno)?;
+            let listener = known.ok_or(Errno::ECONNREFUSED)?;
+            let address = handler.shared.proc.address_of(&listener);
+            handler.finish(call, handle, socket, &address, may_wait)
+        };
+        match overrides {
+            true => self.with_capability(Capability::CAP_DAC_OVERRIDE, with),
+            false => with(self),
+        }
+    }
+
+    /// Connects, waiting as the caller would: as long as nothing interrupts him, and no longer than his socket's limit.
+    fn finish(&self, call: &Call, handle: BorrowedFd<'_>, socket: &OwnedFd, address: &[u8], may_wait: bool) -> Answer {
+        let flags = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
+        let done = if flags.contains(OFlag::O_NONBLOCK) {
+            self.attempt(socket, address)
+        } else if may_wait {
+            self.alarm.every(LOOK).map_err(errno)?;
+            let done = self.patiently(call, handle, socket, address);
+            self.alarm.every(Duration::ZERO).map_err(errno)?;
+            done
+        } else {
+            Err(Errno::EAGAIN)
+        };
+        if done.is_ok() && !self.shared.listener.waits(call) {
+            self.shared.untold.put(socket);
+        }
+        done
+    }
+
+    fn attempt(&self, socket: &OwnedFd, address: &[u8]) -> Answer {
+        match raw::connect(socket.as_fd(), address).map_err(errno) {
+            Err(Errno::EISCONN) if self.shared.untold.take(socket) => Ok(0),
+            done => done.map(|()| 0),
+        }
+    }
+
+    /// Connects again and again, for the alarm interrupts it.
+    fn patiently(&self, call: &Call, handle: BorrowedFd<'_>, socket: &OwnedFd, address: &[u8]) -> Answer {
+        let began = Instant::now();
+        loop {
+            match self.attempt(socket, address) {
+                Err(Errno::EINTR) => {}
+                done => return done,
+            }
+            if !self.shared.listener.waits(call) {
+                return Err(Errno::ESRCH);
+            }
+            let caller = Caller::new(call.thread, handle, &self.shared.proc).map_err(errno)?;
+            if caller.status().map_err(errno)?.interrupted() {
+                // The kernel looks for the signal, and restarts the call or tells the caller that it was interrupted.
+                let _ = self.shared.listener.answer(call, Err(RESTART));
+                return Err(Errno::EINTR);
+            }
+            let limit = raw::send_limit(socket.as_fd()).map_err(errno)?;
+            if limit.is_some_and(|limit| began.elapsed() >= limit) {
+                let unix = raw::domain(socket.as_fd()).map_err(errno)? == AF_UNIX;
+                return Err(if unix { Errno::EAGAIN } else { Errno::EINPROGRESS });
+            }
+        }
+    }
+
+    /// Enters the socket among those that may be reached, and has it listen.
+    fn listen(&mut self, call: &Call, socket: &OwnedFd) -> Answer {
+        if !self.shared.listener.waits(call) {
+            return Err(Errno::ESRCH);
+        }
+        if raw::domain(socket.as_fd()).map_err(errno)? == AF_UNIX {
+            let file = self.with_capability(Capability::CAP_NET_ADMIN, |_| Ok(raw::bound_file(socket.as_fd())))?;
+            match file {
+                Ok(file) if self.is_inside(socket)? => {
+                    self.shared.registry.enter(file, &self.shared.proc).map_err(errno)?;
+                }
+                // Of another network: it was made outside.
+                Ok(_) => {}
+                Err(error) => match errno(error) {
+                    Errno::EMFILE | Errno::ENFILE => return Err(Errno::ENOBUFS),
+                    // Abstract, not bound at all, or made outside.
+                    _ => {}
+                },
+            }
+        }
+        raw::listen(socket.as_fd(), call.arguments[1] as i32).map_err(errno)?;
+        Ok(0)
+    }
+
+    /// Whether the socket's network namespace is the jail's, or one that was made in the jail.
+    fn is_inside(&mut self, socket: &OwnedFd) -> Result<bool, Errno> {
+        let theirs = self.with_capability(Capability::CAP_NET_ADMIN, |_| Ok(raw::network(socket.as_fd())))?;
+        match theirs {
+            // Whoever has rights over it only in his own user namespace has found one that is below.
+            Ok(_) if self.shared.user_namespace => Ok(true),
+            Ok(theirs) => {
+                let number = |file: &OwnedFd| fstat(file).map(|found| (found.st_dev, found.st_ino));
+                let own = socket_of_ours().and_then(|ours| raw::network(ours.as_fd()));
+                Ok(number(&theirs)? == number(&own.map_err(errno)?)?)
+            }
+            Err(error) if errno_of(&error) == Some(Errno::EPERM) => Ok(false),
+            Err(error) => Err(errno(error)),
+        }
+    }
+
+    /// Takes the caller's ids, so that permissions and SO_PEERCRED are his. Whether no permission stops him.
+    fn act_as(&mut self, caller: &Caller<'_>) -> Result<bool, Errno> {
+        if !self.shared.users {
+            return Ok(false);
+        }
+        let status = caller.status().map_err(errno)?;
+        let overrides = caller.overrides(&status).map_err(errno)?;
+        let ids = (status.uid, status.gid, status.groups);
+        if self.ids.as_ref() != Some(&ids) {
+            self.ids = None;
+            thread::act_as(ids.0, ids.1, &ids.2).map_err(errno)?;
+            self.ids = Some(ids);
+        }
+        Ok(overrides)
+    }
+
+    /// Takes a capability up for one act. If it cannot be put down again, this process must not go on.
+    fn with_capability<T>(
+        &mut self,
+        capability: Capability,
+        act: impl FnOnce(&mut Self) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        caps::raise(None, CapSet::Effective, capability).map_err(|_| Errno::EPERM)?;
+        let done = act(self);
+        assert!(
+            caps::drop(None, CapSet::Effective, capability).is_ok(),
+            "a capability stays"
+        );
+        done
+    }
+}
+
+/// A socket for datagrams that sends none: whoever could send them, could to any name. Some programs only ask it for the number
+/// of an interface.
+fn datagram(shared: &Shared, call: &Call) -> Answer {
+    let [_, kind, protocol, ..] = call.arguments.map(|argument| argument as i32);
+    if ![0, AF_UNIX].contains(&protocol) {
+        return Err(Errno::EPROTONOSUPPORT);
+    }
+    let flags = SockFlag::SOCK_CLOEXEC | flags_of(kind)?;
+    let made = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
+    // For good (net/core/sock.c, sock_alloc_send_pskb: EPIPE).
+    shutdown(made.as_raw_fd(), Shutdown::Write)?;
+    let given = shared.listener.give(call, made.as_fd(), kind & SOCK_CLOEXEC != 0);
+    given.map_err(errno)
+}
+
+/// A pair that keeps the borders of messages, but knows no way to another name, as one for datagrams would.
+fn pair(shared: &Shared, call: &Call) -> Answer {
+    let [_, kind, protocol, ..] = call.arguments.map(|argument| argument as i32);
+    if ![0, AF_UNIX].contains(&protocol) {
+        return Err(Errno::EPROTONOSUPPORT);
+    }
+    let flags = SockFlag::SOCK_CLOEXEC | flags_of(kind)?;
+    let (one, other) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+    let mut numbers = [0; 8];
+    for (end, number) in [one, other].iter().zip(numbers.chunks_mut(4)) {
+        let given = shared.listener.give(call, end.as_fd(), kind & SOCK_CLOEXEC != 0);
+        let given = i32::try_from(given.map_err(errno)?).map_err(|_| Errno::EMFILE)?;
+        number.copy_from_slice(&given.to_ne_bytes());
+    }
+    let place = [RemoteIoVec {
+        base: call.arguments[3] as usize,
+        len: numbers.len(),
+    }];
+    match process_vm_writev(call.thread, &[IoSlice::new(&numbers)], &place) {
+        Ok(written) if written == numbers.len() => Ok(0),
+        _ => Err(Errno::EFAULT),
+    }
+}
+
+fn flags_of(kind: i32) -> Result<SockFlag, Errno> {
+    // SOCK_TYPE_MASK of include/linux/net.h.
+    if kind & !0xf & !(SOCK_CLOEXEC | SOCK_NONBLOCK) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let mut flags = SockFlag::empty();
+    flags.set(SockFlag::SOCK_NONBLOCK, kind & SOCK_NONBLOCK != 0);
+    Ok(flags)
+}
+
+fn socket_of_ours() -> io::Result<OwnedFd> {
+    Ok(socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?)
+}
+
+/// Copies from the caller's memory.
+fn read(call: &Call, from: u64, into: &mut [u8]) -> Result<(), Errno> {
+    let place = [RemoteIoVec {
+        base: from as usize,
+        len: into.len(),
+    }];
+    if into.is_empty() {
+        return Ok(());
+    }
+    let wanted = into.len();
+    match process_vm_readv(call.thread, &mut [IoSliceMut::new(into)], &place) {
+        Ok(read) if read == wanted => Ok(()),
+        Err(Errno::EPERM) => Err(Errno::EPERM),
+        _ => Err(Errno::EFAULT),
+    }
+}
+
+fn errno_of(error: &io::Error) -> Option<Errno> {
+    error.raw_os_error().map(Errno::from_raw)
+}
+
+fn errno(error: io::Error) -> Errno {
+    errno_of(&error).unwrap_or(Errno::EIO)
+}

@@ -1,0 +1,35 @@
+//! Connections that were made, whose makers were interrupted before they could be told.
+//!
+//! Before Linux 5.19 any signal interrupts a call that waits for its answer, and most have it made again: then the socket is
+//! connected already, of which the caller knows nothing. The second answer has to be that of the first.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, PoisonError};
+
+use nix::sys::stat::fstat;
+
+/// More at once are not remembered: their callers see EISCONN.
+const MOST: usize = 64;
+
+/// The sockets, by their numbers.
+#[derive(Debug, Default)]
+pub(super) struct Untold(Mutex<VecDeque<u64>>);
+
+impl Untold {
+    /// Remembers a socket.
+    pub(super) fn put(&self, socket: &OwnedFd) {
+        let Ok(found) = fstat(socket) else { return };
+        let mut sockets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sockets.truncate(MOST - 1);
+        sockets.push_front(found.st_ino);
+    }
+
+    /// Whether it was remembered; not any more.
+    pub(super) fn take(&self, socket: &OwnedFd) -> bool {
+        let Ok(found) = fstat(socket) else { return false };
+        let mut sockets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = sockets.iter().position(|socket| *socket == found.st_ino);
+        at.and_then(|at| sockets.remove(at)).is_some()
+    }
+}

@@ -1,0 +1,152 @@
+//! The threads of the jail's init that make the jail's calls: as many as wait at once, up to a bound.
+//!
+//! The one that takes a call makes it. Before it does, it sees to it that another waits for the next, so a connection that takes
+//! its time holds up nobody. At the bound the last of them makes no call that would wait, and is soon back.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::Builder;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::handler::{Handler, Shared};
+use crate::sys::clone;
+use crate::sys::notification::Call;
+
+/// How many connections of the jail's may wait at once (for a listener that is slow to accept); of more, those that would wait
+/// fail with EAGAIN.
+const MOST: usize = 256;
+/// How many wait for calls where nothing happens.
+const SPARE: usize = 2;
+/// Bytes of stack: little is called from here.
+const STACK: usize = 256 * 1024;
+
+#[derive(Debug)]
+struct Pool {
+    shared: Shared,
+    /// How many threads there are.
+    all: AtomicUsize,
+    /// How many of them wait for a call.
+    idle: AtomicUsize,
+}
+
+/// Starts the first thread; it has the caller's capabilities and signal mask, and so have all others.
+///
+/// # Errors
+/// What kept it from getting ready.
+pub(super) fn start(shared: Shared) -> io::Result<()> {
+    let pool = Arc::new(Pool {
+        shared,
+        all: AtomicUsize::new(1),
+        idle: AtomicUsize::new(1),
+    });
+    let (tell, told) = sync_channel(1);
+    begin(&pool, Some(tell))?;
+    told.recv().map_err(io::Error::other)?
+}
+
+/// One more thread. It counts already.
+fn begin(pool: &Arc<Pool>, tell: Option<SyncSender<io::Result<()>>>) -> io::Result<()> {
+    let own = Arc::clone(pool);
+    let life = move || {
+        let lived = catch_unwind(AssertUnwindSafe(|| live(&own, tell)));
+        if lived.is_err() {
+            // Its call would never be answered: the jail ends.
+            clone::live(|| 125);
+        }
+    };
+    Builder::new()
+        .name("httpjail-unix".into())
+        .stack_size(STACK)
+        .spawn(life)?;
+    Ok(())
+}
+
+fn live(pool: &Arc<Pool>, tell: Option<SyncSender<io::Result<()>>>) {
+    let handler = Handler::new(&pool.shared);
+    let ready = handler
+        .as_ref()
+        .map(drop)
+        .map_err(|error| io::Error::other(error.to_string()));
+    if let Some(tell) = tell {
+        // Whoever does not listen any more is about to end.
+        let _ = tell.send(ready);
+    }
+    if let Ok(mut handler) = handler {
+        while let Some(call) = next(pool) {
+            let last = pool.idle.fetch_sub(1, Ordering::SeqCst) == 1;
+            let alone = last && !reinforce(pool);
+            handler.serve(&call, !alone);
+            if pool.idle.fetch_add(1, Ordering::SeqCst) >= SPARE {
+                break;
+            }
+        }
+    }
+    pool.idle.fetch_sub(1, Ordering::SeqCst);
+    pool.all.fetch_sub(1, Ordering::SeqCst);
+}
+
+/// Sees to it that somebody waits for the next call. False where nobody can.
+fn reinforce(pool: &Arc<Pool>) -> bool {
+    if pool.all.fetch_add(1, Ordering::SeqCst) < MOST {
+        pool.idle.fetch_add(1, Ordering::SeqCst);
+        if begin(pool, None).is_ok() {
+            return true;
+        }
+        pool.idle.fetch_sub(1, Ordering::SeqCst);
+    }
+    pool.all.fetch_sub(1, Ordering::SeqCst);
+    false
+}
+
+/// The next call; `None` when there will be none.
+fn next(pool: &Pool) -> Option<Call> {
+    loop {
+        match pool.shared.listener.receive() {
+            Ok(call) => return Some(call),
+            Err(error) if error.raw_os_error() == Some(Errno::EINTR as i32) => {}
+            Err(_) if is_over(pool.shared.listener.as_fd()) => return None,
+            Err(_) => {}
+        }
+    }
+}
+
+/// Whether nobody is left whose calls would come; if somebody is, waits for one.
+fn is_over(listener: BorrowedFd<'_>) -> bool {
+    let mut polled = [PollFd::new(listener, PollFlags::POLLIN)];
+    match poll(&mut polled, PollTimeout::NONE) {
+        Ok(_) => polled[0]
+            .revents()
+            .is_some_and(|events| events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR)),
+        Err(error) => error != Errno::EINTR,
+    }
+}
+
+/// Answers on this thread until `until` can be read.
+///
+/// # Errors
+/// Those of getting ready, and of `poll(2)`.
+pub(super) fn serve_until(shared: &Shared, until: BorrowedFd<'_>) -> io::Result<()> {
+    let mut handler = Handler::new(shared)?;
+    loop {
+        let mut polled = [
+            PollFd::new(until, PollFlags::POLLIN),
+            PollFd::new(shared.listener.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut polled, PollTimeout::NONE) {
+            Err(Errno::EINTR) => continue,
+            done => done?,
+        };
+        if polled[0].any().unwrap_or(true) {
+            return Ok(());
+        }
+        if let Ok(call) = shared.listener.receive() {
+            handler.serve(&call, true);
+        }
+    }
+}
