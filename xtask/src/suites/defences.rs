@@ -25,6 +25,7 @@ const CHILD: &str = "httpjail/src/jail/child.rs";
 const LINKS: &str = "httpjail/src/jail/bpf/links.rs";
 const MOUNTS: &str = "httpjail/src/jail/sandbox/mounts.rs";
 const RIGHTS: &str = "httpjail/src/jail/sandbox/rights.rs";
+const STDIO: &str = "httpjail/src/jail/sandbox/stdio.rs";
 const SANDBOX: &str = "httpjail/src/jail/sandbox/mod.rs";
 const ATTACHED: &str = "for (hook, program) in programs {";
 
@@ -36,7 +37,7 @@ const DEFENCES: [Defence; 10] = [
             ATTACHED,
             "for (hook, program) in programs.iter().filter(|(hook, _)| hook.name != \"egress\") {",
         )],
-        topics: &["escapes", "jail::bpf"],
+        topics: &["attach", "escapes", "jail::bpf"],
     },
     Defence {
         name: "ingress",
@@ -76,11 +77,15 @@ const DEFENCES: [Defence; 10] = [
     },
     Defence {
         name: "descriptors",
-        edits: &[(
-            SANDBOX,
-            "fds::close_from(3, &keep)",
-            "{ let _ = keep; io::Result::Ok(()) }",
-        )],
+        // At the start, and once more in init.
+        edits: &[
+            (STDIO, "    fds::close_from(3, &pipes)?;\n", ""),
+            (
+                SANDBOX,
+                "fds::close_from(3, &keep)",
+                "{ let _ = keep; io::Result::Ok(()) }",
+            ),
+        ],
         topics: &["escapes", "identity"],
     },
     Defence {
