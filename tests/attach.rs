@@ -195,7 +195,7 @@ fn a_hang_up_reloads_the_policy() {
     run.wait().unwrap().expect_code(0);
 }
 
-/// What an attachment could leave: mounts of BPF file systems, files in /run/httpjail but for its lock.
+/// What an attachment could leave: mounts of BPF file systems, files in /run/httpjail but for the list of proxies' users.
 fn traces(lab: &Lab) -> Vec<String> {
     lab.on_jailside(|| {
         let mounts = fs::read_to_string("/proc/thread-self/mountinfo")?;
@@ -206,7 +206,7 @@ fn traces(lab: &Lab) -> Vec<String> {
             .collect();
         let left = fs::read_dir("/run/httpjail").into_iter().flatten().flatten();
         traces.extend(left.map(|entry| entry.file_name().to_string_lossy().into_owned()));
-        traces.retain(|name| name != "attach.lock");
+        traces.retain(|name| name != "users");
         Ok(traces)
     })
     .unwrap()
@@ -624,5 +624,89 @@ fn what_cannot_be_held_is_refused() {
     let attached = Attached::start(&lab, &cgroup.0);
     assert!(!gets_out(&lab, &mut told));
     attached.end();
+    assert_eq!(traces(&lab), Vec::<String>::new());
+}
+
+/// What no program on a cgroup sees is said at the start, by name.
+#[test]
+fn what_it_cannot_hold_is_said() {
+    let lab = lab();
+    let cgroup = Cgroup::new();
+    // A user whom nobody else on this host has.
+    let user = 40_000 + std::process::id() % 20_000;
+    let as_user = format!("exec setpriv --reuid {user} --clear-groups \"$@\"");
+    let said = |others: &str| {
+        let _told = Told::start_with(&lab, &cgroup.0, &as_user);
+        let said = Attached::start(&lab, &cgroup.0).end();
+        eprintln!("{others}: {said}");
+        said
+    };
+    assert!(!said("nobody else").contains(&format!("user {user} has")));
+    // Another process of the same user, in a network namespace of its own.
+    let (reader, line) = std::io::pipe().unwrap();
+    let outside = lab
+        .unjailed()
+        .stdin_from(reader)
+        .shell(&format!(
+            "exec setpriv --reuid {user} --clear-groups unshare -Un sh -c 'echo up; exec cat'"
+        ))
+        .start()
+        .unwrap();
+    assert!(eventually(LIMIT, || outside.stdout() == "up\n"), "{}", outside.stderr());
+    let told = said("a neighbor");
+    for part in [
+        format!(
+            "user {user} has processes outside of {}, too: process",
+            cgroup.0.display()
+        ),
+        format!("user {user} has network namespaces outside (process"),
+        "pidfd_getfd".to_owned(),
+    ] {
+        assert!(told.contains(&part), "no {part:?}: {told}");
+    }
+    drop(line);
+    outside.wait().unwrap();
+    // Root among the processes is named, too.
+    let _root = Told::start(&lab, &cgroup.0);
+    let told = Attached::start(&lab, &cgroup.0).end();
+    assert!(told.contains("CAP_NET_RAW") && told.contains("(python3"), "{told}");
+    // As is the family that knows no cgroup, where there is one: it is never spoken to here.
+    let vsock =
+        Path::new("/dev/vsock").exists() || fs::read_to_string("/proc/net/protocols").unwrap().contains("AF_VSOCK");
+    assert_eq!(told.contains("AF_VSOCK"), vsock, "{told}");
+}
+
+/// Another attachment that takes its time, anywhere, keeps no cgroup open: it is closed first, and the waiting is told.
+#[test]
+fn closed_while_it_waits_for_others() {
+    let lab = lab();
+    let cgroup = Cgroup::new();
+    let mut told = Told::start(&lab, &cgroup.0);
+    assert!(gets_out(&lab, &mut told));
+    let busy = lab
+        .on_jailside(|| {
+            fs::create_dir_all("/run/httpjail")?;
+            let folder = fs::File::open("/run/httpjail")?;
+            folder.lock()?;
+            Ok(folder)
+        })
+        .unwrap();
+    let run = attach(&lab, &cgroup.0, &lab.fresh_path("waits.json"));
+    assert!(
+        eventually(LIMIT, || run.stderr().contains("waiting for another")),
+        "{}",
+        run.stderr()
+    );
+    assert!(!run.stderr().contains("attached to"));
+    assert!(!gets_out(&lab, &mut told));
+    drop(busy);
+    assert!(
+        eventually(LIMIT, || run.stderr().contains("attached to")),
+        "{}",
+        run.stderr()
+    );
+    assert_eq!(told.ask("curl('http://ok.test/')"), "200");
+    run.signal(Signal::SIGTERM);
+    run.wait().unwrap().expect_code(0);
     assert_eq!(traces(&lab), Vec::<String>::new());
 }

@@ -35,7 +35,7 @@ pub(super) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Resul
     let target = Target::open(cgroup)?;
     leftovers::remove().iter().for_each(|left| logging::warn(left, None));
 
-    let mut attachment = Attachment::close(target, config.policy.names_loopback())?;
+    let mut attachment = Attachment::close(target, config.policy.names_loopback(), &|text| say(config, text))?;
     attachment.want(Extras {
         // So that the resolver knows its clients from others.
         asked_servers: true,
@@ -146,15 +146,8 @@ fn announce(config: &Config, caller: &Identity, attachment: &Attachment, path: &
             ),
         );
     }
-    match Target::strong(&processes) {
-        0 => {}
-        strong => logging::warn(
-            &format!(
-                "{strong} processes in {path} have CAP_NET_ADMIN, CAP_NET_RAW or CAP_SYS_ADMIN: they could get around the \
-                 programs, or leave the cgroup"
-            ),
-            Some("attach is for processes without these rights; `httpjail -- COMMAND` takes them away"),
-        ),
+    for doubt in target.doubts() {
+        logging::warn(&doubt.text, Some(doubt.hint));
     }
     if !attach::is_lasting() {
         logging::warn(

@@ -5,12 +5,14 @@
 //! pinned ([`pins`]): when httpjail is killed the cgroup is closed, not open, until somebody detaches.
 
 mod detach;
+mod neighbors;
 mod older;
 pub mod pins;
 mod probe;
 mod target;
 
 pub use detach::detach;
+pub use neighbors::Doubt;
 pub use target::{Target, find};
 
 use std::fs::File;
@@ -66,11 +68,12 @@ pub enum End {
 }
 
 impl Attachment {
-    /// Closes the cgroup: from here on nothing that its sockets send leaves, and no new socket is made.
+    /// Closes the cgroup: from here on nothing that its sockets send leaves, and no new socket is made. `tell` is told what is
+    /// waited for.
     ///
     /// # Errors
     /// Naming the step; it is as open as it was.
-    pub fn close(target: Target, host_loopback: bool) -> Result<Self, Failure> {
+    pub fn close(target: Target, host_loopback: bool, tell: &dyn Fn(&str)) -> Result<Self, Failure> {
         let network = target.network()?;
         if target
             .processes()
@@ -82,7 +85,8 @@ impl Attachment {
                 ..Failure::new(format!("httpjail itself is in {}", target.path().display()))
             });
         }
-        let lock = pins::lock()?;
+        // Of this cgroup alone: what goes on at others does not keep it open.
+        let _here = target.lock(tell)?;
         let earlier: Vec<Pins> = Pins::all().into_iter().filter(|pins| pins.id == target.id()).collect();
         for pins in &earlier {
             if lives(pins)? {
@@ -99,7 +103,9 @@ impl Attachment {
         let attached = || Links::attached(target.as_fd()).map_err(|error| unreadable(&target, &error));
         let expected = (attached()? + HOOKS.len() as u32).saturating_sub((earlier.len() * HOOKS.len()) as u32);
         let backend = BpfBackend::attach(target.as_fd(), target.id(), host_loopback)?;
+        // Closed from here on; what else there is to do may take its time.
         let name = RunName::own().map_err(|error| Failure::new(error.to_string()))?;
+        let lock = pins::lock(tell)?;
         let pins = Pins::make(backend.links(), target.id(), target.path(), name)?;
         let mut attachment = Attachment {
             stays: !earlier.is_empty(),
@@ -230,7 +236,7 @@ impl Attachment {
     /// Naming what stays.
     pub fn detach(mut self) -> Result<(), Failure> {
         self.stays = true;
-        let _lock = pins::lock()?;
+        let _lock = pins::lock(&|_| {})?;
         // `httpjail detach` may have been quicker.
         let ours = Pins::all().into_iter().any(|pins| pins.name == self.pins.name);
         if ours { remove(&self.pins) } else { Ok(()) }
@@ -284,7 +290,7 @@ impl Attachment {
 impl Drop for Attachment {
     fn drop(&mut self) {
         if !self.stays
-            && let Err(failure) = pins::lock().and_then(|_lock| remove(&self.pins))
+            && let Err(failure) = pins::lock(&|_| {}).and_then(|_lock| remove(&self.pins))
         {
             tracing::warn!(%failure, "an attachment stays behind");
         }

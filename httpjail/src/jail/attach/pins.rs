@@ -92,10 +92,15 @@ impl Pins {
     /// Naming what stays.
     pub fn remove(&self) -> io::Result<()> {
         let told = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", self.folder.display()));
-        for entry in fs::read_dir(&self.folder).map_err(told)? {
-            fs::remove_file(entry.map_err(told)?.path()).map_err(told)?;
+        let there = |done: io::Result<()>| match done {
+            // Somebody was quicker.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done.map_err(told),
+        };
+        for entry in fs::read_dir(&self.folder).into_iter().flatten() {
+            there(entry.and_then(|entry| fs::remove_file(entry.path())))?;
         }
-        fs::remove_dir(&self.folder).map_err(told)?;
+        there(fs::remove_dir(&self.folder))?;
         let Some(parent) = self.folder.parent() else {
             return Ok(());
         };
@@ -108,52 +113,89 @@ impl Pins {
     }
 }
 
-/// Held while pins are made or removed, so that two httpjails do not mount and unmount at once.
+/// Held while pins are made or removed, so that two httpjails do not mount and unmount at once. `tell` is told where that is
+/// waited for.
 ///
 /// # Errors
-/// When the lock's file cannot be made, or another process does not let it go.
-pub fn lock() -> Result<File, Failure> {
-    let path = Path::new(RUN_DIR).join("attach.lock");
-    let locked = make_run_dir().and_then(|()| {
-        let file = File::options().create(true).append(true).open(&path)?;
-        // Whoever holds it has a few calls to make, unless it is stopped, or somebody else's program.
-        let late = Instant::now() + LOCK_LIMIT;
-        loop {
-            match file.try_lock() {
-                Err(TryLockError::WouldBlock) if Instant::now() < late => sleep(LOCK_TICK),
-                Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::TimedOut.into()),
-                Err(TryLockError::Error(error)) => return Err(error),
-                Ok(()) => return Ok(file),
+/// When there is no folder to lock, or another process does not let it go.
+pub fn lock(tell: &dyn Fn(&str)) -> Result<File, Failure> {
+    // The folder itself, so that no file stays.
+    let opened = make_run_dir().and_then(|()| File::open(RUN_DIR));
+    let opened = opened.map_err(|error| Failure {
+        hint: (error.kind() == io::ErrorKind::PermissionDenied).then(|| "run httpjail with sudo".into()),
+        ..Failure::new(format!("cannot open {RUN_DIR}: {error}"))
+    })?;
+    hold(opened, Path::new(RUN_DIR), tell)
+}
+
+/// Locks `opened`, which is at `path`, and tells where that is waited for.
+pub(super) fn hold(opened: File, path: &Path, tell: &dyn Fn(&str)) -> Result<File, Failure> {
+    let failed = |error: &dyn std::fmt::Display| format!("cannot lock {}: {error}", path.display());
+    // Whoever holds it has a few calls to make, unless it is stopped, or somebody else's program.
+    let late = Instant::now() + LOCK_LIMIT;
+    let mut told = false;
+    loop {
+        match opened.try_lock() {
+            Ok(()) => return Ok(opened),
+            Err(TryLockError::WouldBlock) if Instant::now() < late => {
+                if !std::mem::replace(&mut told, true) {
+                    tell(&format!(
+                        "waiting for another httpjail that attaches or detaches ({})",
+                        path.display()
+                    ));
+                }
+                sleep(LOCK_TICK);
             }
+            Err(TryLockError::WouldBlock) => {
+                return Err(Failure {
+                    hint: Some(format!(
+                        "another httpjail attaches or detaches and does not go on: `fuser {}` tells which",
+                        path.display()
+                    )),
+                    ..Failure::new(failed(&"it is held for too long"))
+                });
+            }
+            Err(TryLockError::Error(error)) => return Err(Failure::new(failed(&error))),
         }
-    });
-    locked.map_err(|error| Failure {
-        hint: match error.kind() {
-            io::ErrorKind::TimedOut => Some(format!(
-                "another httpjail attaches or detaches and does not go on: `fuser {}` tells which",
-                path.display()
-            )),
-            io::ErrorKind::PermissionDenied => Some("run httpjail with sudo".into()),
-            _ => None,
-        },
-        ..Failure::new(format!("cannot lock {}: {error}", path.display()))
-    })
+    }
 }
 
 /// Removes the names that attachments to cgroups which are gone have left. Returns what could not be removed.
 pub fn remove_stale() -> Vec<String> {
     let stale = || Pins::all().into_iter().filter(Pins::is_stale);
-    if stale().next().is_none() {
+    if stale().next().is_none() && !own_mount().exists() {
         return Vec::new();
     }
-    let _lock = match lock() {
+    let _lock = match lock(&|_| {}) {
         Ok(lock) => lock,
         Err(failure) => return vec![failure.message],
     };
-    stale()
+    let left = stale()
         .filter_map(|pins| pins.remove().err())
         .map(|error| format!("cannot remove what an attachment left: {error}"))
-        .collect()
+        .collect();
+    if !is_mounted_anywhere(&own_mount()) {
+        // It may be gone already.
+        let _ = fs::remove_dir(own_mount());
+    }
+    left
+}
+
+/// Whether something is mounted there in any mount namespace that a process is in, or that is kept: to remove the folder would
+/// unmount it there too (fs/namespace.c, `__detach_mounts`), and open what it holds.
+fn is_mounted_anywhere(place: &Path) -> bool {
+    let Ok(processes) = fs::read_dir("/proc") else {
+        return true;
+    };
+    let place = place.display().to_string();
+    processes.flatten().any(|process| {
+        let table = fs::read_to_string(process.path().join("mountinfo")).unwrap_or_default();
+        table.lines().any(|line| {
+            let fields: Vec<&str> = line.split(' ').collect();
+            fields.get(4).is_some_and(|at| at.ends_with(&place))
+                || fields.get(3).is_some_and(|root| root.starts_with("mnt:"))
+        })
+    })
 }
 
 /// Makes it, or makes sure that what is there is root's alone.

@@ -9,12 +9,9 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::Pid;
 
+use super::pins;
 use crate::failure::Failure;
 use crate::jail::bpf::cgroup;
-
-/// CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN (`include/uapi/linux/capability.h`): with one of them a process can undo
-/// the attachment or go around it.
-const STRONG_CAPABILITIES: u64 = 1 << 12 | 1 << 13 | 1 << 21;
 
 /// An existing cgroup, held open: its number is not given to another while it is.
 #[derive(Debug)]
@@ -138,16 +135,15 @@ impl Target {
         }
     }
 
-    /// How many of `processes` are strong enough to undo the attachment or to go around it.
-    pub fn strong(processes: &[Pid]) -> usize {
-        let is_strong = |pid: &&Pid| {
-            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-            let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-            capabilities
-                .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
-                .is_some_and(|capabilities| capabilities & STRONG_CAPABILITIES != 0)
-        };
-        processes.iter().filter(is_strong).count()
+    /// Held while somebody attaches to it or detaches from it; `tell` is told where that is waited
+    /// for.
+    ///
+    /// # Errors
+    /// When it is held for too long.
+    pub(super) fn lock(&self, tell: &dyn Fn(&str)) -> Result<File, Failure> {
+        let opened = File::open(&self.path)
+            .map_err(|error| Failure::new(format!("cannot open the cgroup {}: {error}", self.path.display())))?;
+        pins::hold(opened, &self.path, tell)
     }
 
     /// Parents before children.

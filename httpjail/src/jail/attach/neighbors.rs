@@ -1,0 +1,168 @@
+//! What no program on a cgroup sees, as far as this host has it: said at the start, by name.
+//!
+//! A user who also has processes outside may trace them or take their sockets; a namespace of that user's with a link in it
+//! may be entered, for packets of whatever kind; AF_VSOCK knows no cgroup. None of it can be held from here, so whoever
+//! attaches is told, and what to do about it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::Pid;
+
+use super::Target;
+
+/// How many processes are named.
+const NAMED: usize = 5;
+
+/// CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN (`include/uapi/linux/capability.h`): with one of them a process can undo
+/// the attachment or go around it.
+const STRONG_CAPABILITIES: u64 = 1 << 12 | 1 << 13 | 1 << 21;
+
+/// A way around an attachment, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doubt {
+    /// What is not held, with the processes that it comes by.
+    pub text: String,
+    /// The remedy.
+    pub hint: &'static str,
+}
+
+/// A process as `/proc` tells it.
+struct Process {
+    pid: Pid,
+    name: String,
+    uids: BTreeSet<u32>,
+    capabilities: u64,
+    is_filtered: bool,
+}
+
+impl Process {
+    /// One that has ended, or is a thread of the kernel, is none.
+    fn read(pid: Pid) -> Option<Process> {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        Some(Process {
+            pid,
+            name: field("Name:")?.to_owned(),
+            // Only what has memory can be traced.
+            uids: field("VmSize:")
+                .and(field("Uid:"))?
+                .split_whitespace()
+                .flat_map(str::parse)
+                .collect(),
+            capabilities: field("CapEff:").and_then(|hex| u64::from_str_radix(hex, 16).ok())?,
+            is_filtered: field("Seccomp:").is_some_and(|mode| mode == "2"),
+        })
+    }
+}
+
+impl Target {
+    /// What the programs do not see, of the processes that are in the cgroup now and of those that share their users.
+    pub fn doubts(&self) -> Vec<Doubt> {
+        let inside: BTreeSet<Pid> = self.processes().unwrap_or_default().into_iter().collect();
+        let all: Vec<Process> = everybody().into_iter().filter_map(Process::read).collect();
+        let (held, others): (Vec<Process>, Vec<Process>) =
+            all.into_iter().partition(|process| inside.contains(&process.pid));
+        let place = self.path().display();
+        let mut doubts = Vec::new();
+
+        let strong: Vec<&Process> = held
+            .iter()
+            .filter(|process| process.capabilities & STRONG_CAPABILITIES != 0)
+            .collect();
+        if !strong.is_empty() {
+            doubts.push(Doubt {
+                text: format!(
+                    "{} in {place} have CAP_NET_ADMIN, CAP_NET_RAW or CAP_SYS_ADMIN: they could get around the programs, or \
+                     leave the cgroup",
+                    named(&strong)
+                ),
+                hint: "attach is for processes without these rights; `httpjail -- COMMAND` takes them away",
+            });
+        }
+        let users: BTreeSet<u32> = held.iter().flat_map(|process| process.uids.iter().copied()).collect();
+        for user in users.into_iter().filter(|user| *user != 0) {
+            let theirs: Vec<&Process> = others.iter().filter(|process| process.uids.contains(&user)).collect();
+            doubts.extend(shared(user, &theirs, &place));
+            doubts.extend(networks(user, &theirs));
+        }
+        if has_vsock() && !(!held.is_empty() && held.iter().all(|process| process.is_filtered)) {
+            doubts.push(Doubt {
+                text: format!(
+                    "AF_VSOCK is no business of a cgroup's programs: from {place} this machine's hypervisor can be spoken to"
+                ),
+                hint: "a system call filter refuses it (systemd: RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6), or \
+                       `httpjail -- COMMAND`",
+            });
+        }
+        doubts
+    }
+}
+
+fn shared(user: u32, theirs: &[&Process], place: &impl std::fmt::Display) -> Option<Doubt> {
+    // 2: only with CAP_SYS_PTRACE; 3: nobody (Documentation/admin-guide/LSM/Yama.rst).
+    let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
+    if theirs.is_empty() || matches!(scope.trim(), "2" | "3") {
+        return None;
+    }
+    Some(Doubt {
+        text: format!(
+            "user {user} has processes outside of {place}, too: {}; one inside may trace those (ptrace) or take their sockets \
+             (pidfd_getfd), which are not held",
+            named(theirs)
+        ),
+        hint: "run what is to be held as a user of its own, or set kernel.yama.ptrace_scope=2; `httpjail -- COMMAND` holds it",
+    })
+}
+
+/// Network namespaces that are the user's own to enter.
+fn networks(user: u32, theirs: &[&Process]) -> Option<Doubt> {
+    let namespace = |pid: &str, kind: &str| fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok();
+    let (ours, of_users) = (namespace("self", "net"), namespace("self", "user"));
+    let mut found: BTreeMap<PathBuf, &Process> = BTreeMap::new();
+    for process in theirs {
+        let pid = process.pid.to_string();
+        let (net, owner) = (namespace(&pid, "net"), namespace(&pid, "user"));
+        if let Some(net) = net.filter(|net| Some(net) != ours.as_ref())
+            && owner.is_some_and(|owner| Some(owner) != of_users)
+        {
+            found.entry(net).or_insert(process);
+        }
+    }
+    let found: Vec<&Process> = found.into_values().collect();
+    (!found.is_empty()).then(|| Doubt {
+        text: format!(
+            "user {user} has network namespaces outside ({}): one inside may enter them, and send packets of any kind there",
+            named(&found)
+        ),
+        hint: "end them, or run what is to be held as another user",
+    })
+}
+
+/// `processes 12 (sh), 13 (node) and 4 more`.
+fn named(processes: &[&Process]) -> String {
+    let each: Vec<String> = processes
+        .iter()
+        .take(NAMED)
+        .map(|process| format!("{} ({})", process.pid, process.name.escape_debug()))
+        .collect();
+    let more = match processes.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let noun = if processes.len() == 1 { "process" } else { "processes" };
+    format!("{noun} {}{more}", each.join(", "))
+}
+
+/// Whether the family is there. (It may be loaded by who asks for it; without a device there is no hypervisor to speak to.)
+fn has_vsock() -> bool {
+    let families = fs::read_to_string("/proc/net/protocols").unwrap_or_default();
+    Path::new("/dev/vsock").exists() || families.lines().any(|line| line.starts_with("AF_VSOCK"))
+}
+
+fn everybody() -> Vec<Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pid = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    entries.filter_map(pid).map(Pid::from_raw).collect()
+}
