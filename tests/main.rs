@@ -32,6 +32,7 @@ mod publish;
 mod regression;
 mod reload;
 mod spellings;
+mod strangers;
 mod support;
 mod surroundings;
 mod terminal;
