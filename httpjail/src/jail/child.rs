@@ -150,10 +150,12 @@ fn variable((name, value): &(OsString, OsString)) -> io::Result<CString> {
     Ok(CString::new([name.as_bytes(), b"=", value.as_bytes()].concat())?)
 }
 
-/// What a program expects to find: nothing blocked, nothing ignored but what the caller ignored (SIGPIPE is Rust's doing).
+/// What a program expects to find: nothing blocked, nothing ignored but what the caller ignored (SIGPIPE is Rust's doing,
+/// SIGXFSZ the supervisor's).
 fn default_signals() -> io::Result<()> {
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     crate::sys::clone::set_action(Signal::SIGPIPE, &default)?;
+    crate::sys::clone::set_action(Signal::SIGXFSZ, &default)?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     Ok(())
 }

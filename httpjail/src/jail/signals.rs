@@ -3,8 +3,10 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use crate::sys::clone::set_action;
 
 /// Passed to the command's process group.
 const FORWARDED: [Signal; 8] = [
@@ -29,8 +31,11 @@ impl Signals {
     /// Blocks them. Before any process is forked, so that none is lost and no default action strikes half-way.
     ///
     /// # Errors
-    /// Those of `sigprocmask(2)` and `signalfd(2)`.
+    /// Those of `sigaction(2)`, `sigprocmask(2)` and `signalfd(2)`.
     pub fn block() -> io::Result<Self> {
+        // Where files may not grow (`ulimit -f`) a write fails then, and that is said.
+        let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+        set_action(Signal::SIGXFSZ, &ignore)?;
         let mut set = SigSet::empty();
         FORWARDED.iter().for_each(|signal| set.add(*signal));
         set.add(Signal::SIGCONT);
