@@ -22,6 +22,7 @@ struct Defence {
 }
 
 const CHILD: &str = "httpjail/src/jail/child.rs";
+const KEPT: &str = "httpjail/src/jail/sandbox/mounts/kept.rs";
 const LINKS: &str = "httpjail/src/jail/bpf/links.rs";
 const MOUNTS: &str = "httpjail/src/jail/sandbox/mounts.rs";
 const RIGHTS: &str = "httpjail/src/jail/sandbox/rights.rs";
@@ -60,7 +61,7 @@ const DEFENCES: [Defence; 10] = [
     },
     Defence {
         name: "hidden",
-        edits: &[(MOUNTS, "cover_folder(folder, view.owner)?;", "let _ = folder;")],
+        edits: &[(KEPT, "cover_folder(folder, view.owner)?;", "let _ = folder;")],
         topics: &["identity", "regression", "surroundings"],
     },
     Defence {
@@ -111,7 +112,10 @@ const DEFENCES: [Defence; 10] = [
     },
     Defence {
         name: "read_only_tree",
-        edits: &[(MOUNTS, "    cgroups::arrange()?;\n    kernel::read_only_sys()?;\n", "")],
+        edits: &[
+            (MOUNTS, "    notes.extend(cgroups::arrange(view.owner.0 == 0)?);\n", ""),
+            (MOUNTS, "    kernel::read_only_sys()?;\n", ""),
+        ],
         topics: &["cgroups", "identity"],
     },
 ];
