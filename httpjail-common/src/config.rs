@@ -42,8 +42,9 @@ pub struct JailConfig {
     /// proxy. Otherwise such a connect is answered like everywhere: ECONNREFUSED, which programs that wait for their own
     /// server count on.
     pub host_loopback: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// `SO_MARK` of httpjail's own listeners and resolver where others share the network namespace (`attach`): if httpjail is
+    /// killed, what binds to its ports is not it. 0 where the ports alone tell.
+    pub own_mark: u32,
     /// httpjail's sockets on 127.0.0.1.
     pub v4: Ports,
     /// httpjail's sockets on `::1`.
@@ -65,7 +66,7 @@ impl JailConfig {
         publish_mark: 0,
         dns_open: 0,
         host_loopback: 0,
-        reserved: 0,
+        own_mark: 0,
         v4: Ports {
             proxy: 0,
             resolver_udp: 0,

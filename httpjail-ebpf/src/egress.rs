@@ -28,6 +28,8 @@ const JUMBO: [u8; 4] = [IPPROTO_TCP, 0, 0xc2, 4];
 const JUMBO_LEN: usize = 8;
 /// The offset of the flags within a TCP header, and two of them (RFC 9293 §3.1).
 const TCP_FLAGS: usize = 13;
+/// The offset of the data's offset, in words, in the upper half.
+const TCP_OFFSET: usize = 12;
 const TCP_SYN: u8 = 2;
 const TCP_ACK: u8 = 16;
 
@@ -151,6 +153,10 @@ fn peer(ctx: &SkBuffContext, config: &JailConfig, packet: &Packet, direction: Di
     let ports = if far.is_v4() { &config.v4 } else { &config.v6 };
     if packet.protocol == IPPROTO_UDP {
         if far.is_localhost() && far.port != 0 && far.port == ports.resolver_udp {
+            // SAFETY: a cgroup_skb program's own context.
+            if config.own_mark != 0 && unsafe { udp_owner(skb.cast(), near, far, config) } != Owner::Httpjail {
+                return Err(Reason::PacketPeer);
+            }
             if config.dns_open == 1 && direction == Direction::Egress {
                 remember_server(ctx, config, near);
             }
@@ -163,27 +169,47 @@ fn peer(ctx: &SkBuffContext, config: &JailConfig, packet: &Packet, direction: Di
         };
     }
 
-    if far.is_localhost() && far.port != 0 && (far.port == ports.proxy || far.port == ports.resolver_tcp) {
+    let httpjail = far.is_localhost() && far.port != 0 && (far.port == ports.proxy || far.port == ports.resolver_tcp);
+    if httpjail && config.own_mark == 0 {
         return Ok(());
     }
     let flags: u8 = ctx
         .load(packet.transport + TCP_FLAGS)
         .map_err(|_| Reason::PacketTruncated)?;
     let opening = flags & (TCP_SYN | TCP_ACK) == TCP_SYN;
+    if httpjail {
+        // Who listens there when httpjail is gone is not it. What comes after a SYN that passed is its connection's.
+        // SAFETY: a cgroup_skb program's own context.
+        let passes = !opening
+            || unsafe { tcp_owner(skb.cast(), Endpoint { port: 0, ..near }, far, config) } == Owner::Httpjail;
+        return if passes { Ok(()) } else { Err(Reason::PacketPeer) };
+    }
     // SAFETY: a cgroup_skb program's own context.
     let owner = unsafe { tcp_owner(skb.cast(), near, far, config) };
     // SAFETY: as above.
     let passes = match owner {
         Owner::Jail | Owner::Publisher => true,
-        Owner::Other => false,
-        // A SYN onto the TIME_WAIT of an earlier connection: ask for the listener alone, which will take it.
-        Owner::Nobody if opening => unsafe {
-            tcp_owner(skb.cast(), Endpoint { port: 0, ..near }, far, config) == Owner::Jail
-        },
+        Owner::Other | Owner::Httpjail => false,
+        // A SYN onto the TIME_WAIT of an earlier connection: ask for the listener alone, which will take it. Of several that
+        // share the port (SO_REUSEPORT) it may be another: its answer is not let in, so it gets nothing but the SYN, if that
+        // carries nothing (TCP fast open, RFC 7413).
+        Owner::Nobody if opening => {
+            is_bare(ctx, packet)
+                && unsafe { tcp_owner(skb.cast(), Endpoint { port: 0, ..near }, far, config) } == Owner::Jail
+        }
         // The last words of a connection whose far end is closed: nobody is there to read them.
         Owner::Nobody => unsafe { tcp_gone(skb.cast(), near, far) },
     };
     if passes { Ok(()) } else { Err(Reason::PacketPeer) }
+}
+
+/// Whether a segment has no payload.
+#[inline(always)]
+fn is_bare(ctx: &SkBuffContext, packet: &Packet) -> bool {
+    let Ok(offset) = ctx.load::<u8>(packet.transport + TCP_OFFSET) else {
+        return false;
+    };
+    ctx.len() as usize == packet.transport + (usize::from(offset >> 4) << 2)
 }
 
 /// Tells the resolver which server the datagram that it is about to receive was meant for. Here, not in connect or sendmsg,

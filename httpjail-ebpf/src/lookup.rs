@@ -120,6 +120,8 @@ pub enum Owner {
     Jail,
     /// One of httpjail's own that may speak to the jail's listeners (`--publish`).
     Publisher,
+    /// One of httpjail's own that the jail may speak to, where its mark tells.
+    Httpjail,
     /// A socket of somebody else.
     Other,
     /// No socket, or the remains of one (TIME_WAIT) that takes no data.
@@ -176,6 +178,8 @@ unsafe fn owner_of(socket: *mut bpf_sock, config: &JailConfig) -> Owner {
             Owner::Jail
         } else if config.publish_mark != 0 && (*socket).mark == config.publish_mark {
             Owner::Publisher
+        } else if config.own_mark != 0 && (*socket).mark == config.own_mark {
+            Owner::Httpjail
         } else {
             Owner::Other
         }

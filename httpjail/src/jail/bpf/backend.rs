@@ -9,7 +9,7 @@ use httpjail_common::{Address, JailConfig, Ports};
 use super::cgroup::{Cgroup, CgroupError};
 use super::{BpfError, Events, Links, Programs};
 use crate::jail::backend::{Backend, BackendError, EventSource, Extras, Stopped};
-use crate::jail::sandbox::netns::{JAIL_V4, JAIL_V6, LOOPBACK_INDEX};
+use crate::jail::sandbox::netns::{JAIL_V4, JAIL_V6, LOOPBACK_INDEX, OWN_MARK};
 use crate::net::{AskedServerSource, Listeners, OriginalDstSource};
 use crate::sys::bpf::netns_cookie;
 
@@ -115,9 +115,9 @@ impl Backend for BpfBackend {
     fn arm(&mut self, listeners: &Listeners) -> Result<(), BackendError> {
         // A network namespace that is not ours has no addresses that are the jail's alone.
         let none = (Address::UNSPECIFIED, Address::UNSPECIFIED);
-        let (own_v4, own_v6) = match &self.place {
-            Place::Own(_) => (IpAddr::from(JAIL_V4).into(), IpAddr::from(JAIL_V6).into()),
-            Place::Given(_) | Place::Gone => none,
+        let ((own_v4, own_v6), own_mark) = match &self.place {
+            Place::Own(_) => ((IpAddr::from(JAIL_V4).into(), IpAddr::from(JAIL_V6).into()), 0),
+            Place::Given(_) | Place::Gone => (none, OWN_MARK),
         };
         let id = self.place.id()?;
         let config = JailConfig {
@@ -129,7 +129,7 @@ impl Backend for BpfBackend {
             publish_mark: self.extras.publish_mark.unwrap_or(0),
             dns_open: self.extras.asked_servers.into(),
             host_loopback: self.host_loopback.into(),
-            reserved: 0,
+            own_mark,
             v4: ports(listeners, 0)?,
             v6: ports(listeners, 1)?,
         };

@@ -19,7 +19,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_ROUTE};
 use nix::sched::{CloneFlags, setns};
 use nix::unistd::Pid;
-use socket2::{Domain, Protocol, Type};
+use socket2::{Domain, Protocol, SockRef, Type};
 
 use crate::net::Listeners;
 
@@ -30,6 +30,10 @@ pub const LOOPBACK_INDEX: u32 = 1;
 pub const JAIL_V4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 /// The same for `::1`.
 pub const JAIL_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 1);
+
+/// The mark of httpjail's sockets in a namespace that others use too (`JailConfig::own_mark`). It need be no secret: to set one
+/// wants a right that goes around the programs anyway.
+pub const OWN_MARK: u32 = 0x6874_6a6c;
 
 /// Ports that only root may bind and that `bindresvport(3)` chooses from, too.
 const RESERVED: std::ops::Range<u16> = 600..1024;
@@ -123,8 +127,9 @@ fn listen_at(ipv6: bool, ports: [u16; 2]) -> io::Result<Listeners> {
     Ok(listeners)
 }
 
-/// The same in a namespace that others use too, on ports that only root may bind: what goes to httpjail's sockets must go to
-/// nobody else when they are gone. (Where `net.ipv4.ip_unprivileged_port_start` is lower, as in containers, anybody may.)
+/// The same in a namespace that others use too: what goes to httpjail's sockets must go to nobody else when they are gone. So
+/// they are marked, for the programs; and on ports that only root may bind (where `net.ipv4.ip_unprivileged_port_start` is not
+/// lower, as it is in containers).
 ///
 /// # Errors
 /// As for [`listen`], and `AddrInUse` when no such ports are free.
@@ -137,10 +142,20 @@ pub fn listen_among_others() -> io::Result<Listeners> {
         let port = RESERVED.start + 2 * pair;
         match listen_at(ipv6, [port, port + 1]) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-            listeners => return listeners,
+            listeners => {
+                let listeners = listeners?;
+                mark(&listeners)?;
+                return Ok(listeners);
+            }
         }
     }
     Err(io::ErrorKind::AddrInUse.into())
+}
+
+fn mark(listeners: &Listeners) -> io::Result<()> {
+    let tcp = listeners.proxy.iter().chain(&listeners.resolver_tcp).map(SockRef::from);
+    let udp = listeners.resolver_udp.iter().map(SockRef::from);
+    tcp.chain(udp).try_for_each(|socket| socket.set_mark(OWN_MARK))
 }
 
 /// One listener an address, all on one port: `port`, or the one that the first is given.

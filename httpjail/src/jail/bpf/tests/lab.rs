@@ -120,7 +120,7 @@ impl Lab {
             publish_mark: 0,
             dns_open: 0,
             host_loopback: 1,
-            reserved: 0,
+            own_mark: 0,
             v4: ports,
             v6: ports,
         };
