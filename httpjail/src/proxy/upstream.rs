@@ -177,6 +177,8 @@ where
         .max_headers(limits.fields)
         .max_header_size(limits.head)
         .max_buf_size(limits.read_at_once())
+        // A proxy must take it away (RFC 9112 section 5.1).
+        .allow_spaces_after_header_name_in_responses(true)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| failed(host, error))?;

@@ -208,6 +208,31 @@ async fn answers_that_may_be_read_in_two_ways() {
     assert_eq!(check("1.0 Transfer-Encoding: chunked", "502").await, broken);
 }
 
+/// RFC 9112 section 5.1: a proxy must take the white space away; and what it then reads counts.
+#[tokio::test]
+async fn white_space_before_a_colon() {
+    let jail = jail().await;
+    let (mut client, mut server, _) = ask(&jail, GET).await;
+    say(
+        &mut server,
+        "HTTP/1.1 200 OK\r\nX-A : b\r\nContent-Length\t: 2\r\n\r\nok",
+    )
+    .await;
+    let head = head_of(&mut client).await;
+    assert!(
+        head.starts_with("HTTP/1.1 200 ") && head.contains("x-a: b\r\n"),
+        "{head}"
+    );
+    assert!(head.contains("content-length: 2\r\n"), "{head}");
+    // Another's: the first has a connection that is used again.
+    let jail = self::jail().await;
+    let (mut client, mut server, _) = ask(&jail, GET).await;
+    let both = "HTTP/1.1 200 OK\r\nTransfer-Encoding : chunked\r\nContent-Length : 2\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+    say(&mut server, both).await;
+    let head = head_of(&mut client).await;
+    assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
+}
+
 /// What comes after an answer is nobody's: the connection is closed, and the next request goes elsewhere.
 // Proves: H18.
 #[tokio::test]
