@@ -710,3 +710,72 @@ fn closed_while_it_waits_for_others() {
     run.wait().unwrap().expect_code(0);
     assert_eq!(traces(&lab), Vec::<String>::new());
 }
+
+/// Where anybody may bind to low ports, as in containers, somebody takes the place of a proxy that was killed: the cgroup is
+/// closed to that, too.
+// Proves on attach: P21.
+#[test]
+fn a_port_that_is_taken_after_kill_9() {
+    let lab = lab();
+    lab.on_jailside(|| Ok(fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")?))
+        .unwrap();
+    let cgroup = Cgroup::new();
+    let mut told = Told::start(&lab, &cgroup.0);
+    let attached = Attached::start(&lab, &cgroup.0);
+    assert_eq!(told.ask("curl('http://ok.test/')"), "200");
+    let ports = local_ports(&lab, "tcp", "0A");
+    assert_eq!(ports.len(), 2);
+    let name = cgroup.0.file_name().unwrap().to_str().unwrap();
+    let is_httpjail = |pid: &i32| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == lab.binary());
+    for pid in processes_with(name).into_iter().filter(is_httpjail) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    attached.run.wait().unwrap();
+
+    let squat = "import socket, sys, threading\ndef serve(s):\n    while True:\n        c, _ = s.accept()\n        \
+                 print('tcp', c.recv(100), flush=True)\ndef hear(s):\n    while True:\n        print('udp', s.recv(100), \
+                 flush=True)\nfor port in sys.argv[1:]:\n    s = socket.create_server(('127.0.0.1', int(port)))\n    \
+                 threading.Thread(target=serve, args=(s,), daemon=True).start()\n    s = socket.socket(socket.AF_INET, \
+                 socket.SOCK_DGRAM)\n    s.bind(('127.0.0.1', int(port)))\n    threading.Thread(target=hear, args=(s,), \
+                 daemon=True).start()\nprint('up', flush=True)\nsys.stdin.read()";
+    let (reader, line) = std::io::pipe().unwrap();
+    let squatter = lab
+        .unjailed()
+        .as_user()
+        .stdin_from(reader)
+        .command([PYTHON, "-c", squat, &ports[0].to_string(), &ports[1].to_string()])
+        .start()
+        .unwrap();
+    assert!(
+        eventually(LIMIT, || squatter.stdout().starts_with("up\n")),
+        "{}",
+        squatter.stderr()
+    );
+    let mark = canary();
+    for port in &ports {
+        told.ask(&format!(
+            "socket.create_connection(('127.0.0.1', {port}), timeout=2).sendall(b'{mark}')"
+        ));
+    }
+    told.ask(&format!(
+        "socket.create_connection({FAR}, timeout=2).sendall(b'{mark}')"
+    ));
+    told.ask(&format!(
+        "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'{mark}', ('198.51.100.2', 53))"
+    ));
+    // Who is not in the cgroup reaches all of it.
+    let free = canary();
+    for port in &ports {
+        let send = format!(
+            "import socket; socket.create_connection(('127.0.0.1', {port})).sendall(b'{free}'); \
+             socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'{free}', ('127.0.0.1', {port}))"
+        );
+        lab.unjailed().command([PYTHON, "-c", &send]).run().expect_code(0);
+    }
+    let heard = || squatter.stdout();
+    assert!(eventually(LIMIT, || heard().matches(&free).count() == 4), "{}", heard());
+    assert!(!heard().contains(&mark), "{}", heard());
+    drop(line);
+    squatter.wait().unwrap();
+    detach(&lab, &cgroup.0);
+}
