@@ -87,7 +87,8 @@ impl Target {
             doubts.extend(shared(user, &theirs, &place));
             doubts.extend(networks(user, &theirs));
         }
-        if has_vsock() && !(!held.is_empty() && held.iter().all(|process| process.is_filtered)) {
+        let unfiltered = held.is_empty() || held.iter().any(|process| !process.is_filtered);
+        if unfiltered && has_vsock() {
             doubts.push(Doubt {
                 text: format!(
                     "AF_VSOCK is no business of a cgroup's programs: from {place} this machine's hypervisor can be spoken to"
