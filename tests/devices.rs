@@ -169,6 +169,7 @@ fn the_devices_that_stay_are_those_to_compute_and_draw_with() {
         "nvidia-caps/nvidia-cap1",
     ];
     let go = [
+        "fuse",
         "dri/card0",
         "nvidia-modeset",
         "sda",

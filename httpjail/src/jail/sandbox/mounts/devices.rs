@@ -7,10 +7,14 @@
 //! appear while the jail lives, so this names those that stay. No mount but these lets a device be opened: the host's /dev
 //! may be mounted a second time, and a node may lie anywhere.
 //!
-//! `kvm`, `fuse` and the computing half of graphics cards stay. Each is much kernel, as are the file systems and sockets
-//! that a jail has anyway, and the kernel's own faults are not what this jail promises to hold. None is a way to a network
-//! or to a file: a virtual machine has its network from a program in the jail, a file system of `fuse` is seen in the jail
-//! alone, and a card computes. Whoever may not open them outside may not here.
+//! `kvm` and the computing half of graphics cards stay. Each is much kernel, as are the file systems and sockets that a
+//! jail has anyway, and the kernel's own faults are not what this jail promises to hold. None is a way to a network or to
+//! a file: a virtual machine has its network from a program in the jail, and a card computes. Whoever may not open them
+//! outside may not here.
+//!
+//! `fuse` does not stay: who reads a file of a file system that a jailed program serves waits for as long as that likes. A
+//! program that maps such a file over its own arguments would hold up whoever reads its command line (proc(5)), which is
+//! httpjail, and what reads its paths, which is the jail's init.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
@@ -29,14 +33,13 @@ use crate::sys::mounts::{close_devices, open_devices};
 const DEV: &str = "/dev";
 
 /// The devices that stay. `*` at the end stands for any ending. Of `dri` those that render: the others are the screen.
-const KEPT: [&str; 12] = [
+const KEPT: [&str; 11] = [
     "null",
     "zero",
     "full",
     "random",
     "urandom",
     "tty",
-    "fuse",
     "kvm",
     "kfd",
     "dri/renderD*",
