@@ -150,7 +150,7 @@ fn a_mistake_in_an_option_is_no_backends_fault() {
         .option("--allow-socket")
         .option("/no/such/socket")
         .command(["true"]);
-    let outcome = jail.run().expect_code(125).expect_stderr_has("/no/such/socket");
+    let outcome = jail.run().expect_code(2).expect_stderr_has("/no/such/socket");
     assert!(!outcome.stderr.contains("no backend works here"), "{outcome:#?}");
 }
 

@@ -225,13 +225,13 @@ fn processes_that_hold_the_jail_cannot_be_sabotaged() {
     for jail in jails(&lab) {
         let other = victim();
         let fetch = "curl -sS -o /dev/null -w '%{http_code} ' --max-time 30 https://";
-        let script = format!("{} && {fetch}ok.test/ && {fetch}evil.test/", sabotage(1, 70_000));
-        let outcome = jail
-            .rule("allow: ^https://ok\\.test/")
-            .shell(&script)
-            .run()
-            .expect_code(0);
-        assert!(outcome.stdout.ends_with("200 403 "), "{outcome:#?}");
+        let script = format!("{}; {fetch}ok.test/; {fetch}evil.test/", sabotage(1, 70_000));
+        let outcome = jail.rule("allow: ^https://ok\\.test/").shell(&script).run();
+        // Init is the command's user too, and makes the jail's connections: without descriptors it makes none, and
+        // without processor time it ends.
+        let told = outcome.stdout.lines().last().unwrap_or_default();
+        let closed = told == "000 000 " || outcome.code() == Some(125);
+        assert!(told == "200 403 " || closed, "{outcome:#?}");
         assert!(!is_stopped(other.pid()), "{outcome:#?}");
     }
 }

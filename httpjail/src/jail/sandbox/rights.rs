@@ -116,10 +116,9 @@ pub fn keep_only_kill() -> io::Result<()> {
 /// see which network and which file those are of, to take their root and, where there are `users`, their ids and permissions.
 ///
 /// # Errors
-/// Naming the step that failed; then the process must end.
+/// Naming a right that is missing, or the step that failed; then the process must end.
 pub fn keep_for_sockets(users: bool) -> io::Result<()> {
     let mut keeps = CapsHashSet::from([
-        Capability::CAP_KILL,
         Capability::CAP_SYS_PTRACE,
         Capability::CAP_NET_ADMIN,
         Capability::CAP_SYS_CHROOT,
@@ -132,6 +131,11 @@ pub fn keep_for_sockets(users: bool) -> io::Result<()> {
         ]);
         thread::keep_capabilities().map_err(|error| step("keep the capabilities", error))?;
     }
+    let held = caps::read(None, CapSet::Permitted).map_err(|error| step("read the capabilities", error))?;
+    if let Some(missing) = keeps.difference(&held).map(Capability::to_string).min() {
+        return Err(io::Error::other(format!("{missing} is missing")));
+    }
+    keeps.insert(Capability::CAP_KILL);
     drop_bounding(&keeps)?;
     limit_to(&keeps)
 }
