@@ -37,6 +37,7 @@ mod support;
 mod surroundings;
 mod terminal;
 mod terminals;
+mod torture;
 mod trust;
 mod unix_sockets;
 mod verdicts;
