@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::MsFlags;
 use nix::sys::stat::Mode;
@@ -28,15 +29,21 @@ pub(super) struct Mount {
 }
 
 impl Mount {
-    /// Whether its target leads to it: not when another mount lies over that, and not where this process cannot go.
+    /// Whether its target leads to it: not when another mount lies over that, and not where this process cannot go. Where that
+    /// cannot be told it does, and who then cannot do what is to be done with it says so.
     pub(super) fn is_seen(&self) -> bool {
         let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-        let id = open(&self.target, flags, Mode::empty()).ok().and_then(|found| {
-            let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", found.as_raw_fd())).ok()?;
-            text.lines()
-                .find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
-        });
-        id == Some(self.id)
+        let found = match open(&self.target, flags, Mode::empty()) {
+            Ok(found) => found,
+            Err(error) => return ![Errno::ENOENT, Errno::ENOTDIR, Errno::EACCES].contains(&error),
+        };
+        let Ok(text) = fs::read_to_string(format!("/proc/self/fdinfo/{}", found.as_raw_fd())) else {
+            return true;
+        };
+        let id = text
+            .lines()
+            .find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
+        id.is_none_or(|id: u64| id == self.id)
     }
 }
 

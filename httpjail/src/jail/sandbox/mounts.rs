@@ -183,7 +183,7 @@ fn mounted() -> Result<Vec<Mount>, MountError> {
 
 /// Covers a folder with an empty one that belongs to the command's user, who may expect to write there.
 fn cover_folder(folder: &Path, owner: (u32, u32)) -> Result<(), MountError> {
-    if !folder.is_dir() {
+    if !is_there(folder, fs::Metadata::is_dir)? {
         return Ok(());
     }
     let options = format!("mode=0700,uid={},gid={},size=16m", owner.0, owner.1);
@@ -209,6 +209,16 @@ fn cover_socket(socket: &Path) -> Result<(), MountError> {
     }
 }
 
+/// Whether something of this kind is there, for us and so for the command.
+fn is_there(path: &Path, kind: fn(&fs::Metadata) -> bool) -> Result<bool, MountError> {
+    match fs::metadata(path) {
+        Ok(found) => Ok(kind(&found)),
+        Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => Ok(false),
+        Err(error) if error.raw_os_error() == Some(libc::EACCES) => Ok(false),
+        Err(source) => Err(failed("look at", path, source)),
+    }
+}
+
 /// Makes the tmpfs, writes each file and binds it over those that it replaces.
 fn lay_files(run: &Path, overlays: &[Overlay]) -> Result<(), MountError> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
@@ -227,9 +237,11 @@ fn lay_files(run: &Path, overlays: &[Overlay]) -> Result<(), MountError> {
             path: file.clone(),
             source,
         })?;
-        for covered in overlay.covers.iter().filter(|path| path.is_file()) {
-            bind(&file, covered)?;
-            remount_read_only(covered, flags)?;
+        for covered in &overlay.covers {
+            if is_there(covered, fs::Metadata::is_file)? {
+                bind(&file, covered)?;
+                remount_read_only(covered, flags)?;
+            }
         }
     }
     remount_read_only(run, flags)

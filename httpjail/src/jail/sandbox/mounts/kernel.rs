@@ -7,7 +7,7 @@ use std::path::Path;
 
 use nix::mount::MsFlags;
 
-use super::{MountError, bind_with, mounted, raw, remount_read_only};
+use super::{MountError, bind_with, failed, mounted, raw, remount_read_only};
 
 /// Those that are made read-only, wherever they are. Of cgroups the first version alone is left as the host has it.
 const ORDERS: [&str; 11] = [
@@ -53,7 +53,8 @@ pub(super) fn own_proc(user_namespace: bool, by_root: bool) -> Result<Option<Str
     let parts = ["sys", "sysrq-trigger", "irq", "bus", "fs", "acpi"];
     for part in parts.iter().filter(|_| by_root) {
         let part = path.join(part);
-        if part.exists() {
+        // What cannot be told is no reason to leave it open.
+        if part.try_exists().map_err(|source| failed("look at", &part, source))? {
             // With what is mounted below: in a user namespace none of that may be left behind (fs/namespace.c,
             // has_locked_children).
             bind_with(MsFlags::MS_REC, &part, &part)?;
