@@ -98,9 +98,15 @@ impl Holders {
     /// the rest, who may have made more of them.
     fn among(&mut self, socket: u32, pids: impl IntoIterator<Item = u32>, looks: &mut usize) -> Option<(u32, u32)> {
         let (rest, new): (Vec<u32>, Vec<u32>) = pids.into_iter().partition(|pid| self.seen.contains(pid));
-        let has = |pid: &u32| self.note(*pid, looks).contains(&socket);
-        new.into_iter().chain(rest).find(has)?;
-        self.remembered(socket)
+        for pid in new.into_iter().chain(rest) {
+            if *looks == 0 {
+                return None;
+            }
+            if self.note(pid, looks).contains(&socket) {
+                return self.remembered(socket);
+            }
+        }
+        None
     }
 
     /// Notes the sockets that a process has open.
@@ -126,6 +132,9 @@ impl Holders {
     fn eldest(&mut self, found: u32, descriptor: u32, socket: u32, looks: &mut usize) -> Option<u32> {
         let mut eldest = found;
         for pid in line(self.init, found)? {
+            if *looks == 0 {
+                break;
+            }
             // What is inherited keeps its number, unless somebody moves it.
             if target(format!("/proc/{pid}/fd/{descriptor}")) == Some(socket) {
                 self.known.insert(socket, (pid, descriptor));
@@ -169,6 +178,9 @@ fn children(pid: u32, looks: &mut usize) -> Vec<u32> {
         .flatten()
         .flatten()
     {
+        if *looks == 0 {
+            break;
+        }
         *looks = looks.saturating_sub(1);
         match fs::read_to_string(thread.path().join("children")) {
             Ok(listed) => found.extend(
