@@ -20,13 +20,14 @@ use crate::support::{Expect as _, have, lab, repeats};
 const LIMIT: Duration = Duration::from_secs(50);
 
 /// Nothing but what bash itself can do: whatever fails is httpjail's. Where sockets and logs are covered differs from
-/// run to run, and a device that cannot be brought back is one less.
+/// run to run, and a device that cannot be brought back is one less. Over the host's cgroups lies a cover, and on it the jail's
+/// own part where that can be had.
 const COMMAND: &str = r#"echo "$1" > /dev/udp/198.51.100.3/9999
 while read -r key value; do
     case $key in Seccomp:|NoNewPrivs:|CapInh:|CapPrm:|CapEff:|CapAmb:|Uid:|Gid:) echo "$key $value";; esac
 done < /proc/self/status > "$2" || exit 9
 while read -r _ _ _ _ at _; do
-    case $at in /tmp/*|/run/*|/home/*|/root/*|/var/*|/dev/*) ;; *) echo "$at";; esac
+    case $at in /tmp/*|/run/*|/home/*|/root/*|/var/*|/dev/*|/sys/fs/cgroup*) ;; *) echo "$at";; esac
 done < /proc/self/mountinfo >> "$2" || exit 9
 echo end >> "$2""#;
 

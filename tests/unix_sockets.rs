@@ -16,6 +16,7 @@ use crate::support::{Expect as _, PYTHON, have, lab};
 const OUTSIDE: &str = include_str!("support/probes/outside.py");
 const REACH: &str = include_str!("support/probes/reach.py");
 const OWN: &str = include_str!("support/probes/own_sockets.py");
+const USERS_WITHIN: &str = include_str!("support/probes/users_within.py");
 const WATCHED: &str = include_str!("support/probes/watched.py");
 const FLIP: &str = include_str!("support/probes/flip.py");
 
@@ -338,6 +339,24 @@ fn the_jails_own_work_as_ever() {
                 .stdout
         };
         assert_eq!(run(jail(&lab)), run(lab.unjailed().as_user()));
+    }
+}
+
+/// Init makes the calls of root and of users in the jail, and has more open than either.
+#[test]
+fn users_within_are_themselves() {
+    let lab = lab();
+    let script = lab.file("users_within.py", USERS_WITHIN);
+    for run in [lab.jail().option("--user").option("root"), lab.unjailed()] {
+        let folder = open_folder(lab.fresh_path("users"));
+        let user = USER_ID.to_string();
+        let line = [PYTHON, script.to_str().unwrap(), folder.to_str().unwrap(), &user];
+        let outcome = run.command(line).run().expect_code(0);
+        assert_eq!(
+            outcome.stdout,
+            format!("closed 0\nlistener {USER_ID}\n"),
+            "{outcome:#?}"
+        );
     }
 }
 

@@ -95,13 +95,14 @@ impl Listener {
     pub fn waits(&self, call: &Call) -> bool {
         let id = call.id;
         // SAFETY: the kernel reads one number.
-        unsafe { libc::ioctl(self.0.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw const id) == 0 }
+        uninterrupted(|| unsafe { libc::ioctl(self.0.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw const id) })
+            .is_ok()
     }
 
     /// Answers with a value, or with an error number.
     ///
     /// # Errors
-    /// ENOENT when the caller waits no more.
+    /// ENOENT when the caller waits no more; EINPROGRESS when it was answered already.
     pub fn answer(&self, call: &Call, answer: Result<i64, i32>) -> io::Result<()> {
         let response = libc::seccomp_notif_resp {
             id: call.id,
@@ -110,8 +111,8 @@ impl Listener {
             flags: 0,
         };
         // SAFETY: the kernel reads one such structure.
-        let done = unsafe { libc::ioctl(self.0.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw const response) };
-        Ok(Errno::result(done).map(drop)?)
+        let send = || unsafe { libc::ioctl(self.0.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw const response) };
+        uninterrupted(send).map(drop)
     }
 
     /// Opens a copy of `fd` in the caller's process and returns its number there.
@@ -128,8 +129,18 @@ impl Listener {
         };
         const { assert!(size_of::<libc::seccomp_notif_addfd>() == 24) };
         // SAFETY: the kernel reads one such structure.
-        let number = unsafe { libc::ioctl(self.0.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ADDFD, &raw const given) };
-        Ok(Errno::result(number)?.into())
+        let add = || unsafe { libc::ioctl(self.0.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ADDFD, &raw const given) };
+        uninterrupted(add).map(i64::from)
+    }
+}
+
+/// Makes a call until no signal comes in between: each of these waits for a lock that way (kernel/seccomp.c).
+fn uninterrupted(call: impl Fn() -> libc::c_int) -> io::Result<libc::c_int> {
+    loop {
+        match Errno::result(call()) {
+            Err(Errno::EINTR) => {}
+            done => return Ok(done?),
+        }
     }
 }
 

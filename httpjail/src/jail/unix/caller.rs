@@ -8,7 +8,7 @@ use std::path::Path;
 
 use caps::Capability;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::libc::{AF_UNIX, sa_family_t};
 use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{Pid, fchdir, getpid};
@@ -115,44 +115,75 @@ impl<'a> Caller<'a> {
 
     /// The file that it means by a path: as its root, its working directory and this thread's ids have it.
     ///
+    /// What a process has open is reached by such names of its own alone. Any other way into `/proc` would be this process's way,
+    /// who may look at itself, and at all others.
+    ///
     /// # Errors
-    /// Those of looking a path up.
+    /// Those of looking a path up; ELOOP at a name of what some process has open.
     pub(super) fn look_up(&self, path: &[u8]) -> io::Result<OwnedFd> {
-        let folder = |name: &str| {
-            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-            openat(
-                &self.proc.fd,
-                format!("{}/{name}", self.number).as_str(),
-                flags,
-                Mode::empty(),
-            )
-        };
-        let root = folder("root")?;
+        let root = self.place("root")?;
         let found = thread::change_root(root.as_fd()).and_then(|()| {
-            // By `self` the caller means itself: so names that are too long are made short.
-            let through = [
-                (&b"/proc/self/"[..], ""),
-                (b"/proc/thread-self/", ""),
-                (b"/dev/fd/", "fd/"),
-            ];
-            let own = through
-                .iter()
-                .find_map(|(start, to)| Some((path.strip_prefix(*start)?, to)));
-            let (from, path) = match own {
-                Some((rest, to)) => {
-                    let name = [self.number.as_bytes(), b"/", to.as_bytes(), rest].concat();
-                    (None, name)
-                }
-                None if path.starts_with(b"/") => (None, path.to_owned()),
-                None => (Some(folder("cwd")?), path.to_owned()),
-            };
-            let from = from.as_ref().unwrap_or(&self.proc.fd);
-            let path = Path::new(OsStr::from_bytes(&path));
-            Ok(openat(from, path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?)
+            let (from, path) = self.start(path)?;
+            if path.is_empty() {
+                return Ok(from);
+            }
+            let how = OpenHow::new()
+                .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+                .resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
+            Ok(openat2(from, Path::new(OsStr::from_bytes(path)), how)?)
         });
         self.proc.enter()?;
         found
     }
+
+    /// Where a path starts, and the rest of it. By `self` the caller means itself: so names that are too long are made short.
+    fn start<'path>(&self, path: &'path [u8]) -> io::Result<(OwnedFd, &'path [u8])> {
+        let own = path
+            .strip_prefix(b"/proc/")
+            .map(divide)
+            .and_then(|(whose, rest)| self.is_own(whose).then_some(rest));
+        let number = own.map_or_else(|| path.strip_prefix(b"/dev/fd/"), |own| own.strip_prefix(b"fd/"));
+        if let Some(number) = number {
+            let (number, rest) = divide(number);
+            let number: u32 = std::str::from_utf8(number)
+                .ok()
+                .and_then(|number| number.parse().ok())
+                .ok_or(Errno::ENOENT)?;
+            return Ok((self.place(&format!("fd/{number}"))?, rest));
+        }
+        match own.map(divide) {
+            Some((b"cwd", rest)) => Ok((self.place("cwd")?, rest)),
+            Some((b"root", rest)) => Ok((self.place("root")?, rest)),
+            Some(_) => Err(Errno::EACCES.into()),
+            None if path.starts_with(b"/") => Ok((self.place("root")?, path)),
+            None => Ok((self.place("cwd")?, path)),
+        }
+    }
+
+    /// Whether a folder of `/proc` is its own, or that of its process.
+    fn is_own(&self, name: &[u8]) -> bool {
+        let process = || {
+            let status = self.proc.read(&format!("{}/status", self.number)).ok()?;
+            Some(field(&status, "Tgid:")?.trim() == std::str::from_utf8(name).ok()?)
+        };
+        [&b"self"[..], b"thread-self", self.number.as_bytes()].contains(&name)
+            || (name.iter().all(u8::is_ascii_digit) && process().unwrap_or(false))
+    }
+
+    /// Something of its own that `/proc` leads to.
+    fn place(&self, name: &str) -> io::Result<OwnedFd> {
+        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+        let name = format!("{}/{name}", self.number);
+        Ok(openat(&self.proc.fd, name.as_str(), flags, Mode::empty())?)
+    }
+}
+
+/// The first name of a path, and what follows it, without the slashes between.
+fn divide(path: &[u8]) -> (&[u8], &[u8]) {
+    let end = path.iter().position(|byte| *byte == b'/').unwrap_or(path.len());
+    let (first, rest) = path.split_at(end);
+    let slashes = rest.iter().take_while(|byte| **byte == b'/').count();
+    (first, rest.get(slashes..).unwrap_or_default())
 }
 
 impl Status {
@@ -204,7 +235,15 @@ pub(super) fn handle(thread: Pid, proc: &Folder) -> io::Result<OwnedFd> {
 
 #[cfg(test)]
 mod tests {
-    use super::Status;
+    use super::{Status, divide};
+
+    #[test]
+    fn the_first_name_of_a_path() {
+        assert_eq!(divide(b"9/a/b"), (&b"9"[..], &b"a/b"[..]));
+        assert_eq!(divide(b"9//a"), (&b"9"[..], &b"a"[..]));
+        assert_eq!(divide(b"cwd"), (&b"cwd"[..], &b""[..]));
+        assert_eq!(divide(b""), (&b""[..], &b""[..]));
+    }
 
     #[test]
     fn the_status_of_a_thread() {

@@ -84,13 +84,21 @@ impl<'a> Handler<'a> {
             libc::SYS_connect => self.with_socket(call, |handler, handle, socket| {
                 handler.connect(call, handle, socket, may_wait)
             }),
-            libc::SYS_listen => self.with_socket(call, |handler, _, socket| handler.listen(call, socket)),
+            libc::SYS_listen => self.with_socket(call, |handler, handle, socket| handler.listen(call, handle, socket)),
             libc::SYS_socket => datagram(shared, call),
-            libc::SYS_socketpair => pair(shared, call),
+            libc::SYS_socketpair => caller::handle(call.thread, &shared.proc)
+                .map_err(errno)
+                .and_then(|handle| self.act_for(call, handle.as_fd()))
+                .and_then(|_| pair(shared, call)),
             _ => Err(Errno::ENOSYS),
         };
-        // The caller is gone, or was interrupted: then nobody waits.
-        let _ = shared.listener.answer(call, answer.map_err(|error| error as i32));
+        let answered = shared.listener.answer(call, answer.map_err(|error| error as i32));
+        // The caller is gone, or was interrupted and told so: then nobody waits. If it waits, it would do so for ever.
+        let over = |error: &io::Error| [Some(Errno::ENOENT), Some(Errno::EINPROGRESS)].contains(&errno_of(error));
+        assert!(
+            answered.as_ref().err().is_none_or(over),
+            "a call stays without an answer"
+        );
     }
 
     fn with_socket(&mut self, call: &Call, act: impl FnOnce(&mut Self, BorrowedFd<'_>, &OwnedFd) -> Answer) -> Answer {
@@ -105,10 +113,7 @@ impl<'a> Handler<'a> {
         let length = usize::try_from(call.arguments[2] as i32).map_err(|_| Errno::EINVAL)?;
         let address = room.get_mut(..length).ok_or(Errno::EINVAL)?;
         read(call, call.arguments[1], address)?;
-        // From here on it is known that all of it was the caller's.
-        if !self.shared.listener.waits(call) {
-            return Err(Errno::ESRCH);
-        }
+        self.still_waits(call)?;
         match domain {
             AF_UNIX => self.connect_unix(call, handle, socket, address, may_wait),
             // Groups, and others than the kernel, are root's to speak to; the caller is none in this network.
@@ -136,8 +141,7 @@ impl<'a> Handler<'a> {
         if family != Some(AF_UNIX) || name.is_empty() || address.len() > UNIX_MAX {
             return Err(Errno::EINVAL);
         }
-        let caller = Caller::new(call.thread, handle, &self.shared.proc).map_err(errno)?;
-        let overrides = self.act_as(&caller)?;
+        let (caller, overrides) = self.act_for(call, handle)?;
         if name.starts_with(&[0]) {
             // A name of the network that the socket is of. One made outside would reach outside.
             return match self.is_inside(socket)? {
@@ -148,6 +152,7 @@ impl<'a> Handler<'a> {
         let path = name.split(|byte| *byte == 0).next().unwrap_or_default();
         let with = |handler: &mut Self| {
             let file = caller.look_up(path).map_err(errno)?;
+            handler.still_waits(call)?;
             let known = handler.shared.registry.find(&file).map_err(errno)?;
             let listener = known.ok_or(Errno::ECONNREFUSED)?;
             let address = handler.shared.proc.address_of(&listener);
@@ -211,10 +216,9 @@ impl<'a> Handler<'a> {
     }
 
     /// Enters the socket among those that may be reached, and has it listen.
-    fn listen(&mut self, call: &Call, socket: &OwnedFd) -> Answer {
-        if !self.shared.listener.waits(call) {
-            return Err(Errno::ESRCH);
-        }
+    fn listen(&mut self, call: &Call, handle: BorrowedFd<'_>, socket: &OwnedFd) -> Answer {
+        // Whoever connects is told who listened.
+        self.act_for(call, handle)?;
         if raw::domain(socket.as_fd()).map_err(errno)? == AF_UNIX {
             let file = self.with_capability(Capability::CAP_NET_ADMIN, |_| Ok(raw::bound_file(socket.as_fd())))?;
             match file {
@@ -250,7 +254,19 @@ impl<'a> Handler<'a> {
         }
     }
 
-    /// Takes the caller's ids, so that permissions and SO_PEERCRED are his. Whether no permission stops him.
+    /// Takes the caller's ids, so that permissions and SO_PEERCRED are his. Also tells whether no permission stops him.
+    fn act_for(&mut self, call: &Call, handle: BorrowedFd<'_>) -> Result<(Caller<'a>, bool), Errno> {
+        let caller = Caller::new(call.thread, handle, &self.shared.proc).map_err(errno)?;
+        let overrides = self.act_as(&caller)?;
+        self.still_waits(call)?;
+        Ok((caller, overrides))
+    }
+
+    /// What was read by the caller's number was the caller's, if it waits still: a number is given away again.
+    fn still_waits(&self, call: &Call) -> Result<(), Errno> {
+        self.shared.listener.waits(call).then_some(()).ok_or(Errno::ESRCH)
+    }
+
     fn act_as(&mut self, caller: &Caller<'_>) -> Result<bool, Errno> {
         if !self.shared.users {
             return Ok(false);
@@ -315,6 +331,9 @@ fn pair(shared: &Shared, call: &Call) -> Answer {
         base: call.arguments[3] as usize,
         len: numbers.len(),
     }];
+    if !shared.listener.waits(call) {
+        return Err(Errno::ESRCH);
+    }
     match process_vm_writev(call.thread, &[IoSlice::new(&numbers)], &place) {
         Ok(written) if written == numbers.len() => Ok(0),
         _ => Err(Errno::EFAULT),

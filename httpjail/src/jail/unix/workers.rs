@@ -19,8 +19,8 @@ use crate::sys::clone;
 use crate::sys::notification::Call;
 
 /// How many connections of the jail's may wait at once (for a listener that is slow to accept); of more, those that would wait
-/// fail with EAGAIN.
-const MOST: usize = 256;
+/// fail with EAGAIN. Each is a thread of the jail's, with a small stack.
+const MOST: usize = 2048;
 /// How many wait for calls where nothing happens.
 const SPARE: usize = 2;
 /// Bytes of stack: little is called from here.
