@@ -128,7 +128,7 @@ impl Identity {
     /// Runs `work` with this user's rights to files, and comes back to the process's own.
     ///
     /// Paths that a user names are opened so: root must not read or write what the user could not. Not coming back would
-    /// leave the process half another user: it aborts.
+    /// leave the process half another user: it ends.
     ///
     /// # Errors
     /// When the rights cannot be taken (then `work` did not run).
@@ -144,8 +144,10 @@ impl Identity {
         let back = seteuid(uid)
             .and_then(|()| setegid(gid))
             .and_then(|()| setgroups(&groups));
-        if back.is_err() {
-            std::process::abort();
+        if let Err(error) = back {
+            // There is nobody to hand this to who could do anything else.
+            eprintln!("error: cannot take httpjail's own rights again: {error}");
+            std::process::exit(125);
         }
         Ok(result?)
     }

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
-use std::process::abort;
+use std::process::exit;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
@@ -43,7 +43,7 @@ const BACKLOG: i32 = 4096;
 
 /// Runs `inside` in the network namespace of the process `pid`, and comes back.
 ///
-/// Not coming back would leave the supervisor, and so the proxy's way out, inside the jail: the process aborts.
+/// Not coming back would leave the supervisor, and so the proxy's way out, inside the jail: the process ends.
 ///
 /// # Errors
 /// Those of opening the namespaces, of `setns(2)`, and of `inside`.
@@ -59,8 +59,10 @@ pub fn within_namespace<T>(namespace: &impl AsFd, inside: impl FnOnce() -> io::R
     let outside = File::open("/proc/self/ns/net")?;
     setns(namespace, CloneFlags::CLONE_NEWNET)?;
     let result = inside();
-    if setns(&outside, CloneFlags::CLONE_NEWNET).is_err() {
-        abort();
+    if let Err(error) = setns(&outside, CloneFlags::CLONE_NEWNET) {
+        // There is nobody to hand this to who could do anything else.
+        eprintln!("error: cannot leave the jail's network namespace: {error}");
+        exit(125);
     }
     result
 }
