@@ -28,6 +28,7 @@ mod log;
 mod memory;
 mod messages;
 mod owner;
+mod programs;
 mod publish;
 mod regression;
 mod reload;

@@ -4,7 +4,6 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::Path;
 
 use nix::sys::prctl;
 use nix::unistd::{AccessFlags, access};
@@ -19,12 +18,18 @@ use crate::jail::sandbox::init::Plan;
 use crate::jail::sandbox::mounts::View;
 use crate::jail::sandbox::sockets::Outside;
 use crate::jail::select::{self, Prepare, Wants};
+use crate::jail::within;
+use crate::jail::workplace::Workplace;
 
 /// Prints the table. Returns 0 if a strong backend works, else 1.
 ///
 /// # Errors
 /// When it cannot be printed.
 pub(super) fn run(caller: &Identity) -> Result<u8, Failure> {
+    if within::is_within() {
+        let Failure { message, hint, .. } = within::refusal();
+        return print(&format!("{message}\n{}\n", hint.unwrap_or_default())).map(|()| 1);
+    }
     let tried = select::STRONG.map(|(name, prepare)| (name, trial(prepare, caller)));
     let mut text = String::from("backend  works  how, or why not\n");
     for (name, result) in &tried {
@@ -43,9 +48,13 @@ pub(super) fn run(caller: &Identity) -> Result<u8, Failure> {
     text += &works.map_or("no backend works here\n".to_owned(), |(name, _)| {
         format!("--backend auto takes {name}\n")
     });
-    let printed = std::io::stdout().write_all(text.as_bytes());
-    printed.map_err(|error| Failure::new(format!("cannot print: {error}")))?;
+    print(&text)?;
     Ok(u8::from(works.is_none()))
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let printed = std::io::stdout().write_all(text.as_bytes());
+    printed.map_err(|error| Failure::new(format!("cannot print: {error}")))
 }
 
 /// Each run keeps its authority in the caller's configuration. Where that cannot be written none starts.
@@ -108,7 +117,7 @@ fn plan(caller: &Identity) -> Result<Plan, Failure> {
         command: Command {
             argv: vec![OsString::from("true")],
             env: Vec::new(),
-            cwd: Path::new("/").into(),
+            workplace: Workplace::root(),
             identity: caller.clone(),
             pipes: Vec::new(),
         },

@@ -146,7 +146,7 @@ impl OpenProxy {
             leaves: Arc::new(Leaves::new(authority).map_err(failure)?),
             upstream_tls: Arc::new(upstream_tls),
             audit: log.clone(),
-            network: Arc::new(HostNetwork::default()),
+            network: Arc::new(HostNetwork::new(parts::within_jail())),
             parents,
             itself: vec![local],
             limits: parts::fitting(config.limits),

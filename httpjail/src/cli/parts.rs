@@ -101,3 +101,11 @@ pub(super) fn session() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!("{:x}-{:x}", since.as_micros(), process::id())
 }
+
+/// Whether httpjail itself is in a jail.
+pub(super) fn within_jail() -> bool {
+    #[cfg(target_os = "linux")]
+    return crate::jail::within::is_within();
+    #[cfg(not(target_os = "linux"))]
+    false
+}

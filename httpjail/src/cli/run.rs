@@ -36,6 +36,7 @@ use crate::jail::sandbox::sockets::Outside;
 use crate::jail::sandbox::stdio::Inherited;
 use crate::jail::select::{self, Choice, Refused, Selection, Wants};
 use crate::jail::signals::Signals;
+use crate::jail::workplace::Workplace;
 use crate::jail::{Jail, Outcome, SpawnError, leftovers};
 use crate::logging;
 use crate::policy::yaml::{Backend, DnsMode};
@@ -212,8 +213,6 @@ fn plan(
     inherited: Inherited,
     deciders: Vec<PathBuf>,
 ) -> Result<Plan, Failure> {
-    let cwd =
-        std::env::current_dir().map_err(|error| Failure::new(format!("cannot tell the current directory: {error}")))?;
     let place = place(caller)?;
     let in_jail = |name: &str| place.join(name).to_string_lossy().into_owned();
     let paths = TrustPaths {
@@ -245,12 +244,17 @@ fn plan(
     let mut argv = vec![config.command.program.clone()];
     argv.extend_from_slice(&config.command.args);
     let filter = Filter::compile().map_err(|error| Failure::new(error.to_string()))?;
+    let tell: fn(&str) = if config.log.quiet {
+        |_| ()
+    } else {
+        |text| logging::warn(text, None)
+    };
     Ok(Plan {
         view,
         command: Command {
             argv,
             env,
-            cwd,
+            workplace: Workplace::inherited(&identity, tell),
             identity,
             pipes: inherited.pipes,
         },

@@ -125,7 +125,7 @@ impl Task<'_> {
             leaves: Arc::new(Leaves::new(authority).map_err(failure)?),
             upstream_tls: Arc::new(upstream_tls),
             audit: log.clone(),
-            network: Arc::new(HostNetwork::default()),
+            network: Arc::new(HostNetwork::new(false)),
             parents,
             itself: Vec::new(),
             limits: parts::fitting(self.config.limits),

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::caller::Caller;
 use super::open_proxy::{Access, OpenProxy};
+use super::parts::within_jail;
 use super::reload::SafeFrom;
 use super::tally::Findings;
 use crate::config::Config;
@@ -25,7 +26,11 @@ const WARNING: &str = "weak mode: the command is only asked to use the proxy, by
 /// # Errors
 /// What failed before the command started.
 pub(super) fn run(config: &Config, caller: &Caller) -> Result<(i32, Findings), Failure> {
-    let hint = cfg!(target_os = "linux").then_some("without --weak, and as root, the kernel holds it");
+    let hint = if within_jail() {
+        Some("this is inside a jail of httpjail, which holds it")
+    } else {
+        cfg!(target_os = "linux").then_some("without --weak, and as root, the kernel holds it")
+    };
     logging::warn(WARNING, hint);
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let mut proxy = OpenProxy::open(

@@ -2,11 +2,9 @@
 //! alone tell little, and come as words from the jail's init.
 
 use std::fs;
-use std::path::Path;
 
 use nix::unistd::geteuid;
 
-use super::sandbox::mounts::RUN_DIR;
 use super::sandbox::rights;
 use super::userns;
 
@@ -19,15 +17,10 @@ const NO_WAY: &str = "this kernel has neither nft_tproxy nor connection tracking
                       nft_socket, or modprobe -a nft_redir nf_conntrack";
 const CHROOT: &str = "in a chroot nobody but root may make a user namespace (user_namespaces(7)): start httpjail outside of it, \
                       or with sudo";
-const NESTED: &str =
-    "this is inside a jail of httpjail, in which there can be no other: what runs here is held already";
 
 /// What to say besides `message`, the failure of a step.
 pub(super) fn hint(message: &str) -> Option<String> {
     let failed_with = |number: i32| message.contains(&format!("(os error {number})"));
-    if let Some(nested) = nested() {
-        return Some(nested);
-    }
     if message.contains("nftables rules") {
         if failed_with(libc::EOPNOTSUPP) || failed_with(libc::EPROTONOSUPPORT) {
             // A filter may refuse the socket, too.
@@ -66,12 +59,6 @@ fn none_allowed(kind: &str) -> bool {
 fn is_chroot() -> bool {
     let table = fs::read_to_string("/proc/self/mountinfo");
     table.is_ok_and(|table| !table.lines().any(|line| line.split(' ').nth(4) == Some("/")))
-}
-
-/// That this is a jail already, where it is one. On the host httpjail's folder never holds the files that are laid into it.
-pub(super) fn nested() -> Option<String> {
-    let laid = Path::new(RUN_DIR).join("ca-bundle.crt");
-    laid.exists().then(|| NESTED.into())
 }
 
 #[cfg(test)]

@@ -8,13 +8,14 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
-use nix::unistd::{Pid, access, chdir, execve, getpid, setpgid};
+use nix::unistd::{Pid, access, execve, getpid, setpgid};
 use serde::{Deserialize, Serialize};
 
 use super::channel::Channel;
 use super::identity::Identity;
 use super::sandbox::filter::Filter;
 use super::sandbox::rights;
+use super::workplace::Workplace;
 use crate::sys::fds;
 use crate::sys::terminal::Terminal;
 
@@ -26,7 +27,7 @@ pub struct Command {
     /// The whole environment.
     pub env: Vec<(OsString, OsString)>,
     /// Where it starts.
-    pub cwd: PathBuf,
+    pub workplace: Workplace,
     /// As whom.
     pub identity: Identity,
     /// Inherited pipes that it gets besides 0, 1 and 2.
@@ -77,7 +78,7 @@ impl Command {
             .iter()
             .map(|word| Ok(CString::new(word.as_bytes())?))
             .collect::<io::Result<Vec<_>>>()?;
-        let env = self.env.iter().map(variable).collect::<io::Result<Vec<_>>>()?;
+        let mut env = self.env.iter().map(variable).collect::<io::Result<Vec<_>>>()?;
         // A group of its own: signals by process group do not stop at a PID namespace, and `kill(0, 9)` in the jail would
         // reach the supervisor and its neighbours in a pipeline.
         setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
@@ -85,9 +86,13 @@ impl Command {
             terminal.give_to(getpid())?;
         }
         default_signals()?;
+        let entered = self.workplace.enter();
         rights::give_up(&self.identity)?;
-        // Through the jail's mounts and with the user's rights: the inherited one may lie below what is covered.
-        chdir(&self.cwd).map_err(|error| io::Error::other(format!("cannot enter {}: {error}", self.cwd.display())))?;
+        if !entered && let Some(place) = self.workplace.enter_as_user()? {
+            // A shell would take the caller's for its own.
+            env.retain(|variable| !variable.as_bytes().starts_with(b"PWD="));
+            env.push(variable(&("PWD".into(), place.into()))?);
+        }
         fds::keep_across_exec(&self.pipes)?;
         filter.install()?;
         if let Some(line) = watched {

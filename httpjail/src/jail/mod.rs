@@ -29,6 +29,8 @@ pub mod signals;
 mod supervise;
 pub mod unix;
 pub mod userns;
+pub mod within;
+pub mod workplace;
 
 pub use backend::{Backend, BackendError};
 pub use supervise::{Outcome, Running};

@@ -6,11 +6,10 @@ use super::backend::{Backend, BackendError, Extras};
 use super::bpf::BpfBackend;
 use super::bpf::cgroup::Cgroup;
 use super::bpf::kernel;
-use super::causes;
 use super::helper::Failure;
 use super::nft::NetnsBackend;
 use super::sandbox::rights;
-use super::userns;
+use super::{userns, within};
 
 /// What was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,13 +62,16 @@ pub struct Selection {
 /// Takes the strongest backend that works here, as far as can be told before there is a jail.
 ///
 /// # Errors
-/// When none of those asked for does, with all the reasons.
+/// When none of those asked for does, with all the reasons; in a jail.
 pub fn select(choice: Choice, wants: Wants) -> Result<Selection, Failure> {
     let candidates = match choice {
         Choice::Auto => &STRONG[..],
         Choice::Ebpf => &STRONG[..1],
         Choice::Netns => &STRONG[1..],
     };
+    if within::is_within() {
+        return Err(within::refusal());
+    }
     let mut refused = Vec::new();
     for (name, prepare) in candidates {
         match prepare(wants) {
@@ -105,12 +107,10 @@ fn ebpf(wants: Wants) -> Result<Box<dyn Backend>, BackendError> {
     if !missing.is_empty() {
         // Known without reading the object, which takes longer than the whole jail of somebody who is not root.
         return Err(BackendError {
-            hint: causes::nested().or_else(|| {
-                Some(if geteuid().is_root() {
-                    "give these capabilities to the container that this root is in".into()
-                } else {
-                    "run httpjail with sudo".into()
-                })
+            hint: Some(if geteuid().is_root() {
+                "give these capabilities to the container that this root is in".into()
+            } else {
+                "run httpjail with sudo".into()
             }),
             ..BackendError::new(format!("it needs root (missing: {})", missing.join(", ")))
         });

@@ -327,6 +327,7 @@ impl Dialler {
             IpAddr::V4(_) => None,
         };
         match address::classify(ip) {
+            Class::Public | Class::MadeUp if self.network.is_jail() => Class::Public,
             // A private or public address may be this host's.
             Class::Public | Class::Private if is_own(ip) || translated.is_some_and(is_own) => Class::Own,
             class => class,

@@ -22,6 +22,11 @@ pub trait Network: Send + Sync + 'static {
 
     /// Whether `address` is this host's.
     fn is_own(&self, address: IpAddr) -> bool;
+    /// Whether it is that of a jail, in which the made-up addresses are those of the jail's own resolver and every address
+    /// leads to the jail's proxy, which judges what goes there.
+    fn is_jail(&self) -> bool {
+        false
+    }
 
     /// A connection to an address that was found fit to be dialled.
     fn connect(&self, address: SocketAddr) -> Doing<'static, TcpStream>;
@@ -31,12 +36,15 @@ pub trait Network: Send + Sync + 'static {
 #[derive(Debug, Clone)]
 pub struct HostNetwork {
     lookups: Arc<Semaphore>,
+    jail: bool,
 }
 
-impl Default for HostNetwork {
-    fn default() -> Self {
+impl HostNetwork {
+    /// That of this process; `jail` if it is in one.
+    pub fn new(jail: bool) -> Self {
         HostNetwork {
             lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
+            jail,
         }
     }
 }
@@ -57,6 +65,10 @@ impl Network for HostNetwork {
 
     fn is_own(&self, address: IpAddr) -> bool {
         address::is_own(address)
+    }
+
+    fn is_jail(&self) -> bool {
+        self.jail
     }
 
     fn connect(&self, address: SocketAddr) -> Doing<'static, TcpStream> {

@@ -24,6 +24,7 @@ use nix::sys::stat::{Mode, umask};
 use super::additions::{self, Addition};
 use super::mountinfo::{self, Mount};
 use super::sockets::Outside;
+use crate::jail::within;
 
 /// Inside a jail a tmpfs with the files laid over others; on the host a folder that root makes once, empty.
 pub const RUN_DIR: &str = "/run/httpjail";
@@ -225,7 +226,7 @@ fn lay_files(run: &Path, overlays: &[Overlay]) -> Result<(), MountError> {
     raw(
         "mount a tmpfs on",
         run,
-        Some("tmpfs"),
+        Some(within::SOURCE),
         Some("tmpfs"),
         flags,
         Some("mode=0755,size=64m"),
