@@ -1,8 +1,9 @@
-//! Attributes of mounts that are there already (`mount_setattr(2)`, Linux 5.12), for which the C library has no call.
+//! Which mount a path leads to (`statx(2)`), and attributes of mounts that are there already (`mount_setattr(2)`, Linux 5.12):
+//! calls that the safe libraries lack.
 
 use std::ffi::CString;
 use std::io;
-use std::mem::size_of;
+use std::mem::{MaybeUninit, size_of};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -63,4 +64,34 @@ fn set(target: &Path, flags: libc::c_int, attributes: &Attributes) -> io::Result
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// The number of the mount that `path` leads to, as `mountinfo` numbers them. `/proc/self/fdinfo` tells it too, but on older
+/// kernels not to a process that may not be dumped.
+///
+/// # Errors
+/// Those of `statx(2)`; Unsupported where the kernel does not tell it (before Linux 5.8).
+pub fn id_of(path: &Path) -> io::Result<u64> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut found = MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: the call reads a string that ends in a zero byte and fills the structure; both live until it returns.
+    let done = unsafe {
+        let flags = libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT;
+        libc::statx(
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            flags,
+            libc::STATX_MNT_ID,
+            found.as_mut_ptr(),
+        )
+    };
+    if done != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: all zeroes are a value of this structure of integers, and the kernel has written to it what it knows.
+    let found = unsafe { found.assume_init() };
+    if found.stx_mask & libc::STATX_MNT_ID == 0 {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    Ok(found.stx_mnt_id)
 }

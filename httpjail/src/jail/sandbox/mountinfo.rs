@@ -1,15 +1,13 @@
 //! Reads `/proc/self/mountinfo` (proc(5)): what is mounted where, with which flags.
 
 use std::ffi::OsString;
-use std::fs;
-use std::os::fd::AsRawFd;
+use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
 use nix::mount::MsFlags;
-use nix::sys::stat::Mode;
+
+use crate::sys::mounts;
 
 /// One mount.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,18 +30,12 @@ impl Mount {
     /// Whether its target leads to it: not when another mount lies over that, and not where this process cannot go. Where that
     /// cannot be told it does, and who then cannot do what is to be done with it says so.
     pub(super) fn is_seen(&self) -> bool {
-        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-        let found = match open(&self.target, flags, Mode::empty()) {
-            Ok(found) => found,
-            Err(error) => return ![Errno::ENOENT, Errno::ENOTDIR, Errno::EACCES].contains(&error),
-        };
-        let Ok(text) = fs::read_to_string(format!("/proc/self/fdinfo/{}", found.as_raw_fd())) else {
-            return true;
-        };
-        let id = text
-            .lines()
-            .find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
-        id.is_none_or(|id: u64| id == self.id)
+        match mounts::id_of(&self.target) {
+            Ok(id) => id == self.id,
+            Err(error) => ![libc::ENOENT, libc::ENOTDIR, libc::EACCES]
+                .map(Some)
+                .contains(&error.raw_os_error()),
+        }
     }
 }
 
