@@ -13,7 +13,7 @@ use crate::run::command;
 
 /// How long a guest may take to start its first program, and for each line of its plan. The guest's own limit, in
 /// `xtask/vm/run`, is shorter, so that a test that hangs costs its topic alone.
-const START: Duration = Duration::from_secs(240);
+const START: Duration = Duration::from_secs(480);
 const EACH: Duration = Duration::from_secs(1260);
 /// What the guest says when its programs run, and when the plan is done.
 const STARTED: &str = "VM-STARTED";

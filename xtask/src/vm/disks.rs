@@ -248,7 +248,8 @@ fn executables() -> Result<Vec<(PathBuf, &'static str)>> {
         "test",
         "--quiet",
         "--no-run",
-        "--package=httpjail",
+        // As all tests are built, so that nothing is built twice.
+        "--workspace",
         "--test=it",
         "--message-format=json",
     ];

@@ -51,7 +51,7 @@ const TOPICS: [&str; 9] = [
 ];
 /// Topics that choose the way themselves.
 const ONLY_EBPF: [&str; 1] = ["attach::"];
-/// For `--quick`: one boot, and in it the ways out over each way.
+/// For `--quick`, which is a step of `cargo xtask ci`: one boot, and in it the ways out over each way.
 const QUICK: (&str, &[&str]) = (
     "6.1",
     &[
