@@ -26,7 +26,7 @@ use crate::net::{Host, NameSource, Program, ProgramSource};
 use crate::proxy::{self, Clients, Guard, HostNetwork, Proxy, Token};
 use crate::sys;
 use crate::tls::store::load_or_create;
-use crate::tls::{CertificateAuthority, Leaves, UpstreamTls};
+use crate::tls::{AuthorityFile, CertificateAuthority, Leaves};
 use crate::weak::environment::ProxyAddress;
 
 /// Connections that may wait to be accepted.
@@ -109,7 +109,7 @@ impl OpenProxy {
         };
         let authority = Arc::new(authority);
         let pem = authority.certificate_pem().to_owned();
-        let upstream_tls = UpstreamTls::new(&upstream, Some(&authority)).map_err(failure)?;
+        let upstream_tls = parts::upstream_tls(&upstream, &authority)?;
         let runtime = Runtime::new().map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
         runtime.spawn(parts::give_memory_back());
         let log = Arc::new(parts::log(config, file, parts::session(), &tally)?);
@@ -217,11 +217,15 @@ impl OpenProxy {
     }
 }
 
-fn upstream_authorities(config: &Config) -> Result<Vec<Vec<u8>>, Failure> {
+fn upstream_authorities(config: &Config) -> Result<Vec<AuthorityFile>, Failure> {
     let read = |path: &PathBuf| {
-        fs::read(path).map_err(|error| Failure {
+        let pem = fs::read(path).map_err(|error| Failure {
             status: super::USAGE,
             ..Failure::new(format!("cannot read the authorities in {}: {error}", path.display()))
+        })?;
+        Ok(AuthorityFile {
+            path: path.clone(),
+            pem,
         })
     };
     config.upstream_ca.iter().map(read).collect()

@@ -14,6 +14,7 @@ use crate::failure::Failure;
 use crate::policy::yaml::LogFormat;
 use crate::proxy::{self, Limits, Parents};
 use crate::sys;
+use crate::tls::{AuthorityFile, CertificateAuthority, UpstreamTls};
 
 const NO_RULES: &str = "no rule was given, so everything is denied; try --log-only to see what the command asks for, or \
                         httpjail learn to have a policy written";
@@ -93,6 +94,15 @@ pub(super) fn parents() -> Result<Parents, Failure> {
         status: super::USAGE,
         hint: Some("no_proxy=* in its environment has httpjail connect directly".into()),
         ..Failure::new(error.to_string())
+    })
+}
+
+/// Trust for the upstream leg: the system's authorities and those in `files`, never our `own`.
+pub(super) fn upstream_tls(files: &[AuthorityFile], own: &CertificateAuthority) -> Result<UpstreamTls, Failure> {
+    UpstreamTls::new(files, Some(own)).map_err(|error| Failure {
+        status: super::USAGE,
+        hint: Some("--upstream-ca wants certificates in PEM form, `-----BEGIN CERTIFICATE-----` and so on".into()),
+        ..super::failure(error)
     })
 }
 

@@ -40,6 +40,7 @@ use crate::jail::workplace::Workplace;
 use crate::jail::{Jail, Outcome, SpawnError, leftovers};
 use crate::logging;
 use crate::policy::yaml::{Backend, DnsMode};
+use crate::tls::AuthorityFile;
 use crate::tls::trust::{self, TrustPaths};
 
 /// The jail's own names of the files laid into its view.
@@ -346,12 +347,16 @@ fn kept(config: &Config, caller: &Identity, deciders: Vec<PathBuf>) -> Vec<Kept>
 }
 
 /// The files of `--upstream-ca`, read with the caller's rights.
-pub(super) fn upstream_authorities(config: &Config, caller: &Identity) -> Result<Vec<Vec<u8>>, Failure> {
+pub(super) fn upstream_authorities(config: &Config, caller: &Identity) -> Result<Vec<AuthorityFile>, Failure> {
     let read = |path: &PathBuf| {
         let bytes = caller.act(|| fs::read(path)).and_then(|read| read);
-        bytes.map_err(|error| Failure {
+        let pem = bytes.map_err(|error| Failure {
             status: 2,
             ..Failure::new(format!("cannot read the authorities in {}: {error}", path.display()))
+        })?;
+        Ok(AuthorityFile {
+            path: path.clone(),
+            pem,
         })
     };
     config.upstream_ca.iter().map(read).collect()

@@ -35,7 +35,7 @@ use crate::policy::yaml::DnsMode;
 use crate::proxy::{self, Clients, HostNetwork, Proxy};
 use crate::sys;
 use crate::tls::store::load_or_create;
-use crate::tls::{CertificateAuthority, Leaves, UpstreamTls};
+use crate::tls::{AuthorityFile, CertificateAuthority, Leaves};
 
 /// Everything that the proxy's process has from the supervisor by inheritance.
 pub(super) struct Task<'a> {
@@ -44,7 +44,7 @@ pub(super) struct Task<'a> {
     /// The user who called.
     pub caller: &'a Identity,
     /// Certificates of authorities to trust upstream (`--upstream-ca`), PEM, read with the caller's rights.
-    pub upstream_authorities: Vec<Vec<u8>>,
+    pub upstream_authorities: Vec<AuthorityFile>,
     /// Whether others than the jail are in its network namespace (`attach`): they are not served.
     pub among_others: bool,
     /// Sockets that were there before the jail (`attach`), for the log.
@@ -78,7 +78,7 @@ impl Task<'_> {
             }
         };
         let tally = self.caller.act(|| SharedTally::new(self.config)).map_err(failure)??;
-        let upstream_tls = UpstreamTls::new(&self.upstream_authorities, Some(&authority)).map_err(failure)?;
+        let upstream_tls = parts::upstream_tls(&self.upstream_authorities, &authority)?;
         let published = published::listen(&self.config.publish)?;
         user.settle()
             .map_err(|error| Failure::new(format!("cannot give up root: {error}")))?;

@@ -17,7 +17,7 @@ mod upstream;
 
 pub use authority::{AuthorityError, CertificateAuthority};
 pub use leaf::{LeafError, Leaves, sni_host};
-pub use upstream::{UpstreamError, UpstreamFault, UpstreamTls, explain, explain_io, noticing};
+pub use upstream::{AuthorityFile, UpstreamError, UpstreamFault, UpstreamTls, explain, explain_io, noticing};
 
 use rustls::crypto::CryptoProvider;
 use std::sync::{Arc, LazyLock};

@@ -6,26 +6,29 @@
 //! verification off.
 
 mod fault;
+mod given;
 
 pub use fault::{UpstreamFault, explain, explain_io};
 
 use super::{CertificateAuthority, provider};
-use rustls::client::ResolvesClientCert;
+use given::Given;
+use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, SignatureScheme};
 use std::cell::Cell;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 /// Why upstream TLS cannot be used. HTTPS requests fail as long as it stands.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum UpstreamError {
     /// An authority named by the user cannot be read.
-    #[error("the extra certificate authority number {number} cannot be used: {reason}")]
+    #[error("cannot use the authorities in {}: {reason}", file.display())]
     Extra {
-        /// Which one, counted from 1.
-        number: usize,
+        /// The file that it stands in.
+        file: PathBuf,
         /// What is wrong with it.
         reason: String,
     },
@@ -38,6 +41,18 @@ pub enum UpstreamError {
     /// rustls refused its own configuration.
     #[error("cannot prepare upstream TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// There are roots, and no verifier can be made of them.
+    #[error("cannot prepare upstream TLS: {0}")]
+    Verifier(#[from] rustls::server::VerifierBuilderError),
+}
+
+/// A PEM file that the user named, as it was read.
+#[derive(Debug, Clone)]
+pub struct AuthorityFile {
+    /// What it was called.
+    pub path: PathBuf,
+    /// What stands in it.
+    pub pem: Vec<u8>,
 }
 
 /// TLS towards the world: client configurations that verify, made when first needed.
@@ -55,15 +70,18 @@ struct Configs {
 }
 
 impl UpstreamTls {
-    /// Takes the PEM files of authorities to trust beside the system's (`--upstream-ca`), each with one certificate at
-    /// least. `own` is the authority that never vouches for an upstream, even if the user installed it system-wide.
+    /// Takes the files of authorities to trust beside the system's (`--upstream-ca`), each with one certificate at
+    /// least; also of servers to trust. `own` is the authority that never vouches for an upstream, even if the user installed it system-wide.
     ///
     /// Reads no file; the system's roots are read by the first call of a `config_*`.
-    pub fn new(extra_ca_pem: &[Vec<u8>], own: Option<&CertificateAuthority>) -> Result<Self, UpstreamError> {
+    ///
+    /// # Errors
+    /// When a file holds no certificate, or one that nothing can be verified by.
+    pub fn new(files: &[AuthorityFile], own: Option<&CertificateAuthority>) -> Result<Self, UpstreamError> {
         let mut extra = Vec::new();
-        for (index, pem) in extra_ca_pem.iter().enumerate() {
+        for AuthorityFile { path, pem } in files {
             let fault = |reason: String| UpstreamError::Extra {
-                number: index + 1,
+                file: path.clone(),
                 reason,
             };
             let found = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
@@ -120,9 +138,16 @@ impl UpstreamTls {
             let reasons = reasons.iter().map(|reason| format!(": {reason}")).collect();
             return Err(UpstreamError::NoRoots { reasons });
         }
+        let given = self.extra.iter();
+        let given = given.filter(|certificate| Some(*certificate) != self.own.as_ref());
+        let verifier = Given {
+            usual: WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build()?,
+            certificates: given.cloned().collect(),
+        };
         let mut h1 = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-            .with_root_certificates(roots)
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
             .with_client_cert_resolver(Arc::new(Nobody));
         let mut h1h2 = h1.clone();
         h1.alpn_protocols = vec![b"http/1.1".to_vec()];

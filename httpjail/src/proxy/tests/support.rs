@@ -7,7 +7,7 @@ use crate::net::{
 };
 use crate::policy::{Policy, Rule, Source};
 use crate::proxy::{Clients, Config, Limits, Mode, Parents, Proxy};
-use crate::tls::{CertificateAuthority, Leaves, UpstreamTls};
+use crate::tls::{AuthorityFile, CertificateAuthority, Leaves, UpstreamTls};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
@@ -45,7 +45,10 @@ impl Jail {
         let world = World::new().await;
         let (log, flows) = (Arc::new(Log::default()), Arc::new(Flows::default()));
         let authority = Arc::new(CertificateAuthority::generate().unwrap());
-        let trusted = [world.authority.certificate_pem().as_bytes().to_vec()];
+        let trusted = [AuthorityFile {
+            path: "world.pem".into(),
+            pem: world.authority.certificate_pem().as_bytes().to_vec(),
+        }];
         let mut config = Config {
             policy: Arc::new(ArcSwap::from_pointee(policy(rules))),
             desk: None,

@@ -29,6 +29,12 @@ pub enum UpstreamFault {
         /// The names in the certificate.
         presented: String,
     },
+    /// Its certificate says that it is an authority's, and the user has not named that very one.
+    #[error(
+        "the server shows the certificate of an authority as its own (a self-signed one, as `openssl req -x509` makes them): \
+         name that certificate with --upstream-ca, or make it with `-addext basicConstraints=CA:FALSE`"
+    )]
+    OfAnAuthority,
     /// Its certificate may not be used by a server.
     #[error("the server's certificate is not meant for servers")]
     WrongPurpose,
@@ -94,6 +100,7 @@ fn explain_certificate(error: &CertificateError) -> UpstreamFault {
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             UpstreamFault::WrongPurpose
         }
+        other if super::given::is_of_an_authority(other) => UpstreamFault::OfAnAuthority,
         other => UpstreamFault::Other(shorten(&Error::InvalidCertificate(other.clone()).to_string())),
     }
 }

@@ -73,6 +73,14 @@ fn but(change: impl FnOnce(&mut CertificateParams)) -> CertificateParams {
     params
 }
 
+/// What `--upstream-ca` reads.
+fn file(pem: &str) -> AuthorityFile {
+    AuthorityFile {
+        path: "named.pem".into(),
+        pem: pem.as_bytes().to_vec(),
+    }
+}
+
 fn fault(failure: Failure) -> UpstreamFault {
     match failure {
         Failure::Client(error) => explain(&error),
@@ -82,7 +90,7 @@ fn fault(failure: Failure) -> UpstreamFault {
 
 /// Connects to `asked` where `key` answers, with a client that trusts `root` by way of `--upstream-ca`.
 fn connect(root: &Root, key: CertifiedKey, asked: &str) -> Result<(), UpstreamFault> {
-    let trust = UpstreamTls::new(&[root.pem.clone().into_bytes()], None).unwrap();
+    let trust = UpstreamTls::new(&[file(&root.pem)], None).unwrap();
     let configs = trust.build(Vec::new(), &[]).unwrap();
     Pair::new(&configs.h1h2, &server(key), asked)
         .run()
@@ -141,7 +149,7 @@ fn a_bad_chain_is_refused_and_its_good_twin_is_not() {
     let client_only = but(|p| p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]);
     check(root.sign(&client_only), "good.test", Some("WrongPurpose"));
     let is_authority = but(|p| p.is_ca = IsCa::Ca(BasicConstraints::Unconstrained));
-    check(root.sign(&is_authority), "good.test", Some("CaUsedAsEndEntity"));
+    check(root.sign(&is_authority), "good.test", Some("OfAnAuthority"));
 
     check(
         root.sign_below(&good(), |p| p.not_after = date_time_ymd(2020, 1, 1)),
@@ -170,6 +178,48 @@ fn a_bad_chain_is_refused_and_its_good_twin_is_not() {
         "good.test",
         Some("NameConstraintViolation"),
     );
+}
+
+/// What other clients take from whoever names it: an internal server's own certificate, whoever signed it.
+// Proves: T01.
+#[test]
+fn a_servers_own_certificate_that_the_user_named() {
+    let self_signed = |params: CertificateParams| {
+        let key = KeyPair::generate().unwrap();
+        certified(vec![params.self_signed(&key).unwrap().into()], &key)
+    };
+    let check = |server: &CertifiedKey, named: &CertifiedKey, asked: &str, expected: Option<&str>| {
+        let trust = UpstreamTls {
+            extra: vec![named.cert[0].clone()],
+            own: None,
+            configs: OnceLock::new(),
+        };
+        let configs = trust.build(vec![Root::new("root").der], &[]).unwrap();
+        let outcome = Pair::new(&configs.h1h2, &self::server(server.clone()), asked).run();
+        match (outcome.map(drop).map_err(fault), expected) {
+            (Ok(()), None) => {}
+            (Err(fault), Some(expected)) => assert!(format!("{fault:?}").contains(expected), "{fault:?}"),
+            (result, expected) => panic!("{asked}: {result:?} instead of {expected:?}"),
+        }
+    };
+    let authority = |p: &mut CertificateParams| p.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let own = self_signed(but(authority));
+    check(&own, &own, "good.test", None);
+    check(&own, &own, "192.0.2.1", None);
+    check(&own, &own, "other.test", Some("WrongName"));
+    // The same words under another key.
+    check(&self_signed(but(authority)), &own, "good.test", Some("OfAnAuthority"));
+    let over = self_signed(but(|p| {
+        authority(p);
+        p.not_after = date_time_ymd(2020, 1, 1);
+    }));
+    check(&over, &over, "good.test", Some("Expired"));
+    let signed = Root::new("unknown").sign(&good());
+    check(&signed, &signed, "good.test", None);
+    check(&signed, &signed, "other.test", Some("WrongName"));
+    check(&signed, &own, "good.test", Some("UnknownIssuer"));
+    let over = Root::new("unknown").sign(&but(|p| p.not_after = date_time_ymd(2020, 1, 1)));
+    check(&over, &over, "good.test", Some("Expired"));
 }
 
 /// What no library of ours would sign with: openssl makes it.
@@ -205,7 +255,7 @@ fn weak_keys_and_signatures_are_refused() {
             vec![leaf],
             rustls::crypto::ring::sign::any_supported_type(&key).unwrap(),
         );
-        let trust = UpstreamTls::new(&[read("ca.pem")], None).unwrap();
+        let trust = UpstreamTls::new(&[file(&String::from_utf8(read("ca.pem")).unwrap())], None).unwrap();
         let configs = trust.build(Vec::new(), &[]).unwrap();
         let outcome = Pair::new(&configs.h1, &server(key), "good.test")
             .run()
@@ -227,7 +277,7 @@ fn weak_keys_and_signatures_are_refused() {
 // Proves: T07.
 #[test]
 fn no_early_data_on_either_leg() {
-    let trust = UpstreamTls::new(&[Root::new("root").pem.into_bytes()], None).unwrap();
+    let trust = UpstreamTls::new(&[file(&Root::new("root").pem)], None).unwrap();
     assert!(!trust.config_h1().unwrap().enable_early_data);
     assert!(!trust.config_h1h2().unwrap().enable_early_data);
     let authority = Arc::new(CertificateAuthority::generate().unwrap());
@@ -281,8 +331,8 @@ fn without_roots_nothing_is_verified_and_the_reason_is_given() {
 fn an_extra_authority_must_be_one() {
     let root = Root::new("root");
     let check = |pems: &[&str], expected: Option<&str>| {
-        let pems = pems.iter().map(|pem| pem.as_bytes().to_vec()).collect::<Vec<_>>();
-        match (UpstreamTls::new(&pems, None), expected) {
+        let files = pems.iter().map(|pem| file(pem)).collect::<Vec<_>>();
+        match (UpstreamTls::new(&files, None), expected) {
             (Ok(_), None) => {}
             (Err(error), Some(expected)) => assert!(error.to_string().contains(expected), "{expected}: {error}"),
             (result, expected) => panic!("{result:?} instead of {expected:?}"),
@@ -290,21 +340,21 @@ fn an_extra_authority_must_be_one() {
     };
     check(&[], None);
     check(&[&root.pem, &format!("# two\n{0}{0}", root.pem)], None);
-    check(&[&root.pem, ""], Some("number 2"));
-    check(&["what"], Some("number 1"));
+    check(&[&root.pem, ""], Some("in named.pem: it holds"));
+    check(&["what"], Some("in named.pem: "));
     check(
         &["-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"],
-        Some("number 1"),
+        Some("in named.pem: "),
     );
     check(
         &["-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"],
-        Some("number 1"),
+        Some("in named.pem: "),
     );
 }
 
 #[test]
 fn each_configuration_offers_its_protocols() {
-    let trust = UpstreamTls::new(&[Root::new("root").pem.into_bytes()], None).unwrap();
+    let trust = UpstreamTls::new(&[file(&Root::new("root").pem)], None).unwrap();
     let protocols = |config: Arc<ClientConfig>| config.alpn_protocols.clone();
     assert_eq!(
         protocols(trust.config_h1h2().unwrap()),
@@ -321,7 +371,7 @@ fn each_configuration_offers_its_protocols() {
 #[test]
 fn other_refusals_are_told_apart() {
     let root = Root::new("root");
-    let trust = UpstreamTls::new(&[root.pem.clone().into_bytes()], None).unwrap();
+    let trust = UpstreamTls::new(&[file(&root.pem)], None).unwrap();
     let configs = trust.build(Vec::new(), &[]).unwrap();
     let reach = |versions: &[&'static SupportedProtocolVersion], mutual: bool, alpn: &str| {
         let mut roots = RootCertStore::empty();
