@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::support::origins::OddOrigins;
 use crate::support::{Expect as _, PYTHON, lab};
 
 const TOLD: &str = include_str!("support/probes/told.py");
@@ -778,4 +779,42 @@ fn a_port_that_is_taken_after_kill_9() {
     drop(line);
     squatter.wait().unwrap();
     detach(&lab, &cgroup.0);
+}
+
+/// One program in the cgroup authenticates a connection as NTLM does, and another asks beside and after it.
+// Proves on attach: H10.
+#[test]
+fn programs_do_not_get_each_others_connections() {
+    let lab = lab();
+    let _origins = OddOrigins::start(&lab);
+    let cgroup = Cgroup::new();
+    let mut first = Told::start(&lab, &cgroup.0);
+    let mut second = Told::start(&lab, &cgroup.0);
+    let (log, option) = (lab.fresh_path("attach.json"), Path::new("-r"));
+    let run = attach_with(
+        &lab,
+        &cgroup.0,
+        &log,
+        &[option, Path::new(r"allow: ^http://ok\.test:9601/")],
+    );
+    assert!(
+        eventually(LIMIT, || run.stderr().contains("attached to")),
+        "{}",
+        run.stderr()
+    );
+    assert_eq!(
+        first.ask("import http.client; c = http.client.HTTPConnection('ok.test', 9601)"),
+        "done"
+    );
+    assert_eq!(
+        first.ask("def get(*proof): c.request('GET', '/', headers={'Authorization': p for p in proof}); r = c.getresponse(); r.read(); return r.status"),
+        "done"
+    );
+    assert_eq!(first.ask("get('NTLM TlRMTVNTUAABAAAA')"), "401");
+    assert_eq!(first.ask("get('NTLM TlRMTVNTUAADAAAA')"), "200");
+    assert_eq!(second.ask("curl('http://ok.test:9601/')"), "401");
+    assert_eq!(first.ask("get()"), "200");
+    assert_eq!(first.ask("c.close()"), "None");
+    assert_eq!(second.ask("curl('http://ok.test:9601/')"), "401");
+    Attached { run, log }.end();
 }

@@ -41,6 +41,7 @@ mod terminals;
 mod torture;
 mod trust;
 mod unix_sockets;
+mod upstream;
 mod verdicts;
 mod ways;
 mod weak;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use httpjail_lab::{JailBuilder, Lab, Running, USER, eventually};
 use nix::sys::signal::Signal;
 
+use crate::support::origins::OddOrigins;
 use crate::support::{Expect as _, PYTHON, curl_status, have, lab};
 
 const ALLOW: &str = r"allow-get: ^https?://ok\.test/";
@@ -555,4 +556,36 @@ fn nobody_else_writes_what_the_command_trusts() {
     let look = "umask; stat -c %a $(dirname $SSL_CERT_FILE)";
     let outcome = weak(&lab).through(careless).shell(look).run();
     outcome.expect_code(0).expect_stdout("0000\n700");
+}
+
+/// One user authenticates a connection as NTLM does; whoever asks next has not.
+// Proves on weak: H10.
+#[test]
+fn served_clients_do_not_get_each_others_connections() {
+    let lab = lab();
+    let _origins = OddOrigins::start(&lab);
+    let (_run, url) = serve(
+        &lab,
+        &[
+            "--listen",
+            "127.0.0.1:0",
+            "--auth",
+            "none",
+            "-r",
+            "allow: ^http://ok\\.test:9601/",
+        ],
+    );
+    let ask = |as_user: bool, script: &str| {
+        let run = if as_user {
+            lab.unjailed().as_user()
+        } else {
+            lab.unjailed()
+        };
+        let curl =
+            format!("curl -sS --max-time 20 --proxy {url} -o /dev/null -o /dev/null -w '%{{http_code}} ' {script}");
+        run.shell(&curl).run().expect_code(0).stdout
+    };
+    let here = "http://ok.test:9601/";
+    assert_eq!(ask(true, &format!("--ntlm -u user:password {here} {here}")), "200 200 ");
+    assert_eq!(ask(false, here), "401 ");
 }

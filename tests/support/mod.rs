@@ -1,6 +1,7 @@
 //! What the tests share beside the lab itself.
 
 pub(crate) mod ask;
+pub(crate) mod origins;
 
 use std::path::{Path, PathBuf};
 

@@ -1,9 +1,8 @@
-//! Bodies on their way through: passed on frame by frame, counted, never gathered.
+//! A response's body on its way to the client: passed on frame by frame, counted, never gathered.
 //!
 //! Backpressure comes from polling: nobody reads a frame before the other leg has room for it.
 
 use super::client::{Entry, Traffic};
-use super::headers;
 use super::interim::Watch;
 use super::strict::Busy;
 use super::upstream::Lease;
@@ -16,73 +15,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
-
-/// A request's body on its way upstream.
-pub(super) struct Upload {
-    body: Option<Incoming>,
-    traffic: Arc<Traffic>,
-    /// What it waits for before the client is asked for its first byte.
-    word: Option<oneshot::Receiver<()>>,
-}
-
-impl Upload {
-    pub(super) fn new(body: Incoming, traffic: Arc<Traffic>) -> Upload {
-        let body = (!body.is_end_stream()).then_some(body);
-        let word = None;
-        Upload { body, traffic, word }
-    }
-
-    /// Waits for `word`; should it never come, the upload breaks off.
-    pub(super) fn wait_for(&mut self, word: Option<oneshot::Receiver<()>>) {
-        self.word = word;
-    }
-
-    pub(super) fn empty() -> Upload {
-        Upload {
-            body: None,
-            traffic: Arc::default(),
-            word: None,
-        }
-    }
-}
-
-impl Body for Upload {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        if let Some(word) = &mut self.word {
-            if ready!(Pin::new(word).poll(cx)).is_err() {
-                return Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())));
-            }
-            self.word = None;
-        }
-        let Some(body) = &mut self.body else {
-            return Poll::Ready(None);
-        };
-        let mut frame = ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(io::Error::other));
-        if let Some(Ok(frame)) = &mut frame {
-            self.traffic.send(frame.data_ref().map_or(0, Bytes::len));
-            // Some servers read them as if they had come with the head (RFC 9110 section 6.5.1 warns of that).
-            if let Some(trailers) = frame.trailers_mut() {
-                headers::clean_trailers(trailers);
-            }
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body
-            .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
-    }
-}
 
 /// A response's body on its way to the client. When it has gone, or nobody wants it any more, the request is recorded.
 pub(super) struct Download {

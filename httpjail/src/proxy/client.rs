@@ -4,6 +4,7 @@
 //! so no path through the proxy can forget it.
 
 use super::Proxy;
+use super::bound::Bound;
 use super::crowd::Guest;
 use super::strict::Aside;
 use crate::approve::Asking;
@@ -25,6 +26,8 @@ pub(super) struct Client {
     holder: OnceCell<Option<Holder>>,
     /// Whether a request came over the connection.
     spoke: AtomicBool,
+    /// The upstream connections that are about this one.
+    pub(super) bound: Bound,
 }
 
 impl Client {
@@ -35,6 +38,7 @@ impl Client {
             flow,
             holder: OnceCell::new(),
             spoke: AtomicBool::new(false),
+            bound: Bound::default(),
         });
         // Asked now, beside the first bytes' way here: by the time something is recorded it is mostly there.
         if client.flow.as_ref().is_some_and(|flow| flow.opener.is_some()) {

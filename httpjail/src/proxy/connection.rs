@@ -9,7 +9,7 @@ use super::crowd::Guest;
 use super::detect::{self, Opening};
 use super::explicit::{Ends, Front, Tunnel};
 use super::identity::{Destination, Origin};
-use super::interceptor::Interceptor;
+use super::interceptor::{Interceptor, Streams};
 use super::joined::Joined;
 use super::patience::Patience;
 use super::pool::Wire;
@@ -245,7 +245,7 @@ where
         .max_send_buf_size(windows.unsent)
         .keep_alive_interval(Duration::from_secs(30))
         .auto_date_header(false)
-        .serve_connection(TokioIo::new(Joined::from_client(stream)), interceptor)
+        .serve_connection(TokioIo::new(Joined::from_client(stream)), Streams(interceptor))
         .await;
     report(&client, served).await;
 }

@@ -6,6 +6,7 @@
 //! are never handed on, so they meet the same checks as ever.
 
 use super::address::{self, Class, Vouch};
+use super::bound;
 use super::limits::Limits;
 use super::memory::Memory;
 use super::network::Network;
@@ -14,7 +15,7 @@ use super::race;
 use super::stream::{Placed, Stream};
 use crate::net::{Host, Scheme};
 use crate::tls::{self, UpstreamFault, UpstreamTls};
-use http::{Request, StatusCode, header};
+use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -60,6 +61,11 @@ pub(super) enum DialError {
     Parent(Arc<Parent>, Box<DialError>),
     #[error("the proxy {0}, which httpjail's own environment names, {answer}", answer = answer(*.1))]
     ParentSays(Arc<Parent>, StatusCode),
+    #[error(
+        "the proxy {0}, which httpjail's own environment names, wants NTLM or Negotiate; httpjail has but a password for it \
+         (a proxy in between that knows them, as cntlm or px, helps)"
+    )]
+    ParentWantsMore(Arc<Parent>),
 }
 
 /// What takes its time on the way to an upstream.
@@ -235,7 +241,7 @@ impl Dialler {
         let answer = sender.send_request(request).await;
         let answer = answer.map_err(|error| broke(io::Error::other(error)))?;
         if !answer.status().is_success() {
-            return Err(DialError::ParentSays(parent.clone(), answer.status()));
+            return Err(DialError::refused_by(parent, answer.status(), answer.headers()));
         }
         let tunnel = hyper::upgrade::on(answer).await;
         Ok(Box::new(TokioIo::new(
@@ -345,6 +351,14 @@ impl Dialler {
 }
 
 impl DialError {
+    /// The error of a request that `parent` has refused with this answer.
+    pub(super) fn refused_by(parent: &Arc<Parent>, status: StatusCode, fields: &HeaderMap) -> DialError {
+        match status == StatusCode::PROXY_AUTHENTICATION_REQUIRED && bound::takes_no_password(fields) {
+            true => DialError::ParentWantsMore(parent.clone()),
+            false => DialError::ParentSays(parent.clone(), status),
+        }
+    }
+
     /// The same as a fault of `parent`, on the way to it.
     fn by(self, parent: &Arc<Parent>) -> DialError {
         DialError::Parent(parent.clone(), Box::new(self))

@@ -3,15 +3,18 @@
 //! The upstream request is written from the [`Target`], byte for byte what was judged, never from the client's head.
 
 use super::Limits;
-use super::body::{Download, Upload};
+use super::body::Download;
 use super::client::Entry;
 use super::dial::DialError;
 use super::interceptor::{Approved, Interceptor};
 use super::interim::Watch;
+use super::pool::{Lent, Wants};
 use super::refusal::{Kind, Refusal};
+use super::retry::Fate;
 use super::strict::Aside;
+use super::upload::Upload;
 use super::upstream::{Connection, Lease};
-use super::{headers, retry};
+use super::{bound, headers};
 use crate::policy::Target;
 use crate::tls::UpstreamFault;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
@@ -74,14 +77,25 @@ pub(super) async fn forward(
     if nothing {
         fields.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
-    // What the client has sent once is not kept.
     let (empty, idempotent) = (body.is_end_stream(), target.method().is_idempotent());
     let mut body = Upload::new(body, entry.traffic.clone());
-    let mut fresh = false;
+    let mut wants = Wants {
+        bound: &via.client.bound,
+        proves: bound::proves(&fields),
+        http2: head.version == Version::HTTP_2 && headers::is_grpc(&fields),
+        serial: head.version != Version::HTTP_2,
+        fresh: false,
+    };
+    let mut unread = false;
     for _ in 0..TRIES {
-        let (mut connection, reused) = proxy.pool.connection(&key, fresh).await?;
+        let Lent {
+            mut connection,
+            reused,
+            turn,
+        } = proxy.pool.connection(&key, wants).await?;
         let http2 = connection.is_http2();
-        let spare = (empty && (reused || http2)).then(|| fields.clone());
+        let spare = (http2 || empty && reused).then(|| fields.clone());
+        let repeat = body.repeat(http2);
         let mut request = write_head(&target, fields, http2)?.map(|()| body);
         let go = frame(&mut request, http2, expects);
         let watch = Watch::on(&mut request, aside, go);
@@ -98,22 +112,32 @@ pub(super) async fn forward(
                 ));
             }
             Ok(mut response) => {
+                repeat.forget();
                 // The client is not to be asked for what another proxy wants of us.
                 if let (StatusCode::PROXY_AUTHENTICATION_REQUIRED, Some(parent)) =
                     (response.status(), connection.parent())
                 {
-                    return Err(DialError::ParentSays(parent.clone(), response.status()).into());
+                    return Err(DialError::refused_by(parent, response.status(), response.headers()).into());
                 }
                 // A connection whose answer is refused dies with `connection`.
                 vet(&mut response)?;
                 if response.status().is_success() {
                     watch.proceed();
                 }
-                let lease = proxy.pool.give_back(key, connection);
+                let asks = bound::asks(response.headers());
+                let lent = Lent {
+                    connection,
+                    reused,
+                    turn,
+                };
+                let lease = proxy.pool.give_back(key, lent, wants, asks);
                 return Ok(Answer::Response(response, Some(lease), watch));
             }
             Err(error) => error,
         };
+        let fate = Fate::of(error.error());
+        let stale = reused && idempotent && connection.heard() == heard;
+        unread = fate.is_unread();
         (fields, body) = match (error.take_message(), spare) {
             // It never left: the connection died in the pool.
             (Some(unsent), _) => {
@@ -125,10 +149,15 @@ pub(super) async fn forward(
                 }
                 (head.headers, body)
             }
-            (None, Some(spare))
-                if retry::is_allowed(error.error(), reused && idempotent && connection.heard() == heard) =>
-            {
-                (spare, Upload::empty())
+            (None, Some(spare)) if fate.allows_another(stale) => {
+                if fate == Fate::WantsHttp1 {
+                    proxy.pool.speak_http1(&key);
+                }
+                match repeat.upload(&entry.traffic) {
+                    Some(body) => (spare, body),
+                    None if unread => return Err(Refusal::unread()),
+                    None => return Err(broken(error.error())),
+                }
             }
             (None, _) => {
                 tracing::debug!("the server broke off: {:?}", error.error());
@@ -142,13 +171,16 @@ pub(super) async fn forward(
                 });
             }
         };
-        fresh = true;
+        wants.fresh = true;
     }
-    Err(Refusal::new(
-        Kind::Upstream,
-        "upstream broke off",
-        "The server closes every connection.",
-    ))
+    Err(match unread {
+        true => Refusal::unread(),
+        false => Refusal::new(
+            Kind::Upstream,
+            "upstream broke off",
+            "The server closes every connection.",
+        ),
+    })
 }
 
 /// Whether a request without a body says so: its client did, or its method is one that servers expect a body of (RFC 9110

@@ -90,6 +90,12 @@ pub(super) fn expects(headers: &HeaderMap) -> bool {
     field.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
+/// Whether it is a message of gRPC, which is HTTP/2's alone.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
 /// Whether a list header (`Connection`, `Upgrade`) names `token`.
 pub(super) fn names_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     let mut tokens = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());

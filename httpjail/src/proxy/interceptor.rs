@@ -47,6 +47,30 @@ impl Service<Request<Incoming>> for Interceptor {
     }
 }
 
+/// The same over HTTP/2, which can send a request back unread, as its server has done.
+pub(super) struct Streams(pub(super) Interceptor);
+
+/// Marks the answer to a request that the server has sent back unread.
+#[derive(Clone, Copy)]
+struct Unread;
+
+impl Service<Request<Incoming>> for Streams {
+    type Response = Response<Download>;
+    type Error = h2::Error;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Response<Download>, h2::Error>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let this = self.0.clone();
+        Box::pin(async move {
+            let response = this.handle(request).await;
+            match response.extensions().get() {
+                Some(Unread) => Err(h2::Reason::REFUSED_STREAM.into()),
+                None => Ok(response),
+            }
+        })
+    }
+}
+
 impl Interceptor {
     /// The upstream of a request that may go on its way, as the pool knows it.
     pub(super) fn upstream(&self, target: &Target, vouch: Vouch) -> Key {
@@ -87,7 +111,11 @@ impl Interceptor {
             Err(refusal) => {
                 // Where the client's own body was at fault the upstream is not.
                 let fault = aside.and_then(|aside| aside.body_fault());
-                refuse(fault.map_or(refusal, Refusal::from), &method, &accepts, entry).await
+                let refusal = fault.map_or(refusal, Refusal::from);
+                let unread = (refusal.kind == Kind::Unread).then_some(Unread);
+                let mut response = refuse(refusal, &method, &accepts, entry).await;
+                unread.and_then(|unread| response.extensions_mut().insert(unread));
+                response
             }
         }
     }
@@ -131,7 +159,7 @@ pub(super) async fn refuse(
     entry.learn_program().await;
     if entry.sent {
         entry.record.complete = Some(false);
-    } else if !matches!(refusal.kind, Kind::Upstream | Kind::TimedOut) {
+    } else if !matches!(refusal.kind, Kind::Upstream | Kind::Unread | Kind::TimedOut) {
         entry.record.verdict = Some(Decision::Deny);
     }
     entry.record.reason = Some(refusal.reason.to_owned());

@@ -7,6 +7,7 @@
 
 mod address;
 mod body;
+mod bound;
 mod client;
 mod connection;
 mod counted;
@@ -47,6 +48,7 @@ mod tasks;
 mod tests;
 mod tunnel;
 mod upgrade;
+mod upload;
 mod upstream;
 mod windows;
 

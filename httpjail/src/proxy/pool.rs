@@ -1,18 +1,19 @@
 //! Open upstream connections, shared by all clients of one jail.
 //!
 //! A connection is only used again for what it was opened for: the key holds the judged host and port, how it is spoken to,
-//! and how far the verdict vouched for its address. So no request reaches a connection that it could not have opened.
+//! and how far the verdict vouched for its address. So no request reaches a connection that it could not have opened. Those
+//! that belong to one client ([`super::bound`]) are lent here too, and never to another.
+
+mod open;
 
 use super::address::Vouch;
-use super::body::Upload;
-use super::dial::{DialError, Dialler, Goal, Hop};
+use super::bound::{Asking, Bound, Turn};
+use super::dial::{DialError, Dialler, Goal};
 use super::limits::Limits;
 use super::stream::Stream;
-use super::upstream::{self, Connection, Http1, Http2, Lease};
+use super::upstream::{Connection, Http1, Http2, Lease};
 use super::windows::Counts;
 use crate::net::{self, Host};
-use crate::tls::UpstreamError;
-use hyper::client::conn::http1;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -60,8 +61,33 @@ impl Key {
     }
 }
 
+/// What a request wants of its connection.
+#[derive(Clone, Copy)]
+pub(super) struct Wants<'a> {
+    /// The connections that belong to its client.
+    pub(super) bound: &'a Bound,
+    /// Whether it proves who the connection belongs to.
+    pub(super) proves: bool,
+    /// Whether it is only itself over HTTP/2 (gRPC).
+    pub(super) http2: bool,
+    /// Whether the client waits for its answer before it asks on (HTTP/1).
+    pub(super) serial: bool,
+    /// Whether a connection that has been used before will not do.
+    pub(super) fresh: bool,
+}
+
+/// A connection for one request.
+pub(super) struct Lent {
+    pub(super) connection: Connection,
+    /// Whether it has been used before.
+    pub(super) reused: bool,
+    /// Where it belongs, if it is its client's.
+    pub(super) turn: Option<Turn>,
+}
+
 pub(super) struct Pool {
     dialler: Dialler,
+    asking: Asking,
     windows: Counts,
     slots: Mutex<HashMap<Key, Slot>>,
 }
@@ -80,19 +106,30 @@ impl Pool {
     pub(super) fn new(dialler: Dialler, windows: Counts) -> Pool {
         Pool {
             dialler,
+            asking: Asking::new(),
             windows,
             slots: Mutex::default(),
         }
     }
 
-    /// A connection for `key`, and whether it has been used before. `fresh` asks for one that has not.
-    pub(super) async fn connection(&self, key: &Key, fresh: bool) -> Result<(Connection, bool), DialError> {
+    /// A connection for a request to `key`.
+    pub(super) async fn connection(&self, key: &Key, wants: Wants<'_>) -> Result<Lent, DialError> {
+        let turn = match self.own(key, wants).await {
+            Ok(lent) => return Ok(lent),
+            Err(turn) => turn,
+        };
         // Boxed, here and below: opening is rare, and its future would make that of every request four times as large.
-        if fresh {
-            return Ok((Box::pin(self.open(key)).await?, false));
+        if wants.proves {
+            let connection = Box::pin(self.open_apart(key, wants.http2)).await?;
+            return Ok(Lent::new(connection, turn));
         }
-        let first = match self.take(key) {
-            Ok(connection) => return Ok((connection, true)),
+        let asking = !wants.http2 && self.asking.has(key);
+        if wants.fresh {
+            let connection = Box::pin(self.open(key, asking)).await?;
+            return Ok(Lent::new(connection, None));
+        }
+        let first = match self.take(key, asking) {
+            Ok(lent) => return Ok(lent),
             Err(first) => first,
         };
         let leading = match &first {
@@ -101,30 +138,50 @@ impl Pool {
                 Ok(leading) => Some(leading),
                 Err(_) => {
                     drop(first.lock().await);
-                    if let Ok(connection) = self.take(key) {
-                        return Ok((connection, true));
+                    if let Ok(lent) = self.take(key, asking) {
+                        return Ok(lent);
                     }
                     None
                 }
             },
         };
-        let connection = Box::pin(self.open(key)).await?;
+        let connection = Box::pin(self.open(key, asking)).await?;
         drop(leading);
-        Ok((connection, false))
+        Ok(Lent::new(connection, None))
     }
 
-    /// A connection of HTTP/1 for one upgrade; never pooled. Through another proxy it is a tunnel, in cleartext too: what
-    /// comes after the upgrade is not that proxy's to read (RFC 6455 section 4.1).
-    pub(super) async fn dedicated(&self, key: &Key) -> Result<http1::SendRequest<Upload>, DialError> {
-        let stream = self.stream(key.wire.scheme(), key.goal()).await?;
-        match key.wire {
-            Wire::Tls => {
-                let config = self.dialler.tls.config_h1();
-                let config = config.map_err(|error| no_tls(&key.host, &error))?;
-                let (stream, _) = self.dialler.tls(&key.host, stream, config).await?;
-                upstream::handshake(&key.host, stream, self.limits()).await
+    /// A connection of HTTP/1 for one upgrade: that of its client, or a new one. Through another proxy it is a tunnel, in
+    /// cleartext too: what comes after the upgrade is not that proxy's to read (RFC 6455 section 4.1).
+    pub(super) async fn dedicated(&self, key: &Key, wants: Wants<'_>) -> Result<Lent, DialError> {
+        let turn = match self.own(key, wants).await {
+            Ok(lent) if lent.connection.parent().is_none() => return Ok(lent),
+            Ok(lent) => {
+                lent.leave();
+                None
             }
-            Wire::Http1 | Wire::Http2 => upstream::handshake(&key.host, stream, self.limits()).await,
+            Err(turn) => turn,
+        };
+        let stream = self.stream(key.wire.scheme(), key.goal()).await?;
+        let http1 = match key.wire {
+            Wire::Tls => self.seal(key, stream).await?,
+            Wire::Http1 | Wire::Http2 => Http1::plain(&key.host, stream, None, self.limits()).await?,
+        };
+        Ok(Lent::new(Connection::Http1(http1), turn))
+    }
+
+    /// The connection that belongs to the client of a request; else its place, where there is one.
+    async fn own(&self, key: &Key, wants: Wants<'_>) -> Result<Lent, Option<Turn>> {
+        let patience = (wants.serial || wants.proves).then_some(self.limits().connect);
+        let Some(mut turn) = wants.bound.turn(key, patience).await else {
+            return Err(None);
+        };
+        match turn.take() {
+            Some(http1) if http1.is_ready() && !wants.fresh => Ok(Lent {
+                connection: Connection::Http1(http1),
+                reused: true,
+                turn: Some(turn),
+            }),
+            _ => Err(Some(turn)),
         }
     }
 
@@ -148,19 +205,38 @@ impl Pool {
         }
     }
 
-    /// Gives a connection back once its exchange is over.
-    pub(super) fn give_back(self: &Arc<Self>, key: Key, connection: Connection) -> Lease {
-        let mut http1 = match connection {
+    /// Gives a connection back once its exchange is over. One that is about its client, as the answer `asks` or as the
+    /// request has proved, is kept for that one alone.
+    pub(super) fn give_back(self: &Arc<Self>, key: Key, lent: Lent, wants: Wants<'_>, asks: bool) -> Lease {
+        if asks {
+            self.asking.note(&key);
+        }
+        let mut http1 = match lent.connection {
             Connection::Http2(stream) => return stream.lease,
             Connection::Http1(http1) => http1,
         };
-        let (pool, lease) = (self.clone(), http1.lease());
+        let lease = http1.lease();
+        if lent.turn.is_some() || asks || wants.proves {
+            // Without a place it ends with its exchange.
+            if let Some(mut turn) = lent.turn.or_else(|| wants.bound.claim(&key)) {
+                tokio::spawn(async move {
+                    *turn = http1.ended().await.then_some(http1);
+                });
+            }
+            return lease;
+        }
+        let pool = self.clone();
         tokio::spawn(async move {
             if http1.ended().await {
                 pool.put(key, http1);
             }
         });
         lease
+    }
+
+    /// The server wants HTTP/1.1 for this host.
+    pub(super) fn speak_http1(&self, key: &Key) {
+        self.asking.note(key);
     }
 
     /// Closes what has been idle for too long.
@@ -176,7 +252,7 @@ impl Pool {
     }
 
     /// An open connection; if there is none, the lock of the first one where it is not known what will be spoken.
-    fn take(&self, key: &Key) -> Result<Connection, Option<Arc<tokio::sync::Mutex<()>>>> {
+    fn take(&self, key: &Key, asking: bool) -> Result<Lent, Option<Arc<tokio::sync::Mutex<()>>>> {
         let mut slots = self.lock();
         let may_grow = slots.len() < self.limits().idle_hosts;
         let slot = match slots.get_mut(key) {
@@ -186,12 +262,15 @@ impl Pool {
         };
         while let Some((http1, since)) = slot.idle.pop() {
             if http1.is_ready() && since.elapsed() <= self.limits().idle {
-                return Ok(Connection::Http1(http1));
+                return Ok(Lent::again(Connection::Http1(http1)));
             }
+        }
+        if asking {
+            return Err(None);
         }
         slot.shared.retain(Http2::is_open);
         if let Some(shared) = slot.shared.iter_mut().find(|shared| shared.has_room()) {
-            return Ok(Connection::Http2(shared.stream()));
+            return Ok(Lent::again(Connection::Http2(shared.stream())));
         }
         Err((!slot.speaks_http1 && key.wire != Wire::Http1).then(|| slot.first.clone()))
     }
@@ -210,32 +289,6 @@ impl Pool {
         }
     }
 
-    async fn open(&self, key: &Key) -> Result<Connection, DialError> {
-        let (host, limits) = (&key.host, self.limits());
-        if key.wire == Wire::Http1 {
-            self.make_room();
-            let http1 = match self.dialler.hop(key.goal()).await? {
-                Hop::Server(stream) => Http1::plain(host, stream, None, limits).await?,
-                Hop::Parent(stream, parent) => Http1::plain(host, stream, Some(parent), limits).await?,
-            };
-            return Ok(Connection::Http1(http1));
-        }
-        let stream = self.stream(key.wire.scheme(), key.goal()).await?;
-        if key.wire == Wire::Http2 {
-            return Ok(self.share(key, Http2::begin(host, stream, false, limits, &self.windows).await?));
-        }
-        let config = self.dialler.tls.config_h1h2();
-        let config = config.map_err(|error| no_tls(host, &error))?;
-        let (stream, asked) = self.dialler.tls(host, stream, config).await?;
-        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            return Ok(self.share(key, Http2::begin(host, stream, asked, limits, &self.windows).await?));
-        }
-        if let Some(slot) = self.lock().get_mut(key) {
-            slot.speaks_http1 = true;
-        }
-        Ok(Connection::Http1(Http1::sealed(host, stream, asked, limits).await?))
-    }
-
     fn share(&self, key: &Key, mut shared: Http2) -> Connection {
         let connection = Connection::Http2(shared.stream());
         if let Some(slot) = self.lock().get_mut(key) {
@@ -250,6 +303,27 @@ impl Pool {
     }
 }
 
-fn no_tls(host: &Host, error: &UpstreamError) -> DialError {
-    DialError::Tls(host.clone(), error.to_string())
+impl Lent {
+    fn new(connection: Connection, turn: Option<Turn>) -> Lent {
+        Lent {
+            connection,
+            reused: false,
+            turn,
+        }
+    }
+
+    /// Puts it back unused.
+    fn leave(self) {
+        if let (Connection::Http1(http1), Some(mut turn)) = (self.connection, self.turn) {
+            *turn = Some(http1);
+        }
+    }
+
+    fn again(connection: Connection) -> Lent {
+        Lent {
+            connection,
+            reused: true,
+            turn: None,
+        }
+    }
 }

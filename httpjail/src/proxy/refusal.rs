@@ -34,6 +34,8 @@ pub(super) enum Kind {
     Unsupported,
     /// The upstream failed.
     Upstream,
+    /// The upstream has sent the request back unread, more than once or too late for us to send it again.
+    Unread,
     /// The upstream took too long.
     TimedOut,
 }
@@ -50,7 +52,7 @@ impl Kind {
             Kind::Mismatch => (StatusCode::MISDIRECTED_REQUEST, "mismatch", "3"),
             Kind::Unauthenticated => (StatusCode::PROXY_AUTHENTICATION_REQUIRED, "unauthenticated", "16"),
             Kind::Unsupported => (StatusCode::METHOD_NOT_ALLOWED, "unsupported", "12"),
-            Kind::Upstream => (StatusCode::BAD_GATEWAY, "upstream-error", "14"),
+            Kind::Upstream | Kind::Unread => (StatusCode::BAD_GATEWAY, "upstream-error", "14"),
             Kind::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "upstream-error", "4"),
         }
     }
@@ -70,6 +72,7 @@ impl Kind {
             }
             Kind::Unauthenticated => "The proxy's URL, with its token, was printed when httpjail started.",
             Kind::Unsupported => "Everything in this jail is proxied already: connect as if there were no proxy.",
+            Kind::Unread => "The policy allows this request, and nobody has acted on it: it is safe to repeat.",
             Kind::Upstream | Kind::TimedOut => {
                 "The policy allows this request; its server is at fault, or the way there."
             }
@@ -102,6 +105,12 @@ impl Refusal {
 
     pub(super) fn mismatch(detail: impl Into<String>) -> Refusal {
         Refusal::new(Kind::Mismatch, "host mismatch", detail)
+    }
+
+    /// Of a request that the server has not acted on, by its own word.
+    pub(super) fn unread() -> Refusal {
+        let detail = "The server sent the request back unread: not processed; safe to repeat.";
+        Refusal::new(Kind::Unread, "sent back unread", detail)
     }
 
     /// The same where the request was handed to another proxy: its fault, or that of what is behind it.
@@ -212,7 +221,9 @@ impl From<DialError> for Refusal {
             DialError::Tls(..) => (Kind::Upstream, "certificate"),
             DialError::TimedOut(..) => (Kind::TimedOut, "timed out"),
             DialError::Parent(_, by) if matches!(**by, DialError::TimedOut(..)) => (Kind::TimedOut, "upstream proxy"),
-            DialError::Parent(..) | DialError::ParentSays(..) => (Kind::Upstream, "upstream proxy"),
+            DialError::Parent(..) | DialError::ParentSays(..) | DialError::ParentWantsMore(_) => {
+                (Kind::Upstream, "upstream proxy")
+            }
         };
         Refusal::new(kind, reason, format!("{error}."))
     }

@@ -4,15 +4,17 @@
 //! What a client asks for opens nothing. A tunnel opens when the upstream has answered 101 for a WebSocket with the hash
 //! of the key that it was sent; proxies that went by the wish alone were made to carry arbitrary bytes (docs/threat-model.md H12).
 
-use super::body::Upload;
+use super::bound;
 use super::client::Entry;
 use super::counted::Counted;
 use super::forward::{self, Answer};
 use super::headers;
 use super::interceptor::{Approved, Interceptor};
 use super::interim::Watch;
+use super::pool::Wants;
 use super::refusal::{Kind, Refusal};
 use super::tasks::Tasks;
+use super::upload::Upload;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
@@ -75,7 +77,7 @@ impl Wish {
         }))
     }
 
-    /// Asks the upstream, over HTTP/1.1 on a connection of its own.
+    /// Asks the upstream over HTTP/1.1, on a connection that nobody else will have: one of its own, or that of its client.
     pub(super) async fn carry_out(
         self,
         via: &Interceptor,
@@ -88,29 +90,50 @@ impl Wish {
         let head = request.into_parts().0;
         let mut fields = head.headers;
         headers::clean_request(&mut fields);
+        let mut wants = Wants {
+            bound: &via.client.bound,
+            proves: bound::proves(&fields),
+            http2: false,
+            serial: !self.extended,
+            fresh: false,
+        };
         fields.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         fields.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         fields.insert(header::SEC_WEBSOCKET_KEY, self.key.clone());
-        let mut request = forward::write_head(&target, fields, false)?.map(|()| Upload::empty());
-        let watch = Watch::on(&mut request, head.extensions.get(), None);
-        let mut sender = proxy.pool.dedicated(&key).await?;
-        let answer = tokio::select! {
-            answer = timeout(proxy.config.limits.response, sender.send_request(request)) => answer,
-            () = watch.flooded() => return Err(forward::flooded()),
-        };
-        let mut response = match answer {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(forward::broken(&error)),
-            Err(_) => return Err(forward::late()),
-        };
-        match response.status() {
-            StatusCode::SWITCHING_PROTOCOLS => self.open(response, &proxy.tasks),
-            // To an extended CONNECT this would say that the tunnel is open.
-            status if self.extended && status.is_success() => Err(bad_upgrade()),
-            _ => {
-                forward::vet(&mut response)?;
-                Ok(Answer::Response(response, None, watch))
-            }
+        loop {
+            let mut request = forward::write_head(&target, fields.clone(), false)?.map(|()| Upload::empty());
+            let watch = Watch::on(&mut request, head.extensions.get(), None);
+            let mut lent = proxy.pool.dedicated(&key, wants).await?;
+            let heard = lent.connection.heard();
+            let answer = tokio::select! {
+                answer = timeout(proxy.config.limits.response, lent.connection.send(request)) => answer,
+                () = watch.flooded() => return Err(forward::flooded()),
+            };
+            let mut response = match answer {
+                Ok(Ok(response)) => response,
+                // The client's own one had ended before it was asked.
+                Ok(Err(_)) if lent.reused && lent.connection.heard() == heard => {
+                    wants.fresh = true;
+                    continue;
+                }
+                Ok(Err(error)) => return Err(forward::broken(error.error())),
+                Err(_) => return Err(forward::late()),
+            };
+            return match response.status() {
+                StatusCode::SWITCHING_PROTOCOLS => {
+                    lent.connection.is_a_tunnel();
+                    self.open(response, &proxy.tasks)
+                }
+                // To an extended CONNECT this would say that the tunnel is open.
+                status if self.extended && status.is_success() => Err(bad_upgrade()),
+                _ => {
+                    forward::vet(&mut response)?;
+                    let asks = bound::asks(response.headers());
+                    let belongs = asks || wants.proves || lent.turn.is_some();
+                    let lease = belongs.then(|| proxy.pool.give_back(key, lent, wants, asks));
+                    Ok(Answer::Response(response, lease, watch))
+                }
+            };
         }
     }
 

@@ -3,12 +3,12 @@
 //! HTTP/1 answers one request after the other and is given back to the [`super::pool`] in between. HTTP/2 is shared: each
 //! request holds a [`Lease`] of its place.
 
-use super::body::Upload;
 use super::dial::DialError;
 use super::heard::{Heard, Notes};
 use super::joined::Joined;
 use super::limits::Limits;
 use super::parent::Parent;
+use super::upload::Upload;
 use super::windows::Counts;
 use crate::net::Host;
 use http::uri::Scheme;
@@ -49,6 +49,13 @@ impl Connection {
 
     pub(super) fn is_http2(&self) -> bool {
         matches!(self, Connection::Http2(..))
+    }
+
+    /// What follows is not HTTP: a write that fails is told at once.
+    pub(super) fn is_a_tunnel(&self) {
+        if let Connection::Http1(http1) = self {
+            http1.notes.give_up();
+        }
     }
 
     /// The other proxy that this leads to, where requests are told to that proxy and not only sent through it.
@@ -136,7 +143,17 @@ impl Http1 {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let notes = stream.notes();
-        let sender = handshake(host, stream, limits).await?;
+        let (sender, connection) = http1::Builder::new()
+            .max_headers(limits.fields)
+            .max_header_size(limits.head)
+            .max_buf_size(limits.read_at_once())
+            // A proxy must take it away (RFC 9112 section 5.1).
+            .allow_spaces_after_header_name_in_responses(true)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| failed(host, error))?;
+        // Its errors reach the request that was on it.
+        tokio::spawn(connection.with_upgrades());
         Ok(Http1 {
             sender,
             parent,
@@ -162,29 +179,6 @@ impl Http1 {
     pub(super) fn lease(&self) -> Lease {
         Lease::Whole(self.notes.clone())
     }
-}
-
-/// Begins HTTP/1 on `stream`.
-pub(super) async fn handshake<S>(
-    host: &Host,
-    stream: S,
-    limits: &Limits,
-) -> Result<http1::SendRequest<Upload>, DialError>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let (sender, connection) = http1::Builder::new()
-        .max_headers(limits.fields)
-        .max_header_size(limits.head)
-        .max_buf_size(limits.read_at_once())
-        // A proxy must take it away (RFC 9112 section 5.1).
-        .allow_spaces_after_header_name_in_responses(true)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| failed(host, error))?;
-    // Its errors reach the request that was on it.
-    tokio::spawn(connection.with_upgrades());
-    Ok(sender)
 }
 
 /// A connection of HTTP/2.

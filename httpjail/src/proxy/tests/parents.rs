@@ -310,6 +310,14 @@ async fn faults() {
         "the proxy corp.test:3128, which httpjail's own environment names, wants a user name",
     )
     .await;
+    let denied = "HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Negotiate\r\nProxy-Authenticate: NTLM\r\n\
+                  Content-Length: 0\r\n\r\n";
+    check(
+        corp,
+        denied,
+        "httpjail's own environment names, wants NTLM or Negotiate",
+    )
+    .await;
     check("http://me:s3cret@dead.test:3128", OPEN, "proxy dead.test:3128, which").await;
     check(
         "http://me:s3cret@nowhere.test:3128",
