@@ -1,7 +1,6 @@
 //! Reads `/proc/self/mountinfo` (proc(5)): what is mounted where, with which flags.
 
 use std::ffi::OsString;
-use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
