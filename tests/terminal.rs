@@ -79,8 +79,13 @@ impl<'lab> Terminal<'lab> {
 
     /// Types a line.
     pub(crate) fn enter(&self, line: &str) {
-        self.tmux(&["send-keys", "-l", line]);
+        self.types(line);
         self.key("Enter");
+    }
+
+    /// Types, and does not end the line.
+    pub(crate) fn types(&self, text: &str) {
+        self.tmux(&["send-keys", "-l", text]);
     }
 
     /// Presses a key, by tmux's name for it.

@@ -5,11 +5,12 @@ use anyhow::{Context as _, Result};
 use crate::run::{aloud, cargo, command, have, quietly, root};
 
 /// What each program that the tests drive is called in Debian.
-const PROGRAMS: [(&str, &str); 19] = [
+const PROGRAMS: [(&str, &str); 21] = [
     ("bwrap", "bubblewrap"),
     ("c++", "g++"),
     ("chromium", "chromium"),
     ("curl", "curl"),
+    ("fish", "fish"),
     ("git", "git"),
     ("ip", "iproute2"),
     ("java", "default-jdk-headless"),
@@ -25,6 +26,7 @@ const PROGRAMS: [(&str, &str); 19] = [
     ("tcpdump", "tcpdump"),
     ("tmux", "tmux"),
     ("wget", "wget"),
+    ("zsh", "zsh"),
 ];
 
 /// Installs what is missing.

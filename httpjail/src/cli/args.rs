@@ -103,6 +103,9 @@ pub enum Other {
         /// The shell
         #[arg(value_parser = EnumValueParser::<Shell>::new())]
         shell: Shell,
+        /// The words typed so far: how the shell's script asks what may come in the place of the last one
+        #[arg(last = true, hide = true)]
+        words: Vec<OsString>,
     },
 
     /// Print the manual page: httpjail man | man -l -

@@ -1,24 +1,13 @@
-//! `httpjail completions` and `httpjail man`: made from the same words as `--help`.
+//! `httpjail man`: made from the same words as `--help`.
 
 use std::io::{self, Write as _};
 
 use clap::{Command, CommandFactory as _};
-use clap_complete::Shell;
 use clap_mangen::Man;
 
 use super::USAGE;
 use super::args::Cli;
 use crate::failure::Failure;
-
-/// Prints the completions for `shell`.
-///
-/// # Errors
-/// When they cannot be printed.
-pub(super) fn completions(shell: Shell) -> Result<i32, Failure> {
-    let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "httpjail", &mut text);
-    print(&text)
-}
 
 /// Prints the manual page, or that of one command.
 ///
@@ -52,7 +41,7 @@ fn named(whole: &Command, name: &str) -> Result<Command, Failure> {
     })
 }
 
-fn print(text: &[u8]) -> Result<i32, Failure> {
+pub(super) fn print(text: &[u8]) -> Result<i32, Failure> {
     match io::stdout().write_all(text) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(format!("cannot print: {error}"))),
         _ => Ok(0),

@@ -9,6 +9,7 @@ mod attach;
 mod ca;
 mod caller;
 mod check;
+mod completions;
 #[cfg(target_os = "linux")]
 mod doctor;
 #[cfg(target_os = "linux")]
@@ -69,7 +70,7 @@ pub fn main() -> ExitCode {
         Some(Other::Lint(args)) => Caller::find().and_then(|caller| lint::run(&args, &caller)),
         Some(Other::Learn(args)) => inherited.and_then(|inherited| learn(*args, inherited)),
         Some(Other::Report(args)) => Caller::find().and_then(|caller| report::run(&args, &caller)),
-        Some(Other::Completions { shell }) => generate::completions(shell),
+        Some(Other::Completions { shell, words }) => completions::run(shell, &words),
         Some(Other::Man { of }) => generate::man(of.as_deref()),
         Some(Other::Check(args)) => Caller::find().and_then(|caller| check::run(&args, &caller)),
         Some(Other::Schema) => print(yaml::SCHEMA),
