@@ -24,7 +24,7 @@ pub use file::{LogFile, open_log};
 pub use file::{LogPlace, open_log_without_links};
 pub use format::Format;
 pub use log::{Log, Watcher};
-pub use notice::{Show, StderrPolicy, redacted};
+pub use notice::{CERTIFICATE_REFUSED, Show, StderrPolicy, redacted};
 pub use read::read_line;
 pub use record::{Decision, EventKind, Record};
 pub use summary::{Summary, SummaryForm};

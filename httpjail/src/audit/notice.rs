@@ -22,6 +22,11 @@ const SUGGESTIONS_MAX: usize = 20;
 /// A URL or a rule is shown up to this many characters.
 const LONGEST: usize = 200;
 
+/// As the proxy says it.
+pub const CERTIFICATE_REFUSED: &str = "client refused our certificate";
+const TRUST: &str = "the program has a list of authorities of its own (an option like --cacert, a setting): add to it what \
+                     `httpjail ca show` prints";
+
 /// Which records stderr gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Show {
@@ -51,6 +56,8 @@ pub(super) struct Notices {
     bucket: Bucket,
     /// The hosts for which a rule was shown.
     suggested: BTreeSet<String>,
+    /// Whether it was said what to do about a program that does not trust the proxy.
+    told_of_trust: bool,
     /// What was last said, without the process that it was said of, and how often it would have been said again.
     last: String,
     repeats: u64,
@@ -62,6 +69,7 @@ impl Notices {
             policy,
             bucket: Bucket::new(BURST, PER_SECOND),
             suggested: BTreeSet::new(),
+            told_of_trust: false,
             last: String::new(),
             repeats: 0,
         }
@@ -92,10 +100,21 @@ impl Notices {
             self.last.clone_from(&what);
         }
         lines.push(format!("httpjail: {what}{}", by(record)));
-        if denied && let Some(hint) = self.policy.hint.take().or_else(|| self.suggestion(record)) {
+        if denied
+            && let Some(hint) = self
+                .trust(record)
+                .or_else(|| self.policy.hint.take())
+                .or_else(|| self.suggestion(record))
+        {
             lines.push(format!("hint: {}", printable(&hint)));
         }
         lines
+    }
+
+    /// What to do about a program that refused our certificate: once.
+    fn trust(&mut self, record: &Record) -> Option<String> {
+        let refused = record.reason.as_deref() == Some(CERTIFICATE_REFUSED);
+        (refused && !std::mem::replace(&mut self.told_of_trust, true)).then(|| TRUST.to_owned())
     }
 
     /// The option that would have allowed it: the first time for each of a few hosts.

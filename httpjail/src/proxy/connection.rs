@@ -15,7 +15,7 @@ use super::patience::Patience;
 use super::pool::Wire;
 use super::prefixed::Prefixed;
 use super::{Clients, Proxy, strict, tunnel};
-use crate::audit::{Decision, EventKind, Record};
+use crate::audit::{CERTIFICATE_REFUSED, Decision, EventKind, Record};
 use crate::net::{ClientAddr, Host};
 use crate::tls::sni_host;
 use http::{Request, Response};
@@ -273,7 +273,7 @@ fn handshake_failure(error: &io::Error) -> &'static str {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::AlertReceived(
             BadCertificate | CertificateExpired | CertificateUnknown | UnknownCA | UnsupportedCertificate,
-        )) => "client refused our certificate",
+        )) => CERTIFICATE_REFUSED,
         _ => "tls handshake failed",
     }
 }

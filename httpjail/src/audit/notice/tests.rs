@@ -217,3 +217,23 @@ fn nothing_is_held_back_from_who_asked_for_everything() {
     let denied = request(Decision::Deny, "u");
     assert_eq!((0..100).flat_map(|_| notices.lines(&denied, now)).count(), 100);
 }
+
+#[test]
+fn what_to_do_about_a_program_with_authorities_of_its_own_is_said_once() {
+    let mut notices = notices(Show::Denials);
+    let mut hint = |port: u16| {
+        let refused = Record {
+            verdict: Some(Decision::Deny),
+            dst: Some(([192, 0, 2, 1], port).into()),
+            reason: Some(CERTIFICATE_REFUSED.into()),
+            ..Record::new(EventKind::Refused)
+        };
+        notices
+            .lines(&refused, Instant::now())
+            .into_iter()
+            .skip(1)
+            .collect::<String>()
+    };
+    assert!(hint(443).contains("`httpjail ca show`"));
+    assert_eq!(hint(444), "");
+}
