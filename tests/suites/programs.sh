@@ -94,6 +94,17 @@ with_chromium() {
     check picture "${chromium[@]}" --window-size=800,500 --screenshot="$work/page.png" "$page/"
 }
 
+# What coding agents run their own commands in: a sandbox in the jail, with a proxy of its own.
+with_srt() {
+    local allowed='"allowedDomains": ["ok.test"], "deniedDomains": []'
+    echo "{\"network\": {$allowed}, \"filesystem\": {\"denyRead\": [], \"allowWrite\": [\".\"], \"denyWrite\": []}}" >settings.json
+    local srt=("$SRT" --settings settings.json -c)
+    # Its bridge to that proxy is up a moment after the command.
+    local curl="curl -sS --retry 5 --retry-delay 1 --retry-connrefused ${LAB_CA:+--cacert $LAB_CA}"
+    check get has 'as asked' "${srt[@]}" "$curl $base/status/200?get-$client"
+    check denied has 'x-httpjail: deny' "${srt[@]}" "$curl -D - -o /dev/null $base/denied?denied-$client"
+}
+
 case $client in
 curl-1.1) with_curl --http1.1 ;;
 curl-2) with_curl --http2 ;;

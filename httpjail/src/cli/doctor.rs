@@ -106,6 +106,7 @@ fn plan(caller: &Identity) -> Result<Plan, Failure> {
         view: View {
             place,
             overlays: Vec::new(),
+            authority: Vec::new(),
             outside,
             own_terminals: false,
             hidden: keys::hidden(caller, caller)?,

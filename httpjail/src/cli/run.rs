@@ -228,6 +228,7 @@ fn plan(
     let view = View {
         place,
         overlays: overlays(authority, &certificate, caller)?,
+        authority: authority.as_bytes().to_vec(),
         additions: policies
             .map(|(path, floor)| Addition {
                 path,

@@ -206,6 +206,13 @@ impl Running {
             Ok(Report::Exited(status)) => Ok(Some(Outcome::Exited(status))),
             Ok(Report::Killed(signal)) => Ok(Some(Outcome::Killed(signal))),
             Ok(Report::Stopped(signal)) => self.stop(signal, deadline).map(|()| None),
+            Ok(Report::NotCarried(left)) => {
+                tracing::warn!(
+                    "what the command wrote could not be carried back to the host: {}",
+                    left.join("; ")
+                );
+                Ok(None)
+            }
             Ok(other) => Ok(Some(Outcome::Failed(format!("the jail's init said {other:?}")))),
             Err(error) => Ok(Some(Outcome::Failed(format!("the jail's init ended: {error}")))),
         }

@@ -8,14 +8,17 @@ use crate::run::{cargo, command, quietly, root};
 use crate::setup;
 
 /// What each program is called in Debian.
-const DEBIAN: [(&str, &str); 8] = [
+const DEBIAN: [(&str, &str); 11] = [
     ("apache2", "apache2"),
+    ("bwrap", "bubblewrap"),
     ("go", "golang-go"),
     ("haproxy", "haproxy"),
     ("hexdump", "bsdextrautils"),
     ("nginx", "nginx-light"),
     ("npm", "npm"),
+    ("rg", "ripgrep"),
     ("slowhttptest", "slowhttptest"),
+    ("socat", "socat"),
     ("testssl", "testssl.sh"),
 ];
 const PYPI: [&str; 10] = [
@@ -53,6 +56,7 @@ debug = false
 [workspace]
 "#;
 const SMUGGLEX: &str = "0.4.0";
+const SANDBOX_RUNTIME: &str = "@anthropic-ai/sandbox-runtime@0.0.78";
 
 /// Where things were installed.
 pub(crate) struct Tools {
@@ -78,6 +82,11 @@ impl Tools {
     /// The gRPC client in Rust, which is built here.
     pub(crate) fn tonic_client(&self) -> PathBuf {
         self.folder.join("build/debug/grpc-client")
+    }
+
+    /// The sandbox of coding agents, from npm.
+    pub(crate) fn sandbox_runtime(&self) -> PathBuf {
+        self.folder.join("npm/node_modules/.bin/srt")
     }
 
     /// The smuggling scanner.
@@ -110,6 +119,12 @@ pub(crate) fn all() -> Result<Tools> {
         let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
         quietly(command(&format!("{venv}/bin/python"), pip).args(PYPI))?;
         std::fs::write(&mark, wanted).context("note what is installed")?;
+    }
+    if !tools.sandbox_runtime().exists() {
+        eprintln!("suites: {SANDBOX_RUNTIME}");
+        let to = format!("{folder}/npm");
+        let install = ["install", "--no-audit", "--no-fund", "--prefix", &to, SANDBOX_RUNTIME];
+        quietly(&mut command("npm", install))?;
     }
     if !tools.smugglex().is_file() {
         eprintln!("suites: smugglex");

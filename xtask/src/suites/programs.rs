@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -26,7 +27,7 @@ const RULES: [&str; 2] = [
 const FEATURES: [&str; 6] = ["get", "post", "down", "sse", "websocket", "denied"];
 /// Those whose requests the lab's own origin counts.
 const COUNTED: [&str; 4] = ["get", "post", "down", "sse"];
-const CLIENTS: [&str; 18] = [
+const CLIENTS: [&str; 19] = [
     "curl-1.1",
     "curl-2",
     "wget",
@@ -45,6 +46,7 @@ const CLIENTS: [&str; 18] = [
     "grpcio",
     "tonic",
     "chromium",
+    "srt",
 ];
 
 /// Runs all of them with and without a jail.
@@ -66,10 +68,12 @@ fn one(tools: &Tools, client: &str, table: &mut Table) -> Result<()> {
     let mut rig = Rig::raise(tools)?;
     serve(&mut rig)?;
     let ca = rig.lab.upstream_ca();
-    let (without, _) = features(&rig, client, rig.unjailed().env("LAB_CA", &ca))?;
+    // A sandbox within is for users: root's jail gives it no /proc.
+    let by = |run: JailBuilder<'_>| if client == "srt" { run.as_user() } else { run };
+    let (without, _) = features(&rig, client, by(rig.unjailed().env("LAB_CA", &ca)))?;
     let before = rig.lab.heard().requests.all().len();
     let jail = RULES.iter().fold(rig.lab.jail(), |jail, rule| jail.rule(rule));
-    let (within, outcome) = features(&rig, client, jail)?;
+    let (within, outcome) = features(&rig, client, by(jail))?;
     let seen = rig.lab.heard().requests.all().split_off(before);
     let asked = |feature: &str| -> Vec<&Seen> {
         let mark = format!("?{feature}-{client}");
@@ -158,6 +162,8 @@ fn serve(rig: &mut Rig<'_>) -> Result<()> {
 /// What the program said of each feature.
 fn features(rig: &Rig<'_>, client: &str, run: JailBuilder<'_>) -> Result<(BTreeMap<String, String>, Outcome)> {
     let work = folder(rig, "work")?;
+    // Not every program runs as root.
+    fs::set_permissions(&work, PermissionsExt::from_mode(0o777)).context("open the folder")?;
     let show = |path: &Path| path.display().to_string();
     let script = rig.tools.script("programs.sh");
     let here = root().join("tests/suites");
@@ -177,6 +183,7 @@ fn features(rig: &Rig<'_>, client: &str, run: JailBuilder<'_>) -> Result<(BTreeM
         .env("PATH", path)
         .env("GO_CLIENT", rig.tools.go_client())
         .env("TONIC_CLIENT", rig.tools.tonic_client())
+        .env("SRT", rig.tools.sandbox_runtime())
         .limit(LIMIT)
         .command(words)
         .run();

@@ -18,7 +18,7 @@ use nix::unistd::{Pid, chdir};
 use serde::{Deserialize, Serialize};
 
 use super::filter::Filter;
-use super::mounts::{self, View};
+use super::mounts::{self, Generated, View};
 use super::rights;
 use super::terminal::Pair;
 use crate::jail::backend::Inside;
@@ -105,6 +105,8 @@ pub enum Report {
     Exited(i32),
     /// The command was ended by this signal.
     Killed(i32),
+    /// Of the folders that stand for the host's this could not be carried back.
+    NotCarried(Vec<String>),
     /// A step failed.
     Failed(String),
 }
@@ -147,9 +149,10 @@ fn obey(line: &Line, plan: &Plan) -> io::Result<Infallible> {
     let mut _terminal = None;
     let mut _held = Vec::new();
     let mut allowed = Vec::new();
+    let mut generated = Vec::new();
     loop {
         if let Some(child) = &mut command {
-            watch(line, child)?;
+            watch(line, child, &generated)?;
         }
         let (order, sockets) = line.receive_with()?;
         match order {
@@ -158,6 +161,7 @@ fn obey(line: &Line, plan: &Plan) -> io::Result<Infallible> {
                 let arranged = mounts::arrange(&plan.view, user_namespace).map_err(io::Error::other)?;
                 _held = arranged.held;
                 allowed = arranged.allowed;
+                generated = arranged.generated;
                 line.send(&Report::Arranged(arranged.notes))?;
             }
             Order::Probe { ipv6 } => line.send(&Report::Probed(canary::probe(ipv6)))?,
@@ -297,26 +301,31 @@ fn spawn(
 }
 
 /// Reaps and reports until the supervisor has an order.
-fn watch(line: &Line, child: &mut Child) -> io::Result<()> {
+fn watch(line: &Line, child: &mut Child, generated: &[Generated]) -> io::Result<()> {
     loop {
-        let mut polled = [
+        let mut polled = vec![
             PollFd::new(line.as_fd(), PollFlags::POLLIN),
             PollFd::new(child.signals.as_fd(), PollFlags::POLLIN),
         ];
+        let changes = generated.iter().filter_map(Generated::changes);
+        polled.extend(changes.map(|changes| PollFd::new(changes, PollFlags::POLLIN)));
         match poll(&mut polled, PollTimeout::NONE) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
         let order = polled[0].any().unwrap_or(true);
+        if polled.iter().skip(2).any(|changes| changes.any().unwrap_or(true)) {
+            generated.iter().for_each(Generated::complete);
+        }
         while child.signals.read_signal()?.is_some() {}
-        reap(line, child)?;
+        reap(line, child, generated)?;
         if order {
             return Ok(());
         }
     }
 }
 
-fn reap(line: &Line, child: &mut Child) -> io::Result<()> {
+fn reap(line: &Line, child: &mut Child, generated: &[Generated]) -> io::Result<()> {
     loop {
         let status = match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
             Ok(WaitStatus::StillAlive) | Err(nix::errno::Errno::ECHILD) => return Ok(()),
@@ -328,7 +337,13 @@ fn reap(line: &Line, child: &mut Child) -> io::Result<()> {
             WaitStatus::Stopped(pid, signal) if pid == child.pid => Report::Stopped(signal as i32),
             _ => continue,
         };
-        child.ended |= !matches!(report, Report::Stopped(_));
+        if !matches!(report, Report::Stopped(_)) {
+            child.ended = true;
+            let left: Vec<String> = generated.iter().flat_map(Generated::carry_back).collect();
+            if !left.is_empty() {
+                line.send(&Report::NotCarried(left))?;
+            }
+        }
         line.send(&report)?;
     }
 }

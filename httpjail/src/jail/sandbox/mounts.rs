@@ -5,10 +5,12 @@
 
 mod cgroups;
 mod devices;
+mod generated;
 mod kept;
 mod kernel;
 mod terminals;
 
+pub use generated::Generated;
 pub use kept::{Keeping, Kept};
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
@@ -50,6 +52,8 @@ pub struct View {
     pub place: PathBuf,
     /// Files laid over the host's.
     pub overlays: Vec<Overlay>,
+    /// The authority's certificate, as it stands in bundles.
+    pub authority: Vec<u8>,
     /// Files that appear where the host has none.
     pub additions: Vec<Addition>,
     /// Unix sockets of the host.
@@ -120,6 +124,8 @@ pub struct Arranged {
     pub held: Vec<OwnedFd>,
     /// The files of the sockets that stay reachable.
     pub allowed: Vec<OwnedFd>,
+    /// Folders from which what the command does is carried back.
+    pub generated: Vec<Generated>,
 }
 
 /// Arranges the view in the calling process's own mount namespace.
@@ -160,7 +166,12 @@ fn arrange_all(view: &View, user_namespace: bool) -> Result<Arranged, MountError
     for folder in &view.outside.folders {
         cover_folder(folder, view.owner)?;
     }
-    lay_files(&view.place, &view.overlays)?;
+    let generated = if by_root {
+        generated::copy(&view.authority, &view.overlays)?
+    } else {
+        Vec::new()
+    };
+    notes.extend(lay_files(&view.place, &view.overlays, &generated)?);
     for addition in &view.additions {
         notes.extend(additions::add(addition)?);
     }
@@ -173,7 +184,12 @@ fn arrange_all(view: &View, user_namespace: bool) -> Result<Arranged, MountError
     if !by_root {
         devices::close()?;
     }
-    Ok(Arranged { notes, held, allowed })
+    Ok(Arranged {
+        notes,
+        held,
+        allowed,
+        generated,
+    })
 }
 
 fn mounted() -> Result<Vec<Mount>, MountError> {
@@ -220,8 +236,10 @@ fn is_there(path: &Path, kind: fn(&fs::Metadata) -> bool) -> Result<bool, MountE
     }
 }
 
-/// Makes the tmpfs, writes each file and binds it over those that it replaces.
-fn lay_files(run: &Path, overlays: &[Overlay]) -> Result<(), MountError> {
+/// Makes the tmpfs, writes each file and binds it over those that it replaces. What stays uncovered is told: the jail would
+/// steer and trust all the same, by way of the resolver and of variables.
+fn lay_files(run: &Path, overlays: &[Overlay], generated: &[Generated]) -> Result<Vec<String>, MountError> {
+    let mut notes = Vec::new();
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     raw(
         "mount a tmpfs on",
@@ -239,13 +257,23 @@ fn lay_files(run: &Path, overlays: &[Overlay]) -> Result<(), MountError> {
             source,
         })?;
         for covered in &overlay.covers {
-            if is_there(covered, fs::Metadata::is_file)? {
+            if generated.iter().any(|folder| folder.has(covered)) || !is_there(covered, fs::Metadata::is_file)? {
+                continue;
+            }
+            if fs::metadata(covered).is_ok_and(|found| found.nlink() == 0) {
+                // Nothing can be mounted on it (fs/namespace.c, lock_mount).
+                notes.push(format!(
+                    "{} was removed where it is mounted from, and stays as it is",
+                    covered.display()
+                ));
+            } else {
                 bind(&file, covered)?;
                 remount_read_only(covered, flags)?;
             }
         }
     }
-    remount_read_only(run, flags)
+    remount_read_only(run, flags)?;
+    Ok(notes)
 }
 
 pub(super) fn write(path: &Path, content: &[u8]) -> io::Result<()> {

@@ -71,8 +71,14 @@ impl Outside {
             folders: folders(),
             ..Outside::default()
         };
-        for listener in table::read()? {
-            outside.add(&listener);
+        let (listeners, processes) = table::read()?;
+        let placed_by_holders = listeners
+            .iter()
+            .filter(|listener| !matches!(base(&listener.name), Base::Absolute));
+        let asked = placed_by_holders.map(|listener| listener.inode.as_str()).collect();
+        let holders = table::holders(&asked, &processes);
+        for listener in &listeners {
+            outside.add(listener, holders.get(&listener.inode).map_or(&[], Vec::as_slice));
         }
         let mounts = fs::read("/proc/self/mountinfo")?;
         let mounted = mountinfo::parse(&String::from_utf8_lossy(&mounts));
@@ -87,8 +93,8 @@ impl Outside {
         Ok(outside)
     }
 
-    fn add(&mut self, listener: &Listener) {
-        let places = places(listener);
+    fn add(&mut self, listener: &Listener, holders: &[&Path]) {
+        let places = places(&listener.name, holders);
         let before = self.files.len();
         for place in &places {
             let only_name = socket_at(place).is_some_and(|socket| socket.nlink() == 1);
@@ -104,18 +110,33 @@ impl Outside {
     }
 }
 
-/// Where a bound socket may be. A relative name lies below the present folder of a process that holds it, and one that was
-/// bound through a descriptor (which is how names that are too long are made short) where that descriptor leads.
-fn places(Listener { inode, name }: &Listener) -> Vec<PathBuf> {
-    let through = ["/proc/self", "/proc/thread-self"]
-        .iter()
-        .find_map(|own| name.strip_prefix(own).ok());
-    match through {
-        None if name.is_absolute() => vec![name.clone()],
-        None => table::holders(inode)
+/// What a bound name starts from.
+enum Base<'a> {
+    Absolute,
+    /// The present folder of a process that holds the socket.
+    Folder,
+    /// What a descriptor of such a process leads to: so names that are too long are made short.
+    Descriptor(&'a Path),
+}
+
+fn base(name: &Path) -> Base<'_> {
+    let own = ["/proc/self", "/proc/thread-self"];
+    match own.iter().find_map(|own| name.strip_prefix(own).ok()) {
+        Some(rest) => Base::Descriptor(rest),
+        None if name.is_absolute() => Base::Absolute,
+        None => Base::Folder,
+    }
+}
+
+/// Where a bound socket may be.
+fn places(name: &Path, holders: &[&Path]) -> Vec<PathBuf> {
+    let holders = holders.iter();
+    match base(name) {
+        Base::Absolute => vec![name.to_owned()],
+        Base::Folder => holders
             .filter_map(|process| Some(fs::read_link(process.join("cwd")).ok()?.join(name)))
             .collect(),
-        Some(rest) => table::holders(inode)
+        Base::Descriptor(rest) => holders
             .filter_map(|process| fs::canonicalize(process.join(rest.parent()?)).ok())
             .filter_map(|folder| Some(folder.join(rest.file_name()?)))
             .collect(),

@@ -3,7 +3,7 @@
 //!
 //! Names are bytes: a socket whose name is no UTF-8, or holds a line end, leads out like any other.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -20,11 +20,11 @@ pub(super) struct Listener {
     pub name: PathBuf,
 }
 
-/// The bound sockets of every network namespace that can be seen.
+/// The bound sockets of every network namespace that can be seen, and the folders of the processes in `/proc`.
 ///
 /// # Errors
 /// Those of reading the own namespace's table; another's process may end meanwhile.
-pub(super) fn read() -> io::Result<Vec<Listener>> {
+pub(super) fn read() -> io::Result<(Vec<Listener>, Vec<PathBuf>)> {
     let own = fs::read("/proc/net/unix")?;
     if !own.starts_with(b"Num ") {
         // Covered, as hardened containers do with parts of /proc: it reads as empty, which it is not.
@@ -36,16 +36,17 @@ pub(super) fn read() -> io::Result<Vec<Listener>> {
     // only to who may trace the process.
     let number = |table: &Path| fs::metadata(table).map(|table| table.ino());
     let mut seen = HashSet::from([number(Path::new("/proc/self/net/unix"))?]);
-    for table in processes().map(|process| process.join("net/unix")) {
+    let processes: Vec<PathBuf> = processes().collect();
+    for table in processes.iter().map(|process| process.join("net/unix")) {
         if number(&table).is_ok_and(|namespace| seen.insert(namespace)) {
             found.extend(parse(&fs::read(table).unwrap_or_default()));
         }
     }
-    Ok(found)
+    Ok((found, processes))
 }
 
 /// The folders of all processes in `/proc`.
-pub(super) fn processes() -> impl Iterator<Item = PathBuf> {
+fn processes() -> impl Iterator<Item = PathBuf> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let is_process = |path: &PathBuf| {
         path.file_name()
@@ -54,13 +55,28 @@ pub(super) fn processes() -> impl Iterator<Item = PathBuf> {
     entries.map(|entry| entry.path()).filter(is_process)
 }
 
-/// Those processes that have the socket open.
-pub(super) fn holders(inode: &str) -> impl Iterator<Item = PathBuf> {
-    let link = format!("socket:[{inode}]");
-    processes().filter(move |process| {
-        let mut descriptors = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
-        descriptors.any(|fd| fs::read_link(fd.path()).is_ok_and(|target| target == Path::new(&link)))
-    })
+/// Which of these processes have which of the sockets open, by inode. Each descriptor is looked at once, however many sockets
+/// are asked for: a host may have thousands of processes, and each of its containers such a socket.
+pub(super) fn holders<'a>(sockets: &HashSet<&str>, processes: &'a [PathBuf]) -> HashMap<String, Vec<&'a Path>> {
+    let mut holders: HashMap<String, Vec<&Path>> = HashMap::new();
+    if sockets.is_empty() {
+        return holders;
+    }
+    for process in processes {
+        for descriptor in fs::read_dir(process.join("fd")).into_iter().flatten().flatten() {
+            let target = fs::read_link(descriptor.path()).unwrap_or_default();
+            let inode = target
+                .to_str()
+                .and_then(|target| target.strip_prefix("socket:[")?.strip_suffix(']'));
+            if let Some(inode) = inode.filter(|inode| sockets.contains(inode)) {
+                let of_this = holders.entry(inode.to_owned()).or_default();
+                if of_this.last() != Some(&process.as_path()) {
+                    of_this.push(process);
+                }
+            }
+        }
+    }
+    holders
 }
 
 fn parse(table: &[u8]) -> Vec<Listener> {

@@ -1,0 +1,319 @@
+//! The folders in which a system generates its trust store, as a jailed root has them: copies, in which the bundle has our
+//! authority too, and from which all that he changes goes back to the host's without it.
+//!
+//! A file that is mounted over cannot be replaced (fs/namei.c, vfs_rename: EBUSY), which is how `update-ca-certificates` and
+//! its kin write a bundle, and with them the installation of every package that runs them. Nobody but root may, so for all
+//! others the mount over the file stays. What is replaced in the jail gets our authority again at once, for the programs that
+//! read the bundle and no variable. At the command's end init carries back what became otherwise, with the command's own
+//! rights: it could have written there itself.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use memchr::memmem;
+use nix::mount::MsFlags;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+
+use super::{MountError, Overlay, failed, hold, raw};
+
+/// What the tools of distributions generate, and nothing that a package brings: Debian, Alpine; Fedora; openSUSE; Arch.
+const FOLDERS: [&str; 4] = [
+    "/etc/ssl/certs",
+    "/etc/pki/ca-trust/extracted",
+    "/var/lib/ca-certificates",
+    "/etc/ca-certificates/extracted",
+];
+
+/// A folder with more in it, or more bytes, is left as it is.
+const MOST_ENTRIES: usize = 10_000;
+const MOST_BYTES: u64 = 32 << 20;
+
+/// A copy, and the folder that it stands for.
+#[derive(Debug)]
+pub struct Generated {
+    folder: PathBuf,
+    /// The host's, and the copy.
+    outside: OwnedFd,
+    inside: OwnedFd,
+    /// Ours in them: in bundles, as text; in the others, whose form is another.
+    authority: Vec<u8>,
+    bundles: Vec<PathBuf>,
+    others: Vec<PathBuf>,
+    before: BTreeMap<PathBuf, Entry>,
+    changes: Option<Inotify>,
+}
+
+/// What stands under a name: another file has another inode, and one that was written another time of change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Entry {
+    Folder,
+    Link(PathBuf),
+    File(u64, i64, i64),
+}
+
+/// Copies those folders that there are, for a jail of root's. Of `overlays` those that cover something in one are written into
+/// the copy.
+pub(super) fn copy(authority: &[u8], overlays: &[Overlay]) -> Result<Vec<Generated>, MountError> {
+    let mut copies: Vec<Generated> = Vec::new();
+    for folder in FOLDERS.iter().filter_map(|folder| fs::canonicalize(folder).ok()) {
+        let within = |path: &&PathBuf| path.starts_with(&folder);
+        if !overlays
+            .iter()
+            .any(|overlay| overlay.covers.iter().any(|path| within(&path)))
+            || !is_small(&folder)
+        {
+            continue;
+        }
+        copies.push(Generated::of(folder, authority, overlays)?);
+    }
+    Ok(copies)
+}
+
+fn is_small(folder: &Path) -> bool {
+    let Ok(entries) = list(folder) else { return false };
+    let bytes = entries
+        .keys()
+        .filter_map(|name| fs::symlink_metadata(folder.join(name)).ok());
+    bytes.map(|found| found.len()).sum::<u64>() <= MOST_BYTES
+}
+
+impl Generated {
+    fn of(folder: PathBuf, authority: &[u8], overlays: &[Overlay]) -> Result<Self, MountError> {
+        let failed = |source| failed("copy", &folder, source);
+        let outside = hold(&folder)?;
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        let options = Some("mode=0755,size=64m");
+        raw("cover", &folder, Some("tmpfs"), Some("tmpfs"), flags, options)?;
+        copy_below(&place(&outside), &folder).map_err(failed)?;
+        let (mut bundles, mut others) = (Vec::new(), Vec::new());
+        for overlay in overlays {
+            for covered in &overlay.covers {
+                let Ok(name) = covered.strip_prefix(&folder) else {
+                    continue;
+                };
+                if !covered.is_file() {
+                    continue;
+                }
+                fs::write(covered, &overlay.content).map_err(failed)?;
+                let is_text = memmem::find(&overlay.content, authority).is_some();
+                if is_text { &mut bundles } else { &mut others }.push(name.to_owned());
+            }
+        }
+        let inside = hold(&folder)?;
+        let before = list(&place(&inside)).map_err(failed)?;
+        let changes = watch(&folder, &bundles);
+        Ok(Generated {
+            folder,
+            outside,
+            inside,
+            authority: authority.to_owned(),
+            bundles,
+            others,
+            before,
+            changes,
+        })
+    }
+
+    /// Whether it has a file that an overlay was to be laid over.
+    pub(super) fn has(&self, path: &Path) -> bool {
+        path.starts_with(&self.folder)
+    }
+
+    /// Readable when something was written in it.
+    pub(in crate::jail::sandbox) fn changes(&self) -> Option<BorrowedFd<'_>> {
+        self.changes.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Puts our authority into a bundle that was replaced. Where that fails, programs that read no variable refuse the proxy.
+    pub(in crate::jail::sandbox) fn complete(&self) {
+        if let Some(changes) = &self.changes {
+            while changes.read_events().is_ok_and(|events| !events.is_empty()) {}
+        }
+        for name in &self.bundles {
+            let _ = add(&place(&self.inside).join(name), &self.authority);
+        }
+    }
+
+    /// Does to the host's folder what was done to the copy, but for what is ours. Returns what could not be done.
+    pub(in crate::jail::sandbox) fn carry_back(&self) -> Vec<String> {
+        let (inside, outside) = (place(&self.inside), place(&self.outside));
+        let now = match list(&inside) {
+            Ok(now) => now,
+            Err(error) => return vec![format!("{}: {error}", self.folder.display())],
+        };
+        let mut left = Vec::new();
+        let mut tell = |name: &Path, done: io::Result<()>| {
+            if let Err(error) = done.or_else(gone) {
+                left.push(format!("{}: {error}", self.folder.join(name).display()));
+            }
+        };
+        // What is in a folder comes after it: removed from the end, made from the beginning.
+        for (name, entry) in self.before.iter().rev() {
+            let kept = now.get(name).is_some_and(|now| is_folder(now) == is_folder(entry));
+            if !kept {
+                let path = outside.join(name);
+                tell(
+                    name,
+                    if is_folder(entry) {
+                        fs::remove_dir(path)
+                    } else {
+                        fs::remove_file(path)
+                    },
+                );
+            }
+        }
+        for (name, entry) in &now {
+            if self.before.get(name) != Some(entry) && !self.others.contains(name) {
+                tell(name, self.carry(&inside.join(name), &outside.join(name), entry));
+            }
+        }
+        left
+    }
+
+    fn carry(&self, from: &Path, to: &Path, entry: &Entry) -> io::Result<()> {
+        // Another jail's init, which has the same process id, may be about the same.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let new = to.with_file_name(format!(".httpjail-{}", now.as_nanos()));
+        match entry {
+            Entry::Folder => return fs::create_dir(to),
+            Entry::Link(target) => symlink(target, &new)?,
+            Entry::File(..) => {
+                let content = without(read(from)?, &self.authority);
+                let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+                file.write_all(&content)?;
+                file.set_permissions(fs::metadata(from)?.permissions())?;
+            }
+        }
+        fs::rename(&new, to).inspect_err(|_| {
+            let _ = fs::remove_file(&new);
+        })
+    }
+}
+
+fn gone(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound {
+        Ok(())
+    } else {
+        Err(error)
+    }
+}
+
+fn is_folder(entry: &Entry) -> bool {
+    *entry == Entry::Folder
+}
+
+/// A folder by its descriptor, whatever is mounted over its name.
+fn place(folder: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}/.", folder.as_raw_fd()))
+}
+
+/// Where a bundle is replaced, its folder says so.
+fn watch(folder: &Path, bundles: &[PathBuf]) -> Option<Inotify> {
+    let changes = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok()?;
+    for bundle in bundles {
+        let flags = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CLOSE_WRITE;
+        changes.add_watch(folder.join(bundle).parent()?, flags).ok()?;
+    }
+    (!bundles.is_empty()).then_some(changes)
+}
+
+/// All that is below a folder, by its name from there. What is no file, folder or link is none of a trust store's.
+fn list(folder: &Path) -> io::Result<BTreeMap<PathBuf, Entry>> {
+    let mut found = BTreeMap::new();
+    let mut ahead = vec![PathBuf::new()];
+    while let Some(name) = ahead.pop() {
+        for entry in fs::read_dir(folder.join(&name))? {
+            let entry = entry?;
+            let (name, kind) = (name.join(entry.file_name()), entry.metadata()?);
+            let entry = if kind.is_dir() {
+                ahead.push(name.clone());
+                Entry::Folder
+            } else if kind.is_symlink() {
+                Entry::Link(fs::read_link(entry.path())?)
+            } else if kind.is_file() {
+                Entry::File(kind.ino(), kind.ctime(), kind.ctime_nsec())
+            } else {
+                continue;
+            };
+            found.insert(name, entry);
+            if found.len() > MOST_ENTRIES {
+                return Err(io::Error::other("there are too many files in it"));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn copy_below(from: &Path, to: &Path) -> io::Result<()> {
+    for (name, entry) in list(from)? {
+        let (from, to) = (from.join(&name), to.join(&name));
+        match entry {
+            Entry::Folder => {
+                fs::create_dir(&to)?;
+                fs::set_permissions(&to, fs::metadata(&from)?.permissions())?;
+            }
+            Entry::Link(target) => symlink(target, &to)?,
+            // With its permissions.
+            Entry::File(..) => fs::copy(&from, &to).map(drop)?,
+        }
+    }
+    Ok(())
+}
+
+/// A regular file's content: what a jailed root put in its place is not waited for.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    bytes(file)
+}
+
+fn bytes(file: File) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    file.take(MOST_BYTES + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > MOST_BYTES {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(content)
+}
+
+/// Writes `authority` to the end of a bundle that lacks it.
+fn add(bundle: &Path, authority: &[u8]) -> io::Result<()> {
+    let content = read(bundle)?;
+    if memmem::find(&content, authority.trim_ascii()).is_some() {
+        return Ok(());
+    }
+    let mut file = OpenOptions::new()
+        .append(true)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(bundle)?;
+    let line = if content.ends_with(b"\n") || content.is_empty() {
+        ""
+    } else {
+        "\n"
+    };
+    file.write_all(&[line.as_bytes(), authority.trim_ascii(), b"\n"].concat())
+}
+
+/// A text without our authority in it.
+fn without(mut content: Vec<u8>, authority: &[u8]) -> Vec<u8> {
+    let authority = authority.trim_ascii();
+    while let Some(start) = memmem::find(&content, authority).filter(|_| !authority.is_empty()) {
+        let end = start + authority.len();
+        let end = end + usize::from(content.get(end) == Some(&b'\n'));
+        content.drain(start..end);
+    }
+    content
+}
