@@ -323,6 +323,25 @@ fn nothing_of_proc_can_be_written_that_could_not() {
     assert!(!outside.contains("core_pattern"), "{outside}");
     assert_eq!(lines(by_user(&lab), &line), outside);
     assert_eq!(lines(by_user(&lab), &within), lines(lab.unjailed().as_user(), &within));
+    // Of a user and a network namespace within, the switches of that network and those of that user alone are its root's.
+    let nested = ["unshare", "-Urn", PYTHON, "-c", WRITABLE];
+    let jailed = lines(by_user(&lab), &nested);
+    assert_eq!(jailed, lines(lab.unjailed().as_user(), &nested));
+    assert!(jailed.contains("/proc/sys/net/ipv4/"), "{jailed}");
+    for all in [&outside, &jailed] {
+        let takes_orders = |line: &&str| {
+            ["sys", "irq", "bus", "fs", "acpi"]
+                .iter()
+                .any(|part| line.starts_with(&format!("/proc/{part}/")))
+        };
+        // The last one everybody may open, and write with a right alone that nobody here has (kernel/pid_namespace.c).
+        let own = |line: &&str| {
+            let starts = ["/proc/sys/net/", "/proc/sys/user/", "/proc/sys/kernel/ns_last_pid"];
+            starts.iter().any(|start| line.starts_with(start))
+        };
+        let opened: Vec<&str> = all.lines().filter(takes_orders).filter(|line| !own(line)).collect();
+        assert!(opened.is_empty(), "{opened:?}");
+    }
     // Root may, and a jailed root may not.
     let by_root = lines(lab.unjailed(), &line);
     assert!(by_root.contains("/proc/sys/kernel/core_pattern"), "{by_root}");

@@ -2,11 +2,13 @@
 //! the trust store.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::Duration;
 
-use httpjail_lab::{JailBuilder, Lab, USER, Way};
+use httpjail_lab::{JailBuilder, Lab, USER, Way, eventually};
 
-use crate::support::{Expect as _, lab};
+use crate::support::{Expect as _, PYTHON, have, lab};
 
 /// Whose home is the jail's: whoever starts it.
 fn home(lab: &Lab) -> String {
@@ -150,4 +152,139 @@ fn weak_mode_in_a_jail_adds_rules() {
     ask("https://forbidden.test/").expect_code(0).expect_stdout("403");
     assert_eq!(lab.requests_for("ok.test").len(), 2);
     assert!(lab.requests_for("evil.test").is_empty());
+}
+
+/// As in chroots and containers whose maker has cleaned up behind himself, or with a device of a virtual machine's.
+#[test]
+fn odd_mounts_of_the_host_are_no_obstacle() {
+    let lab = lab();
+    let [resolver, net] = ["resolver", "net"].map(|name| lab.fresh_path(name).display().to_string());
+    let script = format!(
+        "set -e
+        cp /etc/resolv.conf {resolver}; touch {resolver}; mount --bind {resolver} /etc/resolv.conf; rm {resolver}
+        mkdir -p {net}; mount -t tmpfs none {net}; cp -a /dev/. {net}/ 2>/dev/null || true; mkdir -p {net}/net/below
+        mount --bind {net} /dev; mount -t tmpfs none /dev/net/below
+        exec \"$@\""
+    );
+    let jail = lab.jail().through(["unshare", "-m", "sh", "-c", &script, "sh"]);
+    let outcome = jail
+        .rule("allow: .*")
+        .shell("getent ahostsv4 ok.test; curl -sS https://ok.test/bytes/5; ls /dev")
+        .run();
+    let outcome = outcome.expect_code(0);
+    assert!(
+        outcome.stdout.starts_with("198.1") && outcome.stdout.contains("xxxxx"),
+        "{outcome:#?}"
+    );
+    assert!(!outcome.stdout.contains("\nnet"), "{outcome:#?}");
+}
+
+/// Only names tell where some sockets are: one look at each process serves for all of them.
+#[test]
+fn processes_are_looked_at_once_however_many_sockets_there_are() {
+    if !have("strace") {
+        return;
+    }
+    let lab = lab();
+    let listen = "import os, socket, sys
+os.chdir(sys.argv[1])
+all = [socket.socket(socket.AF_UNIX) for _ in range(int(sys.argv[2]))]
+for number, one in enumerate(all):
+    one.bind('socket-%d' % number); one.listen()
+print('up', flush=True)
+sys.stdin.read()";
+    let looks = |sockets: &str| {
+        let folder = lab.fresh_path("sockets");
+        fs::create_dir(&folder).unwrap();
+        let (theirs, ours) = std::io::pipe().unwrap();
+        let folder = folder.display().to_string();
+        let line = [PYTHON, "-c", listen, &folder, sockets];
+        let holder = lab.unjailed().stdin_from(theirs).command(line).start().unwrap();
+        assert!(
+            eventually(Duration::from_secs(20), || holder.stdout() == "up\n"),
+            "{}",
+            holder.stderr()
+        );
+        let trace = lab.file("trace", "");
+        fs::set_permissions(&trace, fs::Permissions::from_mode(0o666)).unwrap();
+        let strace = ["strace", "-qq", "-e", "trace=openat", "-o", trace.to_str().unwrap()];
+        // Only a tracer with rights of its own lets a program become another: not under sudo.
+        lab.jail().through(strace).command(["true"]).run().expect_code(0);
+        drop(ours);
+        holder.wait().unwrap().expect_code(0);
+        let own = format!("\"/proc/{}/fd\"", std::process::id());
+        fs::read_to_string(trace).unwrap().matches(&own).count()
+    };
+    assert_eq!(looks("1"), 1);
+    assert_eq!(looks("20"), 1);
+}
+
+/// What `apt-get install ca-certificates` runs, and whoever has an authority of his own.
+#[test]
+fn the_trust_store_can_be_renewed() {
+    if !have("update-ca-certificates") {
+        return;
+    }
+    let lab = lab();
+    // Copies, in a mount namespace of this run: the machine's own are not touched.
+    let script = "set -e
+        mount -t tmpfs -o mode=755 none /usr/local/share/ca-certificates
+        mkdir -m 755 certs; cp -a /etc/ssl/certs/. certs; mount --bind certs /etc/ssl/certs
+        # What the machine's was made of may have changed since.
+        update-ca-certificates --hooksdir /nowhere > renewed.log 2>&1
+        ln -sf ca-certificates.crt /etc/ssl/certs/to-be-removed
+        count() { grep -c 'BEGIN CERTIFICATE' /etc/ssl/certs/ca-certificates.crt; }
+        before=$(count); \"$@\"
+        echo added $(($(count) - before))
+        openssl verify -CAfile /etc/ssl/certs/ca-certificates.crt corporate.crt
+        ! test -L /etc/ssl/certs/to-be-removed
+        find -L /etc/ssl/certs /usr/local/share/ca-certificates -type f -exec grep -lF \"$(sed -n 2p ours.crt)\" {} + || true
+        echo end";
+    let inside = "set -e
+        cat $SSL_CERT_DIR/../ca.crt > ours.crt
+        cp corporate.crt /usr/local/share/ca-certificates/
+        update-ca-certificates
+        rm /etc/ssl/certs/to-be-removed
+        unset CURL_CA_BUNDLE SSL_CERT_FILE SSL_CERT_DIR
+        for i in $(seq 200); do
+            if curl -sS https://ok.test/bytes/5; then exit 0; fi
+            sleep 0.1
+        done
+        exit 1";
+    fs::copy(lab.upstream_ca(), lab.dir().join("corporate.crt")).unwrap();
+    let jail = lab
+        .jail()
+        .rule("allow: .*")
+        .through(["unshare", "-m", "sh", "-c", script, "sh"]);
+    let outcome = jail.shell(inside).run().expect_code(0);
+    assert!(outcome.stdout.contains("xxxxx"), "{outcome:#?}");
+    let after = "added 1\ncorporate.crt: OK\nend\n";
+    assert!(outcome.stdout.ends_with(after), "{outcome:#?}");
+}
+
+#[test]
+fn a_program_with_authorities_of_its_own_is_told_of() {
+    let lab = lab();
+    let ask = format!(
+        "curl -sS --cacert {} https://ok.test/bytes/5",
+        lab.upstream_ca().display()
+    );
+    let jail = lab.jail().without_log().rule("allow: .*");
+    let outcome = jail.shell(&format!("{ask}; {ask}")).run().expect_code(60);
+    let told = outcome
+        .stderr
+        .matches("add to it what `httpjail ca show` prints")
+        .count();
+    assert_eq!(told, 1, "{outcome:#?}");
+    // As it says.
+    let both = format!(
+        "cat {} $SSL_CERT_DIR/../ca.crt > both; curl -sS --cacert both https://ok.test/bytes/5",
+        lab.upstream_ca().display()
+    );
+    lab.jail()
+        .rule("allow: .*")
+        .shell(&format!("cd $(mktemp -d) && {both}"))
+        .run()
+        .expect_code(0)
+        .expect_stdout("xxxxx");
 }

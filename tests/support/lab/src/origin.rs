@@ -17,7 +17,7 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Channel, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode, header};
+use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -154,7 +154,7 @@ async fn respond(request: Request<Incoming>, about: Connection) -> Result<Respon
         .split_once('/')
         .unwrap_or((path.trim_start_matches('/'), ""));
     let number = || argument.parse::<u64>().unwrap_or(0);
-    Ok(match kind {
+    let response = match kind {
         "headers" => json(&serde_json::json!({ "method": head.method.as_str(), "headers": headers })),
         "echo" => plain(StatusCode::OK, body),
         "bytes" => plain(StatusCode::OK, vec![b'x'; usize::try_from(number())?].into()),
@@ -170,6 +170,11 @@ async fn respond(request: Request<Incoming>, about: Connection) -> Result<Respon
         "stream" => events(number()),
         "git" => file(&about.origin.git_root, argument),
         _ => plain(StatusCode::OK, Bytes::from_static(b"hello from the world\n")),
+    };
+    // Over HTTP/2 hyper would send one all the same.
+    Ok(match head.method {
+        Method::HEAD => response.map(|_| Full::new(Bytes::new()).boxed()),
+        _ => response,
     })
 }
 
