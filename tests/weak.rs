@@ -588,4 +588,15 @@ fn served_clients_do_not_get_each_others_connections() {
     let here = "http://ok.test:9601/";
     assert_eq!(ask(true, &format!("--ntlm -u user:password {here} {here}")), "200 200 ");
     assert_eq!(ask(false, here), "401 ");
+    // Clients of some kinds try it through no proxy that does not say so.
+    let said = lab
+        .unjailed()
+        .command(["curl", "-sSi", "--proxy", &url, here])
+        .run()
+        .stdout;
+    assert!(
+        said.to_lowercase()
+            .contains("proxy-support: session-based-authentication"),
+        "{said}"
+    );
 }

@@ -9,10 +9,10 @@ use super::pool::Key;
 use super::upstream::Http1;
 use crate::net::Host;
 use http::header::{AUTHORIZATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use quick_cache::sync::Cache;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::timeout;
@@ -46,6 +46,16 @@ pub(super) fn takes_no_password(fields: &HeaderMap) -> bool {
 pub(super) fn asks(fields: &HeaderMap) -> bool {
     let challenges = [WWW_AUTHENTICATE, PROXY_AUTHENTICATE];
     challenges.iter().any(|name| names_one_of(fields, name, &SCHEMES)) || fields.contains_key(PERSISTENT_AUTH)
+}
+
+/// Says to the client of a proxy that it may authenticate so through it (RFC 4559 section 6): some do not before.
+pub(super) fn promise(answer: &mut HeaderMap) {
+    if asks(answer) {
+        answer.insert(
+            "proxy-support",
+            HeaderValue::from_static("Session-Based-Authentication"),
+        );
+    }
 }
 
 /// Whether one of the fields called `name` names one of `schemes`, at its beginning or after a comma. A comma may also stand in
@@ -88,7 +98,8 @@ impl Asking {
 }
 
 /// The place of one connection, which is empty while a request is on it and when it has ended.
-type Place = Arc<tokio::sync::Mutex<Option<Http1>>>;
+type Place = Arc<Held>;
+type Held = tokio::sync::Mutex<Option<Http1>>;
 
 /// The right to use what is in a place, and to put it back.
 pub(super) type Turn = OwnedMutexGuard<Option<Http1>>;
@@ -130,10 +141,38 @@ impl Bound {
     }
 }
 
+/// The places of all clients.
+#[derive(Default)]
+pub(super) struct Places(Mutex<Vec<Weak<Held>>>);
+
+impl Places {
+    /// Takes note of the place that `turn` is about.
+    pub(super) fn note(&self, turn: &Turn) {
+        let mut places = self.lock();
+        if places.len() == places.capacity() {
+            places.retain(|place| place.strong_count() > 0);
+        }
+        places.push(Arc::downgrade(OwnedMutexGuard::mutex(turn)));
+    }
+
+    /// Closes the connections on which there is no request.
+    pub(super) fn empty(&self) {
+        for place in self.lock().iter().filter_map(Weak::upgrade) {
+            if let Ok(mut place) = place.try_lock() {
+                *place = None;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Held>>> {
+        // Nothing here panics half way through a change of it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn fields(name: HeaderName, values: &[&'static str]) -> HeaderMap {
         let values = values.iter().map(|value| HeaderValue::from_static(value));

@@ -65,6 +65,11 @@ impl Destination {
         (address::classify(address) != Class::MadeUp).then_some(address)
     }
 
+    /// Whether a proxy is told of it in each request.
+    pub(super) fn is_told(&self) -> bool {
+        self.named && !self.tunnel
+    }
+
     /// Refuses `host` where a CONNECT named another.
     pub(super) fn admits(&self, host: &Host) -> Result<(), Refusal> {
         if self.named && self.host != *host {

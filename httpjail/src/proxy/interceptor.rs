@@ -11,10 +11,10 @@ use super::judge::judge;
 use super::pool::Key;
 use super::refusal::{Kind, Refusal};
 use super::strict::Aside;
-use super::{drain, forward, upgrade};
+use super::{bound, drain, forward, upgrade};
 use crate::audit::Decision;
 use crate::policy::Target;
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use std::convert::Infallible;
@@ -106,7 +106,11 @@ impl Interceptor {
         match outcome {
             Ok(answer) => {
                 self.client.learn_program().await;
-                answer.into_response(entry, self.client.proxy.config.limits.stall)
+                let mut response = answer.into_response(entry, self.client.proxy.config.limits.stall);
+                if self.origin.to.is_told() && response.status() == StatusCode::UNAUTHORIZED {
+                    bound::promise(response.headers_mut());
+                }
+                response
             }
             Err(refusal) => {
                 // Where the client's own body was at fault the upstream is not.

@@ -7,7 +7,7 @@
 mod open;
 
 use super::address::Vouch;
-use super::bound::{Asking, Bound, Turn};
+use super::bound::{Asking, Bound, Places, Turn};
 use super::dial::{DialError, Dialler, Goal};
 use super::limits::Limits;
 use super::stream::Stream;
@@ -88,6 +88,7 @@ pub(super) struct Lent {
 pub(super) struct Pool {
     dialler: Dialler,
     asking: Asking,
+    bound: Places,
     windows: Counts,
     slots: Mutex<HashMap<Key, Slot>>,
 }
@@ -107,6 +108,7 @@ impl Pool {
         Pool {
             dialler,
             asking: Asking::new(),
+            bound: Places::default(),
             windows,
             slots: Mutex::default(),
         }
@@ -195,13 +197,19 @@ impl Pool {
         &self.dialler.limits
     }
 
+    /// Whether there is a place for one connection more. If not, somebody may wait for it.
+    fn has_room(&self) -> bool {
+        self.dialler.room.available_permits() > 0
+    }
+
     /// Closes what nobody uses, if there is no place for one connection more.
     fn make_room(&self) {
-        if self.dialler.room.available_permits() == 0 {
+        if !self.has_room() {
             for slot in self.lock().values_mut() {
                 slot.idle.clear();
                 slot.shared.retain(|shared| !shared.is_unused());
             }
+            self.bound.empty();
         }
     }
 
@@ -215,17 +223,17 @@ impl Pool {
             Connection::Http2(stream) => return stream.lease,
             Connection::Http1(http1) => http1,
         };
-        let lease = http1.lease();
+        let (pool, lease) = (self.clone(), http1.lease());
         if lent.turn.is_some() || asks || wants.proves {
             // Without a place it ends with its exchange.
-            if let Some(mut turn) = lent.turn.or_else(|| wants.bound.claim(&key)) {
+            let claim = || wants.bound.claim(&key).inspect(|turn| self.bound.note(turn));
+            if let Some(mut turn) = lent.turn.or_else(claim) {
                 tokio::spawn(async move {
-                    *turn = http1.ended().await.then_some(http1);
+                    *turn = (http1.ended().await && pool.has_room()).then_some(http1);
                 });
             }
             return lease;
         }
-        let pool = self.clone();
         tokio::spawn(async move {
             if http1.ended().await {
                 pool.put(key, http1);
@@ -276,8 +284,7 @@ impl Pool {
     }
 
     fn put(&self, key: Key, http1: Http1) {
-        // Somebody may wait for its place.
-        if self.dialler.room.available_permits() == 0 {
+        if !self.has_room() {
             return;
         }
         let mut slots = self.lock();

@@ -1,7 +1,9 @@
 //! Bounds: heads, connections, shutdown.
 
-use super::support::{Jail, gist};
+use super::support::{Jail, gist, text};
 use crate::proxy::{Clients, Guard, Limits, Token};
+use http::Request;
+use http_body_util::Full;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -157,6 +159,30 @@ async fn upstream_connections_are_bounded() {
     );
     drop(first);
     jail.log.nth(5).await;
+    assert_eq!(jail.get(A, "b.test", "/").await.0, 200);
+}
+
+/// Nor does a connection that belongs to a client keep others out while nothing is asked on it.
+// Proves: D04.
+#[tokio::test]
+async fn connections_that_belong_to_clients_are_bounded() {
+    let jail = Jail::with(&["allow: .*"], |config| {
+        config.limits.upstreams = 2;
+        config.limits.connect = Duration::from_secs(1);
+    })
+    .await;
+    let mut own = jail.http1(A).await;
+    let request = Request::builder()
+        .header("host", "a.test")
+        .header("authorization", "NTLM TlRM")
+        .body(Full::default())
+        .unwrap();
+    assert_eq!(text(own.send_request(request).await.unwrap()).await.0, 200);
+    let mut busy = jail.connect(A).await;
+    busy.write_all(b"GET /endless HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        .await
+        .unwrap();
+    busy.read_exact(&mut [0; 1024]).await.unwrap();
     assert_eq!(jail.get(A, "b.test", "/").await.0, 200);
 }
 
