@@ -64,16 +64,19 @@ pub(crate) fn run(tools: &Tools) -> Result<Table> {
     Ok(table)
 }
 
+/// A sandbox within is for users: root's jail gives it no /proc.
+fn by<'lab>(client: &str, run: JailBuilder<'lab>) -> JailBuilder<'lab> {
+    if client == "srt" { run.as_user() } else { run }
+}
+
 fn one(tools: &Tools, client: &str, table: &mut Table) -> Result<()> {
     let mut rig = Rig::raise(tools)?;
     serve(&mut rig)?;
     let ca = rig.lab.upstream_ca();
-    // A sandbox within is for users: root's jail gives it no /proc.
-    let by = |run: JailBuilder<'_>| if client == "srt" { run.as_user() } else { run };
-    let (without, _) = features(&rig, client, by(rig.unjailed().env("LAB_CA", &ca)))?;
+    let (without, _) = features(&rig, client, by(client, rig.unjailed().env("LAB_CA", &ca)))?;
     let before = rig.lab.heard().requests.all().len();
     let jail = RULES.iter().fold(rig.lab.jail(), |jail, rule| jail.rule(rule));
-    let (within, outcome) = features(&rig, client, by(jail))?;
+    let (within, outcome) = features(&rig, client, by(client, jail))?;
     let seen = rig.lab.heard().requests.all().split_off(before);
     let asked = |feature: &str| -> Vec<&Seen> {
         let mark = format!("?{feature}-{client}");
