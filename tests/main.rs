@@ -27,6 +27,7 @@ mod lint;
 mod log;
 mod memory;
 mod messages;
+mod named_pipes;
 mod owner;
 mod programs;
 mod publish;

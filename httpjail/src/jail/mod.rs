@@ -38,6 +38,7 @@ pub use supervise::{Outcome, Running};
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::net::Listeners;
@@ -73,7 +74,9 @@ pub struct Jail<State> {
     backend: Box<dyn Backend>,
     listeners: Listeners,
     notes: Vec<String>,
-    /// How its Unix sockets are held, once that is chosen.
+    /// The Unix sockets of the outside that it may reach.
+    allowed: Vec<PathBuf>,
+    /// How all others are held, once that is chosen.
     sockets: Option<Held>,
     warnings: Vec<String>,
     state: PhantomData<State>,
@@ -109,6 +112,7 @@ impl Jail<Prepared> {
             backend,
             listeners,
             notes: Vec::new(),
+            allowed: plan.view.allowed.clone(),
             sockets: None,
             warnings,
             state: PhantomData,
@@ -187,6 +191,7 @@ impl Jail<Prepared> {
             backend,
             listeners,
             notes,
+            allowed,
             warnings,
             ..
         } = self;
@@ -196,6 +201,7 @@ impl Jail<Prepared> {
             backend,
             listeners,
             notes,
+            allowed,
             sockets: Some(sockets),
             warnings,
             state: PhantomData,
@@ -206,14 +212,16 @@ impl Jail<Prepared> {
 impl Jail<Prepared> {
     /// Takes the strongest way to hold the Unix sockets of the outside that works here, and has the canary prove it.
     fn hold_sockets(&self) -> Result<Held, Failure> {
-        if let Ok(program) = Program::attach(&self.sandbox)
-            && let Probe::Holds = self.try_sockets(None)?
-        {
-            return Ok(Held::Program(program));
-        }
-        match self.try_sockets(Some(self.sandbox.notify()))? {
-            Probe::Holds => Ok(Held::Notify),
-            Probe::Cannot(because) => Ok(Held::Names { because }),
+        let because = match self.hold_by_program()? {
+            Ok(program) => return Ok(Held::Program(program)),
+            Err(because) => because,
+        };
+        match self.try_sockets(Some(self.sandbox.notify()), None)? {
+            Probe::Holds => Ok(Held::Notify { because }),
+            Probe::Cannot(sockets) => Ok(Held::Names {
+                because: sockets,
+                pipes: because,
+            }),
             Probe::Broken(wrong) => Err(Failure::new(format!(
                 "the jail does not hold Unix sockets of the outside, so the command was not started: {}",
                 wrong.join("; ")
@@ -221,16 +229,38 @@ impl Jail<Prepared> {
         }
     }
 
-    fn try_sockets(&self, notify: Option<Notify>) -> Result<Probe, Failure> {
+    /// Has programs in the kernel hold them. If it cannot be so, why.
+    fn hold_by_program(&self) -> Result<Result<Program, String>, Failure> {
+        let program = match Program::attach(&self.sandbox, &self.allowed) {
+            Ok(program) => program,
+            Err(because) => return Ok(Err(because)),
+        };
+        let pipe = program.pipes().is_ok().then(canary_of_sockets::pipe).transpose();
+        let pipe = match pipe {
+            Ok(pipe) => pipe,
+            Err(error) => return Ok(Err(format!("there is no named pipe to try them with: {error}"))),
+        };
+        match self.try_sockets(None, pipe)? {
+            Probe::Holds => Ok(Ok(program)),
+            Probe::Cannot(because) => Ok(Err(because)),
+            Probe::Broken(wrong) => Ok(Err(format!(
+                "programs in the kernel do not hold here: {}",
+                wrong.join("; ")
+            ))),
+        }
+    }
+
+    fn try_sockets(&self, notify: Option<Notify>, pipe: Option<OwnedFd>) -> Result<Probe, Failure> {
         let failed = |error: io::Error| Failure::new(format!("cannot try the jail's Unix sockets: {error}"));
         let outsiders = canary_of_sockets::outsiders().map_err(failed)?;
+        let outsiders: Vec<OwnedFd> = outsiders.into_iter().chain(pipe).collect();
         let raw: Vec<RawFd> = outsiders.iter().map(AsRawFd::as_raw_fd).collect();
         let order = Order::ProbeSockets { notify };
         self.sandbox.line.send_with(&order, &raw).map_err(failed)?;
         match self.report("try its Unix sockets")? {
             Report::ProbedSockets(Probe::Cannot(why)) => Ok(Probe::Cannot(why)),
             Report::ProbedSockets(probe) if !canary_of_sockets::reached(&outsiders).map_err(failed)? => Ok(probe),
-            Report::ProbedSockets(_) => Ok(Probe::Broken(vec!["something came to a socket of the outside".into()])),
+            Report::ProbedSockets(_) => Ok(Probe::Broken(vec!["something came to the outside".into()])),
             other => Err(unexpected(&other)),
         }
     }
@@ -257,7 +287,7 @@ impl Jail<Armed> {
             None => false,
         };
         let foreground = own_terminal || supervise::wants_foreground();
-        let notify = matches!(self.sockets, Some(Held::Notify)).then(|| self.sandbox.notify());
+        let notify = matches!(self.sockets, Some(Held::Notify { .. })).then(|| self.sandbox.notify());
         self.order(&Order::Run { foreground, notify })?;
         match self.report("start the command")? {
             Report::Started => Ok(Ok(Running::new(

@@ -38,7 +38,7 @@ const WAYS: [&str; 3] = ["ebpf", "netns", "rootless"];
 /// From where on the kernel lets a proxy without rights read maps: README's limit.
 const EBPF_SINCE: (u32, u32) = (5, 19);
 /// What is run over each way. Clients and servers of other people's, and what asks no kernel, are for the host.
-const TOPICS: [&str; 9] = [
+const TOPICS: [&str; 11] = [
     "lab::",
     "escapes::",
     "exit_status::",
@@ -48,6 +48,8 @@ const TOPICS: [&str; 9] = [
     "identity::",
     "dns::",
     "publish::",
+    "unix_sockets::",
+    "named_pipes::",
 ];
 /// Topics that choose the way themselves.
 const ONLY_EBPF: [&str; 1] = ["attach::"];

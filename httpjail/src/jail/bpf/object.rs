@@ -303,6 +303,7 @@ fn load_program(object: &aya_obj::Object, hook: Hook) -> Result<(Hook, OwnedFd),
             hook.name,
             hook.prog_type,
             hook.attach_type,
+            0,
             &function.instructions,
             &program.license,
             log,
@@ -315,15 +316,7 @@ fn load_program(object: &aya_obj::Object, hook: Hook) -> Result<(Hook, OwnedFd),
         BpfError::Program {
             hook: hook.name,
             source,
-            log: log_tail(&log),
+            log: bpf::log_tail(&log),
         }
     })
-}
-
-/// The last lines of a log: where the verifier says what it did not like.
-fn log_tail(log: &[u8]) -> String {
-    let end = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
-    let text = String::from_utf8_lossy(&log[..end]);
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(24)..].join("\n")
 }

@@ -47,7 +47,7 @@ pub enum Order {
         /// Whether the namespace speaks IPv6.
         ipv6: bool,
     },
-    /// Try from inside whether Unix sockets of the outside are reached. Two of them come along.
+    /// Try from inside whether Unix sockets of the outside are reached. Two of them come along, and maybe a pipe.
     ProbeSockets {
         /// Whether init makes the connections.
         notify: Option<Notify>,

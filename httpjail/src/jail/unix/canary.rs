@@ -2,26 +2,31 @@
 //!
 //! As with steering both sides must agree: the supervisor, who holds the sockets of the outside, looks whether anything came.
 
-use std::fs::{self, DirBuilder};
-use std::io;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt as _, PermissionsExt, symlink};
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 
+use nix::fcntl::{OFlag, open};
+use nix::libc;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+use nix::sys::stat::{Mode, fchmod};
 use nix::sys::wait::waitpid;
+use nix::unistd::{getpid, mkfifo};
 use serde::{Deserialize, Serialize};
 
 use super::{Keeper, Notify, serve_until};
 use crate::jail::channel::{self, readable};
 use crate::jail::sandbox::init::Plan;
+use crate::jail::sandbox::mounts::{RUN_DIR, make_run_dir};
 use crate::jail::sandbox::rights;
 use crate::sys::clone::{self, Side};
 
@@ -48,6 +53,25 @@ pub(in crate::jail) fn outsiders() -> io::Result<[OwnedFd; 2]> {
     Ok([made(SockType::Stream)?, made(SockType::Datagram)?])
 }
 
+/// The reading end of a named pipe, made outside the jail by root. It has no name any more: it is reached through this.
+///
+/// # Errors
+/// Those of `mkfifo(3)` in the folder of root's own.
+pub(in crate::jail) fn pipe() -> io::Result<OwnedFd> {
+    make_run_dir()?;
+    let path = Path::new(RUN_DIR).join(format!("canary-{}", getpid()));
+    mkfifo(&path, Mode::S_IRUSR)?;
+    let end = open(
+        &path,
+        OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    );
+    fs::remove_file(&path)?;
+    let end = end?;
+    fchmod(&end, Mode::from_bits_truncate(0o666))?;
+    Ok(end)
+}
+
 /// Whether anything came to one of them.
 ///
 /// # Errors
@@ -71,7 +95,7 @@ pub(in crate::jail) fn probe(
     let place = &plan.view.place;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("tmpfs"), place, Some("tmpfs"), flags, Some("mode=0755,size=64k"))?;
-    let probed = furnish(plan, outsiders).and_then(|()| attempt(plan, notify, allowed));
+    let probed = furnish(plan, outsiders).and_then(|()| attempt(plan, notify, outsiders.get(2), allowed));
     umount2(place, MntFlags::MNT_DETACH)?;
     probed
 }
@@ -97,11 +121,11 @@ fn furnish(plan: &Plan, outsiders: &[OwnedFd]) -> io::Result<()> {
 }
 
 /// Forks the one who keeps, who forks the one who tries: init itself stays as it is.
-fn attempt(plan: &Plan, notify: Option<Notify>, allowed: &[OwnedFd]) -> io::Result<Probe> {
+fn attempt(plan: &Plan, notify: Option<Notify>, pipe: Option<&OwnedFd>, allowed: &[OwnedFd]) -> io::Result<Probe> {
     let (ours, theirs) = channel::pair::<(), Probe>()?;
     match clone::fork()? {
         Side::Child => clone::live(|| {
-            let probe = keep(plan, notify, allowed).unwrap_or_else(|error| Probe::Cannot(error.to_string()));
+            let probe = keep(plan, notify, pipe, allowed).unwrap_or_else(|error| Probe::Cannot(error.to_string()));
             i32::from(theirs.send(&probe).is_err())
         }),
         Side::Parent(keeper) => {
@@ -126,11 +150,11 @@ enum Song {
     Failed(String),
 }
 
-fn keep(plan: &Plan, notify: Option<Notify>, allowed: &[OwnedFd]) -> io::Result<Probe> {
+fn keep(plan: &Plan, notify: Option<Notify>, pipe: Option<&OwnedFd>, allowed: &[OwnedFd]) -> io::Result<Probe> {
     let (ours, theirs) = channel::pair::<(), Song>()?;
     let canary = match clone::fork()? {
         Side::Child => clone::live(|| {
-            let song = match sing(plan, notify.is_some(), &theirs) {
+            let song = match sing(plan, notify.is_some(), pipe, &theirs) {
                 Ok(wrong) => Song::Over(wrong),
                 Err(error) => Song::Failed(error.to_string()),
             };
@@ -159,7 +183,7 @@ fn keep(plan: &Plan, notify: Option<Notify>, allowed: &[OwnedFd]) -> io::Result<
 type Line = channel::Channel<Song, ()>;
 
 /// The canary's life: it becomes what the command will be, and tries.
-fn sing(plan: &Plan, notify: bool, line: &Line) -> io::Result<Vec<String>> {
+fn sing(plan: &Plan, notify: bool, pipe: Option<&OwnedFd>, line: &Line) -> io::Result<Vec<String>> {
     rights::give_up(&plan.command.identity)?;
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     // As after an exec: what cannot be looked at cannot be served. There is nothing in here to be seen, and nobody to look.
@@ -170,7 +194,9 @@ fn sing(plan: &Plan, notify: bool, line: &Line) -> io::Result<Vec<String>> {
         line.send_with(&Song::Watched, &[listener.as_raw_fd()])?;
         line.receive()?;
     }
-    Ok(tries(&plan.view.place))
+    let mut wrong = tries(&plan.view.place);
+    wrong.extend(pipe.into_iter().flat_map(|pipe| tries_pipes(&plan.view.place, pipe)));
+    Ok(wrong)
 }
 
 fn tries(place: &Path) -> Vec<String> {
@@ -192,6 +218,33 @@ fn tries(place: &Path) -> Vec<String> {
     let pair = UnixDatagram::pair().map(|(one, _other)| one.send_to(b"canary", place.join("datagram")));
     if let Err(error) = pair {
         wrong.push(format!("it gets no pair of sockets: {error}"));
+    }
+    wrong
+}
+
+/// Opens a named pipe of the outside, and one of its own.
+fn tries_pipes(place: &Path, outsider: &OwnedFd) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let write = |path: &Path| OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let path = format!("/proc/self/fd/{}", outsider.as_raw_fd());
+    match write(Path::new(&path)) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+        Err(error) => wrong.push(format!("it cannot try a named pipe of the outside: {error}")),
+        Ok(mut pipe) => {
+            let _ = pipe.write_all(b"canary");
+            wrong.push("it opens a named pipe of the outside".into());
+        }
+    }
+    let own = place.join("own/pipe");
+    let opened = mkfifo(&own, Mode::S_IRWXU).map_err(io::Error::from).and_then(|()| {
+        let _reader = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&own)?;
+        write(&own)
+    });
+    if let Err(error) = opened {
+        wrong.push(format!("it cannot open its own named pipe: {error}"));
     }
     wrong
 }

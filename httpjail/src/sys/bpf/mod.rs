@@ -23,6 +23,7 @@ use std::path::Path;
 const BPF_PROG_LOAD: i32 = 5;
 const BPF_OBJ_PIN: i32 = 6;
 const BPF_PROG_QUERY: i32 = 16;
+const BPF_RAW_TRACEPOINT_OPEN: i32 = 17;
 const BPF_BTF_LOAD: i32 = 18;
 const BPF_LINK_CREATE: i32 = 28;
 
@@ -64,7 +65,8 @@ pub fn btf_load(btf: &[u8]) -> io::Result<OwnedFd> {
 }
 
 /// Loads and verifies a program of whole instructions, each eight bytes. `log` receives the verifier's words; leave it empty
-/// for speed, and ask again with one when the program was refused.
+/// for speed, and ask again with one when the program was refused. `function` is the number that the running kernel's type
+/// information gives to the function that it is for, or 0.
 ///
 /// # Errors
 /// EPERM without the capabilities, EACCES or EINVAL from the verifier, ENOSPC when the log was too short.
@@ -72,6 +74,7 @@ pub fn prog_load<I: Copy>(
     name: &str,
     prog_type: u32,
     attach_type: u32,
+    function: u32,
     instructions: &[I],
     license: &CStr,
     log: &mut [u8],
@@ -90,6 +93,10 @@ pub fn prog_load<I: Copy>(
         prog_name: [u8; 16],
         prog_ifindex: u32,
         expected_attach_type: u32,
+        /// Types and lines of its source: none.
+        debug: [u32; 9],
+        attach_btf_id: u32,
+        rest: [u32; 2],
     }
     const { assert!(size_of::<I>() == 8) };
     let too_big = |_| io::Error::from_raw_os_error(libc::E2BIG);
@@ -106,10 +113,41 @@ pub fn prog_load<I: Copy>(
         prog_name: object_name(name),
         prog_ifindex: 0,
         expected_attach_type: attach_type,
+        debug: [0; 9],
+        attach_btf_id: function,
+        rest: [0; 2],
     };
     // SAFETY: the kernel reads `insn_cnt` times eight bytes and the licence up to its NUL, and writes at most `log_size`
     // bytes; the call returns a new descriptor.
     unsafe { bpf_fd(BPF_PROG_LOAD, &mut attr) }
+}
+
+/// Attaches a program to the function of the kernel's that it was loaded for, until the last descriptor of the link is closed.
+///
+/// # Errors
+/// E2BIG when as many as the kernel takes are there, EPERM, or ENOTSUPP on a processor without trampolines.
+pub fn trace_attach(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Attr {
+        name: u64,
+        prog_fd: u32,
+        padding: u32,
+    }
+    let mut attr = Attr {
+        name: 0,
+        prog_fd: raw(program),
+        padding: 0,
+    };
+    // SAFETY: without a name the attribute holds no pointer; the call returns a new descriptor.
+    unsafe { bpf_fd(BPF_RAW_TRACEPOINT_OPEN, &mut attr) }
+}
+
+/// The last lines of a log: where the verifier says what it did not like.
+pub fn log_tail(log: &[u8]) -> String {
+    let end = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
+    let text = String::from_utf8_lossy(&log[..end]);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(24)..].join("\n")
 }
 
 /// Attaches a program to a cgroup. It stays attached until the last descriptor of the link is closed.
