@@ -5,6 +5,7 @@ import errno
 import multiprocessing
 
 import os
+import resource
 import signal
 import socket
 import struct
@@ -117,6 +118,30 @@ def datagrams():
     assert socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).fileno() > 2
 
 
+def no_room():
+    # Of a pair that fails nothing stays: there is room for one, and there is afterwards.
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, limits[1]))
+    kept = []
+    try:
+        while True:
+            kept.append(os.dup(0))
+    except OSError as error:
+        assert error.errno == errno.EMFILE, error
+    os.close(kept.pop())
+    for _ in range(3):
+        try:
+            socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+            raise AssertionError("made")
+        except OSError as error:
+            assert error.errno == errno.EMFILE, error
+    kept.append(os.dup(0))
+    for number in kept:
+        os.close(number)
+    datagrams()
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
 def descriptors():
     one, other = socket.socketpair(socket.AF_UNIX)
     kept = listener("sent")
@@ -180,7 +205,7 @@ def at_once():
 if __name__ == "__main__":
     os.chdir(tempfile.mkdtemp(dir=os.environ.get("OWN_SOCKETS")))
     for work in [
-        names, credentials, errors, waiting, datagrams, descriptors, event_loop, processes, many, at_once,
+        names, credentials, errors, waiting, datagrams, no_room, descriptors, event_loop, processes, many, at_once,
     ]:
         work()
         print(work.__name__, flush=True)

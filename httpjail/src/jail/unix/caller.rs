@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use caps::Capability;
+use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::libc::{AF_UNIX, sa_family_t};
@@ -111,6 +112,39 @@ impl<'a> Caller<'a> {
             found.map(|found| found.st_ino)
         };
         Ok(namespace(&self.number)? == namespace("self")?)
+    }
+
+    /// Whether it may open so many more descriptors, if it opens no others meanwhile.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub(super) fn has_room_for(&self, more: usize) -> io::Result<bool> {
+        let limits = self.proc.read(&format!("{}/limits", self.number))?;
+        let words = field(&limits, "Max open files").unwrap_or_default();
+        let Some(limit) = words
+            .split_whitespace()
+            .next()
+            .and_then(|word| word.parse::<usize>().ok())
+        else {
+            return Ok(true);
+        };
+        let how = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let mut folder = Dir::openat(
+            &self.proc.fd,
+            format!("{}/fd", self.number).as_str(),
+            how,
+            Mode::empty(),
+        )?;
+        // Those beyond a limit that was lowered take no room below it.
+        let open = folder.iter().flatten().filter(|entry| {
+            let number = entry
+                .file_name()
+                .to_str()
+                .ok()
+                .and_then(|name| name.parse::<usize>().ok());
+            number.is_some_and(|number| number < limit)
+        });
+        Ok(open.count() + more <= limit)
     }
 
     /// The file that it means by a path: as its root, its working directory and this thread's ids have it.

@@ -4,19 +4,20 @@
 //! another socket under the number. So all that decides is copied first, and the call is made on the copy. That holds for TCP too,
 //! for which nothing is to be decided: which of the two a socket is, is known by looking at it alone.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use caps::{CapSet, Capability};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::libc::{self, AF_NETLINK, AF_UNIX, AF_UNSPEC, SOCK_CLOEXEC, SOCK_NONBLOCK};
-use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socket, socketpair};
+use nix::libc::{self, AF_NETLINK, AF_UNIX, AF_UNSPEC};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::stat::fstat;
-use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
+use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 
 use super::caller::{self, Caller, Folder};
+use super::datagrams;
 use super::registry::Registry;
 use super::untold::Untold;
 use crate::sys::notification::{Call, Listener, RESTART};
@@ -57,7 +58,7 @@ pub(super) struct Handler<'a> {
 }
 
 /// A call's answer; an error is an error number.
-type Answer = Result<i64, Errno>;
+pub(super) type Answer = Result<i64, Errno>;
 
 impl<'a> Handler<'a> {
     /// Makes this thread one: it keeps its capabilities, but for those that it takes up as needed.
@@ -85,11 +86,11 @@ impl<'a> Handler<'a> {
                 handler.connect(call, handle, socket, may_wait)
             }),
             libc::SYS_listen => self.with_socket(call, |handler, handle, socket| handler.listen(call, handle, socket)),
-            libc::SYS_socket => datagram(shared, call),
+            libc::SYS_socket => datagrams::one(shared, call),
             libc::SYS_socketpair => caller::handle(call.thread, &shared.proc)
                 .map_err(errno)
                 .and_then(|handle| self.act_for(call, handle.as_fd()))
-                .and_then(|_| pair(shared, call)),
+                .and_then(|(caller, _)| datagrams::pair(shared, call, &caller)),
             _ => Err(Errno::ENOSYS),
         };
         let answered = shared.listener.answer(call, answer.map_err(|error| error as i32));
@@ -298,58 +299,6 @@ impl<'a> Handler<'a> {
     }
 }
 
-/// A socket for datagrams that sends none: whoever could send them, could to any name. Some programs only ask it for the number
-/// of an interface.
-fn datagram(shared: &Shared, call: &Call) -> Answer {
-    let [_, kind, protocol, ..] = call.arguments.map(|argument| argument as i32);
-    if ![0, AF_UNIX].contains(&protocol) {
-        return Err(Errno::EPROTONOSUPPORT);
-    }
-    let flags = SockFlag::SOCK_CLOEXEC | flags_of(kind)?;
-    let made = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
-    // For good (net/core/sock.c, sock_alloc_send_pskb: EPIPE).
-    shutdown(made.as_raw_fd(), Shutdown::Write)?;
-    let given = shared.listener.give(call, made.as_fd(), kind & SOCK_CLOEXEC != 0);
-    given.map_err(errno)
-}
-
-/// A pair that keeps the borders of messages, but knows no way to another name, as one for datagrams would.
-fn pair(shared: &Shared, call: &Call) -> Answer {
-    let [_, kind, protocol, ..] = call.arguments.map(|argument| argument as i32);
-    if ![0, AF_UNIX].contains(&protocol) {
-        return Err(Errno::EPROTONOSUPPORT);
-    }
-    let flags = SockFlag::SOCK_CLOEXEC | flags_of(kind)?;
-    let (one, other) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
-    let mut numbers = [0; 8];
-    for (end, number) in [one, other].iter().zip(numbers.chunks_mut(4)) {
-        let given = shared.listener.give(call, end.as_fd(), kind & SOCK_CLOEXEC != 0);
-        let given = i32::try_from(given.map_err(errno)?).map_err(|_| Errno::EMFILE)?;
-        number.copy_from_slice(&given.to_ne_bytes());
-    }
-    let place = [RemoteIoVec {
-        base: call.arguments[3] as usize,
-        len: numbers.len(),
-    }];
-    if !shared.listener.waits(call) {
-        return Err(Errno::ESRCH);
-    }
-    match process_vm_writev(call.thread, &[IoSlice::new(&numbers)], &place) {
-        Ok(written) if written == numbers.len() => Ok(0),
-        _ => Err(Errno::EFAULT),
-    }
-}
-
-fn flags_of(kind: i32) -> Result<SockFlag, Errno> {
-    // SOCK_TYPE_MASK of include/linux/net.h.
-    if kind & !0xf & !(SOCK_CLOEXEC | SOCK_NONBLOCK) != 0 {
-        return Err(Errno::EINVAL);
-    }
-    let mut flags = SockFlag::empty();
-    flags.set(SockFlag::SOCK_NONBLOCK, kind & SOCK_NONBLOCK != 0);
-    Ok(flags)
-}
-
 fn socket_of_ours() -> io::Result<OwnedFd> {
     Ok(socket(
         AddressFamily::Unix,
@@ -380,6 +329,6 @@ fn errno_of(error: &io::Error) -> Option<Errno> {
     error.raw_os_error().map(Errno::from_raw)
 }
 
-fn errno(error: io::Error) -> Errno {
+pub(super) fn errno(error: io::Error) -> Errno {
     errno_of(&error).unwrap_or(Errno::EIO)
 }

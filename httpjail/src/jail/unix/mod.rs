@@ -7,6 +7,7 @@
 
 mod caller;
 pub(super) mod canary;
+mod datagrams;
 mod handler;
 pub mod program;
 mod registry;
