@@ -8,13 +8,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use httpjail_lab::{JAILSIDE_V4, Lab, Running, canary, eventually, processes_with};
+use httpjail_lab::{JAILSIDE_V4, JailBuilder, Lab, Running, canary, eventually, processes_with};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::support::origins::OddOrigins;
-use crate::support::{Expect as _, PYTHON, lab};
+use crate::support::{Expect as _, PYTHON, have, lab};
 
 const TOLD: &str = include_str!("support/probes/told.py");
 const LIMIT: Duration = Duration::from_secs(20);
@@ -149,6 +149,10 @@ fn attach(lab: &Lab, cgroup: &Path, log: &Path) -> Running {
 }
 
 fn attach_with(lab: &Lab, cgroup: &Path, log: &Path, more: &[&Path]) -> Running {
+    attach_by(lab.unjailed(), lab, cgroup, log, more)
+}
+
+fn attach_by(run: JailBuilder<'_>, lab: &Lab, cgroup: &Path, log: &Path, more: &[&Path]) -> Running {
     let mut line: Vec<OsString> = vec![lab.binary().into(), "attach".into(), "--cgroup".into(), cgroup.into()];
     line.extend([
         "-r".into(),
@@ -158,7 +162,7 @@ fn attach_with(lab: &Lab, cgroup: &Path, log: &Path, more: &[&Path]) -> Running 
     ]);
     line.extend(["--log-format".into(), "json".into(), "--log".into(), log.into()]);
     line.extend(more.iter().map(Into::into));
-    lab.unjailed().command(line).start().unwrap()
+    run.command(line).start().unwrap()
 }
 
 fn detach(lab: &Lab, cgroup: &Path) -> String {
@@ -408,6 +412,64 @@ fn a_listener_is_not_reached_from_outside() {
     assert_eq!(told.ask(&own), new_mark);
     attached.end();
     assert_eq!(from_outside(&lab, old).as_deref(), Some(old_mark.as_str()));
+}
+
+/// A process may hold the lock of its own memory, in which its command line lies, and so whoever reads that. Here that one is
+/// stopped.
+#[test]
+fn a_command_line_that_cannot_be_read_holds_nothing_up() {
+    if !have("strace") {
+        return;
+    }
+    let lab = lab();
+    let cgroup = Cgroup::new();
+    let mut told = Told::start(&lab, &cgroup.0);
+    let pid = told.ask("__import__('os').getpid()");
+    let path = format!("/proc/{pid}/cmdline");
+    let trace = lab.fresh_path("trace");
+    let hold = [
+        "strace",
+        "-f",
+        "-o",
+        trace.to_str().unwrap(),
+        "-P",
+        &path,
+        "-e",
+        "trace=read",
+    ];
+    let hold = hold
+        .map(OsString::from)
+        .into_iter()
+        .chain(["-e", "inject=read:signal=SIGSTOP"].map(OsString::from));
+    let log = lab.fresh_path("attach.json");
+    let run = attach_by(lab.unjailed().through(hold), &lab, &cgroup.0, &log, &[]);
+    assert!(
+        eventually(LIMIT, || run.stderr().contains("attached to")),
+        "{}",
+        run.stderr()
+    );
+    let attached = Attached { run, log };
+    // Judged all the same, as is the next, and the end is heard.
+    for _ in 0..2 {
+        told.ask("socket.create_connection(('198.51.100.2', 80)).sendall(b'GET / HTTP/1.1\\r\\nHost: evil.test\\r\\n\\r\\n')");
+    }
+    let told = |file: &Path, word: &str| fs::read_to_string(file).unwrap_or_default().matches(word).count();
+    assert!(
+        eventually(LIMIT, || told(&attached.log, "evil.test") >= 2),
+        "{}",
+        attached.run.stderr()
+    );
+    assert!(
+        eventually(LIMIT, || told(&trace, "+++ killed by SIGKILL +++") >= 2),
+        "{}",
+        fs::read_to_string(&trace).unwrap()
+    );
+    // strace would keep the signal to itself.
+    let strace = attached.run.pid();
+    let children = fs::read_to_string(format!("/proc/{strace}/task/{strace}/children")).unwrap();
+    let supervisor = children.split_whitespace().next().unwrap().parse().unwrap();
+    kill(Pid::from_raw(supervisor), Signal::SIGTERM).unwrap();
+    attached.run.wait().unwrap().expect_code(0);
 }
 
 /// The ports of the sockets on 127.0.0.1 in that table of the jailed side (proc_net_tcp(5)), in that state.

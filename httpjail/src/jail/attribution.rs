@@ -168,10 +168,14 @@ impl ProgramSource for Programs {
     }
 }
 
-/// What `pid` runs. `line` tells who is above a process that is one of the jail's, nearest first, and is asked after the look:
+/// What `pid` runs. `words` reads its command line. `line` tells who is above a process that is one of the jail's, nearest first, and is asked after the look:
 /// a number that became another's in between tells nothing.
-pub(super) fn look(pid: u32, line: impl FnOnce(u32) -> Option<Vec<u32>>) -> Option<Program> {
-    let (exe, cmdline) = (exe(pid), cmdline(pid));
+pub(super) fn look(
+    pid: u32,
+    words: impl FnOnce(u32) -> Option<String>,
+    line: impl FnOnce(u32) -> Option<Vec<u32>>,
+) -> Option<Program> {
+    let (exe, cmdline) = (exe(pid), words(pid));
     let parents = line(pid)?.into_iter().take(PARENTS_MAX).map(|pid| Ancestor {
         pid,
         name: exe_or_comm(pid),
@@ -206,8 +210,9 @@ pub(super) fn parent(pid: u32) -> Option<u32> {
     rest.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// proc_pid_cmdline(5): a NUL after each argument, unless the process has written over them.
-fn cmdline(pid: u32) -> Option<String> {
+/// proc_pid_cmdline(5): a NUL after each argument, unless the process has written over them. May be kept from coming back
+/// ([`super::words`]).
+pub(super) fn cmdline(pid: u32) -> Option<String> {
     let bytes = read::<{ CMDLINE_BYTES + 1 }>(pid, "cmdline")?;
     Some(words(&bytes)).filter(|line| !line.is_empty())
 }
@@ -244,12 +249,12 @@ mod tests {
     #[test]
     fn only_those_inside_are_told_of() {
         let own = std::process::id();
-        let program = look(own, |pid| (pid == own).then(Vec::new)).unwrap();
+        let program = look(own, cmdline, |pid| (pid == own).then(Vec::new)).unwrap();
         assert_eq!(
             program.exe,
             std::env::current_exe().unwrap().to_str().map(str::to_owned)
         );
         assert!(program.cmdline.unwrap().starts_with(&std::env::args().next().unwrap()));
-        assert_eq!(look(own, |_| None), None);
+        assert_eq!(look(own, cmdline, |_| None), None);
     }
 }

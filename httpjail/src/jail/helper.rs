@@ -22,6 +22,7 @@ use super::channel::{self, Channel};
 use super::ending::{self, StillThere};
 use super::handover::{self, Counts};
 use super::proxy_user::ProxyUser;
+use super::words::Words;
 pub use crate::failure::Failure;
 use crate::net::{Holder, Listeners, Program};
 use crate::sys::clone::{self, Side};
@@ -131,6 +132,8 @@ pub struct Helper {
     pub line: Channel<ToProxy, FromProxy>,
     /// Whom it is: nobody else's as long as this is held.
     user: ProxyUser,
+    /// Reads command lines for it.
+    words: Words,
 }
 
 impl Helper {
@@ -148,6 +151,7 @@ impl Helper {
                 ended: clone::pidfd(pid)?,
                 line: ours,
                 user,
+                words: Words::default(),
             }),
             Side::Child => clone::live(|| {
                 let keep: Vec<RawFd> = keep
@@ -236,16 +240,16 @@ impl Helper {
     pub fn answer(
         &self,
         line: impl FnOnce(u32) -> Option<Vec<u32>>,
-        holder: impl FnOnce(u32) -> Option<Holder>,
+        holder: impl FnOnce(u32, &dyn Fn(u32) -> Option<String>) -> Option<Holder>,
         open_log: &dyn Fn() -> io::Result<File>,
     ) -> Result<(), String> {
         let sent = match self.line.receive() {
             Ok(FromProxy::Program { question, pid }) => {
-                let program = attribution::look(pid, line);
+                let program = attribution::look(pid, |pid| self.words.of(pid), line);
                 self.line.send(&ToProxy::Program { question, program })
             }
             Ok(FromProxy::Holder { question, socket }) => {
-                let holder = holder(socket);
+                let holder = holder(socket, &|pid| self.words.of(pid));
                 self.line.send(&ToProxy::Holder { question, holder })
             }
             Ok(FromProxy::Log { question }) => match open_log() {

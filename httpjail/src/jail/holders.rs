@@ -47,12 +47,12 @@ impl Holders {
         }
     }
 
-    /// Who has `socket` open. Of several that have it the one from whom the others have it, as far as it is still there.
-    pub(super) fn find(&mut self, socket: u32) -> Option<Holder> {
+    /// Who has `socket` open; `words` reads a command line. Of several that have it the one from whom the others have it, as far as it is still there.
+    pub(super) fn find(&mut self, socket: u32, words: impl FnOnce(u32) -> Option<String>) -> Option<Holder> {
         let mut looks = LOOKS_MAX;
         let (found, descriptor) = self.remembered(socket).or_else(|| self.search(socket, &mut looks))?;
         let pid = self.eldest(found, descriptor, socket, &mut looks)?;
-        let program = attribution::look(pid, |pid| line(self.init, pid))?;
+        let program = attribution::look(pid, words, |pid| line(self.init, pid))?;
         let process = Process {
             pid,
             comm: attribution::comm(pid).unwrap_or_default(),
@@ -277,20 +277,22 @@ mod tests {
         let mut shell = child(&socket);
         let mut holders = Holders::below(std::process::id());
         // In the shell's child it is closed: a background command reads from /dev/null.
-        let found = holders.find(inode(&socket)).expect("a holder");
+        let found = holders.find(inode(&socket), attribution::cmdline).expect("a holder");
         assert_eq!((found.process.pid, found.process.comm.as_str()), (shell.id(), "sh"));
         assert_eq!(found.program.parents, []);
         assert!(found.program.cmdline.unwrap().starts_with("sh -c sleep"));
         assert_eq!(
-            holders.find(inode(&socket)).map(|found| found.process.pid),
+            holders
+                .find(inode(&socket), attribution::cmdline)
+                .map(|found| found.process.pid),
             Some(shell.id())
         );
         // This process is init here, and no holder.
         let own = UdpSocket::bind("127.0.0.1:0").unwrap();
-        assert_eq!(holders.find(inode(&own)), None);
+        assert_eq!(holders.find(inode(&own), attribution::cmdline), None);
         shell.kill().unwrap();
         shell.wait().unwrap();
-        assert_eq!(holders.find(inode(&socket)), None);
+        assert_eq!(holders.find(inode(&socket), attribution::cmdline), None);
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod supervise;
 pub mod unix;
 pub mod userns;
 pub mod within;
+mod words;
 pub mod workplace;
 
 pub use backend::{Backend, BackendError};

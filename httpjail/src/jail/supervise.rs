@@ -179,7 +179,11 @@ impl Running {
             if init && let Some(outcome) = self.hear_init(deadline)? {
                 return Ok(if out_of_time { Outcome::TimedOut } else { outcome });
             }
-            if proxy && let Err(message) = self.helper.answer(line, |socket| holders.find(socket), open_log) {
+            if proxy
+                && let Err(message) = self
+                    .helper
+                    .answer(line, |socket, words| holders.find(socket, words), open_log)
+            {
                 return Ok(Outcome::Failed(message));
             }
             if signals {

@@ -211,7 +211,7 @@ impl Attachment {
                 Err(error) => return End::Failed(format!("cannot wait: {error}")),
             }
             let [proxy, signal] = polled.map(|polled| polled.any().unwrap_or(true));
-            if proxy && let Err(message) = helper.answer(|pid| self.line(pid), |_| None, open_log) {
+            if proxy && let Err(message) = helper.answer(|pid| self.line(pid), |_, _| None, open_log) {
                 return End::Failed(message);
             }
             if signal {
