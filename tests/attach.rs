@@ -472,6 +472,38 @@ fn a_command_line_that_cannot_be_read_holds_nothing_up() {
     attached.run.wait().unwrap().expect_code(0);
 }
 
+/// Whoever only listens says nothing that could be refused: what arrives has to be.
+// Proves: S26.
+#[test]
+fn a_datagram_from_outside_is_not_heard() {
+    let lab = lab();
+    let cgroup = Cgroup::new();
+    let mut told = Told::start(&lab, &cgroup.0);
+    let send = |port: u16, mark: &str| {
+        let sent = lab.on_world(|| Ok(UdpSocket::bind("0.0.0.0:0")?.send_to(mark.as_bytes(), (JAILSIDE_V4, port))?));
+        sent.unwrap();
+        assert!(eventually(LIMIT, || lab.wire().saw(mark)), "{mark} was never sent");
+    };
+    let listen = |told: &mut Told| -> u16 {
+        told.ask("ear = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)");
+        told.ask("ear.bind(('0.0.0.0', 0))");
+        told.ask("ear.getsockname()[1]").parse().unwrap()
+    };
+    let (before, during, own) = (canary(), canary(), canary());
+    let port = listen(&mut told);
+    send(port, &before);
+    assert_eq!(told.ask("ear.recv(100).decode()"), before);
+
+    let attached = Attached::start(&lab, &cgroup.0);
+    let port = listen(&mut told);
+    send(port, &during);
+    // From inside it is, and nothing is before it.
+    told.ask("mouth = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)");
+    told.ask(&format!("mouth.sendto(b'{own}', ('127.0.0.1', {port}))"));
+    assert_eq!(told.ask("ear.recv(100).decode()"), own);
+    attached.end();
+}
+
 /// The ports of the sockets on 127.0.0.1 in that table of the jailed side (proc_net_tcp(5)), in that state.
 fn local_ports(lab: &Lab, table: &str, state: &str) -> Vec<u16> {
     let table = format!("/proc/thread-self/net/{table}");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use httpjail_lab::{EXTRA_GROUP, USER, USER_ID, Way, canary, eventually};
+use httpjail_lab::{EXTRA_GROUP, JailBuilder, USER, USER_ID, Way, canary, eventually};
 use nix::unistd::Pid;
 
 use crate::support::{Expect as _, PYTHON, have, lab};
@@ -40,6 +40,19 @@ fn by_root_it_stays_root_without_the_capabilities() {
     for bit in [12, 13, 16, 19, 21, 22, 27, 38, 39] {
         assert_eq!(bounding >> bit & 1, 0, "capability {bit} in {bounding:#x}");
     }
+}
+
+/// The capability to set priorities stays with root, and would be one over the whole host outside of a user namespace: a program
+/// in real time leaves no processor to httpjail.
+// Proves: P14.
+#[test]
+fn root_takes_the_processors_from_nobody_outside() {
+    let lab = lab();
+    let script = "import os\ntry: os.setpriority(os.PRIO_PROCESS, 0, -20); print('above all')\n\
+                  except OSError as error: print(error.strerror)";
+    let run = |run: JailBuilder<'_>| run.command([PYTHON, "-c", script]).run().expect_code(0).stdout;
+    assert_eq!(run(lab.unjailed()), "above all\n");
+    assert_eq!(run(lab.jail()), "Permission denied\n");
 }
 
 // Proves: P14, K11.

@@ -1,5 +1,9 @@
 //! What the rules say is what happens, by what reached the origin.
 
+use std::io::Read as _;
+
+use httpjail_lab::JailBuilder;
+
 use crate::support::{Expect as _, curl_status, lab};
 
 /// One request by curl under these rules: the status that curl got, and what reached the origin.
@@ -250,6 +254,43 @@ fn an_address_that_a_route_makes_local_is_this_hosts() {
     assert!(reached());
     curl_status(lab.unjailed(), &["--max-time", "2", "http://routed6.test/"]).run();
     assert!(reached());
+}
+
+/// Rules of routing that look at ports make an address this host's for connections alone: of the address itself the kernel says
+/// otherwise, and only the connection's two ends tell.
+// Proves: H20.
+#[test]
+fn an_address_that_is_this_hosts_for_some_ports_is_told_by_the_connection() {
+    let lab = lab();
+    lab.resolve("ported.test", &["203.0.113.9".parse().unwrap()]);
+    let listener = lab
+        .on_jailside(|| {
+            let rules = "ip route add local 203.0.113.9 dev lo &&
+                ip rule add pref 10 lookup local && ip rule del pref 0 &&
+                ip rule add pref 3 to 203.0.113.9 ipproto tcp dport 80 lookup local &&
+                ip rule add pref 4 to 203.0.113.9 ipproto tcp sport 80 lookup local &&
+                ip rule add pref 5 to 203.0.113.9 lookup main &&
+                ! ip route get 203.0.113.9 | grep -q '^local'";
+            assert!(std::process::Command::new("sh").args(["-c", rules]).status()?.success());
+            let listener = std::net::TcpListener::bind("0.0.0.0:80")?;
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        })
+        .unwrap();
+    // What each connection brought, to its end.
+    let heard = || {
+        let mut text = String::new();
+        while let Ok((mut stream, _)) = listener.accept() {
+            stream.set_nonblocking(false).unwrap();
+            let _ = stream.read_to_string(&mut text);
+        }
+        text
+    };
+    let ask = |run: JailBuilder<'_>| curl_status(run, &["--max-time", "2", "http://ported.test/"]).run();
+    ask(lab.jail().rule("allow: .*")).expect_stdout("403");
+    assert_eq!(heard(), "");
+    ask(lab.unjailed());
+    assert!(heard().starts_with("GET / "));
 }
 
 // Proves: H10.
