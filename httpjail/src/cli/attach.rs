@@ -33,9 +33,10 @@ pub(super) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Resul
     let signals = Signals::block().map_err(|error| Failure::new(format!("cannot take the signals: {error}")))?;
     let upstream_authorities = upstream_authorities(config, caller)?;
     let target = Target::open(cgroup)?;
-    leftovers::remove().iter().for_each(|left| logging::warn(left, None));
 
     let mut attachment = Attachment::close(target, config.policy.names_loopback(), &|text| say(config, text))?;
+    // Closed first: what dead runs left keeps it open not a moment longer.
+    leftovers::remove().iter().for_each(|left| logging::warn(left, None));
     attachment.want(Extras {
         // So that the resolver knows its clients from others.
         asked_servers: true,

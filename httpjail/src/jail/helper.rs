@@ -31,8 +31,8 @@ use crate::sys::fds;
 /// How long the proxy may take to load what it needs. Generous: the first run makes a key.
 const READY_LIMIT: Duration = Duration::from_secs(20);
 
-/// How long the proxy may take to write the last of its log.
-const FINISH_LIMIT: Duration = Duration::from_secs(5);
+/// How long the proxy may take to write the last of its log. Generous: what was learnt would be lost on a busy machine.
+const FINISH_LIMIT: Duration = Duration::from_secs(20);
 
 /// What the supervisor tells the proxy.
 #[derive(Debug, Serialize, Deserialize)]

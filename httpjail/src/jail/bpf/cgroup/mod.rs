@@ -8,7 +8,7 @@ mod mount;
 mod runs;
 
 pub use mount::mount_point;
-pub use runs::{Leftover, RunName, leftovers};
+pub use runs::{Claimed, Leftover, RunName, leftovers};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::{self, Signal};
@@ -162,7 +162,7 @@ impl Cgroup {
     /// # Errors
     /// When they do not go within ten seconds (a process in an uninterruptible wait).
     pub fn kill(&self) -> Result<(), CgroupError> {
-        kill(&self.path)
+        kill(&self.path, Instant::now() + KILL_BOUND)
     }
 
     /// Kills what is in it and removes it, as dropping it does, and tells if that failed.
@@ -206,7 +206,7 @@ fn make_directory(path: &Path) -> Result<(), CgroupError> {
 }
 
 fn remove(path: &Path) -> Result<(), CgroupError> {
-    kill(path)?;
+    kill(path, Instant::now() + KILL_BOUND)?;
     remove_tree(path)
 }
 
@@ -228,9 +228,8 @@ fn remove_tree(path: &Path) -> Result<(), CgroupError> {
 }
 
 /// Kills what is in it, one by one, until there is nothing more to kill.
-fn kill_each(path: &Path) -> Result<(), CgroupError> {
-    let deadline = Instant::now() + KILL_BOUND;
-    while Instant::now() < deadline {
+fn kill_each(path: &Path, deadline: Instant) -> Result<(), CgroupError> {
+    loop {
         let mut pids = Vec::new();
         processes(path, &mut pids);
         if pids.is_empty() {
@@ -240,14 +239,16 @@ fn kill_each(path: &Path) -> Result<(), CgroupError> {
             // It may have ended by itself.
             let _ = signal::kill(pid, Signal::SIGKILL);
         }
+        if Instant::now() >= deadline {
+            return Err(CgroupError::StillPopulated(path.to_owned()));
+        }
         std::thread::sleep(Duration::from_millis(1));
     }
-    Err(CgroupError::StillPopulated(path.to_owned()))
 }
 
 fn processes(path: &Path, into: &mut Vec<Pid>) {
     let listed = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
-    into.extend(listed.lines().filter_map(|pid| Some(Pid::from_raw(pid.parse().ok()?))));
+    into.extend(pids(&listed));
     for entry in fs::read_dir(path).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             processes(&entry.path(), into);
@@ -255,7 +256,15 @@ fn processes(path: &Path, into: &mut Vec<Pid>) {
     }
 }
 
-fn kill(path: &Path) -> Result<(), CgroupError> {
+/// The processes in a `cgroup.procs`. One of another PID namespace is listed as 0, and to kill that would be to kill whoever is
+/// in this process's own group.
+fn pids(listed: &str) -> impl Iterator<Item = Pid> {
+    let numbers = listed.lines().filter_map(|pid| pid.parse().ok());
+    numbers.filter(|pid| *pid > 0).map(Pid::from_raw)
+}
+
+/// Kills what is in it, and waits until that is gone: until `deadline`.
+fn kill(path: &Path, deadline: Instant) -> Result<(), CgroupError> {
     let io = |operation, file: &Path| {
         let file = file.to_owned();
         move |source| CgroupError::Io {
@@ -267,13 +276,14 @@ fn kill(path: &Path) -> Result<(), CgroupError> {
     let file = path.join("cgroup.kill");
     match fs::write(&file, "1") {
         // Linux 5.14 is the first to have it.
-        Err(error) if error.kind() == io::ErrorKind::NotFound && path.join("cgroup.procs").exists() => kill_each(path)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && path.join("cgroup.procs").exists() => {
+            kill_each(path, deadline)?
+        }
         written => written.map_err(io("write", &file))?,
     }
 
     let file = path.join("cgroup.events");
     let events = File::open(&file).map_err(io("open", &file))?;
-    let deadline = Instant::now() + KILL_BOUND;
     loop {
         // Read before poll: reading is what arms it (fs/kernfs/file.c, `kernfs_generic_poll`).
         let mut text = String::new();
@@ -291,5 +301,16 @@ fn kill(path: &Path) -> Result<(), CgroupError> {
             Err(error) => return Err(io("wait for", &file)(error.into())),
         }
         io::Seek::rewind(&mut &events).map_err(io("read", &file))?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_kills_his_own_process_group() {
+        let found: Vec<i32> = pids("12\n0\n-1\nx\n7\n").map(Pid::as_raw).collect();
+        assert_eq!(found, [12, 7]);
     }
 }

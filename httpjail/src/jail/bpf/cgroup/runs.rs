@@ -1,12 +1,13 @@
 //! Whose run a cgroup is, said in its name, and which runs are dead.
 
 use super::mount::{PARENT, mount_point, own_cgroup};
-use super::{BELOW, CgroupError, remove};
+use super::{BELOW, CgroupError, kill, remove_tree};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 /// The name of a run's cgroup: who its supervisor is, so exactly that no other process is ever taken for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,21 +91,44 @@ pub struct Leftover {
 }
 
 impl Leftover {
-    /// Kills what still lives in it and removes it.
-    ///
-    /// # Errors
-    /// As for [`super::Cgroup::kill`], or when it cannot be removed.
-    pub fn remove(self) -> Result<(), CgroupError> {
+    /// Takes it, to be removed; `None` if it is gone, or another's.
+    pub fn claim(self) -> Option<Claimed> {
         // Locked by its run as long as that lives, whatever its name may seem to say (another /proc, a time namespace); or by
         // another run that removes it just now.
-        let Ok(directory) = File::open(&self.path) else {
-            return Ok(());
-        };
-        if directory.try_lock().is_err() {
-            return Ok(());
-        }
-        match remove(&self.path) {
-            // Another was quicker.
+        let directory = File::open(&self.path).ok()?;
+        directory.try_lock().ok()?;
+        Some(Claimed {
+            path: self.path,
+            _directory: directory,
+        })
+    }
+}
+
+/// A cgroup of a dead run that nobody else removes.
+#[derive(Debug)]
+pub struct Claimed {
+    path: PathBuf,
+    /// Locked.
+    _directory: File,
+}
+
+impl Claimed {
+    /// Kills what still lives in it, and waits for nothing.
+    pub fn kill(&self) {
+        // What goes wrong shows again when it is removed.
+        let _ = kill(&self.path, Instant::now());
+    }
+
+    /// Kills what still lives in it and removes it, if all of it is gone by then. What is not the next run removes.
+    ///
+    /// # Errors
+    /// When it cannot be killed or removed.
+    pub fn remove(self, deadline: Instant) -> Result<(), CgroupError> {
+        match kill(&self.path, deadline).and_then(|()| remove_tree(&self.path)) {
+            Err(CgroupError::StillPopulated(path)) => {
+                tracing::info!("processes of a dead run are still in {}", path.display());
+                Ok(())
+            }
             Err(_) if !self.path.exists() => Ok(()),
             removed => removed,
         }

@@ -218,7 +218,11 @@ fn only_the_cgroups_of_dead_runs_are_left_over() {
             found.iter().map(|left| left.path.clone()).collect::<Vec<_>>(),
             std::slice::from_ref(&dead)
         );
-        found.into_iter().for_each(|left| left.remove().unwrap());
+        for left in found {
+            let claimed = left.claim().unwrap();
+            claimed.kill();
+            claimed.remove(Instant::now()).unwrap();
+        }
         assert!(!dead.exists());
         assert!(living.path().exists());
     });
