@@ -45,10 +45,12 @@ impl Format {
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [EventKind; 8] = [
+    pub const ALL: [EventKind; 10] = [
         EventKind::Start,
         EventKind::Request,
         EventKind::Refused,
+        EventKind::Unused,
+        EventKind::Silent,
         EventKind::Blocked,
         EventKind::Probe,
         EventKind::Dns,
@@ -62,6 +64,8 @@ impl EventKind {
             EventKind::Start => "start",
             EventKind::Request => "request",
             EventKind::Refused => "refused",
+            EventKind::Unused => "unused",
+            EventKind::Silent => "silent",
             EventKind::Blocked => "blocked",
             EventKind::Probe => "probe",
             EventKind::Dns => "dns",

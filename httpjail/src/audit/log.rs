@@ -163,6 +163,7 @@ mod tests {
             verdict: Some(Decision::Deny),
             method: Some("GET".into()),
             url: Some(format!("https://example.com/{path}")),
+            reason: Some("no rule matched".into()),
             ..Record::new(EventKind::Request)
         }
     }
@@ -173,7 +174,7 @@ mod tests {
         let terminal = Terminal::start(screen.try_clone().unwrap()).unwrap();
         let policy = StderrPolicy {
             show,
-            hint: Some("no rules were given".into()),
+            no_rules: Some("no rules were given".into()),
             suggest: true,
         };
         let file = file.map(|path| {
@@ -244,10 +245,10 @@ mod tests {
         log.record(denial("a?token=secret"));
         log.record(denial("a?token=secret"));
         log.record(denial("b\x1b[2J"));
-        let expected = "httpjail: denied GET https://example.com/a?…\n\
+        let expected = "httpjail: denied GET https://example.com/a?… (no rule matched)\n\
                         hint: no rules were given\n\
                         httpjail: the same 1 more time\n\
-                        httpjail: denied GET https://example.com/b\\x1b[2J\nlast words\n";
+                        httpjail: denied GET https://example.com/b\\x1b[2J (no rule matched)\nlast words\n";
         assert_eq!(said(&log, &mut screen), expected);
         assert!(log.healthy());
     }

@@ -4,10 +4,12 @@
 //! travel) are hidden, long URLs are cut, the same denial again is only counted, and more than a handful a second are
 //! only counted too. The request log has them all.
 
+mod advice;
+
+use self::advice::Advice;
 use super::escape::printable;
 use super::record::{Decision, EventKind, Record};
 use super::{Admission, Bucket};
-use crate::policy::rule_for;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::time::Instant;
@@ -16,16 +18,14 @@ use std::time::Instant;
 const BURST: u32 = 20;
 const PER_SECOND: u32 = 5;
 
-/// For so many hosts the rule is shown that would allow a request.
-const SUGGESTIONS_MAX: usize = 20;
+/// So many places are remembered as ones where HTTP is spoken, or of which something was said.
+const PLACES_MAX: usize = 500;
 
 /// A URL or a rule is shown up to this many characters.
 const LONGEST: usize = 200;
 
 /// As the proxy says it.
 pub const CERTIFICATE_REFUSED: &str = "client refused our certificate";
-const TRUST: &str = "the program has a list of authorities of its own (an option like --cacert, a setting): add to it what \
-                     `httpjail ca show` prints";
 
 /// Which records stderr gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +43,8 @@ pub enum Show {
 pub struct StderrPolicy {
     /// Which records.
     pub show: Show,
-    /// Said once, as `hint: ...`, after the first denial.
-    pub hint: Option<String>,
+    /// Said once, as `hint: ...`, after the first request that was denied for want of a rule.
+    pub no_rules: Option<String>,
     /// Whether the rule that would allow it is shown with the first denial for each host.
     pub suggest: bool,
 }
@@ -52,12 +52,11 @@ pub struct StderrPolicy {
 /// Turns records into lines for stderr, or into nothing.
 #[derive(Debug)]
 pub(super) struct Notices {
-    policy: StderrPolicy,
+    show: Show,
     bucket: Bucket,
-    /// The hosts for which a rule was shown.
-    suggested: BTreeSet<String>,
-    /// Whether it was said what to do about a program that does not trust the proxy.
-    told_of_trust: bool,
+    advice: Advice,
+    /// Where HTTP is spoken, and of which silent or probed places something was said.
+    places: BTreeSet<(bool, String)>,
     /// What was last said, without the process that it was said of, and how often it would have been said again.
     last: String,
     repeats: u64,
@@ -66,10 +65,10 @@ pub(super) struct Notices {
 impl Notices {
     pub(super) fn new(policy: StderrPolicy) -> Self {
         Notices {
-            policy,
+            show: policy.show,
             bucket: Bucket::new(BURST, PER_SECOND),
-            suggested: BTreeSet::new(),
-            told_of_trust: false,
+            advice: Advice::new(&policy),
+            places: BTreeSet::new(),
             last: String::new(),
             repeats: 0,
         }
@@ -77,17 +76,11 @@ impl Notices {
 
     /// The lines to print for `record`, recorded `now`.
     pub(super) fn lines(&mut self, record: &Record, now: Instant) -> Vec<String> {
-        let denied = record.verdict == Some(Decision::Deny);
-        let wanted = match self.policy.show {
-            Show::Nothing => false,
-            Show::Denials => denied && !matches!(record.event, EventKind::Dns | EventKind::Probe),
-            Show::Everything => true,
-        };
-        let Some(what) = wanted.then(|| what_happened(record)).flatten() else {
+        let Some(what) = self.wants(record).then(|| what_happened(record)).flatten() else {
             return Vec::new();
         };
         let mut lines = Vec::new();
-        if self.policy.show == Show::Denials {
+        if self.show == Show::Denials {
             if what == self.last {
                 self.repeats += 1;
                 return lines;
@@ -100,37 +93,36 @@ impl Notices {
             self.last.clone_from(&what);
         }
         lines.push(format!("httpjail: {what}{}", by(record)));
-        if denied
-            && let Some(hint) = self
-                .trust(record)
-                .or_else(|| self.policy.hint.take())
-                .or_else(|| self.suggestion(record))
-        {
-            lines.push(format!("hint: {}", printable(&hint)));
-        }
+        lines.extend(self.advice.after(record));
         lines
     }
 
-    /// What to do about a program that refused our certificate: once.
-    fn trust(&mut self, record: &Record) -> Option<String> {
-        let refused = record.reason.as_deref() == Some(CERTIFICATE_REFUSED);
-        (refused && !std::mem::replace(&mut self.told_of_trust, true)).then(|| TRUST.to_owned())
+    fn wants(&mut self, record: &Record) -> bool {
+        let everything = match self.show {
+            Show::Nothing => return false,
+            Show::Denials => false,
+            Show::Everything => true,
+        };
+        match record.event {
+            // Look-ups of names probe each address, once for each kind of socket.
+            EventKind::Probe => everything && self.is_new(false, record),
+            EventKind::Dns | EventKind::Unused => everything,
+            EventKind::Request => {
+                self.is_new(true, record);
+                everything || record.verdict == Some(Decision::Deny)
+            }
+            // Where HTTP is spoken too, it is a connection in reserve.
+            EventKind::Silent => everything || self.is_new(true, record),
+            _ => everything || record.verdict == Some(Decision::Deny),
+        }
     }
 
-    /// The option that would have allowed it: the first time for each of a few hosts.
-    fn suggestion(&mut self, record: &Record) -> Option<String> {
-        let known = self.suggested.len() >= SUGGESTIONS_MAX || self.suggested.contains(record.host.as_ref()?);
-        if !self.policy.suggest || known || !record.is_denied_by_policy() {
-            return None;
-        }
-        let rule = rule_for(record.method.as_deref()?, record.url.as_deref()?)?;
-        self.suggested.insert(record.host.clone()?);
-        let place = if record.rule.is_some() {
-            ", before that rule"
-        } else {
-            ""
+    /// Whether nothing was noted yet of the place that `record` is about.
+    fn is_new(&mut self, heard: bool, record: &Record) -> bool {
+        let Some(place) = record.place().filter(|_| self.places.len() < PLACES_MAX) else {
+            return false;
         };
-        Some(format!("to allow it{place}: -r {}", quoted(&rule)))
+        self.places.insert((heard, place))
     }
 
     /// What is still to be said when nothing more will come.
@@ -162,25 +154,33 @@ fn what_happened(record: &Record) -> Option<String> {
         let words = [record.method.as_deref().map(short), record.url.as_deref().map(redacted)];
         words.into_iter().flatten().collect::<Vec<_>>().join(" ")
     };
-    let peer = || match (record.dst, &record.host) {
-        (Some(dst), Some(host)) => format!(" to {dst} ({})", short(host)),
-        (Some(dst), None) => format!(" to {dst}"),
-        (None, Some(host)) => format!(" to {}", short(host)),
-        (None, None) => String::new(),
+    let peer = || match (record.real_address(), &record.host, record.place()) {
+        (Some(address), Some(host), _) => format!(" to {address} ({})", short(host)),
+        (_, _, Some(place)) => format!(" to {}", short(&place)),
+        (_, _, None) => String::new(),
     };
     let status = record.status.map(|status| format!(" {status}")).unwrap_or_default();
-    let verdict = record.verdict?;
+    let Some(verdict) = record.verdict else {
+        let what = match record.event {
+            EventKind::Unused => "no request on",
+            EventKind::Silent => "closed",
+            _ => return None,
+        };
+        let why = record.reason.as_deref().map(|reason| format!(" ({})", short(reason)));
+        return Some(format!("{what} a connection{}{}", peer(), why.unwrap_or_default()));
+    };
     let what = match (record.event, verdict) {
         (EventKind::Request, Decision::Deny) => format!("denied {}", request()),
         (EventKind::Request, Decision::Allow) => format!("allowed {}{status}", request()),
         (EventKind::Refused, Decision::Deny) if record.url.is_some() => format!("refused {}", request()),
         (EventKind::Refused, Decision::Deny) => format!("refused a connection{}", peer()),
-        (EventKind::Blocked | EventKind::Probe, Decision::Deny) => format!("blocked traffic{}", peer()),
+        (EventKind::Blocked, Decision::Deny) => format!("blocked traffic{}", peer()),
+        (EventKind::Probe, Decision::Deny) => format!("blocked a probe{}", peer()),
         (EventKind::Dns, Decision::Deny) => match &record.host {
             Some(name) => format!("refused the DNS question {}", short(name)),
             None => "refused a DNS question".to_owned(),
         },
-        (EventKind::Start | EventKind::Reload | EventKind::End, _) | (_, Decision::Allow) => return None,
+        (_, Decision::Deny | Decision::Allow) => return None,
     };
     let why = match record.denied_by() {
         (Some(rule), _) => format!(" (rule {})", short(rule)),
@@ -214,11 +214,6 @@ pub(super) fn short(text: &str) -> String {
         Some((end, _)) => format!("{}…", shown.get(..end).unwrap_or_default()),
         None => shown.into_owned(),
     }
-}
-
-/// One word for a POSIX shell, whatever is in it (POSIX.1-2024, XCU section 2.2.2).
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// Counts, for the terminal's own losses.

@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 
-use crate::net::{Ancestor, Holder};
+use crate::net::{Ancestor, Holder, is_made_up};
 
 /// What kind of thing happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,12 @@ pub enum EventKind {
     Request,
     /// A connection that is not HTTP, or that could not be understood, was refused.
     Refused,
+    /// A program opened a connection, asked for nothing, and closed it (or left it unused for long): programs race the
+    /// addresses of a host, and open spare connections. Nothing was decided.
+    Unused,
+    /// A connection was closed on which nothing at all was said: its program waits for the server to speak first, which HTTP
+    /// has not, or opened it too early. Nothing was decided.
+    Silent,
     /// A packet or a socket was stopped in the kernel (UDP, raw, multicast, ...).
     Blocked,
     /// The kernel refused what programs ordinarily try and do without: giving a UDP socket a peer (name look-ups do that to
@@ -43,12 +49,15 @@ pub const NO_RULE_MATCHED: &str = "no rule matched";
 /// The reason of a request that was denied by a deny rule.
 pub const DENIED_BY_RULE: &str = "denied by rule";
 
+/// The reason of a connection on which something else was spoken; what that is may follow, behind a colon.
+pub const NOT_HTTP: &str = "not http";
+
 /// One line of the log. Fields that do not apply are `None` and left out.
 #[derive(Debug, Clone)]
 pub struct Record {
     /// What happened.
     pub event: EventKind,
-    /// How it was decided; `None` for `Start` and `End`.
+    /// How it was decided; `None` where nothing was.
     pub verdict: Option<Decision>,
     /// The request's method, as received.
     pub method: Option<String>,
@@ -94,6 +103,20 @@ impl Record {
             .map(Some)
             .contains(&self.reason.as_deref());
         self.event == EventKind::Request && self.verdict == Some(Decision::Deny) && by_policy
+    }
+
+    /// Where a connection or a packet went, by name where there is one.
+    pub fn place(&self) -> Option<String> {
+        match (self.dst, &self.host) {
+            (Some(dst), Some(host)) => Some(format!("{host}:{}", dst.port())),
+            (Some(dst), None) => Some(dst.to_string()),
+            (None, host) => host.clone(),
+        }
+    }
+
+    /// The address that it went to, unless it was made up for a name.
+    pub fn real_address(&self) -> Option<SocketAddr> {
+        self.dst.filter(|dst| self.host.is_none() || !is_made_up(dst.ip()))
     }
 
     /// Says whose it is.

@@ -15,6 +15,7 @@ mod doctor;
 #[cfg(target_os = "linux")]
 mod environment;
 mod generate;
+mod hints;
 #[cfg(target_os = "linux")]
 mod keys;
 mod learn;

@@ -7,17 +7,14 @@ use super::tally::SharedTally;
 #[cfg(unix)]
 use nix::sys::resource::{Resource, getrlimit};
 
-use super::verbosity;
+use super::{hints, verbosity};
 use crate::audit::{EventKind, Format, Log, LogFile, Record, Show, Sink, StderrPolicy};
-use crate::config::{Config, Mode, Purpose};
+use crate::config::{Config, Mode};
 use crate::failure::Failure;
 use crate::policy::yaml::LogFormat;
 use crate::proxy::{self, Limits, Parents};
 use crate::sys;
 use crate::tls::{AuthorityFile, CertificateAuthority, UpstreamTls};
-
-const NO_RULES: &str = "no rule was given, so everything is denied; try --log-only to see what the command asks for, or \
-                        httpjail learn to have a policy written";
 
 /// The log of a run; `file` is where requests are written, if they are. Starts a thread.
 pub(super) fn log(
@@ -35,12 +32,10 @@ pub(super) fn log(
         LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
     };
-    let hint = config.policy.is_empty().then(|| NO_RULES.to_owned());
     let policy = StderrPolicy {
         show,
-        hint,
-        // With --locked, rules are for the file alone.
-        suggest: config.purpose == Purpose::Work,
+        no_rules: hints::no_rules(config),
+        suggest: hints::suggests(config),
     };
     Log::new(file, format, policy, session)
         .map(|log| log.watched_by(tally.watcher()))

@@ -30,7 +30,7 @@ use crate::jail::identity::Identity;
 use crate::jail::proxy_user::ProxyUser;
 use crate::jail::sandbox::netns::{JAIL_V4, JAIL_V6};
 use crate::logging;
-use crate::net::{Holder, Listeners, Process, ProgramSource as _};
+use crate::net::{Holder, Listeners, NameSource as _, Process, ProgramSource as _};
 use crate::policy::yaml::DnsMode;
 use crate::proxy::{self, Clients, HostNetwork, Proxy};
 use crate::sys;
@@ -136,7 +136,7 @@ impl Task<'_> {
         let (changed, changes) = mpsc::channel();
         // On a thread of its own: a long policy takes a while to read, and answers are waited for.
         thread::spawn(move || changes.into_iter().for_each(|change| in_force.take(change)));
-        let blocked = noting(log.clone(), programs.clone());
+        let blocked = noting(log.clone(), names.clone(), programs.clone());
         thread::spawn(move || {
             let last = programs.listen(|change| {
                 // The receiver ends with the process.
@@ -250,11 +250,13 @@ async fn serve(
     }
 }
 
-/// What writes an event of the kernel's into the log, with the program that the process runs. One that goes on trying is asked
-/// after once.
-fn noting(log: Arc<Log>, programs: Arc<Programs>) -> impl FnMut(Stopped) + Send + 'static {
+/// What writes an event of the kernel's into the log, with the name behind the address and the program that the process runs.
+/// One that goes on trying is asked after once.
+fn noting(log: Arc<Log>, names: Arc<Names>, programs: Arc<Programs>) -> impl FnMut(Stopped) + Send + 'static {
     let mut latest: Option<(Trier, Option<Holder>)> = None;
     move |Stopped { mut record, socket }| {
+        let name = record.dst.and_then(|dst| names.name_of(dst.ip()));
+        record.host = name.map(|name| name.to_string());
         let trier = match (record.pid, socket) {
             (Some(pid), _) => Trier::Process(pid, record.comm.clone().unwrap_or_default()),
             (None, Some(socket)) => Trier::Socket(socket),

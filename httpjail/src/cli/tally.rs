@@ -6,11 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::hints;
 #[cfg(unix)]
 use super::place::Place;
 use crate::audit::{Decision, EventKind, Record, Summary, SummaryForm, Watcher, printable, redacted};
@@ -44,7 +45,7 @@ pub(super) struct Tally {
     /// Where the summary goes instead of stderr.
     page: Option<File>,
     learner: Option<Learner>,
-    locked: Option<(String, Denied)>,
+    locked: Option<(PathBuf, Denied)>,
 }
 
 /// Requests that were denied.
@@ -70,7 +71,7 @@ impl SharedTally {
             page: page(config)?,
             learner: matches!(config.purpose, Purpose::Learn(_)).then(Learner::default),
             locked: match &config.purpose {
-                Purpose::Locked(path) => Some((path.display().to_string(), Denied::default())),
+                Purpose::Locked(path) => Some((path.clone(), Denied::default())),
                 Purpose::Work | Purpose::Learn(_) => None,
             },
         }))))
@@ -195,7 +196,7 @@ impl Tally {
         if let Some((file, denied)) = self.locked.as_ref().filter(|(_, denied)| denied.count > 0) {
             lines.push(format!(
                 "error: the command asked for what {} does not allow:",
-                printable(file)
+                printable(&file.display().to_string())
             ));
             for (what, (times, programs)) in &denied.named {
                 let by: Vec<&str> = programs.iter().map(String::as_str).collect();
@@ -215,10 +216,7 @@ impl Tally {
             if more > 0 {
                 lines.push(format!("  and {more} more"));
             }
-            lines.push(format!(
-                "hint: to allow all of it: httpjail learn --update -o {} -- COMMAND",
-                printable(file)
-            ));
+            lines.push(format!("hint: {}", hints::locked(file)));
         }
         lines
     }

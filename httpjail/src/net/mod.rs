@@ -138,6 +138,14 @@ pub trait NameSource: Send + Sync + 'static {
     fn name_of(&self, address: IpAddr) -> Option<Host>;
 }
 
+/// Whether `address` is one of those that are kept for made-up ones: 198.18.0.0/15 (RFC 2544), 2001:2::/48 (RFC 5180).
+pub fn is_made_up(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => matches!(v4.octets(), [198, 18..=19, ..]),
+        IpAddr::V6(v6) => matches!(v6.segments(), [0x2001, 2, 0, ..]),
+    }
+}
+
 /// Tells which name server a datagram was meant for, before it was bent to the jail's resolver (`--dns open`). Of
 /// connections the flow tells.
 pub trait AskedServerSource: Send + Sync + 'static {

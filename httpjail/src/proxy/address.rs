@@ -4,7 +4,7 @@
 //! service or into the private network around (docs/threat-model.md H20). So each address is classed after resolution, right before it
 //! is dialled, and all but public ones need a rule that is pinned to what was asked for.
 
-use crate::net::Host;
+use crate::net::{Host, is_made_up};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What kind of address it is. Documentation ranges are `Public`: some sites and our lab route them.
@@ -94,7 +94,7 @@ fn classify_v4(address: Ipv4Addr) -> Class {
         [224..=239, ..] => Class::Multicast,
         // Oracle's metadata service answers in 192.0.0.0/24 (RFC 6890).
         [240..=255, ..] | [192, 0, 0, _] => Class::Reserved,
-        [198, 18..=19, ..] => Class::MadeUp,
+        _ if is_made_up(address.into()) => Class::MadeUp,
         [10, ..] | [172, 16..=31, ..] | [192, 168, ..] | [100, 64..=127, ..] => Class::Private,
         _ => Class::Public,
     }
@@ -109,7 +109,7 @@ fn classify_v6(address: Ipv6Addr) -> Class {
         [0xfe80..=0xfebf, ..] => Class::LinkLocal,
         [0xff00..=0xffff, ..] => Class::Multicast,
         [0xfc00..=0xfdff, ..] | [0xfec0..=0xfeff, ..] => Class::Private,
-        [0x2001, 2, 0, ..] => Class::MadeUp,
+        _ if is_made_up(address.into()) => Class::MadeUp,
         // NAT64 with a local prefix (RFC 8215): where the IPv4 address lies in it is not to be known. Discard-only.
         [0x64, 0xff9b, 1, ..] | [0x100, 0, 0, 0, ..] => Class::Reserved,
         _ => Class::Public,

@@ -17,7 +17,7 @@ fn request(verdict: Decision, url: &str) -> Record {
 fn notices(show: Show) -> Notices {
     Notices::new(StderrPolicy {
         show,
-        hint: None,
+        no_rules: None,
         suggest: true,
     })
 }
@@ -86,10 +86,13 @@ fn wording() {
         &by_default,
         Some("httpjail: denied GET https://h/p?… (no rule matched) by process 12"),
     );
-    check(
-        Show::Denials,
-        &refused,
-        Some("httpjail: refused a connection to 192.0.2.1:22 (not http)"),
+    let shown = |record: &Record| notices(Show::Denials).lines(record, Instant::now());
+    assert_eq!(
+        shown(&refused),
+        [
+            "httpjail: refused a connection to 192.0.2.1:22 (not http)",
+            "hint: only HTTP and HTTPS pass, on whatever port"
+        ]
     );
     check(
         Show::Denials,
@@ -236,4 +239,119 @@ fn what_to_do_about_a_program_with_authorities_of_its_own_is_said_once() {
     };
     assert!(hint(443).contains("`httpjail ca show`"));
     assert_eq!(hint(444), "");
+}
+
+/// What a made-up address stands for is said, and not the address.
+#[test]
+fn names_in_the_place_of_addresses() {
+    let about = |dst: &str, event, reason: &str, verdict| Record {
+        verdict,
+        dst: Some(dst.parse().unwrap()),
+        host: Some("git.test".into()),
+        reason: Some(reason.into()),
+        comm: Some("ssh".into()),
+        ..Record::new(event)
+    };
+    let denied = Some(Decision::Deny);
+    let lines = |show, record: &Record| notices(show).lines(record, Instant::now());
+    for dst in ["198.18.7.9:22", "[2001:2:0:1::1:a868]:22"] {
+        assert_eq!(
+            lines(Show::Denials, &about(dst, EventKind::Refused, "not http: ssh", denied)),
+            [
+                "httpjail: refused a connection to git.test:22 (not http: ssh) by ssh",
+                "hint: ssh cannot pass, only HTTP and HTTPS can; for git over HTTPS: git config --global \
+                 url.https://git.test/.insteadOf git@git.test:"
+            ]
+        );
+        assert_eq!(
+            lines(
+                Show::Everything,
+                &about(dst, EventKind::Blocked, "udp is not http", denied)
+            ),
+            ["httpjail: blocked traffic to git.test:22 (udp is not http) by ssh"]
+        );
+    }
+    let record = about("192.0.2.1:9418", EventKind::Refused, "not http: git", denied);
+    assert_eq!(
+        lines(Show::Denials, &record),
+        [
+            "httpjail: refused a connection to 192.0.2.1:9418 (git.test) (not http: git) by ssh",
+            "hint: git:// cannot pass, only HTTP and HTTPS can; for git over HTTPS: git config --global \
+             url.https://git.test/.insteadOf git://git.test/"
+        ]
+    );
+}
+
+/// A connection that nothing was asked for on is no denial; that one waits in vain, its user is told once, where no HTTP is spoken.
+#[test]
+fn connections_that_say_nothing() {
+    let about = |event, dst: &str, verdict| Record {
+        verdict,
+        dst: Some(dst.parse().unwrap()),
+        host: Some("db.test".into()),
+        reason: Some("why".into()),
+        ..Record::new(event)
+    };
+    let (unused, silent) = (EventKind::Unused, EventKind::Silent);
+    let mut quiet = notices(Show::Denials);
+    let mut says = |record: &Record| quiet.lines(record, Instant::now());
+    assert!(says(&about(unused, "198.18.0.2:443", None)).is_empty());
+    let told = says(&about(silent, "198.18.0.2:3306", None));
+    assert_eq!(told[0], "httpjail: closed a connection to db.test:3306 (why)");
+    assert!(
+        told[1].starts_with("hint: only HTTP and HTTPS pass") && told.len() == 2,
+        "{told:?}"
+    );
+    assert!(
+        says(&about(silent, "[2001:2:0:1::2]:3306", None)).is_empty(),
+        "the same place"
+    );
+    let again = says(&about(silent, "198.18.0.2:25", None));
+    assert_eq!(
+        again,
+        ["httpjail: closed a connection to db.test:25 (why)"],
+        "the hint comes once"
+    );
+    says(&about(EventKind::Request, "198.18.0.2:80", Some(Decision::Allow)));
+    assert!(
+        says(&about(silent, "198.18.0.2:80", None)).is_empty(),
+        "where HTTP is spoken it is a spare one"
+    );
+
+    let mut all = notices(Show::Everything);
+    let mut says = |record: &Record| all.lines(record, Instant::now());
+    assert_eq!(
+        says(&about(unused, "198.18.0.2:443", None)),
+        ["httpjail: no request on a connection to db.test:443 (why)"]
+    );
+    let probe = about(EventKind::Probe, "198.18.0.2:443", Some(Decision::Deny));
+    assert_eq!(says(&probe), ["httpjail: blocked a probe to db.test:443 (why)"]);
+    let probe = about(EventKind::Probe, "[2001:2:0:1::2]:443", Some(Decision::Deny));
+    assert!(says(&probe).is_empty(), "one look-up tries each address");
+}
+
+#[test]
+fn want_of_rules_is_said_of_requests_alone() {
+    let mut notices = Notices::new(StderrPolicy {
+        show: Show::Denials,
+        no_rules: Some("no rule".into()),
+        suggest: false,
+    });
+    let refused = Record {
+        verdict: Some(Decision::Deny),
+        reason: Some("malformed tls".into()),
+        ..Record::new(EventKind::Refused)
+    };
+    assert_eq!(notices.lines(&refused, Instant::now()).len(), 1);
+    let denied = Record {
+        reason: Some("no rule matched".into()),
+        ..request(Decision::Deny, "https://h/")
+    };
+    assert_eq!(notices.lines(&denied, Instant::now())[1], "hint: no rule");
+    assert_eq!(
+        notices
+            .lines(&request(Decision::Deny, "https://h/2"), Instant::now())
+            .len(),
+        1
+    );
 }

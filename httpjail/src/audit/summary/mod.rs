@@ -86,7 +86,12 @@ impl Summary {
             EventKind::Refused => self.refused += u64::from(denied),
             EventKind::Blocked => self.blocked += u64::from(denied),
             EventKind::Dns => self.dns += u64::from(denied),
-            EventKind::Start | EventKind::Reload | EventKind::End | EventKind::Probe => {}
+            EventKind::Start
+            | EventKind::Reload
+            | EventKind::End
+            | EventKind::Probe
+            | EventKind::Unused
+            | EventKind::Silent => {}
         }
         if denied
             && matches!(
@@ -139,12 +144,14 @@ impl Summary {
     }
 }
 
+/// A request's URL has its port; of what is none the port tells the most.
 fn host_of(record: &Record) -> String {
-    match (&record.host, record.dst) {
-        (Some(host), _) => short(host),
-        (None, Some(dst)) => dst.to_string(),
-        (None, None) => "unknown".to_owned(),
-    }
+    let host = match record.event {
+        EventKind::Request => record.host.clone(),
+        _ => None,
+    };
+    let named = host.or_else(|| record.place());
+    named.map_or("unknown".to_owned(), |name| short(&name))
 }
 
 fn what(record: &Record) -> Option<String> {

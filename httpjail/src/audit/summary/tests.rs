@@ -11,6 +11,8 @@ fn small() -> Summary {
         {"event":"request","verdict":"deny","method":"GET","url":"https://evil.test/y","host":"evil.test","comm":"curl","reason":"no rule matched","bytes_out":99}
         {"event":"request","verdict":"deny","method":"GET","url":"https://t.test/","host":"t.test","comm":"node","rule":"deny: t","reason":"denied by rule","bytes_out":99}
         {"event":"refused","verdict":"deny","dst":"192.0.2.1:22","comm":"ssh\u001b[2J","reason":"not http"}
+        {"event":"unused","dst":"198.18.0.2:443","host":"a.test","comm":"idle","reason":"the client left"}
+        {"event":"silent","dst":"198.18.0.2:3306","host":"a.test","comm":"idle","reason":"nothing was said for 10 s"}
         {"event":"blocked","verdict":"deny","dst":"192.0.2.1:443","comm":"node","reason":"udp is not http"}
         {"event":"probe","verdict":"deny","dst":"192.0.2.1:443","comm":"node"}
         {"event":"dns","verdict":"deny","host":"odd.test"}
@@ -122,4 +124,18 @@ fn memory_is_bounded() {
     );
     assert!(summary.slowest.len() == SLOWEST_MAX && summary.slowest.iter().all(|slow| slow.what.len() < 1000));
     assert!(summary.text(SummaryForm::Table).lines().count() < 70);
+}
+
+#[test]
+fn names_and_ports_of_what_is_no_request() {
+    let mut summary = Summary::default();
+    for line in [
+        r#"{"event":"refused","verdict":"deny","dst":"[2001:2:0:1::1:a868]:22","host":"git.test","reason":"not http: ssh"}"#,
+        r#"{"event":"blocked","verdict":"deny","dst":"198.18.7.9:443","host":"git.test","reason":"udp is not http"}"#,
+    ] {
+        summary.add(&read_line(line.as_bytes()).expect(line));
+    }
+    let text = summary.text(SummaryForm::Table);
+    assert!(text.contains("1  git.test:22   not http: ssh\n"), "{text}");
+    assert!(text.contains("1  git.test:443  udp is not http\n"), "{text}");
 }

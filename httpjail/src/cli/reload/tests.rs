@@ -232,7 +232,7 @@ fn a_change_is_in_force_and_a_wrong_one_is_not() {
     let file = tempfile::tempfile().expect("a file");
     let show = StderrPolicy {
         show: Show::Denials,
-        hint: None,
+        no_rules: None,
         suggest: false,
     };
     let copy = file.try_clone().expect("its twin");

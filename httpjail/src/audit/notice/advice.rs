@@ -1,0 +1,95 @@
+//! What follows a line on stderr so that its reader can go on: the rule that is missing, the protocol that cannot pass.
+//!
+//! Each piece of advice is given once, for a bounded number of hosts; whether it fits what the run is for was decided by
+//! whoever made the [`StderrPolicy`].
+
+use std::collections::BTreeSet;
+
+use super::{CERTIFICATE_REFUSED, StderrPolicy, printable, short};
+use crate::audit::record::{EventKind, NO_RULE_MATCHED, NOT_HTTP, Record};
+use crate::policy::rule_for;
+
+/// For so many hosts something is advised, of each kind.
+const HOSTS_MAX: usize = 20;
+
+const TRUST: &str = "the program has a list of authorities of its own (an option like --cacert, a setting): add to it what \
+                     `httpjail ca show` prints";
+
+/// What was advised so far.
+#[derive(Debug)]
+pub(super) struct Advice {
+    no_rules: Option<String>,
+    suggest: bool,
+    /// The hosts for which a rule was shown.
+    suggested: BTreeSet<String>,
+    /// What was said of other protocols, and of programs that do not trust the proxy.
+    other: BTreeSet<String>,
+}
+
+impl Advice {
+    pub(super) fn new(policy: &StderrPolicy) -> Advice {
+        Advice {
+            no_rules: policy.no_rules.clone(),
+            suggest: policy.suggest,
+            suggested: BTreeSet::new(),
+            other: BTreeSet::new(),
+        }
+    }
+
+    /// The `hint: ...` that belongs after the line about `record`.
+    pub(super) fn after(&mut self, record: &Record) -> Option<String> {
+        let no_rule = record.is_denied_by_policy() && record.reason.as_deref() == Some(NO_RULE_MATCHED);
+        let hint = no_rule.then(|| self.no_rules.take()).flatten();
+        let hint = hint.or_else(|| self.rule(record)).or_else(|| self.protocol(record))?;
+        Some(format!("hint: {}", printable(&hint)))
+    }
+
+    /// The option that would have allowed it: the first time for each of a few hosts.
+    fn rule(&mut self, record: &Record) -> Option<String> {
+        let known = self.suggested.len() >= HOSTS_MAX || self.suggested.contains(record.host.as_ref()?);
+        if !self.suggest || known || !record.is_denied_by_policy() {
+            return None;
+        }
+        let rule = rule_for(record.method.as_deref()?, record.url.as_deref()?)?;
+        self.suggested.insert(record.host.clone()?);
+        let place = if record.rule.is_some() {
+            ", before that rule"
+        } else {
+            ""
+        };
+        Some(format!("to allow it{place}: -r {}", quoted(&rule)))
+    }
+
+    /// Why what is not HTTP does not pass, in any mode, and what can be done instead.
+    fn protocol(&mut self, record: &Record) -> Option<String> {
+        let spoken = record
+            .reason
+            .as_deref()
+            .and_then(|reason| reason.strip_prefix(NOT_HTTP));
+        let host = record.host.as_deref().map(short);
+        let git = |before: &str, after: &str| match &host {
+            Some(host) => {
+                format!("; for git over HTTPS: git config --global url.https://{host}/.insteadOf {before}{host}{after}")
+            }
+            None => String::new(),
+        };
+        let hint = match (record.event, spoken) {
+            (EventKind::Silent, _) => {
+                "only HTTP and HTTPS pass, in which the client speaks first: one that waits for its server to do so (MySQL, \
+                 FTP, SMTP, IMAP) waits in vain"
+                    .to_owned()
+            }
+            (EventKind::Refused, Some(": ssh")) => format!("ssh cannot pass, only HTTP and HTTPS can{}", git("git@", ":")),
+            (EventKind::Refused, Some(": git")) => format!("git:// cannot pass, only HTTP and HTTPS can{}", git("git://", "/")),
+            (EventKind::Refused, None) if record.reason.as_deref() == Some(CERTIFICATE_REFUSED) => TRUST.to_owned(),
+            (EventKind::Refused, Some(_)) => "only HTTP and HTTPS pass, on whatever port".to_owned(),
+            _ => return None,
+        };
+        (self.other.len() < HOSTS_MAX && self.other.insert(hint.clone())).then_some(hint)
+    }
+}
+
+/// One word for a POSIX shell, whatever is in it (POSIX.1-2024, XCU section 2.2.2).
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}

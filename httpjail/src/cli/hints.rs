@@ -1,0 +1,106 @@
+//! What a run advises while it goes on, and at its end: by what it is for, so that no hint names what the user is doing already,
+//! or what cannot help here.
+
+use std::path::Path;
+
+use crate::audit::printable;
+use crate::config::{Approval, Config, Mode, Purpose};
+
+/// What is said once, of the first request that no rule matched, where there is no rule at all.
+pub(super) fn no_rules(config: &Config) -> Option<String> {
+    // Of a file that a run is held against the end of it says how to add to it; who is asked has decided.
+    if !config.policy.is_empty() || config.purpose != Purpose::Work || config.approval != Approval::Nobody {
+        return None;
+    }
+    let has_command = !config.command.program.is_empty();
+    let hint = match (config.mode, has_command) {
+        (Mode::LogOnly | Mode::Learn, _) => return None,
+        (Mode::Enforce, true) => {
+            "no rule was given, so everything is denied; try --log-only to see what the command asks for, or httpjail learn to \
+             have a policy written"
+        }
+        // `learn` is for commands.
+        (Mode::Enforce, false) => "no rule was given, so everything is denied; try --log-only to see what is asked for",
+        (Mode::DryRun, true) => {
+            "no rule was given, so without --dry-run everything would be denied; httpjail learn has a policy written"
+        }
+        (Mode::DryRun, false) => "no rule was given, so without --dry-run everything would be denied",
+    };
+    Some(hint.to_owned())
+}
+
+/// Whether the rule is shown that would allow what was denied: while learning and with `--locked`, rules are for the file alone.
+pub(super) fn suggests(config: &Config) -> bool {
+    config.purpose == Purpose::Work
+}
+
+/// How all of what `--locked FILE` denied comes to be allowed.
+pub(super) fn locked(file: &Path) -> String {
+    let file = file.display().to_string();
+    format!(
+        "to allow all of it: httpjail learn --update -o {} -- COMMAND",
+        printable(&file)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::args::{Cli, Other};
+
+    fn config(line: &[&str]) -> Config {
+        let command: &[&str] = match line.first() {
+            Some(&("serve" | "attach")) => &[],
+            _ => &["--", "npm", "ci"],
+        };
+        let cli = Cli::parse_from([&["httpjail"], line, command].concat());
+        let made = match cli.other {
+            Some(Other::Learn(learn)) => Config::for_learning(*learn, None),
+            Some(Other::Serve(serve)) => Config::for_serving(*serve, None).map(|(config, _)| config),
+            Some(Other::Attach(attach)) => Config::for_attaching(*attach, None),
+            _ => Config::from_args(cli.run, None),
+        };
+        made.expect("a configuration")
+    }
+
+    /// Every mode, what it says of a denial where there is no rule, and whether it shows the rule that would allow it.
+    #[test]
+    fn every_mode_has_its_own() {
+        let (denied, tried) = ("everything is denied", "try --log-only");
+        let (would, learn) = ("without --dry-run everything would be denied", "httpjail learn");
+        let table: &[(&[&str], &[&str], &[&str], bool)] = &[
+            (&[], &[denied, tried, learn], &["dry-run"], true),
+            (&["--weak"], &[denied, tried, learn], &["dry-run"], true),
+            (&["serve"], &[denied, tried], &[learn, "command"], true),
+            (
+                &["attach", "--cgroup", "x"],
+                &[denied, tried],
+                &[learn, "command"],
+                true,
+            ),
+            (&["--dry-run"], &[would, learn], &["--log-only"], true),
+            (&["serve", "--dry-run"], &[would], &["--log-only", learn], true),
+            (&["--log-only"], &[], &[], true),
+            (&["serve", "--log-only"], &[], &[], true),
+            (&["attach", "--cgroup", "x", "--log-only"], &[], &[], true),
+            (&["learn"], &[], &[], false),
+            (&["learn", "--update"], &[], &[], false),
+            (&["--locked", "no.yaml"], &[], &[], false),
+            (&["--interactive"], &[], &[], true),
+            (&["--approve-with", "x"], &[], &[], true),
+            (&["serve", "--approve-with", "x"], &[], &[], true),
+            (&["-r", "deny: x"], &[], &[], true),
+        ];
+        for (line, says, says_not, suggests_a_rule) in table {
+            let config = config(line);
+            let hint = no_rules(&config);
+            assert_eq!(hint.is_some(), !says.is_empty(), "{line:?}: {hint:?}");
+            let hint = hint.unwrap_or_default();
+            assert!(says.iter().all(|words| hint.contains(words)), "{line:?}: {hint}");
+            assert!(!says_not.iter().any(|words| hint.contains(words)), "{line:?}: {hint}");
+            assert_eq!(suggests(&config), *suggests_a_rule, "{line:?}");
+        }
+    }
+}
