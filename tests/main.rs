@@ -35,6 +35,7 @@ mod readme;
 mod regression;
 mod reload;
 mod shells;
+mod silence;
 mod spellings;
 mod strangers;
 mod support;

@@ -539,7 +539,7 @@ fn a_proxy_of_ones_own_in_a_jail() {
     let outcome = lab.jail().rule("allow: .*").command(["bash", "-c", script]).run();
     assert_eq!(
         outcome
-            .events_with(&[("event", "refused"), ("reason", "not http")])
+            .events_with(&[("event", "refused"), ("reason", "not http: ssh"), ("url", "ok.test:22")])
             .len(),
         1,
         "{outcome:#?}"

@@ -20,7 +20,9 @@ pub(super) fn of(file: &yaml::Limits) -> Limits {
     ] {
         *bound = set.and_then(|set| usize::try_from(set).ok()).unwrap_or(*bound);
     }
-    let times: [(&mut Duration, Option<Duration>); 9] = [
+    let times: [(&mut Duration, Option<Duration>); 11] = [
+        (&mut limits.silence, file.silence_timeout),
+        (&mut limits.arrival, file.arrival_timeout),
         (&mut limits.header, file.header_timeout),
         (&mut limits.handshake, file.handshake_timeout),
         (&mut limits.stall, file.stall_timeout),

@@ -9,10 +9,11 @@ use super::crowd::Guest;
 use super::strict::Aside;
 use crate::approve::Asking;
 use crate::audit::{Decision, EventKind, Record};
-use crate::net::{Flow, Holder, Opener, OriginalDst, ProgramSource};
+use crate::net::{Flow, Holder, Host, Opener, OriginalDst, ProgramSource};
 use http::StatusCode;
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit};
 
@@ -24,7 +25,11 @@ pub(super) struct Client {
     /// Whose connection it is and where it was meant to go; nothing where clients come by themselves.
     flow: Option<Flow>,
     holder: OnceCell<Option<Holder>>,
-    /// Whether a request came over the connection.
+    accepted: Instant,
+    /// Where a CONNECT on it leads, and since when.
+    tunnel: OnceLock<(Host, u16, Instant)>,
+    /// Whether anything came over the connection, and whether a request did.
+    heard: AtomicBool,
     spoke: AtomicBool,
     /// The upstream connections that are about this one.
     pub(super) bound: Bound,
@@ -37,6 +42,9 @@ impl Client {
             guest,
             flow,
             holder: OnceCell::new(),
+            accepted: Instant::now(),
+            tunnel: OnceLock::new(),
+            heard: AtomicBool::new(false),
             spoke: AtomicBool::new(false),
             bound: Bound::default(),
         });
@@ -76,6 +84,23 @@ impl Client {
         record
     }
 
+    /// A record of the connection itself, by the name that it was opened for.
+    fn record_of_all(&self, event: EventKind, verdict: Option<Decision>) -> Record {
+        let mut record = self.record(event, Decision::Deny);
+        record.verdict = verdict;
+        let behind = |dst: SocketAddr| self.proxy.config.names.name_of(dst.ip());
+        let host = match self.tunnel.get() {
+            Some((host, port, _)) => {
+                record.method = Some("CONNECT".to_owned());
+                record.url = Some(format!("{host}:{port}"));
+                Some(host.clone())
+            }
+            None => record.dst.and_then(behind),
+        };
+        record.host = host.map(|host| host.to_string());
+        record
+    }
+
     /// The program at the other end with those that started it, for whoever is to decide about what it asks.
     async fn asking(&self) -> Option<Asking> {
         self.learn_program().await;
@@ -88,23 +113,65 @@ impl Client {
         })
     }
 
-    /// Records that the connection was refused as a whole.
+    /// Records that the connection was refused as a whole; `host` is what its TLS named.
     pub(super) async fn refused(&self, reason: &str, host: Option<String>) {
+        self.ended(EventKind::Refused, Some(Decision::Deny), reason, host).await;
+    }
+
+    /// Records that nothing was asked for on the connection before it ended.
+    pub(super) async fn unused(&self, reason: &str, host: Option<String>) {
+        self.ended(EventKind::Unused, None, reason, host).await;
+    }
+
+    /// Records that the connection was closed for nothing was said on it.
+    pub(super) async fn silent(&self, reason: &str) {
+        self.ended(EventKind::Silent, None, reason, None).await;
+    }
+
+    async fn ended(&self, event: EventKind, verdict: Option<Decision>, reason: &str, host: Option<String>) {
         self.learn_program().await;
-        let mut record = self.record(EventKind::Refused, Decision::Deny);
+        let mut record = self.record_of_all(event, verdict);
         record.reason = Some(reason.to_owned());
-        record.host = host;
+        record.host = host.or(record.host);
         self.write(record);
     }
 
     /// Records that what was said on the connection is refused, with the answer to it.
     pub(super) async fn refused_with(&self, status: StatusCode, reason: &str) {
-        self.spoke.store(true, Ordering::Relaxed);
+        self.asks();
         self.learn_program().await;
-        let mut record = self.record(EventKind::Refused, Decision::Deny);
+        let mut record = self.record_of_all(EventKind::Refused, Some(Decision::Deny));
+        (record.method, record.url) = (None, None);
         record.status = Some(status.as_u16());
         record.reason = Some(reason.to_owned());
         self.write(record);
+    }
+
+    /// A CONNECT on it was granted.
+    pub(super) fn leads_to(&self, host: &Host, port: u16) {
+        // There is one at most: what is inside of it is served no other.
+        let _ = self.tunnel.set((host.clone(), port, Instant::now()));
+    }
+
+    /// When what is said now could begin to be said.
+    pub(super) fn began(&self) -> Instant {
+        self.tunnel.get().map_or(self.accepted, |(_, _, since)| *since)
+    }
+
+    /// Something came over the connection.
+    pub(super) fn hears(&self) {
+        self.heard.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// There is a request, understood or not.
+    fn asks(&self) {
+        if !self.spoke.swap(true, Ordering::Relaxed) {
+            self.guest.has_asked();
+        }
     }
 
     /// Whether any request was understood, or refused.
@@ -186,7 +253,7 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn new(client: Arc<Client>, method: &http::Method) -> Entry {
-        client.spoke.store(true, Ordering::Relaxed);
+        client.asks();
         let mut record = client.record(EventKind::Request, Decision::Deny);
         record.method = Some(method.as_str().to_owned());
         let place = client.proxy.requests.clone().try_acquire_owned().ok();

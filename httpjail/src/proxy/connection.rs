@@ -14,7 +14,10 @@ use super::joined::Joined;
 use super::patience::Patience;
 use super::pool::Wire;
 use super::prefixed::Prefixed;
+use super::silence::{Phase, unless_silent};
+use super::strict::{Aside, Ended};
 use super::{Clients, Proxy, strict, tunnel};
+use crate::audit::record::NOT_HTTP;
 use crate::audit::{CERTIFICATE_REFUSED, Decision, EventKind, Record};
 use crate::net::{ClientAddr, Host};
 use crate::tls::sni_host;
@@ -30,10 +33,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
+
+/// What is read at once of what a client says first: most requests, and most ClientHellos.
+const OPENING_BYTES: usize = 4096;
+
+/// The reasons where a client left before it asked for anything.
+const LEFT: &str = "the client left";
+const LEFT_TLS: &str = "the client left within the TLS handshake";
 
 /// Serves what was accepted from `peer` until it ends.
 pub(super) async fn serve(proxy: Arc<Proxy>, stream: TcpStream, peer: SocketAddr, guest: Guest) {
@@ -55,8 +64,10 @@ pub(super) async fn serve(proxy: Arc<Proxy>, stream: TcpStream, peer: SocketAddr
     tokio::select! {
         () = guest.has_to_go() => {
             // Requests under way record it themselves.
-            if let (false, Some(why)) = (client.has_spoken(), guest.why()) {
-                client.refused(why, None).await;
+            match (client.has_spoken(), client.has_heard(), guest.why()) {
+                (false, true, Some(why)) => client.refused(why, None).await,
+                (false, false, Some(why)) => client.unused(why, None).await,
+                _ => {}
             }
         }
         () = converse(client.clone(), stream, peer) => {}
@@ -66,7 +77,7 @@ pub(super) async fn serve(proxy: Arc<Proxy>, stream: TcpStream, peer: SocketAddr
 async fn converse(client: Arc<Client>, stream: TcpStream, peer: SocketAddr) {
     // Without it small answers wait for the client's delayed ACK; a socket that cannot be set up is not worth serving.
     let (true, Ok(proxy)) = (stream.set_nodelay(true).is_ok(), stream.local_addr()) else {
-        return client.refused("connection broke", None).await;
+        return client.unused(LEFT, None).await;
     };
     let ends = Ends { client: peer, proxy };
     let to = client
@@ -85,19 +96,18 @@ async fn converse(client: Arc<Client>, stream: TcpStream, peer: SocketAddr) {
     };
     let origin = to.map(|to| origin_of(to, Wire::Http1, None));
     let (front, tunnel) = Front::new(client.clone(), origin, ends);
-    let served = serve_http1(&client, front, stream).await;
+    let (served, aside) = serve_http1(&client, front, stream).await;
     match tunnel.take() {
         Some(tunnel) => enter(client, tunnel).await,
-        None => report(&client, served).await,
+        None => report(&client, served, Some(&aside), None).await,
     }
 }
 
 /// What comes through a tunnel that a CONNECT opened is taken as if it had come by itself.
 async fn enter(client: Arc<Client>, tunnel: Tunnel) {
+    client.leads_to(&tunnel.to.host, tunnel.to.port);
     let Ok(stream) = tunnel.stream.await else {
-        return client
-            .refused("connection broke", Some(tunnel.to.host.to_string()))
-            .await;
+        return client.unused(LEFT, None).await;
     };
     let (opening, stream) = open(&client, TokioIo::new(stream)).await;
     // Closed by the drop; what lies below cannot be reset from here.
@@ -106,13 +116,29 @@ async fn enter(client: Arc<Client>, tunnel: Tunnel) {
 
 /// Reads the first bytes, and says what they are; they come again from the stream.
 async fn open<S: AsyncRead + Unpin>(client: &Client, mut stream: S) -> (Opening, Prefixed<S>) {
-    let limit = client.proxy.config.limits.header;
-    let (opening, bytes) = match timeout(limit, detect::read_opening(&mut stream)).await {
-        Ok(Ok(opened)) => opened,
-        Ok(Err(_)) => (Opening::Broken, Vec::new()),
-        Err(_) => (Opening::Late, Vec::new()),
+    let mut bytes = Vec::with_capacity(OPENING_BYTES);
+    let opening = match first_byte(client, Phase::Opening, &mut stream, &mut bytes).await {
+        Some(gone) => gone,
+        None => unless_silent(client, Phase::Head, detect::read_opening(&mut stream, &mut bytes))
+            .await
+            .unwrap_or_else(Opening::Late),
     };
     (opening, Prefixed::new(bytes, stream))
+}
+
+/// Waits until something comes; what does is in `bytes`. What became of the client, if nothing comes.
+async fn first_byte<S>(client: &Client, phase: Phase, stream: &mut S, bytes: &mut Vec<u8>) -> Option<Opening>
+where
+    S: AsyncRead + Unpin,
+{
+    match unless_silent(client, phase, stream.read_buf(bytes)).await {
+        Ok(Ok(1..)) => {
+            client.hears();
+            None
+        }
+        Ok(Ok(0) | Err(_)) => Some(Opening::Gone),
+        Err(late) => Some(Opening::Late(late)),
+    }
 }
 
 /// Serves a connection to a destination that is known. Gives back the stream of one that is refused.
@@ -134,8 +160,8 @@ where
                 client: client.clone(),
                 origin: origin_of(to, Wire::Http1, None),
             };
-            let served = serve_http1(&client, interceptor, stream).await;
-            report(&client, served).await;
+            let (served, aside) = serve_http1(&client, interceptor, stream).await;
+            report(&client, served, Some(&aside), None).await;
         }
         Opening::Http2 => serve_http2(client, origin_of(to, Wire::Http2, None), stream).await,
         _ => return refuse(&client, opening, stream).await,
@@ -143,15 +169,18 @@ where
     None
 }
 
-/// Records what was not understood.
+/// Records what was not understood. Gives back the stream that is to be cut off; who said nothing is only hung up on.
 async fn refuse<S>(client: &Client, opening: Opening, stream: S) -> Option<S> {
-    let reason = match opening {
-        Opening::Closed { silent: true } => "no request",
-        Opening::Broken => "connection broke",
-        Opening::Late => "no request in time",
-        _ => "not http",
-    };
-    client.refused(reason, None).await;
+    match opening {
+        Opening::Gone => client.unused(LEFT, None).await,
+        Opening::Late(late) if late.phase == Phase::Opening => {
+            client.silent(&late.reason()).await;
+            return None;
+        }
+        Opening::Late(late) => client.refused(&late.reason(), None).await,
+        Opening::Other(reason) => client.refused(reason, None).await,
+        _ => client.refused(NOT_HTTP, None).await,
+    }
     Some(stream)
 }
 
@@ -164,12 +193,12 @@ async fn terminate<S>(client: Arc<Client>, to: Destination, stream: Prefixed<S>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let limit = client.proxy.config.limits.handshake;
     let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
-    let hello = match timeout(limit, hello).await {
+    let hello = match unless_silent(&client, Phase::Handshake, hello).await {
         Ok(Ok(hello)) => hello,
-        Ok(Err(_)) => return client.refused("malformed tls", None).await,
-        Err(_) => return client.refused("no request in time", None).await,
+        Ok(Err(error)) if is_tls(&error) => return client.refused("malformed tls", None).await,
+        Ok(Err(_)) => return client.unused(LEFT_TLS, None).await,
+        Err(late) => return client.refused(&late.reason(), None).await,
     };
     let host = match sni_host(hello.client_hello().server_name()) {
         Ok(Some(host)) => host,
@@ -180,37 +209,51 @@ where
     let Ok(config) = client.proxy.config.leaves.config_for(&host) else {
         return client.refused("no certificate for the name", named).await;
     };
-    let stream = match timeout(limit, hello.into_stream(config)).await {
+    let mut stream = match unless_silent(&client, Phase::Handshake, hello.into_stream(config)).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return client.refused(handshake_failure(&error), named).await,
-        Err(_) => return client.refused("no request in time", named).await,
+        Ok(Err(error)) if is_tls(&error) => return client.refused(handshake_failure(&error), named).await,
+        Ok(Err(_)) => return client.unused(LEFT_TLS, named).await,
+        Err(late) => return client.refused(&late.reason(), named).await,
     };
-    let origin = origin_of(to, Wire::Tls, Some(host));
-    match stream.get_ref().1.alpn_protocol() {
-        Some(b"h2") => serve_http2(client, origin, stream).await,
-        _ => {
-            let interceptor = Interceptor {
-                client: client.clone(),
-                origin,
-            };
-            let served = serve_http1(&client, interceptor, stream).await;
-            report(&client, served).await;
-        }
+    let (wire, phase) = match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") => (Wire::Http2, Phase::Head),
+        Some(_) => (Wire::Http1, Phase::Head),
+        // Nothing says that this is HTTP: of many protocols the server would speak now.
+        None => (Wire::Http1, Phase::Opening),
+    };
+    let mut bytes = Vec::with_capacity(OPENING_BYTES);
+    match first_byte(&client, phase, &mut stream, &mut bytes).await {
+        None => {}
+        Some(Opening::Late(late)) if phase == Phase::Opening => return client.silent(&late.reason()).await,
+        Some(Opening::Late(late)) => return client.unused(&late.reason(), named).await,
+        Some(_) => return client.unused(LEFT, named).await,
     }
+    let stream = Prefixed::above_another(bytes, stream);
+    let origin = origin_of(to, Wire::Tls, Some(host));
+    if wire == Wire::Http2 {
+        return serve_http2(client, origin, stream).await;
+    }
+    let interceptor = Interceptor {
+        client: client.clone(),
+        origin,
+    };
+    let (served, aside) = serve_http1(&client, interceptor, stream).await;
+    report(&client, served, Some(&aside), named).await;
 }
 
-async fn serve_http1<S, F>(client: &Arc<Client>, service: F, stream: S) -> hyper::Result<()>
+async fn serve_http1<S, F>(client: &Arc<Client>, service: F, stream: S) -> (hyper::Result<()>, Arc<Aside>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     F: Service<Request<Incoming>, Response = Response<Download>, Error = Infallible>,
     F::Future: Send + 'static,
 {
     let limits = &client.proxy.config.limits;
-    let (stream, service) = strict::pair(client, stream, service);
-    http1::Builder::new()
+    let (stream, service, aside) = strict::pair(client, stream, service);
+    let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        // Also the longest that a kept connection may be idle.
-        .header_read_timeout(limits.header)
+        // The gate has the clock, which is always the first to run out: hyper's counts no silence. Without one of its own hyper
+        // does not read on after an answer before something comes, and the gate's would not run.
+        .header_read_timeout(limits.header.saturating_add(limits.arrival).saturating_mul(2))
         .max_headers(limits.fields)
         .max_header_size(limits.head)
         .max_buf_size(limits.read_at_once())
@@ -218,13 +261,15 @@ where
         .auto_date_header(false)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades()
-        .await
+        .await;
+    (served, aside)
 }
 
 async fn serve_http2<S>(client: Arc<Client>, origin: Arc<Origin>, stream: S)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    let named = origin.tls_host.as_ref().map(Host::to_string);
     let interceptor = Interceptor {
         client: client.clone(),
         origin,
@@ -247,25 +292,33 @@ where
         .auto_date_header(false)
         .serve_connection(TokioIo::new(Joined::from_client(stream)), Streams(interceptor))
         .await;
-    report(&client, served).await;
+    report(&client, served, None, named).await;
 }
 
-/// Records what no request tells: that hyper refused by itself (it has answered 400, 414 or 431 where it could), or that
-/// nothing was asked at all.
-async fn report(client: &Client, served: hyper::Result<()>) {
-    let reason = match served {
-        Err(error) if error.is_parse() => "malformed request",
-        _ if client.has_spoken() => return,
-        Err(error) if error.is_timeout() => "no request in time",
-        Err(error) if !error.is_incomplete_message() && !broke(&error) => "malformed request",
-        Ok(()) | Err(_) => "no request",
-    };
-    client.refused(reason, None).await;
+/// Records what no request tells: that hyper refused by itself (it has answered 400, 414 or 431 where it could), that a request
+/// never became whole, or that there was none.
+async fn report(client: &Client, served: hyper::Result<()>, aside: Option<&Aside>, named: Option<String>) {
+    let ended = aside.map_or(Ended::Between, Aside::ended);
+    match (served, ended) {
+        (Err(error), _) if error.is_parse() => client.refused("malformed request", named).await,
+        _ if client.has_spoken() => {}
+        (_, Ended::Late(late)) => client.refused(&late.reason(), named).await,
+        (_, Ended::Within) => client.refused("the request broke off", named).await,
+        (Err(error), _) if !error.is_incomplete_message() && !error.is_timeout() && !broke(&error) => {
+            client.refused("malformed request", named).await;
+        }
+        _ => client.unused(LEFT, named).await,
+    }
 }
 
 /// Whether it is the connection that failed and not what was said on it.
 fn broke(error: &hyper::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<io::Error>())
+}
+
+/// Whether it is what was said that is wrong; else the client is gone.
+fn is_tls(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
 }
 
 fn handshake_failure(error: &io::Error) -> &'static str {

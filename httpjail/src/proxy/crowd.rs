@@ -1,12 +1,14 @@
 //! Everybody who is connected, and who has to go when there is no room.
 //!
-//! Two things get scarce. Places, where anybody on the host can knock (`serve`): who has not shown the token yet is a
-//! stranger, has a few seconds and shares a few places with all other strangers; the next one takes the oldest's. And memory
-//! ([`super::memory`]): the connections on which nothing has moved for the longest time end, for who makes us hold what
+//! Two things get scarce. Places: when there are none left, who came first of those that have asked for nothing yet makes way
+//! for the next, before any clock has run out. Where anybody on the host can knock (`serve`) who has not shown the token is a
+//! stranger besides, has a few seconds and shares a few places with all other strangers; the next one takes the oldest's. And
+//! memory ([`super::memory`]): the connections on which nothing has moved for the longest time end, for who makes us hold what
 //! nobody takes is one of them, and who is being served is not.
 
 use super::limits::Limits;
 use super::memory::Memory;
+use super::pace::Paced;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -17,6 +19,7 @@ use tokio::sync::Notify;
 const TOO_MUCH: &str = "too much memory is held";
 const TOO_MANY: &str = "too many clients without the token";
 const TOO_LATE: &str = "no token in time";
+const NO_PLACE: &str = "no request yet, and no place for another connection (limits: connections)";
 
 /// How long those that were ended may take to be gone before more are, and how often that is looked at.
 const GONE: Duration = Duration::from_secs(1);
@@ -36,6 +39,8 @@ struct Members {
     /// In the order in which they came.
     all: BTreeMap<u64, Arc<Member>>,
     strangers: BTreeMap<u64, Arc<Member>>,
+    /// Those that have asked for nothing yet.
+    unproven: BTreeMap<u64, Arc<Member>>,
     next: u64,
 }
 
@@ -49,10 +54,13 @@ struct Member {
 }
 
 impl Member {
-    fn end(&self, why: &'static str) {
-        if self.end.set(why).is_ok() {
+    /// Whether it was to stay until now.
+    fn end(&self, why: &'static str) -> bool {
+        let first = self.end.set(why).is_ok();
+        if first {
             self.ended.notify_one();
         }
+        first
     }
 }
 
@@ -74,6 +82,7 @@ impl Crowd {
         let id = members.next;
         members.next += 1;
         members.all.insert(id, member.clone());
+        members.unproven.insert(id, member.clone());
         if stranger {
             members.strangers.insert(id, member.clone());
             if members.strangers.len() > self.strangers
@@ -92,10 +101,18 @@ impl Crowd {
         guest
     }
 
-    /// Ends the stranger who came first, if there is one.
+    /// Ends the stranger who came first, or else the first of those that have asked for nothing, if there is one.
     pub(super) fn make_place(&self) {
-        if let Some((_, oldest)) = self.lock().strangers.pop_first() {
-            oldest.end(TOO_MANY);
+        let mut members = self.lock();
+        while let Some((_, oldest)) = members.strangers.pop_first() {
+            if oldest.end(TOO_MANY) {
+                return;
+            }
+        }
+        while let Some((_, oldest)) = members.unproven.pop_first() {
+            if oldest.end(NO_PLACE) {
+                return;
+            }
         }
     }
 
@@ -136,7 +153,9 @@ impl Crowd {
         let count = (staying.len() as f64 * share).ceil() as usize;
         staying.sort_by_cached_key(|member| member.moved.load(Ordering::Relaxed));
         tracing::debug!("too much memory is held: {count} of {} connections end", staying.len());
-        staying.iter().take(count).for_each(|member| member.end(TOO_MUCH));
+        for member in staying.iter().take(count) {
+            member.end(TOO_MUCH);
+        }
     }
 
     fn are_leaving(&self) -> bool {
@@ -162,6 +181,16 @@ impl Guest {
         self.member.moved.store(now, Ordering::Relaxed);
     }
 
+    /// When something last moved, in milliseconds since some time before.
+    pub(super) fn moved(&self) -> u64 {
+        self.member.moved.load(Ordering::Relaxed)
+    }
+
+    /// It has asked for something.
+    pub(super) fn has_asked(&self) {
+        self.crowd.lock().unproven.remove(&self.id);
+    }
+
     /// It has shown that it may be here.
     pub(super) fn is_no_stranger(&self) {
         if !self.member.known.swap(true, Ordering::Relaxed) {
@@ -180,7 +209,7 @@ impl Guest {
         if !known() {
             tokio::select! {
                 () = self.member.ended.notified() => return,
-                () = tokio::time::sleep(self.crowd.patience) => if !known() {
+                () = Paced::new(self.crowd.patience).pass() => if !known() {
                     self.member.end(TOO_LATE);
                     return;
                 },
@@ -195,6 +224,7 @@ impl Drop for Guest {
         let mut members = self.crowd.lock();
         members.all.remove(&self.id);
         members.strangers.remove(&self.id);
+        members.unproven.remove(&self.id);
     }
 }
 
@@ -229,6 +259,18 @@ mod tests {
         );
         drop((known, shown, strangers, more));
         assert!(crowd.is_empty());
+    }
+
+    // Proves: D09.
+    #[test]
+    fn who_has_asked_for_nothing_makes_way() {
+        let crowd = crowd();
+        let guests: Vec<_> = (0..4).map(|_| crowd.enter(false)).collect();
+        guests[0].has_asked();
+        guests[2].has_asked();
+        (0..3).for_each(|_| crowd.make_place());
+        let why: Vec<_> = guests.iter().map(Guest::why).collect();
+        assert_eq!(why, [None, Some(NO_PLACE), None, Some(NO_PLACE)]);
     }
 
     #[test]

@@ -9,7 +9,8 @@ use std::time::Duration;
 /// The bounds of one proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Client connections at a time; more wait in the kernel's queue.
+    /// Client connections at a time. One more takes the place of the oldest on which nothing was asked for yet; without such, it
+    /// waits.
     pub connections: usize,
     /// Requests at a time, over all connections; more are answered 503.
     pub requests: usize,
@@ -23,17 +24,22 @@ pub struct Limits {
     pub memory: usize,
     /// Where a token is asked for: which part of the connections, one in so many, may be without it at a time.
     pub strangers: usize,
-    /// How long each of those may take to show it.
+    /// How long each of those may take to show it; counted slower on a busy machine.
     pub stranger: Duration,
     /// Fields in the head of a message, on both legs: 431, or 502 for an upstream's.
     pub fields: usize,
     /// Size of the head of a message, on both legs: 431, or 502 for an upstream's.
     pub head: usize,
 
-    /// From an accepted connection, or the end of a request on it, to the end of the next request's head.
+    /// How long a client may say nothing at all on a new connection. Counted slower on a busy machine, as the two below.
+    pub silence: Duration,
+    /// How long it may be silent within the head of a request, or before the next one.
     pub header: Duration,
-    /// A TLS handshake with a client.
+    /// How long it may be silent within a TLS handshake.
     pub handshake: Duration,
+    /// From an accepted connection to the end of the first request's head, and for each later head from its first byte to its
+    /// end: however often something comes.
+    pub arrival: Duration,
     /// How long nothing may move in a body, in either direction; and, three times that, on a client's connection whatever
     /// goes on there: 0-window stalls, idle WebSockets.
     pub stall: Duration,
@@ -74,12 +80,15 @@ impl Default for Limits {
             stranger: Duration::from_secs(5),
             fields: 200,
             head: 64 * 1024,
+            silence: Duration::from_secs(10),
             header: Duration::from_secs(60),
-            handshake: Duration::from_secs(10),
+            handshake: Duration::from_secs(60),
+            arrival: Duration::from_secs(5 * 60),
             stall: Duration::from_secs(30 * 60),
-            resolve: Duration::from_secs(10),
-            connect: Duration::from_secs(10),
-            tls: Duration::from_secs(10),
+            // Longer than a resolver takes that asks a second server.
+            resolve: Duration::from_secs(30),
+            connect: Duration::from_secs(30),
+            tls: Duration::from_secs(60),
             // Long polls and models that think: whoever waits so long may give up first.
             response: Duration::from_secs(30 * 60),
             // What curl waits. Servers that do not know the field say nothing.

@@ -33,6 +33,7 @@ mod kernel;
 mod limits;
 mod memory;
 mod network;
+mod pace;
 mod parent;
 mod patience;
 mod peer;
@@ -41,6 +42,7 @@ mod prefixed;
 mod race;
 mod refusal;
 mod retry;
+mod silence;
 mod stream;
 mod strict;
 mod tasks;
@@ -187,7 +189,8 @@ impl Proxy {
             let (proxy, room, connections) = (self.clone(), room.clone(), connections.clone());
             accepting.spawn(async move {
                 loop {
-                    // Beyond the bound nothing is accepted: the kernel's queue fills, then refuses.
+                    let (stream, peer) = accept(&listener).await;
+                    // Beyond the bound no more than this one is accepted: the kernel's queue fills, then refuses.
                     let place = match room.clone().try_acquire_owned() {
                         Ok(place) => Ok(place),
                         Err(_) => {
@@ -196,7 +199,6 @@ impl Proxy {
                         }
                     };
                     let Ok(place) = place else { return };
-                    let (stream, peer) = accept(&listener).await;
                     let proxy = proxy.clone();
                     let guest = proxy.crowd.enter(proxy.has_strangers());
                     // Boxed: the channel keeps room for dozens of them, and each is large.

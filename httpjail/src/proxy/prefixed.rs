@@ -20,6 +20,7 @@ pub(super) struct Prefixed<S> {
     stream: S,
     prefix: Vec<u8>,
     given: usize,
+    lingers: bool,
     linger: Option<Linger>,
 }
 
@@ -34,7 +35,16 @@ impl<S> Prefixed<S> {
             stream,
             prefix,
             given: 0,
+            lingers: true,
             linger: None,
+        }
+    }
+
+    /// The same for a stream below which another lingers already.
+    pub(super) fn above_another(prefix: Vec<u8>, stream: S) -> Self {
+        Prefixed {
+            lingers: false,
+            ..Prefixed::new(prefix, stream)
         }
     }
 
@@ -93,6 +103,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
         let this = self.get_mut();
         if this.linger.is_none() {
             ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            if !this.lingers {
+                return Poll::Ready(Ok(()));
+            }
         }
         let linger = this.linger.get_or_insert_with(|| Linger {
             left: LINGER_BYTES,

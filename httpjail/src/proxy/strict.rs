@@ -12,6 +12,7 @@ use super::client::Client;
 use super::framing::{Fault, Framing};
 use super::interim::Interims;
 use super::refusal::Refusal;
+use super::silence::{HeadClock, Late};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::service::Service;
@@ -41,6 +42,9 @@ pub(super) struct Aside {
     wish: AtomicU8,
     /// Whether a request is being answered.
     busy: AtomicBool,
+    /// Whether a head has begun that is not whole yet, and why it was waited for no longer.
+    within: AtomicBool,
+    late: OnceLock<Late>,
     /// What the upstream says before its answer.
     pub(super) interims: Interims,
 }
@@ -54,6 +58,25 @@ impl Aside {
     pub(super) fn body_fault(&self) -> Option<Fault> {
         self.body_fault.get().copied()
     }
+
+    /// Where the connection ended, in case no request tells.
+    pub(super) fn ended(&self) -> Ended {
+        match (self.within.load(Ordering::Relaxed), self.late.get()) {
+            (true, Some(late)) => Ended::Late(*late),
+            (true, None) => Ended::Within,
+            (false, _) => Ended::Between,
+        }
+    }
+}
+
+/// Where a connection ended.
+pub(super) enum Ended {
+    /// Where a request may begin.
+    Between,
+    /// In the middle of a head.
+    Within,
+    /// In the middle of one that took too long.
+    Late(Late),
 }
 
 /// As long as it lives a request is being answered.
@@ -73,11 +96,15 @@ pub(super) struct Strictly<F> {
 }
 
 /// The two ends of a connection, for hyper to stand between.
-pub(super) fn pair<S, F>(client: &Arc<Client>, stream: S, service: F) -> (Strict<S>, Strictly<F>) {
+pub(super) fn pair<S, F>(client: &Arc<Client>, stream: S, service: F) -> (Strict<S>, Strictly<F>, Arc<Aside>) {
     let aside = Arc::new(Aside::default());
-    let stream = Strict::new(stream, aside.clone(), &client.proxy.config.limits);
-    let client = client.clone();
-    (stream, Strictly { service, client, aside })
+    let stream = Strict::new(stream, aside.clone(), &client.proxy.config.limits, client.began());
+    let service = Strictly {
+        service,
+        client: client.clone(),
+        aside: aside.clone(),
+    };
+    (stream, service, aside)
 }
 
 impl<F> Service<Request<Incoming>> for Strictly<F>
@@ -144,6 +171,8 @@ pub(super) struct Strict<S> {
     half_closed: Duration,
     stalled: Duration,
     clock: Option<Pin<Box<Sleep>>>,
+    /// Runs while a head is awaited.
+    head: HeadClock,
     /// Whether hyper has nothing left to write.
     flushed: bool,
     /// A 1xx on its way out, and how much of it has gone.
@@ -164,7 +193,7 @@ enum Then {
 }
 
 impl<S> Strict<S> {
-    fn new(stream: S, aside: Arc<Aside>, limits: &Limits) -> Strict<S> {
+    fn new(stream: S, aside: Arc<Aside>, limits: &Limits, began: std::time::Instant) -> Strict<S> {
         Strict {
             stream,
             framing: Framing::within(limits),
@@ -178,6 +207,7 @@ impl<S> Strict<S> {
             half_closed: limits.half_closed,
             stalled: limits.stall,
             clock: None,
+            head: HeadClock::new(limits, began),
             flushed: true,
             interim: Vec::new(),
             interim_gone: 0,
@@ -237,6 +267,27 @@ impl<S> Strict<S> {
         Poll::Ready(Ok(()))
     }
 
+    /// Notes what came of the client's bytes, of which so many passed.
+    fn note(&mut self, passed: usize) {
+        let within = !self.held.is_empty() && !self.framing.is_in_body();
+        self.aside.within.store(within, Ordering::Relaxed);
+        self.head.wind(within, passed > 0);
+    }
+
+    /// Ends a connection whose next head is awaited for too long.
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let for_a_head =
+            matches!(self.then, Then::Requests) && !self.framing.is_in_body() && !self.framing.is_waiting();
+        let between = !self.aside.busy.load(Ordering::Acquire) && self.flushed && self.clock.is_none();
+        if !for_a_head || !between {
+            self.head.stop();
+            return Poll::Pending;
+        }
+        let late = ready!(self.head.poll(cx));
+        let _ = self.aside.late.set(late);
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
     /// Goes on after a wish, if there is an answer to it.
     fn heed_answer(&mut self) -> bool {
         match self.aside.wish.swap(UNDECIDED, Ordering::AcqRel) {
@@ -273,7 +324,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Strict<S> {
                 Then::Nothing => return Poll::Pending,
             }
             let before = buf.filled().len();
-            ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+            match Pin::new(&mut this.stream).poll_read(cx, buf) {
+                Poll::Ready(read) => read?,
+                Poll::Pending => return this.poll_waiting(cx),
+            }
             let new = &buf.filled()[before..];
             if new.is_empty() {
                 this.ended = true;
@@ -283,6 +337,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Strict<S> {
                 let (passed, fault) = this.framing.follow(new);
                 this.held.extend_from_slice(&new[passed..]);
                 buf.set_filled(before + passed);
+                this.note(passed);
                 if let Some(fault) = fault {
                     this.then = Then::Fault(fault);
                 }
@@ -293,6 +348,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Strict<S> {
                 this.held.extend_from_slice(new);
                 buf.set_filled(before);
                 this.follow();
+                let passed = this.passed;
+                this.note(passed);
             }
         }
     }

@@ -10,6 +10,7 @@ use super::identity::Destination;
 use super::judge::judge;
 use super::prefixed::Prefixed;
 use super::refusal::{Kind, Refusal};
+use super::silence::{Late, Phase, unless_silent};
 use super::stream::Stream;
 use crate::audit::Decision;
 use crate::net::{Host, Scheme};
@@ -19,14 +20,26 @@ use http::Method;
 use rustls::server::Acceptor;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
 
 /// A ClientHello is longer than this only to see what happens.
 const HELLO_MAX: usize = 64 * 1024;
 
+const MALFORMED: NoHello = NoHello::Wrong("malformed tls");
+
 /// Fatal alerts (RFC 8446 section 6).
 const ACCESS_DENIED: u8 = 49;
 const INTERNAL_ERROR: u8 = 80;
+
+/// Why there is no ClientHello.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NoHello {
+    /// It is none, or names no host in a way that can be read.
+    Wrong(&'static str),
+    /// The client left.
+    Gone,
+    /// It took too long.
+    Late(Late),
+}
 
 /// Judges the connection that begins with a ClientHello, and relays it if it may pass.
 pub(super) async fn judge_hello<S>(client: Arc<Client>, to: &Destination, mut stream: Prefixed<S>)
@@ -34,12 +47,12 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     match read_hello(&client, &mut stream).await {
-        Ok(host) => carry(client, to, &host.unwrap_or_else(|| to.host.clone()), None, stream).await,
-        Err(reason) => {
-            client.refused(reason, None).await;
-            alert(stream, ACCESS_DENIED).await;
-        }
+        Ok(host) => return carry(client, to, &host.unwrap_or_else(|| to.host.clone()), None, stream).await,
+        Err(NoHello::Gone) => return client.unused("the client left within the TLS handshake", None).await,
+        Err(NoHello::Wrong(reason)) => client.refused(reason, None).await,
+        Err(NoHello::Late(late)) => client.refused(&late.reason(), None).await,
     }
+    alert(stream, ACCESS_DENIED).await;
 }
 
 /// The host of a connection whose TLS is passed through: its ClientHello names one that the user listed, and nothing
@@ -116,19 +129,18 @@ where
 }
 
 /// The host that the ClientHello names, read in whatever pieces it comes; all of its bytes can be read again afterwards.
-async fn read_hello<S>(client: &Client, stream: &mut Prefixed<S>) -> Result<Option<Host>, &'static str>
+async fn read_hello<S>(client: &Client, stream: &mut Prefixed<S>) -> Result<Option<Host>, NoHello>
 where
     S: AsyncRead + Unpin,
 {
-    let limit = client.proxy.config.limits.handshake;
     let mut bytes = Vec::new();
-    let host = timeout(limit, read_server_name(stream, &mut bytes)).await;
+    let host = unless_silent(client, Phase::Handshake, read_server_name(stream, &mut bytes)).await;
     stream.put_back(bytes);
-    host.unwrap_or(Err("no request in time"))
+    host.unwrap_or_else(|late| Err(NoHello::Late(late)))
 }
 
 /// Reads on until the ClientHello is whole; `bytes` then holds all that was read.
-pub(super) async fn read_server_name<S>(stream: &mut S, bytes: &mut Vec<u8>) -> Result<Option<Host>, &'static str>
+pub(super) async fn read_server_name<S>(stream: &mut S, bytes: &mut Vec<u8>) -> Result<Option<Host>, NoHello>
 where
     S: AsyncRead + Unpin,
 {
@@ -136,17 +148,21 @@ where
     let mut fed = 0;
     loop {
         while fed < bytes.len() {
-            fed += acceptor.read_tls(&mut &bytes[fed..]).map_err(|_| "malformed tls")?;
+            fed += acceptor.read_tls(&mut &bytes[fed..]).map_err(|_| MALFORMED)?;
             match acceptor.accept() {
                 Ok(Some(hello)) => {
-                    return sni_host(hello.client_hello().server_name()).map_err(|_| "malformed server name");
+                    return sni_host(hello.client_hello().server_name())
+                        .map_err(|_| NoHello::Wrong("malformed server name"));
                 }
                 Ok(None) => {}
-                Err(_) => return Err("malformed tls"),
+                Err(_) => return Err(MALFORMED),
             }
         }
-        if bytes.len() > HELLO_MAX || !matches!(stream.read_buf(bytes).await, Ok(1..)) {
-            return Err("malformed tls");
+        if bytes.len() > HELLO_MAX {
+            return Err(MALFORMED);
+        }
+        if !matches!(stream.read_buf(bytes).await, Ok(1..)) {
+            return Err(NoHello::Gone);
         }
     }
 }

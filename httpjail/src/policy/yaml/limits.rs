@@ -35,6 +35,10 @@ pub struct Limits {
     #[serde(deserialize_with = "number::<_, 8192, 16_777_216>")]
     pub header_bytes: Option<u32>,
     #[serde(deserialize_with = "seconds")]
+    pub silence_timeout: Option<Duration>,
+    #[serde(deserialize_with = "seconds")]
+    pub arrival_timeout: Option<Duration>,
+    #[serde(deserialize_with = "seconds")]
     pub header_timeout: Option<Duration>,
     #[serde(deserialize_with = "seconds")]
     pub handshake_timeout: Option<Duration>,

@@ -315,9 +315,9 @@ async fn what_is_in_a_tunnel_must_be_for_its_host() {
             "Request Allow GET https://a.test/x 200 [-]",
             "Request Allow GET http://a.test/x 200 [-]",
             "Request Allow GET http://a.test/x 200 [-]",
-            "Refused Deny - - - [not http]",
+            "Refused Deny CONNECT a.test:22 - [not http: ssh]",
             "Request Deny CONNECT a.test:443 405 [connect]",
-            "Refused Deny - - - [no request]",
+            "Unused - CONNECT a.test:443 - [the client left]",
         ];
         assert_eq!(gists, expected, "{way:?}");
         assert_eq!(jail.world.seen.requests(), 3);

@@ -169,6 +169,11 @@ fn hello(version: [u8; 2], more: &[u8]) -> Vec<u8> {
     [&[0x16, 3, 1][..], &length(message.len()), &message].concat()
 }
 
+/// The ClientHello of an ordinary client for `host`.
+pub(super) fn plain(host: &str) -> Vec<u8> {
+    hello([3, 3], &names(&[host.as_bytes()]))
+}
+
 /// What comes back to such a hello: `served`, or the reason in the log.
 async fn answer(hello: Vec<u8>) -> String {
     let jail = Jail::new(&["allow: .*"]).await;

@@ -38,14 +38,45 @@ async fn heads_are_bounded() {
 async fn connections_beyond_the_bound_wait() {
     let jail = Jail::with(&["allow: .*"], |config| config.limits.connections = 1).await;
     let head = b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
-    let (mut first, mut second) = (jail.connect(A).await, jail.connect(A).await);
-    second.write_all(head).await.unwrap();
+    let mut first = jail.connect(A).await;
     first.write_all(head).await.unwrap();
     first.read_exact(&mut [0; 8]).await.unwrap();
+    let mut second = jail.connect(A).await;
+    second.write_all(head).await.unwrap();
     assert_eq!(jail.world.seen.requests(), 1);
     drop(first);
     second.read_exact(&mut [0; 8]).await.unwrap();
     assert_eq!(jail.world.seen.requests(), 2);
+}
+
+/// When places run out, who came first of those that have asked for nothing goes, long before a clock has run out.
+// Proves: D04, D09.
+#[tokio::test]
+async fn who_asks_for_nothing_keeps_nobody_out() {
+    let jail = Jail::with(&["allow: .*"], |config| config.limits.connections = 4).await;
+    let mut idle = Vec::new();
+    for nth in 0..20 {
+        let mut stream = jail.connect(A).await;
+        if nth % 2 == 0 {
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: a.te").await.unwrap();
+        }
+        idle.push(stream);
+    }
+    assert_eq!(jail.get(A, "a.test", "/").await.0, 200);
+    for stream in &mut idle[..16] {
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    }
+    let mut gists = std::collections::BTreeSet::new();
+    for nth in 1..=18 {
+        gists.insert(gist(&jail.log.nth(nth).await));
+    }
+    let reason = "no request yet, and no place for another connection (limits: connections)";
+    let expected = [
+        format!("Refused Deny - - - [{reason}]"),
+        "Request Allow GET http://a.test/ 200 [-]".into(),
+        format!("Unused - - - - [{reason}]"),
+    ];
+    assert_eq!(gists.into_iter().collect::<Vec<_>>(), expected);
 }
 
 #[tokio::test]

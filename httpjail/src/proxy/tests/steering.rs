@@ -1,5 +1,6 @@
 //! Connections: who may knock, what is HTTP, and TLS.
 
+use super::hello;
 use super::support::{Jail, gist, tls};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -30,44 +31,196 @@ async fn what_is_not_http() {
     .enumerate()
     {
         assert_eq!(jail.raw("192.0.2.1:22", bytes).await, "");
-        assert_eq!(gist(&jail.log.nth(nth + 1).await), "Refused Deny - - - [not http]");
+        let reason = if nth == 0 { "not http: ssh" } else { "not http" };
+        assert_eq!(
+            gist(&jail.log.nth(nth + 1).await),
+            format!("Refused Deny - - - [{reason}]")
+        );
     }
     let record = jail.log.nth(1).await;
     assert_eq!(
         (record.dst, record.exe),
         (Some("192.0.2.1:22".parse().unwrap()), Some("/bin/program-77".into()))
     );
-    drop(jail.connect("192.0.2.1:22").await);
-    assert_eq!(gist(&jail.log.nth(4).await), "Refused Deny - - - [no request]");
-    drop(jail.try_tls(A, "a.test", &[]).await.unwrap());
-    assert_eq!(gist(&jail.log.nth(5).await), "Refused Deny - - - [no request]");
     assert!(
         jail.raw("192.0.2.1:80", "GET / HTTP/1.1\r\nbroken\r\n\r\n")
             .await
             .starts_with("HTTP/1.1 400")
     );
     assert_eq!(
-        gist(&jail.log.nth(6).await),
+        gist(&jail.log.nth(4).await),
         "Refused Deny - - 400 [malformed request: field name]"
     );
     assert_eq!(jail.world.seen.connections(), 0);
 }
 
-/// Where the server speaks first (SSH, SMTP) the client waits, and so would we for ever.
+/// What a client opens and leaves without a word of HTTP is no refusal: programs race addresses and keep connections in reserve.
+#[tokio::test]
+async fn who_asks_for_nothing_is_refused_nothing() {
+    let jail = Jail::new(&["allow: .*"]).await;
+    let mut nth = 0;
+    let mut left = async |within: &str, host: Option<&str>| {
+        nth += 1;
+        let record = jail.log.nth(nth).await;
+        assert_eq!(gist(&record), format!("Unused - - - - [the client left{within}]"));
+        assert_eq!(record.host.as_deref(), host);
+    };
+    drop(jail.connect("192.0.2.1:22").await);
+    left("", None).await;
+    drop(jail.connect("198.18.0.1:443").await);
+    left("", Some("a.test")).await;
+    // The beginning of a TLS record, and a ClientHello without an answer to ours.
+    for length in [1, 2, 60] {
+        let mut stream = jail.connect("198.18.0.1:443").await;
+        stream.write_all(&hello::plain("a.test")[..length]).await.unwrap();
+        drop(stream);
+        left(
+            if length < 3 { "" } else { " within the TLS handshake" },
+            Some("a.test"),
+        )
+        .await;
+    }
+    let mut stream = jail.connect(A).await;
+    stream.write_all(&hello::plain("b.test")).await.unwrap();
+    stream.read_exact(&mut [0; 64]).await.unwrap();
+    drop(stream);
+    left(" within the TLS handshake", Some("b.test")).await;
+    // With a reset.
+    let stream = jail.connect(A).await;
+    stream.set_zero_linger().unwrap();
+    drop(stream);
+    left("", None).await;
+    for alpn in [&[][..], &["http/1.1"], &["h2"]] {
+        drop(jail.try_tls(A, "a.test", alpn).await.unwrap());
+        left("", Some("a.test")).await;
+    }
+    drop(jail.https2("a.test").await);
+    left("", Some("a.test")).await;
+
+    // Of what was begun, nobody knows what it was to become.
+    nth += 1;
+    let mut stream = jail.connect(A).await;
+    stream.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
+    drop(stream);
+    assert_eq!(
+        gist(&jail.log.nth(nth).await),
+        "Refused Deny - - - [the request broke off]"
+    );
+    let mut stream = jail.connect(A).await;
+    stream.write_all(b"hello").await.unwrap();
+    drop(stream);
+    assert_eq!(gist(&jail.log.nth(nth + 1).await), "Refused Deny - - - [not http]");
+    assert_eq!(jail.world.seen.connections(), 0);
+}
+
+/// Where the server speaks first (SMTP, MySQL) the client waits, and so would we for ever. It may also be a spare one.
 // Proves: H19, D01.
 #[tokio::test]
 async fn silence_ends() {
     let jail = Jail::with(&["allow: .*"], |config| {
-        config.limits.header = Duration::from_millis(20)
+        config.limits.silence = Duration::from_millis(20);
+        config.limits.header = Duration::from_millis(30);
+        config.limits.handshake = Duration::from_millis(40);
     })
     .await;
-    let mut silent = jail.connect("192.0.2.1:25").await;
-    assert!(!matches!(silent.read(&mut [0; 16]).await, Ok(1..)));
-    assert_eq!(gist(&jail.log.nth(1).await), "Refused Deny - - - [no request in time]");
+    let end = async |mut stream: tokio::net::TcpStream| {
+        let mut answer = Vec::new();
+        let read = stream.read_to_end(&mut answer).await;
+        (read.is_ok(), answer.is_empty())
+    };
+    // Hung up on, not cut off.
+    assert_eq!(end(jail.connect("198.18.0.1:25").await).await, (true, true));
+    let record = jail.log.nth(1).await;
+    assert_eq!(
+        gist(&record),
+        "Silent - - - - [nothing was said for 0.02 s (limits: silence-timeout)]"
+    );
+    assert_eq!(record.host.as_deref(), Some("a.test"));
     let mut slow = jail.connect("192.0.2.1:80").await;
     slow.write_all(b"GET / HTTP/1.1\r\nHost: ").await.unwrap();
-    let _ = slow.read_to_end(&mut Vec::new()).await;
-    assert_eq!(gist(&jail.log.nth(2).await), "Refused Deny - - - [no request in time]");
+    end(slow).await;
+    let head = "silent for 0.03 s before a whole request (limits: header-timeout)";
+    assert_eq!(gist(&jail.log.nth(2).await), format!("Refused Deny - - - [{head}]"));
+    let mut slow = jail.connect("192.0.2.1:80").await;
+    slow.write_all(b"GE").await.unwrap();
+    end(slow).await;
+    assert_eq!(gist(&jail.log.nth(3).await), format!("Refused Deny - - - [{head}]"));
+    let mut slow = jail.connect(A).await;
+    slow.write_all(&hello::plain("a.test")).await.unwrap();
+    end(slow).await;
+    assert_eq!(
+        gist(&jail.log.nth(4).await),
+        "Refused Deny - - - [silent for 0.04 s in the TLS handshake (limits: handshake-timeout)]"
+    );
+    // IMAPS: TLS, and the server would speak. With an ALPN name of HTTP it is a connection in reserve.
+    let mut nth = 4;
+    for (alpn, gist_of) in [
+        (
+            &[][..],
+            "Silent - - - - [nothing was said for 0.02 s (limits: silence-timeout)]".to_owned(),
+        ),
+        (&["http/1.1"], format!("Unused - - - - [{head}]")),
+        (&["h2"], format!("Unused - - - - [{head}]")),
+    ] {
+        nth += 1;
+        let mut stream = jail.try_tls(A, "a.test", alpn).await.unwrap();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+        assert_eq!(gist(&jail.log.nth(nth).await), gist_of);
+    }
+    // A kept connection that nobody uses any more leaves no record.
+    let mut kept = jail.connect("192.0.2.1:80").await;
+    kept.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    let _ = kept.read_to_end(&mut answer).await;
+    assert!(answer.starts_with(b"HTTP/1.1 200"));
+    assert_eq!(
+        gist(&jail.log.nth(nth + 1).await),
+        "Request Allow GET http://a.test/ 200 [-]"
+    );
+    assert_eq!(jail.log.count(), nth + 1);
+}
+
+/// Silence counts and not work: whoever says a byte now and then is served, up to the end of all patience.
+// Proves: D01.
+#[tokio::test]
+async fn a_slow_client_is_not_a_silent_one() {
+    let patient = |arrival: u64| {
+        move |config: &mut crate::proxy::Config| {
+            config.limits.header = Duration::from_millis(400);
+            config.limits.handshake = Duration::from_millis(400);
+            config.limits.arrival = Duration::from_millis(arrival);
+        }
+    };
+    let jail = Jail::with(&["allow: .*"], patient(600_000)).await;
+    let head = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+    let trickle = async |stream: &mut tokio::net::TcpStream, bytes: &[u8]| {
+        for byte in bytes {
+            // Together far longer than the limit.
+            tokio::time::sleep(Duration::from_millis(15)).await;
+            if stream.write_all(&[*byte]).await.is_err() {
+                return;
+            }
+        }
+    };
+    let mut stream = jail.connect("192.0.2.1:80").await;
+    trickle(&mut stream, head).await;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let mut stream = jail.connect(A).await;
+    trickle(&mut stream, &hello::plain("a.test")[..90]).await;
+    stream.write_all(&hello::plain("a.test")[90..]).await.unwrap();
+    assert_eq!(stream.read_u8().await.unwrap(), 0x16);
+
+    let jail = Jail::with(&["allow: .*"], patient(500)).await;
+    for (nth, bytes) in [&head[..], &hello::plain("a.test")].into_iter().enumerate() {
+        let mut stream = jail.connect(A).await;
+        trickle(&mut stream, bytes).await;
+        assert_eq!(
+            gist(&jail.log.nth(nth + 1).await),
+            "Refused Deny - - - [no whole request within 0.5 s (limits: arrival-timeout)]"
+        );
+    }
 }
 
 // Proves: T06.

@@ -323,9 +323,9 @@ impl Log {
 pub(super) fn gist(record: &Record) -> String {
     let or_dash = |text: &Option<String>| text.clone().unwrap_or("-".into());
     format!(
-        "{:?} {:?} {} {} {} [{}]",
+        "{:?} {} {} {} {} [{}]",
         record.event,
-        record.verdict.unwrap(),
+        record.verdict.map_or("-".into(), |verdict| format!("{verdict:?}")),
         or_dash(&record.method),
         or_dash(&record.url),
         record.status.map_or("-".into(), |status| status.to_string()),
