@@ -11,6 +11,7 @@ use std::fmt;
 use http::Method;
 
 use super::matcher::Matcher;
+use super::meant;
 use super::pattern::Pattern;
 use super::reach::{self, Https, Pin};
 use super::rule::{Action, METHODS, Methods, Rule};
@@ -288,7 +289,7 @@ fn unpinned(id: RuleId, rule: &Rule) -> Option<Finding> {
     let method = METHODS.into_iter().find(|method| rule.methods().contains(method))?;
     Some(Finding {
         request: Some(format!("{method} {stray}")),
-        mended: pinned_spelling(pattern).map(|text| spelled(rule, &text)),
+        mended: globbed(pattern).or_else(|| pinned_spelling(pattern)).map(|text| spelled(rule, &text)),
         hint: Some(r"begin the pattern with `^https://HOST/`, dots written `\.` and `[^/]*` for any label, or use `host:` in a YAML file".into()),
         ..Finding::new(Kind::Unpinned, id, "is not pinned to a host")
     })
@@ -344,6 +345,13 @@ fn split_scheme(text: &str) -> (&'static str, &str) {
     .into_iter()
     .find_map(|(typed, meant)| body.strip_prefix(typed).map(|rest| (meant, rest)))
     .unwrap_or(("^https://", body))
+}
+
+/// The pattern that was meant by a glob, or by a host without a dot, where one can be read in both ways.
+fn globbed(pattern: &Pattern) -> Option<String> {
+    let text = pattern.as_str();
+    let other = text.replace(".*", "").contains('*') || text.contains("localhost");
+    meant::pattern(text, Action::Allow).filter(|_| other)
 }
 
 /// The pattern as it was probably meant, if one of the usual slips is all that is wrong with it.

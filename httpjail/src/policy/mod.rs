@@ -8,6 +8,7 @@ mod index;
 pub mod learn;
 pub mod lint;
 mod matcher;
+mod meant;
 mod path;
 mod pattern;
 mod reach;

@@ -16,6 +16,8 @@ use arc_swap::ArcSwapOption;
 use memchr::memmem::Finder;
 use regex_syntax::hir::Hir;
 
+use super::meant;
+use super::rule::Action;
 use automaton::Automaton;
 
 /// A pattern with the text that it was made from.
@@ -274,19 +276,22 @@ impl fmt::Display for Pattern {
 }
 
 impl PatternError {
-    /// What to write instead.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            PatternError::Empty => Some("to match every request write `.*`"),
+    /// What to write instead of `text`.
+    pub fn hint(&self, text: &str) -> Option<String> {
+        let known = match self {
+            PatternError::Empty => "to match every request write `.*`",
             PatternError::Control(_) => {
-                Some("in YAML, \"\\b\" in double quotes is a backspace: put the pattern in single quotes")
+                "in YAML, \"\\b\" in double quotes is a backspace: put the pattern in single quotes"
             }
             PatternError::Syntax(message) if message.contains("look-around") || message.contains("backreference") => {
-                Some("write a deny rule before the allow rule instead: the first rule that matches decides")
+                "write a deny rule before the allow rule instead: the first rule that matches decides"
             }
-            PatternError::Syntax(_) => None,
-            PatternError::TooLarge(_) => Some("write shorter repetitions, or split it into several rules"),
-        }
+            PatternError::Syntax(_) => {
+                return meant::pattern(text, Action::Allow).map(|meant| format!("write `{meant}`"));
+            }
+            PatternError::TooLarge(_) => "write shorter repetitions, or split it into several rules",
+        };
+        Some(known.to_owned())
     }
 }
 

@@ -9,6 +9,7 @@ use http::Method;
 
 use super::Target;
 use super::matcher::Matcher;
+use super::meant;
 use super::pattern::{Pattern, PatternError};
 use super::reach::{Pin, Reach};
 use crate::net::Host;
@@ -222,17 +223,18 @@ impl RuleError {
     /// What to write instead, where that can be told. `text` is what was typed.
     pub fn hint(&self, text: &str) -> Option<String> {
         match self {
-            RuleError::NoColon => Some(match text.trim().split_once(char::is_whitespace) {
-                Some((action, pattern)) if Action::parse(action).is_some() => {
-                    format!("write \"{action}: {}\"", pattern.trim())
+            RuleError::NoColon => Some(write(&meant::rule(text))),
+            RuleError::Action(head) => {
+                let (host, near) = (text.trim().strip_prefix("host:"), Action::nearest(head));
+                // `-r https://host/` splits at the scheme's colon, `-r host:443` at the port's.
+                match (meant::pattern(host.unwrap_or(text), Action::Allow), near) {
+                    (Some(pattern), _) => Some(write(&format!("allow: {pattern}"))),
+                    _ if matches!(head.as_str(), "http" | "https" | "^http" | "^https" | "^https?") => {
+                        Some(write(&format!("allow: {}", text.trim())))
+                    }
+                    (None, near) => near.map(|action| format!("did you mean `{action}`?")),
                 }
-                _ => format!("write \"allow: {}\"", text.trim()),
-            }),
-            // `-r https://host/` splits at the scheme's colon.
-            RuleError::Action(head) if matches!(head.as_str(), "http" | "https" | "^http" | "^https" | "^https?") => {
-                Some(format!("write \"allow: {}\"", text.trim()))
             }
-            RuleError::Action(_) => None,
             RuleError::Method(names) if names.contains([',', '-', '|', ' ']) => Some(
                 "write one rule for each method; a rule in a YAML file takes a list: `methods: [get, post]`".into(),
             ),
@@ -240,12 +242,33 @@ impl RuleError {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => "a rule without a method is about every method".into(),
             }),
-            RuleError::Pattern(error) => error.hint().map(str::to_owned),
+            RuleError::Pattern(error) => {
+                let (head, pattern) = text.split_once(':').unwrap_or(("allow", text));
+                let action = meant::action_of(head.trim()).unwrap_or(Action::Allow);
+                match (error, meant::pattern(pattern, action)) {
+                    (PatternError::Syntax(_), Some(pattern)) => Some(write(&format!("{}: {pattern}", head.trim()))),
+                    _ => error.hint(pattern),
+                }
+            }
         }
     }
 }
 
+fn write(rule: &str) -> String {
+    format!("write \"{rule}\"")
+}
+
 impl Action {
+    /// The action that a word was probably meant to be, with or without a method behind it.
+    fn nearest(head: &str) -> Option<Action> {
+        let word = head.split('-').next().unwrap_or(head).to_ascii_lowercase();
+        let far = |action: &Action| strsim::damerau_levenshtein(&action.to_string(), &word);
+        [Action::Allow, Action::Deny]
+            .into_iter()
+            .min_by_key(far)
+            .filter(|action| far(action) <= 2)
+    }
+
     /// Reads `allow` or `deny`, in any case.
     pub fn parse(text: &str) -> Option<Action> {
         match text.to_ascii_lowercase().as_str() {

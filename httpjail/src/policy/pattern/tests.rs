@@ -60,7 +60,7 @@ fn wrong_patterns_say_where() {
 
 #[test]
 fn hints() {
-    let hint = |text: &str| Pattern::new(text).err().and_then(|error| error.hint());
+    let hint = |text: &str| Pattern::new(text).err().and_then(|error| error.hint(text));
     assert!(hint("").is_some_and(|hint| hint.contains(".*")));
     assert!(hint("a\u{8}b").is_some_and(|hint| hint.contains("single quotes")));
     assert!(hint("(?!a)b").is_some_and(|hint| hint.contains("deny rule before")));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::shape;
+use crate::policy::{Action, meant};
 
 /// What is wrong with a policy file, and where: `file:line:column: message`, and the line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +54,25 @@ impl Origin<'_> {
         self.error(line, column, message)
     }
 
+    fn line(&self, number: usize) -> &str {
+        self.text.lines().nth(number.saturating_sub(1)).unwrap_or_default()
+    }
+
+    /// The place of the value or the key that is meant, where the library names that of the whole map.
+    fn nearer(&self, from: usize, message: &str) -> Option<(usize, usize)> {
+        let quoted = || message.split('`').nth(1);
+        let (word, nth) = if message.contains("` is no host: ") || message.contains("` is no path: ") {
+            (quoted()?, 0)
+        } else if message.contains("duplicate field `") {
+            (quoted()?, 1)
+        } else {
+            return None;
+        };
+        let lines = self.text.lines().enumerate().skip(from.saturating_sub(1));
+        let mut found = lines.filter_map(|(index, text)| Some((index + 1, column_of(text, word)?)));
+        found.nth(nth)
+    }
+
     /// What the YAML library said, in our words.
     pub(super) fn located(&self, error: &serde_yaml::Error) -> FileError {
         let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
@@ -63,13 +83,11 @@ impl Origin<'_> {
         let (message, hint) = match message.split_once(shape::HINT) {
             Some((message, hint)) => (message.to_owned(), Some(hint.to_owned())),
             None => match message.split_once("unknown field `") {
-                Some((before, names)) => unknown_key(before, names),
-                None => {
-                    let hint = hint(&message);
-                    (message, hint.map(str::to_owned))
-                }
+                Some((before, names)) => unknown_key(before, names, self.line(line)),
+                None => hinted(message, self.line(line)),
             },
         };
+        let (line, column) = self.nearer(line, &message).unwrap_or((line, column));
         FileError {
             hint,
             ..self.error(line, column, message)
@@ -121,23 +139,52 @@ fn blank(c: char) -> char {
     if c.is_whitespace() { ' ' } else { c }
 }
 
-fn hint(message: &str) -> Option<&'static str> {
-    if message.contains("unknown escape character") {
-        return Some("write the text in single quotes: YAML takes a backslash there as it stands");
+/// The message, which may be the library's own words about `line`, and what to do about it.
+fn hinted(message: String, line: &str) -> (String, Option<String>) {
+    if message.contains("while scanning an al") || message.contains("while scanning an anchor") {
+        let (key, value) = line.split_once(": ").unwrap_or(("host", "*.example.com"));
+        let (key, value) = (
+            key.trim_start_matches([' ', '-', '{']),
+            value.trim().trim_end_matches('}'),
+        );
+        let key = key.rsplit([',', ' ']).next().unwrap_or(key);
+        let message = "a text that begins with `*` or `&` stands in quotes".to_owned();
+        let glob = meant::pattern(value, Action::Allow).filter(|_| key == "pattern");
+        let value = glob.as_deref().unwrap_or(value.trim());
+        return (message, Some(format!("write {key}: '{value}'")));
     }
-    if message.contains("missing field `action`") {
-        return Some("a rule has `action: allow` or `action: deny`, and a `pattern:` or a `host:`");
-    }
-    if message.contains("cannot start any token") {
-        return Some("put the text in single quotes; indent with spaces");
-    }
-    None
+    let hint = if message.contains("unknown escape character") {
+        "write the text in single quotes: YAML takes a backslash there as it stands"
+    } else if message.contains("missing field `action`") {
+        "a rule has `action: allow` or `action: deny`, and a `pattern:` or a `host:`"
+    } else if message.contains("cannot start any token") {
+        "put the text in single quotes; indent with spaces"
+    } else if message.starts_with("rules: invalid type") {
+        shape::LIKE
+    } else {
+        return (message, None);
+    };
+    (message, Some(hint.to_owned()))
 }
 
 /// The message and the hint for a key that is none. `names` is the rest of serde's message: ``patern`, expected one of
 /// `action`, `pattern`, ...`.
-fn unknown_key(before: &str, names: &str) -> (String, Option<String>) {
+fn unknown_key(before: &str, names: &str, line: &str) -> (String, Option<String>) {
     let unknown = names.split('`').next().unwrap_or_default();
+    if meant::action_of(unknown).is_some() {
+        let rule = line
+            .trim()
+            .trim_start_matches("- ")
+            .trim_start_matches('{')
+            .trim_end_matches('}');
+        let pattern = rule
+            .split_once(':')
+            .map_or("", |(_, pattern)| pattern.trim().trim_matches(['"', '\'']));
+        let entry = meant::entry(&format!("{unknown}: {pattern}"));
+        let below = if before.is_empty() { " below `rules:`" } else { "" };
+        let hint = entry.map_or(shape::LIKE.to_owned(), |entry| format!("write {entry}{below}"));
+        return (format!("{before}unknown key `{unknown}`"), Some(hint));
+    }
     let hint = nearest(unknown, names.split('`').skip(2).step_by(2));
     (format!("{before}unknown key `{unknown}`"), hint)
 }

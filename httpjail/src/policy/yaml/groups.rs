@@ -162,7 +162,14 @@ impl<'a> Known<'a> {
                                 .error_at(group.line(index).unwrap_or(1), name, message)
                         };
                         let (name, used) = self.groups.get_key_value(name).ok_or_else(|| {
-                            let hint = nearest(name, self.groups.keys().map(String::as_str));
+                            let mut names: Vec<&str> = self.groups.keys().map(String::as_str).collect();
+                            names.sort_unstable();
+                            let hint = match names.is_empty() {
+                                true => {
+                                    Some("groups stand below `groups:`, or in the files of `groups-from:`".to_owned())
+                                }
+                                false => nearest(name, names.into_iter()),
+                            };
                             let error = wrong(format!("there is no group `{name}`"));
                             FileError { hint, ..error }
                         })?;

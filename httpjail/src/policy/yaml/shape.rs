@@ -21,6 +21,9 @@ pub(super) use values::{Address, Hosts, Many, Seconds, Version};
 
 /// Between an error and its hint, where both go through serde.
 pub(super) const HINT: &str = "\nhint: ";
+/// How rules are written.
+pub(super) const LIKE: &str =
+    "write a rule as - {action: allow, host: example.com} or - {action: deny, pattern: telemetry}";
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]

@@ -6,8 +6,9 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::{HINT, Many};
+use super::{HINT, LIKE, Many};
 use crate::policy::matcher::{Matcher, Place};
+use crate::policy::meant;
 use crate::policy::pattern::Pattern;
 use crate::policy::rule::{Action, Methods};
 
@@ -127,8 +128,16 @@ impl<'de> Deserialize<'de> for Entry {
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Entry, A::Error> {
                 RawEntry::deserialize(MapAccessDeserializer::new(map))?.check()
             }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Entry, E> {
+                let hint = match meant::entry(text) {
+                    Some(entry) => format!("{HINT}write {entry}"),
+                    None => format!("{HINT}{LIKE}"),
+                };
+                Err(E::custom(format!("`{text}` is no rule of a policy file{hint}")))
+            }
         }
-        deserializer.deserialize_map(EntryVisitor)
+        deserializer.deserialize_any(EntryVisitor)
     }
 }
 
@@ -170,7 +179,7 @@ impl<'de> Deserialize<'de> for PatternText {
 
             fn visit_str<E: Error>(self, text: &str) -> Result<PatternText, E> {
                 Pattern::new(text).map(PatternText).map_err(|error| {
-                    let hint = error.hint().map(|hint| format!("{HINT}{hint}")).unwrap_or_default();
+                    let hint = error.hint(text).map(|hint| format!("{HINT}{hint}")).unwrap_or_default();
                     E::custom(format!("{error}{hint}"))
                 })
             }
