@@ -191,7 +191,7 @@ fn a_question_of_the_jails_own_grants_nothing() {
     terminal.sees("asked-403");
     terminal.sees("fake-got-y");
     // What a real one would have borne was said before the command started.
-    terminal.sees("if it bears the mark");
+    terminal.sees("a real question begins with");
 }
 
 /// The jail writes as much as it can: none of it is seen before the answer, and what it began is cut off.
@@ -415,7 +415,7 @@ fn killed(which: impl Fn((Pid, Pid)) -> Pid, signal: Signal, told: &str) {
     let victim = which(processes(&terminal, &lab).expect("httpjail's processes"));
     kill(victim, signal).unwrap();
     // The shell's own screen, and in order.
-    terminal.sees("if it bears the mark");
+    terminal.sees("a real question begins with");
     assert!(!terminal.screen().contains(READY), "{}", terminal.screen());
     terminal.sees(told);
     terminal.enter("echo status-$?; stty -a | grep -o -- '-icanon\\|-echo '; echo end-$((1+1))-$?");

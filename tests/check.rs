@@ -100,7 +100,8 @@ fn a_request_and_why() {
         "allow GET https://api.example.com/v1/x\n\
          \x20 r.yaml:4: `deny: telemetry` (no telemetry): the pattern is not found\n\
          \x20 team/groups.yaml:3: `allow: host git.example.com`: another host\n\
-         \x20 r.yaml:6: `allow-get: host api.example.com path /v1/*`: matches\n",
+         \x20 r.yaml:6: `allow-get: host api.example.com path /v1/*`: matches\n\
+         \x20 the address of api.example.com is not looked up\n",
     );
     files.check(
         &[
@@ -125,7 +126,8 @@ fn a_request_and_why() {
     files.check(
         &["--no-tls-intercept", "-r", rule, "https://a.test/x"],
         0,
-        "allow CONNECT https://a.test/\n  -r 1: `allow: ^https://a\\.test/$`: matches\n",
+        "allow CONNECT https://a.test/\n  -r 1: `allow: ^https://a\\.test/$`: matches\n  \
+         the address of a.test is not looked up\n",
     );
     files.check(
         &["-r", rule, "https://a.test/x"],
@@ -148,6 +150,105 @@ fn what_is_not_decrypted_is_judged_by_its_host() {
     line("https://a.test/x", "allow CONNECT https://a.test/");
     line("https://b.test/x", "deny GET https://b.test/x");
     line("http://a.test/x", "deny GET http://a.test/x");
+}
+
+/// A run refuses what leads to this host or into a private network unless a rule names that host alone.
+#[test]
+fn addresses_are_part_of_the_verdict() {
+    let files = Files::new();
+    let refused = |rule: &str, url: &str, class: &str, meant: &str| {
+        let said = format!(
+            "deny GET {url}\n  -r 1: `{rule}`: matches\n  {class} address: it needs a rule that names this host alone, before \
+             that one\n  write: {meant}\n"
+        );
+        files.check(&["-r", rule, url], 1, &said);
+        files.check(
+            &["-r", meant, url],
+            0,
+            &format!("allow GET {url}\n  -r 1: `{meant}`: matches\n"),
+        );
+    };
+    refused(
+        "allow: ^http://10.0.0.1/",
+        "http://10.0.0.1/",
+        "private",
+        r"allow: ^http://10\.0\.0\.1/",
+    );
+    let metadata = r"allow: ^http://169\.254\.169\.254/";
+    refused("allow: .", "http://169.254.169.254/x", "link-local", metadata);
+    refused(
+        "allow: .",
+        "http://localhost:3000/",
+        "loopback",
+        "allow: ^http://localhost:3000/",
+    );
+    refused("allow: .", "https://[::1]/", "loopback", r"allow: ^https://\[::1\]/");
+    files.check(
+        &["-r", "allow: .", "https://192.0.2.1/"],
+        0,
+        "allow GET https://192.0.2.1/\n  -r 1: `allow: .`: matches\n",
+    );
+    files.check(
+        &["-r", "allow: .", "https://a.test/"],
+        0,
+        "allow GET https://a.test/\n  -r 1: `allow: .`: matches\n  the address of a.test is not looked up: a private one needs \
+         a rule that names this host alone\n",
+    );
+    // Tests that cannot hold fail.
+    files.write(
+        "private.yaml",
+        "rules:\n- {action: allow, pattern: .}\ntests:\n- {request: http://10.0.0.1/, verdict: allow}\n",
+    );
+    files.check(
+        &["-c", "private.yaml"],
+        1,
+        "FAIL private.yaml:4: GET http://10.0.0.1/: wanted allow, and it is deny (private.yaml:2: `allow: .`, but: private \
+         address)\n",
+    );
+    let (code, out, _) = files.httpjail(&["check", "--json", "-r", "allow: .", "http://10.0.0.1/"], "");
+    let line = objects(&out).remove(0);
+    assert_eq!(
+        (code, &line["verdict"], &line["reason"], &line["write"]),
+        (
+            Some(1),
+            &json!("deny"),
+            &json!("private address"),
+            &json!(r"allow: ^http://10\.0\.0\.1/")
+        )
+    );
+}
+
+#[test]
+fn a_policy_from_stdin() {
+    let files = Files::new();
+    let check = |stdin: &str| files.httpjail(&["check", "-c", "-", "https://a.test/"], stdin);
+    let (code, out, err) = check("rules:\n- {action: deny, host: a.test}\n");
+    let told = "deny GET https://a.test/\n  stdin:2: `deny: host a.test`: matches\n";
+    assert_eq!((code, out.as_str(), err.as_str()), (Some(1), told, ""));
+    let (code, _, err) = check("rules:\n- acton: deny\n");
+    assert!(
+        code == Some(2) && err.contains("stdin:2:3: rules[0]: unknown key"),
+        "{err}"
+    );
+}
+
+/// Who reads the first line alone has seen enough.
+#[test]
+fn a_reader_that_goes_away() {
+    let files = Files::new();
+    let requests = "https://a.test/\n".repeat(20_000);
+    files.write("many", &requests);
+    let binary = std::env::var_os("HTTPJAIL_TEST_BINARY").unwrap_or(env!("CARGO_BIN_EXE_httpjail").into());
+    let script = "\"$0\" check -r 'deny: .' - < many | head -n 1";
+    let done = Command::new("sh")
+        .args(["-c", script])
+        .arg(fs::canonicalize(Path::new(&binary)).unwrap())
+        .current_dir(files.0.path())
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert_eq!(text(&done.stdout), "deny GET https://a.test/ (-r 1: `deny: .`)\n");
+    assert_eq!(text(&done.stderr), "");
 }
 
 #[test]
@@ -177,7 +278,7 @@ fn as_json() {
     );
     let expected = json!({
         "verdict": "allow", "method": "POST", "url": "https://git.example.com/x",
-        "rule": "allow: host git.example.com", "source": "team/groups.yaml:3",
+        "rule": "allow: host git.example.com", "source": "team/groups.yaml:3", "address": "not looked up",
         "tried": [
             {"rule": "deny: telemetry", "source": "r.yaml:4", "why": "the pattern is not found"},
             {"rule": "allow: host git.example.com", "source": "team/groups.yaml:3", "why": "matches"},
@@ -197,7 +298,7 @@ fn as_json() {
     let (code, out, _) = files.httpjail(&line, "");
     let expected = json!({
         "before": "deny", "verdict": "allow", "method": "POST", "url": "https://api.example.com/v1/x", "times": 2,
-        "rule": "allow: host api.example.com path /v1/*", "source": "open.yaml:6",
+        "rule": "allow: host api.example.com path /v1/*", "source": "open.yaml:6", "address": "not looked up",
     });
     assert_eq!((code, objects(&out)), (Some(1), vec![expected]));
     let (code, out, _) = files.httpjail(&["check", "-c", "r.yaml", "--json"], "");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use httpjail_lab::{JailBuilder, Lab, Outcome, Way};
 
-use crate::support::{Expect as _, have, lab};
+use crate::support::{Expect as _, has_all, have, lab};
 
 /// A folder that everybody may write to.
 fn folder(lab: &Lab) -> PathBuf {
@@ -258,4 +258,14 @@ fn npm_install() {
         "{outcome:#?}"
     );
     assert!(lab.requests_for("elsewhere.test").is_empty());
+}
+
+#[test]
+fn what_is_learnt_can_be_read_from_stdout() {
+    let lab = lab();
+    let jail = lab.jail().subcommand("learn").without_log().option("-o").option("-");
+    let outcome = jail.command(["true"]).run().expect_code(0);
+    has_all(&outcome.stdout, &["# It asked for nothing.\n", "rules: []\n"]);
+    has_all(&outcome.stderr, &["0 rules for 0 requests written to standard output"]);
+    assert!(!lab.dir().join("-").exists());
 }

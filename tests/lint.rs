@@ -46,7 +46,10 @@ fn check(arguments: &[&str], status: i32, stdout: &str) {
 
 #[test]
 fn clean() {
-    check(&["-r", r"allow: ^https://a\.test/", "-r", "deny: .*"], 0, "");
+    let (code, out, err) = lint(&["-r", r"allow: ^https://a\.test/", "-r", "deny: .*"]);
+    let told = "httpjail: nothing is wrong with 2 rules\n";
+    assert_eq!((code, out.as_str(), err.as_str()), (Some(0), "", told));
+    check(&["--json", "-r", r"allow: ^https://a\.test/"], 0, "");
 }
 
 #[test]
@@ -106,7 +109,7 @@ fn bad_input() {
             "no line of it is a JSON record",
         ),
         (&["-r", "allow: .*", "--log", "nowhere"], "cannot read the log nowhere"),
-        (&[], "required"),
+        (&[], "hint: -r RULE or -c FILE gives it"),
     ] {
         let (code, out, err) = lint(arguments);
         assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}");

@@ -1,12 +1,13 @@
 //! The JSON log: what a line says, and what it must not let through.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::time::Duration;
 
-use httpjail_lab::canary;
+use httpjail_lab::{JailBuilder, canary};
 use serde_json::Value;
 
-use crate::support::{Expect as _, PYTHON, curl_status, lab};
+use crate::support::{Expect as _, PYTHON, curl_status, has_all, lab};
 
 const ALLOW: &str = r"allow: ^https?://ok\.test/";
 
@@ -283,4 +284,26 @@ fn the_file_is_the_owners_alone_and_no_link() {
     std::os::unix::fs::symlink(&target, &link).unwrap();
     let outcome = lab.jail().log_to(&link).command(["true"]).run();
     assert!(!target.exists() && outcome.code() != Some(0), "{outcome:#?}");
+}
+
+/// Links are not followed to a log, but these names are of what httpjail was started with.
+#[test]
+fn standard_output_and_error_are_logs() {
+    let lab = lab();
+    let logged = |to: &str| {
+        let options = ["--log", to, "--log-format", "json"];
+        let jail = options.iter().fold(lab.jail().without_log(), JailBuilder::option);
+        jail.command(["echo", "ran"]).run().expect_code(0)
+    };
+    let start = r#""event":"start""#;
+    let outcome = logged("/dev/stderr");
+    assert!(
+        outcome.stdout == "ran\n" && outcome.stderr.contains(start),
+        "{outcome:#?}"
+    );
+    for to in ["-", "/dev/stdout"] {
+        let outcome = logged(to);
+        has_all(&outcome.stdout, &[start, "ran\n", r#""event":"end""#]);
+        assert!(outcome.stderr.is_empty() && !Path::new(to).is_file(), "{outcome:#?}");
+    }
 }

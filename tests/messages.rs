@@ -1,6 +1,8 @@
 //! What is said of options and files: their author may not know what is in them.
 
-use crate::support::{has_all, is_harmless, lab};
+use std::path::Path;
+
+use crate::support::{Expect as _, has_all, is_harmless, lab};
 
 /// What a terminal would obey, or a reader be deceived by. What goes on the second line would pass for a message, were it a line.
 const EVIL: &str = "\u{1b}[31m\u{9b}1m\r\nforged: line\u{7}\u{202e}\u{2066}\u{200b}";
@@ -97,4 +99,47 @@ fn what_a_terminal_would_obey_is_written_out() {
         assert_ne!(outcome.code(), Some(0), "{line:?}: {outcome:#?}");
         has_all(&outcome.stderr, &["error: "]);
     }
+}
+
+/// What the host or the caller lacks is told with what mends it, and not as a fault of every backend.
+#[test]
+fn what_is_lacking_is_named() {
+    let lab = lab();
+    let binary = lab.binary().to_str().unwrap();
+    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    let run = ["--ephemeral-ca", "-r", "deny: .*", "--", "true"];
+    let alone = [&nobody[..], &["unshare", "-Ur", binary], &run].concat();
+    let few = [&["sh", "-c", "ulimit -n 20; exec \"$@\"", "sh", binary], &run[..]].concat();
+    let homeless = ["env", "HOME=/nowhere/at/all", binary, "-r", "deny: .*", "--", "true"];
+    let attach = [&nobody[..], &[binary, "attach", "--cgroup", "x", "-r", "deny: .*"]].concat();
+    let detach = [&nobody[..], &[binary, "detach", "--all"]].concat();
+    let log = [&["env", "HOME=/root", binary, "--log", "/nowhere/log"], &run[..]].concat();
+    for (line, words) in [
+        (
+            &alone[..],
+            &["hint: this root is of a user namespace that knows no other user"][..],
+        ),
+        (
+            &few,
+            &[
+                "Too many open files",
+                "hint: this process may open too few files: raise `ulimit -n`",
+            ],
+        ),
+        (
+            &homeless,
+            &["the home /nowhere/at/all does not exist", "hint: set HOME"],
+        ),
+        (&attach, &["attach needs root", "hint: run httpjail with sudo"]),
+        (&detach, &["detach needs root", "hint: run httpjail with sudo"]),
+        (
+            &log,
+            &["cannot open the log /nowhere/log", "hint: --log FILE names another"],
+        ),
+    ] {
+        let outcome = lab.unjailed().command(line).run().expect_code(125);
+        has_all(&outcome.stderr, words);
+        assert!(!outcome.stderr.contains("no backend works here"), "{outcome:#?}");
+    }
+    assert!(!Path::new("/nowhere").exists());
 }

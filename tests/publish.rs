@@ -7,7 +7,7 @@ use std::time::Duration;
 use httpjail_lab::{JAILSIDE_V4, JailBuilder, Lab, Running, canary, eventually, processes_with};
 use nix::sys::signal::Signal;
 
-use crate::support::{Expect as _, PYTHON, lab};
+use crate::support::{Expect as _, PYTHON, has_all, lab};
 
 const SERVER: &str = include_str!("support/probes/dev_server.py");
 const PORT: u16 = 3000;
@@ -122,6 +122,30 @@ fn with_nobody_listening_it_leads_not_to_the_proxy() {
     // The jail's own question came to the proxy, and that one only.
     let asked = outcome.events_with(&[("event", "request")]);
     assert_eq!(asked.len(), 1, "{outcome:#?}");
+}
+
+/// The jail's loopback is another than the host's. Who asks there for what the host listens to is told of the rule that leads
+/// to it; a port on which nobody listens is tried by habit.
+#[test]
+fn a_service_of_the_host_is_told_of() {
+    let lab = lab();
+    let service = lab.on_jailside(|| Ok(TcpListener::bind("127.0.0.1:0")?)).unwrap();
+    let port = service.local_addr().unwrap().port();
+    let ask = format!("exec 3<>/dev/tcp/127.0.0.1/{port}");
+    let asked = |options: &[&str]| {
+        let jail = options.iter().fold(lab.jail().without_log(), JailBuilder::option);
+        jail.command(["bash", "-c", &ask]).run().expect_code(1).stderr
+    };
+    for options in [&[][..], &["--log-only"]] {
+        let rule = format!("-r 'allow: ^http://localhost:{port}/'");
+        has_all(
+            &asked(options),
+            &["httpjail: refused a connection", "a service of this host", &rule],
+        );
+    }
+    drop(service);
+    let told = asked(&[]);
+    assert!(!told.contains("httpjail:"), "{told}");
 }
 
 // Proves: S26.

@@ -25,7 +25,7 @@ enum How {
 use How::{Json, Not, Policy, Runs, SaidBy};
 
 /// By how the line begins.
-const LINES: [(&str, How); 36] = [
+const LINES: [(&str, How); 39] = [
     ("httpjail -r \"allow-get: ^https://api", Runs(0)),
     ("cargo install", Not("it builds for minutes: cargo xtask package does")),
     ("httpjail -r \"allow: ^https://example", Runs(0)),
@@ -45,6 +45,12 @@ const LINES: [(&str, How); 36] = [
     ("httpjail learn -- npm ci", Runs(0)),
     ("httpjail --locked", Runs(0)),
     ("httpjail learn --update", Runs(0)),
+    ("httpjail learn -o - ", Runs(0)),
+    (
+        "httpjail -r 'allow: ^http://10",
+        Not("nobody is at that address: tests/verdicts.rs"),
+    ),
+    ("httpjail -r 'allow: ^http://localhost", Runs(0)),
     ("httpjail report", Runs(0)),
     ("httpjail completions", Runs(0)),
     ("httpjail man", Runs(0)),

@@ -4,7 +4,7 @@ use std::io::Read as _;
 
 use httpjail_lab::JailBuilder;
 
-use crate::support::{Expect as _, curl_status, lab};
+use crate::support::{Expect as _, curl_status, has_all, lab};
 
 /// One request by curl under these rules: the status that curl got, and what reached the origin.
 #[track_caller]
@@ -314,4 +314,21 @@ fn many_requests_on_one_connection_are_each_judged() {
     ]);
     jail.run().expect_stdout("200 1\n403 0\n200 0");
     assert_eq!(lab.requests_for("ok.test").len(), 2);
+}
+
+/// The rule that was typed names the host to who reads it, but its dots match others too.
+#[test]
+fn a_private_address_is_denied_with_the_rule_that_leads_there() {
+    let lab = lab();
+    let jail = lab.jail().without_log().rule("allow: ^http://10.0.0.1/");
+    let outcome = jail.command(["curl", "-sS", "http://10.0.0.1/"]).run();
+    let meant = r"allow: ^http://10\.0\.0\.1/";
+    has_all(
+        &outcome.stderr,
+        &[
+            "denied GET http://10.0.0.1/ (private address)",
+            &format!("hint: to allow it, name the host in a rule, before that one: -r '{meant}'"),
+        ],
+    );
+    has_all(&outcome.stdout, &["10.0.0.1 is a private address", meant]);
 }

@@ -166,7 +166,21 @@ pub enum LogTarget {
     Stderr,
     /// Every request to this file.
     File(PathBuf),
+    /// Every request there.
+    Stream(Stream),
 }
+
+/// An output that httpjail was started with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output, which is the command's besides.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// What a policy file is called that was read from standard input.
+pub const STDIN: &str = "stdin";
 
 /// How `serve` is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,19 +230,19 @@ impl Config {
             (_, true) => Existing::Replace,
             _ => Existing::Keep,
         };
-        let is_locked = learn.run.locked.is_some();
-        let mut config = Config::from_args(learn.run, file)?;
-        if !is_locked {
-            if config.mode != Mode::Enforce {
-                return Err(ConfigError::Conflict("learn", "dry-run or log-only"));
-            }
-            config.mode = Mode::Learn;
-            config.reload = None;
-            config.purpose = Purpose::Learn(Learning {
-                path: learn.output,
-                existing,
-            });
+        if learn.run.locked.is_some() {
+            return Err(ConfigError::Conflict("learn", "--locked"));
         }
+        let mut config = Config::from_args(learn.run, file)?;
+        if config.mode != Mode::Enforce {
+            return Err(ConfigError::Conflict("learn", "dry-run or log-only"));
+        }
+        config.mode = Mode::Learn;
+        config.reload = None;
+        config.purpose = Purpose::Learn(Learning {
+            path: learn.output,
+            existing,
+        });
         Ok(config)
     }
 

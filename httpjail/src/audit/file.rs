@@ -10,8 +10,10 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
+#[cfg(unix)]
+use std::os::fd::BorrowedFd;
 #[cfg(target_os = "linux")]
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 #[cfg(target_os = "linux")]
@@ -20,6 +22,9 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 /// How long one line may wait for the reader of a pipe before the log counts as unwritable.
 #[cfg(unix)]
 const PATIENCE_MS: u8 = 100;
+
+/// As much as a pipe takes that poll(2) says is writable.
+const PIECE: usize = 4096;
 
 /// Opens (or creates, mode 0600) the log at `path` for appending, with the rights of whoever calls.
 ///
@@ -133,6 +138,23 @@ pub fn open_log(path: &Path) -> io::Result<File> {
     File::options().append(true).create(true).open(path)
 }
 
+/// Standard output or error as a log. It is opened anew, so that whoever else writes there does so as before; where that cannot
+/// be (a socket, somebody else's terminal), each line waits for its place.
+///
+/// # Errors
+/// When it is closed.
+#[cfg(unix)]
+pub fn open_stream(stream: BorrowedFd<'_>) -> io::Result<File> {
+    use nix::libc;
+    use std::os::fd::AsRawFd as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    let link = format!("/proc/self/fd/{}", stream.as_raw_fd());
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let anew = File::options().append(true).custom_flags(flags).open(link);
+    anew.or_else(|_| stream.try_clone_to_owned().map(File::from))
+}
+
 /// A request log, opened, and how to open it anew.
 pub struct LogFile {
     /// Open for appending.
@@ -146,6 +168,8 @@ pub(super) struct LineFile {
     log: LogFile,
     /// Where it was when it was opened; `None` for what is no regular file, and where that cannot be told.
     place: Option<PathBuf>,
+    /// It is not ours alone, and may block.
+    blocks: bool,
     /// The last line was written in part: the next one begins with a newline, so that only one line is lost.
     torn: bool,
 }
@@ -162,6 +186,7 @@ impl LineFile {
     pub(super) fn new(log: LogFile) -> Self {
         LineFile {
             place: place_of(&log.file),
+            blocks: may_block(&log.file),
             log,
             torn: false,
         }
@@ -186,7 +211,13 @@ impl LineFile {
     pub(super) fn append(&mut self, line: &[u8]) -> io::Result<()> {
         let mut rest = line;
         while !rest.is_empty() {
-            let written = match self.log.file.write(rest) {
+            // What may block takes as much as poll(2) promises (pipe(7), PIPE_BUF), and is not waited for longer than others.
+            let most = if self.blocks { rest.len().min(PIECE) } else { rest.len() };
+            if self.blocks && !wait_writable(&self.log.file) {
+                self.torn |= rest.len() < line.len();
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let written = match self.log.file.write(&rest[..most]) {
                 Ok(0) => Err(io::ErrorKind::WriteZero.into()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && wait_writable(&self.log.file) => continue,
@@ -219,6 +250,20 @@ fn place_of(file: &File) -> Option<PathBuf> {
 #[cfg(not(target_os = "linux"))]
 fn place_of(_file: &File) -> Option<PathBuf> {
     None
+}
+
+/// Whether writing may wait for a reader: so does a stream that could not be opened anew.
+#[cfg(unix)]
+fn may_block(file: &File) -> bool {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+    let flags = fcntl(file, FcntlArg::F_GETFL).map_or(OFlag::empty(), OFlag::from_bits_truncate);
+    !flags.contains(OFlag::O_NONBLOCK) && !file.metadata().is_ok_and(|found| found.is_file())
+}
+
+#[cfg(not(unix))]
+fn may_block(_file: &File) -> bool {
+    false
 }
 
 /// Waits a moment until a descriptor that does not block takes more; `false` when it will not.

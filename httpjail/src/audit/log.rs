@@ -176,6 +176,7 @@ mod tests {
             show,
             no_rules: Some("no rules were given".into()),
             suggest: true,
+            mend: true,
         };
         let file = file.map(|path| {
             let path = path.to_owned();

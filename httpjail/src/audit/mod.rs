@@ -19,6 +19,8 @@ mod terminal;
 
 pub(crate) use colour::{paint, wants_colour};
 pub use escape::printable;
+#[cfg(unix)]
+pub use file::open_stream;
 pub use file::{LogFile, open_log};
 #[cfg(target_os = "linux")]
 pub use file::{LogPlace, open_log_without_links};

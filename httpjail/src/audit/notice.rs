@@ -47,6 +47,8 @@ pub struct StderrPolicy {
     pub no_rules: Option<String>,
     /// Whether the rule that would allow it is shown with the first denial for each host.
     pub suggest: bool,
+    /// Whether the rule is shown that leads to an address which needs one that names the host.
+    pub mend: bool,
 }
 
 /// Turns records into lines for stderr, or into nothing.

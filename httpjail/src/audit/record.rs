@@ -51,6 +51,8 @@ pub const DENIED_BY_RULE: &str = "denied by rule";
 
 /// The reason of a connection on which something else was spoken; what that is may follow, behind a colon.
 pub const NOT_HTTP: &str = "not http";
+/// The reason of a connection to a loopback port on which a program of the host listens.
+pub const SERVICE_OF_HOST: &str = "a service of this host";
 
 /// One line of the log. Fields that do not apply are `None` and left out.
 #[derive(Debug, Clone)]
@@ -117,6 +119,17 @@ impl Record {
     /// The address that it went to, unless it was made up for a name.
     pub fn real_address(&self) -> Option<SocketAddr> {
         self.dst.filter(|dst| self.host.is_none() || !is_made_up(dst.ip()))
+    }
+
+    /// Whether it was refused for the address that its host has, though the policy allows it.
+    pub fn is_about_its_address(&self) -> bool {
+        let reason = self.reason.as_deref().unwrap_or_default();
+        self.event == EventKind::Request && (reason.ends_with(" address") || reason == "address of this host")
+    }
+
+    /// Whether it went to a port of the host's loopback, where a program of the host listens.
+    pub fn is_to_the_host(&self) -> bool {
+        self.reason.as_deref() == Some(SERVICE_OF_HOST)
     }
 
     /// Says whose it is.

@@ -51,6 +51,30 @@ pub(super) fn check(config: &Config, caller: &Identity) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Says which of them nothing can be sent to, where init makes the jail's connections.
+pub(super) fn warn_of_datagrams(config: &Config, caller: &Identity) {
+    let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    // The fifth field is the socket's type, SOCK_DGRAM is 2; the eighth its name (net/unix/af_unix.c, unix_seq_show).
+    let for_datagrams = |path: &Path| {
+        let fields = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        fields
+            .into_iter()
+            .any(|fields| fields.get(4) == Some(&"0002") && fields.get(7).is_some_and(|name| Path::new(name) == path))
+    };
+    for path in &config.allow_sockets {
+        let real = caller.act(|| look(path)).flatten().unwrap_or_else(|_| path.clone());
+        if for_datagrams(path) || for_datagrams(&real) {
+            logging::warn(
+                &format!(
+                    "--allow-socket {}: it is for datagrams, of which the jail can send none",
+                    path.display()
+                ),
+                None,
+            );
+        }
+    }
+}
+
 /// Where the path leads, if that is a socket.
 fn look(path: &Path) -> io::Result<PathBuf> {
     let real = fs::canonicalize(path)?;

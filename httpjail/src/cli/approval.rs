@@ -192,7 +192,7 @@ mod jailed {
                 let mark = mark().map_err(failed)?;
                 if !config.log.quiet {
                     logging::note(&format!(
-                        "a question on this terminal is httpjail's if it bears the mark {mark}"
+                        "a real question begins with `httpjail {mark}:`; one that does not is the command's"
                     ));
                 }
                 // As it is now: the command cannot have led it elsewhere.

@@ -1,21 +1,26 @@
 //! What is typed: the command line as it stands. What it means is [`crate::config`]'s business.
 
 mod learn;
+mod spelled;
 
 use std::ffi::OsString;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{EnumValueParser, PossibleValuesParser, TypedValueParser};
+use clap::error::ContextKind;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 
 use clap_complete::Shell;
 
 use learn::LEARN_AFTER;
 pub use learn::{Learn, Report};
+pub(super) use spelled::{meant_command, misplaced_option};
 
 use crate::audit::printable;
+use crate::failure::Failure;
 use crate::policy::yaml::{self, Auth, Backend, DnsMode, LogFormat, SummaryForm, Word};
 
 /// The whole command line: a command to run in a jail, or something else.
@@ -67,6 +72,7 @@ pub enum Other {
         after_help = LEARN_AFTER,
         max_term_width = 100,
         mut_arg("dry_run", |arg| arg.hide(true)),
+        mut_arg("locked", |arg| arg.hide(true)),
         mut_arg("log_only", |arg| arg.hide(true)),
         mut_arg("interactive", |arg| arg.hide(true))
     )]
@@ -132,24 +138,38 @@ pub enum Ca {
 }
 
 impl Cli {
-    /// Reads the process's own arguments; ends the process if they are wrong, or ask for help.
-    pub fn read() -> Cli {
-        let words = spelled(std::env::args_os());
-        Cli::try_parse_from(&words).unwrap_or_else(|error| {
+    /// Reads the process's own arguments.
+    ///
+    /// # Errors
+    /// If they are wrong, or ask for help: [`told`] says it.
+    pub fn read() -> Result<Cli, Box<clap::Error>> {
+        let words = spelled::read(std::env::args_os());
+        Cli::try_parse_from(&words).map_err(|error| {
             // The message quotes what is wrong: it is asked for again, of words that a terminal may see.
             let shown = words.iter().map(|word| printable(&word.to_string_lossy()).into_owned());
-            Cli::try_parse_from(shown).err().unwrap_or(error).exit()
+            Box::new(Cli::try_parse_from(shown).err().unwrap_or(error))
         })
     }
 }
 
-/// `--server` is another spelling of `serve`.
-fn spelled(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    let mut words: Vec<OsString> = words.collect();
-    if let Some(first) = words.get_mut(1).filter(|first| *first == "--server") {
-        *first = "serve".into();
+/// Prints help, or what is wrong with the arguments. Returns the exit status.
+///
+/// # Errors
+/// When help cannot be printed, and for an option that was meant to be a rule.
+pub(super) fn told(mut error: clap::Error) -> Result<i32, Failure> {
+    if let Some(failure) = spelled::no_option(&error) {
+        return Err(failure);
     }
-    words
+    // How a value that looks like an option is given; nobody means that here.
+    error.remove(ContextKind::Suggested);
+    match error.print() {
+        // Nobody is left to tell.
+        Err(_) if error.use_stderr() => Ok(error.exit_code()),
+        Err(failed) if failed.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(format!("cannot write to stdout: {failed}")))
+        }
+        _ => Ok(error.exit_code()),
+    }
 }
 
 /// The proxy alone.
@@ -159,8 +179,8 @@ pub struct Serve {
     #[command(flatten)]
     pub shared: Shared,
 
-    /// Where to listen [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDR:PORT", help_heading = "Traffic")]
+    /// Where to listen: an address of this host, or localhost [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = yaml::parse_address, help_heading = "Traffic")]
     pub listen: Option<SocketAddr>,
 
     /// What clients must show: a token that is printed on start, or nothing (on this host alone) [default: token]
@@ -224,13 +244,7 @@ pub struct Check {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct Lint {
     /// A rule, as for a run; repeatable
-    #[arg(
-        short,
-        long = "rule",
-        value_name = "RULE",
-        required_unless_present = "config",
-        help_heading = "Policy"
-    )]
+    #[arg(short, long = "rule", value_name = "RULE", help_heading = "Policy")]
     pub rules: Vec<String>,
 
     /// The policy file; rules of -r come first
@@ -270,7 +284,7 @@ pub struct Shared {
     #[arg(short, long = "rule", value_name = "RULE", help_heading = "Rules")]
     pub rules: Vec<String>,
 
-    /// Read rules and options from a YAML file; rules of -r come first
+    /// Read rules and options from a YAML file (`-`: from stdin); rules of -r come first
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Rules")]
     pub config: Option<PathBuf>,
 
@@ -306,7 +320,7 @@ pub struct Shared {
     #[arg(long, help_heading = "Traffic")]
     pub ephemeral_ca: bool,
 
-    /// Write the request log to a file [default: denials to stderr]
+    /// Write the request log to a file, or to stdout (`-`) or /dev/stderr [default: denials to stderr]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
     pub log: Option<PathBuf>,
 

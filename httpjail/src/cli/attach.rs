@@ -18,10 +18,12 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::jail::attach::{self, Attachment, End, Target};
 use crate::jail::backend::Extras;
+use crate::jail::causes;
 use crate::jail::helper::Helper;
 use crate::jail::identity::Identity;
 use crate::jail::leftovers;
 use crate::jail::reload::Watch;
+use crate::jail::sandbox::rights;
 use crate::jail::signals::Signals;
 use crate::logging;
 
@@ -30,6 +32,7 @@ use crate::logging;
 /// # Errors
 /// What failed; the cgroup is as it was before, unless the message says that it stays closed.
 pub(super) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Result<u8, Failure> {
+    needs_root("attach")?;
     let signals = Signals::block().map_err(|error| Failure::new(format!("cannot take the signals: {error}")))?;
     let upstream_authorities = upstream_authorities(config, caller)?;
     let target = Target::open(cgroup)?;
@@ -108,6 +111,7 @@ pub(super) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Resul
 /// # Errors
 /// When there is none, and naming what stays.
 pub(super) fn detach(cgroup: Option<&Path>) -> Result<u8, Failure> {
+    needs_root("detach")?;
     // One that is gone has left its name.
     let place = cgroup.map(|cgroup| attach::find(cgroup).unwrap_or_else(|_| cgroup.to_owned()));
     let opened = attach::detach(place.as_deref())?;
@@ -121,6 +125,18 @@ pub(super) fn detach(cgroup: Option<&Path>) -> Result<u8, Failure> {
     // Without a stderr there is nobody to tell.
     let _ = io::stderr().write_all(text.as_bytes());
     Ok(0)
+}
+
+/// Said before anything is tried: what fails without root is a file that says little.
+fn needs_root(what: &str) -> Result<(), Failure> {
+    let missing = rights::missing_for_programs();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Failure {
+        hint: Some(causes::with_sudo()),
+        ..Failure::new(format!("{what} needs root (missing: {})", missing.join(", ")))
+    })
 }
 
 /// What whoever attaches should know, now that it holds.

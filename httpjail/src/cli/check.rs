@@ -20,6 +20,7 @@ use crate::logging;
 use crate::net::{HostPattern, Scheme};
 use crate::policy::yaml::{self, Test};
 use crate::policy::{Action, Policy, Reason, Rule, Target, Verdict, request};
+use crate::proxy::{self, Foreseen};
 
 /// A policy, as far as it says what becomes of a request.
 struct Judge {
@@ -113,13 +114,25 @@ impl Judge {
 
     fn judge(&self, target: &Target) -> Found<'_> {
         let target = self.judged(target);
-        let (action, id) = match self.policy.judge(&target) {
+        let (mut action, id) = match self.policy.judge(&target) {
             Verdict::Allow(id) => (Action::Allow, Some(id)),
             Verdict::Deny(Reason::Rule(id)) => (Action::Deny, Some(id)),
             Verdict::Deny(Reason::NoMatch) => (Action::Deny, None),
         };
         let rule: Option<&Rule> = id.and_then(|id| self.policy.rule(id));
-        Found { target, action, rule }
+        let mut address = Foreseen::Permitted;
+        if let (Action::Allow, Some(rule)) = (action, rule) {
+            address = proxy::foresee(target.host(), rule.is_pinned_to(target.host()));
+            if matches!(address, Foreseen::Refused(_)) {
+                action = Action::Deny;
+            }
+        }
+        Found {
+            target,
+            action,
+            rule,
+            address,
+        }
     }
 
     fn run_tests(&self, printer: &mut Printer) -> Result<u8, Failure> {

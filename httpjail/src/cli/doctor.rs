@@ -10,6 +10,7 @@ use nix::unistd::{AccessFlags, access};
 
 use super::{failure, keys, run};
 use crate::jail::Jail;
+use crate::jail::causes;
 use crate::jail::child::Command;
 use crate::jail::helper::{Failure, FromProxy, Helper};
 use crate::jail::identity::Identity;
@@ -18,6 +19,7 @@ use crate::jail::sandbox::init::Plan;
 use crate::jail::sandbox::mounts::View;
 use crate::jail::sandbox::sockets::Outside;
 use crate::jail::select::{self, Prepare, Wants};
+use crate::jail::userns;
 use crate::jail::within;
 use crate::jail::workplace::Workplace;
 
@@ -44,6 +46,9 @@ pub(super) fn run(caller: &Identity) -> Result<u8, Failure> {
         }
     }
     text += &no_authority(caller).unwrap_or_default();
+    if let Some(path) = causes::beyond_sudo() {
+        text += &format!("sudo does not look where this httpjail is: sudo {}\n", path.display());
+    }
     let works = tried.iter().find(|(_, result)| result.is_ok());
     text += &works.map_or("no backend works here\n".to_owned(), |(name, _)| {
         format!("--backend auto takes {name}\n")
@@ -83,8 +88,10 @@ fn trial(prepare: Prepare, caller: &Identity) -> Result<Vec<String>, Failure> {
     let plan = plan(caller)?;
     // In place of the proxy: a process that gives up what that gives up, and waits for the end.
     let helper = Helper::spawn(&backend.proxy_keeps(), |line, user| {
-        user.settle()
-            .map_err(|error| Failure::new(format!("cannot give up root: {error}")))?;
+        user.settle().map_err(|error| Failure {
+            hint: userns::alone(),
+            ..Failure::new(format!("cannot give up root: {error}"))
+        })?;
         let ready = FromProxy::Ready {
             authority: String::new(),
         };

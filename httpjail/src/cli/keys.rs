@@ -36,6 +36,20 @@ const KEYS: [&str; 2] = ["ca.key", "weak/ca.key"];
 /// When that cannot be remembered.
 pub(super) fn folder(caller: &Identity) -> Result<PathBuf, Failure> {
     let home = home(caller)?;
+    let below_home = caller.config_dir().starts_with(&caller.home);
+    if below_home
+        && caller
+            .act(|| fs::symlink_metadata(&caller.home))
+            .flatten()
+            .is_err_and(|error| is_missing(&error))
+    {
+        return Err(Failure {
+            hint: Some(
+                "set HOME to a folder that is there, or keep the authority in memory with --ephemeral-ca".into(),
+            ),
+            ..Failure::new(format!("the home {} does not exist", caller.home.display()))
+        });
+    }
     let acted = caller.act(|| {
         let folder = resolved(&caller.config_dir().join("httpjail"))?;
         match folder == resolved(&home)?.join(USUAL) {
@@ -81,6 +95,10 @@ pub(super) fn hidden(caller: &Identity, identity: &Identity) -> Result<Vec<PathB
     real.sort_unstable();
     real.dedup();
     Ok(real)
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
 }
 
 /// Nothing can be written there, by whoever it is.

@@ -12,7 +12,7 @@ use super::caller::Caller;
 use super::place::Place;
 use super::policy_file;
 use super::tally::Findings;
-use crate::config::{Config, Existing, Learning, Purpose};
+use crate::config::{Config, ConfigError, Existing, Learning, Purpose};
 use crate::failure::Failure;
 use crate::logging;
 use crate::policy::learn::{add_to, document};
@@ -37,6 +37,12 @@ pub(super) fn prepare(config: &Config, caller: &Caller) -> Result<Before, Failur
     let Purpose::Learn(Learning { path, existing }) = &config.purpose else {
         return Ok(Before::default());
     };
+    if is_stdout(path) {
+        return match existing {
+            Existing::Extend => Err(super::usage(ConfigError::Conflict("-o -", "--update"))),
+            Existing::Keep | Existing::Replace => Ok(Before::default()),
+        };
+    }
     let name = path.display();
     let usage = |message: String, hint: Option<&str>| Failure {
         hint: hint.map(str::to_owned),
@@ -75,6 +81,11 @@ pub(super) fn prepare(config: &Config, caller: &Caller) -> Result<Before, Failur
     })
 }
 
+/// Standard output: for who wants to read it and no file, with a command that writes nothing there.
+fn is_stdout(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
 /// A file can be made beside it. This one is gone at once.
 fn writable(path: &Path, caller: &Caller) -> Result<Place, Failure> {
     let made = caller.act(|| {
@@ -106,7 +117,11 @@ pub(super) fn conclude(
         Purpose::Locked(_) => return Ok(status),
         Purpose::Learn(learning) => learning,
     };
-    let name = learning.path.display();
+    let to_stdout = is_stdout(&learning.path);
+    let name = match to_stdout {
+        true => Path::new("standard output").display(),
+        false => learning.path.display(),
+    };
     if before.text.is_some() && findings.learnt.is_empty() {
         logging::note(&format!("{name} allows all that was asked for"));
         return Ok(status);
@@ -117,6 +132,9 @@ pub(super) fn conclude(
         None => new.clone(),
     };
     let written = text.map_err(io::Error::other).and_then(|text| {
+        if to_stdout {
+            return io::stdout().write_all(text.as_bytes());
+        }
         let replaces = learning.existing != Existing::Keep;
         let place = before.place.as_ref().map(Place::path);
         let path = place.as_ref().unwrap_or(&learning.path);

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::args::Lint;
 use super::caller::Caller;
 use super::check::replay;
-use super::{policy_file, print, usage};
+use super::{USAGE, policy_file, print, usage};
 use crate::audit::printable;
 use crate::config;
 use crate::failure::Failure;
@@ -44,6 +44,13 @@ pub(super) fn run(args: &Lint, caller: &Caller) -> Result<i32, Failure> {
             .for_each(|warning| logging::warn(&warning.message, warning.hint.as_deref()));
         rules.extend(file.rules);
     }
+    if args.rules.is_empty() && args.config.is_none() {
+        return Err(Failure {
+            hint: Some("-r RULE or -c FILE gives it".into()),
+            status: USAGE,
+            ..Failure::new("there is no policy to look at")
+        });
+    }
     let policy = Policy::new(rules);
     let (mut found, left_out) = lint::findings(&policy);
     if !args.log.is_empty() {
@@ -62,7 +69,13 @@ pub(super) fn run(args: &Lint, caller: &Caller) -> Result<i32, Failure> {
             None,
         );
     }
-    Ok(i32::from(warned || !found.is_empty()))
+    let is_clean = !warned && found.is_empty();
+    if is_clean && !args.json {
+        let count = policy.rules().len();
+        let rules = if count == 1 { "rule" } else { "rules" };
+        logging::note(&format!("nothing is wrong with {count} {rules}"));
+    }
+    Ok(i32::from(!is_clean))
 }
 
 fn show(finding: &Finding, rule: &Rule, json: bool) -> Result<(), Failure> {

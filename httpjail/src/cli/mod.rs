@@ -22,6 +22,8 @@ mod learn;
 mod lint;
 #[cfg(target_os = "linux")]
 mod log_file;
+#[cfg(target_os = "linux")]
+mod loopback;
 mod open_proxy;
 mod parts;
 mod place;
@@ -42,7 +44,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::{self, ExitCode};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Approval, Config, ConfigError, Mode};
 use crate::failure::Failure;
 #[cfg(target_os = "linux")]
 use crate::jail::sandbox::stdio;
@@ -55,6 +57,9 @@ use tally::Findings;
 /// The exit status for a wrong option, rule or file.
 const USAGE: u8 = 2;
 
+/// What a shell has from a program whose reader went away: 128 and the number of SIGPIPE.
+const CLOSED: i32 = 141;
+
 /// Runs httpjail with the process's own arguments.
 pub fn main() -> ExitCode {
     // Before anything is opened: what was inherited is the first thing to know.
@@ -62,8 +67,11 @@ pub fn main() -> ExitCode {
     let inherited = stdio::take_stock().map_err(failure);
     #[cfg(not(target_os = "linux"))]
     let inherited = Ok(());
-    let cli = Cli::read();
-    let done = match cli.other {
+    let cli = match Cli::read() {
+        Ok(cli) => cli,
+        Err(error) => return conclude(args::told(*error)),
+    };
+    conclude(match cli.other {
         Some(Other::Serve(serve)) => serve_alone(*serve),
         Some(Other::Ca(action)) => authority(action),
         Some(Other::Attach(args)) => inherited.and_then(|_| hold(*args)),
@@ -77,7 +85,10 @@ pub fn main() -> ExitCode {
         Some(Other::Schema) => print(yaml::SCHEMA),
         Some(Other::Doctor) => inherited.and_then(|_| examine()),
         None => inherited.and_then(|inherited| command(cli.run, inherited)),
-    };
+    })
+}
+
+fn conclude(done: Result<i32, Failure>) -> ExitCode {
     match done {
         Ok(status) => match u8::try_from(status) {
             Ok(status) => ExitCode::from(status),
@@ -99,18 +110,40 @@ type Inherited = ();
 
 fn command(args: Run, inherited: Inherited) -> Result<i32, Failure> {
     let caller = Caller::find()?;
-    let file = args.locked.clone().or(args.shared.config.clone());
-    let config = configure(file.as_deref(), &caller, |file| Config::from_args(args, file))?;
+    let locked = args.locked.clone();
+    let file = locked.clone().or(args.shared.config.clone());
+    let config = configure(file.as_deref(), &caller, |file| Config::from_args(args, file));
+    let config = config.map_err(|failure| Failure {
+        hint: failure.hint.or_else(|| {
+            let missing = locked.filter(|path| !path.exists())?.display().to_string();
+            Some(format!("httpjail learn -o {missing} -- COMMAND writes it"))
+        }),
+        ..failure
+    })?;
+    behind_the_command(&config);
     go(&config, &caller, inherited)
 }
 
 fn learn(args: Learn, inherited: Inherited) -> Result<i32, Failure> {
     let caller = Caller::find()?;
-    let file = args.run.locked.clone().or(args.run.shared.config.clone());
+    let file = args.run.shared.config.clone();
     // A file that is to be added to has rules of its own, if it is there already.
     let file = file.or(args.update.then(|| args.output.clone()).filter(|path| path.exists()));
     let config = configure(file.as_deref(), &caller, |file| Config::for_learning(args, file))?;
     go(&config, &caller, inherited)
+}
+
+/// Options behind the command are the command's. Where there is no rule that is hardly what was meant.
+fn behind_the_command(config: &Config) {
+    let nobody_decides =
+        config.policy.is_empty() && config.mode == Mode::Enforce && config.approval == Approval::Nobody;
+    if nobody_decides
+        && !config.log.quiet
+        && let Some((name, line)) = args::misplaced_option(config)
+    {
+        let text = format!("no rule was given: {name} stands behind the command, and so is given to that");
+        logging::warn(&text, Some(&format!("write {line}")));
+    }
 }
 
 /// Runs the command, and acts on what was found meanwhile.
@@ -179,8 +212,11 @@ fn release(_: &Detach) -> Result<i32, Failure> {
 /// Data, for whatever reads stdout.
 fn print(text: &str) -> Result<i32, Failure> {
     let mut out = io::stdout().lock();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    written.map_err(|error| Failure::new(format!("cannot write to stdout: {error}")))?;
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // `httpjail check - | head -1`: whoever reads has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => process::exit(CLOSED),
+        written => written.map_err(|error| Failure::new(format!("cannot write to stdout: {error}")))?,
+    }
     Ok(0)
 }
 

@@ -4,6 +4,7 @@
 //! asked to use this proxy may read the key.
 
 use std::fs;
+use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -84,16 +85,27 @@ impl OpenProxy {
             socket2::SockRef::from(&listener).listen(BACKLOG)?;
             Ok((listener.local_addr()?, listener))
         });
-        let (local, listener) =
-            listening.map_err(|error| Failure::new(format!("cannot listen on {listen}: {error}")))?;
+        let (local, listener) = listening.map_err(|error| Failure {
+            hint: match error.kind() {
+                io::ErrorKind::PermissionDenied => Some("ports below 1024 are root's: --listen names another".into()),
+                io::ErrorKind::AddrInUse => Some("--listen ADDR:PORT names another".into()),
+                io::ErrorKind::AddrNotAvailable => Some("--listen takes an address of this host".into()),
+                _ => None,
+            },
+            ..Failure::new(format!("cannot listen on {listen}: {error}"))
+        })?;
         let folder = caller.folder();
         caller.settle()?;
 
         let upstream = upstream_authorities(config)?;
         let file = match &config.log.target {
             LogTarget::Stderr => None,
+            LogTarget::Stream(stream) => Some(parts::log_stream(*stream)?),
             LogTarget::File(path) => {
-                let failed = |error| Failure::new(format!("cannot open the log {}: {error}", path.display()));
+                let failed = |error: io::Error| Failure {
+                    hint: parts::log_hint(&error),
+                    ..Failure::new(format!("cannot open the log {}: {error}", path.display()))
+                };
                 let path = path.clone();
                 Some(LogFile {
                     file: open_log(&path).map_err(failed)?,

@@ -1,5 +1,7 @@
 //! What every way of running composes alike: the log, the proxy's mode, the run's name.
 
+use std::fs::File;
+use std::io;
 use std::process;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,8 +10,10 @@ use super::tally::SharedTally;
 use nix::sys::resource::{Resource, getrlimit};
 
 use super::{hints, verbosity};
+#[cfg(unix)]
+use crate::audit;
 use crate::audit::{EventKind, Format, Log, LogFile, Record, Show, Sink, StderrPolicy};
-use crate::config::{Config, Mode};
+use crate::config::{Config, Mode, Purpose, Stream};
 use crate::failure::Failure;
 use crate::policy::yaml::LogFormat;
 use crate::proxy::{self, Limits, Parents};
@@ -36,10 +40,58 @@ pub(super) fn log(
         show,
         no_rules: hints::no_rules(config),
         suggest: hints::suggests(config),
+        mend: !matches!(config.purpose, Purpose::Locked(_)),
     };
     Log::new(file, format, policy, session)
         .map(|log| log.watched_by(tally.watcher()))
         .map_err(|error| Failure::new(format!("cannot speak on stderr: {error}")))
+}
+
+/// Standard output or error as the request log.
+pub(super) fn log_stream(stream: Stream) -> Result<LogFile, Failure> {
+    let (name, opened) = match stream {
+        Stream::Stdout => ("standard output", open_stream(stream)),
+        Stream::Stderr => ("standard error", open_stream(stream)),
+    };
+    let failed = |error| Failure::new(format!("cannot write the log to {name}: {error}"));
+    let file = opened.map_err(failed)?;
+    let again = file.try_clone().map_err(failed)?;
+    Ok(LogFile {
+        file,
+        // A file that was renamed is still what httpjail was started with.
+        reopen: Box::new(move || again.try_clone()),
+    })
+}
+
+#[cfg(unix)]
+fn open_stream(stream: Stream) -> io::Result<File> {
+    use std::os::fd::AsFd as _;
+    match stream {
+        Stream::Stdout => audit::open_stream(io::stdout().as_fd()),
+        Stream::Stderr => audit::open_stream(io::stderr().as_fd()),
+    }
+}
+
+#[cfg(windows)]
+fn open_stream(stream: Stream) -> io::Result<File> {
+    use std::os::windows::io::AsHandle as _;
+    let handle = match stream {
+        Stream::Stdout => io::stdout().as_handle().try_clone_to_owned(),
+        Stream::Stderr => io::stderr().as_handle().try_clone_to_owned(),
+    };
+    handle.map(File::from)
+}
+
+/// What may mend that a log cannot be opened.
+pub(super) fn log_hint(error: &io::Error) -> Option<String> {
+    let closed = [
+        io::ErrorKind::PermissionDenied,
+        io::ErrorKind::ReadOnlyFilesystem,
+        io::ErrorKind::NotFound,
+    ];
+    closed
+        .contains(&error.kind())
+        .then(|| "--log FILE names another; a policy file does so with `logging: {file: FILE}`".to_owned())
 }
 
 /// Writes the first line of the log. Nothing runs if it cannot be written.

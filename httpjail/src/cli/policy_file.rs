@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::USAGE;
 use super::caller::Caller;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, STDIN};
 use crate::failure::Failure;
 use crate::policy::yaml;
 
@@ -30,14 +30,22 @@ pub(super) fn named(path: Option<&Path>, caller: &Caller) -> Result<Option<yaml:
 /// # Errors
 /// When it cannot be read, or is no policy.
 pub(super) fn load(path: &Path, caller: &Caller) -> Result<yaml::File, Failure> {
-    let name = path.display().to_string();
+    let from_stdin = path.as_os_str() == "-";
+    let name = match from_stdin {
+        true => STDIN.to_owned(),
+        false => path.display().to_string(),
+    };
     let mut read = |path: &Path| {
         caller
             .act(|| bytes_of(path))
             .flatten()
             .map_err(|error| error.to_string())
     };
-    let bytes = read(path).map_err(|error| Failure {
+    let bytes = match from_stdin {
+        true => whole(stdin()).map_err(|error| error.to_string()),
+        false => read(path),
+    };
+    let bytes = bytes.map_err(|error| Failure {
         status: USAGE,
         ..Failure::new(format!("cannot read {name}: {error}"))
     })?;
@@ -46,12 +54,47 @@ pub(super) fn load(path: &Path, caller: &Caller) -> Result<yaml::File, Failure> 
 
 /// A whole file, unless it is too large for one. A pipe that nobody writes to is not waited for without end.
 pub(super) fn bytes_of(path: &Path) -> io::Result<Vec<u8>> {
+    whole(opened(path)?)
+}
+
+fn whole(file: impl io::Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    opened(path)?.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    file.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > BYTES_MAX {
         return Err(io::Error::other(format!("it is larger than {} MiB", BYTES_MAX >> 20)));
     }
     Ok(bytes)
+}
+
+/// Standard input. It is others' too, and may block: each piece is waited for first, but for a terminal's, where somebody types.
+#[cfg(unix)]
+fn stdin() -> impl io::Read {
+    use nix::poll::{PollFd, PollFlags, poll};
+    use std::io::IsTerminal as _;
+    use std::os::fd::AsFd as _;
+
+    struct Waiting(io::Stdin);
+    impl io::Read for Waiting {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let mut waiting = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+            if !self.0.is_terminal() && poll(&mut waiting, PATIENCE_MS)? == 0 {
+                return Err(unheard());
+            }
+            self.0.read(into)
+        }
+    }
+    Waiting(io::stdin())
+}
+
+#[cfg(not(unix))]
+fn stdin() -> impl io::Read {
+    io::stdin()
+}
+
+#[cfg(unix)]
+fn unheard() -> io::Error {
+    let text = format!("nobody wrote to it for {} seconds", PATIENCE_MS / 1000);
+    io::Error::new(io::ErrorKind::TimedOut, text)
 }
 
 #[cfg(unix)]
@@ -95,8 +138,7 @@ impl io::Read for Patient {
             }
             let mut waiting = [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)];
             if poll(&mut waiting, PATIENCE_MS)? == 0 {
-                let text = format!("nobody wrote to it for {} seconds", PATIENCE_MS / 1000);
-                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+                return Err(unheard());
             }
             self.unheard = false;
         }

@@ -2,7 +2,6 @@
 //!
 //! This is the supervisor: it composes the parts and never touches a byte that the jail sends.
 
-use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -21,6 +20,7 @@ use super::tally::{Findings, Notebook};
 use super::{allowed, environment, failure, keys, parts};
 use crate::config::{Approval, Config, LogTarget, Purpose};
 use crate::jail::backend::Extras;
+use crate::jail::causes;
 use crate::jail::child::{Command, StartFailure};
 use crate::jail::door::{self, Door};
 use crate::jail::helper::{Failure, Helper};
@@ -59,12 +59,15 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
     prctl::set_dumpable(false).map_err(|error| Failure::new(format!("cannot hide from tracing: {error}")))?;
     let signals = Signals::block().map_err(|error| Failure::new(format!("cannot take the signals: {error}")))?;
     let identity = match &config.user {
-        Some(name) => Identity::named(name).map_err(failure)?,
+        Some(name) => Identity::named(name).map_err(|error| Failure {
+            status: super::USAGE,
+            ..failure(error)
+        })?,
         None => caller.clone(),
     };
     if identity.switched && !rights::may_change_user() {
         return Err(Failure {
-            hint: Some("run httpjail with sudo".into()),
+            hint: Some(causes::with_sudo()),
             ..Failure::new(format!("only root can run the command as {}", identity.name))
         });
     }
@@ -140,6 +143,9 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
     if !jail.holds_sockets() {
         warn_of(&unplaced);
     }
+    if jail.makes_connections() {
+        allowed::warn_of_datagrams(config, caller);
+    }
     jail.warnings().iter().for_each(|warning| logging::warn(warning, None));
     // Before the command, which could move folders about.
     let log = LogAgain::new(config, caller);
@@ -156,7 +162,7 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
         Ok(Ok(running)) => running,
         Ok(Err(early)) => return Ok((early.status(), Findings::default())),
         Err(SpawnError::Jail(failure)) => return Err(failure),
-        Err(SpawnError::Command(reason)) => return Err(not_started(&config.command.program, reason)),
+        Err(SpawnError::Command(reason)) => return Err(not_started(config, reason)),
     };
     let mut watcher = Watcher::new(config, SafeFrom::User(jailed.as_raw()), caller);
     let watch = watcher.as_mut().map(|watcher| watcher as &mut dyn Watch);
@@ -188,19 +194,22 @@ fn choice(backend: Backend) -> Result<Choice, Failure> {
     }
 }
 
-/// Where names are all that holds them: one line, for there may be many.
+/// Where names are all that holds them: one line, for there may be many that have none.
 fn warn_of(unplaced: &[String]) {
-    let Some(first) = unplaced.first() else { return };
-    let others = match unplaced.len() - 1 {
-        0 => String::new(),
-        others => format!(" (and {others} more)"),
+    let found = match unplaced {
+        [] => String::new(),
+        [one] => format!("; `{}` could not be found and covered", one.escape_debug()),
+        [first, others @ ..] => format!(
+            "; `{}` and {} more could not be found and covered",
+            first.escape_debug(),
+            others.len()
+        ),
     };
     logging::warn(
         &format!(
-            "a program listens on the Unix socket `{}`{others}, which could not be found and covered",
-            first.escape_debug()
+            "Unix sockets of the host are held by name alone: one that is renamed, or made later, can be reached{found}"
         ),
-        None,
+        Some("httpjail doctor says why"),
     );
 }
 
@@ -330,7 +339,7 @@ fn kept(config: &Config, caller: &Identity, deciders: Vec<PathBuf>) -> Vec<Kept>
     };
     let log = match &config.log.target {
         LogTarget::File(path) => of(path, Keeping::Unseen),
-        LogTarget::Stderr => None,
+        LogTarget::Stderr | LogTarget::Stream(_) => None,
     };
     let policies = config.reload.iter().flat_map(|reload| &reload.texts);
     let learnt = match &config.purpose {
@@ -363,14 +372,14 @@ pub(super) fn upstream_authorities(config: &Config, caller: &Identity) -> Result
     config.upstream_ca.iter().map(read).collect()
 }
 
-fn not_started(program: &OsString, reason: StartFailure) -> Failure {
-    let name = program.to_string_lossy().escape_debug().to_string();
+fn not_started(config: &Config, reason: StartFailure) -> Failure {
+    let name = config.command.program.to_string_lossy().escape_debug().to_string();
     match reason {
         StartFailure::NotFound => Failure {
             message: format!("command not found: {name}"),
-            hint: std::env::var_os("SUDO_UID").map(|_| {
+            hint: super::args::meant_command(config).or_else(|| std::env::var_os("SUDO_UID").map(|_| {
                 format!("sudo replaces PATH by its secure_path: give the full path, or run `sudo env \"PATH=$PATH\" httpjail ... -- {name}`")
-            }),
+            })),
             status: 127,
         },
         StartFailure::NotExecutable(errno) => {

@@ -1,6 +1,7 @@
 //! What the proxy's process does: loads the authority and opens the log as the caller, gives up root, takes the jail's
 //! sockets, and serves them until the supervisor says that the command has ended.
 
+use std::fs::File;
 use std::io::{self, PipeReader};
 use std::net::TcpListener;
 use std::os::fd::AsFd;
@@ -15,6 +16,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use super::log_file::open_log_as;
+use super::loopback::HostPorts;
 use super::reload::InForce;
 use super::tally::{Notebook, SharedTally};
 use super::{failure, keys, parts, published, verbosity};
@@ -29,6 +31,7 @@ use crate::jail::helper::{self, Failure, FromProxy, Line};
 use crate::jail::identity::Identity;
 use crate::jail::proxy_user::ProxyUser;
 use crate::jail::sandbox::netns::{JAIL_V4, JAIL_V6};
+use crate::jail::userns;
 use crate::logging;
 use crate::net::{Holder, Listeners, NameSource as _, Process, ProgramSource as _};
 use crate::policy::yaml::DnsMode;
@@ -61,6 +64,12 @@ pub(super) struct Task<'a> {
     pub questions: Option<UnixStream>,
 }
 
+/// The log, while the process may still open it.
+enum Opened {
+    File(File),
+    Stream(LogFile),
+}
+
 impl Task<'_> {
     /// Runs to the end of the jail, as `user`.
     ///
@@ -71,17 +80,23 @@ impl Task<'_> {
         let authority = Arc::new(self.authority()?);
         let file = match &self.config.log.target {
             LogTarget::Stderr => None,
+            LogTarget::Stream(stream) => Some(Opened::Stream(parts::log_stream(*stream)?)),
             LogTarget::File(path) => {
                 let opened = open_log_as(self.config, self.caller, path);
-                let failed = |error| Failure::new(format!("cannot open the log {}: {error}", path.display()));
-                Some(opened.map_err(failed)?)
+                let failed = |error: io::Error| Failure {
+                    hint: parts::log_hint(&error),
+                    ..Failure::new(format!("cannot open the log {}: {error}", path.display()))
+                };
+                Some(Opened::File(opened.map_err(failed)?))
             }
         };
         let tally = self.caller.act(|| SharedTally::new(self.config)).map_err(failure)??;
         let upstream_tls = parts::upstream_tls(&self.upstream_authorities, &authority)?;
         let published = published::listen(&self.config.publish)?;
-        user.settle()
-            .map_err(|error| Failure::new(format!("cannot give up root: {error}")))?;
+        user.settle().map_err(|error| Failure {
+            hint: userns::alone(),
+            ..Failure::new(format!("cannot give up root: {error}"))
+        })?;
         let ready = FromProxy::Ready {
             authority: authority.certificate_pem().to_owned(),
         };
@@ -94,9 +109,12 @@ impl Task<'_> {
         runtime.spawn(parts::give_memory_back());
         let programs = Arc::new(Programs::new(line.clone()));
         let asked = programs.clone();
-        let file = file.map(|file| LogFile {
-            file,
-            reopen: Box::new(move || asked.log()),
+        let file = file.map(|opened| match opened {
+            Opened::Stream(stream) => stream,
+            Opened::File(file) => LogFile {
+                file,
+                reopen: Box::new(move || asked.log()),
+            },
         });
         let log = Arc::new(parts::log(self.config, file, self.session.clone(), &tally)?);
         logging::init(verbosity(self.config.verbosity), Some(log.terminal().clone()));
@@ -254,9 +272,11 @@ async fn serve(
 /// One that goes on trying is asked after once.
 fn noting(log: Arc<Log>, names: Arc<Names>, programs: Arc<Programs>) -> impl FnMut(Stopped) + Send + 'static {
     let mut latest: Option<(Trier, Option<Holder>)> = None;
+    let mut ports = HostPorts::default();
     move |Stopped { mut record, socket }| {
         let name = record.dst.and_then(|dst| names.name_of(dst.ip()));
         record.host = name.map(|name| name.to_string());
+        ports.tell(&mut record);
         let trier = match (record.pid, socket) {
             (Some(pid), _) => Trier::Process(pid, record.comm.clone().unwrap_or_default()),
             (None, Some(socket)) => Trier::Socket(socket),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use super::args;
 use super::caller::Caller;
 use super::open_proxy::{Access, OpenProxy};
 use super::parts::within_jail;
@@ -29,7 +30,7 @@ pub(super) fn run(config: &Config, caller: &Caller) -> Result<(i32, Findings), F
     let hint = if within_jail() {
         Some("this is inside a jail of httpjail, which holds it")
     } else {
-        cfg!(target_os = "linux").then_some("without --weak, and as root, the kernel holds it")
+        cfg!(target_os = "linux").then_some("without --weak the kernel holds it")
     };
     logging::warn(WARNING, hint);
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -61,6 +62,9 @@ pub(super) fn run(config: &Config, caller: &Caller) -> Result<(i32, Findings), F
         }
         Ok(outcome) => Ok((outcome.status(), findings)),
         Err(error) => Err(Failure {
+            hint: matches!(error, RunError::NotFound(_))
+                .then(|| args::meant_command(config))
+                .flatten(),
             status: error.status(),
             ..Failure::new(error.to_string())
         }),

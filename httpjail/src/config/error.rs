@@ -29,9 +29,9 @@ pub enum ConfigError {
     /// What should name a port names none.
     #[error("`{0}` is no [HOST:]PORT to publish")]
     Publish(String),
-    /// This version does not have it yet.
-    #[error("{0} is not in this version of httpjail")]
-    Unsupported(&'static str),
+    /// Weak mode, which makes no jail, cannot do it.
+    #[error("{0} needs a jail, and weak mode makes none")]
+    OfJails(&'static str),
 }
 
 impl ConfigError {
@@ -45,10 +45,17 @@ impl ConfigError {
             ConfigError::Serving(_) => Some("keep it in a file of its own, for `serve`".into()),
             ConfigError::Conflict(..) => Some("keep one of them".into()),
             ConfigError::Open(_) => Some("leave --auth away, or listen on 127.0.0.1".into()),
-            ConfigError::Unsupported("--interactive in weak mode") => {
+            ConfigError::OfJails("--interactive") => {
                 Some("--approve-with COMMAND has a program decide; the terminal is the command's own here".into())
             }
-            ConfigError::Unsupported(_) => Some("leave it away; the defaults are the safe ones".into()),
+            ConfigError::OfJails(_) => Some(format!(
+                "leave {} away",
+                if cfg!(target_os = "linux") {
+                    "it or --weak"
+                } else {
+                    "it"
+                }
+            )),
         }
     }
 }

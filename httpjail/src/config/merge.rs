@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use http::Method;
 
-use super::{Approval, Command, Config, ConfigError, Log, LogTarget, Mode, Publish, Purpose, Reload, limits};
+use super::{
+    Approval, Command, Config, ConfigError, Log, LogTarget, Mode, Publish, Purpose, Reload, STDIN, Stream, limits,
+};
 use crate::cli::args::Run;
 use crate::net::{HostPattern, Scheme};
 use crate::policy::yaml::{Backend, DnsMode, File, Level, LogFormat};
@@ -21,7 +23,10 @@ impl Config {
     pub(super) fn of(args: Run, file: Option<File>, command: Command) -> Result<Config, ConfigError> {
         let shared = args.shared;
         let mut rules = typed_rules(&shared.rules)?;
+        // What came from stdin is nowhere to be looked at again, nor written to.
+        let named = shared.config.filter(|path| path.as_os_str() != "-");
         let reload = file.as_ref().map(|file| Reload::new(&shared.rules, file));
+        let reload = reload.filter(|reload| reload.texts.first().is_none_or(|(path, _)| path.as_os_str() != STDIN));
         let (options, logging, bounds, passthrough, mut warnings) = match file {
             None => Default::default(),
             Some(file) => {
@@ -72,21 +77,26 @@ impl Config {
             ));
         }
         let user = args.user.or(options.user);
-        if backend == Backend::Weak {
-            let both = [
-                (user.is_some(), "--user in weak mode"),
-                (dns != DnsMode::Synthetic, "--dns in weak mode"),
-                (approval == Approval::Terminal, "--interactive in weak mode"),
-            ];
-            if let Some((_, name)) = both.into_iter().find(|(asked, _)| *asked) {
-                return Err(ConfigError::Unsupported(name));
-            }
-        }
         let publish = if args.publish.is_empty() {
             options.publish
         } else {
             args.publish
         };
+        let allow_sockets = either(args.allow_socket, options.allow_socket);
+        // Where there are no jails it is the default.
+        let weak = backend == Backend::Weak || (backend == Backend::Auto && cfg!(not(target_os = "linux")));
+        if weak {
+            let of_jails = [
+                (user.is_some(), "--user"),
+                (dns != DnsMode::Synthetic, "--dns"),
+                (approval == Approval::Terminal, "--interactive"),
+                (!publish.is_empty(), "--publish"),
+                (!allow_sockets.is_empty(), "--allow-socket"),
+            ];
+            if let Some((_, name)) = of_jails.into_iter().find(|(asked, _)| *asked) {
+                return Err(ConfigError::OfJails(name));
+            }
+        }
         let publish = publish
             .iter()
             .map(|text| published(text))
@@ -112,6 +122,14 @@ impl Config {
             warnings.extend(passthrough.iter().filter_map(|host| unreachable(&policy, host)));
         }
         let file_log = options.log.or(logging.file).map(PathBuf::from);
+        let target = shared.log.or(file_log).map_or(LogTarget::Stderr, log_target);
+        let format = shared.log_format.or(options.log_format).or(logging.format);
+        if format.is_some() && target == LogTarget::Stderr {
+            warnings.push(Warning::new(
+                "the form of the request log was given, and there is no log",
+                "--log FILE writes one; --log /dev/stderr writes it there",
+            ));
+        }
         Ok(Config {
             command,
             policy: Arc::new(policy),
@@ -122,12 +140,8 @@ impl Config {
             passthrough,
             timeout: args.timeout.or(options.timeout),
             log: Log {
-                target: shared.log.or(file_log).map_or(LogTarget::Stderr, LogTarget::File),
-                format: shared
-                    .log_format
-                    .or(options.log_format)
-                    .or(logging.format)
-                    .unwrap_or(LogFormat::Text),
+                target,
+                format: format.unwrap_or(LogFormat::Text),
                 quiet: shared.quiet || options.quiet.unwrap_or(false),
             },
             verbosity: verbosity(shared.verbose)
@@ -135,14 +149,14 @@ impl Config {
                 .or(options.verbose.and_then(verbosity))
                 .unwrap_or(Level::Warn),
             user,
-            allow_sockets: either(args.allow_socket, options.allow_socket),
+            allow_sockets,
             upstream_ca: either(shared.upstream_ca, options.upstream_ca),
             ephemeral_ca: shared.ephemeral_ca || options.ephemeral_ca.unwrap_or(false),
             backend,
             dns,
             limits: limits::of(&bounds),
             publish,
-            file: shared.config,
+            file: named,
             approval,
             approve_timeout: shared
                 .approve_timeout
@@ -151,6 +165,15 @@ impl Config {
             reload,
             warnings,
         })
+    }
+}
+
+/// Standard output and error have names of their own, for links are not followed to a log.
+fn log_target(path: PathBuf) -> LogTarget {
+    match path.to_str() {
+        Some("-" | "/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1") => LogTarget::Stream(Stream::Stdout),
+        Some("/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2") => LogTarget::Stream(Stream::Stderr),
+        _ => LogTarget::File(path),
     }
 }
 

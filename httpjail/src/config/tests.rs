@@ -207,16 +207,19 @@ fn logging_of_the_readme() {
 }
 
 #[test]
-fn what_this_version_lacks_is_refused() {
+fn what_weak_mode_lacks_is_refused() {
     for (line, file, name) in [
-        (&["--weak", "--interactive"][..], "", "--interactive in weak mode"),
-        (&["--weak", "--user", "u"], "", "--user in weak mode"),
-        (&["--weak"], "user: u", "--user in weak mode"),
-        (&["--weak", "--dns", "off"], "", "--dns in weak mode"),
-        (&["--weak"], "interactive: true", "--interactive in weak mode"),
+        (&["--weak", "--interactive"][..], "", "--interactive"),
+        (&["--weak", "--user", "u"], "", "--user"),
+        (&["--weak"], "user: u", "--user"),
+        (&["--weak", "--dns", "off"], "", "--dns"),
+        (&["--weak"], "interactive: true", "--interactive"),
+        (&["--weak", "--publish", "3000"], "", "--publish"),
+        (&["--weak"], "publish: 3000", "--publish"),
+        (&["--weak", "--allow-socket", "/s"], "", "--allow-socket"),
     ] {
         let error = build(line, Some(file)).map(|config| config.command).expect_err(name);
-        assert_eq!(error, ConfigError::Unsupported(name), "{line:?} {file}");
+        assert_eq!(error, ConfigError::OfJails(name), "{line:?} {file}");
         assert!(error.hint().is_some());
     }
     for (line, file) in [
@@ -377,10 +380,7 @@ fn a_proxy_for_everybody_is_for_this_host_alone() {
         with("listen: 0.0.0.0:9\nauth: none\n"),
         Err(ConfigError::Open(_))
     ));
-    assert_eq!(
-        with("user: ann\n"),
-        Err(ConfigError::Unsupported("--user in weak mode"))
-    );
+    assert_eq!(with("user: ann\n"), Err(ConfigError::OfJails("--user")));
     assert_eq!(with("timeout: 1\n"), Err(ConfigError::Conflict("serve", "timeout")));
     assert_eq!(with("backend: netns\n"), Err(ConfigError::Conflict("serve", "backend")));
     for (text, name) in [("listen: 127.0.0.1:9", "listen"), ("auth: none", "auth")] {

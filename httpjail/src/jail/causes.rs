@@ -2,6 +2,7 @@
 //! alone tell little, and come as words from the jail's init.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
 
@@ -18,9 +19,54 @@ const NO_WAY: &str = "this kernel has neither nft_tproxy nor connection tracking
 const CHROOT: &str = "in a chroot nobody but root may make a user namespace (user_namespaces(7)): start httpjail outside of it, \
                       or with sudo";
 
+/// Where sudo looks for programs by default (sudoers(5), secure_path).
+const SECURE_PATH: [&str; 7] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+    "/snap/bin",
+];
+
+/// This program's path, if sudo would not find it by name (as after `cargo install`) and is wanted for what it does.
+pub fn beyond_sudo() -> Option<PathBuf> {
+    let own = std::env::current_exe().ok().filter(|_| !geteuid().is_root())?;
+    let known = own
+        .parent()
+        .is_some_and(|folder| SECURE_PATH.iter().any(|known| folder == Path::new(known)));
+    (!known).then_some(own)
+}
+
+/// The advice to take sudo.
+pub fn with_sudo() -> String {
+    match beyond_sudo() {
+        Some(path) => format!("run httpjail with sudo: sudo {} ...", path.display()),
+        None => "run httpjail with sudo".into(),
+    }
+}
+
+/// What a process was given too little of, where that is why no backend works, and what to do about it.
+pub(super) fn limit(message: &str) -> Option<&'static str> {
+    let limits = [
+        (
+            libc::EMFILE,
+            "this process may open too few files: raise `ulimit -n` (1024 are enough)",
+        ),
+        (libc::EFBIG, "this process may write no large files: raise `ulimit -f`"),
+    ];
+    limits
+        .iter()
+        .find_map(|(number, hint)| message.contains(&format!("(os error {number})")).then_some(*hint))
+}
+
 /// What to say besides `message`, the failure of a step.
 pub(super) fn hint(message: &str) -> Option<String> {
     let failed_with = |number: i32| message.contains(&format!("(os error {number})"));
+    if let Some(limit) = limit(message) {
+        return Some(limit.into());
+    }
     if message.contains("nftables rules") {
         if failed_with(libc::EOPNOTSUPP) || failed_with(libc::EPROTONOSUPPORT) {
             // A filter may refuse the socket, too.

@@ -9,7 +9,7 @@ pub mod attribution;
 pub mod backend;
 pub mod bpf;
 mod canary;
-mod causes;
+pub mod causes;
 mod channel;
 pub mod child;
 pub mod door;
@@ -48,7 +48,7 @@ use aide::Aide;
 use child::StartFailure;
 use helper::{Failure, Helper};
 use sandbox::init::{Order, Plan, Report};
-use sandbox::{Sandbox, netns};
+use sandbox::{Sandbox, mounts, netns};
 use signals::Signals;
 use unix::Held;
 
@@ -121,7 +121,13 @@ impl Jail<Prepared> {
         let user_namespace = jail.sandbox.user_namespace;
         jail.order(&Order::Arrange { user_namespace })?;
         match jail.report(ARRANGE)? {
-            Report::Arranged(notes) => jail.notes.extend(notes),
+            Report::Arranged(notes) => {
+                let (lost, notes): (Vec<_>, Vec<_>) = notes
+                    .into_iter()
+                    .partition(|note| note.starts_with(mounts::NO_NAME_FOR));
+                jail.warnings.extend(lost);
+                jail.notes.extend(notes);
+            }
             other => return Err(unexpected(&other)),
         }
         Ok(jail)
@@ -263,6 +269,11 @@ impl<State> Jail<State> {
     /// Whether Unix sockets of the outside are out of reach whatever their names.
     pub fn holds_sockets(&self) -> bool {
         self.sockets.as_ref().is_some_and(Held::by_identity)
+    }
+
+    /// Whether init makes the jail's connections to Unix sockets, and so none for datagrams.
+    pub fn makes_connections(&self) -> bool {
+        matches!(self.sockets, Some(Held::Notify { .. }))
     }
 
     /// What could not be done and did not matter, and where the jail is: for `-v`.

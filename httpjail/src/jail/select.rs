@@ -6,6 +6,7 @@ use super::backend::{Backend, BackendError, Extras};
 use super::bpf::BpfBackend;
 use super::bpf::cgroup::Cgroup;
 use super::bpf::kernel;
+use super::causes;
 use super::helper::Failure;
 use super::nft::NetnsBackend;
 use super::sandbox::rights;
@@ -110,7 +111,7 @@ fn ebpf(wants: Wants) -> Result<Box<dyn Backend>, BackendError> {
             hint: Some(if geteuid().is_root() {
                 "give these capabilities to the container that this root is in".into()
             } else {
-                "run httpjail with sudo".into()
+                causes::with_sudo()
             }),
             ..BackendError::new(format!("it needs root (missing: {})", missing.join(", ")))
         });
@@ -149,6 +150,16 @@ fn own_cgroup() -> Option<Cgroup> {
 }
 
 fn none(refused: Vec<Refused>) -> Failure {
+    // A limit of this process is no backend's fault, and the first that met it tells all.
+    let limited = refused
+        .iter()
+        .find_map(|refused| Some((refused, causes::limit(&refused.error.message)?)));
+    if let Some((Refused { backend, error }, hint)) = limited {
+        return Failure {
+            hint: Some(hint.into()),
+            ..Failure::new(format!("the {backend} backend cannot start: {error}"))
+        };
+    }
     let [only] = &refused[..] else {
         let reasons: Vec<String> = refused
             .iter()

@@ -51,6 +51,9 @@ const FILTERED: &str = "a system call filter is in force, as in a container: all
 const BOUND_ROOT: &str = "this root has no capabilities: start httpjail as an ordinary user, or give the container \
                           CAP_SETUID, CAP_SETGID and CAP_SETFCAP";
 
+const ALONE: &str = "this root is of a user namespace that knows no other user (as after `unshare -Ur`): start httpjail outside of \
+                     it, as yourself";
+
 impl Switch {
     fn is_set(&self) -> bool {
         // A kernel without the switch does not forbid by it.
@@ -75,6 +78,12 @@ pub fn forbidden() -> Option<BackendError> {
         hint: Some(switch.fix.into()),
         ..BackendError::new(switch.says)
     })
+}
+
+/// Why root cannot become another user, where this is why (user_namespaces(7), "/proc/PID/setgroups").
+pub fn alone() -> Option<String> {
+    let denied = fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny");
+    denied.then(|| ALONE.into())
 }
 
 /// What may be behind a refusal while a jail was made, where something can be named.

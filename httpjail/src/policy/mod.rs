@@ -27,7 +27,7 @@ pub use matcher::{Matcher, Place, PlaceError};
 pub use pattern::{Pattern, PatternError};
 pub use reach::Pin;
 pub use rule::{Action, Methods, Rule, RuleError, Source};
-pub use spell::rule_for;
+pub use spell::{rule_for, rule_for_host};
 pub use target::{Target, TargetError};
 pub use verdict::{Reason, RuleId, Verdict};
 

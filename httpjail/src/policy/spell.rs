@@ -4,6 +4,7 @@
 //! rule may be shown, since secrets travel there.
 
 use super::Methods;
+use super::target::split_authority;
 
 /// A path that is longer than this is not shown in a rule; the host stands for it.
 const PATH_MAX: usize = 150;
@@ -19,6 +20,15 @@ pub fn rule_for(method: &str, url: &str) -> Option<String> {
     } else {
         format!("allow{methods}: {place}{}{}", literal(bare), end(true, true))
     })
+}
+
+/// The rule that names the host of this URL, for an address that no other rule leads to; `None` where none does, for a name may
+/// lead into a private network, but not to this host or its link.
+pub fn rule_for_host(url: &str, is_private: bool) -> Option<String> {
+    let (scheme, authority, _) = split(url)?;
+    let (host, _) = split_authority(authority).ok()?;
+    let led = is_private || host.as_name().is_none_or(|name| name == "localhost");
+    led.then(|| format!("allow: ^{scheme}://{}/", literal(authority)))
 }
 
 /// Scheme, authority, and path with query of a canonical URL.
@@ -116,6 +126,16 @@ mod tests {
             r"allow-get: ^https://a\.test/",
             &[],
         );
+    }
+
+    #[test]
+    fn the_rule_that_names_a_host() {
+        let rule = |url: &str, is_private| rule_for_host(url, is_private).unwrap_or_default();
+        assert_eq!(rule("http://10.0.0.1/x?y", true), r"allow: ^http://10\.0\.0\.1/");
+        assert_eq!(rule("https://a.corp:8443/x", true), r"allow: ^https://a\.corp:8443/");
+        assert_eq!(rule("http://localhost:3000/", false), "allow: ^http://localhost:3000/");
+        assert_eq!(rule("http://[::1]:3000/", false), r"allow: ^http://\[::1\]:3000/");
+        assert_eq!(rule("http://a.test/", false), "");
     }
 
     #[test]

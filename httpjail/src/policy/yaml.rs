@@ -31,7 +31,7 @@ use shape::{Many, Shape};
 pub use error::FileError;
 pub use groups::Read;
 pub use limits::Limits;
-pub use shape::{Logging, parse_seconds};
+pub use shape::{Logging, parse_address, parse_seconds};
 pub use words::{Auth, Backend, DnsMode, Level, LogFormat, SummaryForm, Word};
 
 /// What a policy file may say, as a JSON Schema (2020-12).

@@ -73,6 +73,42 @@ pub(super) enum Vouch {
     Host,
 }
 
+/// What a run would make of the address of a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Foreseen {
+    /// It may be dialled.
+    Permitted,
+    /// It may not.
+    Refused(Class),
+    /// Nobody is asked for the name, so this is not known.
+    NotLookedUp,
+}
+
+/// Foresees it for a host that is allowed by a rule; `is_pinned`: by one that matches this host alone.
+pub fn foresee(host: &Host, is_pinned: bool) -> Foreseen {
+    let localhost = (host.as_name() == Some("localhost")).then_some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let Some(address) = host.ip().map(|ip| ip.to_canonical()).or(localhost) else {
+        return Foreseen::NotLookedUp;
+    };
+    let class = match classify(address) {
+        Class::Public | Class::Private if is_surely_own(address) => Class::Own,
+        class => class,
+    };
+    let vouch = if is_pinned { Vouch::Host } else { Vouch::None };
+    match class.permits(host, address, vouch) {
+        true => Foreseen::Permitted,
+        false => Foreseen::Refused(class),
+    }
+}
+
+/// As [`is_own`], but for a host that cannot tell: nothing is dialled here.
+fn is_surely_own(address: IpAddr) -> bool {
+    #[cfg(target_os = "linux")]
+    return super::kernel::is_local(address).unwrap_or(false);
+    #[cfg(not(target_os = "linux"))]
+    return is_own(address);
+}
+
 /// Classes an address, through every form that carries an IPv4 address in an IPv6 one.
 pub fn classify(address: IpAddr) -> Class {
     match address {
@@ -296,6 +332,25 @@ mod tests {
         assert_eq!(permitted("127.0.0.1", "127.0.0.1"), [false, false, true]);
         assert_eq!(permitted("169.254.169.254", "169.254.169.254"), [false, false, true]);
         assert_eq!(permitted("api.test", "169.254.169.254"), [false, false, false]);
+    }
+
+    #[test]
+    fn the_log_knows_each_for_an_address() {
+        use crate::audit::Record;
+        for address in [
+            "10.0.0.1",
+            "0.0.0.0",
+            "127.0.0.1",
+            "169.254.1.1",
+            "168.63.129.16",
+            "224.0.0.1",
+            "240.0.0.1",
+        ] {
+            let mut record = Record::new(crate::audit::EventKind::Request);
+            record.reason = Some(classify(address.parse().unwrap()).as_str().to_owned());
+            assert!(record.is_about_its_address(), "{address}");
+        }
+        assert!(Class::Own.as_str() == "address of this host" && Class::MadeUp.as_str().ends_with(" address"));
     }
 
     // Proves: S17, S20.

@@ -54,7 +54,7 @@ mod upload;
 mod upstream;
 mod windows;
 
-pub use address::{Class, classify};
+pub use address::{Class, Foreseen, classify, foresee};
 pub use explicit::{Guard, Token};
 pub use limits::Limits;
 pub use memory::Allocated;

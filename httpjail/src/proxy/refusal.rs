@@ -3,10 +3,12 @@
 //! Every answer names the request and says whose decision it is, since what reads it is often a program (or a model)
 //! that would otherwise try again for ever. Everything echoed is escaped.
 
+use super::address::Class;
 use super::dial::DialError;
 use super::framing::Fault;
 use super::parent::Parent;
 use crate::policy::TargetError;
+use crate::policy::rule_for_host;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use std::fmt::Write;
@@ -88,6 +90,8 @@ pub(super) struct Refusal {
     pub(super) reason: &'static str,
     /// A sentence for the client.
     pub(super) detail: String,
+    /// A rule that names the host would have let it through; whether that is so for names too.
+    names_host: Option<bool>,
 }
 
 impl Refusal {
@@ -96,6 +100,7 @@ impl Refusal {
             kind,
             reason,
             detail: detail.into(),
+            names_host: None,
         }
     }
 
@@ -185,6 +190,9 @@ impl Refusal {
             if let Some(rule) = rule {
                 *body += &format!("  rule {}\n", escaped(rule));
             }
+            if let Some(meant) = self.names_host.and_then(|is_private| rule_for_host(&url, is_private)) {
+                *body += &format!("  that rule would be {}\n", escaped(&meant));
+            }
             *body += &format!("\n{}\n", self.kind.advice());
         }
         response
@@ -225,7 +233,13 @@ impl From<DialError> for Refusal {
                 (Kind::Upstream, "upstream proxy")
             }
         };
-        Refusal::new(kind, reason, format!("{error}."))
+        Refusal {
+            names_host: match &error {
+                DialError::Address(_, class) => Some(*class == Class::Private),
+                _ => None,
+            },
+            ..Refusal::new(kind, reason, format!("{error}."))
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::{CERTIFICATE_REFUSED, StderrPolicy, printable, short};
 use crate::audit::record::{EventKind, NO_RULE_MATCHED, NOT_HTTP, Record};
-use crate::policy::rule_for;
+use crate::policy::{rule_for, rule_for_host};
 
 /// For so many hosts something is advised, of each kind.
 const HOSTS_MAX: usize = 20;
@@ -20,6 +20,7 @@ const TRUST: &str = "the program has a list of authorities of its own (an option
 pub(super) struct Advice {
     no_rules: Option<String>,
     suggest: bool,
+    mends: bool,
     /// The hosts for which a rule was shown.
     suggested: BTreeSet<String>,
     /// What was said of other protocols, and of programs that do not trust the proxy.
@@ -31,6 +32,7 @@ impl Advice {
         Advice {
             no_rules: policy.no_rules.clone(),
             suggest: policy.suggest,
+            mends: policy.mend,
             suggested: BTreeSet::new(),
             other: BTreeSet::new(),
         }
@@ -40,7 +42,8 @@ impl Advice {
     pub(super) fn after(&mut self, record: &Record) -> Option<String> {
         let no_rule = record.is_denied_by_policy() && record.reason.as_deref() == Some(NO_RULE_MATCHED);
         let hint = no_rule.then(|| self.no_rules.take()).flatten();
-        let hint = hint.or_else(|| self.rule(record)).or_else(|| self.protocol(record))?;
+        let hint = hint.or_else(|| self.address(record)).or_else(|| self.rule(record));
+        let hint = hint.or_else(|| self.protocol(record))?;
         Some(format!("hint: {}", printable(&hint)))
     }
 
@@ -58,6 +61,33 @@ impl Advice {
             ""
         };
         Some(format!("to allow it{place}: -r {}", quoted(&rule)))
+    }
+
+    /// What leads to an address that the policy's own words do not lead to: the first time for each of a few hosts.
+    fn address(&mut self, record: &Record) -> Option<String> {
+        let key = match (record.is_to_the_host(), record.dst) {
+            (true, Some(dst)) => format!("localhost:{}", dst.port()),
+            _ => record.host.clone().filter(|_| record.is_about_its_address())?,
+        };
+        let known = self.suggested.len() >= HOSTS_MAX || self.suggested.contains(&key);
+        if !self.mends || known {
+            return None;
+        }
+        let rule = match record.is_to_the_host() {
+            true => Some(format!("allow: ^http://{key}/")),
+            false => rule_for_host(
+                record.url.as_deref()?,
+                record.reason.as_deref() == Some("private address"),
+            ),
+        };
+        self.suggested.insert(key);
+        let place = if record.rule.is_some() { ", before that one" } else { "" };
+        Some(match rule {
+            Some(rule) => format!("to allow it, name the host in a rule{place}: -r {}", quoted(&rule)),
+            None => {
+                "no rule for a name leads there: ask for the address, or for localhost, and name that in a rule".into()
+            }
+        })
     }
 
     /// Why what is not HTTP does not pass, in any mode, and what can be done instead.

@@ -19,6 +19,7 @@ fn notices(show: Show) -> Notices {
         show,
         no_rules: None,
         suggest: true,
+        mend: true,
     })
 }
 
@@ -336,6 +337,7 @@ fn want_of_rules_is_said_of_requests_alone() {
         show: Show::Denials,
         no_rules: Some("no rule".into()),
         suggest: false,
+        mend: true,
     });
     let refused = Record {
         verdict: Some(Decision::Deny),

@@ -69,6 +69,12 @@ fn prepare_at(line: &str, holding: Holding, here: &Path, own: Vec<PathBuf>) -> R
         roots: roots(guard, &own),
         held: Vec::new(),
     };
+    if line.trim().is_empty() {
+        return Err(refused("no program is named".into()));
+    }
+    if line::is_open(line) {
+        return Err(refused(format!("`{line}` has a quote that does not end")));
+    }
     let (mut others, mut warnings, mut is_first) = (Vec::new(), Vec::new(), true);
     for word in line::words(line) {
         let text = Path::new(&word.text);
@@ -77,7 +83,15 @@ fn prepare_at(line: &str, holding: Holding, here: &Path, own: Vec<PathBuf>) -> R
         let found = if is_named || (is_path && word.is_command) {
             Some(here.join(text))
         } else if word.is_command {
-            finder.elsewhere(text, here, &own)
+            let found = finder.elsewhere(text, here, &own);
+            let begins = word.span.start == line.len() - line.trim_start().len() && line::stands_alone(line, &word);
+            if begins && found.is_none() && !finder.knows(text) && !line::SHELLS.contains(&word.text.as_str()) {
+                return Err(Failure {
+                    hint: Some("name a program by its path, or one that is in PATH".into()),
+                    ..refused(format!("`{}` was not found", word.text))
+                });
+            }
+            found
         } else {
             if word.text.contains(['.', '/']) && here.join(text).is_file() {
                 let text = text.display();
@@ -141,9 +155,14 @@ struct Finder {
 }
 
 impl Finder {
+    /// Whether it is a program in one of root's folders.
+    fn knows(&self, name: &Path) -> bool {
+        self.roots.iter().any(|folder| is_program(&folder.join(name)))
+    }
+
     /// A program of the caller's own folders that is in none of root's. A word that is in neither is one of the shell's.
     fn elsewhere(&self, name: &Path, here: &Path, own: &[PathBuf]) -> Option<PathBuf> {
-        if self.roots.iter().any(|folder| is_program(&folder.join(name))) {
+        if self.knows(name) {
             return None;
         }
         let own = own.iter().filter(|folder| !folder.as_os_str().is_empty());
@@ -174,11 +193,11 @@ impl Finder {
         }
         if found.nlink() > 1 && self.holds {
             let text = format!(
-                "{} has a second name, by which the command could change it ({why})",
+                "{} has a second name (it is a hard link), by which the command could change it: {why}",
                 real.display()
             );
             return Err(Failure {
-                hint: Some("give a copy of it".into()),
+                hint: Some(format!("name a copy of it: cp {0} {0}-copy", real.display())),
                 ..refused(text)
             });
         }

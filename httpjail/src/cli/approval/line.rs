@@ -33,6 +33,39 @@ pub(super) fn words(line: &str) -> Vec<Word> {
     reader.words
 }
 
+/// Words that a shell knows by itself, besides the reserved ones (POSIX.1-2024, XCU sections 2.4 and 2.15, and the usual more).
+pub(super) const SHELLS: [&str; 42] = [
+    ":", ".", "[", "[[", "alias", "bg", "builtin", "case", "cd", "echo", "eval", "exit", "export", "false", "fg",
+    "for", "function", "getopts", "hash", "jobs", "kill", "let", "local", "printf", "pwd", "read", "readonly",
+    "return", "select", "set", "shift", "source", "test", "times", "trap", "true", "type", "ulimit", "umask",
+    "unalias", "unset", "wait",
+];
+
+/// Whether a quote begins that does not end: the shell refuses such a line.
+pub(super) fn is_open(line: &str) -> bool {
+    let mut quote = None;
+    let mut letters = line.chars();
+    while let Some(next) = letters.next() {
+        match (next, quote) {
+            ('\\', None | Some('"')) => {
+                letters.next();
+            }
+            ('\'' | '"', None) => quote = Some(next),
+            // A comment, or the text of a here-document: nothing is claimed.
+            ('#' | '<', None) => return false,
+            (next, Some(open)) if next == open => quote = None,
+            _ => {}
+        }
+    }
+    quote.is_some()
+}
+
+/// Whether blanks or the end follow: a name before `(` is a function's.
+pub(super) fn stands_alone(line: &str, word: &Word) -> bool {
+    let rest = line.get(word.span.end..).unwrap_or_default();
+    rest.chars().next().is_none_or(char::is_whitespace)
+}
+
 /// A line with some of its words replaced. `others` must be in order.
 pub(super) fn replaced(line: &str, others: &[(Range<usize>, String)]) -> String {
     let (mut out, mut at) = (String::new(), 0);

@@ -14,24 +14,23 @@ pub struct Learn {
     #[command(flatten)]
     pub run: Run,
 
-    /// Write the policy there; a file that exists is left alone
+    /// Write the policy there (`-`: to stdout); a file that exists is left alone
     #[arg(
         short,
         long,
         value_name = "FILE",
         default_value = "httpjail.yaml",
         value_hint = ValueHint::FilePath,
-        conflicts_with = "locked",
         help_heading = "The policy"
     )]
     pub output: PathBuf,
 
     /// Add to the file: what it allows already is not learnt anew, what it denies is refused
-    #[arg(long, conflicts_with_all = ["force", "config", "locked"], help_heading = "The policy")]
+    #[arg(long, conflicts_with_all = ["force", "config"], help_heading = "The policy")]
     pub update: bool,
 
     /// Replace the file
-    #[arg(long, conflicts_with = "locked", help_heading = "The policy")]
+    #[arg(long, help_heading = "The policy")]
     pub force: bool,
 }
 

@@ -170,7 +170,7 @@ fn wrong_lines() {
 fn serving() {
     let serve = |line: &[&str]| {
         let words = [&["httpjail"], line].concat().into_iter().map(OsString::from);
-        match Cli::try_parse_from(spelled(words)).expect("arguments").other {
+        match Cli::try_parse_from(spelled::read(words)).expect("arguments").other {
             Some(Other::Serve(serve)) => serve,
             _ => panic!("{line:?} runs a command"),
         }
@@ -182,14 +182,9 @@ fn serving() {
     ]);
     assert_eq!((full.listen, full.auth), ("[::1]:9".parse().ok(), Some(Auth::None)));
     assert!(full.shared.rules == ["allow: a"] && full.shared.quiet);
-    for line in [
-        &["--", "serve"][..],
-        &["-q", "serve"],
-        &["--", "--server"],
-        &["curl", "--server"],
-    ] {
+    for line in [&["--", "serve"][..], &["--", "--server"], &["curl", "--server"]] {
         let words = [&["httpjail"], line].concat().into_iter().map(OsString::from);
-        let cli = Cli::try_parse_from(spelled(words)).expect("arguments");
+        let cli = Cli::try_parse_from(spelled::read(words)).expect("arguments");
         assert!(cli.other.is_none() && !cli.run.command.is_empty(), "{line:?}");
     }
     for line in [

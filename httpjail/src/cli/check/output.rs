@@ -6,7 +6,8 @@ use crate::audit::printable;
 use crate::cli::print;
 use crate::failure::Failure;
 use crate::policy::yaml::Test;
-use crate::policy::{Action, Explanation, Outcome, Part, Policy, Rule, Target};
+use crate::policy::{Action, Explanation, Outcome, Part, Policy, Rule, Target, rule_for_host};
+use crate::proxy::{Class, Foreseen};
 
 /// What a policy says of a request.
 pub(super) struct Found<'a> {
@@ -16,6 +17,8 @@ pub(super) struct Found<'a> {
     pub(super) action: Action,
     /// The rule that says so; none if none matched.
     pub(super) rule: Option<&'a Rule>,
+    /// What would become of its address, if a rule allows it.
+    pub(super) address: Foreseen,
 }
 
 /// A request whose verdict changes.
@@ -64,6 +67,11 @@ struct By {
     source: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
+    /// The rule that leads to its address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    write: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -114,6 +122,23 @@ impl Printer {
         }
         if found.rule.is_none() {
             text.push_str("  no rule matches\n");
+        }
+        let host = found.target.host();
+        match found.address {
+            Foreseen::Permitted => {}
+            Foreseen::NotLookedUp if found.rule.is_some_and(|rule| rule.is_pinned_to(host)) => {
+                text.push_str(&format!("  the address of {host} is not looked up\n"));
+            }
+            Foreseen::NotLookedUp => text.push_str(&format!(
+                "  the address of {host} is not looked up: a private one needs a rule that names this host alone\n"
+            )),
+            Foreseen::Refused(class) => {
+                let (class, meant) = (class.as_str(), found.meant().unwrap_or_default());
+                text.push_str(&format!(
+                    "  {class}: it needs a rule that names this host alone, before that one\n"
+                ));
+                text.push_str(&format!("  write: {meant}\n"));
+            }
         }
         self.text(&text)
     }
@@ -205,7 +230,12 @@ impl<'a> Line<'a> {
                     rule: Some(rule.to_string()),
                     name: rule.name().map(str::to_owned),
                     source: Some(rule.source().to_string()),
-                    reason: None,
+                    reason: match found.address {
+                        Foreseen::Refused(class) => Some(class.as_str()),
+                        Foreseen::Permitted | Foreseen::NotLookedUp => None,
+                    },
+                    write: found.meant(),
+                    address: (found.address == Foreseen::NotLookedUp).then_some("not looked up"),
                 },
                 None => By {
                     reason: Some("no rule matched"),
@@ -220,10 +250,21 @@ impl<'a> Line<'a> {
 }
 
 impl Found<'_> {
+    /// The rule that would lead to an address which this one does not lead to.
+    fn meant(&self) -> Option<String> {
+        let Foreseen::Refused(class) = self.address else {
+            return None;
+        };
+        rule_for_host(self.target.url(), class == Class::Private)
+    }
+
     fn by(&self) -> String {
-        match self.rule {
-            Some(rule) => format!("{}: {}", rule.source(), described(rule)),
-            None => "no rule matches".to_owned(),
+        match (self.rule, self.address) {
+            (Some(rule), Foreseen::Refused(class)) => {
+                format!("{}: {}, but: {}", rule.source(), described(rule), class.as_str())
+            }
+            (Some(rule), _) => format!("{}: {}", rule.source(), described(rule)),
+            (None, _) => "no rule matches".to_owned(),
         }
     }
 }

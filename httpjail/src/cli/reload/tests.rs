@@ -234,6 +234,7 @@ fn a_change_is_in_force_and_a_wrong_one_is_not() {
         show: Show::Denials,
         no_rules: None,
         suggest: false,
+        mend: true,
     };
     let copy = file.try_clone().expect("its twin");
     let log = Arc::new(Log::on(

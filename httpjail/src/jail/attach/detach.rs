@@ -1,5 +1,6 @@
 //! Ending attachments from outside: one that lives is asked to, of one that is dead the pins are removed.
 
+use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -32,10 +33,15 @@ pub fn detach(cgroup: Option<&Path>) -> Result<Vec<PathBuf>, Failure> {
     for pins in meant() {
         if lives(&pins)? {
             end(&pins.name).map_err(|error| {
-                Failure::new(format!(
-                    "cannot end the httpjail that is attached (process {}): {error}",
-                    pins.name.pid
-                ))
+                let pid = pins.name.pid;
+                let stopped = is_stopped(pid).then(|| format!("it is stopped: kill -CONT {pid}, and detach again"));
+                let killed = || format!("kill -KILL {pid} leaves the cgroup closed; detach opens it then");
+                Failure {
+                    hint: Some(stopped.unwrap_or_else(killed)),
+                    ..Failure::new(format!(
+                        "cannot end the httpjail that is attached (process {pid}): {error}"
+                    ))
+                }
             })?;
         }
     }
@@ -57,6 +63,13 @@ pub(super) fn remove(pins: &Pins) -> Result<(), Failure> {
 /// Whether the httpjail of an attachment lives.
 pub(super) fn lives(pins: &Pins) -> Result<bool, Failure> {
     pins.name.may_live().map_err(|error| Failure::new(error.to_string()))
+}
+
+/// Whether a process is stopped, or traced: the third field of its stat (proc(5)), behind a name that may hold anything.
+fn is_stopped(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    matches!(state, Some('T' | 't'))
 }
 
 /// Asks the httpjail of that name to end, and waits until it has.

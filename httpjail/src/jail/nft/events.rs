@@ -66,11 +66,13 @@ impl Events {
 
     /// A packet as the log says it, and the socket that sent it.
     fn stopped(&self, packet: &Packet) -> Stopped {
-        let mut record = Record::new(EventKind::Blocked);
+        let probe = packet.protocol == TCP && packet.to.ip().is_loopback();
+        let mut record = Record::new(if probe { EventKind::Probe } else { EventKind::Blocked });
         record.verdict = Some(Decision::Deny);
         record.dst = Some(packet.to);
         record.reason = Some(match packet.protocol {
             UDP => "udp is not http".to_owned(),
+            TCP if probe => "nobody in the jail listens there".to_owned(),
             _ => format!("{} packets are not allowed", name(packet.protocol)),
         });
         let tables = self.tables.as_ref().filter(|_| packet.protocol == UDP);

@@ -50,7 +50,7 @@ pub(super) fn install(way: Way, extras: Extras, port: u16, ipv6: bool, inside: I
     let mut rules = Rules { batch, ipv6 };
     rules.output(extras);
     match way {
-        Way::Tproxy => rules.tproxy(port, extras.reject, inside.host_loopback),
+        Way::Tproxy => rules.tproxy(port, extras, inside.host_loopback),
         Way::Redirect => rules.redirect(port),
     }
     rules.batch.commit()
@@ -89,7 +89,8 @@ impl Rules {
         }
     }
 
-    fn tproxy(&mut self, port: u16, reject: bool, host_loopback: bool) {
+    fn tproxy(&mut self, port: u16, extras: Extras, host_loopback: bool) {
+        let reject = extras.reject;
         // "mangle": before anything that looks at routes.
         self.chain("pre", "filter", Hook::Prerouting, -150, Policy::Drop);
         self.rule("pre", "what is not tcp", [not_protocol(TCP), vec![accept()]]);
@@ -108,6 +109,12 @@ impl Rules {
         }
         if reject && !host_loopback {
             // No rule of the policy could allow it: the program hears at once that nobody listens.
+            if extras.log {
+                for (name, own) in self.own_addresses(Side::Destination) {
+                    let name = format!("log of nobody at {name}");
+                    self.rule("pre", &name, [protocol(TCP), own, vec![log()]]);
+                }
+            }
             for (name, own) in self.own_addresses(Side::Destination) {
                 let name = format!("nobody at {name}");
                 self.rule("pre", &name, [protocol(TCP), own, vec![tcp_reset()]]);

@@ -12,6 +12,7 @@ mod terminals;
 
 pub use generated::Generated;
 pub use kept::{Keeping, Kept};
+pub use terminals::NO_NAME_FOR;
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};

@@ -64,7 +64,12 @@ pub fn add_to(text: &str, rules: &[Learnt]) -> Result<String, Unreadable> {
             (before + &newline, lines[last + 1..].concat(), indent)
         }
     };
-    checked(format!("{before}{}{after}", list(rules, indent)), had + rules.len())
+    // What was added stands apart from what was there.
+    let apart = if had > 0 && !rules.is_empty() { "\n" } else { "" };
+    checked(
+        format!("{before}{apart}{}{after}", list(rules, indent)),
+        had + rules.len(),
+    )
 }
 
 fn newline(text: &str) -> &'static str {

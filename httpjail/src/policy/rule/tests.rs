@@ -87,7 +87,10 @@ fn hints_show_what_to_write() {
     for (text, hint) in [
         (r"allow github\.com", Some(r#"write "allow: github\.com""#)),
         (r"github\.com", Some(r#"write "allow: github\.com""#)),
-        ("https://a.test/", Some(r#"write "allow: https://a.test/""#)),
+        ("https://a.test/", Some(r#"write "allow: ^https://a\.test/""#)),
+        ("deny", Some(r#"write "deny: .*""#)),
+        ("*.a.test", Some(r#"write "allow: ^https://[^/]*\.a\.test/""#)),
+        ("alow: x", Some("did you mean `allow`?")),
         ("permit: x", None),
     ] {
         assert_eq!(

@@ -16,8 +16,8 @@ use super::words::{Auth, Backend, DnsMode, Level, LogFormat, SummaryForm, word};
 use crate::policy::rule::Action;
 use crate::policy::{Target, request};
 pub(super) use entry::{Entry, RuleEntry};
-pub use values::parse_seconds;
 pub(super) use values::{Address, Hosts, Many, Seconds, Version};
+pub use values::{parse_address, parse_seconds};
 
 /// Between an error and its hint, where both go through serde.
 pub(super) const HINT: &str = "\nhint: ";

@@ -1,7 +1,7 @@
 //! Values of one line: some texts, a span of time, an address, the file's version.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::net::HostPattern;
@@ -34,6 +34,19 @@ pub(in crate::policy::yaml) struct Address(pub(in crate::policy::yaml) SocketAdd
 /// `version: 1`, which is all that there is.
 #[derive(Debug)]
 pub(in crate::policy::yaml) struct Version;
+
+/// Reads an address of this host and a port; `localhost` is 127.0.0.1.
+///
+/// # Errors
+/// A message for what is none.
+pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    let port = text
+        .strip_prefix("localhost:")
+        .and_then(|port| port.parse::<u16>().ok());
+    let local = port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let parsed = text.parse().ok().or(local);
+    parsed.ok_or_else(|| "it is an address of this host and a port, such as 127.0.0.1:8080".to_owned())
+}
 
 /// Reads a positive number of seconds, decimals allowed.
 ///
@@ -177,7 +190,7 @@ impl<'de> Deserialize<'de> for Address {
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Address, E> {
-                text.parse().map(Address).map_err(|_| {
+                parse_address(text).map(Address).map_err(|_| {
                     E::custom(format!(
                         "`{text}` is no address and port{HINT}such as 127.0.0.1:8080 or '[::1]:8080'"
                     ))
