@@ -105,6 +105,7 @@ fn text(record: &Record, stamp: Stamp<'_>) -> String {
     pair(&mut line, "rule", record.rule.as_deref());
     pair(&mut line, "reason", record.reason.as_deref());
     pair(&mut line, "complete", record.complete);
+    pair(&mut line, "failure", record.failure.as_deref());
     pair(&mut line, "pid", record.pid);
     pair(&mut line, "comm", record.comm.as_deref());
     pair(&mut line, "exe", record.exe.as_deref());
@@ -189,6 +190,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     complete: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     bytes_in: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes_out: Option<u64>,
@@ -217,6 +220,7 @@ fn json(out: &mut Vec<u8>, record: &Record, stamp: Stamp<'_>) -> io::Result<()> 
         session: stamp.session,
         seq: stamp.seq,
         complete: record.complete,
+        failure: record.failure.as_deref(),
         bytes_in: record.bytes_in,
         bytes_out: record.bytes_out,
         duration_ms: record.duration_ms.map(thousandths),

@@ -89,6 +89,8 @@ pub struct Record {
     pub cgroup: Option<u64>,
     /// `false` where a request that was allowed did not come to its proper end; the reason tells why.
     pub complete: Option<bool>,
+    /// What went wrong with a request after it was let through, in words. The verdict stands beside it, as does the verdict's reason.
+    pub failure: Option<String>,
     /// Request body bytes that went upstream.
     pub bytes_in: Option<u64>,
     /// Response body bytes that went to the client.
@@ -132,6 +134,11 @@ impl Record {
         self.reason.as_deref() == Some(SERVICE_OF_HOST)
     }
 
+    /// Whether it is a request that was allowed and that its server, the way there or its client's bytes let down.
+    pub fn has_failed(&self) -> bool {
+        self.verdict == Some(Decision::Allow) && self.failure.is_some()
+    }
+
     /// Says whose it is.
     pub fn of(&mut self, holder: Holder) {
         let Holder {
@@ -171,6 +178,7 @@ impl Record {
             parents: Vec::new(),
             cgroup: None,
             complete: None,
+            failure: None,
             bytes_in: None,
             bytes_out: None,
             duration_ms: None,

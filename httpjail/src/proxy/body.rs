@@ -3,6 +3,7 @@
 //! Backpressure comes from polling: nobody reads a frame before the other leg has room for it.
 
 use super::client::{Entry, Traffic};
+use super::headers;
 use super::interim::Watch;
 use super::strict::Busy;
 use super::upstream::Lease;
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use std::error::Error;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,6 +24,8 @@ pub(super) struct Download {
     source: Source,
     entry: Option<Entry>,
     busy: Option<Busy>,
+    /// An error that waits until what came before it has gone, and how many flushes there had been.
+    held: Option<(io::Error, u64)>,
 }
 
 enum Source {
@@ -37,6 +41,14 @@ struct Stream {
     /// An upload that waits for a word that does not come any more ends with this body.
     _watch: Arc<Watch>,
     idle: Idle,
+}
+
+/// What all else came of.
+fn deepest<'a>(mut error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    while let Some(cause) = error.source() {
+        error = cause;
+    }
+    error
 }
 
 /// Notices an exchange in which nothing moves. It costs a look at a counter now and then, not a timer for each frame.
@@ -111,8 +123,25 @@ impl Download {
     }
 
     fn new(source: Source, entry: Option<Entry>) -> Download {
-        let busy = None;
-        Download { source, entry, busy }
+        Download {
+            source,
+            entry,
+            busy: None,
+            held: None,
+        }
+    }
+}
+
+impl Download {
+    /// The error, once what came before it has gone, or nothing moves any more.
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if let (Some((_, seen)), Some(entry)) = (&self.held, &self.entry)
+            && entry.flushes().poll_more(*seen, cx).is_pending()
+            && let Source::Upstream(stream) = &mut self.source
+        {
+            ready!(stream.idle.poll(cx));
+        }
+        Poll::Ready(self.held.take().map(|(error, _)| Err(error)))
     }
 }
 
@@ -143,16 +172,32 @@ impl Body for Download {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = &mut *self;
-        let frame = ready!(match &mut this.source {
+        if this.held.is_some() {
+            return this.poll_held(cx);
+        }
+        let mut frame = ready!(match &mut this.source {
             Source::Upstream(stream) => stream.poll_frame(cx),
             Source::Own(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
         });
+        if let (Some(Ok(frame)), Source::Upstream(_)) = (&mut frame, &this.source)
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            headers::clean_response_trailers(trailers);
+        }
         let ended = this.is_end_stream();
         if let Some(entry) = &mut this.entry {
             match &frame {
                 Some(Ok(frame)) => entry.traffic.receive(frame.data_ref().map_or(0, Bytes::len)),
-                Some(Err(error)) if error.kind() == io::ErrorKind::TimedOut => entry.because("timed out"),
-                Some(Err(_)) => entry.because("upstream broke off"),
+                Some(Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
+                    entry.fail(
+                        "timed out",
+                        "In the middle of the server's answer nothing moved any more.",
+                    );
+                }
+                Some(Err(error)) => {
+                    let words = format!("The server's answer broke off: {}.", deepest(error));
+                    entry.fail("upstream broke off", words);
+                }
                 None => {}
             }
             // hyper does not ask again after trailers, nor after the last byte of a body whose length it knows.
@@ -162,12 +207,19 @@ impl Body for Download {
                 Some(Err(_)) => false,
             };
         }
-        Poll::Ready(frame)
+        match (frame, &this.entry) {
+            (Some(Err(error)), Some(entry)) => {
+                this.held = Some((error, entry.flushes().count()));
+                // Over HTTP/2 nothing is flushed where nothing is written.
+                Poll::Ready(Some(Ok(Frame::data(Bytes::new()))))
+            }
+            (frame, _) => Poll::Ready(frame),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Upstream(stream) => stream.body.is_end_stream(),
+            Source::Upstream(stream) => self.held.is_none() && stream.body.is_end_stream(),
             Source::Own(body) => body.is_end_stream(),
         }
     }

@@ -6,6 +6,8 @@
 use super::Proxy;
 use super::bound::Bound;
 use super::crowd::Guest;
+use super::flushes::Flushes;
+use super::refusal::{Kind, Refusal};
 use super::strict::Aside;
 use crate::approve::Asking;
 use crate::audit::{Decision, EventKind, Record};
@@ -33,6 +35,8 @@ pub(super) struct Client {
     spoke: AtomicBool,
     /// The upstream connections that are about this one.
     pub(super) bound: Bound,
+    /// What has gone over it.
+    pub(super) flushes: Arc<Flushes>,
 }
 
 impl Client {
@@ -47,6 +51,7 @@ impl Client {
             heard: AtomicBool::new(false),
             spoke: AtomicBool::new(false),
             bound: Bound::default(),
+            flushes: Arc::default(),
         });
         // Asked now, beside the first bytes' way here: by the time something is recorded it is mostly there.
         if client.flow.as_ref().is_some_and(|flow| flow.opener.is_some()) {
@@ -249,6 +254,8 @@ pub(super) struct Entry {
     pub(super) complete: bool,
     /// Over HTTP/1: knows why a body was broken off, if we did it.
     pub(super) aside: Option<Arc<Aside>>,
+    /// The short phrase for what went wrong after it was let through.
+    fault: Option<String>,
 }
 
 impl Entry {
@@ -266,7 +273,13 @@ impl Entry {
             sent: false,
             complete: false,
             aside: None,
+            fault: None,
         }
+    }
+
+    /// What has gone over the client's connection.
+    pub(super) fn flushes(&self) -> &Flushes {
+        &self.client.flushes
     }
 
     /// Waits until it is known which program asks.
@@ -288,6 +301,24 @@ impl Entry {
     pub(super) fn because(&mut self, reason: &str) {
         self.record.reason.get_or_insert_with(|| reason.to_owned());
     }
+
+    /// Says what went wrong after the verdict, which stays: a short phrase, and the same in words. The first is the cause of
+    /// those after it.
+    pub(super) fn fail(&mut self, reason: &str, words: impl Into<String>) {
+        self.fault.get_or_insert_with(|| reason.to_owned());
+        self.record.failure.get_or_insert_with(|| words.into());
+        self.record.complete = Some(false);
+    }
+
+    /// Says that it gets `refusal` for an answer: that is the verdict, unless it had been let through and failed since.
+    pub(super) fn refused(&mut self, refusal: &Refusal) {
+        if self.sent || matches!(refusal.kind, Kind::Upstream | Kind::Unread | Kind::TimedOut) {
+            self.fail(refusal.reason, refusal.detail.as_str());
+        } else {
+            self.record.verdict = Some(Decision::Deny);
+            self.record.reason = Some(refusal.reason.to_owned());
+        }
+    }
 }
 
 impl Drop for Entry {
@@ -298,9 +329,18 @@ impl Drop for Entry {
             }
             match self.aside.as_ref().and_then(|aside| aside.body_fault()) {
                 // What else went wrong then came of it.
-                Some(fault) => self.record.reason = Some(fault.reason().to_owned()),
+                Some(fault) => {
+                    self.fault = Some(fault.reason().to_owned());
+                    self.record.failure = fault
+                        .is_malformed()
+                        .then(|| format!("The request's body: {}.", fault.words()));
+                }
+                None if self.fault.is_some() => {}
                 None => self.because(self.client.guest.why().unwrap_or("cut short")),
             }
+        }
+        if let Some(fault) = self.fault.take() {
+            self.because(&fault);
         }
         let mut record = std::mem::replace(&mut self.record, Record::new(EventKind::Request));
         record.bytes_in = Some(self.traffic.sent());

@@ -290,7 +290,10 @@ where
         .max_send_buf_size(windows.unsent)
         .keep_alive_interval(Duration::from_secs(30))
         .auto_date_header(false)
-        .serve_connection(TokioIo::new(Joined::from_client(stream)), Streams(interceptor))
+        .serve_connection(
+            TokioIo::new(Joined::from_client(stream, client.flushes.clone())),
+            Streams(interceptor),
+        )
         .await;
     report(&client, served, None, named).await;
 }

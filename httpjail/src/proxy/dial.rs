@@ -43,7 +43,7 @@ const METADATA: [&str; 4] = [
 /// Why there is no upstream connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DialError {
-    #[error("the name {0} could not be resolved: {1}")]
+    #[error("this host could not resolve the name {0}: {1}")]
     Name(Host, io::Error),
     #[error("the name {0} has no address")]
     NoAddress(Host),
@@ -51,7 +51,7 @@ pub(super) enum DialError {
     Address(Host, Class),
     #[error("{0} is the proxy itself")]
     Itself(Host),
-    #[error("connecting to {0} failed: {1}")]
+    #[error("connecting to {0} failed: {why}", why = unconnected(.1))]
     Connect(Host, io::Error),
     #[error("TLS with {0} failed: {1}")]
     Tls(Host, String),
@@ -82,8 +82,8 @@ impl Step {
     fn as_str(self) -> &'static str {
         match self {
             Step::Place => "too many upstream connections are open",
-            Step::Name => "resolving the name",
-            Step::Connect => "connecting",
+            Step::Name => "resolving the name, for which this host's name servers gave no answer",
+            Step::Connect => "connecting, to which nobody answered there (or a firewall drops it)",
             Step::Tls => "the TLS handshake",
             Step::Tunnel => "opening a tunnel",
         }
@@ -161,7 +161,9 @@ impl Dialler {
             Ok((Err(error), asked)) => Err(refused(match tls::explain_io(&error) {
                 // What older servers say to whom they do not know.
                 Some(UpstreamFault::Other(_)) if asked => UpstreamFault::ClientCertificateRequired.to_string(),
+                Some(UpstreamFault::Other(why)) => why,
                 Some(fault) => fault.to_string(),
+                // It hung up, or spoke something else.
                 None => error.to_string(),
             })),
         }
@@ -363,6 +365,18 @@ impl DialError {
     fn by(self, parent: &Arc<Parent>) -> DialError {
         DialError::Parent(parent.clone(), Box::new(self))
     }
+}
+
+/// Why nobody was reached, for people.
+fn unconnected(error: &io::Error) -> String {
+    let words = match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused: nothing listens at that port there",
+        io::ErrorKind::HostUnreachable => "host unreachable: there is no way to it from this host",
+        io::ErrorKind::NetworkUnreachable => "network unreachable: there is no way to it from this host",
+        io::ErrorKind::TimedOut => "timed out: nobody answers there",
+        _ => return error.to_string(),
+    };
+    words.to_owned()
 }
 
 /// What a proxy's status says, for people.

@@ -44,6 +44,10 @@ impl Answer {
             Answer::Response(response, lease, watch) => {
                 let (mut head, body) = response.into_parts();
                 headers::clean_response(&mut head.headers);
+                if head.status == StatusCode::NO_CONTENT {
+                    // It is not to be there (RFC 9110 section 8.6), and clients of HTTP/2 wait for what it says.
+                    head.headers.remove(header::CONTENT_LENGTH);
+                }
                 head.version = Version::HTTP_11;
                 entry.record.status = Some(head.status.as_u16());
                 Response::from_parts(head, Download::upstream(body, entry, lease, watch, stalled))
@@ -231,8 +235,10 @@ async fn answer(
     loop {
         let sent = entry.traffic.sent();
         tokio::select! {
-            answer = &mut answer => return Ok(answer),
+            // A flood that ends in an answer is one, whatever came in one piece.
+            biased;
             () = watch.flooded() => return Err(flooded()),
+            answer = &mut answer => return Ok(answer),
             () = sleep(limits.expect), if watch.is_waiting() => watch.proceed(),
             () = sleep(limits.response) => if entry.traffic.sent() == sent {
                 return Err(late());

@@ -64,6 +64,11 @@ impl Fault {
         reason.split_once(": ").map_or(reason, |(_, words)| words)
     }
 
+    /// Whether it is in the bytes themselves, and not that no more came.
+    pub(super) fn is_malformed(self) -> bool {
+        self != Fault::CutShort
+    }
+
     /// What the log is told.
     pub(super) fn reason(self) -> &'static str {
         match self {

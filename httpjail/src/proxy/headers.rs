@@ -66,6 +66,15 @@ pub(super) fn clean_response(headers: &mut HeaderMap) {
     headers.remove(header::ALT_SVC);
 }
 
+/// The same for what comes after an answer's body: a length or a coding there says nothing any more, and a client of HTTP/2
+/// takes it for an error.
+pub(super) fn clean_response_trailers(trailers: &mut HeaderMap) {
+    clean_response(trailers);
+    for name in [header::CONTENT_LENGTH, header::TRAILER, header::TE] {
+        trailers.remove(name);
+    }
+}
+
 /// Refuses what two programs could read in two ways (RFC 9112 section 6.3): hyper's client takes the chunks where there is
 /// a length besides, and reads to the end where a coding is not `chunked`. Equal lengths become one.
 pub(super) fn vet_response(headers: &mut HeaderMap) -> Result<(), &'static str> {
@@ -75,10 +84,20 @@ pub(super) fn vet_response(headers: &mut HeaderMap) -> Result<(), &'static str> 
         (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
         _ => return Err("The transfer encoding of the server's answer is not `chunked` alone."),
     };
-    if let Some(length) = headers.get(header::CONTENT_LENGTH).cloned() {
+    let lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let mut lengths = lengths.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    if let Some(length) = lengths.next().map(<[u8]>::trim_ascii) {
         if chunked {
             return Err("The server's answer has a length and is chunked, too.");
         }
+        // hyper does not look where there is no body.
+        if length.is_empty()
+            || !length.iter().all(u8::is_ascii_digit)
+            || lengths.any(|more| more.trim_ascii() != length)
+        {
+            return Err("The server's answer has a length that is none, or two.");
+        }
+        let length = HeaderValue::from_bytes(length).map_err(|_| "The server's answer has a length that is none.")?;
         headers.insert(header::CONTENT_LENGTH, length);
     }
     Ok(())

@@ -12,7 +12,6 @@ use super::pool::Key;
 use super::refusal::{Kind, Refusal};
 use super::strict::Aside;
 use super::{bound, drain, forward, upgrade};
-use crate::audit::Decision;
 use crate::policy::Target;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -161,12 +160,7 @@ pub(super) async fn refuse(
     mut entry: Entry,
 ) -> Response<Download> {
     entry.learn_program().await;
-    if entry.sent {
-        entry.record.complete = Some(false);
-    } else if !matches!(refusal.kind, Kind::Upstream | Kind::Unread | Kind::TimedOut) {
-        entry.record.verdict = Some(Decision::Deny);
-    }
-    entry.record.reason = Some(refusal.reason.to_owned());
+    entry.refused(&refusal);
     let url = entry.record.url.as_deref().unwrap_or_default();
     let mut response = refusal.response(method.as_str(), url, entry.record.rule.as_deref(), request);
     // Over HTTP/2 hyper would send it, and the client would take that for an error of the protocol.

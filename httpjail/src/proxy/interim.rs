@@ -13,8 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use tokio::sync::{Notify, oneshot};
 
-/// So many come before an answer at most. Whoever sends more wants no answer to be read.
-const INTERIMS_MAX: usize = 32;
+/// So many come before an answer at most: one each 20 seconds (WebDAV's `102 Processing`) for some hours. Whoever sends more
+/// wants no answer to be read.
+const INTERIMS_MAX: usize = 1000;
 
 /// What is to be written to the client before the answer to its request.
 #[derive(Default)]

@@ -7,8 +7,10 @@
 //! bytes, their order in the stream, its end and what flow control counts stay as they were (RFC 9113 section 6.1); all
 //! other frames pass untouched and in their place. Only what one read brought is joined: nothing waits.
 
+use super::flushes::Flushes;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -27,24 +29,31 @@ const AT_ONCE: usize = 16;
 pub(super) struct Joined<S> {
     stream: S,
     frames: Frames,
+    /// Told of what has gone to a client.
+    flushes: Option<Arc<Flushes>>,
 }
 
 impl<S> Joined<S> {
-    /// What a client says, the preface first.
-    pub(super) fn from_client(stream: S) -> Joined<S> {
-        let frames = Frames {
-            head: [0; HEAD],
-            known: 0,
-            left: PREFACE,
-        };
-        Joined { stream, frames }
+    /// What a client says, the preface first; `flushes` are those of what it is told.
+    pub(super) fn from_client(stream: S, flushes: Arc<Flushes>) -> Joined<S> {
+        let mut joined = Joined::from_server(stream);
+        joined.frames.left = PREFACE;
+        joined.flushes = Some(flushes);
+        joined
     }
 
     /// What a server says.
     pub(super) fn from_server(stream: S) -> Joined<S> {
-        let mut joined = Joined::from_client(stream);
-        joined.frames.left = 0;
-        joined
+        let frames = Frames {
+            head: [0; HEAD],
+            known: 0,
+            left: 0,
+        };
+        Joined {
+            stream,
+            frames,
+            flushes: None,
+        }
     }
 }
 
@@ -203,7 +212,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Joined<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        if let Some(flushes) = &self.flushes {
+            flushes.add();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

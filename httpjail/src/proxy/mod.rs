@@ -16,6 +16,7 @@ mod detect;
 mod dial;
 mod drain;
 mod explicit;
+mod flushes;
 mod forward;
 mod framing;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -6,9 +6,9 @@
 //! body off. Both end the connection. The common case costs one look at each head and a count of each body; nothing is
 //! copied that arrives whole.
 
-use super::Limits;
 use super::body::Download;
 use super::client::Client;
+use super::flushes::Flushes;
 use super::framing::{Fault, Framing};
 use super::interim::Interims;
 use super::refusal::Refusal;
@@ -98,7 +98,7 @@ pub(super) struct Strictly<F> {
 /// The two ends of a connection, for hyper to stand between.
 pub(super) fn pair<S, F>(client: &Arc<Client>, stream: S, service: F) -> (Strict<S>, Strictly<F>, Arc<Aside>) {
     let aside = Arc::new(Aside::default());
-    let stream = Strict::new(stream, aside.clone(), &client.proxy.config.limits, client.began());
+    let stream = Strict::new(stream, aside.clone(), client);
     let service = Strictly {
         service,
         client: client.clone(),
@@ -159,6 +159,7 @@ pub(super) struct Strict<S> {
     stream: S,
     framing: Framing,
     aside: Arc<Aside>,
+    flushes: Arc<Flushes>,
     /// Read from the stream: what was given to hyper, what passed, what did not pass yet.
     held: Vec<u8>,
     given: usize,
@@ -193,11 +194,13 @@ enum Then {
 }
 
 impl<S> Strict<S> {
-    fn new(stream: S, aside: Arc<Aside>, limits: &Limits, began: std::time::Instant) -> Strict<S> {
+    fn new(stream: S, aside: Arc<Aside>, client: &Client) -> Strict<S> {
+        let (limits, began) = (&client.proxy.config.limits, client.began());
         Strict {
             stream,
             framing: Framing::within(limits),
             aside,
+            flushes: client.flushes.clone(),
             held: Vec::new(),
             given: 0,
             passed: 0,
@@ -438,6 +441,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Strict<S> {
             Poll::Ready(Ok(())) => Pin::new(&mut this.stream).poll_flush(cx),
             other => other,
         };
+        if let Poll::Ready(Ok(())) = polled {
+            this.flushes.add();
+        }
         this.in_time(cx, polled)
     }
 

@@ -12,7 +12,6 @@ use super::prefixed::Prefixed;
 use super::refusal::{Kind, Refusal};
 use super::silence::{Late, Phase, unless_silent};
 use super::stream::Stream;
-use crate::audit::Decision;
 use crate::net::{Host, Scheme};
 use crate::policy::Target;
 use crate::tls::sni_host;
@@ -92,10 +91,7 @@ where
         }
         Err(refusal) => {
             let fault = matches!(refusal.kind, Kind::Upstream | Kind::TimedOut);
-            if !fault {
-                entry.record.verdict = Some(Decision::Deny);
-            }
-            entry.record.reason = Some(refusal.reason.to_owned());
+            entry.refused(&refusal);
             entry.complete = true;
             drop(entry);
             alert(stream, if fault { INTERNAL_ERROR } else { ACCESS_DENIED }).await;

@@ -149,6 +149,10 @@ impl Http1 {
             .max_buf_size(limits.read_at_once())
             // A proxy must take it away (RFC 9112 section 5.1).
             .allow_spaces_after_header_name_in_responses(true)
+            // A folded field goes on as one line (section 5.2), a line that is no field ends here: none of them frames anything
+            // that is passed on, and clients forgive both.
+            .allow_obsolete_multiline_headers_in_responses(true)
+            .ignore_invalid_headers_in_responses(true)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| failed(host, error))?;

@@ -1,5 +1,6 @@
 use super::{DATA, END_STREAM, FRAME_MAX, Frames, HEAD, Joined, PREFACE};
 use proptest::prelude::*;
+use std::sync::Arc;
 
 const HEADERS: u8 = 1;
 const PADDED: u8 = 8;
@@ -136,7 +137,7 @@ fn the_preface_is_no_frame() {
     let frames = written(&[frame(DATA, 0, 1, b"a"), frame(DATA, 0, 1, b"b")]);
     let bytes = [preface.as_slice(), &frames].concat();
     for cuts in [&[][..], &[3], &[PREFACE]] {
-        let read = joined(&bytes, cuts, &mut Joined::from_client(()).frames);
+        let read = joined(&bytes, cuts, &mut Joined::from_client((), Arc::default()).frames);
         assert_eq!(read[..PREFACE], *preface);
         assert_eq!(parsed(&read[PREFACE..]), [frame(DATA, 0, 1, b"ab")], "{cuts:?}");
     }

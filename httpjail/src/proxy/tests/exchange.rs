@@ -2,7 +2,7 @@
 //! believed, peers that stall or leave.
 
 use super::support::{Jail, gist};
-use crate::proxy::Config;
+use crate::proxy::{Config, Mode};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -113,12 +113,12 @@ async fn interims_that_nobody_could_use_end_here() {
 async fn interims_without_end_are_an_error() {
     let jail = jail().await;
     let (mut client, mut server, _) = ask(&jail, GET).await;
-    say(&mut server, &"HTTP/1.1 102 Processing\r\n\r\n".repeat(40)).await;
+    say(&mut server, &"HTTP/1.1 102 Processing\r\n\r\n".repeat(1_100)).await;
     let mut heads = 0;
     while head_of(&mut client).await.starts_with("HTTP/1.1 102 ") {
         heads += 1;
     }
-    assert!(heads <= 40, "{heads}");
+    assert!(heads <= 1_100, "{heads}");
     assert_eq!(
         gist(&jail.log.nth(1).await),
         "Request Allow GET http://a.test:8008/x 502 [bad response]"
@@ -206,6 +206,54 @@ async fn answers_that_may_be_read_in_two_ways() {
     assert_eq!(check("Content-Length: 12\r\nContent-Length: 13", "502").await, broken);
     assert_eq!(check("Content-Length: x", "502").await, broken);
     assert_eq!(check("1.0 Transfer-Encoding: chunked", "502").await, broken);
+}
+
+/// What breaks off right after its head has a head: hyper would throw it away with the error.
+#[tokio::test]
+async fn answers_that_end_after_their_head() {
+    for broken in [
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n",
+    ] {
+        let jail = jail().await;
+        let (mut client, mut server, _) = ask(&jail, GET).await;
+        say(&mut server, broken).await;
+        drop(server);
+        let seen = rest_of(&mut client).await;
+        assert!(seen.starts_with("HTTP/1.1 200 OK\r\n"), "{broken:?}: {seen:?}");
+        let whole = if broken.contains("abc") { "3\r\nabc\r\n" } else { "" };
+        assert!(seen.ends_with(&format!("\r\n\r\n{whole}")), "{broken:?}: {seen:?}");
+        let record = jail.log.nth(1).await;
+        assert_eq!(
+            gist(&record),
+            "Request Allow GET http://a.test:8008/x 200 [upstream broke off]"
+        );
+        let failure = record.failure.unwrap_or_default();
+        assert!(failure.starts_with("The server's answer broke off: "), "{failure}");
+    }
+}
+
+/// What went wrong later is told beside the verdict and its reason, never in their place.
+#[tokio::test]
+async fn the_verdict_of_a_dry_run_stays() {
+    let jail = Jail::with(&["deny: /no"], |config| config.mode = Mode::DryRun).await;
+    let (mut client, server, _) = ask(&jail, "GET /no HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    drop(server);
+    assert!(head_of(&mut client).await.starts_with("HTTP/1.1 502 "));
+    let record = jail.log.nth(1).await;
+    assert_eq!(
+        gist(&record),
+        "Request Deny GET http://a.test:8008/no 502 [denied by rule]"
+    );
+    assert!(record.is_denied_by_policy() && !record.has_failed(), "{record:?}");
+    assert_eq!(record.complete, Some(false));
+    let failure = record.failure.unwrap_or_default();
+    assert!(
+        failure.starts_with("The server did not give a proper answer: "),
+        "{failure}"
+    );
 }
 
 /// RFC 9112 section 5.1: a proxy must take the white space away; and what it then reads counts.

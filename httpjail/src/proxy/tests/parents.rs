@@ -322,7 +322,7 @@ async fn faults() {
     check(
         "http://me:s3cret@nowhere.test:3128",
         OPEN,
-        "nowhere.test could not be resolved",
+        "could not resolve the name nowhere.test",
     )
     .await;
     check(corp, "HTTP/9 what\r\n\r\n", "the proxy corp.test:3128, which").await;

@@ -101,6 +101,31 @@ async fn in_step_with_trailers() {
     }
 }
 
+/// A body has no meaning there (RFC 9110 section 9.3.1), but some servers give it one (searches, bulk deletions).
+#[tokio::test]
+async fn bodies_where_none_is_looked_for() {
+    for (version, host) in LEGS {
+        for method in [Method::GET, Method::DELETE, Method::OPTIONS] {
+            let jail = Jail::new(&["allow: .*"]).await;
+            let what = format!("{method} {version} {host}");
+            let known = Full::from("known");
+            let response = send(&jail, version, host, to(host, method.clone(), "/echo"), known).await;
+            assert_eq!(text(response).await, (200, "known".into()), "{what}");
+
+            let (feed, body) = fed();
+            feed.send(Frame::data(Bytes::from("unknown"))).await.unwrap();
+            drop(feed);
+            let mut request = to(host, method, "/echo");
+            if version == 1 {
+                // Unasked, hyper's client drops the body of a GET.
+                request = request.header("transfer-encoding", "chunked");
+            }
+            let response = send(&jail, version, host, request, body).await;
+            assert_eq!(text(response).await, (200, "unknown".into()), "{what}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn heads_ranges_and_trailers_only() {
     for (version, host) in LEGS {

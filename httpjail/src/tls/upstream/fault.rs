@@ -3,7 +3,7 @@
 //! The jailed program would have seen the certificate error itself; now only the proxy can tell. Names taken from a
 //! stranger's certificate are cut short and escaped before they stand in a text.
 
-use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 use std::io;
 
 /// How many of a certificate's names a text lists.
@@ -13,7 +13,7 @@ const NAMES_SHOWN: usize = 4;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamFault {
     /// Its certificate's time is over.
-    #[error("the server's certificate has expired")]
+    #[error("the server's certificate has expired (is this machine's clock right?)")]
     Expired,
     /// Its certificate's time has not come.
     #[error("the server's certificate is not valid yet (is this machine's clock right?)")]
@@ -73,6 +73,9 @@ pub fn explain(error: &Error) -> UpstreamFault {
             | PeerIncompatible::NoKxGroupsInCommon
             | PeerIncompatible::NoSignatureSchemesInCommon),
         ) => UpstreamFault::NoCommonProtocol(format!("{what:?}")),
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            UpstreamFault::Other("what it speaks at that port is not TLS".into())
+        }
         Error::NoApplicationProtocol => UpstreamFault::NoCommonProtocol("ALPN".into()),
         other => UpstreamFault::Other(other.to_string()),
     }
@@ -112,13 +115,19 @@ fn list(names: &[String]) -> String {
     let mut shown = names
         .iter()
         .take(NAMES_SHOWN)
-        .map(|name| shorten(name))
+        .map(|name| shorten(bare(name)))
         .collect::<Vec<_>>()
         .join(", ");
     if names.len() > NAMES_SHOWN {
         shown.push_str(&format!(" and {} more", names.len() - NAMES_SHOWN));
     }
     shown
+}
+
+/// A name without its kind: rustls says `DnsName("a.test")`.
+fn bare(name: &str) -> &str {
+    let inside = name.strip_suffix(')').and_then(|name| name.split_once('('));
+    inside.map_or(name, |(_kind, name)| name.trim_matches('"'))
 }
 
 /// A stranger's text: no control characters, no end without end.
