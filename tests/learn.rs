@@ -178,7 +178,10 @@ fn the_summary_goes_where_it_is_wanted() {
     );
     let outcome = run("--summary=json", &page).expect_code(0);
     let object: serde_json::Value = serde_json::from_str(&outcome.stderr).unwrap();
-    assert_eq!(object["requests"], serde_json::json!({ "allowed": 1, "denied": 1 }));
+    assert_eq!(
+        object["requests"],
+        serde_json::json!({ "allowed": 1, "failed": 0, "denied": 1 })
+    );
     assert_eq!(object["denials"][0]["host"], "evil.test");
     assert_eq!(fs::read_to_string(&page).unwrap(), "before\n");
 
@@ -193,6 +196,51 @@ fn the_summary_goes_where_it_is_wanted() {
     run("--summary=github", Path::new(""))
         .expect_code(2)
         .expect_stderr_has("GITHUB_STEP_SUMMARY is not set");
+}
+
+/// What was allowed and failed is told apart: at once, in the log, in the summary, and in what is learnt.
+#[test]
+fn what_failed_is_marked() {
+    let lab = lab();
+    let policy = folder(&lab).join("p.yaml");
+    let script = "for url in https://ok.test/fine http://ok.test:81/ http://ok.test:81/; \
+                  do curl -s -o /dev/null -w '%{http_code} ' $url; done";
+    let outcome = learn(&lab, Way::Ebpf, &policy)
+        .option("--summary")
+        .shell(script)
+        .run()
+        .expect_code(0)
+        .expect_stdout("200 502 502");
+    let text = fs::read_to_string(&policy).unwrap();
+    has_all(
+        &text,
+        &[
+            "# 1 request by curl\n",
+            "# 2 requests by curl, failed: connect failed\n",
+        ],
+    );
+    has_all(
+        &outcome.stderr,
+        &[
+            "httpjail: failed GET http://ok.test:81/ 502 (connecting to ok.test failed: connection refused: nothing listens at that port there",
+            "1 request allowed, 2 failed, 0 denied",
+            "1 rule for requests of which none got its answer",
+        ],
+    );
+    let failed = outcome.events_with(&[("event", "request"), ("reason", "connect failed")]);
+    assert_eq!(failed.len(), 2, "{outcome:#?}");
+    for event in failed {
+        assert_eq!(
+            (&event["verdict"], &event["complete"]),
+            (&"allow".into(), &false.into())
+        );
+        assert!(
+            event["failure"]
+                .as_str()
+                .unwrap()
+                .starts_with("connecting to ok.test failed")
+        );
+    }
 }
 
 /// A registry of packages as npm asks for it, and a project that needs one of them; `more` are further dependencies.

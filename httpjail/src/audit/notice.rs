@@ -111,7 +111,7 @@ impl Notices {
             EventKind::Dns | EventKind::Unused => everything,
             EventKind::Request => {
                 self.is_new(true, record);
-                everything || record.verdict == Some(Decision::Deny)
+                everything || record.verdict == Some(Decision::Deny) || is_unanswered(record)
             }
             // Where HTTP is spoken too, it is a connection in reserve.
             EventKind::Silent => everything || self.is_new(true, record),
@@ -150,6 +150,11 @@ fn not_shown(held_back: u64) -> Option<String> {
     }
 }
 
+/// Whether its client got our words for an answer, though it was allowed: many programs show no more of them than the status.
+fn is_unanswered(record: &Record) -> bool {
+    record.has_failed() && matches!(record.status, Some(502 | 504))
+}
+
 /// `denied GET https://host/path?… (rule deny: .*)`, or `None` for what nobody needs to be told.
 fn what_happened(record: &Record) -> Option<String> {
     let request = || {
@@ -173,6 +178,7 @@ fn what_happened(record: &Record) -> Option<String> {
     };
     let what = match (record.event, verdict) {
         (EventKind::Request, Decision::Deny) => format!("denied {}", request()),
+        (EventKind::Request, Decision::Allow) if record.has_failed() => format!("failed {}{status}", request()),
         (EventKind::Request, Decision::Allow) => format!("allowed {}{status}", request()),
         (EventKind::Refused, Decision::Deny) if record.url.is_some() => format!("refused {}", request()),
         (EventKind::Refused, Decision::Deny) => format!("refused a connection{}", peer()),
@@ -185,6 +191,10 @@ fn what_happened(record: &Record) -> Option<String> {
         (_, Decision::Deny | Decision::Allow) => return None,
     };
     let why = match record.denied_by() {
+        _ if record.has_failed() => {
+            let failure = record.failure.as_deref().unwrap_or_default();
+            format!(" ({})", short(failure.trim_end_matches('.')))
+        }
         (Some(rule), _) => format!(" (rule {})", short(rule)),
         (None, Some(reason)) => format!(" ({})", short(reason)),
         (None, None) => String::new(),

@@ -158,6 +158,12 @@ pub(super) fn conclude(
     logging::note(&format!(
         "{rules} for {requests} {verb} {name}; read it before you trust it"
     ));
+    let failed = findings.learnt.iter().filter(|rule| rule.failure.is_some()).count();
+    if failed > 0 {
+        let failed = counted(failed as u64, "rule");
+        let text = format!("{failed} for requests of which none got its answer, marked `failed` in {name}");
+        logging::warn(&text, Some("take them out if nothing needs them"));
+    }
     if findings.left_out > 0 {
         let left_out = counted(findings.left_out, "request");
         logging::warn(

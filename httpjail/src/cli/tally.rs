@@ -158,7 +158,8 @@ impl Tally {
         if let (Some(learner), true, None) = (&mut self.learner, allowed, &record.rule)
             && let (Some(method), Some(url)) = (&record.method, &record.url)
         {
-            learner.see(method, url, program.as_deref());
+            let failure = record.reason.as_deref().filter(|_| record.has_failed()).map(printable);
+            learner.see(method, url, program.as_deref(), failure.as_deref());
         }
         if let (Some((_, denied)), true) = (&mut self.locked, record.is_denied_by_policy()) {
             denied.count += 1;

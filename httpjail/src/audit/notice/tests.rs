@@ -46,6 +46,16 @@ fn wording() {
         pid: None,
         ..request(Decision::Allow, "https://h/p?")
     };
+    let failed = Record {
+        status: Some(502),
+        reason: Some("connect failed".into()),
+        failure: Some("connecting to h failed: nobody is there.".into()),
+        ..request(Decision::Allow, "https://h/p?")
+    };
+    let broken = Record {
+        status: Some(200),
+        ..failed.clone()
+    };
     let dst = Some("192.0.2.1:22".parse().unwrap());
     let verdict = Some(Decision::Deny);
     let reason = Some("not http".to_owned());
@@ -100,6 +110,13 @@ fn wording() {
         &blocked,
         Some("httpjail: blocked traffic to 192.0.2.1:22 (a.test)"),
     );
+    check(
+        Show::Denials,
+        &failed,
+        Some("httpjail: failed GET https://h/p?… 502 (connecting to h failed: nobody is there) by curl[12]"),
+    );
+    // Its client sees that by itself.
+    check(Show::Denials, &broken, None);
     check(Show::Denials, &allowed, None);
     check(Show::Denials, &dns, None);
     check(Show::Denials, &Record::new(EventKind::Start), None);

@@ -29,14 +29,19 @@ pub struct Summary {
     bytes_in: u64,
     bytes_out: u64,
     hosts: Named<String, Host>,
-    denials: Named<Cause, Denial>,
+    denials: Named<Cause, Group>,
+    /// Requests that were allowed and failed, by what went wrong.
+    failures: Named<Cause, Group>,
     programs: Named<String, Counts>,
     slowest: Vec<Slow>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Counts {
+    /// Those that came to their end, or whose client wanted no more.
     allowed: u64,
+    /// Those that were allowed and failed.
+    failed: u64,
     denied: u64,
 }
 
@@ -47,7 +52,7 @@ struct Host {
     bytes_out: u64,
 }
 
-/// What was denied to whom, and why.
+/// What was denied or failed where, and why.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Cause {
     host: String,
@@ -56,7 +61,7 @@ struct Cause {
 }
 
 #[derive(Debug, Default)]
-struct Denial {
+struct Group {
     count: u64,
     /// The first of them: `GET https://host/path?…`.
     example: Option<String>,
@@ -82,7 +87,7 @@ impl Summary {
         let Some(verdict) = record.verdict else { return };
         let denied = verdict == Decision::Deny;
         match record.event {
-            EventKind::Request => self.request(record, verdict),
+            EventKind::Request => self.request(record),
             EventKind::Refused => self.refused += u64::from(denied),
             EventKind::Blocked => self.blocked += u64::from(denied),
             EventKind::Dns => self.dns += u64::from(denied),
@@ -100,17 +105,9 @@ impl Summary {
             )
         {
             let (rule, reason) = record.denied_by();
-            let cause = Cause {
-                host: host_of(record),
-                rule: rule.map(short),
-                reason: reason.map(short),
-            };
-            if let Some(denial) = self.denials.of(cause) {
-                denial.count += 1;
-                if denial.example.is_none() {
-                    denial.example = what(record);
-                }
-            }
+            self.denials.count(record, rule, reason);
+        } else if record.has_failed() {
+            self.failures.count(record, None, record.failure.as_deref());
         }
         if matches!(
             record.event,
@@ -118,23 +115,24 @@ impl Summary {
         ) && let Some(program) = &record.comm
             && let Some(counts) = self.programs.of(short(program))
         {
-            counts.add(verdict);
+            counts.add(record);
         }
     }
 
-    fn request(&mut self, record: &Record, verdict: Decision) {
+    fn request(&mut self, record: &Record) {
         let (up, down) = (record.bytes_in.unwrap_or(0), record.bytes_out.unwrap_or(0));
         // What a refusal's own page weighs is of no interest.
-        let down = if verdict == Decision::Allow { down } else { 0 };
-        self.requests.add(verdict);
+        let allowed = record.verdict == Some(Decision::Allow);
+        let down = if allowed { down } else { 0 };
+        self.requests.add(record);
         self.bytes_in = self.bytes_in.saturating_add(up);
         self.bytes_out = self.bytes_out.saturating_add(down);
         if let Some(host) = self.hosts.of(host_of(record)) {
-            host.requests.add(verdict);
+            host.requests.add(record);
             host.bytes_in = host.bytes_in.saturating_add(up);
             host.bytes_out = host.bytes_out.saturating_add(down);
         }
-        if let (Decision::Allow, Some(milliseconds), Some(what)) = (verdict, record.duration_ms, what(record)) {
+        if let (true, Some(milliseconds), Some(what)) = (allowed, record.duration_ms, what(record)) {
             let place = self.slowest.partition_point(|slow| slow.milliseconds >= milliseconds);
             if place < SLOWEST_MAX {
                 self.slowest.insert(place, Slow { milliseconds, what });
@@ -163,10 +161,28 @@ fn what(record: &Record) -> Option<String> {
 }
 
 impl Counts {
-    fn add(&mut self, verdict: Decision) {
-        match verdict {
-            Decision::Allow => self.allowed += 1,
-            Decision::Deny => self.denied += 1,
+    fn add(&mut self, record: &Record) {
+        match record.verdict {
+            Some(Decision::Allow) if record.has_failed() => self.failed += 1,
+            Some(Decision::Allow) => self.allowed += 1,
+            Some(Decision::Deny) => self.denied += 1,
+            None => {}
+        }
+    }
+}
+
+impl Named<Cause, Group> {
+    fn count(&mut self, record: &Record, rule: Option<&str>, reason: Option<&str>) {
+        let cause = Cause {
+            host: host_of(record),
+            rule: rule.map(short),
+            reason: reason.map(short),
+        };
+        if let Some(group) = self.of(cause) {
+            group.count += 1;
+            if group.example.is_none() {
+                group.example = what(record);
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
-use super::{Cause, Counts, Denial, Host, Slow, Summary, SummaryForm};
+use super::{Cause, Counts, Group, Host, Named, Slow, Summary, SummaryForm};
 use crate::audit::format::safe_json;
 
 /// Rows of one table on a terminal or a page. JSON has all that is known.
@@ -22,8 +22,16 @@ impl Summary {
     }
 
     fn headline(&self) -> String {
-        let Counts { allowed, denied } = self.requests;
-        let mut text = format!("{} allowed, {denied} denied", count(allowed, "request"));
+        let Counts {
+            allowed,
+            failed,
+            denied,
+        } = self.requests;
+        let mut text = format!("{} allowed", count(allowed, "request"));
+        if failed > 0 {
+            let _ = write!(text, ", {failed} failed");
+        }
+        let _ = write!(text, ", {denied} denied");
         for (number, what) in [(self.refused, "connection"), (self.dns, "DNS question")] {
             if number > 0 {
                 let _ = write!(text, "; {} refused", count(number, what));
@@ -60,46 +68,57 @@ impl Summary {
     }
 
     fn tables(&self) -> Vec<Table> {
-        let denials = Table::new(
-            [("denied", false), ("host", true), ("by", true), ("such as", true)],
-            self.denials().into_iter().map(|(cause, denial)| {
-                let why = cause.rule.clone().or(cause.reason.clone()).unwrap_or_default();
-                [
-                    denial.count.to_string(),
-                    cause.host.clone(),
-                    why,
-                    denial.example.clone().unwrap_or_default(),
-                ]
-            }),
-            self.denials.others,
-        );
-        let hosts = Table::new(
+        let groups = |named: &Named<Cause, Group>, what, why| {
+            Table::new(
+                [(what, false), ("host", true), (why, true), ("such as", true)],
+                named.by_count().into_iter().map(|(cause, group)| {
+                    let why = cause.rule.clone().or(cause.reason.clone()).unwrap_or_default();
+                    [
+                        group.count.to_string(),
+                        cause.host.clone(),
+                        why,
+                        group.example.clone().unwrap_or_default(),
+                    ]
+                }),
+                named.others,
+            )
+        };
+        let denials = groups(&self.denials, "denied", "by");
+        let failures = groups(&self.failures, "failed", "why");
+        let mut hosts = Table::new(
             [
                 ("allowed", false),
+                ("failed", false),
                 ("denied", false),
                 ("sent", false),
                 ("received", false),
                 ("host", true),
             ],
             self.hosts().into_iter().map(|(name, host)| {
-                let Counts { allowed, denied } = host.requests;
-                [
-                    allowed.to_string(),
-                    denied.to_string(),
-                    bytes(host.bytes_in),
-                    bytes(host.bytes_out),
-                    name.clone(),
-                ]
+                let [allowed, failed, denied] = host.requests.in_words();
+                let (sent, received) = (bytes(host.bytes_in), bytes(host.bytes_out));
+                [allowed, failed, denied, sent, received, name.clone()]
             }),
             self.hosts.others,
         );
-        let programs = Table::new(
-            [("allowed", false), ("denied", false), ("program", true)],
-            self.programs()
-                .into_iter()
-                .map(|(name, counts)| [counts.allowed.to_string(), counts.denied.to_string(), name.clone()]),
+        let mut programs = Table::new(
+            [
+                ("allowed", false),
+                ("failed", false),
+                ("denied", false),
+                ("program", true),
+            ],
+            self.programs().into_iter().map(|(name, counts)| {
+                let [allowed, failed, denied] = counts.in_words();
+                [allowed, failed, denied, name.clone()]
+            }),
             self.programs.others,
         );
+        if self.requests.failed == 0 {
+            // Where all went well nobody looks for it.
+            hosts.drop_column(1);
+            programs.drop_column(1);
+        }
         let slowest = Table::new(
             [("took", false), ("slowest", true)],
             self.slowest
@@ -107,14 +126,15 @@ impl Summary {
                 .map(|Slow { milliseconds, what }| [time(*milliseconds), what.clone()]),
             0,
         );
-        [denials, hosts, programs, slowest]
+        [denials, failures, hosts, programs, slowest]
             .into_iter()
             .filter(|table| !table.rows.is_empty())
             .collect()
     }
 
     fn json(&self) -> String {
-        let counts = |Counts { allowed, denied }: Counts| json!({ "allowed": allowed, "denied": denied });
+        let counts =
+            |counts: Counts| json!({ "allowed": counts.allowed, "failed": counts.failed, "denied": counts.denied });
         let value = json!({
             "requests": counts(self.requests),
             "connections_refused": self.refused,
@@ -122,8 +142,11 @@ impl Summary {
             "blocked": self.blocked,
             "bytes_in": self.bytes_in,
             "bytes_out": self.bytes_out,
-            "denials": self.denials().iter().map(|(cause, denial)| json!({
-                "count": denial.count, "host": cause.host, "rule": cause.rule, "reason": cause.reason, "example": denial.example,
+            "denials": self.denials.by_count().iter().map(|(cause, group)| json!({
+                "count": group.count, "host": cause.host, "rule": cause.rule, "reason": cause.reason, "example": group.example,
+            })).collect::<Vec<_>>(),
+            "failures": self.failures.by_count().iter().map(|(cause, group)| json!({
+                "count": group.count, "host": cause.host, "failure": cause.reason, "example": group.example,
             })).collect::<Vec<_>>(),
             "hosts": self.hosts().iter().map(|(name, host)| json!({
                 "host": name, "requests": counts(host.requests), "bytes_in": host.bytes_in, "bytes_out": host.bytes_out,
@@ -135,27 +158,40 @@ impl Summary {
                 "duration_ms": milliseconds.round(), "request": what,
             })).collect::<Vec<_>>(),
             // How often something came by a name for which there was no room.
-            "not_listed": { "denials": self.denials.others, "hosts": self.hosts.others, "programs": self.programs.others },
+            "not_listed": {
+                "denials": self.denials.others, "failures": self.failures.others, "hosts": self.hosts.others,
+                "programs": self.programs.others,
+            },
         });
         safe_json(&value) + "\n"
     }
 
-    fn denials(&self) -> Vec<(&Cause, &Denial)> {
-        let mut denials: Vec<_> = self.denials.kept.iter().collect();
-        denials.sort_by_key(|(_, denial)| Reverse(denial.count));
-        denials
-    }
-
     fn hosts(&self) -> Vec<(&String, &Host)> {
         let mut hosts: Vec<_> = self.hosts.kept.iter().collect();
-        hosts.sort_by_key(|(_, host)| Reverse((host.requests.denied, host.requests.allowed)));
+        hosts.sort_by_key(|(_, host)| Reverse((host.requests.denied, host.requests.failed, host.requests.allowed)));
         hosts
     }
 
     fn programs(&self) -> Vec<(&String, &Counts)> {
         let mut programs: Vec<_> = self.programs.kept.iter().collect();
-        programs.sort_by_key(|(_, counts)| Reverse((counts.denied, counts.allowed)));
+        programs.sort_by_key(|(_, counts)| Reverse((counts.denied, counts.failed, counts.allowed)));
         programs
+    }
+}
+
+impl Named<Cause, Group> {
+    /// The groups, the largest first.
+    fn by_count(&self) -> Vec<(&Cause, &Group)> {
+        let mut groups: Vec<_> = self.kept.iter().collect();
+        groups.sort_by_key(|(_, group)| Reverse(group.count));
+        groups
+    }
+}
+
+impl Counts {
+    /// Allowed, failed, denied.
+    fn in_words(self) -> [String; 3] {
+        [self.allowed, self.failed, self.denied].map(|count| count.to_string())
     }
 }
 
@@ -186,6 +222,13 @@ impl Table {
             columns: columns.into(),
             rows: rows.take(ROWS_MAX).map(Into::into).collect(),
             more,
+        }
+    }
+
+    fn drop_column(&mut self, column: usize) {
+        self.columns.remove(column);
+        for row in &mut self.rows {
+            row.remove(column);
         }
     }
 

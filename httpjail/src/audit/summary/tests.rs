@@ -87,7 +87,45 @@ fn a_page() {
 
 #[test]
 fn an_object() {
-    insta::assert_snapshot!(small().text(SummaryForm::Json), @r#"{"blocked":1,"bytes_in":10,"bytes_out":123461,"connections_refused":1,"denials":[{"count":2,"example":"GET https://evil.test/|`x?…","host":"evil.test","reason":"no rule matched","rule":null},{"count":1,"example":null,"host":"192.0.2.1:22","reason":"not http","rule":null},{"count":1,"example":null,"host":"192.0.2.1:443","reason":"udp is not http","rule":null},{"count":1,"example":"GET https://t.test/","host":"t.test","reason":null,"rule":"deny: t"}],"dns_refused":1,"hosts":[{"bytes_in":0,"bytes_out":0,"host":"evil.test","requests":{"allowed":0,"denied":2}},{"bytes_in":0,"bytes_out":0,"host":"t.test","requests":{"allowed":0,"denied":1}},{"bytes_in":10,"bytes_out":123461,"host":"a.test","requests":{"allowed":2,"denied":0}}],"not_listed":{"denials":0,"hosts":0,"programs":0},"programs":[{"program":"curl","requests":{"allowed":1,"denied":2}},{"program":"node","requests":{"allowed":1,"denied":2}},{"program":"ssh\\x1b[2J","requests":{"allowed":0,"denied":1}}],"requests":{"allowed":2,"denied":3},"slowest":[{"duration_ms":1235.0,"request":"GET https://a.test/x?…"},{"duration_ms":12.0,"request":"POST https://a.test/y"}]}"#);
+    insta::assert_snapshot!(small().text(SummaryForm::Json), @r#"{"blocked":1,"bytes_in":10,"bytes_out":123461,"connections_refused":1,"denials":[{"count":2,"example":"GET https://evil.test/|`x?…","host":"evil.test","reason":"no rule matched","rule":null},{"count":1,"example":null,"host":"192.0.2.1:22","reason":"not http","rule":null},{"count":1,"example":null,"host":"192.0.2.1:443","reason":"udp is not http","rule":null},{"count":1,"example":"GET https://t.test/","host":"t.test","reason":null,"rule":"deny: t"}],"dns_refused":1,"failures":[],"hosts":[{"bytes_in":0,"bytes_out":0,"host":"evil.test","requests":{"allowed":0,"denied":2,"failed":0}},{"bytes_in":0,"bytes_out":0,"host":"t.test","requests":{"allowed":0,"denied":1,"failed":0}},{"bytes_in":10,"bytes_out":123461,"host":"a.test","requests":{"allowed":2,"denied":0,"failed":0}}],"not_listed":{"denials":0,"failures":0,"hosts":0,"programs":0},"programs":[{"program":"curl","requests":{"allowed":1,"denied":2,"failed":0}},{"program":"node","requests":{"allowed":1,"denied":2,"failed":0}},{"program":"ssh\\x1b[2J","requests":{"allowed":0,"denied":1,"failed":0}}],"requests":{"allowed":2,"denied":3,"failed":0},"slowest":[{"duration_ms":1235.0,"request":"GET https://a.test/x?…"},{"duration_ms":12.0,"request":"POST https://a.test/y"}]}"#);
+}
+
+/// What was allowed and failed is neither: not a denial, and nothing that worked.
+#[test]
+fn failures() {
+    let lines = [
+        r#"{"event":"request","verdict":"allow","method":"GET","url":"https://a.test/","host":"a.test","comm":"npm"}"#,
+        r#"{"event":"request","verdict":"allow","method":"GET","url":"https://a.test/left","host":"a.test","comm":"npm","reason":"cut short","complete":false}"#,
+        r#"{"event":"request","verdict":"allow","method":"GET","url":"https://b.test/?key","host":"b.test","comm":"npm","status":502,"reason":"connect failed","complete":false,"failure":"connecting to b.test failed."}"#,
+        r#"{"event":"request","verdict":"deny","method":"GET","url":"https://c.test/","host":"c.test","comm":"npm","reason":"no rule matched","failure":"in a dry run"}"#,
+    ];
+    let mut summary = Summary::default();
+    for line in lines {
+        summary.add(&read_line(line.as_bytes()).expect(line));
+    }
+    insta::assert_snapshot!(summary.text(SummaryForm::Table), @r"
+    2 requests allowed, 1 failed, 1 denied; 0 B sent, 0 B received
+
+      denied  host    by               such as
+           1  c.test  no rule matched  GET https://c.test/
+
+      failed  host    why                           such as
+           1  b.test  connecting to b.test failed.  GET https://b.test/?…
+
+      allowed  failed  denied  sent  received  host
+            0       0       1   0 B       0 B  c.test
+            0       1       0   0 B       0 B  b.test
+            2       0       0   0 B       0 B  a.test
+
+      allowed  failed  denied  program
+            2       1       1  npm
+    ");
+    let object: serde_json::Value = serde_json::from_str(&summary.text(SummaryForm::Json)).expect("JSON");
+    assert_eq!(
+        object["requests"],
+        serde_json::json!({ "allowed": 2, "failed": 1, "denied": 1 })
+    );
+    assert_eq!(object["failures"][0]["failure"], "connecting to b.test failed.");
 }
 
 #[test]

@@ -54,6 +54,9 @@ struct Asked {
     programs: BTreeSet<String>,
     with_query: bool,
     without_query: bool,
+    worked: bool,
+    /// What went wrong with the first that failed.
+    failure: Option<String>,
 }
 
 /// One rule that was learnt.
@@ -69,11 +72,14 @@ pub struct Learnt {
     pub count: u64,
     /// The programs that made them: the first few.
     pub programs: BTreeSet<String>,
+    /// What went wrong, in a short phrase, where none of the requests got its answer.
+    pub failure: Option<String>,
 }
 
 impl Learner {
-    /// Takes one request that is to be allowed: its method, its canonical URL, and the program that made it, fit to be shown.
-    pub fn see(&mut self, method: &str, url: &str, program: Option<&str>) {
+    /// Takes one request that is to be allowed: its method, its canonical URL, the program that made it, fit to be shown, and
+    /// what went wrong if it failed.
+    pub fn see(&mut self, method: &str, url: &str, program: Option<&str>, failure: Option<&str>) {
         let Some((scheme, host, path)) = spell::split(url) else {
             return;
         };
@@ -121,6 +127,8 @@ impl Learner {
         }
         asked.with_query |= query;
         asked.without_query |= !query;
+        asked.worked |= failure.is_none();
+        asked.failure = asked.failure.take().or(failure.map(str::to_owned));
     }
 
     /// How many requests were taken.
@@ -183,6 +191,7 @@ impl Node {
             methods: asked.methods,
             count: asked.count,
             programs: asked.programs,
+            failure: asked.failure.filter(|_| !asked.worked),
         };
         if let Some(asked) = self.here {
             let end = spell::end(asked.without_query, asked.with_query);
@@ -208,6 +217,8 @@ impl Asked {
         }
         self.with_query |= other.with_query;
         self.without_query |= other.without_query;
+        self.worked |= other.worked;
+        self.failure = self.failure.take().or(other.failure);
     }
 }
 

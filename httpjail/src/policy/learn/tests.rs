@@ -10,7 +10,7 @@ use crate::policy::{Policy, Target, Verdict, yaml};
 fn learn(requests: &[(&str, &str)]) -> Vec<Learnt> {
     let mut learner = Learner::default();
     for (method, url) in requests {
-        learner.see(method, url, Some("curl"));
+        learner.see(method, url, Some("curl"), None);
     }
     learner.rules()
 }
@@ -116,16 +116,16 @@ fn a_document_to_read() {
     let mut learner = Learner::default();
     for version in ["1.3.0", "1.3.1"] {
         let url = format!("https://registry.test/left-pad/-/left-pad-{version}.tgz");
-        learner.see("GET", &url, Some("node"));
+        learner.see("GET", &url, Some("node"), None);
     }
-    learner.see("GET", "https://registry.test/it's", Some("npm install"));
-    learner.see("PROPFIND", "https://dav.test/", None);
+    learner.see("GET", "https://registry.test/it's", Some("npm install"), None);
+    learner.see("PROPFIND", "https://dav.test/", None, Some("connect failed"));
     let text = document(&["Learnt from npm.".into()], &learner.rules()).expect("a document");
     insta::assert_snapshot!(text, @r"
     # Learnt from npm.
     rules:
       # dav.test
-      - action: allow # 1 request
+      - action: allow # 1 request, failed: connect failed
         # every method: a rule cannot name all that were used
         pattern: '^https://dav\.test/$'
 
@@ -138,6 +138,23 @@ fn a_document_to_read() {
         pattern: '^https://registry\.test/left-pad/-/left-pad-[0-9][^/?]*\.tgz$'
     ");
     assert_eq!(document(&[], &[]).expect("a document"), "rules: []\n");
+}
+
+#[test]
+fn what_only_failed_is_marked() {
+    let failures = |failures: &[Option<&str>]| {
+        let mut learner = Learner::default();
+        for failure in failures {
+            learner.see("GET", "https://a.test/", None, *failure);
+        }
+        learner.rules()[0].failure.clone()
+    };
+    assert_eq!(
+        failures(&[Some("connect failed"), Some("timed out")]).as_deref(),
+        Some("connect failed")
+    );
+    assert_eq!(failures(&[Some("connect failed"), None]), None);
+    assert_eq!(failures(&[None, Some("connect failed")]), None);
 }
 
 #[test]
@@ -172,10 +189,10 @@ fn rules_are_added_to_those_that_are_there() {
 fn memory_is_bounded() {
     let mut learner = Learner::default();
     for n in 0..2 * NODES_MAX {
-        learner.see("GET", &format!("https://a.test/{}/x{n}y", n % 3), None);
+        learner.see("GET", &format!("https://a.test/{}/x{n}y", n % 3), None, None);
     }
     for n in 0..HOSTS_MAX + 5 {
-        learner.see("GET", &format!("https://h{n}.test/"), None);
+        learner.see("GET", &format!("https://h{n}.test/"), None, None);
     }
     assert!(learner.nodes <= NODES_MAX && learner.hosts.len() <= HOSTS_MAX);
     assert_eq!(learner.left_out(), 6, "one host was there before");
@@ -203,7 +220,7 @@ proptest! {
         }
         let mut learner = Learner::default();
         for target in &targets {
-            learner.see(target.method().as_str(), target.url(), Some("p"));
+            learner.see(target.method().as_str(), target.url(), Some("p"), None);
         }
         let text = document(&[], &learner.rules()).expect("a document");
         let policy = policy(&text);

@@ -96,6 +96,9 @@ fn list(rules: &[Learnt], indent: &str) -> String {
             let names: Vec<&str> = rule.programs.iter().map(String::as_str).collect();
             let _ = write!(text, " by {}", names.join(", "));
         }
+        if let Some(failure) = &rule.failure {
+            let _ = write!(text, ", failed: {failure}");
+        }
         text.push('\n');
         match methods(&rule.methods) {
             Some(methods) => {
