@@ -65,23 +65,33 @@ mod tests {
         made.expect("a configuration")
     }
 
+    /// An invocation, what its hint says and what not, and whether a rule is suggested.
+    type Row = (
+        &'static [&'static str],
+        &'static [&'static str],
+        &'static [&'static str],
+        bool,
+    );
+
     /// Every mode, what it says of a denial where there is no rule, and whether it shows the rule that would allow it.
     #[test]
     fn every_mode_has_its_own() {
-        let (denied, tried) = ("everything is denied", "try --log-only");
-        let (would, learn) = ("without --dry-run everything would be denied", "httpjail learn");
-        let table: &[(&[&str], &[&str], &[&str], bool)] = &[
-            (&[], &[denied, tried, learn], &["dry-run"], true),
-            (&["--weak"], &[denied, tried, learn], &["dry-run"], true),
-            (&["serve"], &[denied, tried], &[learn, "command"], true),
+        const DENIED: &str = "everything is denied";
+        const TRIED: &str = "try --log-only";
+        const WOULD: &str = "without --dry-run everything would be denied";
+        const LEARN: &str = "httpjail learn";
+        let table: &[Row] = &[
+            (&[], &[DENIED, TRIED, LEARN], &["dry-run"], true),
+            (&["--weak"], &[DENIED, TRIED, LEARN], &["dry-run"], true),
+            (&["serve"], &[DENIED, TRIED], &[LEARN, "command"], true),
             (
                 &["attach", "--cgroup", "x"],
-                &[denied, tried],
-                &[learn, "command"],
+                &[DENIED, TRIED],
+                &[LEARN, "command"],
                 true,
             ),
-            (&["--dry-run"], &[would, learn], &["--log-only"], true),
-            (&["serve", "--dry-run"], &[would], &["--log-only", learn], true),
+            (&["--dry-run"], &[WOULD, LEARN], &["--log-only"], true),
+            (&["serve", "--dry-run"], &[WOULD], &["--log-only", LEARN], true),
             (&["--log-only"], &[], &[], true),
             (&["serve", "--log-only"], &[], &[], true),
             (&["attach", "--cgroup", "x", "--log-only"], &[], &[], true),
