@@ -282,7 +282,7 @@ fn kill_9_leaves_it_closed_until_detach() {
     let name = cgroup.0.file_name().unwrap().to_str().unwrap();
     let is_httpjail = |pid: &i32| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == lab.binary());
     let ours: Vec<i32> = processes_with(name).into_iter().filter(is_httpjail).collect();
-    assert_eq!(ours.len(), 2, "supervisor and proxy");
+    assert_eq!(ours.len(), 3, "supervisor, proxy, and who reads command lines");
     for pid in ours {
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
     }
