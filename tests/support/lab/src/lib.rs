@@ -23,7 +23,7 @@ pub use host::{EXTRA_GROUP, USER, USER_ID};
 pub use jail::{JailBuilder, Outcome, Running, Way};
 pub use log::Log;
 pub use origin::Seen;
-pub use raw::{RAW_HTTP, RawRequest};
+pub use raw::{RAW_HTTP, RAW_HTTPS, RawRequest};
 pub use space::Space;
 pub use wire::{Frame, Wire};
 pub use world::{Contact, Heard};

@@ -1,4 +1,4 @@
-//! A web server that takes nothing for granted: port 8008, HTTP/1.1 in cleartext.
+//! A web server that takes nothing for granted: HTTP/1.1 alone, in cleartext on port 8008, over TLS on 8009.
 //!
 //! It logs each request with the bytes of its head as they came, and reads strictly: what it cannot read in one way only
 //! is logged as such and ends the connection. So a test can ask how many requests arrived, and how each was written.
@@ -6,13 +6,18 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::LazyConfigAcceptor;
 
 use crate::Log;
+use crate::authority::Authority;
+use crate::origin::Origin;
 
 /// The port it listens on.
 pub const RAW_HTTP: u16 = 8008;
+/// The port for TLS.
+pub const RAW_HTTPS: u16 = 8009;
 
 /// One request that arrived to its last byte, or bytes that are none.
 #[derive(Debug, Clone)]
@@ -45,7 +50,29 @@ pub(crate) async fn serve(listener: TcpListener, log: Log<RawRequest>) {
     }
 }
 
-async fn connection(mut stream: TcpStream, log: Arc<Log<RawRequest>>) {
+pub(crate) async fn serve_tls(listener: TcpListener, origin: Arc<Origin>, log: Log<RawRequest>) {
+    let log = Arc::new(log);
+    while let Ok((stream, _)) = listener.accept().await {
+        let (origin, log) = (Arc::clone(&origin), Arc::clone(&log));
+        tokio::spawn(async move {
+            let stream = opened(stream, &origin.authority).await?;
+            connection(stream, log).await;
+            anyhow::Ok(())
+        });
+    }
+}
+
+/// TLS in which nothing but HTTP/1.1 can be agreed on.
+async fn opened(stream: TcpStream, authority: &Authority) -> anyhow::Result<impl AsyncRead + AsyncWrite + Unpin> {
+    let local = stream.local_addr()?;
+    let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+    let name = hello.client_hello().server_name().map(str::to_owned);
+    let mut config = rustls::ServerConfig::clone(&*authority.config(name.as_deref(), local.ip())?);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(hello.into_stream(Arc::new(config)).await?)
+}
+
+async fn connection(mut stream: impl AsyncRead + AsyncWrite + Unpin, log: Arc<Log<RawRequest>>) {
     let mut bytes = BytesMut::new();
     loop {
         match request(&bytes) {
@@ -54,7 +81,7 @@ async fn connection(mut stream: TcpStream, log: Arc<Log<RawRequest>>) {
                 let no_body = request.head.starts_with("HEAD ");
                 log.push(request);
                 drop(bytes.split_to(length));
-                let answer = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n";
+                let answer = "HTTP/1.1 200 OK\r\nETag: 1\r\nx-ODD: 2\r\nContent-Length: 3\r\nX-Last: 3\r\n\r\nok\n";
                 let answer = if no_body { &answer[..answer.len() - 3] } else { answer };
                 if stream.write_all(answer.as_bytes()).await.is_err() || close {
                     return;

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use crate::authority::Authority;
 use crate::dns::{self, Question, Zone};
 use crate::origin::{self, Origin, Seen};
-use crate::raw::{self, RAW_HTTP, RawRequest};
+use crate::raw::{self, RAW_HTTP, RAW_HTTPS, RawRequest};
 use crate::space::{Space, ip_batch};
 use crate::{FORBIDDEN_V4, FORBIDDEN_V6, Log, WORLD_V4, WORLD_V6};
 
@@ -42,7 +42,7 @@ pub struct Contact {
 pub struct Heard {
     /// Requests at the web servers.
     pub requests: Log<Seen>,
-    /// Requests at the strict server of raw HTTP/1.
+    /// Requests at the strict server of raw HTTP/1, in cleartext or over TLS.
     pub raw: Log<RawRequest>,
     /// Connections at other TCP ports.
     pub contacts: Log<Contact>,
@@ -145,6 +145,8 @@ fn spawn_servers(origin: Arc<Origin>, heard: &Heard, zone: Arc<Zone>) -> Result<
         tokio::spawn(origin::serve(listen(at(8080))?, false, Arc::clone(&origin)));
         tokio::spawn(origin::serve(listen(at(443))?, true, Arc::clone(&origin)));
         tokio::spawn(raw::serve(listen(at(RAW_HTTP))?, heard.raw.clone()));
+        let served = (listen(at(RAW_HTTPS))?, Arc::clone(&origin), heard.raw.clone());
+        tokio::spawn(raw::serve_tls(served.0, served.1, served.2));
         for port in RAW_TCP {
             tokio::spawn(log_contacts(listen(at(port))?, heard.contacts.clone()));
         }
