@@ -121,6 +121,17 @@ fn a_request_and_why() {
          \x20 no rule matches\n",
     );
     files.check(&["https://a.test/"], 1, "deny GET https://a.test/\n  no rule matches\n");
+    // What clients do not escape is judged as it is sent.
+    files.check(
+        &[
+            "-r",
+            r"allow: ^https://a\.test/\?q=stars:%3E1000$",
+            "https://a.test/?q=stars:>1000",
+        ],
+        0,
+        "allow GET https://a.test/?q=stars:%3E1000\n\
+         \x20 -r 1: `allow: ^https://a\\.test/\\?q=stars:%3E1000$`: matches\n",
+    );
     // Without interception HTTPS shows its host alone.
     let rule = r"allow: ^https://a\.test/$";
     files.check(

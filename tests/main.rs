@@ -17,6 +17,7 @@ mod escapes;
 mod exit_status;
 mod faults;
 mod fronting;
+mod heads;
 mod hostile;
 mod hosts;
 mod http1;

@@ -209,6 +209,9 @@ const PATHS: &[(&str, Option<&str>)] = &[
     ("/pub/%ff", Some("/pub/%FF")),
     ("/pub/%0d%0ax", Some("/pub/%0D%0Ax")),
     ("/pub/{x}", Some("/pub/%7Bx%7D")),
+    ("/pub/<x>", Some("/pub/%3Cx%3E")),
+    ("/pub/`\"x", Some("/pub/%60%22x")),
+    ("/pub/<x>/../../admin", Some("/admin")),
     ("/pub/\"x\"", Some("/pub/%22x%22")),
     ("/pub/x^y", Some("/pub/x%5Ey")),
     ("/pub/x|y[z]!$&'()*+,=:@~", Some("/pub/x|y[z]!$&'()*+,=:@~")),
@@ -258,7 +261,6 @@ const PATHS: &[(&str, Option<&str>)] = &[
     ("/pub/\tx", None),
     ("/pub/\x01", None),
     ("/pub/\x7f", None),
-    ("/pub/<x>", None),
     ("/pub/x#/../admin", None),
     ("*", None),
     ("admin", None),
@@ -304,7 +306,10 @@ fn check_paths(rules: &[&str], allowed: impl Fn(&str) -> bool) {
         };
         // What hyper does not take for a path ends the stream, or the connection, without an answer.
         let mut wanted = vec![wanted(canonical, "https")];
-        if canonical.is_none() {
+        if spelling.contains(['<', '`']) {
+            wanted.clear();
+        }
+        if canonical.is_none() || wanted.is_empty() {
             wanted.extend(["reset".into(), "closed".into()]);
         }
         // Bytes, as the script says them; it is told characters.

@@ -133,7 +133,7 @@ macro_rules! table {
     };
 }
 
-table! { approve attribution cgroups clients devices dns escapes exit_status faults fronting hostile identity leftovers log memory named_pipes owner programs publish regression reload silence spellings surroundings terminal terminals torture trust unix_sockets upstream verdicts }
+table! { approve attribution cgroups clients devices dns escapes exit_status faults fronting heads hostile identity leftovers log memory named_pipes owner programs publish regression reload silence spellings surroundings terminal terminals torture trust unix_sockets upstream verdicts }
 
 /// A topic or an exception that nobody knows any more would be a hole in the table.
 #[test]

@@ -4,6 +4,7 @@
 //! so no path through the proxy can forget it.
 
 use super::Proxy;
+use super::asked::Asked;
 use super::bound::Bound;
 use super::crowd::Guest;
 use super::flushes::Flushes;
@@ -141,14 +142,15 @@ impl Client {
         self.write(record);
     }
 
-    /// Records that what was said on the connection is refused, with the answer to it.
-    pub(super) async fn refused_with(&self, status: StatusCode, reason: &str) {
+    /// Records that what was said on the connection is refused, with what it asked for and the answer to it.
+    pub(super) async fn refused_with(&self, status: StatusCode, reason: &str, asked: Asked) {
         self.asks();
         self.learn_program().await;
         let mut record = self.record_of_all(EventKind::Refused, Some(Decision::Deny));
         (record.method, record.url) = (None, None);
         record.status = Some(status.as_u16());
         record.reason = Some(reason.to_owned());
+        (record.method, record.url, record.host) = (asked.method, asked.url, asked.host);
         self.write(record);
     }
 

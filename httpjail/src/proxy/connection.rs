@@ -3,6 +3,7 @@
 //! Every way out of here that is not a served request leaves a record. A TLS handshake that fails ends the connection: a
 //! client that could get a passthrough by failing would fail on purpose (docs/threat-model.md T06).
 
+use super::asked::Way;
 use super::body::Download;
 use super::client::Client;
 use super::crowd::Guest;
@@ -16,7 +17,7 @@ use super::pool::Wire;
 use super::prefixed::Prefixed;
 use super::silence::{Phase, unless_silent};
 use super::strict::{Aside, Ended};
-use super::{Clients, Proxy, strict, tunnel};
+use super::{Clients, Limits, Proxy, strict, tunnel};
 use crate::audit::record::NOT_HTTP;
 use crate::audit::{CERTIFICATE_REFUSED, Decision, EventKind, Record};
 use crate::net::{ClientAddr, Host};
@@ -95,8 +96,9 @@ async fn converse(client: Arc<Client>, stream: TcpStream, peer: SocketAddr) {
         return refused.map_or((), |stream| reset(stream.into_inner().into_inner()));
     };
     let origin = to.map(|to| origin_of(to, Wire::Http1, None));
+    let way = origin.as_deref().map_or_else(Way::unknown, Way::of);
     let (front, tunnel) = Front::new(client.clone(), origin, ends);
-    let (served, aside) = serve_http1(&client, front, stream).await;
+    let (served, aside) = serve_http1(&client, way, front, stream).await;
     match tunnel.take() {
         Some(tunnel) => enter(client, tunnel).await,
         None => report(&client, served, Some(&aside), None).await,
@@ -156,12 +158,7 @@ where
         }
         Opening::Tls => tunnel::judge_hello(client, &to, stream).await,
         Opening::Http1 => {
-            let interceptor = Interceptor {
-                client: client.clone(),
-                origin: origin_of(to, Wire::Http1, None),
-            };
-            let (served, aside) = serve_http1(&client, interceptor, stream).await;
-            report(&client, served, Some(&aside), None).await;
+            intercept_http1(client, origin_of(to, Wire::Http1, None), None, stream).await;
         }
         Opening::Http2 => serve_http2(client, origin_of(to, Wire::Http2, None), stream).await,
         _ => return refuse(&client, opening, stream).await,
@@ -233,23 +230,26 @@ where
     if wire == Wire::Http2 {
         return serve_http2(client, origin, stream).await;
     }
+    intercept_http1(client, origin, named, stream).await;
+}
+
+async fn intercept_http1<S>(client: Arc<Client>, origin: Arc<Origin>, named: Option<String>, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let way = Way::of(&origin);
     let interceptor = Interceptor {
         client: client.clone(),
         origin,
     };
-    let (served, aside) = serve_http1(&client, interceptor, stream).await;
+    let (served, aside) = serve_http1(&client, way, interceptor, stream).await;
     report(&client, served, Some(&aside), named).await;
 }
 
-async fn serve_http1<S, F>(client: &Arc<Client>, service: F, stream: S) -> (hyper::Result<()>, Arc<Aside>)
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    F: Service<Request<Incoming>, Response = Response<Download>, Error = Infallible>,
-    F::Future: Send + 'static,
-{
-    let limits = &client.proxy.config.limits;
-    let (stream, service, aside) = strict::pair(client, stream, service);
-    let served = http1::Builder::new()
+/// How HTTP/1 is spoken to a client.
+pub(super) fn builder(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
         .timer(TokioTimer::new())
         // The gate has the clock, which is always the first to run out: hyper's counts no silence. Without one of its own hyper
         // does not read on after an answer before something comes, and the gate's would not run.
@@ -257,8 +257,22 @@ where
         .max_headers(limits.fields)
         .max_header_size(limits.head)
         .max_buf_size(limits.read_at_once())
+        // As a server of HTTP/1 spells the names. Those that come from HTTP/2 and from us have no capitals.
+        .preserve_header_case(true)
         // What the upstream did not say, we do not add.
-        .auto_date_header(false)
+        .auto_date_header(false);
+    builder
+}
+
+async fn serve_http1<S, F>(client: &Arc<Client>, way: Way, service: F, stream: S) -> (hyper::Result<()>, Arc<Aside>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    F: Service<Request<Incoming>, Response = Response<Download>, Error = Infallible>,
+    F::Future: Send + 'static,
+{
+    let limits = &client.proxy.config.limits;
+    let (stream, service, aside) = strict::pair(client, way, stream, service);
+    let served = builder(limits)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades()
         .await;

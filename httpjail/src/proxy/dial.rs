@@ -17,7 +17,6 @@ use crate::net::{Host, Scheme};
 use crate::tls::{self, UpstreamFault, UpstreamTls};
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::Empty;
-use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use std::io;
@@ -231,10 +230,7 @@ impl Dialler {
         }
         let request = request.body(Empty::<bytes::Bytes>::new());
         let request = request.map_err(|error| broke(io::Error::other(error)))?;
-        let (mut sender, connection) = http1::Builder::new()
-            .max_headers(self.limits.fields)
-            .max_header_size(self.limits.head)
-            .max_buf_size(self.limits.read_at_once())
+        let (mut sender, connection) = super::upstream::builder(&self.limits)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| broke(io::Error::other(error)))?;

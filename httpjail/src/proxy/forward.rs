@@ -72,15 +72,16 @@ pub(super) async fn forward(
     let Approved { target, vouch } = approved;
     let key = via.upstream(&target, vouch);
     let (head, body) = request.into_parts();
-    let aside: Option<&Arc<Aside>> = head.extensions.get();
+    let aside: Option<Arc<Aside>> = head.extensions.get().cloned();
     let expects =
         aside.is_some() && head.version == Version::HTTP_11 && !body.is_end_stream() && headers::expects(&head.headers);
-    let mut fields = head.headers;
-    let nothing = body.is_end_stream() && says_its_length(target.method(), &fields);
-    headers::clean_request(&mut fields);
-    if nothing {
-        fields.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-    }
+    // Among them is how hyper remembers the spelling of the names.
+    let (mut fields, mut spelling) = (head.headers, head.extensions);
+    let length = match body.is_end_stream() {
+        true => says_its_length(target.method(), &fields).then_some(0),
+        false => body.size_hint().exact(),
+    };
+    headers::clean_request(&mut fields, length);
     let (empty, idempotent) = (body.is_end_stream(), target.method().is_idempotent());
     let mut body = Upload::new(body, entry.traffic.clone());
     let mut wants = Wants {
@@ -101,8 +102,14 @@ pub(super) async fn forward(
         let spare = (http2 || empty && reused).then(|| fields.clone());
         let repeat = body.repeat(http2);
         let mut request = write_head(&target, fields, http2)?.map(|()| body);
+        if !http2 {
+            *request.extensions_mut() = match spare {
+                Some(_) => spelling.clone(),
+                None => std::mem::take(&mut spelling),
+            };
+        }
         let go = frame(&mut request, http2, expects);
-        let watch = Watch::on(&mut request, aside, go);
+        let watch = Watch::on(&mut request, aside.as_ref(), go);
         let heard = connection.heard();
         entry.sent = true;
         let mut error = match answer(&mut connection, request, &watch, entry, &proxy.config.limits).await? {
@@ -146,10 +153,9 @@ pub(super) async fn forward(
             // It never left: the connection died in the pool.
             (Some(unsent), _) => {
                 let (mut head, body) = unsent.into_parts();
-                headers::clean_request(&mut head.headers);
-                if nothing {
-                    head.headers
-                        .insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+                headers::clean_request(&mut head.headers, length);
+                if !http2 {
+                    spelling = head.extensions;
                 }
                 (head.headers, body)
             }
@@ -262,11 +268,10 @@ pub(super) fn write_head(target: &Target, mut fields: HeaderMap, http2: bool) ->
             crate::net::Scheme::Https => Scheme::HTTPS,
         });
         uri.authority = Some(Authority::try_from(target.authority()).map_err(|_| unwritable())?);
+        headers::leave_out(&mut fields, &[header::HOST]);
     } else {
-        fields.insert(
-            header::HOST,
-            HeaderValue::from_str(target.authority()).map_err(|_| unwritable())?,
-        );
+        let host = HeaderValue::from_str(target.authority()).map_err(|_| unwritable())?;
+        headers::name_host(&mut fields, host);
     }
     let mut request = Request::new(());
     *request.method_mut() = Method::clone(target.method());

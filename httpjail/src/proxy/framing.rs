@@ -4,8 +4,12 @@
 //! forgives a good deal (docs/threat-model.md H01 to H12), so [`super::strict`] lets it see only what has passed here:
 //! whole heads and chunk lines in which nothing can be read in two ways (RFC 9112), and body bytes by their count. What is
 //! ambiguous is a [`Fault`], and the connection ends. What the fields mean is judged elsewhere; this is about bytes.
+//!
+//! Two things are spelt anew on the way. Bytes of a target that hyper does not take ([`target`]); and the names by which a
+//! server finds where a request ends and for whom it is: those have one spelling, whatever the client's was.
 
 mod head;
+mod target;
 
 use self::head::{Head, field, is_text};
 pub(super) use self::head::{is_token, looks_like};
@@ -95,6 +99,35 @@ impl Fault {
     }
 }
 
+/// What comes after the bytes that pass.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    Fault(Fault),
+    /// A head that is to be offered again with another first line.
+    Spelling(Spelling),
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Stop {
+        Stop::Fault(fault)
+    }
+}
+
+/// Another first line of a head.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Spelling {
+    /// How long the line is that it stands for. Neither has its end.
+    length: usize,
+    line: Vec<u8>,
+}
+
+impl Spelling {
+    /// Changes the head that begins at `start` of `bytes`.
+    pub(super) fn change(self, bytes: &mut Vec<u8>, start: usize) {
+        bytes.splice(start..start + self.length, self.line);
+    }
+}
+
 /// The place in a connection's stream of requests.
 #[derive(Debug)]
 pub(super) struct Framing {
@@ -139,15 +172,15 @@ impl Framing {
         }
     }
 
-    /// Follows `bytes`, which begin where those that passed before ended. Answers how many of them pass, and the fault
-    /// that comes after those, if there is one. What does not pass yet is to be offered again, with more.
-    pub(super) fn follow(&mut self, bytes: &[u8]) -> (usize, Option<Fault>) {
+    /// Follows `bytes`, which begin where those that passed before ended. Answers how many of them pass, and what comes
+    /// after those, if anything does. What does not pass yet is to be offered again, with more.
+    pub(super) fn follow(&mut self, bytes: &mut [u8]) -> (usize, Option<Stop>) {
         let mut passed = 0;
         loop {
-            match self.step(&bytes[passed..]) {
+            match self.step(&mut bytes[passed..]) {
                 Ok(0) => return (passed, None),
                 Ok(more) => passed += more,
-                Err(fault) => return (passed, Some(fault)),
+                Err(stop) => return (passed, Some(stop)),
             }
         }
     }
@@ -170,7 +203,7 @@ impl Framing {
     }
 
     /// How many of `block`'s bytes pass next: a whole head or line, or body bytes. 0 if more must come.
-    fn step(&mut self, block: &[u8]) -> Result<usize, Fault> {
+    fn step(&mut self, block: &mut [u8]) -> Result<usize, Stop> {
         let (passes, next) = match &mut self.state {
             State::Wish => return Ok(0),
             State::Length(left) => match take(left, block) {
@@ -184,14 +217,19 @@ impl Framing {
             State::ChunkEnd => match block {
                 [] | [b'\r'] => return Ok(0),
                 [b'\r', b'\n', ..] => (2, State::ChunkLine),
-                _ => return Err(Fault::Chunk),
+                _ => return Err(Fault::Chunk.into()),
             },
             State::Head(head) => loop {
                 match self.lines.next(block, self.head_max, Fault::TooLarge)? {
                     None => return Ok(0),
                     Some([]) if head.started => break (self.lines.finish(), head.body()?),
                     Some(line) if head.started => head.field(line, self.fields_max)?,
-                    Some(line) => head.start(line)?,
+                    Some(line) => {
+                        if let Some(spelling) = head.start(line)? {
+                            self.lines = Lines::default();
+                            return Err(Stop::Spelling(spelling));
+                        }
+                    }
                 }
             },
             State::ChunkLine => match self.lines.next(block, CHUNK_LINE_MAX, Fault::Extension)? {
@@ -200,7 +238,7 @@ impl Framing {
                     let (size, extension) = chunk_size(line)?;
                     self.extensions += extension;
                     if self.extensions > EXTENSIONS_MAX {
-                        return Err(Fault::Extension);
+                        return Err(Fault::Extension.into());
                     }
                     let next = match size {
                         0 => State::Trailers(0),
@@ -220,10 +258,10 @@ impl Framing {
                         let (name, _) = field(line)?;
                         *count += 1;
                         if *count > self.fields_max {
-                            return Err(Fault::TooLarge);
+                            return Err(Fault::TooLarge.into());
                         }
                         if NO_TRAILERS.iter().any(|forbidden| looks_like(name, forbidden)) {
-                            return Err(Fault::Trailer);
+                            return Err(Fault::Trailer.into());
                         }
                     }
                 }
@@ -252,7 +290,7 @@ struct Lines {
 
 impl Lines {
     /// The next line without its end.
-    fn next<'a>(&mut self, block: &'a [u8], max: usize, too_long: Fault) -> Result<Option<&'a [u8]>, Fault> {
+    fn next<'a>(&mut self, block: &'a mut [u8], max: usize, too_long: Fault) -> Result<Option<&'a mut [u8]>, Fault> {
         let found = block[self.searched..].iter().position(|byte| *byte == b'\n');
         let end = found.map_or(block.len(), |at| self.searched + at);
         if end > max {
@@ -263,7 +301,9 @@ impl Lines {
             return Ok(None);
         }
         // A recipient may take a bare LF for a line end (RFC 9112 section 2.2), and another may not.
-        let line = block[self.start..end].strip_suffix(b"\r").ok_or(Fault::BareLineFeed)?;
+        let Some(([line @ .., b'\r'], _)) = block[self.start..].split_at_mut_checked(end - self.start) else {
+            return Err(Fault::BareLineFeed);
+        };
         self.start = end + 1;
         self.searched = end + 1;
         Ok(Some(line))

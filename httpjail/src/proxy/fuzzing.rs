@@ -6,15 +6,16 @@
 use super::Limits;
 use super::detect::{self, Opening};
 use super::forward::write_head;
-use super::framing::Framing;
-use super::headers::clean_request;
+use super::framing::{Framing, Stop};
+use super::headers::{clean_request, leave_out};
 use super::identity::{Destination, Origin};
 use super::pool::Wire;
 use super::tunnel::read_server_name;
+use super::upstream;
 use crate::net::Host;
 use crate::policy::Target;
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response};
+use http::{Extensions, HeaderMap, Method, Request, Response, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -33,6 +34,17 @@ struct Read {
     target: Option<Target>,
     fields: HeaderMap,
     body: Bytes,
+    spelling: Spelling,
+}
+
+/// How hyper remembers the spelling of the names, which makes no request another one.
+#[derive(Debug, Clone, Default)]
+struct Spelling(Extensions);
+
+impl PartialEq for Spelling {
+    fn eq(&self, _: &Spelling) -> bool {
+        true
+    }
 }
 
 /// What a client sends, all of it.
@@ -44,7 +56,9 @@ enum Said {
 /// The requests of an HTTP/1 client begin and end for hyper where they do for [`Framing`], and what is written for each is
 /// read as that and nothing more.
 pub fn http1(bytes: &[u8]) {
-    let messages = messages(bytes);
+    let bytes = spelt(bytes);
+    assert_eq!(spelt(&bytes), bytes, "{:?}", String::from_utf8_lossy(&bytes));
+    let messages = messages(&bytes);
     block_on(async {
         let mut apart = Vec::new();
         for message in &messages {
@@ -61,16 +75,32 @@ pub fn http1(bytes: &[u8]) {
     });
 }
 
+/// The same bytes as [`Framing`] spells them.
+fn spelt(bytes: &[u8]) -> Vec<u8> {
+    let (mut framing, mut out, mut at) = (Framing::within(&Limits::default()), bytes.to_vec(), 0);
+    loop {
+        let (passed, stop) = framing.follow(&mut out[at..]);
+        at += passed;
+        match stop {
+            Some(Stop::Spelling(spelling)) => spelling.change(&mut out, at),
+            // The answer to a wish for another protocol is no.
+            None if framing.is_waiting() => framing.go_on(),
+            _ => return out,
+        }
+    }
+}
+
 /// What [`Framing`] takes for whole messages.
 fn messages(bytes: &[u8]) -> Vec<&[u8]> {
     let (mut whole, mut crumbs) = (Framing::within(&Limits::default()), Framing::within(&Limits::default()));
-    let (mut passed, mut fault) = whole.follow(bytes);
-    // The answer to a wish for another protocol is no.
+    let mut block = bytes.to_vec();
+    let (mut passed, mut fault) = whole.follow(&mut block);
     while fault.is_none() && whole.is_waiting() {
         whole.go_on();
-        let (more, found) = whole.follow(&bytes[passed..]);
+        let (more, found) = whole.follow(&mut block[passed..]);
         (passed, fault) = (passed + more, found);
     }
+    assert_eq!(block, bytes, "spelt already");
     let mut found = Vec::new();
     let (mut start, mut at, mut end) = (0, 0, 0);
     let broken = loop {
@@ -78,7 +108,7 @@ fn messages(bytes: &[u8]) -> Vec<&[u8]> {
             break None;
         }
         end += 1;
-        let (more, broken) = crumbs.follow(&bytes[at..end]);
+        let (more, broken) = crumbs.follow(&mut block[at..end]);
         at += more;
         if more > 0 && !crumbs.is_in_body() {
             found.push(&bytes[start..at]);
@@ -140,6 +170,18 @@ async fn check(wire: Wire, read: Read) {
     }
     let bytes = written(&read, target).await;
     let text = String::from_utf8_lossy(&bytes).into_owned();
+    let plain = written(
+        &Read {
+            spelling: Spelling::default(),
+            fields: read.fields.clone(),
+            body: read.body.clone(),
+            target: None,
+        },
+        target,
+    )
+    .await;
+    assert_eq!(lower(&bytes), lower(&plain), "{text:?}");
+    assert_eq!(spelt(&bytes), bytes, "{text:?}");
     assert_eq!(messages(&bytes), [&bytes], "{text:?}");
     let again = served(wire, Said::Http1(bytes)).await;
     assert_eq!(again.as_slice(), std::slice::from_ref(&read), "{text:?}");
@@ -167,6 +209,17 @@ async fn check(wire: Wire, read: Read) {
     assert_eq!(again, [bodiless]);
 }
 
+/// A written request with the names of its fields in lower case, and no spaces where values are empty.
+fn lower(request: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(request);
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let line = |line: &str| match line.split_once(':') {
+        Some((name, value)) if !name.contains(' ') => format!("{}:{}", name.to_ascii_lowercase(), value.trim_end()),
+        _ => line.to_owned(),
+    };
+    head.lines().map(line).chain([body.to_owned()]).collect()
+}
+
 fn origin(wire: Wire) -> Origin {
     Origin {
         to: Destination {
@@ -190,12 +243,18 @@ async fn served(wire: Wire, said: Said) -> Vec<Read> {
         let (target, into) = (origin.target_of(&request), into.clone());
         async move {
             let (head, body) = request.into_parts();
-            let mut fields = head.headers;
-            clean_request(&mut fields);
+            let (mut fields, spelling) = (head.headers, Spelling(head.extensions));
+            clean_request(&mut fields, None);
+            leave_out(&mut fields, &[header::HOST]);
             if let Ok(body) = body.collect().await {
                 let (target, body) = (target.ok(), body.to_bytes());
                 let mut into = into.lock().unwrap_or_else(PoisonError::into_inner);
-                into.push(Read { target, fields, body });
+                into.push(Read {
+                    target,
+                    fields,
+                    body,
+                    spelling,
+                });
             }
             let mut response = Response::new(Full::<Bytes>::default());
             // Not a success, which would end HTTP on a connection that asks for a tunnel.
@@ -210,6 +269,7 @@ async fn served(wire: Wire, said: Said) -> Vec<Read> {
             let mut builder = hyper::server::conn::http1::Builder::new();
             let limits = Limits::default();
             builder.max_headers(limits.fields).max_header_size(limits.head);
+            builder.preserve_header_case(true);
             let connection = builder.serve_connection(io(bytes), service);
             tokio::spawn(async { connection.await.is_ok() })
         }
@@ -226,11 +286,14 @@ async fn served(wire: Wire, said: Said) -> Vec<Read> {
 
 /// The bytes that hyper writes for a request to an HTTP/1 upstream.
 async fn written(read: &Read, target: &Target) -> Vec<u8> {
-    let Ok(head) = write_head(target, read.fields.clone(), false) else {
+    let Ok(mut head) = write_head(target, read.fields.clone(), false) else {
         panic!("{target} cannot be written");
     };
+    *head.extensions_mut() = read.spelling.0.clone();
     let (near, mut far) = duplex(1 << 20);
-    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(near)).await;
+    let handshake = upstream::builder(&Limits::default())
+        .handshake(TokioIo::new(near))
+        .await;
     let Ok((mut sender, connection)) = handshake else {
         return Vec::new();
     };

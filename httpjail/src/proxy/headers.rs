@@ -1,7 +1,7 @@
 //! Which header fields cross the proxy.
 //!
 //! What concerns one connection ends here (RFC 9110 section 7.6.1), and so does what would let a client ask for another
-//! method than the one that was judged.
+//! method than the one that was judged. The others keep their order: some servers and clients know no other.
 
 use super::framing::looks_like;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -17,14 +17,8 @@ static HOP_BY_HOP: [HeaderName; 7] = [
     header::UPGRADE,
 ];
 
-/// Fields of a request that are written anew. The length is written by the sender's framing of the body it really sends.
-static REWRITTEN: [HeaderName; 5] = [
-    header::HOST,
-    header::TE,
-    header::EXPECT,
-    header::CONTENT_LENGTH,
-    HeaderName::from_static("http2-settings"),
-];
+/// Fields of a request that end here too, or are written anew.
+static REWRITTEN: [HeaderName; 3] = [header::TE, header::EXPECT, HeaderName::from_static("http2-settings")];
 
 /// Fields by which some frameworks let a POST be another method. They would make the judged method a fiction, so they
 /// are always removed, also where no rule restricts methods. The next two do the same to the path (IIS, older PHP
@@ -39,31 +33,83 @@ const OVERRIDES: [&[u8]; 7] = [
     b"transfer-encoding",
 ];
 
-/// Makes a client's header fields fit to be sent upstream. `Host` is taken out: the caller writes it from the target.
-pub(super) fn clean_request(headers: &mut HeaderMap) {
+/// Makes a client's header fields fit to be sent upstream with a body of this `length`, if it has one that is to be told:
+/// never the length that the client told. `Host` stays in its place: [`name_host`] and [`leave_out`] see to it.
+pub(super) fn clean_request(headers: &mut HeaderMap, length: Option<u64>) {
     let trailers = headers.get_all(header::TE).iter().any(wants_trailers);
-    strip_connection(headers);
-    remove_overrides(headers);
-    for name in &REWRITTEN {
-        headers.remove(name);
+    let mut going = of_the_connection(headers);
+    going.extend(overrides(headers));
+    going.extend(present(headers, &REWRITTEN));
+    match length {
+        Some(length) => drop(headers.insert(header::CONTENT_LENGTH, length.into())),
+        None => going.push(header::CONTENT_LENGTH),
     }
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        going.retain(|name| *name != header::TE);
     }
+    leave_out(headers, &going);
     join_cookies(headers);
 }
 
 /// The same for what comes after a client's body.
 pub(super) fn clean_trailers(trailers: &mut HeaderMap) {
-    clean_request(trailers);
-    trailers.remove(header::TE);
+    clean_request(trailers, None);
+    leave_out(trailers, &[header::TE, header::HOST]);
 }
 
 /// Makes an upstream's header fields fit to be sent to the client. `Alt-Svc` would send it to a port or a protocol
 /// (HTTP/3) where nothing can be judged.
 pub(super) fn clean_response(headers: &mut HeaderMap) {
-    strip_connection(headers);
-    headers.remove(header::ALT_SVC);
+    let mut going = of_the_connection(headers);
+    going.extend(present(headers, &[header::ALT_SVC]));
+    leave_out(headers, &going);
+}
+
+/// Writes the `Host` field, in its place if the client had one, else as the first (RFC 9110 section 7.2).
+pub(super) fn name_host(headers: &mut HeaderMap, host: HeaderValue) {
+    if headers.contains_key(header::HOST) {
+        headers.insert(header::HOST, host);
+        return;
+    }
+    let rest = std::mem::take(headers);
+    headers.reserve(rest.len() + 1);
+    headers.insert(header::HOST, host);
+    append(headers, rest, &[]);
+}
+
+/// Spells a name as most programs do over HTTP/1: `X-Name`.
+pub(super) fn title_case(name: &mut [u8]) {
+    let mut after = b'-';
+    for byte in name {
+        match std::mem::replace(&mut after, *byte) {
+            b'-' => byte.make_ascii_uppercase(),
+            _ => byte.make_ascii_lowercase(),
+        }
+    }
+}
+
+/// Takes the fields of these names out. (`HeaderMap::remove` puts the last field into the place of the one that goes.)
+pub(super) fn leave_out(headers: &mut HeaderMap, names: &[HeaderName]) {
+    if names.iter().any(|name| headers.contains_key(name)) {
+        let all = std::mem::take(headers);
+        headers.reserve(all.len());
+        append(headers, all, names);
+    }
+}
+
+/// Appends `fields` but for those `without`.
+fn append(headers: &mut HeaderMap, fields: HeaderMap, without: &[HeaderName]) {
+    let mut current = None;
+    for (name, value) in fields {
+        // Further values of a field come without its name.
+        if let Some(name) = name {
+            current = Some(name).filter(|name| !without.contains(name));
+        }
+        if let Some(name) = &current {
+            headers.append(name, value);
+        }
+    }
 }
 
 /// The same for what comes after an answer's body: a length or a coding there says nothing any more, and a client of HTTP/2
@@ -122,30 +168,29 @@ pub(super) fn names_token(headers: &HeaderMap, name: &HeaderName, token: &str) -
 }
 
 /// CGI and its heirs (WSGI, Rack, PHP) read `X_Method_Override` as `X-Method-Override` (RFC 3875 section 4.1.18).
-fn remove_overrides(headers: &mut HeaderMap) {
+fn overrides(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
     let is_override = |name: &&HeaderName| {
-        let name = name.as_str().as_bytes();
-        OVERRIDES.iter().any(|known| looks_like(name, known))
+        let spelt = name.as_str().as_bytes();
+        OVERRIDES.iter().any(|known| looks_like(spelt, known)) && **name != header::CONTENT_LENGTH
     };
-    let found: Vec<HeaderName> = headers.keys().filter(is_override).cloned().collect();
-    for name in &found {
-        headers.remove(name);
-    }
+    headers.keys().filter(is_override).cloned()
 }
 
-fn strip_connection(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
+/// Which fields concern one connection, by their nature or because `Connection` names them.
+fn of_the_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let named = headers
         .get_all(header::CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
         // Hop-by-hop by a client's wish, never for what the request is about.
-        .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH)
-        .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
-        headers.remove(name);
-    }
+        .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH);
+    present(headers, &HOP_BY_HOP).chain(named).collect()
+}
+
+fn present(headers: &HeaderMap, names: &[HeaderName]) -> impl Iterator<Item = HeaderName> {
+    names.iter().filter(|name| headers.contains_key(*name)).cloned()
 }
 
 fn wants_trailers(value: &HeaderValue) -> bool {
@@ -180,11 +225,21 @@ mod tests {
         headers
     }
 
+    /// With the order, which is no part of the equality of maps.
+    #[track_caller]
+    fn same(headers: &HeaderMap, expected: &[(&str, &str)]) {
+        let found: Vec<(&str, &str)> = headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+            .collect();
+        assert_eq!(found, expected);
+    }
+
     #[track_caller]
     fn check(before: &[(&str, &str)], after: &[(&str, &str)]) {
         let mut headers = map(before);
-        clean_request(&mut headers);
-        assert_eq!(headers, map(after));
+        clean_request(&mut headers, None);
+        same(&headers, after);
     }
 
     // Proves: H16, H17.
@@ -255,6 +310,65 @@ mod tests {
             ("etag", "e"),
         ]);
         clean_response(&mut headers);
-        assert_eq!(headers, map(&[("etag", "e")]));
+        same(&headers, &[("etag", "e")]);
+    }
+
+    #[test]
+    fn what_goes_swaps_nothing() {
+        check(
+            &[
+                ("host", "a.test"),
+                ("connection", "keep-alive, x-own"),
+                ("x-one", "1"),
+                ("te", "trailers"),
+                ("x-own", "x"),
+                ("x-two", "2"),
+                ("expect", "100-continue"),
+                ("x-one", "3"),
+                ("cookie", "a=1"),
+                ("x-three", "4"),
+                ("cookie", "b=2"),
+                ("content-length", "5"),
+                ("x-last", "6"),
+            ],
+            &[
+                ("host", "a.test"),
+                ("x-one", "1"),
+                ("x-one", "3"),
+                ("te", "trailers"),
+                ("x-two", "2"),
+                ("cookie", "a=1; b=2"),
+                ("x-three", "4"),
+                ("x-last", "6"),
+            ],
+        );
+        let mut headers = map(&[
+            ("x-a", "1"),
+            ("content-length", "7"),
+            ("connection", "close"),
+            ("x-b", "2"),
+        ]);
+        clean_request(&mut headers, Some(5));
+        same(&headers, &[("x-a", "1"), ("content-length", "5"), ("x-b", "2")]);
+        name_host(&mut headers, HeaderValue::from_static("a.test"));
+        name_host(&mut headers, HeaderValue::from_static("b.test"));
+        same(
+            &headers,
+            &[("host", "b.test"), ("x-a", "1"), ("content-length", "5"), ("x-b", "2")],
+        );
+        let mut many = HeaderMap::new();
+        for number in 0..300 {
+            let name: HeaderName = format!("x-{}", number % 200).parse().unwrap();
+            many.append(name, number.into());
+        }
+        let before: Vec<HeaderName> = many.keys().cloned().collect();
+        many.append(header::CONNECTION, HeaderValue::from_static("x-0, x-77"));
+        clean_response(&mut many);
+        let after: Vec<HeaderName> = before
+            .into_iter()
+            .filter(|name| name != "x-0" && name != "x-77")
+            .collect();
+        assert_eq!(many.keys().cloned().collect::<Vec<_>>(), after);
+        assert_eq!(many.len(), 296);
     }
 }

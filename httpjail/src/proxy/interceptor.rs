@@ -20,7 +20,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 /// How much of the URL of a request that could not be understood is recorded and echoed, in characters.
-const RAW_URL_MAX: usize = 2048;
+pub(super) const RAW_URL_MAX: usize = 2048;
 
 /// Serves the requests of one connection.
 #[derive(Clone)]

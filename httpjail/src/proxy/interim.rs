@@ -147,11 +147,14 @@ impl Watch {
 fn written(status: StatusCode, fields: &HeaderMap) -> Vec<u8> {
     let mut fields = fields.clone();
     headers::clean_response(&mut fields);
-    fields.remove(http::header::CONTENT_LENGTH);
+    headers::leave_out(&mut fields, &[http::header::CONTENT_LENGTH]);
     let reason = status.canonical_reason().unwrap_or("Interim");
     let mut head = format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).into_bytes();
     for (name, value) in &fields {
-        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+        // hyper does not tell how it was spelt.
+        let mut name = name.as_str().as_bytes().to_vec();
+        headers::title_case(&mut name);
+        for part in [&*name, b": ", value.as_bytes(), b"\r\n"] {
             head.extend_from_slice(part);
         }
     }

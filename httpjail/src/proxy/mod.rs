@@ -6,6 +6,7 @@
 //! Nothing is dialled before a request was allowed, and no error on the way lets one through.
 
 mod address;
+mod asked;
 mod body;
 mod bound;
 mod client;

@@ -6,10 +6,11 @@
 //! body off. Both end the connection. The common case costs one look at each head and a count of each body; nothing is
 //! copied that arrives whole.
 
+use super::asked::{Asked, Way};
 use super::body::Download;
 use super::client::Client;
 use super::flushes::Flushes;
-use super::framing::{Fault, Framing};
+use super::framing::{Fault, Framing, Stop};
 use super::interim::Interims;
 use super::refusal::Refusal;
 use super::silence::{HeadClock, Late};
@@ -36,7 +37,7 @@ const WAITING_MAX: usize = 64 * 1024;
 /// What stream and service of one connection tell each other.
 #[derive(Default)]
 pub(super) struct Aside {
-    head_fault: OnceLock<Fault>,
+    head_fault: OnceLock<(Fault, Asked)>,
     body_fault: OnceLock<Fault>,
     /// What became of a wish: [`UNDECIDED`], [`ORDINARY`] or [`TUNNEL`].
     wish: AtomicU8,
@@ -95,10 +96,15 @@ pub(super) struct Strictly<F> {
     aside: Arc<Aside>,
 }
 
-/// The two ends of a connection, for hyper to stand between.
-pub(super) fn pair<S, F>(client: &Arc<Client>, stream: S, service: F) -> (Strict<S>, Strictly<F>, Arc<Aside>) {
+/// The two ends of a connection that goes this `way`, for hyper to stand between.
+pub(super) fn pair<S, F>(
+    client: &Arc<Client>,
+    way: Way,
+    stream: S,
+    service: F,
+) -> (Strict<S>, Strictly<F>, Arc<Aside>) {
     let aside = Arc::new(Aside::default());
-    let stream = Strict::new(stream, aside.clone(), client);
+    let stream = Strict::new(stream, way, aside.clone(), client);
     let service = Strictly {
         service,
         client: client.clone(),
@@ -145,9 +151,20 @@ where
 
 async fn refuse(client: &Client, aside: &Aside) -> Response<Download> {
     // There is always one: only `Strict` says REFUSED.
-    let fault = aside.head_fault.get().copied().unwrap_or(Fault::StartLine);
-    let mut response = Refusal::from(fault).response("", "", None, &HeaderMap::new());
-    client.refused_with(response.status(), fault.reason()).await;
+    let (fault, asked) = aside
+        .head_fault
+        .get()
+        .cloned()
+        .unwrap_or((Fault::StartLine, Asked::default()));
+    let (method, url) = (asked.method.as_deref(), asked.url.as_deref());
+    let refusal = Refusal::from(fault);
+    let mut response = refusal.response(
+        method.unwrap_or_default(),
+        url.unwrap_or_default(),
+        None,
+        &HeaderMap::new(),
+    );
+    client.refused_with(response.status(), fault.reason(), asked).await;
     response
         .headers_mut()
         .insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -157,6 +174,7 @@ async fn refuse(client: &Client, aside: &Aside) -> Response<Download> {
 /// The stream that hyper reads and writes.
 pub(super) struct Strict<S> {
     stream: S,
+    way: Way,
     framing: Framing,
     aside: Arc<Aside>,
     flushes: Arc<Flushes>,
@@ -194,10 +212,11 @@ enum Then {
 }
 
 impl<S> Strict<S> {
-    fn new(stream: S, aside: Arc<Aside>, client: &Client) -> Strict<S> {
+    fn new(stream: S, way: Way, aside: Arc<Aside>, client: &Client) -> Strict<S> {
         let (limits, began) = (&client.proxy.config.limits, client.began());
         Strict {
             stream,
+            way,
             framing: Framing::within(limits),
             aside,
             flushes: client.flushes.clone(),
@@ -232,23 +251,35 @@ impl<S> Strict<S> {
 
     /// Follows what is held and has not passed.
     fn follow(&mut self) {
-        let (more, fault) = self.framing.follow(&self.held[self.passed..]);
+        let (more, stop) = self.framing.follow(&mut self.held[self.passed..]);
         self.passed += more;
-        if let Some(fault) = fault {
+        self.heed(stop);
+    }
+
+    /// Heeds what comes after that which has passed.
+    fn heed(&mut self, mut stop: Option<Stop>) {
+        while let Some(Stop::Spelling(spelling)) = stop {
+            spelling.change(&mut self.held, self.passed);
+            let (more, next) = self.framing.follow(&mut self.held[self.passed..]);
+            self.passed += more;
+            stop = next;
+        }
+        if let Some(Stop::Fault(fault)) = stop {
             self.then = Then::Fault(fault);
         }
     }
 
     /// What hyper reads in the place of a fault.
     fn fault(&mut self, fault: Fault, buf: &mut ReadBuf<'_>) -> io::Result<()> {
-        self.held = Vec::new();
+        // All that passed is given: it begins with the head.
+        let held = std::mem::take(&mut self.held);
         (self.given, self.passed) = (0, 0);
         if self.framing.is_in_body() {
             let _ = self.aside.body_fault.set(fault);
             self.then = Then::Nothing;
             return Err(io::Error::new(io::ErrorKind::InvalidData, fault.reason()));
         }
-        let _ = self.aside.head_fault.set(fault);
+        let _ = self.aside.head_fault.set((fault, Asked::of(&held, &self.way)));
         self.then = Then::Nothing;
         self.held = REFUSED_HEAD.to_vec();
         self.passed = self.held.len();
@@ -272,7 +303,7 @@ impl<S> Strict<S> {
 
     /// Notes what came of the client's bytes, of which so many passed.
     fn note(&mut self, passed: usize) {
-        let within = !self.held.is_empty() && !self.framing.is_in_body();
+        let within = self.held.len() > self.passed && !self.framing.is_in_body();
         self.aside.within.store(within, Ordering::Relaxed);
         self.head.wind(within, passed > 0);
     }
@@ -331,19 +362,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for Strict<S> {
                 Poll::Ready(read) => read?,
                 Poll::Pending => return this.poll_waiting(cx),
             }
-            let new = &buf.filled()[before..];
+            let new = &mut buf.filled_mut()[before..];
             if new.is_empty() {
                 this.ended = true;
                 continue;
             }
             if this.held.is_empty() {
-                let (passed, fault) = this.framing.follow(new);
+                let (passed, stop) = this.framing.follow(new);
                 this.held.extend_from_slice(&new[passed..]);
                 buf.set_filled(before + passed);
-                this.note(passed);
-                if let Some(fault) = fault {
-                    this.then = Then::Fault(fault);
-                }
+                this.heed(stop);
+                this.note(passed + this.passed);
                 if passed > 0 {
                     return Poll::Ready(Ok(()));
                 }

@@ -89,7 +89,8 @@ impl Wish {
         let key = via.upstream(&target, vouch);
         let head = request.into_parts().0;
         let mut fields = head.headers;
-        headers::clean_request(&mut fields);
+        headers::clean_request(&mut fields, None);
+        let aside = head.extensions.get().cloned();
         let mut wants = Wants {
             bound: &via.client.bound,
             proves: bound::proves(&fields),
@@ -102,7 +103,9 @@ impl Wish {
         fields.insert(header::SEC_WEBSOCKET_KEY, self.key.clone());
         loop {
             let mut request = forward::write_head(&target, fields.clone(), false)?.map(|()| Upload::empty());
-            let watch = Watch::on(&mut request, head.extensions.get(), None);
+            // Among them is how hyper remembers the spelling of the names.
+            *request.extensions_mut() = head.extensions.clone();
+            let watch = Watch::on(&mut request, aside.as_ref(), None);
             let mut lent = proxy.pool.dedicated(&key, wants).await?;
             let heard = lent.connection.heard();
             let answer = tokio::select! {
@@ -151,8 +154,7 @@ impl Wish {
         let fields = head.headers_mut();
         headers::clean_response(fields);
         if self.extended {
-            fields.remove(header::SEC_WEBSOCKET_ACCEPT);
-            fields.remove(header::CONTENT_LENGTH);
+            headers::leave_out(fields, &[header::SEC_WEBSOCKET_ACCEPT, header::CONTENT_LENGTH]);
             *head.status_mut() = StatusCode::OK;
         } else {
             fields.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));

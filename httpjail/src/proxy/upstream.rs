@@ -143,16 +143,7 @@ impl Http1 {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let notes = stream.notes();
-        let (sender, connection) = http1::Builder::new()
-            .max_headers(limits.fields)
-            .max_header_size(limits.head)
-            .max_buf_size(limits.read_at_once())
-            // A proxy must take it away (RFC 9112 section 5.1).
-            .allow_spaces_after_header_name_in_responses(true)
-            // A folded field goes on as one line (section 5.2), a line that is no field ends here: none of them frames anything
-            // that is passed on, and clients forgive both.
-            .allow_obsolete_multiline_headers_in_responses(true)
-            .ignore_invalid_headers_in_responses(true)
+        let (sender, connection) = builder(limits)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| failed(host, error))?;
@@ -183,6 +174,26 @@ impl Http1 {
     pub(super) fn lease(&self) -> Lease {
         Lease::Whole(self.notes.clone())
     }
+}
+
+/// How HTTP/1 is spoken to a server.
+pub(super) fn builder(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .max_headers(limits.fields)
+        .max_header_size(limits.head)
+        .max_buf_size(limits.read_at_once())
+        // As the client spells the names. One of HTTP/2 has no capitals; to a server that speaks HTTP/1 alone it would
+        // write them if there were no proxy.
+        .preserve_header_case(true)
+        .title_case_headers(true)
+        // A proxy must take it away (RFC 9112 section 5.1).
+        .allow_spaces_after_header_name_in_responses(true)
+        // A folded field goes on as one line (section 5.2), a line that is no field ends here: none of them frames anything
+        // that is passed on, and clients forgive both.
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .ignore_invalid_headers_in_responses(true);
+    builder
 }
 
 /// A connection of HTTP/2.

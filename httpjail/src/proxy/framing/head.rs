@@ -1,6 +1,7 @@
 //! A head, line by line: what it says of the bytes after it, and what no line of it may be.
 
-use super::{Fault, State};
+use super::{Fault, Spelling, State, target};
+use crate::proxy::headers::title_case;
 
 /// A `Content-Length` has at most this many digits: no overflow anywhere.
 const LENGTH_DIGITS_MAX: usize = 18;
@@ -17,11 +18,14 @@ pub(super) struct Head {
     length: Option<u64>,
     chunked: bool,
     upgrade: bool,
+    /// Whether its first line has been spelt anew.
+    respelt: bool,
 }
 
 impl Head {
-    /// `METHOD SP target SP HTTP/1.x`, and nothing else (RFC 9112 section 3).
-    pub(super) fn start(&mut self, line: &[u8]) -> Result<(), Fault> {
+    /// `METHOD SP target SP HTTP/1.x`, and nothing else (RFC 9112 section 3). Where the target is to be spelt otherwise, so
+    /// is the line, and this head begins again with that.
+    pub(super) fn start(&mut self, line: &[u8]) -> Result<Option<Spelling>, Fault> {
         let mut words = line.split(|byte| *byte == b' ');
         let (Some(method), Some(target), Some(version), None) =
             (words.next(), words.next(), words.next(), words.next())
@@ -33,23 +37,30 @@ impl Head {
         if method.is_empty() || !method.iter().all(capital) {
             return Err(Fault::Method);
         }
-        let plain = |byte: &u8| !byte.is_ascii_control() && *byte != b'#';
-        // Of UTF-8 the canonical path makes escapes. hyper drops a fragment and says nothing.
-        if target.is_empty() || !target.iter().all(plain) || std::str::from_utf8(target).is_err() {
-            return Err(Fault::RequestTarget);
-        }
+        let spelt = target::respelt(target)?;
         self.old = match version {
             b"HTTP/1.1" => false,
             b"HTTP/1.0" => true,
             _ => return Err(Fault::Version),
         };
+        if let Some(target) = spelt {
+            // Once is enough.
+            if std::mem::replace(&mut self.respelt, true) {
+                return Err(Fault::RequestTarget);
+            }
+            return Ok(Some(Spelling {
+                length: line.len(),
+                line: [method, &target, version].join(&b' '),
+            }));
+        }
         self.connect = method == b"CONNECT";
         self.trace = method == b"TRACE";
         self.started = true;
-        Ok(())
+        Ok(None)
     }
 
-    pub(super) fn field(&mut self, line: &[u8], most: usize) -> Result<(), Fault> {
+    /// `name: value`. The names that frame and route are written in one way.
+    pub(super) fn field(&mut self, line: &mut [u8], most: usize) -> Result<(), Fault> {
         let (name, value) = field(line)?;
         self.fields += 1;
         if self.fields > most {
@@ -82,6 +93,9 @@ impl Head {
         if name.contains(&b'_') {
             return Err(Fault::LookAlike);
         }
+        // To a server that knows one spelling any other is nothing, and the body the next request.
+        let length = name.len();
+        title_case(&mut line[..length]);
         Ok(())
     }
 

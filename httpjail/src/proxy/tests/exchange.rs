@@ -14,10 +14,10 @@ const FOR_EVER: Duration = Duration::from_secs(3600);
 const GET: &str = "GET /x HTTP/1.1\r\nHost: a.test\r\n\r\n";
 const POST: &str = "POST /x HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n";
 const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\nConnection: x\r\nX: y\r\n\r\n";
-const HINTS_SEEN: &str = "HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\n\r\n";
+const HINTS_SEEN: &str = "HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n";
 /// The connection is not used again, so that each request is a connection to be accepted.
 const OK: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
-const OK_SEEN: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+const OK_SEEN: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// A jail in which waiting for an upstream's word is for ever, unless it is changed.
 async fn jail_with(change: impl FnOnce(&mut Config)) -> Jail {
@@ -131,7 +131,7 @@ async fn interims_without_end_are_an_error() {
 async fn a_body_is_asked_for_when_the_server_asks() {
     let jail = jail().await;
     let (mut client, mut server, head) = ask(&jail, POST).await;
-    assert!(head.contains("expect: 100-continue\r\n"), "{head}");
+    assert!(head.contains("Expect: 100-continue\r\n"), "{head}");
     say(&mut server, "HTTP/1.1 100 Continue\r\n\r\n").await;
     hears(&mut client, "HTTP/1.1 100 Continue\r\n\r\n").await;
     say(&mut client, "body").await;
@@ -187,7 +187,7 @@ async fn answers_that_may_be_read_in_two_ways() {
         let head = head_of(&mut client).await;
         assert!(head.starts_with(&format!("HTTP/1.1 {expected}")), "{fields}: {head}");
         assert_eq!(
-            head.matches("content-length").count(),
+            head.to_ascii_lowercase().matches("content-length").count(),
             usize::from(!fields.ends_with("chunked") || expected != "200")
         );
         jail.log.nth(1).await.reason
@@ -268,10 +268,10 @@ async fn white_space_before_a_colon() {
     .await;
     let head = head_of(&mut client).await;
     assert!(
-        head.starts_with("HTTP/1.1 200 ") && head.contains("x-a: b\r\n"),
+        head.starts_with("HTTP/1.1 200 ") && head.contains("X-A: b\r\n"),
         "{head}"
     );
-    assert!(head.contains("content-length: 2\r\n"), "{head}");
+    assert!(head.contains("Content-Length: 2\r\n"), "{head}");
     // Another's: the first has a connection that is used again.
     let jail = self::jail().await;
     let (mut client, mut server, _) = ask(&jail, GET).await;
@@ -310,7 +310,7 @@ async fn a_get_with_a_body_is_the_last_on_its_connection() {
         "GET /x HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\n\r\nbody",
     )
     .await;
-    assert!(head.contains("connection: close\r\n"), "{head}");
+    assert!(head.contains("Connection: close\r\n"), "{head}");
     hears(&mut server, "body").await;
     say(&mut server, OK).await;
     hears(&mut client, OK_SEEN).await;
@@ -414,9 +414,9 @@ async fn a_body_of_nothing_says_its_length() {
         let jail = jail().await;
         let head = format!("{head}\r\nHost: a.test\r\n");
         let (_client, _server, asked) = ask(&jail, &format!("{head}\r\n")).await;
-        assert_eq!(asked.contains("content-length: 0\r\n"), says, "{head}: {asked}");
+        assert_eq!(asked.contains("Content-Length: 0\r\n"), says, "{head}: {asked}");
         let (_client, _server, asked) = ask(&jail, &format!("{head}Content-Length: 0\r\n\r\n")).await;
-        assert!(asked.contains("content-length: 0\r\n"), "{head}: {asked}");
+        assert!(asked.contains("Content-Length: 0\r\n"), "{head}: {asked}");
     };
     check("POST /x HTTP/1.1", true).await;
     check("PUT /x HTTP/1.1", true).await;
@@ -442,7 +442,7 @@ async fn a_fault_in_a_head() {
     assert_eq!(jail.raw("192.0.2.1:25", "EHLO a.test\r\n").await, "");
     assert_eq!(
         gist(&jail.log.nth(1).await),
-        "Refused Deny - - 400 [malformed request: bare line feed]"
+        "Refused Deny GET http://a.test/x 400 [malformed request: bare line feed]"
     );
     assert_eq!(gist(&jail.log.nth(2).await), "Refused Deny - - - [not http]");
 }
@@ -462,7 +462,7 @@ async fn a_fault_in_an_unfinished_head() {
     }
     assert_eq!(
         gist(&jail.log.nth(1).await),
-        "Refused Deny - - 400 [malformed request: two hosts]"
+        "Refused Deny GET http://a.test/ 400 [malformed request: two hosts]"
     );
 }
 
@@ -549,4 +549,73 @@ async fn an_answer_to_an_upload_that_goes_on() {
         let record = jail.log.nth(round + 1).await;
         assert_eq!(gist(&record), "Request Allow POST http://a.test:8008/x 200 [-]");
     }
+}
+
+/// What a server is sent for `head`, and the client for `answer`: but for what concerns one connection, the same bytes.
+async fn names(head: &str, sent: &str, answer: &str, seen: &str) {
+    let jail = jail().await;
+    let (mut client, mut server, arrived) = ask(&jail, head).await;
+    assert_eq!(arrived, sent);
+    say(&mut server, answer).await;
+    hears(&mut client, seen).await;
+}
+
+#[tokio::test]
+async fn names_as_they_are_spelt() {
+    names(
+        "GET /ws HTTP/1.1\r\nHost: a.test:8008\r\nSec-WebSocket-Version: 13\r\nuPGRADE: websocket\r\nCONNECTION: Upgrade\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nDNT: 1\r\n\r\n",
+        "GET /ws HTTP/1.1\r\nHost: a.test:8008\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         DNT: 1\r\nCONNECTION: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nX-ODD: 1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nhi",
+        "HTTP/1.1 101 Switching Protocols\r\nX-ODD: 1\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\
+         Connection: Upgrade\r\nUpgrade: websocket\r\n\r\nhi",
+    )
+    .await;
+    // As many as there may be, of two spellings each, and one as long as there may be.
+    let many: String = (0..190)
+        .map(|number| format!("X-{}: {number}\r\n", if number % 2 == 0 { "aB" } else { "Ab" }))
+        .collect();
+    let long = format!("X{}: y\r\n", "-yZ".repeat(15_000));
+    let get = |fields: &str| format!("GET /x HTTP/1.1\r\nHost: a.test:8008\r\n{fields}\r\n");
+    let with = |fields: &str| format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 2\r\n\r\nok");
+    for fields in [many, long] {
+        names(&get(&fields), &get(&fields), &with(&fields), &with(&fields)).await;
+    }
+    // Nothing is added to what has no capitals.
+    let small = "x-a: 1\r\nuser-agent: ua\r\n";
+    names(&get(small), &get(small), &with(small), &with(small)).await;
+    // Trailers come without their spelling.
+    names(
+        "POST /x HTTP/1.1\r\nHost: a.test:8008\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST /x HTTP/1.1\r\nHost: a.test:8008\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-Encoding: chunked\r\nTrailer: x-SUM\r\n\r\n0\r\nx-SUM: 1\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTrailer: x-SUM\r\ntransfer-Encoding: chunked\r\n\r\n0\r\nx-sum: 1\r\n\r\n",
+    )
+    .await;
+}
+
+/// A request that is sent again looks as it did the first time.
+#[tokio::test]
+async fn names_of_what_is_sent_again() {
+    let jail = jail().await;
+    let request = "GET /x HTTP/1.1\r\nHost: a.test:8008\r\nX-aPI: 1\r\nACCEPT: a\r\n\r\n";
+    let (mut client, mut server, head) = ask(&jail, request).await;
+    assert_eq!(head, request);
+    say(&mut server, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    hears(&mut client, OK_SEEN).await;
+    // The server ends the connection when it may have been given back and used again.
+    say(&mut client, request).await;
+    let mut first = [0; 1];
+    let mut other = tokio::select! {
+        read = server.read_exact(&mut first) => {
+            read.unwrap();
+            head_of(&mut server).await;
+            drop(server);
+            jail.world.origin.accept().await.unwrap().0
+        }
+        accepted = jail.world.origin.accept() => accepted.unwrap().0,
+    };
+    assert_eq!(head_of(&mut other).await, request);
 }

@@ -189,7 +189,7 @@ async fn the_same_verdicts_by_every_way() {
         "post",
         "https://b.test/up",
         post,
-        "Refused Deny - - 400 [malformed request: method]",
+        "Refused Deny post https://b.test/up 400 [malformed request: method]",
     )
     .await;
     let other = "Host: b.test\r\n";
@@ -205,7 +205,7 @@ async fn the_same_verdicts_by_every_way() {
         "GET",
         "https://a.test/",
         twice,
-        "Refused Deny - - 400 [malformed request: two hosts]",
+        "Refused Deny GET https://a.test/ 400 [malformed request: two hosts]",
     )
     .await;
 }

@@ -29,7 +29,7 @@ async fn heads_are_bounded() {
     check(format!("X: {}\r\n", "y".repeat(80_000)), "431").await;
     assert_eq!(
         gist(&jail.log.nth(2).await),
-        "Refused Deny - - 431 [malformed request: too large]"
+        "Refused Deny GET http://a.test/ 431 [malformed request: too large]"
     );
 }
 

@@ -132,7 +132,7 @@ async fn https_goes_through_a_tunnel() {
         "{status} {body}"
     );
     let expected =
-        format!("CONNECT elsewhere.test:443 HTTP/1.1\nhost: elsewhere.test:443\nproxy-authorization: Basic {SECRET}");
+        format!("CONNECT elsewhere.test:443 HTTP/1.1\nHost: elsewhere.test:443\nProxy-Authorization: Basic {SECRET}");
     assert_eq!(corp.head(0), expected);
     assert_eq!(jail.world.seen.dialled(), ["10.0.0.9:3128"]);
     assert_eq!(
@@ -164,7 +164,7 @@ async fn http_goes_as_whole_urls_over_a_kept_connection() {
     let (status, _) = text(client.send_request(ask("elsewhere.test", "/x?y")).await.unwrap()).await;
     assert_eq!(status, 200);
     let expected = format!(
-        "GET http://elsewhere.test/x?y HTTP/1.1\nhost: elsewhere.test\nproxy-authorization: Basic {SECRET}\nuser-agent: ua"
+        "GET http://elsewhere.test/x?y HTTP/1.1\nHost: elsewhere.test\nproxy-authorization: Basic {SECRET}\nuser-agent: ua"
     );
     assert_eq!(corp.head(0), expected);
     let mut client = jail.http1("192.0.2.1:81").await;

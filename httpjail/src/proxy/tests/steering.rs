@@ -49,7 +49,7 @@ async fn what_is_not_http() {
     );
     assert_eq!(
         gist(&jail.log.nth(4).await),
-        "Refused Deny - - 400 [malformed request: field name]"
+        "Refused Deny GET http://192.0.2.1/ 400 [malformed request: field name]"
     );
     assert_eq!(jail.world.seen.connections(), 0);
 }
