@@ -130,7 +130,8 @@ fn a_request_and_why() {
         ],
         0,
         "allow GET https://a.test/?q=stars:%3E1000\n\
-         \x20 -r 1: `allow: ^https://a\\.test/\\?q=stars:%3E1000$`: matches\n",
+         \x20 -r 1: `allow: ^https://a\\.test/\\?q=stars:%3E1000$`: matches\n\
+         \x20 the address of a.test is not looked up\n",
     );
     // Without interception HTTPS shows its host alone.
     let rule = r"allow: ^https://a\.test/$";
