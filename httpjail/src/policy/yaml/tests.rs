@@ -236,8 +236,13 @@ fn wrong_types_and_values() {
     wrong("rules: 1\n", (1, 8), "rules: invalid type", "");
     wrong("rules: x\n", (1, 8), "rules: invalid type", "");
     wrong("rules:\n  a: b\n", (2, 3), "rules: invalid type", "");
-    wrong("rules:\n- x\n", (2, 3), "rules[0]: invalid type", "");
-    wrong("rules:\n- 'allow: x'\n", (2, 3), "expected a rule", "");
+    wrong("rules:\n- x\n", (2, 3), "rules[0]: `x` is no rule", "write a rule as");
+    wrong(
+        "rules:\n- 'allow: x'\n",
+        (2, 3),
+        "`allow: x` is no rule",
+        "write - {action: allow, pattern: 'x'}",
+    );
     wrong("rules:\n- [x]\n", (2, 3), "rules[0]: invalid type", "");
     wrong("x\n", (1, 1), "expected keys such as `rules:`", "");
     wrong("- x\n", (1, 1), "invalid", "");
@@ -350,19 +355,19 @@ fn wrong_rules() {
     wrong("rules:\n- action: allow\n  path: /x\n", (2, 3), "needs a `host:`", "");
     wrong(
         "rules:\n- action: allow\n  host: 127.1\n",
-        (2, 3),
+        (3, 9),
         "`127.1` is no host",
         "",
     );
     wrong(
         "rules:\n- action: allow\n  host: 0x7f.1\n",
-        (2, 3),
+        (3, 9),
         "`0x7f.1` is no host",
         "",
     );
     wrong(
         "rules:\n- action: allow\n  host: a.test\n  path: /a/../b\n",
-        (2, 3),
+        (4, 9),
         "canonical spelling is `/b`",
         "",
     );
@@ -392,7 +397,7 @@ fn wrong_rules() {
     );
     wrong(
         "rules:\n- action: allow\n  action: deny\n  pattern: x\n",
-        (2, 3),
+        (3, 3),
         "duplicate field `action`",
         "",
     );
