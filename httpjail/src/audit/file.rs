@@ -139,7 +139,8 @@ pub fn open_log(path: &Path) -> io::Result<File> {
 }
 
 /// Standard output or error as a log. It is opened anew, so that whoever else writes there does so as before; where that cannot
-/// be (a socket, somebody else's terminal), each line waits for its place.
+/// be (a socket, somebody else's terminal), each line waits for its place. A regular file is shared: whoever writes there goes
+/// on where the other one stopped.
 ///
 /// # Errors
 /// When it is closed.
@@ -149,10 +150,14 @@ pub fn open_stream(stream: BorrowedFd<'_>) -> io::Result<File> {
     use std::os::fd::AsRawFd as _;
     use std::os::unix::fs::OpenOptionsExt as _;
 
+    let shared = File::from(stream.try_clone_to_owned()?);
+    if shared.metadata()?.is_file() {
+        return Ok(shared);
+    }
     let link = format!("/proc/self/fd/{}", stream.as_raw_fd());
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let anew = File::options().append(true).custom_flags(flags).open(link);
-    anew.or_else(|_| stream.try_clone_to_owned().map(File::from))
+    Ok(anew.unwrap_or(shared))
 }
 
 /// A request log, opened, and how to open it anew.
