@@ -76,8 +76,6 @@ fn sniff_request_line(bytes: &[u8]) -> Opening {
     }
     let end = bytes.iter().position(|byte| *byte == b'\n');
     match end {
-        // No line of HTTP: other protocols end with it what they say, and send no line end to wait for.
-        _ if bytes[..end.unwrap_or(bytes.len())].contains(&0) => Opening::Other(NOT_HTTP),
         Some(end) => {
             let line = bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]);
             let version = line.len().checked_sub(9).map(|at| &line[at..]);
@@ -86,6 +84,9 @@ fn sniff_request_line(bytes: &[u8]) -> Opening {
                 _ => Opening::Other(NOT_HTTP),
             }
         }
+        // Other protocols end with it what they say, and send no line end to wait for. A line of HTTP that holds one is refused
+        // as such.
+        None if bytes.contains(&0) => Opening::Other(NOT_HTTP),
         None if bytes.len() >= LINE_MAX => Opening::Http1,
         None => Opening::Incomplete,
     }
@@ -150,7 +151,7 @@ mod tests {
         check(b"PLAIN a\0b", Opening::Other(NOT_HTTP));
         check(b"GET /a\r", Opening::Incomplete);
         check(b"GET /a\x01 HTTP/1.1\r\n", Opening::Http1); // answered in words
-        check(b"GET /a\0 HTTP/1.1\r\n", Opening::Other(NOT_HTTP));
+        assert_eq!(sniff(b"GET /a\0 HTTP/1.1\r\n"), Opening::Http1);
         check(b"220 mail.test ESMTP", Opening::Other(NOT_HTTP));
         check(b"220-mail.test", Opening::Incomplete);
         check(b"\xff\xfb\x18", Opening::Other(NOT_HTTP)); // telnet
