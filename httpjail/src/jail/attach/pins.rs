@@ -167,8 +167,9 @@ pub fn remove_stale() -> Vec<String> {
         return Vec::new();
     }
     // Whoever holds it has business with pins, and removes these or leaves them to the next.
-    let Ok(directory) = File::open(RUN_DIR) else {
-        return Vec::new();
+    let directory = match make_run_dir().and_then(|()| File::open(RUN_DIR)) {
+        Ok(directory) => directory,
+        Err(error) => return vec![format!("cannot open {RUN_DIR}: {error}")],
     };
     if directory.try_lock().is_err() {
         return Vec::new();
