@@ -412,7 +412,13 @@ fn killed(which: impl Fn((Pid, Pid)) -> Pid, signal: Signal, told: &str) {
     let terminal = Terminal::open(&lab);
     terminal.run(interactive(&lab), &script(&lab, &curl("asked", "https://ok.test/")));
     terminal.sees(READY);
-    let victim = which(processes(&terminal, &lab).expect("httpjail's processes"));
+    let mut found = None;
+    // A look at all processes of a busy machine can miss one that is just being started.
+    eventually(Duration::from_secs(20), || {
+        found = processes(&terminal, &lab);
+        found.is_some()
+    });
+    let victim = which(found.expect("httpjail's processes"));
     kill(victim, signal).unwrap();
     // The shell's own screen, and in order.
     terminal.sees("a real question begins with");

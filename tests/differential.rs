@@ -241,10 +241,12 @@ impl Told {
             .filter(|event| event["event"] == "request" || event["event"] == "refused");
         let bare = judged.map(|event| {
             let mut event = event.clone();
-            event
-                .as_object_mut()
-                .unwrap()
-                .retain(|name, _| !OWN.contains(&name.as_str()));
+            let refused = event["event"] == "refused";
+            event.as_object_mut().unwrap().retain(|name, _| {
+                let name = name.as_str();
+                // What is no request is told by where the connection went, or by the tunnel that was asked for.
+                !(OWN.contains(&name) || refused && ["host", "method", "url"].contains(&name))
+            });
             event.to_string()
         });
         self.log = bare.collect();

@@ -27,7 +27,7 @@ while read -r key value; do
     case $key in Seccomp:|NoNewPrivs:|CapInh:|CapPrm:|CapEff:|CapAmb:|Uid:|Gid:) echo "$key $value";; esac
 done < /proc/self/status > "$2" || exit 9
 while read -r _ _ _ _ at _; do
-    case $at in /tmp/*|/run/*|/home/*|/root/*|/var/*|/dev/*|/sys/fs/cgroup*) ;; *) echo "$at";; esac
+    case $at in /tmp/*|/run/*|/home*|/root/*|/var/*|/dev/*|/sys/fs/cgroup*) ;; *) echo "$at";; esac
 done < /proc/self/mountinfo >> "$2" || exit 9
 echo end >> "$2""#;
 

@@ -281,12 +281,7 @@ fn wrong_types_and_values() {
         "`8080` is no address and port",
         "127.0.0.1:8080",
     );
-    wrong(
-        "listen: localhost:80\n",
-        (1, 9),
-        "no address and port",
-        "127.0.0.1:8080",
-    );
+    wrong("listen: ok.test:80\n", (1, 9), "no address and port", "127.0.0.1:8080");
     wrong("auth: basic\n", (1, 7), "expected one of token, none", "");
 }
 

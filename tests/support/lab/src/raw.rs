@@ -1,4 +1,4 @@
-//! A web server that takes nothing for granted: HTTP/1.1 alone, in cleartext on port 8008, over TLS on 8009.
+//! A web server that takes nothing for granted: HTTP/1.1 alone, in cleartext on port 8008, over TLS on 8019.
 //!
 //! It logs each request with the bytes of its head as they came, and reads strictly: what it cannot read in one way only
 //! is logged as such and ends the connection. So a test can ask how many requests arrived, and how each was written.
@@ -17,7 +17,7 @@ use crate::origin::Origin;
 /// The port it listens on.
 pub const RAW_HTTP: u16 = 8008;
 /// The port for TLS.
-pub const RAW_HTTPS: u16 = 8009;
+pub const RAW_HTTPS: u16 = 8019;
 
 /// One request that arrived to its last byte, or bytes that are none.
 #[derive(Debug, Clone)]
