@@ -33,6 +33,11 @@ const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The longest method name that is taken for one (the registered ones end at 17 bytes: UPDATEREDIRECTREF).
 const METHOD_MAX: usize = 32;
 
+/// The methods of RFC 9110 section 9 and RFC 5789.
+const METHODS: [&[u8]; 9] = [
+    b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH",
+];
+
 /// A request line that is longer than this is left to the HTTP parser, which has the real limit.
 const LINE_MAX: usize = 2048;
 
@@ -75,6 +80,10 @@ fn sniff_request_line(bytes: &[u8]) -> Opening {
         Some(_) => return Opening::Other(NOT_HTTP),
     }
     let end = bytes.iter().position(|byte| *byte == b'\n');
+    // Other protocols end with it what they say, and send no line end to wait for. After a method of HTTP it is refused in words.
+    if bytes[..end.unwrap_or(bytes.len())].contains(&0) && !METHODS.contains(&&bytes[..method]) {
+        return Opening::Other(NOT_HTTP);
+    }
     match end {
         Some(end) => {
             let line = bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]);
@@ -84,9 +93,6 @@ fn sniff_request_line(bytes: &[u8]) -> Opening {
                 _ => Opening::Other(NOT_HTTP),
             }
         }
-        // Other protocols end with it what they say, and send no line end to wait for. A line of HTTP that holds one is refused
-        // as such.
-        None if bytes.contains(&0) => Opening::Other(NOT_HTTP),
         None if bytes.len() >= LINE_MAX => Opening::Http1,
         None => Opening::Incomplete,
     }
@@ -151,7 +157,8 @@ mod tests {
         check(b"PLAIN a\0b", Opening::Other(NOT_HTTP));
         check(b"GET /a\r", Opening::Incomplete);
         check(b"GET /a\x01 HTTP/1.1\r\n", Opening::Http1); // answered in words
-        assert_eq!(sniff(b"GET /a\0 HTTP/1.1\r\n"), Opening::Http1);
+        check(b"GET /a\0 HTTP/1.1\r\n", Opening::Http1);
+        check(b"GOT /a\0 HTTP/1.1\r\n", Opening::Other(NOT_HTTP));
         check(b"220 mail.test ESMTP", Opening::Other(NOT_HTTP));
         check(b"220-mail.test", Opening::Incomplete);
         check(b"\xff\xfb\x18", Opening::Other(NOT_HTTP)); // telnet
