@@ -1,12 +1,11 @@
 //! `cargo xtask ci`: everything that a change must pass. One line a step; the end of the output only on failure.
 
-use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
 use crate::run::quietly;
-use crate::{ebpf, foreign, fuzz, lint, package, setup, test};
+use crate::{ebpf, foreign, fuzz, lint, package, setup, test, vm};
 
 /// A task of its own.
 type Step = fn() -> Result<()>;
@@ -21,20 +20,13 @@ pub(crate) fn run() -> Result<()> {
         ("fuzz", fuzz::check),
         ("package", package::run),
         ("foreign", foreign::run),
-        ("vm", other_kernel),
+        ("vm", vm::check),
     ];
     for (name, step) in steps {
         let start = Instant::now();
         step().with_context(|| format!("step {name} failed"))?;
         println!("ci: {name} ok ({} s)", start.elapsed().as_secs());
     }
-    Ok(())
-}
-
-/// One kernel that is not this machine's, in one boot; `cargo xtask vm` has all of them.
-fn other_kernel() -> Result<()> {
-    let itself = std::env::current_exe().context("find this program")?;
-    quietly(Command::new(itself).args(["vm", "--quick"]))?;
     Ok(())
 }
 

@@ -61,6 +61,11 @@ impl Table {
         self.rows.extend(rows);
     }
 
+    /// Whether nothing was wrong.
+    pub(crate) fn is_good(&self) -> bool {
+        self.bad.is_empty()
+    }
+
     /// Prints it all; an error if anything was wrong.
     pub(crate) fn print(&self) -> Result<()> {
         println!(
