@@ -177,6 +177,21 @@ impl Code {
         self.labels.push((self.instructions.len(), label));
     }
 
+    /// The program, which ends in a hook's answer: falling through is `refused` (a negative errno), as is [`Label::Refuse`].
+    ///
+    /// # Errors
+    /// Those of [`Code::finish`].
+    pub(super) fn verdict(mut self, refused: i32) -> Result<Vec<Instruction>, String> {
+        self.here(Label::Refuse);
+        self.set(0, refused);
+        self.jump(Label::End);
+        self.here(Label::Allow);
+        self.set(0, 0);
+        self.here(Label::End);
+        self.exit();
+        self.finish()
+    }
+
     /// The program, with its jumps.
     ///
     /// # Errors

@@ -142,14 +142,7 @@ pub(super) fn opened(types: &Types<'_>, names: Names, known: &Known) -> Result<V
     code.if_zero(1, Label::Allow);
     generation(&mut code, types, 2)?;
     code.if_same(1, 2, Label::Allow);
-    code.here(Label::Refuse);
-    code.set(0, REFUSED);
-    code.jump(Label::End);
-    code.here(Label::Allow);
-    code.set(0, 0);
-    code.here(Label::End);
-    code.exit();
-    code.finish()
+    code.verdict(REFUSED)
 }
 
 /// Goes on where the inode in register 7 is a FIFO.

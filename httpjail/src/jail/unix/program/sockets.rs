@@ -71,14 +71,7 @@ pub(super) fn program(
     if !allowed.is_empty() {
         if_allowed(&mut code, types, allowed)?;
     }
-    code.here(Label::Refuse);
-    code.set(0, REFUSED);
-    code.jump(Label::End);
-    code.here(Label::Allow);
-    code.set(0, 0);
-    code.here(Label::End);
-    code.exit();
-    code.finish()
+    code.verdict(REFUSED)
 }
 
 /// Looks at the file that the socket in register 7 is bound to; falls through where that is none of the allowed.
