@@ -3,4 +3,4 @@
 //! A line is a field, its name and its value parted by a tab; an empty line ends a request.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| httpjail::proxy::fuzzing::http2(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| httpjail::fuzzing::http2(bytes));

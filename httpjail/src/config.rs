@@ -20,13 +20,13 @@ use crate::policy::yaml::{Auth, Backend, DnsMode, File, Level, LogFormat, Summar
 use crate::policy::{Policy, Warning};
 use crate::proxy::Limits;
 
-pub use error::ConfigError;
-pub use merge::typed_rules;
-pub use reload::{Reload, Reloaded};
+pub(crate) use error::ConfigError;
+pub(crate) use merge::typed_rules;
+pub(crate) use reload::{Reload, Reloaded};
 
 /// Everything that a run needs to know.
 #[derive(Debug)]
-pub struct Config {
+pub(crate) struct Config {
     /// The command and its arguments.
     pub command: Command,
     /// The rules.
@@ -77,7 +77,7 @@ pub struct Config {
 
 /// Who decides on what no rule matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Approval {
+pub(crate) enum Approval {
     /// Nobody: it is denied.
     Nobody,
     /// Whoever sits at the terminal.
@@ -88,7 +88,7 @@ pub enum Approval {
 
 /// A port of the jail that this host is to reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Publish {
+pub(crate) struct Publish {
     /// The address of this host at which it can be reached; loopback if none was named.
     pub host: Option<IpAddr>,
     /// The port, there and here.
@@ -97,7 +97,7 @@ pub struct Publish {
 
 /// A program and its arguments; empty where there is none to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Command {
+pub(crate) struct Command {
     /// The program, as typed.
     pub program: OsString,
     /// Its arguments.
@@ -106,7 +106,7 @@ pub struct Command {
 
 /// What verdicts do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// A denied request is refused.
     Enforce,
     /// Requests are judged and logged, and all go through.
@@ -119,7 +119,7 @@ pub enum Mode {
 
 /// What a run is for, besides the command's own work.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Purpose {
+pub(crate) enum Purpose {
     /// Nothing else.
     Work,
     /// To write the policy that allows what the command asks for.
@@ -130,7 +130,7 @@ pub enum Purpose {
 
 /// Where what is learnt goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Learning {
+pub(crate) struct Learning {
     /// The policy file.
     pub path: PathBuf,
     /// What becomes of a file that is there already.
@@ -139,7 +139,7 @@ pub struct Learning {
 
 /// What becomes of a file that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Existing {
+pub(crate) enum Existing {
     /// It stays, and nothing is learnt.
     Keep,
     /// It is replaced.
@@ -150,7 +150,7 @@ pub enum Existing {
 
 /// The request log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Log {
+pub(crate) struct Log {
     /// Where it goes.
     pub target: LogTarget,
     /// Its form.
@@ -161,7 +161,7 @@ pub struct Log {
 
 /// Where the request log goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LogTarget {
+pub(crate) enum LogTarget {
     /// Denials to stderr, one line each.
     Stderr,
     /// Every request to this file.
@@ -172,7 +172,7 @@ pub enum LogTarget {
 
 /// An output that httpjail was started with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
+pub(crate) enum Stream {
     /// Standard output, which is the command's besides.
     Stdout,
     /// Standard error.
@@ -180,11 +180,11 @@ pub enum Stream {
 }
 
 /// What a policy file is called that was read from standard input.
-pub const STDIN: &str = "stdin";
+pub(crate) const STDIN: &str = "stdin";
 
 /// How `serve` is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Serving {
+pub(crate) struct Serving {
     /// Where it listens.
     pub listen: SocketAddr,
     /// What clients must show.
@@ -199,7 +199,7 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError`] for a wrong rule or file, and for what this version cannot do.
-    pub fn from_args(args: Run, file: Option<File>) -> Result<Config, ConfigError> {
+    pub(crate) fn from_args(args: Run, file: Option<File>) -> Result<Config, ConfigError> {
         let mut words = args.command.iter().cloned();
         let program = words.next().filter(|program| !program.is_empty());
         let command = Command {
@@ -224,7 +224,7 @@ impl Config {
     ///
     /// # Errors
     /// As [`Config::from_args`].
-    pub fn for_learning(learn: Learn, file: Option<File>) -> Result<Config, ConfigError> {
+    pub(crate) fn for_learning(learn: Learn, file: Option<File>) -> Result<Config, ConfigError> {
         let existing = match (learn.update, learn.force) {
             (true, _) => Existing::Extend,
             (_, true) => Existing::Replace,
@@ -250,7 +250,7 @@ impl Config {
     ///
     /// # Errors
     /// As [`Config::from_args`], and for a proxy that anybody on a network could use.
-    pub fn for_serving(serve: Serve, file: Option<File>) -> Result<(Config, Serving), ConfigError> {
+    pub(crate) fn for_serving(serve: Serve, file: Option<File>) -> Result<(Config, Serving), ConfigError> {
         let options = file.as_ref().map(|file| file.options.clone()).unwrap_or_default();
         let serving = Serving {
             listen: serve.listen.or(options.listen).unwrap_or(LISTEN),
@@ -276,7 +276,7 @@ impl Config {
     ///
     /// # Errors
     /// As [`Config::from_args`], and for what only a command can have.
-    pub fn for_attaching(attach: Attach, file: Option<File>) -> Result<Config, ConfigError> {
+    pub(crate) fn for_attaching(attach: Attach, file: Option<File>) -> Result<Config, ConfigError> {
         refuse_serving(file.as_ref())?;
         if let Some(File { options, .. }) = &file
             && (options.weak == Some(true) || matches!(options.backend, Some(Backend::Netns | Backend::Weak)))

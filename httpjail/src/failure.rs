@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// An error for the user.
 #[derive(Debug, Clone, thiserror::Error, Serialize, Deserialize)]
 #[error("{message}")]
-pub struct Failure {
+pub(crate) struct Failure {
     /// What failed, on what, why.
     pub message: String,
     /// What to do about it.
@@ -16,7 +16,7 @@ pub struct Failure {
 
 impl Failure {
     /// A failure of httpjail itself (exit status 125).
-    pub fn new(message: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         Failure {
             message: message.into(),
             hint: None,

@@ -1,19 +1,25 @@
 //! httpjail: run a command whose only way out is a proxy that judges each HTTP and HTTPS request by rules.
 //!
-//! The library exists for the binary, its tests and its benches; ARCHITECTURE.md tells how the modules fit.
+//! The library serves the binary, its benches and its fuzzers. ARCHITECTURE.md tells how the modules fit. Only what these
+//! use is public, so that the compiler finds dead code.
 
-pub mod approve;
-pub mod audit;
-pub mod cli;
-pub mod config;
-pub mod dns;
-pub mod failure;
+pub(crate) mod approve;
+pub(crate) mod audit;
+pub(crate) mod cli;
+pub(crate) mod config;
+pub(crate) mod dns;
+pub(crate) mod failure;
 #[cfg(target_os = "linux")]
-pub mod jail;
-pub mod logging;
+pub(crate) mod jail;
+pub(crate) mod logging;
 pub mod net;
 pub mod policy;
-pub mod proxy;
-pub mod sys;
-pub mod tls;
-pub mod weak;
+pub(crate) mod proxy;
+pub(crate) mod sys;
+pub(crate) mod tls;
+pub(crate) mod weak;
+
+pub use cli::main;
+#[cfg(any(test, feature = "fuzzing"))]
+pub use proxy::fuzzing;
+pub use sys::memory::Counting;

@@ -17,7 +17,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// Sets up tracing: `verbosity` counts the `-v`s (0 shows warnings, 3 everything). With `terminal`, lines go the way of
 /// the request log's, which never waits and keeps off a full-screen program; without, straight to stderr. Once a
 /// process: later calls change nothing.
-pub fn init(verbosity: u8, terminal: Option<Terminal>) {
+pub(crate) fn init(verbosity: u8, terminal: Option<Terminal>) {
     let (own, others) = match verbosity {
         0 => (Level::WARN, Level::ERROR),
         1 => (Level::INFO, Level::WARN),
@@ -34,22 +34,22 @@ pub fn init(verbosity: u8, terminal: Option<Terminal>) {
 }
 
 /// Prints `error: ...` with the causes of `error`, then `hint: ...`.
-pub fn error(error: &dyn Error, hint: Option<&str>) {
+pub(crate) fn error(error: &dyn Error, hint: Option<&str>) {
     say(&message("error", &chain(error), hint));
 }
 
 /// Prints `warning: ...`, then `hint: ...`.
-pub fn warn(text: &str, hint: Option<&str>) {
+pub(crate) fn warn(text: &str, hint: Option<&str>) {
     say(&message("warning", text, hint));
 }
 
 /// Prints `httpjail: ...`: what is neither wrong nor dubious.
-pub fn note(text: &str) {
+pub(crate) fn note(text: &str) {
     say(&message("httpjail", text, None));
 }
 
 /// `error` and its causes in one line, `: ` between them. A cause that the text before it already ends with is left out.
-pub fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

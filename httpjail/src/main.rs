@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 /// So that the proxy knows what its clients make it hold.
 #[global_allocator]
-static ALLOCATOR: httpjail::sys::memory::Counting = httpjail::sys::memory::Counting;
+static ALLOCATOR: httpjail::Counting = httpjail::Counting;
 
 fn main() -> ExitCode {
-    httpjail::cli::main()
+    httpjail::main()
 }

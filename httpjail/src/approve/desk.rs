@@ -23,7 +23,7 @@ const GRANTS: usize = 4096;
 
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ruling {
+pub(crate) enum Ruling {
     /// Forward it; how it was approved, for the log.
     Allowed(String),
     /// Refuse it.
@@ -31,7 +31,7 @@ pub enum Ruling {
 }
 
 /// The desk of one run.
-pub struct Desk {
+pub(crate) struct Desk {
     asker: Arc<dyn Asker>,
     state: Mutex<State>,
 }
@@ -66,7 +66,7 @@ struct Key {
 
 impl Desk {
     /// A desk whose questions go to `asker`.
-    pub fn new(asker: Arc<dyn Asker>) -> Arc<Desk> {
+    pub(crate) fn new(asker: Arc<dyn Asker>) -> Arc<Desk> {
         Arc::new(Desk {
             asker,
             state: Mutex::new(State {
@@ -79,12 +79,12 @@ impl Desk {
     }
 
     /// What has been answered already for the rest of the run.
-    pub fn settled(&self, target: &Target) -> Option<Ruling> {
+    pub(crate) fn settled(&self, target: &Target) -> Option<Ruling> {
         self.state().settled(target.method().as_str(), target.url())
     }
 
     /// Asks, or joins those who have asked the same, and waits for the answer. Call it within a tokio runtime.
-    pub async fn ask(self: &Arc<Self>, question: Question) -> Ruling {
+    pub(crate) async fn ask(self: &Arc<Self>, question: Question) -> Ruling {
         let Some(mut place) = self.enter(question) else {
             return Ruling::Denied(Denial::Crowded);
         };
@@ -96,7 +96,7 @@ impl Desk {
     }
 
     /// Denies all who wait, and from now on whoever comes.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         let mut state = self.state();
         state.open = false;
         for request in std::mem::take(&mut state.waiting)

@@ -7,7 +7,7 @@ use super::Question;
 /// How much an answer for the run covers. Each is exactly what is shown when it is offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Extent {
+pub(crate) enum Extent {
     /// This method, this URL to its last byte.
     Url,
     /// This method, every URL that begins like this one up to the last slash of its path.
@@ -18,7 +18,7 @@ pub enum Extent {
 
 /// A decision that holds for the run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grant {
+pub(crate) struct Grant {
     /// Whether it allows.
     pub allows: bool,
     /// `None`: every method.
@@ -35,7 +35,7 @@ const METHODS: [&str; 9] = [
 
 impl Grant {
     /// What an answer to `question` covers.
-    pub fn new(allows: bool, question: &Question, extent: Extent) -> Grant {
+    pub(crate) fn new(allows: bool, question: &Question, extent: Extent) -> Grant {
         let url = match extent {
             Extent::Url => question.url.clone(),
             Extent::Prefix => format!("{}{}", origin(question), folder(&question.path)),
@@ -50,7 +50,7 @@ impl Grant {
     }
 
     /// Whether it is about this request too.
-    pub fn covers(&self, method: &str, url: &str) -> bool {
+    pub(crate) fn covers(&self, method: &str, url: &str) -> bool {
         let place = if self.whole {
             url == self.url
         } else {
@@ -60,14 +60,14 @@ impl Grant {
     }
 
     /// In words: `GET https://a.test/x/...`.
-    pub fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         let method = self.method.as_deref().unwrap_or("any method");
         let rest = if self.whole { "" } else { "..." };
         format!("{method} {}{rest}", self.url)
     }
 
     /// The methods and the pattern of a rule that says the same; `None` if no rule can.
-    pub fn rule(&self) -> Option<(Option<String>, String)> {
+    pub(crate) fn rule(&self) -> Option<(Option<String>, String)> {
         let method = match &self.method {
             Some(method) if !METHODS.contains(&method.as_str()) => return None,
             method => method.as_ref().map(|method| method.to_ascii_lowercase()),

@@ -11,13 +11,13 @@ mod program;
 #[cfg(unix)]
 mod remote;
 #[cfg(target_os = "linux")]
-pub mod terminal;
+pub(crate) mod terminal;
 
-pub use desk::{Desk, Ruling};
-pub use grant::{Extent, Grant};
-pub use program::Program;
+pub(crate) use desk::{Desk, Ruling};
+pub(crate) use grant::{Extent, Grant};
+pub(crate) use program::Program;
 #[cfg(unix)]
-pub use remote::{Remote, serve};
+pub(crate) use remote::{Remote, serve};
 
 use std::future::Future;
 use std::pin::Pin;
@@ -29,7 +29,7 @@ use crate::policy::Target;
 
 /// One request to be decided. This is what a program of `--approve-with` reads, as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Question {
+pub(crate) struct Question {
     /// The method.
     pub method: String,
     /// The canonical URL, whole.
@@ -48,7 +48,7 @@ pub struct Question {
 
 /// The program that asks. Its names are its own choice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Asking {
+pub(crate) struct Asking {
     /// Its process id, as the host counts.
     pub pid: u32,
     /// Its executable.
@@ -61,7 +61,7 @@ pub struct Asking {
 
 impl Question {
     /// What is asked about `target`.
-    pub fn new(target: &Target, program: Option<Asking>) -> Question {
+    pub(crate) fn new(target: &Target, program: Option<Asking>) -> Question {
         Question {
             method: target.method().to_string(),
             url: target.url().to_owned(),
@@ -76,7 +76,7 @@ impl Question {
 
 /// What was answered. There is no default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// Let it through.
     Allow(Span),
     /// Refuse it.
@@ -85,7 +85,7 @@ pub enum Answer {
 
 /// For how long an answer holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Span {
+pub(crate) enum Span {
     /// For this request, and those like it that wait with it.
     Once,
     /// To the end of the run, for so much.
@@ -94,7 +94,7 @@ pub enum Span {
 
 /// Why a question was answered with no.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Denial {
+pub(crate) enum Denial {
     /// Whoever was asked said so; a program may say why.
     Said(Option<String>),
     /// Nobody answered in time.
@@ -109,7 +109,7 @@ pub enum Denial {
 
 impl Denial {
     /// The short stable phrase of the log.
-    pub fn phrase(&self) -> &'static str {
+    pub(crate) fn phrase(&self) -> &'static str {
         match self {
             Denial::Said(_) => "not approved",
             Denial::Late => "not approved in time",
@@ -120,7 +120,7 @@ impl Denial {
     }
 
     /// A sentence for the client.
-    pub fn sentence(&self) -> String {
+    pub(crate) fn sentence(&self) -> String {
         match self {
             Denial::Said(None) => "No rule allows this request, and it was not approved.".to_owned(),
             Denial::Said(Some(why)) => format!("No rule allows this request, and it was not approved: {why}"),
@@ -133,10 +133,10 @@ impl Denial {
 }
 
 /// An answer on its way.
-pub type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
+pub(crate) type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// Whoever answers.
-pub trait Asker: Send + Sync + 'static {
+pub(crate) trait Asker: Send + Sync + 'static {
     /// Asks, and waits as long as an answer may take; then it is a denial.
     fn ask(&self, question: Question) -> Answering;
 }

@@ -31,7 +31,7 @@ const REASON_MAX: usize = 500;
 
 /// A program that is asked.
 #[derive(Debug)]
-pub struct Program(Arc<Inner>);
+pub(crate) struct Program(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -70,7 +70,7 @@ enum For {
 
 impl Program {
     /// A command for the shell, with its whole environment, and how long it may take.
-    pub fn new(command: String, env: Vec<(OsString, OsString)>, limit: Duration) -> Program {
+    pub(crate) fn new(command: String, env: Vec<(OsString, OsString)>, limit: Duration) -> Program {
         Program(Arc::new(Inner {
             command,
             env,
@@ -82,7 +82,7 @@ impl Program {
 
     /// The same program, run in this folder.
     #[must_use]
-    pub fn at(mut self, folder: PathBuf) -> Program {
+    pub(crate) fn at(mut self, folder: PathBuf) -> Program {
         // Nobody else has it yet.
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             inner.folder = Some(folder);

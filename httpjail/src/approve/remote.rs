@@ -33,7 +33,7 @@ pub(super) struct Answered {
 }
 
 /// The other process, as the one that asks it sees it.
-pub struct Remote(Arc<Shared>);
+pub(crate) struct Remote(Arc<Shared>);
 
 struct Shared {
     next: AtomicU64,
@@ -47,7 +47,7 @@ impl Remote {
     ///
     /// # Errors
     /// When the runtime cannot take the socket.
-    pub fn start(socket: Socket) -> io::Result<Remote> {
+    pub(crate) fn start(socket: Socket) -> io::Result<Remote> {
         socket.set_nonblocking(true)?;
         let (from, to) = UnixStream::from_std(socket)?.into_split();
         let (lines, queue) = mpsc::channel(QUEUE);
@@ -125,7 +125,7 @@ impl Asker for Remote {
 ///
 /// # Errors
 /// Those of the socket, and for what is no question.
-pub async fn serve(socket: Socket, asker: Arc<dyn Asker>) -> io::Result<()> {
+pub(crate) async fn serve(socket: Socket, asker: Arc<dyn Asker>) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     let (from, to) = UnixStream::from_std(socket)?.into_split();
     let (lines, queue) = mpsc::channel(QUEUE);

@@ -33,7 +33,7 @@ const PIECE: usize = 4096;
 /// device (`/dev/null`) will do. The descriptor does not block: a FIFO that nobody reads, or reads too slowly, is a log
 /// that cannot be written, not a proxy that stands still.
 #[cfg(unix)]
-pub fn open_log(path: &Path) -> io::Result<File> {
+pub(crate) fn open_log(path: &Path) -> io::Result<File> {
     use nix::libc;
     use std::os::unix::fs::OpenOptionsExt;
 
@@ -71,7 +71,7 @@ fn fit_for_a_log(file: File) -> io::Result<File> {
 /// Opens the log as [`open_log`] does where root opens what another user may have arranged: no link is followed in any place
 /// of the path (`ELOOP`).
 #[cfg(target_os = "linux")]
-pub fn open_log_without_links(path: &Path) -> io::Result<File> {
+pub(crate) fn open_log_without_links(path: &Path) -> io::Result<File> {
     open_at(nix::fcntl::AT_FDCWD, path, ResolveFlag::RESOLVE_NO_SYMLINKS)
 }
 
@@ -90,7 +90,7 @@ fn open_at(folder: BorrowedFd<'_>, path: &Path, resolve: ResolveFlag) -> io::Res
 /// folder above it can: by its path a new log would be opened where the command can write it.
 #[cfg(target_os = "linux")]
 #[derive(Debug)]
-pub struct LogPlace {
+pub(crate) struct LogPlace {
     folder: OwnedFd,
     name: OsString,
     resolve: ResolveFlag,
@@ -102,7 +102,7 @@ impl LogPlace {
     ///
     /// # Errors
     /// Those of `open(2)`.
-    pub fn of(path: &Path) -> io::Result<LogPlace> {
+    pub(crate) fn of(path: &Path) -> io::Result<LogPlace> {
         LogPlace::found(path, ResolveFlag::empty())
     }
 
@@ -110,7 +110,7 @@ impl LogPlace {
     ///
     /// # Errors
     /// Those of `open(2)`.
-    pub fn without_links(path: &Path) -> io::Result<LogPlace> {
+    pub(crate) fn without_links(path: &Path) -> io::Result<LogPlace> {
         LogPlace::found(path, ResolveFlag::RESOLVE_NO_SYMLINKS)
     }
 
@@ -127,7 +127,7 @@ impl LogPlace {
     ///
     /// # Errors
     /// As the function that opened it first.
-    pub fn open(&self) -> io::Result<File> {
+    pub(crate) fn open(&self) -> io::Result<File> {
         open_at(self.folder.as_fd(), self.name.as_ref(), self.resolve)
     }
 }
@@ -145,7 +145,7 @@ pub fn open_log(path: &Path) -> io::Result<File> {
 /// # Errors
 /// When it is closed.
 #[cfg(unix)]
-pub fn open_stream(stream: BorrowedFd<'_>) -> io::Result<File> {
+pub(crate) fn open_stream(stream: BorrowedFd<'_>) -> io::Result<File> {
     use nix::libc;
     use std::os::fd::AsRawFd as _;
     use std::os::unix::fs::OpenOptionsExt as _;
@@ -161,7 +161,7 @@ pub fn open_stream(stream: BorrowedFd<'_>) -> io::Result<File> {
 }
 
 /// A request log, opened, and how to open it anew.
-pub struct LogFile {
+pub(crate) struct LogFile {
     /// Open for appending.
     pub file: File,
     /// Opens it anew, at its old place.

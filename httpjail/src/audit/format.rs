@@ -13,7 +13,7 @@ use std::io;
 
 /// How the request log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// `2026-01-02T03:04:05.678Z request deny GET https://example.com/ status=403 reason="no rule matched"`
     Text,
     /// One JSON object a line.
@@ -45,7 +45,7 @@ impl Format {
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [EventKind; 10] = [
+    pub(crate) const ALL: [EventKind; 10] = [
         EventKind::Start,
         EventKind::Request,
         EventKind::Refused,
@@ -59,7 +59,7 @@ impl EventKind {
     ];
 
     /// The event's name in a log.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             EventKind::Start => "start",
             EventKind::Request => "request",
@@ -77,7 +77,7 @@ impl EventKind {
 
 impl Decision {
     /// The verdict's name in a log.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Decision::Allow => "allow",
             Decision::Deny => "deny",

@@ -17,11 +17,11 @@ use std::{fmt, io};
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Sees each record before it is written.
-pub struct Watcher(Box<dyn FnMut(&Record) + Send>);
+pub(crate) struct Watcher(Box<dyn FnMut(&Record) + Send>);
 
 impl Watcher {
     /// One that calls `see`, quickly: the proxy waits for it.
-    pub fn new(see: impl FnMut(&Record) + Send + 'static) -> Watcher {
+    pub(crate) fn new(see: impl FnMut(&Record) + Send + 'static) -> Watcher {
         Watcher(Box::new(see))
     }
 }
@@ -34,7 +34,7 @@ impl fmt::Debug for Watcher {
 
 /// Writes records to the request log and denials to stderr.
 #[derive(Debug)]
-pub struct Log {
+pub(crate) struct Log {
     session: String,
     lines: Mutex<Lines>,
     healthy: AtomicBool,
@@ -55,12 +55,18 @@ struct Lines {
 impl Log {
     /// A log that writes to `file` (none: no request log) and tells `stderr`'s share to the terminal. `session` names
     /// the run in every JSON line. Starts a thread: call it after the last fork.
-    pub fn new(file: Option<LogFile>, format: Format, stderr: StderrPolicy, session: String) -> io::Result<Log> {
+    pub(crate) fn new(file: Option<LogFile>, format: Format, stderr: StderrPolicy, session: String) -> io::Result<Log> {
         Ok(Log::on(Terminal::stderr()?, file, format, stderr, session))
     }
 
     /// The same on a terminal of one's own.
-    pub fn on(term: Terminal, file: Option<LogFile>, format: Format, stderr: StderrPolicy, session: String) -> Log {
+    pub(crate) fn on(
+        term: Terminal,
+        file: Option<LogFile>,
+        format: Format,
+        stderr: StderrPolicy,
+        session: String,
+    ) -> Log {
         let file = file.map(LineFile::new);
         Log {
             session,
@@ -78,7 +84,7 @@ impl Log {
     }
 
     /// The same, seen by somebody else too.
-    pub fn watched_by(self, watcher: Watcher) -> Log {
+    pub(crate) fn watched_by(self, watcher: Watcher) -> Log {
         Log {
             watcher: Some(Mutex::new(watcher)),
             ..self
@@ -86,12 +92,12 @@ impl Log {
     }
 
     /// The terminal that this log speaks to, for whatever else has to be said while the command runs.
-    pub fn terminal(&self) -> &Terminal {
+    pub(crate) fn terminal(&self) -> &Terminal {
         &self.terminal
     }
 
     /// Says what was held back, then `last` (fit to be shown), and waits, for a moment at most, until all of it is on stderr.
-    pub fn finish(&self, last: impl IntoIterator<Item = String>) {
+    pub(crate) fn finish(&self, last: impl IntoIterator<Item = String>) {
         for line in lock(&self.notices).rest().into_iter().chain(last) {
             self.terminal.line(line);
         }

@@ -13,29 +13,29 @@ mod log;
 mod notice;
 mod rate;
 mod read;
-pub mod record;
+pub(crate) mod record;
 mod summary;
 mod terminal;
 
 pub(crate) use colour::{paint, wants_colour};
-pub use escape::printable;
+pub(crate) use escape::printable;
 #[cfg(unix)]
-pub use file::open_stream;
-pub use file::{LogFile, open_log};
+pub(crate) use file::open_stream;
+pub(crate) use file::{LogFile, open_log};
 #[cfg(target_os = "linux")]
-pub use file::{LogPlace, open_log_without_links};
-pub use format::Format;
-pub use log::{Log, Watcher};
-pub use notice::{CERTIFICATE_REFUSED, Show, StderrPolicy, redacted};
-pub use read::read_line;
-pub use record::{Decision, EventKind, Record};
-pub use summary::{Summary, SummaryForm};
-pub use terminal::Terminal;
+pub(crate) use file::{LogPlace, open_log_without_links};
+pub(crate) use format::Format;
+pub(crate) use log::{Log, Watcher};
+pub(crate) use notice::{CERTIFICATE_REFUSED, Show, StderrPolicy, redacted};
+pub(crate) use read::read_line;
+pub(crate) use record::{Decision, EventKind, Record};
+pub(crate) use summary::{Summary, SummaryForm};
+pub(crate) use terminal::Terminal;
 
 pub(crate) use rate::{Admission, Bucket};
 
 /// Where records go. Writing is synchronous and whole lines at a time.
-pub trait Sink: Send + Sync + 'static {
+pub(crate) trait Sink: Send + Sync + 'static {
     /// Writes one record. Failures are remembered: see [`Sink::healthy`].
     fn record(&self, record: Record);
 

@@ -25,11 +25,11 @@ const PLACES_MAX: usize = 500;
 const LONGEST: usize = 200;
 
 /// As the proxy says it.
-pub const CERTIFICATE_REFUSED: &str = "client refused our certificate";
+pub(crate) const CERTIFICATE_REFUSED: &str = "client refused our certificate";
 
 /// Which records stderr gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Show {
+pub(crate) enum Show {
     /// None (`-q`).
     Nothing,
     /// What was denied (the default). DNS questions are left out: programs ask for odd types by habit.
@@ -40,7 +40,7 @@ pub enum Show {
 
 /// What the log says on stderr.
 #[derive(Debug, Clone)]
-pub struct StderrPolicy {
+pub(crate) struct StderrPolicy {
     /// Which records.
     pub show: Show,
     /// Said once, as `hint: ...`, after the first request that was denied for want of a rule.
@@ -212,7 +212,7 @@ fn by(record: &Record) -> String {
 }
 
 /// A URL fit to be shown, without its query, where secrets travel.
-pub fn redacted(url: &str) -> String {
+pub(crate) fn redacted(url: &str) -> String {
     match url.split_once('?') {
         Some((place, _query)) => short(place) + "?…",
         None => short(url),

@@ -32,7 +32,7 @@ struct Line {
 }
 
 /// Reads one line of a JSON log; `None` for what is none (a torn line, or an event that this version does not know).
-pub fn read_line(line: &[u8]) -> Option<Record> {
+pub(crate) fn read_line(line: &[u8]) -> Option<Record> {
     let line: Line = serde_json::from_slice(line).ok()?;
     let event = EventKind::ALL.into_iter().find(|kind| kind.as_str() == line.event)?;
     let verdict = match line.verdict.as_deref() {

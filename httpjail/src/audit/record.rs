@@ -8,7 +8,7 @@ use crate::net::{Ancestor, Holder, is_made_up};
 
 /// What kind of thing happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EventKind {
+pub(crate) enum EventKind {
     /// The jail is armed and the command is about to start. Its failing to be written stops the run.
     Start,
     /// An HTTP request was judged.
@@ -37,7 +37,7 @@ pub enum EventKind {
 
 /// Which way the decision went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
+pub(crate) enum Decision {
     /// It was let through.
     Allow,
     /// It was refused.
@@ -45,18 +45,18 @@ pub enum Decision {
 }
 
 /// The reason of a request that was denied because no rule is about it.
-pub const NO_RULE_MATCHED: &str = "no rule matched";
+pub(crate) const NO_RULE_MATCHED: &str = "no rule matched";
 /// The reason of a request that was denied by a deny rule.
-pub const DENIED_BY_RULE: &str = "denied by rule";
+pub(crate) const DENIED_BY_RULE: &str = "denied by rule";
 
 /// The reason of a connection on which something else was spoken; what that is may follow, behind a colon.
-pub const NOT_HTTP: &str = "not http";
+pub(crate) const NOT_HTTP: &str = "not http";
 /// The reason of a connection to a loopback port on which a program of the host listens.
-pub const SERVICE_OF_HOST: &str = "a service of this host";
+pub(crate) const SERVICE_OF_HOST: &str = "a service of this host";
 
 /// One line of the log. Fields that do not apply are `None` and left out.
 #[derive(Debug, Clone)]
-pub struct Record {
+pub(crate) struct Record {
     /// What happened.
     pub event: EventKind,
     /// How it was decided; `None` where nothing was.
@@ -102,7 +102,7 @@ pub struct Record {
 impl Record {
     /// Whether it is a request that the policy denied: by a rule, or because there is none for it. What was refused for another
     /// reason no rule could have allowed.
-    pub fn is_denied_by_policy(&self) -> bool {
+    pub(crate) fn is_denied_by_policy(&self) -> bool {
         let by_policy = [NO_RULE_MATCHED, DENIED_BY_RULE]
             .map(Some)
             .contains(&self.reason.as_deref());
@@ -110,7 +110,7 @@ impl Record {
     }
 
     /// Where a connection or a packet went, by name where there is one.
-    pub fn place(&self) -> Option<String> {
+    pub(crate) fn place(&self) -> Option<String> {
         match (self.dst, &self.host) {
             (Some(dst), Some(host)) => Some(format!("{host}:{}", dst.port())),
             (Some(dst), None) => Some(dst.to_string()),
@@ -119,28 +119,28 @@ impl Record {
     }
 
     /// The address that it went to, unless it was made up for a name.
-    pub fn real_address(&self) -> Option<SocketAddr> {
+    pub(crate) fn real_address(&self) -> Option<SocketAddr> {
         self.dst.filter(|dst| self.host.is_none() || !is_made_up(dst.ip()))
     }
 
     /// Whether it was refused for the address that its host has, though the policy allows it.
-    pub fn is_about_its_address(&self) -> bool {
+    pub(crate) fn is_about_its_address(&self) -> bool {
         let reason = self.reason.as_deref().unwrap_or_default();
         self.event == EventKind::Request && (reason.ends_with(" address") || reason == "address of this host")
     }
 
     /// Whether it went to a port of the host's loopback, where a program of the host listens.
-    pub fn is_to_the_host(&self) -> bool {
+    pub(crate) fn is_to_the_host(&self) -> bool {
         self.reason.as_deref() == Some(SERVICE_OF_HOST)
     }
 
     /// Whether it is a request that was allowed and that its server, the way there or its client's bytes let down.
-    pub fn has_failed(&self) -> bool {
+    pub(crate) fn has_failed(&self) -> bool {
         self.verdict == Some(Decision::Allow) && self.failure.is_some()
     }
 
     /// Says whose it is.
-    pub fn of(&mut self, holder: Holder) {
+    pub(crate) fn of(&mut self, holder: Holder) {
         let Holder {
             process,
             program,
@@ -152,7 +152,7 @@ impl Record {
     }
 
     /// The rule that denied it, or else the reason.
-    pub fn denied_by(&self) -> (Option<&str>, Option<&str>) {
+    pub(crate) fn denied_by(&self) -> (Option<&str>, Option<&str>) {
         match (self.rule.as_deref(), self.reason.as_deref()) {
             (Some(rule), None | Some(DENIED_BY_RULE)) => (Some(rule), None),
             (_, reason) => (None, reason),
@@ -160,7 +160,7 @@ impl Record {
     }
 
     /// A record of `event` with nothing else in it.
-    pub fn new(event: EventKind) -> Self {
+    pub(crate) fn new(event: EventKind) -> Self {
         Record {
             event,
             verdict: None,

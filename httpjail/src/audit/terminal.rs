@@ -24,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// A handle on the thread that writes to stderr. The thread ends with its last handle.
 #[derive(Debug, Clone)]
-pub struct Terminal {
+pub(crate) struct Terminal {
     queue: SyncSender<Message>,
     lost: Arc<AtomicU64>,
 }
@@ -38,7 +38,7 @@ enum Message {
 
 impl Terminal {
     /// Starts the thread on this process's stderr.
-    pub fn stderr() -> io::Result<Terminal> {
+    pub(crate) fn stderr() -> io::Result<Terminal> {
         Terminal::start(own_stderr()?)
     }
 
@@ -59,14 +59,14 @@ impl Terminal {
     }
 
     /// Prints `line` (already escaped, without its newline) soon, or counts it as lost. Never waits.
-    pub fn line(&self, line: String) {
+    pub(crate) fn line(&self, line: String) {
         if self.queue.try_send(Message::Line(line)).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Prints everything that is waiting, even on a raw terminal; gives up after `within`.
-    pub fn flush(&self, within: Duration) {
+    pub(crate) fn flush(&self, within: Duration) {
         let deadline = Instant::now() + within;
         let (done, printed) = mpsc::sync_channel(0);
         let mut message = Message::Flush(done);

@@ -16,7 +16,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use learn::LEARN_AFTER;
-pub use learn::{Learn, Report};
+pub(crate) use learn::{Learn, Report};
 pub(super) use spelled::{meant_command, misplaced_option};
 
 use crate::audit::printable;
@@ -37,7 +37,7 @@ use crate::policy::yaml::{self, Auth, Backend, DnsMode, LogFormat, SummaryForm, 
     disable_help_subcommand = true,
     max_term_width = 100
 )]
-pub struct Cli {
+pub(crate) struct Cli {
     /// Run a command in a jail.
     #[command(flatten)]
     pub run: Run,
@@ -49,7 +49,7 @@ pub struct Cli {
 
 /// What httpjail can do besides running a command.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
-pub enum Other {
+pub(crate) enum Other {
     /// Run the proxy alone, for programs that are told of it by HTTP_PROXY and HTTPS_PROXY (also: --server)
     #[command(override_usage = "httpjail serve [OPTIONS]", max_term_width = 100)]
     Serve(Box<Serve>),
@@ -124,7 +124,7 @@ pub enum Other {
 
 /// What can be done with the authority. It is made when it is first needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
-pub enum Ca {
+pub(crate) enum Ca {
     /// Print the certificate, its fingerprint, and how long it is valid
     Show,
     /// Print where the certificate is kept
@@ -142,7 +142,7 @@ impl Cli {
     ///
     /// # Errors
     /// If they are wrong, or ask for help: [`told`] says it.
-    pub fn read() -> Result<Cli, Box<clap::Error>> {
+    pub(crate) fn read() -> Result<Cli, Box<clap::Error>> {
         let words = spelled::read(std::env::args_os());
         Cli::try_parse_from(&words).map_err(|error| {
             // The message quotes what is wrong: it is asked for again, of words that a terminal may see.
@@ -174,7 +174,7 @@ pub(super) fn told(mut error: clap::Error) -> Result<i32, Failure> {
 
 /// The proxy alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
-pub struct Serve {
+pub(crate) struct Serve {
     /// How requests are judged and logged.
     #[command(flatten)]
     pub shared: Shared,
@@ -190,7 +190,7 @@ pub struct Serve {
 
 /// Attaching to a cgroup.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
-pub struct Attach {
+pub(crate) struct Attach {
     /// The cgroup (version 2), as a path of the file system or as /proc/PID/cgroup spells it
     #[arg(long, value_name = "PATH")]
     pub cgroup: PathBuf,
@@ -206,7 +206,7 @@ pub struct Attach {
 
 /// Checking requests against a policy.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
-pub struct Check {
+pub(crate) struct Check {
     /// A rule, as for a run; repeatable
     #[arg(short, long = "rule", value_name = "RULE", help_heading = "Policy")]
     pub rules: Vec<String>,
@@ -242,7 +242,7 @@ pub struct Check {
 
 /// Looking for slips in a policy.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
-pub struct Lint {
+pub(crate) struct Lint {
     /// A rule, as for a run; repeatable
     #[arg(short, long = "rule", value_name = "RULE", help_heading = "Policy")]
     pub rules: Vec<String>,
@@ -263,7 +263,7 @@ pub struct Lint {
 /// Opening a cgroup again.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[group(required = true, multiple = false)]
-pub struct Detach {
+pub(crate) struct Detach {
     /// The cgroup that httpjail is, or was, attached to
     #[arg(long, value_name = "PATH")]
     pub cgroup: Option<PathBuf>,
@@ -275,7 +275,7 @@ pub struct Detach {
 
 /// How requests are judged and logged, whoever makes them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
-pub struct Shared {
+pub(crate) struct Shared {
     /// Add a rule: "action[-method]: pattern"; tried in the order given, the first that matches decides
     ///
     /// Actions: allow, deny. Methods: get, post, put, delete, head, options, connect, trace, patch.
@@ -353,7 +353,7 @@ pub struct Shared {
 
 /// Running a command in a jail.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
-pub struct Run {
+pub(crate) struct Run {
     /// How requests are judged and logged.
     #[command(flatten)]
     pub shared: Shared,

@@ -3,7 +3,7 @@
 #[cfg(target_os = "linux")]
 mod allowed;
 mod approval;
-pub mod args;
+pub(crate) mod args;
 #[cfg(target_os = "linux")]
 mod attach;
 mod ca;

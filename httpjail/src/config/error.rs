@@ -7,7 +7,7 @@ use crate::policy::yaml::FileError;
 
 /// Why what was typed means nothing. Exit status 2.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     /// There is no command.
     #[error("no command to run")]
     NoCommand,
@@ -36,7 +36,7 @@ pub enum ConfigError {
 
 impl ConfigError {
     /// What to write instead, where that can be told.
-    pub fn hint(&self) -> Option<String> {
+    pub(crate) fn hint(&self) -> Option<String> {
         match self {
             ConfigError::NoCommand => Some("httpjail [OPTIONS] -- COMMAND [ARGS]".into()),
             ConfigError::Rule(_, text, error) => error.hint(text),

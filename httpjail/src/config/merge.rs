@@ -196,7 +196,7 @@ fn approval(
 ///
 /// # Errors
 /// [`ConfigError::Rule`] for the first that is none.
-pub fn typed_rules(texts: &[String]) -> Result<Vec<Rule>, ConfigError> {
+pub(crate) fn typed_rules(texts: &[String]) -> Result<Vec<Rule>, ConfigError> {
     let rule = |(index, text): (usize, &String)| {
         let rule = Rule::parse(text, Source::Option(index + 1));
         rule.map_err(|error| ConfigError::Rule(index + 1, text.clone(), error))

@@ -11,7 +11,7 @@ use crate::policy::{Policy, Warning, lint};
 
 /// What stays, and what there was.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reload {
+pub(crate) struct Reload {
     /// The policy file's text, and those of the files that it takes groups from, each with its path.
     pub texts: Vec<(PathBuf, String)>,
     typed: Vec<String>,
@@ -23,7 +23,7 @@ pub struct Reload {
 
 /// A policy that was read anew.
 #[derive(Debug)]
-pub struct Reloaded {
+pub(crate) struct Reloaded {
     /// What is in force from now on.
     pub policy: Policy,
     /// What the user should be told.
@@ -46,7 +46,7 @@ impl Reload {
     ///
     /// # Errors
     /// In words for the user, if they make none.
-    pub fn policy(&self, texts: Vec<(PathBuf, String)>) -> Result<Reloaded, String> {
+    pub(crate) fn policy(&self, texts: Vec<(PathBuf, String)>) -> Result<Reloaded, String> {
         let (name, main) = texts.first().cloned().ok_or("there is no policy file")?;
         let mut read = |path: &Path| {
             let found = texts.iter().find(|(name, _)| name == path);

@@ -29,7 +29,7 @@ const FIREFOX_CANARY: &str = "use-application-dns.net";
 
 /// What becomes of one datagram or TCP message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The bytes to send back; `None` where silence is right.
     pub reply: Option<Vec<u8>>,
     /// What was odd about the question, for the log.
@@ -38,7 +38,7 @@ pub struct Answer {
 
 /// Why a question is worth a line in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Oddity {
+pub(crate) struct Oddity {
     /// A short stable phrase.
     pub reason: String,
     /// The name that was asked for, where it could be read: raw bytes of the jail, lossily decoded.
@@ -48,7 +48,7 @@ pub struct Oddity {
 }
 
 /// Answers the message `bytes` from the jail. Never panics, whatever they are.
-pub fn answer(bytes: &[u8], names: &Names) -> Answer {
+pub(crate) fn answer(bytes: &[u8], names: &Names) -> Answer {
     match read(bytes) {
         Ok(question) => resolve(&question.query, names, question.reply),
         Err(answer) => answer,

@@ -14,7 +14,6 @@ mod serve;
 #[cfg(test)]
 mod tests;
 
-pub use message::{Answer, Oddity, answer};
-pub use names::{Names, TableFull};
-pub use relay::{Relay, Servers};
-pub use serve::{Answers, serve};
+pub(crate) use names::Names;
+pub(crate) use relay::{Relay, Servers};
+pub(crate) use serve::{Answers, serve};

@@ -26,7 +26,7 @@ const PREFIX: [u16; 4] = [0x2001, 2, 0, 1];
 
 /// The names asked for so far.
 #[derive(Debug)]
-pub struct Names {
+pub(crate) struct Names {
     ipv6: bool,
     table: Mutex<HashMap<Slot, Box<str>>>,
 }
@@ -34,7 +34,7 @@ pub struct Names {
 /// There is no room for a new name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no room for another name in the resolver's table")]
-pub struct TableFull;
+pub(crate) struct TableFull;
 
 /// A place in the table, from 1: slot 0 would be 198.18.0.1, which is the jail's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,7 +42,7 @@ struct Slot(u32);
 
 impl Names {
     /// An empty table. Without `ipv6` (the jail has none) AAAA questions get no address.
-    pub fn new(ipv6: bool) -> Self {
+    pub(crate) fn new(ipv6: bool) -> Self {
         Names {
             ipv6,
             table: Mutex::default(),
@@ -50,12 +50,12 @@ impl Names {
     }
 
     /// Whether AAAA questions get an address.
-    pub fn ipv6(&self) -> bool {
+    pub(crate) fn ipv6(&self) -> bool {
         self.ipv6
     }
 
     /// The addresses of `name` (canonical, as in [`Host::Name`]), made up now if it is new.
-    pub fn addresses_of(&self, name: &str) -> Result<(Ipv4Addr, Ipv6Addr), TableFull> {
+    pub(crate) fn addresses_of(&self, name: &str) -> Result<(Ipv4Addr, Ipv6Addr), TableFull> {
         let mut table = self.table();
         for slot in slots_of(name) {
             match table.get(&slot) {

@@ -33,13 +33,13 @@ const SERVERS: usize = 3;
 const DNS: u16 = 53;
 
 /// Asks outside.
-pub struct Relay {
+pub(crate) struct Relay {
     servers: Servers,
     room: Semaphore,
 }
 
 /// Who is asked.
-pub enum Servers {
+pub(crate) enum Servers {
     /// Those of this file, in the form of resolv.conf(5), read for each question: a laptop changes its network.
     Of(PathBuf),
     /// The one that the program named; the file's where it named the jail itself.
@@ -62,7 +62,7 @@ pub(super) enum Via {
 
 impl Relay {
     /// A relay to these servers.
-    pub fn new(servers: Servers) -> Self {
+    pub(crate) fn new(servers: Servers) -> Self {
         Relay {
             servers,
             room: Semaphore::new(UNDER_WAY),

@@ -37,7 +37,7 @@ const BURST: u32 = 20;
 const PER_SECOND: u32 = 1;
 
 /// Where answers come from (`--dns`).
-pub enum Answers {
+pub(crate) enum Answers {
     /// Made up here.
     Synthetic(Arc<Names>),
     /// Asked for outside.
@@ -49,7 +49,7 @@ pub enum Answers {
 /// Answers on these sockets until `shutdown` completes. Fails when a socket cannot be used, or when a task ends that
 /// never should: without its resolver a jail is closed, not open. `flows` knows the TCP connections that are the jail's, and
 /// `clients`, where others than the jail can send datagrams too, those whose datagrams are.
-pub async fn serve(
+pub(crate) async fn serve(
     answers: Answers,
     udp: Vec<std::net::UdpSocket>,
     tcp: Vec<std::net::TcpListener>,

@@ -1,5 +1,6 @@
 //! Questions and their answers as a table, and the properties that hold for any bytes and any names.
 
+use super::message::answer;
 use super::*;
 use crate::net::{Host, NameSource};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};

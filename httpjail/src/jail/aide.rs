@@ -29,7 +29,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// What an aide is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// It holds the terminal and asks there. It starts nothing and opens no socket.
     Terminal,
     /// It starts programs.
@@ -38,7 +38,7 @@ pub enum Kind {
 
 /// What the supervisor tells the aide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Order {
+pub(crate) enum Order {
     /// The outer end of the jail's terminal comes along: relay.
     Relay,
     /// The job is about to be stopped: leave the terminal to the shell.
@@ -51,7 +51,7 @@ pub enum Order {
 
 /// What the aide tells the supervisor.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum Report {
+pub(crate) enum Report {
     /// It has no more rights than it needs, and waits; or the order is carried out.
     Done,
     /// It cannot go on.
@@ -59,11 +59,11 @@ pub enum Report {
 }
 
 /// The aide's end of the line.
-pub type Line = Channel<Report, Order>;
+pub(crate) type Line = Channel<Report, Order>;
 
 /// The supervisor's hold on the aide. Dropped, it ends it and puts the terminal in order.
 #[derive(Debug)]
-pub struct Aide {
+pub(crate) struct Aide {
     kind: Kind,
     pid: Pid,
     ended: OwnedFd,
@@ -77,7 +77,7 @@ impl Aide {
     ///
     /// # Errors
     /// Those of the fork, and what the aide tells.
-    pub fn spawn(
+    pub(crate) fn spawn(
         kind: Kind,
         caller: &Identity,
         keep: &[RawFd],
@@ -119,7 +119,7 @@ impl Aide {
     }
 
     /// Whether the jail's terminal is its business.
-    pub fn holds_terminal(&self) -> bool {
+    pub(crate) fn holds_terminal(&self) -> bool {
         self.kind == Kind::Terminal
     }
 
@@ -127,7 +127,7 @@ impl Aide {
     ///
     /// # Errors
     /// When the aide is gone or stuck.
-    pub fn hand_over(&mut self, master: &OwnedFd) -> Result<(), Failure> {
+    pub(crate) fn hand_over(&mut self, master: &OwnedFd) -> Result<(), Failure> {
         let sent = self.line.send_with(&Order::Relay, &[master.as_raw_fd()]);
         sent.map_err(|error| Failure::new(format!("the process that asks is gone: {error}")))?;
         self.done("take the terminal")
@@ -137,7 +137,7 @@ impl Aide {
     ///
     /// # Errors
     /// When the aide is gone or stuck.
-    pub fn suspend(&self) -> io::Result<()> {
+    pub(crate) fn suspend(&self) -> io::Result<()> {
         self.tell(Order::Suspend)
     }
 
@@ -145,12 +145,12 @@ impl Aide {
     ///
     /// # Errors
     /// When the aide is gone or stuck.
-    pub fn resume(&self) -> io::Result<()> {
+    pub(crate) fn resume(&self) -> io::Result<()> {
         self.tell(Order::Resume)
     }
 
     /// Why it has ended.
-    pub fn last_words(&self) -> String {
+    pub(crate) fn last_words(&self) -> String {
         match self.line.receive() {
             Ok(Report::Failed(failure)) => failure.message,
             _ => "the process that asks has ended".to_owned(),
@@ -158,7 +158,7 @@ impl Aide {
     }
 
     /// Lets it show the last of the jail's terminal and end; ends it if it does not. Does nothing the second time.
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         if self.pid.as_raw() <= 0 {
             return;
         }

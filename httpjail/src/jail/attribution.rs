@@ -27,7 +27,7 @@ const PARENTS_MAX: usize = 8;
 
 /// Asks the supervisor over the proxy's line.
 #[derive(Debug)]
-pub struct Programs {
+pub(crate) struct Programs {
     line: Arc<Line>,
     next: AtomicU64,
     over: AtomicBool,
@@ -48,7 +48,7 @@ enum Told {
 
 /// Why the line has nothing more to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Last {
+pub(crate) enum Last {
     /// The command has ended; its exit status.
     Finish(i32),
     /// The supervisor is gone: end at once.
@@ -57,7 +57,7 @@ pub enum Last {
 
 impl Programs {
     /// Takes the line over.
-    pub fn new(line: Arc<Line>) -> Self {
+    pub(crate) fn new(line: Arc<Line>) -> Self {
         Programs {
             line,
             next: AtomicU64::new(0),
@@ -70,7 +70,7 @@ impl Programs {
 
     /// Hands the answers to those who wait for them, and new policies to `reload`, until the supervisor says that it is
     /// over. Blocks.
-    pub fn listen(&self, mut reload: impl FnMut(Change)) -> Last {
+    pub(crate) fn listen(&self, mut reload: impl FnMut(Change)) -> Last {
         loop {
             let Ok((message, descriptors)) = self.line.receive_with() else {
                 return self.end(Last::Gone);
@@ -100,7 +100,7 @@ impl Programs {
     ///
     /// # Errors
     /// The supervisor's, or that it does not answer.
-    pub fn log(&self) -> io::Result<File> {
+    pub(crate) fn log(&self) -> io::Result<File> {
         match self.ask(|question| FromProxy::Log { question }) {
             Some(Told::Log(log)) => log,
             _ => match &*lock(&self.last_log) {

@@ -15,7 +15,7 @@ use crate::net::{AskedServerSource, Listeners, OriginalDstSource};
 /// A step of a backend that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
-pub struct BackendError {
+pub(crate) struct BackendError {
     /// What failed, on what, why.
     pub message: String,
     /// What the user can do about it.
@@ -24,7 +24,7 @@ pub struct BackendError {
 
 impl BackendError {
     /// An error without a hint.
-    pub fn new(message: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         BackendError {
             message: message.into(),
             hint: None,
@@ -33,7 +33,7 @@ impl BackendError {
 }
 
 /// What stopped something in the kernel and tells of it. Read by the proxy process, which holds the log.
-pub trait EventSource: Send + 'static {
+pub(crate) trait EventSource: Send + 'static {
     /// A descriptor that becomes readable when there are events.
     fn descriptor(&self) -> BorrowedFd<'_>;
 
@@ -43,7 +43,7 @@ pub trait EventSource: Send + 'static {
 
 /// Something that was stopped in the kernel.
 #[derive(Debug)]
-pub struct Stopped {
+pub(crate) struct Stopped {
     /// What it was.
     pub record: Record,
     /// The inode number of the socket that it came from, where the record knows no process.
@@ -52,7 +52,7 @@ pub struct Stopped {
 
 /// What a run wants of its backend besides steering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Extras {
+pub(crate) struct Extras {
     /// To know which name server each question was meant for (`--dns open`).
     pub asked_servers: bool,
     /// The `SO_MARK` of httpjail's own sockets that speak to listeners in the jail (`--publish`).
@@ -61,13 +61,13 @@ pub struct Extras {
 
 /// What init must know where it steers from inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Inside {
+pub(crate) struct Inside {
     /// A loopback port on which nobody in the jail listens goes to the proxy; else the connect is refused at once.
     pub host_loopback: bool,
 }
 
 /// A way of steering. Everything it has set up is undone when it is dropped; `disarm` does the same and reports.
-pub trait Backend {
+pub(crate) trait Backend {
     /// Its name, as `--backend` spells it.
     fn name(&self) -> &'static str;
 

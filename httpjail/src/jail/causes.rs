@@ -31,7 +31,7 @@ const SECURE_PATH: [&str; 7] = [
 ];
 
 /// This program's path, if sudo would not find it by name (as after `cargo install`) and is wanted for what it does.
-pub fn beyond_sudo() -> Option<PathBuf> {
+pub(crate) fn beyond_sudo() -> Option<PathBuf> {
     let own = std::env::current_exe().ok().filter(|_| !geteuid().is_root())?;
     let known = own
         .parent()
@@ -40,7 +40,7 @@ pub fn beyond_sudo() -> Option<PathBuf> {
 }
 
 /// The advice to take sudo.
-pub fn with_sudo() -> String {
+pub(crate) fn with_sudo() -> String {
     match beyond_sudo() {
         Some(path) => format!("run httpjail with sudo: sudo {} ...", path.display()),
         None => "run httpjail with sudo".into(),

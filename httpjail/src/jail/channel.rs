@@ -25,7 +25,7 @@ const SEND_LIMIT: TimeVal = TimeVal::new(10, 0);
 
 /// One end of a line: sends `Out`, receives `In`.
 #[derive(Debug)]
-pub struct Channel<Out, In> {
+pub(crate) struct Channel<Out, In> {
     socket: OwnedFd,
     words: PhantomData<fn(Out) -> In>,
 }
@@ -55,7 +55,7 @@ impl<Out: Serialize, In: DeserializeOwned> Channel<Out, In> {
     ///
     /// # Errors
     /// Those of `sendmsg(2)`; `BrokenPipe` when the peer is gone.
-    pub fn send(&self, message: &Out) -> io::Result<()> {
+    pub(crate) fn send(&self, message: &Out) -> io::Result<()> {
         self.send_with(message, &[])
     }
 
@@ -63,7 +63,7 @@ impl<Out: Serialize, In: DeserializeOwned> Channel<Out, In> {
     ///
     /// # Errors
     /// As [`Channel::send`].
-    pub fn send_with(&self, message: &Out, descriptors: &[RawFd]) -> io::Result<()> {
+    pub(crate) fn send_with(&self, message: &Out, descriptors: &[RawFd]) -> io::Result<()> {
         fds::send_with(self.as_fd(), &serde_json::to_vec(message)?, descriptors)
     }
 
@@ -71,7 +71,7 @@ impl<Out: Serialize, In: DeserializeOwned> Channel<Out, In> {
     ///
     /// # Errors
     /// `UnexpectedEof` when the peer is gone, `InvalidData` for what is no message.
-    pub fn receive(&self) -> io::Result<In> {
+    pub(crate) fn receive(&self) -> io::Result<In> {
         Ok(self.receive_with()?.0)
     }
 
@@ -79,7 +79,7 @@ impl<Out: Serialize, In: DeserializeOwned> Channel<Out, In> {
     ///
     /// # Errors
     /// As [`Channel::receive`].
-    pub fn receive_with(&self) -> io::Result<(In, Vec<OwnedFd>)> {
+    pub(crate) fn receive_with(&self) -> io::Result<(In, Vec<OwnedFd>)> {
         let mut bytes = vec![0; MESSAGE_BYTES];
         let (length, descriptors) = match fds::receive_with(self.as_fd(), &mut bytes) {
             // A peer that ended with a message unread. The kernel tells that once, and before what the peer said last
@@ -99,7 +99,7 @@ impl<Out: Serialize, In: DeserializeOwned> Channel<Out, In> {
     ///
     /// # Errors
     /// As [`Channel::receive`], and `TimedOut`.
-    pub fn receive_within(&self, limit: Duration) -> io::Result<In> {
+    pub(crate) fn receive_within(&self, limit: Duration) -> io::Result<In> {
         Ok(self.receive_with_within(limit)?.0)
     }
 
@@ -107,7 +107,7 @@ impl<Out: Serialize, In: DeserializeOwned> Channel<Out, In> {
     ///
     /// # Errors
     /// As [`Channel::receive_within`].
-    pub fn receive_with_within(&self, limit: Duration) -> io::Result<(In, Vec<OwnedFd>)> {
+    pub(crate) fn receive_with_within(&self, limit: Duration) -> io::Result<(In, Vec<OwnedFd>)> {
         if !readable(self.as_fd(), limit)? {
             return Err(io::ErrorKind::TimedOut.into());
         }
@@ -132,7 +132,7 @@ pub(super) fn readable(fd: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> 
 
 impl<Out, In> Channel<Out, In> {
     /// Ends the line at both ends: the peer, which takes that for an order to stop, reads its end.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         // It may have been closed before.
         let _ = shutdown(self.as_raw_fd(), Shutdown::Both);
     }

@@ -21,7 +21,7 @@ use crate::sys::terminal::Terminal;
 
 /// What to run, as whom.
 #[derive(Debug)]
-pub struct Command {
+pub(crate) struct Command {
     /// The program and its arguments; never empty.
     pub argv: Vec<OsString>,
     /// The whole environment.
@@ -36,7 +36,7 @@ pub struct Command {
 
 /// Why the command did not start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum StartFailure {
+pub(crate) enum StartFailure {
     /// No such program: exit status 127.
     NotFound,
     /// The program is there but cannot be executed (the error number): exit status 126.
@@ -47,7 +47,7 @@ pub enum StartFailure {
 
 /// What the fork of init tells init before it is the command.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum Word {
+pub(crate) enum Word {
     /// Its filter is in force, and hands calls over. Where they arrive comes along. It waits to be told to go on.
     Watched,
     /// It will not be the command.
@@ -55,12 +55,12 @@ pub enum Word {
 }
 
 /// Its line to init.
-pub type Line = Channel<Word, ()>;
+pub(crate) type Line = Channel<Word, ()>;
 
 impl Command {
     /// Gives up every right and becomes the command. Returns only if that failed. With `watched` init is to make its
     /// connections to Unix sockets.
-    pub fn start(&self, filter: &Filter, terminal: Option<&Terminal>, watched: Option<&Line>) -> StartFailure {
+    pub(crate) fn start(&self, filter: &Filter, terminal: Option<&Terminal>, watched: Option<&Line>) -> StartFailure {
         match self.prepare(filter, terminal, watched) {
             Ok((argv, env)) => self.exec(&argv, &env),
             Err(error) => StartFailure::Jail(error.to_string()),

@@ -24,7 +24,7 @@ use crate::sys::clone::{self, Side};
 use crate::sys::fds;
 
 /// The mark. It need be no secret: nobody in the jail can set one.
-pub const MARK: u32 = 0x6874_6a6c;
+pub(crate) const MARK: u32 = 0x6874_6a6c;
 
 /// How long a socket may take. Generous: a loaded machine must not lose connections.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -41,15 +41,15 @@ struct Made(Result<(), String>);
 
 /// The proxy's side: through it come sockets of the jail's network.
 #[derive(Debug)]
-pub struct Door(Mutex<Channel<Ask, Made>>);
+pub(crate) struct Door(Mutex<Channel<Ask, Made>>);
 
 /// The supervisor's side, until there is a jail.
 #[derive(Debug)]
-pub struct Doorway(Channel<Made, Ask>);
+pub(crate) struct Doorway(Channel<Made, Ask>);
 
 /// The process that makes the sockets. Killed when dropped.
 #[derive(Debug)]
-pub struct Doorman {
+pub(crate) struct Doorman {
     pid: Pid,
     ended: OwnedFd,
 }
@@ -58,7 +58,7 @@ pub struct Doorman {
 ///
 /// # Errors
 /// Those of `socketpair(2)`.
-pub fn pair() -> io::Result<(Door, Doorway)> {
+pub(crate) fn pair() -> io::Result<(Door, Doorway)> {
     let (ours, theirs) = channel::pair()?;
     Ok((Door(Mutex::new(ours)), Doorway(theirs)))
 }
@@ -68,7 +68,7 @@ impl Door {
     ///
     /// # Errors
     /// When the doorman is gone or cannot make one.
-    pub fn socket(&self, ipv6: bool) -> io::Result<Socket> {
+    pub(crate) fn socket(&self, ipv6: bool) -> io::Result<Socket> {
         let line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         line.send(&Ask { ipv6 })?;
         if !channel::readable(line.as_fd(), LIMIT)? {
@@ -81,7 +81,7 @@ impl Door {
     }
 
     /// The descriptor that the proxy's process must keep.
-    pub fn descriptor(&self) -> RawFd {
+    pub(crate) fn descriptor(&self) -> RawFd {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).as_raw_fd()
     }
 }
@@ -92,7 +92,7 @@ impl Doorway {
     ///
     /// # Errors
     /// Those of the fork.
-    pub fn open(self, namespaces: Vec<OwnedFd>) -> io::Result<Doorman> {
+    pub(crate) fn open(self, namespaces: Vec<OwnedFd>) -> io::Result<Doorman> {
         match clone::fork()? {
             Side::Parent(pid) => Ok(Doorman {
                 pid,

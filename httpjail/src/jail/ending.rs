@@ -20,7 +20,7 @@ pub(super) const LIMIT: Duration = Duration::from_secs(10);
 /// A process of ours that does not end.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{who} (process {pid}) has not ended within {} s of being killed: {why}", LIMIT.as_secs())]
-pub struct StillThere {
+pub(crate) struct StillThere {
     who: &'static str,
     pid: Pid,
     why: String,

@@ -10,7 +10,7 @@ use crate::net::Listeners;
 
 /// How many there are of each kind: proxy, resolver over UDP, resolver over TCP, one that tells of refusals, those that ask the socket
 /// tables.
-pub type Counts = [usize; 5];
+pub(crate) type Counts = [usize; 5];
 
 /// The sockets as descriptors, kind by kind.
 pub(super) fn pack(listeners: Listeners) -> (Counts, Vec<OwnedFd>) {

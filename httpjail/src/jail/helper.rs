@@ -23,7 +23,7 @@ use super::ending::{self, StillThere};
 use super::handover::{self, Counts};
 use super::proxy_user::ProxyUser;
 use super::words::Words;
-pub use crate::failure::Failure;
+pub(crate) use crate::failure::Failure;
 use crate::net::{Holder, Listeners, Program};
 use crate::sys::clone::{self, Side};
 use crate::sys::fds;
@@ -36,7 +36,7 @@ const FINISH_LIMIT: Duration = Duration::from_secs(20);
 
 /// What the supervisor tells the proxy.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum ToProxy {
+pub(crate) enum ToProxy {
     /// The jail's sockets come along, in this order and number: proxy, resolver over UDP, resolver over TCP.
     Serve {
         /// How many of each.
@@ -78,7 +78,7 @@ pub enum ToProxy {
 
 /// What the proxy tells the supervisor.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum FromProxy {
+pub(crate) enum FromProxy {
     /// The authority is loaded and root given up.
     Ready {
         /// The authority's certificate, PEM.
@@ -119,11 +119,11 @@ impl From<BackendError> for Failure {
 }
 
 /// The proxy's end of the line.
-pub type Line = Channel<FromProxy, ToProxy>;
+pub(crate) type Line = Channel<FromProxy, ToProxy>;
 
 /// The supervisor's hold on the proxy.
 #[derive(Debug)]
-pub struct Helper {
+pub(crate) struct Helper {
     /// Its process.
     pub pid: Pid,
     /// Readable when it has ended.
@@ -142,7 +142,10 @@ impl Helper {
     ///
     /// # Errors
     /// Those of the fork.
-    pub fn spawn(keep: &[RawFd], main: impl FnOnce(Arc<Line>, &ProxyUser) -> Result<(), Failure>) -> io::Result<Self> {
+    pub(crate) fn spawn(
+        keep: &[RawFd],
+        main: impl FnOnce(Arc<Line>, &ProxyUser) -> Result<(), Failure>,
+    ) -> io::Result<Self> {
         let (ours, theirs) = channel::pair()?;
         let user = ProxyUser::reserve();
         match clone::fork()? {
@@ -176,7 +179,7 @@ impl Helper {
     ///
     /// # Errors
     /// The proxy's own failure, or that it ended or is stuck.
-    pub fn ready(&self) -> Result<String, Failure> {
+    pub(crate) fn ready(&self) -> Result<String, Failure> {
         match self.hear("start")? {
             FromProxy::Ready { authority } => Ok(authority),
             other => Err(Failure::new(format!("the proxy said {other:?} before it was ready"))),
@@ -184,7 +187,7 @@ impl Helper {
     }
 
     /// What is not as it should be with the user that it is.
-    pub fn note(&self) -> Option<&str> {
+    pub(crate) fn note(&self) -> Option<&str> {
         self.user.note()
     }
 
@@ -192,7 +195,7 @@ impl Helper {
     ///
     /// # Errors
     /// The proxy's own failure, or that it ended or is stuck.
-    pub fn serve(&self, listeners: Listeners) -> Result<(), Failure> {
+    pub(crate) fn serve(&self, listeners: Listeners) -> Result<(), Failure> {
         let (counts, sockets) = handover::pack(listeners);
         let raw: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
         let sent = self.line.send_with(&ToProxy::Serve { counts }, &raw);
@@ -208,7 +211,7 @@ impl Helper {
     ///
     /// # Errors
     /// As for [`Helper::end`].
-    pub fn finish(&mut self, status: i32, open_log: &dyn Fn() -> io::Result<File>) -> Result<(), StillThere> {
+    pub(crate) fn finish(&mut self, status: i32, open_log: &dyn Fn() -> io::Result<File>) -> Result<(), StillThere> {
         // Without one the log that it has will do, if that was not moved; if it was, the proxy says so.
         let log = open_log().ok();
         let log: Vec<RawFd> = log.iter().map(AsRawFd::as_raw_fd).collect();
@@ -223,7 +226,7 @@ impl Helper {
     ///
     /// # Errors
     /// When it stays.
-    pub fn end(&mut self) -> Result<(), StillThere> {
+    pub(crate) fn end(&mut self) -> Result<(), StillThere> {
         let pid = std::mem::replace(&mut self.pid, Pid::from_raw(0));
         if pid.as_raw() <= 0 {
             return Ok(());
@@ -237,7 +240,7 @@ impl Helper {
     ///
     /// # Errors
     /// In words, when it asked for nothing that there is, has failed or is gone.
-    pub fn answer(
+    pub(crate) fn answer(
         &self,
         line: impl FnOnce(u32) -> Option<Vec<u32>>,
         holder: impl FnOnce(u32, &dyn Fn(u32) -> Option<String>) -> Option<Holder>,
@@ -290,7 +293,7 @@ impl Drop for Helper {
 ///
 /// # Errors
 /// When the supervisor is gone or sent something else.
-pub fn receive_listeners(line: &Line) -> io::Result<Listeners> {
+pub(crate) fn receive_listeners(line: &Line) -> io::Result<Listeners> {
     let (message, sockets) = line.receive_with()?;
     let ToProxy::Serve { counts } = message else {
         return Err(io::Error::other("expected the jail's sockets"));

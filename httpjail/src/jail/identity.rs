@@ -13,7 +13,7 @@ use nix::unistd::{
 
 /// A user of this host with everything that a login would set.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// User id.
     pub uid: Uid,
     /// Primary group.
@@ -30,7 +30,7 @@ pub struct Identity {
 
 /// Why there is no such identity.
 #[derive(Debug, thiserror::Error)]
-pub enum IdentityError {
+pub(crate) enum IdentityError {
     /// `SUDO_UID` is no number.
     #[error("SUDO_UID is set to `{0}`, which is no user id")]
     BadSudoUid(String),
@@ -47,7 +47,7 @@ impl Identity {
     ///
     /// # Errors
     /// When `SUDO_UID` names nobody.
-    pub fn caller() -> Result<Self, IdentityError> {
+    pub(crate) fn caller() -> Result<Self, IdentityError> {
         match std::env::var("SUDO_UID") {
             Ok(uid) if geteuid().is_root() => {
                 let number: u32 = uid.parse().map_err(|_| IdentityError::BadSudoUid(uid.clone()))?;
@@ -64,7 +64,7 @@ impl Identity {
     ///
     /// # Errors
     /// When there is no such user.
-    pub fn named(name: &str) -> Result<Self, IdentityError> {
+    pub(crate) fn named(name: &str) -> Result<Self, IdentityError> {
         match name.parse() {
             Ok(uid) => Self::of(name, User::from_uid(Uid::from_raw(uid))),
             Err(_) => Self::of(name, User::from_name(name)),
@@ -106,7 +106,7 @@ impl Identity {
     }
 
     /// The user's configuration directory, where the authority and policies are kept.
-    pub fn config_dir(&self) -> PathBuf {
+    pub(crate) fn config_dir(&self) -> PathBuf {
         let own = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
         own.filter(|dir| !self.switched && dir.is_absolute())
             .unwrap_or_else(|| self.home.join(".config"))
@@ -116,7 +116,7 @@ impl Identity {
     ///
     /// # Errors
     /// When the rights cannot be given up; then the process must end.
-    pub fn settle(&self) -> io::Result<()> {
+    pub(crate) fn settle(&self) -> io::Result<()> {
         if self.switched {
             setgroups(&self.groups)?;
             setresgid(self.gid, self.gid, self.gid)?;
@@ -132,7 +132,7 @@ impl Identity {
     ///
     /// # Errors
     /// When the rights cannot be taken (then `work` did not run).
-    pub fn act<T>(&self, work: impl FnOnce() -> T) -> io::Result<T> {
+    pub(crate) fn act<T>(&self, work: impl FnOnce() -> T) -> io::Result<T> {
         // After `settle` there is nobody else to be, either.
         if !self.switched || geteuid() == self.uid {
             return Ok(work());

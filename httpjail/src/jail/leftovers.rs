@@ -14,7 +14,7 @@ use super::bpf::cgroup::{self, Claimed, Leftover};
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Removes what dead runs left; a run that lives is never touched. Returns what could not be removed: no reason not to run.
-pub fn remove() -> Vec<String> {
+pub(crate) fn remove() -> Vec<String> {
     let mut left = pins::remove_stale();
     match cgroup::leftovers() {
         Ok(found) => {

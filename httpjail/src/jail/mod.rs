@@ -3,39 +3,39 @@
 //! `Jail<Prepared>` has its namespaces and its sockets; `Jail<Armed>` has been steered and has proved it; only that one
 //! can start the command. Each step's undo is a guard, dropped in reverse; what a SIGKILL leaves, [`leftovers`] removes.
 
-pub mod aide;
-pub mod attach;
-pub mod attribution;
-pub mod backend;
-pub mod bpf;
+pub(crate) mod aide;
+pub(crate) mod attach;
+pub(crate) mod attribution;
+pub(crate) mod backend;
+pub(crate) mod bpf;
 mod canary;
-pub mod causes;
+pub(crate) mod causes;
 mod channel;
-pub mod child;
-pub mod door;
+pub(crate) mod child;
+pub(crate) mod door;
 mod dumps;
 mod ending;
-pub mod handover;
-pub mod helper;
+pub(crate) mod handover;
+pub(crate) mod helper;
 mod hold;
 mod holders;
-pub mod identity;
-pub mod leftovers;
-pub mod nft;
-pub mod proxy_user;
-pub mod reload;
-pub mod sandbox;
-pub mod select;
-pub mod signals;
+pub(crate) mod identity;
+pub(crate) mod leftovers;
+pub(crate) mod nft;
+pub(crate) mod proxy_user;
+pub(crate) mod reload;
+pub(crate) mod sandbox;
+pub(crate) mod select;
+pub(crate) mod signals;
 mod supervise;
-pub mod unix;
-pub mod userns;
-pub mod within;
+pub(crate) mod unix;
+pub(crate) mod userns;
+pub(crate) mod within;
 mod words;
-pub mod workplace;
+pub(crate) mod workplace;
 
-pub use backend::{Backend, BackendError};
-pub use supervise::{Outcome, Running};
+pub(crate) use backend::Backend;
+pub(crate) use supervise::{Outcome, Running};
 
 use std::io;
 use std::marker::PhantomData;
@@ -60,14 +60,14 @@ const ARRANGE: &str = "arrange its mounts";
 
 /// A state in which the namespaces exist and nothing is steered: everything the jail would do is refused.
 #[derive(Debug)]
-pub struct Prepared;
+pub(crate) struct Prepared;
 
 /// A state in which the canary was seen to be steered.
 #[derive(Debug)]
-pub struct Armed;
+pub(crate) struct Armed;
 
 /// A jail, before its command runs. Dropped in any state, it kills what is in it and removes what it made.
-pub struct Jail<State> {
+pub(crate) struct Jail<State> {
     // Dropped in this order: the processes first, then what held them.
     sandbox: Sandbox,
     helper: Helper,
@@ -87,7 +87,7 @@ impl Jail<Prepared> {
     ///
     /// # Errors
     /// Naming the step that failed; what was built is gone again.
-    pub fn prepare(backend: Box<dyn Backend>, helper: Helper, plan: &Plan) -> Result<Self, Failure> {
+    pub(crate) fn prepare(backend: Box<dyn Backend>, helper: Helper, plan: &Plan) -> Result<Self, Failure> {
         Self::build(backend, helper, plan).map_err(|failure| Failure {
             hint: failure.hint.or_else(|| causes::hint(&failure.message)),
             ..failure
@@ -160,7 +160,7 @@ impl Jail<Prepared> {
     ///
     /// # Errors
     /// Naming the step, or what the canary saw; the jail is gone again.
-    pub fn arm(mut self) -> Result<Jail<Armed>, Failure> {
+    pub(crate) fn arm(mut self) -> Result<Jail<Armed>, Failure> {
         let armed = self.backend.arm(&self.listeners);
         armed.map_err(|error| Failure {
             hint: error.hint.clone(),
@@ -220,7 +220,11 @@ impl Jail<Armed> {
     ///
     /// # Errors
     /// Naming the step; the jail is gone again. A signal that came meanwhile is the outcome, not an error.
-    pub fn spawn(mut self, signals: Signals, mut aide: Option<Aide>) -> Result<Result<Running, Outcome>, SpawnError> {
+    pub(crate) fn spawn(
+        mut self,
+        signals: Signals,
+        mut aide: Option<Aide>,
+    ) -> Result<Result<Running, Outcome>, SpawnError> {
         self.helper.serve(std::mem::take(&mut self.listeners))?;
         let early = signals
             .ending()
@@ -267,17 +271,17 @@ impl Jail<Armed> {
 
 impl<State> Jail<State> {
     /// Whether Unix sockets of the outside are out of reach whatever their names.
-    pub fn holds_sockets(&self) -> bool {
+    pub(crate) fn holds_sockets(&self) -> bool {
         self.sockets.as_ref().is_some_and(Held::by_identity)
     }
 
     /// Whether init makes the jail's connections to Unix sockets, and so none for datagrams.
-    pub fn makes_connections(&self) -> bool {
+    pub(crate) fn makes_connections(&self) -> bool {
         matches!(self.sockets, Some(Held::Notify { .. }))
     }
 
     /// What could not be done and did not matter, and where the jail is: for `-v`.
-    pub fn notes(&self) -> impl Iterator<Item = String> {
+    pub(crate) fn notes(&self) -> impl Iterator<Item = String> {
         let user = if self.sandbox.user_namespace { "with" } else { "without" };
         let first = format!("steered by {}, {user} a user namespace", self.backend.name());
         let sockets = self.sockets.iter().map(Held::to_string);
@@ -287,7 +291,7 @@ impl<State> Jail<State> {
     }
 
     /// What this jail does not hold, for want of something on this host.
-    pub fn warnings(&self) -> &[String] {
+    pub(crate) fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
@@ -296,7 +300,7 @@ impl<State> Jail<State> {
     ///
     /// # Errors
     /// When init cannot hand them out.
-    pub fn namespaces(&self) -> Result<Vec<OwnedFd>, Failure> {
+    pub(crate) fn namespaces(&self) -> Result<Vec<OwnedFd>, Failure> {
         self.hand_out(self.sandbox.user_namespace)
     }
 
@@ -334,7 +338,7 @@ impl<State> Jail<State> {
 
 /// Why the command did not start.
 #[derive(Debug)]
-pub enum SpawnError {
+pub(crate) enum SpawnError {
     /// httpjail failed.
     Jail(Failure),
     /// The command itself cannot be run.

@@ -36,7 +36,7 @@ const LOCKS: &str = "users";
 
 /// Whom the proxy's process is to be.
 #[derive(Debug)]
-pub struct ProxyUser {
+pub(crate) struct ProxyUser {
     who: Who,
     lock: Option<File>,
     note: Option<String>,
@@ -54,7 +54,7 @@ enum Who {
 
 impl ProxyUser {
     /// Finds one, and holds it.
-    pub fn reserve() -> ProxyUser {
+    pub(crate) fn reserve() -> ProxyUser {
         if !rights::may_change_user() {
             return ProxyUser {
                 who: Who::Caller,
@@ -79,12 +79,12 @@ impl ProxyUser {
     }
 
     /// What keeps the number as long as it is open: the proxy's process must keep it too.
-    pub fn descriptor(&self) -> Option<RawFd> {
+    pub(crate) fn descriptor(&self) -> Option<RawFd> {
         self.lock.as_ref().map(|lock| lock.as_raw_fd())
     }
 
     /// What is not as it should be: for `-v` and `doctor`.
-    pub fn note(&self) -> Option<&str> {
+    pub(crate) fn note(&self) -> Option<&str> {
         self.note.as_deref()
     }
 
@@ -92,7 +92,7 @@ impl ProxyUser {
     ///
     /// # Errors
     /// Naming the step; then the process must end.
-    pub fn settle(&self) -> io::Result<()> {
+    pub(crate) fn settle(&self) -> io::Result<()> {
         match self.who {
             // What keeps the jail off this process is that it cannot see it (PID namespace), nor trace it if it did (user
             // namespace; not dumpable).

@@ -20,13 +20,13 @@ const PERIOD: Duration = Duration::from_secs(1);
 const ERROR_MAX: usize = 8000;
 
 /// The policy file's text, and those of the files that it takes groups from, each with its path.
-pub type Texts = Vec<(PathBuf, String)>;
+pub(crate) type Texts = Vec<(PathBuf, String)>;
 
 /// New texts, or why there are none although something changed. The old ones stay in force then.
-pub type Change = Result<Texts, String>;
+pub(crate) type Change = Result<Texts, String>;
 
 /// Looks after the policy file.
-pub trait Watch {
+pub(crate) trait Watch {
     /// What is new, if anything is.
     fn look(&mut self) -> Option<Change>;
 

@@ -14,7 +14,7 @@ use super::{userns, within};
 
 /// What was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Choice {
+pub(crate) enum Choice {
     /// The first that works of those below.
     Auto,
     /// cgroup programs.
@@ -25,7 +25,7 @@ pub enum Choice {
 
 /// What the run wants of its backend.
 #[derive(Debug, Clone, Copy)]
-pub struct Wants {
+pub(crate) struct Wants {
     /// A rule names the host's loopback, so that connections there go to the proxy.
     pub host_loopback: bool,
     /// What else.
@@ -34,7 +34,7 @@ pub struct Wants {
 
 impl Wants {
     /// To steer, and nothing else.
-    pub const NOTHING: Wants = Wants {
+    pub(crate) const NOTHING: Wants = Wants {
         host_loopback: false,
         extras: Extras {
             asked_servers: false,
@@ -45,7 +45,7 @@ impl Wants {
 
 /// A backend that does not work here.
 #[derive(Debug)]
-pub struct Refused {
+pub(crate) struct Refused {
     /// Its name.
     pub backend: &'static str,
     /// Why, and what to do about it.
@@ -53,7 +53,7 @@ pub struct Refused {
 }
 
 /// A backend to go on with.
-pub struct Selection {
+pub(crate) struct Selection {
     /// It.
     pub backend: Box<dyn Backend>,
     /// The better ones.
@@ -64,7 +64,7 @@ pub struct Selection {
 ///
 /// # Errors
 /// When none of those asked for does, with all the reasons; in a jail.
-pub fn select(choice: Choice, wants: Wants) -> Result<Selection, Failure> {
+pub(crate) fn select(choice: Choice, wants: Wants) -> Result<Selection, Failure> {
     let candidates = match choice {
         Choice::Auto => &STRONG[..],
         Choice::Ebpf => &STRONG[..1],
@@ -84,13 +84,13 @@ pub fn select(choice: Choice, wants: Wants) -> Result<Selection, Failure> {
 }
 
 /// Makes a backend ready, as far as that goes before there is a jail.
-pub type Prepare = fn(Wants) -> Result<Box<dyn Backend>, BackendError>;
+pub(crate) type Prepare = fn(Wants) -> Result<Box<dyn Backend>, BackendError>;
 
 /// The backends that hold whatever the command does, strongest first.
-pub const STRONG: [(&str, Prepare); 2] = [("ebpf", ebpf), ("netns", netns)];
+pub(crate) const STRONG: [(&str, Prepare); 2] = [("ebpf", ebpf), ("netns", netns)];
 
 /// What can be said when a jail could not be made with the backend that was left: the other refusals count as well.
-pub fn explain(mut refused: Vec<Refused>, backend: &'static str, failure: Failure) -> Failure {
+pub(crate) fn explain(mut refused: Vec<Refused>, backend: &'static str, failure: Failure) -> Failure {
     if refused.is_empty() || failure.message.contains(super::ARRANGE) {
         return failure;
     }

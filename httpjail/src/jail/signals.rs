@@ -25,14 +25,14 @@ const ENDING: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Si
 
 /// The supervisor's signals, blocked and readable as a descriptor.
 #[derive(Debug)]
-pub struct Signals(SignalFd);
+pub(crate) struct Signals(SignalFd);
 
 impl Signals {
     /// Blocks them. Before any process is forked, so that none is lost and no default action strikes half-way.
     ///
     /// # Errors
     /// Those of `sigaction(2)`, `sigprocmask(2)` and `signalfd(2)`.
-    pub fn block() -> io::Result<Self> {
+    pub(crate) fn block() -> io::Result<Self> {
         // Where files may not grow (`ulimit -f`) a write fails then, and that is said.
         let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
         set_action(Signal::SIGXFSZ, &ignore)?;
@@ -54,7 +54,7 @@ impl Signals {
     ///
     /// # Errors
     /// Those of `read(2)`.
-    pub fn next(&self) -> io::Result<Option<Signal>> {
+    pub(crate) fn next(&self) -> io::Result<Option<Signal>> {
         let Some(came) = self.0.read_signal()? else {
             return Ok(None);
         };
@@ -65,7 +65,7 @@ impl Signals {
     ///
     /// # Errors
     /// Those of `read(2)`.
-    pub fn ending(&self) -> io::Result<Option<Signal>> {
+    pub(crate) fn ending(&self) -> io::Result<Option<Signal>> {
         while let Some(signal) = self.next()? {
             if ENDING.contains(&signal) {
                 return Ok(Some(signal));
@@ -76,7 +76,7 @@ impl Signals {
 }
 
 /// Whether the command gets this signal from the supervisor.
-pub fn is_forwarded(signal: Signal) -> bool {
+pub(crate) fn is_forwarded(signal: Signal) -> bool {
     FORWARDED.contains(&signal)
 }
 

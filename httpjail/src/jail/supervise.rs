@@ -29,7 +29,7 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The command's own exit status.
     Exited(i32),
     /// The command was ended by this signal.
@@ -42,7 +42,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// httpjail's own exit status for it.
-    pub fn status(&self) -> u8 {
+    pub(crate) fn status(&self) -> u8 {
         match self {
             Outcome::Exited(status) => *status as u8,
             Outcome::Killed(signal) => (128 + signal) as u8,
@@ -53,7 +53,7 @@ impl Outcome {
 }
 
 /// A jail whose command runs.
-pub struct Running {
+pub(crate) struct Running {
     sandbox: Sandbox,
     helper: Helper,
     backend: Box<dyn Backend>,
@@ -111,7 +111,7 @@ impl Running {
     /// Returns how it ended and what could not be removed.
     ///
     /// Meanwhile `watch` looks after the policy file, and `open_log` opens the request log anew, should it be moved away.
-    pub fn wait(
+    pub(crate) fn wait(
         mut self,
         limit: Option<Duration>,
         watch: Option<&mut dyn Watch>,

@@ -65,7 +65,7 @@ impl Switch {
 }
 
 /// Why nobody but root can make one here, if that can be told beforehand.
-pub fn forbidden() -> Option<BackendError> {
+pub(crate) fn forbidden() -> Option<BackendError> {
     if fs::symlink_metadata("/proc/self/ns/user").is_err() {
         let message = "this kernel has no user namespaces (CONFIG_USER_NS)";
         return Some(BackendError {
@@ -81,13 +81,13 @@ pub fn forbidden() -> Option<BackendError> {
 }
 
 /// Why root cannot become another user, where this is why (user_namespaces(7), "/proc/PID/setgroups").
-pub fn alone() -> Option<String> {
+pub(crate) fn alone() -> Option<String> {
     let denied = fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny");
     denied.then(|| ALONE.into())
 }
 
 /// What may be behind a refusal while a jail was made, where something can be named.
-pub fn hint() -> Option<String> {
+pub(crate) fn hint() -> Option<String> {
     if MADE_AND_BOUND.is_set() && !rights::may_change_user() {
         return Some(MADE_AND_BOUND.fix.into());
     }

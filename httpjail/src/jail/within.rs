@@ -6,15 +6,15 @@ use std::fs;
 use super::helper::Failure;
 
 /// The source of the file system with a jail's own files, by which /proc/self/mountinfo tells a jail.
-pub const SOURCE: &str = "httpjail";
+pub(crate) const SOURCE: &str = "httpjail";
 
 /// Whether this process is in a jail of httpjail's. A sandbox in a jail that has mounts of its own may hide it.
-pub fn is_within() -> bool {
+pub(crate) fn is_within() -> bool {
     fs::read(MOUNTS).is_ok_and(|table| is_marked(&String::from_utf8_lossy(&table)))
 }
 
 /// What to say where one was to be made in it.
-pub fn refusal() -> Failure {
+pub(crate) fn refusal() -> Failure {
     Failure {
         hint: Some("what runs here is held already; httpjail --weak judges it by more rules".into()),
         ..Failure::new("this is inside a jail of httpjail, in which there can be no other")

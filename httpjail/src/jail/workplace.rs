@@ -18,7 +18,7 @@ use super::identity::Identity;
 
 /// Where the command starts.
 #[derive(Debug)]
-pub struct Workplace {
+pub(crate) struct Workplace {
     path: Option<PathBuf>,
     /// Device and inode of what was inherited.
     inherited: Option<(u64, u64)>,
@@ -29,7 +29,7 @@ pub struct Workplace {
 
 impl Workplace {
     /// The calling process's own folder, for this user.
-    pub fn inherited(identity: &Identity, tell: fn(&str)) -> Self {
+    pub(crate) fn inherited(identity: &Identity, tell: fn(&str)) -> Self {
         // Without a look-up: that of `.` needs the right to enter it.
         let found = fstatat(AT_FDCWD, "", AtFlags::AT_EMPTY_PATH);
         Workplace {
@@ -41,7 +41,7 @@ impl Workplace {
     }
 
     /// The root folder, which everybody may enter.
-    pub fn root() -> Self {
+    pub(crate) fn root() -> Self {
         Workplace {
             path: Some("/".into()),
             inherited: None,

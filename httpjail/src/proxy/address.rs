@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What kind of address it is. Documentation ranges are `Public`: some sites and our lab route them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
+pub(crate) enum Class {
     /// An ordinary address.
     Public,
     /// RFC 1918, shared (RFC 6598), unique local and site-local addresses.
@@ -34,7 +34,7 @@ pub enum Class {
 
 impl Class {
     /// The class in the words of a refusal.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Class::Public => "public address",
             Class::Private => "private address",
@@ -75,7 +75,7 @@ pub(super) enum Vouch {
 
 /// What a run would make of the address of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Foreseen {
+pub(crate) enum Foreseen {
     /// It may be dialled.
     Permitted,
     /// It may not.
@@ -85,7 +85,7 @@ pub enum Foreseen {
 }
 
 /// Foresees it for a host that is allowed by a rule; `is_pinned`: by one that matches this host alone.
-pub fn foresee(host: &Host, is_pinned: bool) -> Foreseen {
+pub(crate) fn foresee(host: &Host, is_pinned: bool) -> Foreseen {
     let localhost = (host.as_name() == Some("localhost")).then_some(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let Some(address) = host.ip().map(|ip| ip.to_canonical()).or(localhost) else {
         return Foreseen::NotLookedUp;
@@ -110,7 +110,7 @@ fn is_surely_own(address: IpAddr) -> bool {
 }
 
 /// Classes an address, through every form that carries an IPv4 address in an IPv6 one.
-pub fn classify(address: IpAddr) -> Class {
+pub(crate) fn classify(address: IpAddr) -> Class {
     match address {
         IpAddr::V4(v4) => classify_v4(v4),
         IpAddr::V6(v6) => match embedded_v4(v6) {

@@ -31,7 +31,7 @@ use tokio::sync::OnceCell;
 pub(super) const USER: &str = "httpjail";
 
 /// Who may use a proxy that everybody on this host can reach.
-pub enum Guard {
+pub(crate) enum Guard {
     /// Everybody.
     Open,
     /// Whoever has the token, as the password of `Proxy-Authorization: Basic`.
@@ -41,7 +41,7 @@ pub enum Guard {
 }
 
 /// The secret of one run. What is kept is a keyed hash, whose comparison takes the same time for every guess.
-pub struct Token {
+pub(crate) struct Token {
     key: hmac::Key,
     tag: hmac::Tag,
 }
@@ -51,7 +51,7 @@ impl Token {
     ///
     /// # Errors
     /// When the system has no randomness.
-    pub fn new() -> Result<(Token, String), ring::error::Unspecified> {
+    pub(crate) fn new() -> Result<(Token, String), ring::error::Unspecified> {
         let random = SystemRandom::new();
         let mut secret = [0; 24];
         random.fill(&mut secret)?;
@@ -62,7 +62,7 @@ impl Token {
     }
 
     /// What stands before the address in a proxy's URL.
-    pub fn credentials(token: &str) -> String {
+    pub(crate) fn credentials(token: &str) -> String {
         format!("{USER}:{token}")
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// The bounds of one proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Client connections at a time. One more takes the place of the oldest on which nothing was asked for yet; without such, it
     /// waits.
     pub connections: usize,
@@ -106,7 +106,7 @@ impl Limits {
     /// These, lowered so that they fit into `descriptors` (RLIMIT_NOFILE): a proxy that runs out of them can neither accept
     /// nor dial.
     #[must_use]
-    pub fn within(mut self, descriptors: u64) -> Limits {
+    pub(crate) fn within(mut self, descriptors: u64) -> Limits {
         let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
         // A few are the log's, the runtime's and the kernel events'; resolving takes some for a moment.
         let half = (descriptors.saturating_sub(descriptors / 8) / 2).max(1);

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::sync::Notify;
 
 /// How many bytes this process has allocated; 0 where nobody counts.
-pub type Allocated = fn() -> usize;
+pub(crate) type Allocated = fn() -> usize;
 
 /// What is held, and who waits for room.
 pub(super) struct Memory {

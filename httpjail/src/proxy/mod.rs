@@ -56,12 +56,12 @@ mod upload;
 mod upstream;
 mod windows;
 
-pub use address::{Class, Foreseen, classify, foresee};
-pub use explicit::{Guard, Token};
-pub use limits::Limits;
-pub use memory::Allocated;
-pub use network::{Doing, HostNetwork, Network};
-pub use parent::{ParentError, Parents};
+pub(crate) use address::{Class, Foreseen, foresee};
+pub(crate) use explicit::{Guard, Token};
+pub(crate) use limits::Limits;
+pub(crate) use memory::Allocated;
+pub(crate) use network::{HostNetwork, Network};
+pub(crate) use parent::Parents;
 
 use crate::approve::Desk;
 use crate::audit::Sink;
@@ -80,7 +80,7 @@ use tokio::task::JoinSet;
 
 /// What is done with a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// What is denied is refused.
     Enforce,
     /// Requests are judged and recorded with their verdict, and forwarded all the same.
@@ -92,7 +92,7 @@ pub enum Mode {
 }
 
 /// How clients come to a proxy.
-pub enum Clients {
+pub(crate) enum Clients {
     /// Without their knowledge: the source tells where each connection was meant to go.
     Steered(Arc<dyn OriginalDstSource>),
     /// Knowing that it is one; the guard says who may.
@@ -100,7 +100,7 @@ pub enum Clients {
 }
 
 /// What a proxy is made of.
-pub struct Config {
+pub(crate) struct Config {
     /// The rules in force; swapped whole on a reload.
     pub policy: Arc<ArcSwap<Policy>>,
     /// Where requests go that no rule matches, if anybody is asked.
@@ -137,7 +137,7 @@ pub struct Config {
 }
 
 /// The proxy of one jail.
-pub struct Proxy {
+pub(crate) struct Proxy {
     config: Config,
     pool: Arc<pool::Pool>,
     /// Places for requests.
@@ -151,7 +151,7 @@ pub struct Proxy {
 
 impl Proxy {
     /// A proxy that has yet to run.
-    pub fn new(config: Config) -> Arc<Proxy> {
+    pub(crate) fn new(config: Config) -> Arc<Proxy> {
         let memory = memory::Memory::new(config.allocated, config.limits.memory);
         let windows = windows::Counts::default();
         let dialler = dial::Dialler {
@@ -177,7 +177,7 @@ impl Proxy {
 
     /// Serves `listeners` until `shutdown` resolves, then gives open connections [`Limits::grace`] to end by themselves.
     /// Fails only if a listener cannot be handed to the runtime.
-    pub async fn run(
+    pub(crate) async fn run(
         self: Arc<Self>,
         listeners: Vec<std::net::TcpListener>,
         shutdown: impl Future<Output = ()>,

@@ -13,10 +13,10 @@ use tokio::sync::Semaphore;
 const LOOKUPS_MAX: usize = 256;
 
 /// What a [`Network`] is doing.
-pub type Doing<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>;
+pub(crate) type Doing<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>;
 
 /// Resolves and connects.
-pub trait Network: Send + Sync + 'static {
+pub(crate) trait Network: Send + Sync + 'static {
     /// The addresses of `name`, best first.
     fn resolve<'a>(&'a self, name: &'a str) -> Doing<'a, Vec<IpAddr>>;
 
@@ -34,14 +34,14 @@ pub trait Network: Send + Sync + 'static {
 
 /// The host's own resolver (`getaddrinfo`) and routes.
 #[derive(Debug, Clone)]
-pub struct HostNetwork {
+pub(crate) struct HostNetwork {
     lookups: Arc<Semaphore>,
     jail: bool,
 }
 
 impl HostNetwork {
     /// That of this process; `jail` if it is in one.
-    pub fn new(jail: bool) -> Self {
+    pub(crate) fn new(jail: bool) -> Self {
         HostNetwork {
             lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
             jail,

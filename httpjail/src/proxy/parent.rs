@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// Which requests go through which other proxy.
 #[derive(Debug, Clone, Default)]
-pub struct Parents {
+pub(crate) struct Parents {
     http: Option<Arc<Parent>>,
     https: Option<Arc<Parent>>,
     bypass: Bypass,
@@ -38,7 +38,7 @@ pub(super) struct Parent {
 /// A variable that names no proxy that httpjail can use. Never shows the value: there may be a password in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the environment's {variable} names no proxy that httpjail can use: {reason}")]
-pub struct ParentError {
+pub(crate) struct ParentError {
     /// The variable's name.
     pub variable: &'static str,
     /// What is wrong with it.
@@ -55,7 +55,7 @@ impl Parents {
     ///
     /// # Errors
     /// For a variable that is to be heeded and cannot be.
-    pub fn named_by(variable: impl Fn(&str) -> Option<String>) -> Result<Parents, ParentError> {
+    pub(crate) fn named_by(variable: impl Fn(&str) -> Option<String>) -> Result<Parents, ParentError> {
         let first = |names: &[&'static str]| {
             let mut found = names.iter().filter_map(|name| Some((*name, variable(name)?)));
             found.find(|(_, value)| !value.trim().is_empty())
@@ -79,7 +79,7 @@ impl Parents {
     }
 
     /// Whether one of them is an httpjail: weak mode within weak mode.
-    pub fn are_ours(&self) -> bool {
+    pub(crate) fn are_ours(&self) -> bool {
         [&self.http, &self.https]
             .into_iter()
             .flatten()

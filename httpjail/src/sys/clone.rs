@@ -16,7 +16,7 @@ use nix::unistd::{ForkResult, Pid};
 
 /// Which side of a clone one woke up on.
 #[derive(Debug)]
-pub enum Side {
+pub(crate) enum Side {
     /// The parent, with the child's process id as the parent sees it.
     Parent(Pid),
     /// The child.
@@ -46,7 +46,7 @@ const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 ///
 /// # Errors
 /// Those of `clone3(2)`, and `InvalidInput` if this process has more than one thread.
-pub fn clone(flags: CloneFlags, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Side> {
+pub(crate) fn clone(flags: CloneFlags, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Side> {
     single_threaded()?;
     let mut arguments = CloneArgs {
         flags: flags.bits() as u64,
@@ -85,7 +85,7 @@ pub fn clone(flags: CloneFlags, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Si
 ///
 /// # Errors
 /// Those of `fork(2)`, and `InvalidInput` if this process has more than one thread.
-pub fn fork() -> io::Result<Side> {
+pub(crate) fn fork() -> io::Result<Side> {
     single_threaded()?;
     // SAFETY: this process has one thread, so the child may use everything that this process could.
     match unsafe { nix::unistd::fork() }? {
@@ -98,7 +98,7 @@ pub fn fork() -> io::Result<Side> {
 ///
 /// # Errors
 /// Those of `pidfd_open(2)`.
-pub fn pidfd(pid: Pid) -> io::Result<OwnedFd> {
+pub(crate) fn pidfd(pid: Pid) -> io::Result<OwnedFd> {
     // SAFETY: the call takes two integers.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
     if fd < 0 {
@@ -112,7 +112,7 @@ pub fn pidfd(pid: Pid) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// Those of `pidfd_send_signal(2)`; ESRCH when it has ended.
-pub fn signal(process: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
+pub(crate) fn signal(process: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
     let (fd, number) = (process.as_raw_fd(), signal as libc::c_int);
     // SAFETY: the call takes integers and, for the signal's origin, none.
     let sent = unsafe {
@@ -133,7 +133,7 @@ pub fn signal(process: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
 
 /// Lives as the child of a clone: runs `life` and ends with its result. A panic ends the process too (status 125) and never
 /// unwinds into what the parent was doing.
-pub fn live(life: impl FnOnce() -> i32) -> ! {
+pub(crate) fn live(life: impl FnOnce() -> i32) -> ! {
     exit_now(catch_unwind(AssertUnwindSafe(life)).unwrap_or(125))
 }
 
@@ -155,7 +155,7 @@ fn single_threaded() -> io::Result<()> {
 ///
 /// # Errors
 /// Those of `sigaction(2)`, and `InvalidInput` for a handler.
-pub fn set_action(signal: Signal, action: &SigAction) -> io::Result<()> {
+pub(crate) fn set_action(signal: Signal, action: &SigAction) -> io::Result<()> {
     if !matches!(action.handler(), SigHandler::SigDfl | SigHandler::SigIgn) {
         return Err(io::ErrorKind::InvalidInput.into());
     }

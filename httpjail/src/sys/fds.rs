@@ -14,7 +14,7 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, s
 ///
 /// # Errors
 /// Those of reading `/proc/self/fd` where `close_range` is missing.
-pub fn close_from(first: RawFd, keep: &[RawFd]) -> io::Result<()> {
+pub(crate) fn close_from(first: RawFd, keep: &[RawFd]) -> io::Result<()> {
     let mut keep: Vec<RawFd> = keep.iter().copied().filter(|fd| *fd >= first).collect();
     keep.sort_unstable();
     let mut start = first;
@@ -44,7 +44,7 @@ fn close_range(first: RawFd, last: RawFd) -> io::Result<()> {
 ///
 /// # Errors
 /// Those of reading `/proc/self/fd`.
-pub fn open() -> io::Result<Vec<RawFd>> {
+pub(crate) fn open() -> io::Result<Vec<RawFd>> {
     let mut fds = Vec::new();
     for entry in std::fs::read_dir("/proc/self/fd")? {
         fds.extend(entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()));
@@ -56,7 +56,7 @@ pub fn open() -> io::Result<Vec<RawFd>> {
 ///
 /// # Errors
 /// Those of `sendmsg(2)`.
-pub fn send_with(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[RawFd]) -> io::Result<()> {
+pub(crate) fn send_with(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[RawFd]) -> io::Result<()> {
     let rights = [ControlMessage::ScmRights(fds)];
     let rights = if fds.is_empty() { &rights[..0] } else { &rights[..] };
     loop {
@@ -77,7 +77,7 @@ pub fn send_with(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[RawFd]) -> io::Res
 ///
 /// # Errors
 /// Those of `recvmsg(2)`; `InvalidData` for a message longer than `bytes` or with more descriptors than 16.
-pub fn receive_with(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+pub(crate) fn receive_with(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
     let mut room = cmsg_space!([RawFd; 16]);
     let mut parts = [IoSliceMut::new(bytes)];
     let message = loop {
@@ -108,7 +108,7 @@ pub fn receive_with(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<(usi
 ///
 /// # Errors
 /// Those of `fcntl(2)`.
-pub fn keep_across_exec(fds: &[RawFd]) -> io::Result<()> {
+pub(crate) fn keep_across_exec(fds: &[RawFd]) -> io::Result<()> {
     for fd in fds {
         // SAFETY: F_SETFD takes an integer and changes nothing but the flag; a closed descriptor is EBADF.
         if unsafe { libc::fcntl(*fd, libc::F_SETFD, 0) } < 0 {

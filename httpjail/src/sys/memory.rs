@@ -18,7 +18,7 @@ thread_local! {
 pub struct Counting;
 
 /// How many bytes are allocated; 0 where [`Counting`] is not the allocator.
-pub fn allocated() -> usize {
+pub(crate) fn allocated() -> usize {
     ALLOCATED.load(Ordering::Relaxed).try_into().unwrap_or(0)
 }
 
@@ -81,7 +81,7 @@ unsafe impl GlobalAlloc for Counting {
 /// Gives free memory back to the system. glibc keeps what thousands of ended connections have freed, for it lies between
 /// pieces that are in use and not at the heap's end; `malloc_trim(3)` gives back every whole page of it. Other allocators do
 /// so themselves.
-pub fn give_back() {
+pub(crate) fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         // SAFETY: the call takes an integer, locks the arenas itself and touches only what is free.

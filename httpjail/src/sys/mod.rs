@@ -5,21 +5,21 @@
 #![expect(unsafe_code, reason = "this module exists to fence it")]
 
 #[cfg(target_os = "linux")]
-pub mod bpf;
+pub(crate) mod bpf;
 #[cfg(target_os = "linux")]
-pub mod clone;
+pub(crate) mod clone;
 #[cfg(target_os = "linux")]
-pub mod fds;
-pub mod memory;
+pub(crate) mod fds;
+pub(crate) mod memory;
 #[cfg(target_os = "linux")]
-pub mod mounts;
+pub(crate) mod mounts;
 #[cfg(target_os = "linux")]
-pub mod notification;
+pub(crate) mod notification;
 #[cfg(target_os = "linux")]
-pub mod socket;
+pub(crate) mod socket;
 #[cfg(unix)]
-pub mod terminal;
+pub(crate) mod terminal;
 #[cfg(target_os = "linux")]
-pub mod thread;
+pub(crate) mod thread;
 #[cfg(target_os = "linux")]
-pub mod users;
+pub(crate) mod users;

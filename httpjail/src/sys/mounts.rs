@@ -26,7 +26,7 @@ const AT_RECURSIVE: libc::c_int = 0x8000;
 ///
 /// # Errors
 /// Those of `mount_setattr(2)`: ENOSYS of older kernels, EPERM of filters that do not know it. Nothing has changed then.
-pub fn close_devices(root: &Path) -> io::Result<()> {
+pub(crate) fn close_devices(root: &Path) -> io::Result<()> {
     let attributes = Attributes {
         set: MOUNT_ATTR_NODEV,
         ..Attributes::default()
@@ -38,7 +38,7 @@ pub fn close_devices(root: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// Those of `mount_setattr(2)`: EPERM where somebody outside of the user namespace has closed it.
-pub fn open_devices(target: &Path) -> io::Result<()> {
+pub(crate) fn open_devices(target: &Path) -> io::Result<()> {
     let attributes = Attributes {
         clear: MOUNT_ATTR_NODEV,
         ..Attributes::default()
@@ -71,7 +71,7 @@ fn set(target: &Path, flags: libc::c_int, attributes: &Attributes) -> io::Result
 ///
 /// # Errors
 /// Those of `statx(2)`; Unsupported where the kernel does not tell it (before Linux 5.8).
-pub fn id_of(path: &Path) -> io::Result<u64> {
+pub(crate) fn id_of(path: &Path) -> io::Result<u64> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut found = MaybeUninit::<libc::statx>::zeroed();
     // SAFETY: the call reads a string that ends in a zero byte and fills the structure; both live until it returns.

@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 
 /// A call that waits for its answer.
 #[derive(Debug, Clone, Copy)]
-pub struct Call {
+pub(crate) struct Call {
     /// The kernel's number for this notification.
     pub id: u64,
     /// The thread that called, as the reader's PID namespace knows it.
@@ -22,7 +22,7 @@ pub struct Call {
 
 /// Where the calls of a filter arrive.
 #[derive(Debug)]
-pub struct Listener(OwnedFd);
+pub(crate) struct Listener(OwnedFd);
 
 /// Room for what the kernel tells of a call.
 #[repr(C)]
@@ -32,7 +32,7 @@ struct Room {
 }
 
 /// The restart of a call that a signal interrupts (`include/linux/errno.h`): the kernel makes EINTR of it, or calls again.
-pub const RESTART: i32 = 512;
+pub(crate) const RESTART: i32 = 512;
 
 /// Installs a filter on this thread whose notifications arrive at the descriptor that is returned. no_new_privs must be set.
 ///
@@ -41,7 +41,7 @@ pub const RESTART: i32 = 512;
 ///
 /// # Errors
 /// Those of `seccomp(2)`; EBUSY where a filter of this process has such a descriptor already.
-pub fn install(program: &[libc::sock_filter]) -> io::Result<OwnedFd> {
+pub(crate) fn install(program: &[libc::sock_filter]) -> io::Result<OwnedFd> {
     let length = libc::c_ushort::try_from(program.len()).map_err(io::Error::other)?;
     let mut filter = libc::sock_fprog {
         len: length,
@@ -64,7 +64,7 @@ pub fn install(program: &[libc::sock_filter]) -> io::Result<OwnedFd> {
 
 impl Listener {
     /// Takes over a descriptor that [`install`] made.
-    pub fn new(fd: OwnedFd) -> Self {
+    pub(crate) fn new(fd: OwnedFd) -> Self {
         // The answering thread runs at once on the processor of the caller (Linux 6.6): a third of the time. Without it
         // everything goes as well.
         // SAFETY: the ioctl takes its flags by value.
@@ -76,7 +76,7 @@ impl Listener {
     ///
     /// # Errors
     /// EINTR; ENOENT when the caller was interrupted meanwhile, or nobody is left who could call.
-    pub fn receive(&self) -> io::Result<Call> {
+    pub(crate) fn receive(&self) -> io::Result<Call> {
         // SAFETY: all zeroes is a valid value of this plain structure, and what the kernel demands.
         let mut room: Room = unsafe { std::mem::zeroed() };
         // SAFETY: the kernel writes its own structure of that name, which may one day be longer, but not longer than this.
@@ -92,7 +92,7 @@ impl Listener {
     }
 
     /// Whether the caller still waits: if so, its process id and memory were its own until now.
-    pub fn waits(&self, call: &Call) -> bool {
+    pub(crate) fn waits(&self, call: &Call) -> bool {
         let id = call.id;
         // SAFETY: the kernel reads one number.
         uninterrupted(|| unsafe { libc::ioctl(self.0.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw const id) })
@@ -103,7 +103,7 @@ impl Listener {
     ///
     /// # Errors
     /// ENOENT when the caller waits no more; EINPROGRESS when it was answered already.
-    pub fn answer(&self, call: &Call, answer: Result<i64, i32>) -> io::Result<()> {
+    pub(crate) fn answer(&self, call: &Call, answer: Result<i64, i32>) -> io::Result<()> {
         let response = libc::seccomp_notif_resp {
             id: call.id,
             val: answer.unwrap_or(0),
@@ -119,7 +119,7 @@ impl Listener {
     ///
     /// # Errors
     /// ENOENT when the caller waits no more; EMFILE.
-    pub fn give(&self, call: &Call, fd: BorrowedFd<'_>, close_on_exec: bool) -> io::Result<i64> {
+    pub(crate) fn give(&self, call: &Call, fd: BorrowedFd<'_>, close_on_exec: bool) -> io::Result<i64> {
         let given = libc::seccomp_notif_addfd {
             id: call.id,
             flags: 0,

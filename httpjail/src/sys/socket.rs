@@ -17,7 +17,7 @@ const PIDFD_THREAD: libc::c_int = libc::O_EXCL;
 ///
 /// # Errors
 /// Those of `pidfd_open(2)`; EINVAL or ENOENT for another thread on such a kernel.
-pub fn thread_handle(thread: Pid) -> io::Result<OwnedFd> {
+pub(crate) fn thread_handle(thread: Pid) -> io::Result<OwnedFd> {
     let open = |flags: libc::c_int| {
         // SAFETY: the call takes two integers.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, thread.as_raw(), flags) };
@@ -34,7 +34,7 @@ pub fn thread_handle(thread: Pid) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// Those of `pidfd_getfd(2)`: EBADF when it has none of that number, EPERM without the right to trace it.
-pub fn take(process: BorrowedFd<'_>, number: RawFd) -> io::Result<OwnedFd> {
+pub(crate) fn take(process: BorrowedFd<'_>, number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: the call takes three integers.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0) };
     Errno::result(fd)?;
@@ -46,7 +46,7 @@ pub fn take(process: BorrowedFd<'_>, number: RawFd) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// ENOTSOCK.
-pub fn domain(socket: BorrowedFd<'_>) -> io::Result<libc::c_int> {
+pub(crate) fn domain(socket: BorrowedFd<'_>) -> io::Result<libc::c_int> {
     option(socket, libc::SO_DOMAIN)
 }
 
@@ -54,7 +54,7 @@ pub fn domain(socket: BorrowedFd<'_>) -> io::Result<libc::c_int> {
 ///
 /// # Errors
 /// Those of `getsockopt(2)`.
-pub fn send_limit(socket: BorrowedFd<'_>) -> io::Result<Option<std::time::Duration>> {
+pub(crate) fn send_limit(socket: BorrowedFd<'_>) -> io::Result<Option<std::time::Duration>> {
     let limit: libc::timeval = option(socket, libc::SO_SNDTIMEO)?;
     let limit = std::time::Duration::new(limit.tv_sec.unsigned_abs(), limit.tv_usec.unsigned_abs() as u32 * 1000);
     Ok(Some(limit).filter(|limit| !limit.is_zero()))
@@ -82,7 +82,7 @@ fn option<T: Copy>(socket: BorrowedFd<'_>, name: libc::c_int) -> io::Result<T> {
 ///
 /// # Errors
 /// Those of `connect(2)`.
-pub fn connect(socket: BorrowedFd<'_>, address: &[u8]) -> io::Result<()> {
+pub(crate) fn connect(socket: BorrowedFd<'_>, address: &[u8]) -> io::Result<()> {
     // SAFETY: the kernel copies that many bytes and judges them.
     let done = unsafe {
         libc::connect(
@@ -98,7 +98,7 @@ pub fn connect(socket: BorrowedFd<'_>, address: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// Those of `listen(2)`.
-pub fn listen(socket: BorrowedFd<'_>, backlog: libc::c_int) -> io::Result<()> {
+pub(crate) fn listen(socket: BorrowedFd<'_>, backlog: libc::c_int) -> io::Result<()> {
     // SAFETY: the call takes two integers.
     let done = unsafe { libc::listen(socket.as_raw_fd(), backlog) };
     Ok(Errno::result(done).map(drop)?)
@@ -108,7 +108,7 @@ pub fn listen(socket: BorrowedFd<'_>, backlog: libc::c_int) -> io::Result<()> {
 ///
 /// # Errors
 /// ENOENT for one that is bound to no file; EPERM without CAP_NET_ADMIN over its network namespace.
-pub fn bound_file(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+pub(crate) fn bound_file(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     new_descriptor(socket, SIOCUNIXFILE)
 }
 
@@ -116,7 +116,7 @@ pub fn bound_file(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// EPERM without CAP_NET_ADMIN over it.
-pub fn network(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+pub(crate) fn network(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     new_descriptor(socket, SIOCGSKNS)
 }
 

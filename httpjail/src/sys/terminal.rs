@@ -14,11 +14,11 @@ use nix::unistd::{Pid, getpgrp, tcgetpgrp, tcsetpgrp};
 
 /// The controlling terminal of this session.
 #[derive(Debug)]
-pub struct Terminal(File);
+pub(crate) struct Terminal(File);
 
 /// How a terminal takes what is typed and shows what is written.
 #[derive(Debug, Clone)]
-pub struct Modes(Termios);
+pub(crate) struct Modes(Termios);
 
 /// Undoes what a program may have left on a screen, without wiping it: the other screen, colours, the mouse, pastes in
 /// brackets, a hidden cursor (xterm's control sequences, "DEC Private Mode Set").
@@ -27,7 +27,7 @@ const ORDER: &[u8] =
 
 impl Terminal {
     /// The session's terminal, if it has one.
-    pub fn open() -> Option<Self> {
+    pub(crate) fn open() -> Option<Self> {
         File::options()
             .read(true)
             .write(true)
@@ -37,7 +37,7 @@ impl Terminal {
     }
 
     /// Whether the caller's own process group is in the foreground.
-    pub fn is_ours(&self) -> bool {
+    pub(crate) fn is_ours(&self) -> bool {
         tcgetpgrp(&self.0).is_ok_and(|group| group == getpgrp())
     }
 
@@ -45,7 +45,7 @@ impl Terminal {
     ///
     /// # Errors
     /// Those of `tcsetpgrp(3)`.
-    pub fn give_to(&self, group: Pid) -> io::Result<()> {
+    pub(crate) fn give_to(&self, group: Pid) -> io::Result<()> {
         Ok(tcsetpgrp(&self.0, group)?)
     }
 
@@ -53,7 +53,7 @@ impl Terminal {
     ///
     /// # Errors
     /// Those of `tcgetattr(3)`.
-    pub fn modes(&self) -> io::Result<Modes> {
+    pub(crate) fn modes(&self) -> io::Result<Modes> {
         Modes::of(self.0.as_fd())
     }
 
@@ -61,13 +61,13 @@ impl Terminal {
     ///
     /// # Errors
     /// Those of `tcsetattr(3)` and `write(2)`.
-    pub fn reset(&self, modes: &Modes) -> io::Result<()> {
+    pub(crate) fn reset(&self, modes: &Modes) -> io::Result<()> {
         modes.set(self.0.as_fd())?;
         (&self.0).write_all(ORDER)
     }
 
     /// The open file.
-    pub fn into_file(self) -> File {
+    pub(crate) fn into_file(self) -> File {
         self.0
     }
 }
@@ -77,7 +77,7 @@ impl Modes {
     ///
     /// # Errors
     /// Those of `tcgetattr(3)`.
-    pub fn of(terminal: BorrowedFd<'_>) -> io::Result<Modes> {
+    pub(crate) fn of(terminal: BorrowedFd<'_>) -> io::Result<Modes> {
         Ok(Modes(tcgetattr(terminal)?))
     }
 
@@ -85,12 +85,12 @@ impl Modes {
     ///
     /// # Errors
     /// Those of `tcsetattr(3)`.
-    pub fn set(&self, terminal: BorrowedFd<'_>) -> io::Result<()> {
+    pub(crate) fn set(&self, terminal: BorrowedFd<'_>) -> io::Result<()> {
         Ok(tcsetattr(terminal, SetArg::TCSADRAIN, &self.0)?)
     }
 
     /// The same, but byte by byte, unechoed and unchanged.
-    pub fn raw(&self) -> Modes {
+    pub(crate) fn raw(&self) -> Modes {
         let mut modes = self.0.clone();
         cfmakeraw(&mut modes);
         Modes(modes)
@@ -101,7 +101,7 @@ impl Modes {
 ///
 /// # Errors
 /// Those of `ioctl(TIOCGWINSZ)` (ioctl_tty(2)).
-pub fn size(terminal: BorrowedFd<'_>) -> io::Result<Winsize> {
+pub(crate) fn size(terminal: BorrowedFd<'_>) -> io::Result<Winsize> {
     let mut size = Winsize {
         ws_row: 0,
         ws_col: 0,
@@ -120,7 +120,7 @@ pub fn size(terminal: BorrowedFd<'_>) -> io::Result<Winsize> {
 ///
 /// # Errors
 /// Those of `ioctl(TIOCSWINSZ)` (ioctl_tty(2)).
-pub fn set_size(terminal: BorrowedFd<'_>, size: Winsize) -> io::Result<()> {
+pub(crate) fn set_size(terminal: BorrowedFd<'_>, size: Winsize) -> io::Result<()> {
     // SAFETY: the call reads one `struct winsize` through a pointer to one that lives here.
     let done = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
     if done < 0 {
@@ -133,7 +133,7 @@ pub fn set_size(terminal: BorrowedFd<'_>, size: Winsize) -> io::Result<()> {
 ///
 /// # Errors
 /// Those of `ioctl(TIOCSCTTY)` (ioctl_tty(2)).
-pub fn make_controlling(terminal: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn make_controlling(terminal: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: the call takes an integer: 0, which steals from nobody.
     let done = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY as _, 0) };
     if done < 0 {

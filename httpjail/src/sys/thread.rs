@@ -15,7 +15,7 @@ const ALARM: Signal = Signal::SIGALRM;
 ///
 /// # Errors
 /// Those of `unshare(2)`.
-pub fn own_folders() -> io::Result<()> {
+pub(crate) fn own_folders() -> io::Result<()> {
     Ok(nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS)?)
 }
 
@@ -23,7 +23,7 @@ pub fn own_folders() -> io::Result<()> {
 ///
 /// # Errors
 /// Those of `chroot(2)`; the working directory has changed then.
-pub fn change_root(root: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn change_root(root: BorrowedFd<'_>) -> io::Result<()> {
     nix::unistd::fchdir(root)?;
     Ok(nix::unistd::chroot(".")?)
 }
@@ -32,7 +32,7 @@ pub fn change_root(root: BorrowedFd<'_>) -> io::Result<()> {
 ///
 /// # Errors
 /// EPERM without CAP_SETPCAP.
-pub fn keep_capabilities() -> io::Result<()> {
+pub(crate) fn keep_capabilities() -> io::Result<()> {
     let bits = libc::SECBIT_NO_SETUID_FIXUP as libc::c_ulong;
     // SAFETY: the call takes integers.
     let done = unsafe { libc::prctl(libc::PR_SET_SECUREBITS, bits, 0, 0, 0) };
@@ -44,7 +44,7 @@ pub fn keep_capabilities() -> io::Result<()> {
 ///
 /// # Errors
 /// Those of `setgroups(2)`, `setresgid(2)` and `setresuid(2)`; some of it may be done then.
-pub fn act_as(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+pub(crate) fn act_as(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     const SAME: u32 = u32::MAX;
     // SAFETY: the kernel reads as many groups as there are.
     Errno::result(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) })?;
@@ -58,14 +58,14 @@ pub fn act_as(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
 
 /// Interrupts the calls of the thread that made it, again and again while it is set.
 #[derive(Debug)]
-pub struct Alarm(libc::timer_t);
+pub(crate) struct Alarm(libc::timer_t);
 
 impl Alarm {
     /// Makes one for this thread.
     ///
     /// # Errors
     /// Those of `sigaction(2)` and `timer_create(2)`.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         extern "C" fn nothing(_: libc::c_int) {}
         let action = nix::sys::signal::SigAction::new(
             nix::sys::signal::SigHandler::Handler(nothing),
@@ -91,7 +91,7 @@ impl Alarm {
     ///
     /// # Errors
     /// Those of `timer_settime(2)`.
-    pub fn every(&self, period: Duration) -> io::Result<()> {
+    pub(crate) fn every(&self, period: Duration) -> io::Result<()> {
         // SAFETY: all zeroes is a valid value of this plain structure.
         let mut period_of: libc::timespec = unsafe { std::mem::zeroed() };
         period_of.tv_sec = period.as_secs() as _;

@@ -7,7 +7,7 @@ use std::io;
 ///
 /// # Errors
 /// Those of the call, but for the one that says that there is none.
-pub fn has_processes(user: u32) -> io::Result<bool> {
+pub(crate) fn has_processes(user: u32) -> io::Result<bool> {
     // SAFETY: the call takes integers. The raw one, whose answer is never negative but for an error.
     let found = unsafe { libc::syscall(libc::SYS_getpriority, libc::PRIO_USER, user) };
     if found >= 0 {

@@ -33,7 +33,7 @@ const LONGEST_COMMON_NAME: usize = 64;
 
 /// Why an authority could not be made, read or used.
 #[derive(Debug, thiserror::Error)]
-pub enum AuthorityError {
+pub(crate) enum AuthorityError {
     /// There is no certificate in the text, or it cannot be parsed.
     #[error("the certificate of the authority cannot be read: {0}")]
     Certificate(String),
@@ -64,7 +64,7 @@ pub enum AuthorityError {
 }
 
 /// A certificate authority with its key, ready to sign leaves.
-pub struct CertificateAuthority {
+pub(crate) struct CertificateAuthority {
     certificate: CertificateDer<'static>,
     certificate_pem: String,
     issuer: Issuer<'static, KeyPair>,
@@ -76,7 +76,7 @@ pub struct CertificateAuthority {
 
 impl CertificateAuthority {
     /// Makes a new authority with a random name, valid for five years.
-    pub fn generate() -> Result<Self, AuthorityError> {
+    pub(crate) fn generate() -> Result<Self, AuthorityError> {
         let now = unix_now();
         Self::generate_valid(now - DAY, now + AUTHORITY_LIFE)
     }
@@ -110,7 +110,7 @@ impl CertificateAuthority {
     ///
     /// Checks that the key belongs to the certificate, that this may sign others and that its time is now. Neither the
     /// errors nor their `Debug` show anything of the key.
-    pub fn from_pem(certificate_pem: &str, key_pem: &str) -> Result<Self, AuthorityError> {
+    pub(crate) fn from_pem(certificate_pem: &str, key_pem: &str) -> Result<Self, AuthorityError> {
         let certificate = CertificateDer::from_pem_slice(certificate_pem.as_bytes())
             .map_err(|err| AuthorityError::Certificate(err.to_string()))?;
         let key = read_key(key_pem)?;
@@ -160,24 +160,24 @@ impl CertificateAuthority {
     }
 
     /// The certificate in PEM form: what the jail is to trust.
-    pub fn certificate_pem(&self) -> &str {
+    pub(crate) fn certificate_pem(&self) -> &str {
         &self.certificate_pem
     }
 
     /// The certificate in DER form.
-    pub fn certificate(&self) -> &CertificateDer<'static> {
+    pub(crate) fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
     }
 
     /// The private key in PEM form (PKCS#8), wiped from memory when dropped. The authority keeps its own copy as long as
     /// it lives: the process that holds it must not be dumpable.
-    pub fn key_pem(&self) -> Zeroizing<String> {
+    pub(crate) fn key_pem(&self) -> Zeroizing<String> {
         Zeroizing::new(self.issuer.key().serialize_pem())
     }
 
     /// Signs a certificate for `host`, valid from an hour ago until a week from now (never longer than the authority's
     /// own). Every call makes a new one: [`super::Leaves`] keeps them.
-    pub fn issue(&self, host: &Host) -> Result<CertifiedKey, AuthorityError> {
+    pub(crate) fn issue(&self, host: &Host) -> Result<CertifiedKey, AuthorityError> {
         let now = unix_now();
         let not_after = (now + LEAF_LIFE - BACKDATE).min(self.valid.1);
         if now >= not_after {
@@ -213,7 +213,7 @@ impl CertificateAuthority {
     }
 
     /// When, in seconds since 1970, the authority's own certificate ends.
-    pub fn not_after(&self) -> u64 {
+    pub(crate) fn not_after(&self) -> u64 {
         self.valid.1
     }
 }

@@ -20,7 +20,7 @@ const CACHED_HOSTS: usize = 4096;
 
 /// Why there is no certificate for a host.
 #[derive(Debug, thiserror::Error)]
-pub enum LeafError {
+pub(crate) enum LeafError {
     /// The authority could not sign.
     #[error("no certificate for {host}: {source}")]
     Issue {
@@ -35,7 +35,7 @@ pub enum LeafError {
 }
 
 /// Server configurations by host, each with its leaf: at most 4096, minted once however many connections ask at a time.
-pub struct Leaves {
+pub(crate) struct Leaves {
     authority: Arc<CertificateAuthority>,
     template: ServerConfig,
     tickets: Arc<dyn ProducesTickets>,
@@ -57,7 +57,7 @@ impl Leaf {
 
 impl Leaves {
     /// Prepares to serve the jail with leaves of `authority`: TLS 1.2 and 1.3, `h2` and `http/1.1`.
-    pub fn new(authority: Arc<CertificateAuthority>) -> Result<Self, LeafError> {
+    pub(crate) fn new(authority: Arc<CertificateAuthority>) -> Result<Self, LeafError> {
         Self::with_capacity(authority, CACHED_HOSTS)
     }
 
@@ -84,7 +84,7 @@ impl Leaves {
     /// when not; never waits for anything but another thread's minting of the same host.
     ///
     /// `host` is what the connection is judged by: the SNI that [`sni_host`] took, else the original destination.
-    pub fn config_for(&self, host: &Host) -> Result<Arc<ServerConfig>, LeafError> {
+    pub(crate) fn config_for(&self, host: &Host) -> Result<Arc<ServerConfig>, LeafError> {
         self.config_at(host, unix_now())
     }
 
@@ -181,7 +181,7 @@ fn tag(host: &Host) -> Vec<u8> {
 ///
 /// A name is all that an SNI may hold (RFC 6066 section 3 rules out addresses), and nothing that could not stand in a
 /// URL passes: no wildcard, no empty label, nothing longer than a name. rustls itself refuses most of that before.
-pub fn sni_host(sni: Option<&str>) -> Result<Option<Host>, HostError> {
+pub(crate) fn sni_host(sni: Option<&str>) -> Result<Option<Host>, HostError> {
     let Some(sni) = sni else { return Ok(None) };
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if !sni.bytes().all(is_name) {

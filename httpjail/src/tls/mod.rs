@@ -8,16 +8,16 @@
 mod authority;
 mod leaf;
 #[cfg(unix)]
-pub mod store;
+pub(crate) mod store;
 #[cfg(not(unix))]
 #[path = "store/plain.rs"]
 pub mod store;
-pub mod trust;
+pub(crate) mod trust;
 mod upstream;
 
-pub use authority::{AuthorityError, CertificateAuthority};
-pub use leaf::{LeafError, Leaves, sni_host};
-pub use upstream::{AuthorityFile, UpstreamError, UpstreamFault, UpstreamTls, explain, explain_io, noticing};
+pub(crate) use authority::{AuthorityError, CertificateAuthority};
+pub(crate) use leaf::{Leaves, sni_host};
+pub(crate) use upstream::{AuthorityFile, UpstreamError, UpstreamFault, UpstreamTls, explain_io, noticing};
 
 use rustls::crypto::CryptoProvider;
 use std::sync::{Arc, LazyLock};

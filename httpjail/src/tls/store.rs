@@ -11,7 +11,7 @@
 mod error;
 mod walk;
 
-pub use error::StoreError;
+pub(crate) use error::StoreError;
 
 use super::CertificateAuthority;
 use super::authority::random;
@@ -37,7 +37,7 @@ const LONGEST_FILE: u64 = 64 << 10;
 /// writable. Acting as root for somebody else, nothing is created in a directory that is not theirs.
 ///
 /// `dir` must be absolute. Called once a start; takes some system calls when the authority exists.
-pub fn load_or_create(dir: &Path, owner: Option<(u32, u32)>) -> Result<CertificateAuthority, StoreError> {
+pub(crate) fn load_or_create(dir: &Path, owner: Option<(u32, u32)>) -> Result<CertificateAuthority, StoreError> {
     let store = Store::open(dir, owner)?;
     if let Some(authority) = store.load()? {
         return Ok(authority);
@@ -47,7 +47,7 @@ pub fn load_or_create(dir: &Path, owner: Option<(u32, u32)>) -> Result<Certifica
 
 /// Throws away the authority kept in `dir`, in whatever state it is, and keeps a new one there; as [`load_or_create`].
 /// What the old one signed is trusted by no jail that starts from now on.
-pub fn rotate(dir: &Path, owner: Option<(u32, u32)>) -> Result<CertificateAuthority, StoreError> {
+pub(crate) fn rotate(dir: &Path, owner: Option<(u32, u32)>) -> Result<CertificateAuthority, StoreError> {
     let store = Store::open(dir, owner)?;
     store.remove(KEY)?;
     store.create()

@@ -9,10 +9,10 @@ mod environment;
 mod hash;
 mod java;
 
-pub use chromium::{chromium_policies, chromium_policy};
-pub use environment::{TrustPaths, environment, inherited_bundles};
-pub use hash::hashed_name;
-pub use java::{java_keystore, java_stores};
+pub(crate) use chromium::{chromium_policies, chromium_policy};
+pub(crate) use environment::{TrustPaths, environment, inherited_bundles};
+pub(crate) use hash::hashed_name;
+pub(crate) use java::{java_keystore, java_stores};
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -20,7 +20,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Where distributions keep the bundle of all roots.
-pub const SYSTEM_BUNDLE_PATHS: &[&str] = &[
+pub(crate) const SYSTEM_BUNDLE_PATHS: &[&str] = &[
     "/etc/ssl/certs/ca-certificates.crt", // Debian, Ubuntu, Arch, Gentoo, Alpine, NixOS
     "/etc/pki/tls/certs/ca-bundle.crt",   // Fedora, RHEL
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", // Fedora, RHEL: what the former links to
@@ -42,7 +42,7 @@ const LONGEST_BUNDLE: u64 = 4 << 20;
 
 /// A merged bundle, and what could not go into it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bundle {
+pub(crate) struct Bundle {
     /// Certificates in PEM form, ours first.
     pub pem: Vec<u8>,
     /// How many certificates beside ours.
@@ -53,7 +53,7 @@ pub struct Bundle {
 
 /// The bundle files that exist below `root` (`/` on this host), links followed and none twice: what the merged bundle is
 /// mounted over.
-pub fn existing_paths(root: &Path) -> Vec<PathBuf> {
+pub(crate) fn existing_paths(root: &Path) -> Vec<PathBuf> {
     let mut seen = HashSet::new();
     let paths = SYSTEM_BUNDLE_PATHS
         .iter()
@@ -68,7 +68,7 @@ pub fn existing_paths(root: &Path) -> Vec<PathBuf> {
 ///
 /// Only certificates are copied, each once, whatever else stands in the files. A file that is missing, too long or not
 /// PEM is left out with a note; ours is always in.
-pub fn bundle(ca_pem: &str, files: &[PathBuf]) -> Bundle {
+pub(crate) fn bundle(ca_pem: &str, files: &[PathBuf]) -> Bundle {
     let read = files
         .iter()
         .map(|file| (file.display().to_string(), read(file)))

@@ -8,7 +8,7 @@
 mod fault;
 mod given;
 
-pub use fault::{UpstreamFault, explain, explain_io};
+pub(crate) use fault::{UpstreamFault, explain_io};
 
 use super::{CertificateAuthority, provider};
 use given::Given;
@@ -23,7 +23,7 @@ use std::sync::{Arc, OnceLock};
 
 /// Why upstream TLS cannot be used. HTTPS requests fail as long as it stands.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum UpstreamError {
+pub(crate) enum UpstreamError {
     /// An authority named by the user cannot be read.
     #[error("cannot use the authorities in {}: {reason}", file.display())]
     Extra {
@@ -48,7 +48,7 @@ pub enum UpstreamError {
 
 /// A PEM file that the user named, as it was read.
 #[derive(Debug, Clone)]
-pub struct AuthorityFile {
+pub(crate) struct AuthorityFile {
     /// What it was called.
     pub path: PathBuf,
     /// What stands in it.
@@ -57,7 +57,7 @@ pub struct AuthorityFile {
 
 /// TLS towards the world: client configurations that verify, made when first needed.
 #[derive(Debug)]
-pub struct UpstreamTls {
+pub(crate) struct UpstreamTls {
     extra: Vec<CertificateDer<'static>>,
     own: Option<CertificateDer<'static>>,
     configs: OnceLock<Result<Configs, UpstreamError>>,
@@ -77,7 +77,7 @@ impl UpstreamTls {
     ///
     /// # Errors
     /// When a file holds no certificate, or one that nothing can be verified by.
-    pub fn new(files: &[AuthorityFile], own: Option<&CertificateAuthority>) -> Result<Self, UpstreamError> {
+    pub(crate) fn new(files: &[AuthorityFile], own: Option<&CertificateAuthority>) -> Result<Self, UpstreamError> {
         let mut extra = Vec::new();
         for AuthorityFile { path, pem } in files {
             let fault = |reason: String| UpstreamError::Extra {
@@ -103,18 +103,13 @@ impl UpstreamTls {
     }
 
     /// For clients that speak HTTP/2 or HTTP/1.1, as the server chooses by ALPN.
-    pub fn config_h1h2(&self) -> Result<Arc<ClientConfig>, UpstreamError> {
+    pub(crate) fn config_h1h2(&self) -> Result<Arc<ClientConfig>, UpstreamError> {
         self.configs().map(|configs| Arc::clone(&configs.h1h2))
     }
 
     /// For clients that must speak HTTP/1.1 (a WebSocket's upgrade).
-    pub fn config_h1(&self) -> Result<Arc<ClientConfig>, UpstreamError> {
+    pub(crate) fn config_h1(&self) -> Result<Arc<ClientConfig>, UpstreamError> {
         self.configs().map(|configs| Arc::clone(&configs.h1))
-    }
-
-    /// Reads roots now, for a thread with nothing better to do. Takes some milliseconds; every `config_*` does it too.
-    pub fn warm_up(&self) {
-        let _ = self.configs();
     }
 
     fn configs(&self) -> Result<&Configs, UpstreamError> {
@@ -182,7 +177,7 @@ impl ResolvesClientCert for Nobody {
 }
 
 /// What comes of `handshake`, and whether the server asked for a client certificate in it.
-pub async fn noticing<T>(handshake: impl Future<Output = T>) -> (T, bool) {
+pub(crate) async fn noticing<T>(handshake: impl Future<Output = T>) -> (T, bool) {
     let made = async {
         let made = handshake.await;
         (made, ASKED.with(Cell::get))

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 /// What a program must know to use the proxy.
 #[derive(Debug, Clone)]
-pub struct ProxyAddress {
+pub(crate) struct ProxyAddress {
     /// Where it listens, as its clients reach it.
     pub address: SocketAddr,
     /// `user:password`, if it wants that.
@@ -34,7 +34,7 @@ const JAVA_OPTIONS: &str = "JAVA_TOOL_OPTIONS";
 
 impl ProxyAddress {
     /// The proxy's URL.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         match &self.credentials {
             Some(credentials) => format!("http://{credentials}@{}", self.address),
             None => format!("http://{}", self.address),
@@ -43,7 +43,7 @@ impl ProxyAddress {
 }
 
 /// `own` (the caller's environment) with what leads to the proxy, and with `more`. What is set here replaces what was.
-pub fn build(
+pub(crate) fn build(
     own: impl Iterator<Item = (OsString, OsString)>,
     proxy: &ProxyAddress,
     more: impl IntoIterator<Item = (OsString, OsString)>,

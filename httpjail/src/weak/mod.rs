@@ -4,7 +4,7 @@
 //! neither judged nor logged, so httpjail says so on start. What a jail does otherwise is kept as far as it goes without a
 //! kernel's help: exit statuses, signals, the time limit for the command and all that it started.
 
-pub mod environment;
+pub(crate) mod environment;
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]
@@ -22,7 +22,7 @@ use std::time::Duration;
 
 /// What to run.
 #[derive(Debug)]
-pub struct Command {
+pub(crate) struct Command {
     /// The program, as typed.
     pub program: OsString,
     /// Its arguments.
@@ -33,7 +33,7 @@ pub struct Command {
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// By itself, with this status. (Windows knows more of them than 256.)
     Exited(i32),
     /// By this signal.
@@ -44,7 +44,7 @@ pub enum Outcome {
 
 /// Why a command did not run to its end.
 #[derive(Debug, thiserror::Error)]
-pub enum RunError {
+pub(crate) enum RunError {
     /// There is no such program.
     #[error("command not found: {0}")]
     NotFound(String),
@@ -58,7 +58,7 @@ pub enum RunError {
 
 impl Outcome {
     /// httpjail's own exit status for it.
-    pub fn status(self) -> i32 {
+    pub(crate) fn status(self) -> i32 {
         match self {
             Outcome::Exited(status) => status,
             Outcome::Killed(signal) => 128 + signal,
@@ -69,7 +69,7 @@ impl Outcome {
 
 impl RunError {
     /// httpjail's own exit status for it.
-    pub fn status(&self) -> u8 {
+    pub(crate) fn status(&self) -> u8 {
         match self {
             RunError::NotFound(_) => 127,
             RunError::NotExecutable(..) => 126,
@@ -95,7 +95,7 @@ impl Command {
     ///
     /// # Errors
     /// When it cannot be started or waited for.
-    pub async fn run(self, limit: Option<Duration>) -> Result<Outcome, RunError> {
+    pub(crate) async fn run(self, limit: Option<Duration>) -> Result<Outcome, RunError> {
         let mut command = process::Command::new(&self.program);
         command.args(&self.args).env_clear().envs(self.env);
         system::run(command, &self.program, limit).await

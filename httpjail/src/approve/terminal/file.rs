@@ -18,7 +18,7 @@ use crate::policy::{Policy, Target, Verdict};
 
 /// The policy file that "always" writes to.
 #[derive(Debug)]
-pub struct PolicyFile {
+pub(crate) struct PolicyFile {
     /// As it was named.
     pub name: String,
     /// Where it is, by a path that the command cannot lead elsewhere.

@@ -25,11 +25,11 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use console::Console;
-pub use file::PolicyFile;
+pub(crate) use file::PolicyFile;
 
 /// What the supervisor wants.
 #[derive(Debug)]
-pub enum Order {
+pub(crate) enum Order {
     /// Relay between the caller's terminal and this one.
     Relay(OwnedFd),
     /// Leave the caller's terminal to the shell.
@@ -41,7 +41,7 @@ pub enum Order {
 }
 
 /// The supervisor, as it is heard from here. Readable when there is an order.
-pub trait Supervisor: AsFd {
+pub(crate) trait Supervisor: AsFd {
     /// The next order.
     ///
     /// # Errors
@@ -57,7 +57,7 @@ pub trait Supervisor: AsFd {
 
 /// What it takes to hold a terminal.
 #[derive(Debug)]
-pub struct Setup {
+pub(crate) struct Setup {
     /// The caller's terminal, opened for this alone.
     pub terminal: File,
     /// Where questions come from.
@@ -75,7 +75,7 @@ pub struct Setup {
 ///
 /// # Errors
 /// What kept it from going on.
-pub fn run(setup: Setup, supervisor: &impl Supervisor) -> io::Result<()> {
+pub(crate) fn run(setup: Setup, supervisor: &impl Supervisor) -> io::Result<()> {
     let signals = SignalFd::with_flags(
         &SigSet::from(Signal::SIGWINCH),
         SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::notice::{redacted, short};
 use super::record::{Decision, EventKind, Record};
-pub use crate::policy::yaml::SummaryForm;
+pub(crate) use crate::policy::yaml::SummaryForm;
 
 /// Names of one kind that are kept apart.
 const NAMES_MAX: usize = 200;
@@ -18,7 +18,7 @@ const SLOWEST_MAX: usize = 5;
 
 /// What a run, or a log, comes to.
 #[derive(Debug, Default)]
-pub struct Summary {
+pub(crate) struct Summary {
     requests: Counts,
     /// Connections and requests that were not understood.
     refused: u64,
@@ -83,7 +83,7 @@ struct Named<K, V> {
 
 impl Summary {
     /// Counts one record.
-    pub fn add(&mut self, record: &Record) {
+    pub(crate) fn add(&mut self, record: &Record) {
         let Some(verdict) = record.verdict else { return };
         let denied = verdict == Decision::Deny;
         match record.event {

@@ -13,7 +13,7 @@ const ROWS_MAX: usize = 15;
 
 impl Summary {
     /// The summary's text, with its last newline.
-    pub fn text(&self, form: SummaryForm) -> String {
+    pub(crate) fn text(&self, form: SummaryForm) -> String {
         match form {
             SummaryForm::Table => self.table(),
             SummaryForm::Json => self.json(),

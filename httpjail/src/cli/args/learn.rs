@@ -9,7 +9,7 @@ use crate::policy::yaml::SummaryForm;
 
 /// Learning a policy.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
-pub struct Learn {
+pub(crate) struct Learn {
     /// The run that is learnt from. Its own rules go on to decide; what they say nothing about is learnt.
     #[command(flatten)]
     pub run: Run,
@@ -36,7 +36,7 @@ pub struct Learn {
 
 /// Summing a log up.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
-pub struct Report {
+pub(crate) struct Report {
     /// A log that was written with --log-format json; `-` is the standard input
     #[arg(value_name = "LOG", value_hint = ValueHint::FilePath)]
     pub log: PathBuf,

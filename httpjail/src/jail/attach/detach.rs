@@ -23,7 +23,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// Naming what stays.
-pub fn detach(cgroup: Option<&Path>) -> Result<Vec<PathBuf>, Failure> {
+pub(crate) fn detach(cgroup: Option<&Path>) -> Result<Vec<PathBuf>, Failure> {
     let meant = || {
         Pins::all()
             .into_iter()

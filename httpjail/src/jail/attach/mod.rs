@@ -7,13 +7,12 @@
 mod detach;
 mod neighbors;
 mod older;
-pub mod pins;
+pub(crate) mod pins;
 mod probe;
 mod target;
 
-pub use detach::detach;
-pub use neighbors::Doubt;
-pub use target::{Target, find};
+pub(crate) use detach::detach;
+pub(crate) use target::{Target, find};
 
 use std::fs::File;
 use std::io;
@@ -46,7 +45,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(500);
 
 /// An attachment. Dropped before it is armed it is undone; after that only [`Attachment::detach`] undoes it.
-pub struct Attachment {
+pub(crate) struct Attachment {
     target: Target,
     backend: BpfBackend,
     pins: Pins,
@@ -58,7 +57,7 @@ pub struct Attachment {
 
 /// Why [`Attachment::watch`] came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// It was asked to detach.
     Asked,
     /// The cgroup was removed.
@@ -73,7 +72,7 @@ impl Attachment {
     ///
     /// # Errors
     /// Naming the step; it is as open as it was.
-    pub fn close(target: Target, host_loopback: bool, tell: &dyn Fn(&str)) -> Result<Self, Failure> {
+    pub(crate) fn close(target: Target, host_loopback: bool, tell: &dyn Fn(&str)) -> Result<Self, Failure> {
         let network = target.network()?;
         if target
             .processes()
@@ -130,7 +129,7 @@ impl Attachment {
     }
 
     /// Where connections go, and what was stopped: for the proxy's process.
-    pub fn backend(&self) -> &BpfBackend {
+    pub(crate) fn backend(&self) -> &BpfBackend {
         &self.backend
     }
 
@@ -138,22 +137,22 @@ impl Attachment {
     ///
     /// # Errors
     /// When there is no such thing.
-    pub fn want(&mut self, extras: Extras) -> Result<(), Failure> {
+    pub(crate) fn want(&mut self, extras: Extras) -> Result<(), Failure> {
         Ok(self.backend.want(extras)?)
     }
 
     /// The descriptors that the proxy's process keeps.
-    pub fn keeps(&self) -> Vec<RawFd> {
+    pub(crate) fn keeps(&self) -> Vec<RawFd> {
         self.backend.proxy_keeps()
     }
 
     /// The sockets that were there before, each as the log says it.
-    pub fn older(&self) -> &[Record] {
+    pub(crate) fn older(&self) -> &[Record] {
         &self.older
     }
 
     /// The cgroup.
-    pub fn target(&self) -> &Target {
+    pub(crate) fn target(&self) -> &Target {
         &self.target
     }
 
@@ -161,7 +160,7 @@ impl Attachment {
     ///
     /// # Errors
     /// Naming the step, or what the canary saw.
-    pub fn arm(&mut self, helper: &Helper) -> Result<(), Failure> {
+    pub(crate) fn arm(&mut self, helper: &Helper) -> Result<(), Failure> {
         let listeners = within(self.network, netns::listen_among_others)
             .map_err(|error| Failure::new(format!("cannot listen in the network namespace of the cgroup: {error}")))?;
         self.backend.arm(&listeners)?;
@@ -189,7 +188,7 @@ impl Attachment {
     }
 
     /// Serves the proxy's questions until it is over, and looks after the policy file. `open_log` opens the request log anew.
-    pub fn watch(
+    pub(crate) fn watch(
         &self,
         helper: &Helper,
         signals: &Signals,
@@ -234,7 +233,7 @@ impl Attachment {
     ///
     /// # Errors
     /// Naming what stays.
-    pub fn detach(mut self) -> Result<(), Failure> {
+    pub(crate) fn detach(mut self) -> Result<(), Failure> {
         self.stays = true;
         let _lock = pins::lock(&|_| {})?;
         // `httpjail detach` may have been quicker.
@@ -298,7 +297,7 @@ impl Drop for Attachment {
 }
 
 /// Whether the pins stay as long as the machine runs: a bpffs goes with the last mount namespace that it is in.
-pub fn is_lasting() -> bool {
+pub(crate) fn is_lasting() -> bool {
     let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
     namespace("self") == namespace("1")
 }

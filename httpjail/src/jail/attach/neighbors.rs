@@ -21,7 +21,7 @@ const STRONG_CAPABILITIES: u64 = 1 << 12 | 1 << 13 | 1 << 21;
 
 /// A way around an attachment, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Doubt {
+pub(crate) struct Doubt {
     /// What is not held, with the processes that it comes by.
     pub text: String,
     /// The remedy.
@@ -59,7 +59,7 @@ impl Process {
 
 impl Target {
     /// What the programs do not see, of the processes that are in the cgroup now and of those that share their users.
-    pub fn doubts(&self) -> Vec<Doubt> {
+    pub(crate) fn doubts(&self) -> Vec<Doubt> {
         let inside: BTreeSet<Pid> = self.processes().unwrap_or_default().into_iter().collect();
         let all: Vec<Process> = everybody().into_iter().filter_map(Process::read).collect();
         let (held, others): (Vec<Process>, Vec<Process>) =

@@ -31,7 +31,7 @@ const LOCK_TICK: Duration = Duration::from_millis(10);
 
 /// The pins of one attachment.
 #[derive(Debug)]
-pub struct Pins {
+pub(crate) struct Pins {
     folder: PathBuf,
     /// The cgroup's number.
     pub id: u64,
@@ -46,7 +46,7 @@ impl Pins {
     ///
     /// # Errors
     /// When there is no bpffs and none can be mounted, or it is not root's alone.
-    pub fn make(links: &Links, id: u64, cgroup: &Path, name: RunName) -> Result<Self, Failure> {
+    pub(crate) fn make(links: &Links, id: u64, cgroup: &Path, name: RunName) -> Result<Self, Failure> {
         let parent = bpffs()?.join(FOLDER);
         make_folder(&parent)?;
         let pins = Pins {
@@ -73,7 +73,7 @@ impl Pins {
 
     /// All that there are, in every bpffs that is mounted here. A bpffs that was mounted without a mode is everybody's to write
     /// to (kernel/bpf/inode.c: 1777), and what is found here gets removed by root: so only root's own folders count.
-    pub fn all() -> Vec<Pins> {
+    pub(crate) fn all() -> Vec<Pins> {
         let folders = mounts().into_iter().map(|mount| mount.join(FOLDER));
         folders
             .filter(|folder| is_roots_alone(folder))
@@ -82,7 +82,7 @@ impl Pins {
     }
 
     /// Whether the cgroup is gone, and with it the programs: what is left are names.
-    pub fn is_stale(&self) -> bool {
+    pub(crate) fn is_stale(&self) -> bool {
         !is_at(&self.cgroup, self.id)
     }
 
@@ -90,7 +90,7 @@ impl Pins {
     ///
     /// # Errors
     /// Naming what stays.
-    pub fn remove(&self) -> io::Result<()> {
+    pub(crate) fn remove(&self) -> io::Result<()> {
         let told = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", self.folder.display()));
         let there = |done: io::Result<()>| match done {
             // Somebody was quicker.
@@ -118,7 +118,7 @@ impl Pins {
 ///
 /// # Errors
 /// When there is no folder to lock, or another process does not let it go.
-pub fn lock(tell: &dyn Fn(&str)) -> Result<File, Failure> {
+pub(crate) fn lock(tell: &dyn Fn(&str)) -> Result<File, Failure> {
     // The folder itself, so that no file stays.
     let opened = make_run_dir().and_then(|()| File::open(RUN_DIR));
     let opened = opened.map_err(|error| Failure {
@@ -161,7 +161,7 @@ pub(super) fn hold(opened: File, path: &Path, tell: &dyn Fn(&str)) -> Result<Fil
 }
 
 /// Removes the names that attachments to cgroups which are gone have left. Returns what could not be removed.
-pub fn remove_stale() -> Vec<String> {
+pub(crate) fn remove_stale() -> Vec<String> {
     let stale = || Pins::all().into_iter().filter(Pins::is_stale);
     if stale().next().is_none() && !own_mount().exists() {
         return Vec::new();

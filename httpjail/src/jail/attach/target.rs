@@ -15,7 +15,7 @@ use crate::jail::bpf::cgroup;
 
 /// An existing cgroup, held open: its number is not given to another while it is.
 #[derive(Debug)]
-pub struct Target {
+pub(crate) struct Target {
     path: PathBuf,
     directory: File,
     id: u64,
@@ -26,7 +26,7 @@ impl Target {
     ///
     /// # Errors
     /// When it is none, is the root, is a jail's own, or when somebody else than root could move processes out of it.
-    pub fn open(path: &Path) -> Result<Self, Failure> {
+    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
         let path = find(path)?;
         let mount = mount_point()?;
         let within = path.strip_prefix(&mount).unwrap_or(Path::new(""));
@@ -50,17 +50,17 @@ impl Target {
     }
 
     /// Where it is.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Its number.
-    pub fn id(&self) -> u64 {
+    pub(crate) fn id(&self) -> u64 {
         self.id
     }
 
     /// Whether it has been removed. One made anew at the same place is another.
-    pub fn is_gone(&self) -> bool {
+    pub(crate) fn is_gone(&self) -> bool {
         !is_at(&self.path, self.id)
     }
 
@@ -68,7 +68,7 @@ impl Target {
     ///
     /// # Errors
     /// Those of reading the cgroup tree.
-    pub fn processes(&self) -> io::Result<Vec<Pid>> {
+    pub(crate) fn processes(&self) -> io::Result<Vec<Pid>> {
         let mut found = Vec::new();
         for folder in self.tree()? {
             match fs::read_to_string(folder.join("cgroup.procs")) {
@@ -91,7 +91,7 @@ impl Target {
     ///
     /// # Errors
     /// Those of reading the cgroup tree.
-    pub fn ids(&self) -> io::Result<BTreeSet<u64>> {
+    pub(crate) fn ids(&self) -> io::Result<BTreeSet<u64>> {
         let folders = self.tree()?;
         Ok(folders
             .iter()
@@ -104,7 +104,7 @@ impl Target {
     ///
     /// # Errors
     /// When they do not share one.
-    pub fn network(&self) -> Result<Option<Pid>, Failure> {
+    pub(crate) fn network(&self) -> Result<Option<Pid>, Failure> {
         let unreadable = |error| Failure::new(format!("cannot list the processes in {}: {error}", self.path.display()));
         let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
         let mut found: Vec<(PathBuf, Pid)> = Vec::new();
@@ -181,7 +181,7 @@ pub(super) fn is_at(path: &Path, id: u64) -> bool {
 ///
 /// # Errors
 /// When there is none.
-pub fn find(path: &Path) -> Result<PathBuf, Failure> {
+pub(crate) fn find(path: &Path) -> Result<PathBuf, Failure> {
     let mount = mount_point()?;
     let within = mount.join(path.strip_prefix("/").unwrap_or(path));
     [path, &within]

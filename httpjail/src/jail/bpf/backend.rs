@@ -15,7 +15,7 @@ use crate::sys::bpf::netns_cookie;
 
 /// Steers by cgroup programs. Attached from the start; until it is armed they deny everything.
 #[cfg_attr(not(feature = "bpf-trace"), derive(Debug))]
-pub struct BpfBackend {
+pub(crate) struct BpfBackend {
     // Dropped in this order: the processes end before the programs are detached.
     place: Place,
     links: Links,
@@ -55,7 +55,7 @@ impl BpfBackend {
     ///
     /// # Errors
     /// Naming the step: no cgroup v2, no right to it, a kernel without what is needed.
-    pub fn prepare(host_loopback: bool) -> Result<Self, BackendError> {
+    pub(crate) fn prepare(host_loopback: bool) -> Result<Self, BackendError> {
         let programs = load()?;
         let cgroup = Cgroup::create()?;
         let links = programs.attach(cgroup.as_fd())?;
@@ -66,14 +66,14 @@ impl BpfBackend {
     ///
     /// # Errors
     /// As for [`BpfBackend::prepare`].
-    pub fn attach(cgroup: BorrowedFd<'_>, id: u64, host_loopback: bool) -> Result<Self, BackendError> {
+    pub(crate) fn attach(cgroup: BorrowedFd<'_>, id: u64, host_loopback: bool) -> Result<Self, BackendError> {
         let programs = load()?;
         let links = programs.attach(cgroup)?;
         Self::new(Place::Given(id), links, programs, host_loopback)
     }
 
     /// What holds the programs on the cgroup.
-    pub fn links(&self) -> &Links {
+    pub(crate) fn links(&self) -> &Links {
         &self.links
     }
 

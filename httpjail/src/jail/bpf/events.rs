@@ -10,7 +10,7 @@ use std::{fmt, io};
 
 /// The events of a jail. Needs nothing but the descriptor. Becomes readable when there is something (tokio's `AsyncFd`);
 /// then take until there is no more. Events that found the buffer full are lost, and counted in `Stat::EventLost`.
-pub struct Events {
+pub(crate) struct Events {
     ring: RingBuf<MapData>,
 }
 
@@ -19,7 +19,7 @@ impl Events {
     ///
     /// # Errors
     /// If it is not that map or memory is short.
-    pub fn from_fd(fd: OwnedFd) -> Result<Self, BpfError> {
+    pub(crate) fn from_fd(fd: OwnedFd) -> Result<Self, BpfError> {
         let open = |error: MapError| BpfError::Access {
             operation: "open",
             map: MAP_EVENTS,
@@ -32,7 +32,7 @@ impl Events {
     }
 
     /// The next event as a record, `None` when there is none now.
-    pub fn next_record(&mut self) -> Option<Record> {
+    pub(crate) fn next_record(&mut self) -> Option<Record> {
         self.next().map(|event| record(&event))
     }
 }
@@ -69,7 +69,7 @@ impl AsRawFd for Events {
 }
 
 /// An event as the log says it.
-pub fn record(event: &Event) -> Record {
+pub(crate) fn record(event: &Event) -> Record {
     let probe = matches!(event.reason(), Some(Reason::UdpConnect | Reason::NobodyListens));
     let mut record = Record::new(if probe { EventKind::Probe } else { EventKind::Blocked });
     record.verdict = Some(Decision::Deny);

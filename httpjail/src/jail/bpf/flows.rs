@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The flows of one network namespace. Needs nothing but the descriptor: the proxy's process reads it without any right.
 #[derive(Debug)]
-pub struct Flows {
+pub(crate) struct Flows {
     map: Map<FlowKey, FlowValue>,
     netns_cookie: u64,
 }
@@ -19,7 +19,7 @@ impl Flows {
     ///
     /// # Errors
     /// If it is not that map.
-    pub fn from_fd(fd: OwnedFd, netns_cookie: u64) -> Result<Self, BpfError> {
+    pub(crate) fn from_fd(fd: OwnedFd, netns_cookie: u64) -> Result<Self, BpfError> {
         let map = Map::new(fd).map_err(|source| BpfError::Access {
             operation: "open",
             map: MAP_FLOWS,
@@ -33,7 +33,7 @@ impl Flows {
     ///
     /// # Errors
     /// EPERM if not.
-    pub fn probe_unprivileged(&self) -> Result<(), BpfError> {
+    pub(crate) fn probe_unprivileged(&self) -> Result<(), BpfError> {
         // No connection has this key: port 0.
         let nobody = FlowKey {
             netns: self.netns_cookie,
@@ -78,7 +78,7 @@ impl AsFd for Flows {
 
 /// The name servers that one jail's datagrams were meant for. Needs nothing but the descriptor, as [`Flows`].
 #[derive(Debug)]
-pub struct Asked {
+pub(crate) struct Asked {
     map: Map<FlowKey, FlowValue>,
     jail: u64,
 }
@@ -88,7 +88,7 @@ impl Asked {
     ///
     /// # Errors
     /// If it is not that map.
-    pub fn from_fd(fd: OwnedFd, jail: u64) -> Result<Self, BpfError> {
+    pub(crate) fn from_fd(fd: OwnedFd, jail: u64) -> Result<Self, BpfError> {
         let map = Map::new(fd).map_err(|source| BpfError::Access {
             operation: "open",
             map: MAP_ASKED,

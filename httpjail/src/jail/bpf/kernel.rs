@@ -11,7 +11,7 @@ const OLDEST: (u32, u32) = (5, 19);
 /// That this kernel is older, if it is. Asked before anything is tried: an old one refuses with errors that tell nothing (up
 /// to 5.10 maps are counted against RLIMIT_MEMLOCK). Red Hat's bear the number that they set out from, and have all that
 /// came later: they are tried.
-pub fn too_old() -> Option<BackendError> {
+pub(crate) fn too_old() -> Option<BackendError> {
     let name = uname().ok()?;
     refuse(&name.release().to_string_lossy())
 }

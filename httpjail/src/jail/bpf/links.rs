@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// One hook: the program's name in the object, and where the kernel runs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hook {
+pub(crate) struct Hook {
     /// The program's name.
     pub name: &'static str,
     /// `BPF_PROG_TYPE_*`.
@@ -24,7 +24,7 @@ const SOCKOPT: u32 = 25;
 
 /// Every hook, in the order of attaching: the backstop first, so that on a cgroup with life in it nothing leaves from the
 /// first moment on. The numbers are those of `enum bpf_attach_type` in include/uapi/linux/bpf.h.
-pub const HOOKS: [Hook; 13] = [
+pub(crate) const HOOKS: [Hook; 13] = [
     Hook {
         name: "egress",
         prog_type: SKB,
@@ -95,7 +95,7 @@ pub const HOOKS: [Hook; 13] = [
 /// What holds the programs on a cgroup. Dropping it detaches them all: the cgroup is then open, so drop it only when nothing
 /// lives in there any more (or where, as in a namespace of ours, there is nowhere to go).
 #[derive(Debug)]
-pub struct Links {
+pub(crate) struct Links {
     links: Vec<(Hook, OwnedFd)>,
 }
 
@@ -119,7 +119,7 @@ impl Links {
     ///
     /// # Errors
     /// EPERM if the directory is not on a bpffs, EEXIST if a pin of that name is there.
-    pub fn pin(&self, directory: &Path) -> Result<(), BpfError> {
+    pub(crate) fn pin(&self, directory: &Path) -> Result<(), BpfError> {
         for (index, (hook, link)) in self.links.iter().enumerate() {
             let path = directory.join(hook.name);
             if let Err(source) = bpf::obj_pin(link.as_fd(), &path) {
@@ -137,25 +137,15 @@ impl Links {
     ///
     /// # Errors
     /// EPERM without CAP_NET_ADMIN.
-    pub fn attached(cgroup: BorrowedFd<'_>) -> std::io::Result<u32> {
+    pub(crate) fn attached(cgroup: BorrowedFd<'_>) -> std::io::Result<u32> {
         HOOKS
             .iter()
             .map(|hook| bpf::attached_count(cgroup, hook.attach_type))
             .sum()
     }
 
-    /// The links' descriptors with the names of their hooks, for handing on.
-    pub fn into_fds(self) -> Vec<(&'static str, OwnedFd)> {
-        self.links.into_iter().map(|(hook, fd)| (hook.name, fd)).collect()
-    }
-
-    /// How many hooks are held.
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
         self.links.len()
-    }
-
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.links.is_empty()
     }
 }

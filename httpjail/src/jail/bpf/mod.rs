@@ -7,27 +7,27 @@
 //! descriptors, with which it can read flows and events and nothing else.
 
 mod backend;
-pub mod cgroup;
+pub(crate) mod cgroup;
 mod events;
 mod flows;
-pub mod kernel;
+pub(crate) mod kernel;
 mod links;
 mod object;
 #[cfg(test)]
 mod tests;
 
-pub use backend::BpfBackend;
-pub use events::{Events, record};
-pub use flows::{Asked, Flows};
-pub use links::{HOOKS, Hook, Links};
-pub use object::Programs;
+pub(crate) use backend::BpfBackend;
+pub(crate) use events::Events;
+pub(crate) use flows::{Asked, Flows};
+pub(crate) use links::{HOOKS, Links};
+pub(crate) use object::Programs;
 
 use std::io;
 use std::path::PathBuf;
 
 /// What went wrong between the object and an armed jail.
 #[derive(Debug, thiserror::Error)]
-pub enum BpfError {
+pub(crate) enum BpfError {
     /// The object is none, or lacks something.
     #[error("read the BPF object: {0}")]
     Object(String),

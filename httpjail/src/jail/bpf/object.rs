@@ -7,7 +7,9 @@ use super::links::{HOOKS, Hook, Links};
 use super::{Asked, BpfError, Events, Flows};
 use crate::sys::bpf::{self, Map, MapDef};
 use aya_obj::btf::BtfFeatures;
-use httpjail_common::{JailConfig, MAP_ASKED, MAP_CONFIG, MAP_EVENTS, MAP_FLOWS, MAP_STATS, Stat};
+use httpjail_common::{JailConfig, MAP_ASKED, MAP_CONFIG, MAP_EVENTS, MAP_FLOWS};
+#[cfg(test)]
+use httpjail_common::{MAP_STATS, Stat};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -29,12 +31,13 @@ struct Aligned<B: ?Sized> {
 
 /// The programs and maps, in the kernel. They do nothing until they are attached.
 #[derive(Debug)]
-pub struct Programs {
+pub(crate) struct Programs {
     programs: Vec<(Hook, OwnedFd)>,
     config: Map<u64, JailConfig>,
     flows: OwnedFd,
     asked: OwnedFd,
     events: OwnedFd,
+    #[cfg(test)]
     stats: OwnedFd,
 }
 
@@ -43,7 +46,7 @@ impl Programs {
     ///
     /// # Errors
     /// When the named file cannot be read.
-    pub fn object() -> Result<Cow<'static, [u8]>, BpfError> {
+    pub(crate) fn object() -> Result<Cow<'static, [u8]>, BpfError> {
         object_from(std::env::var_os("HTTPJAIL_BPF_OBJECT"))
     }
 
@@ -51,7 +54,7 @@ impl Programs {
     ///
     /// # Errors
     /// Names the map or program that the kernel refused; for a program with the end of the verifier's log.
-    pub fn load(object: &[u8]) -> Result<Self, BpfError> {
+    pub(crate) fn load(object: &[u8]) -> Result<Self, BpfError> {
         let mut object = aya_obj::Object::parse(object).map_err(|error| BpfError::Object(error.to_string()))?;
         let maps = create_maps(&mut object)?;
         relocate(&mut object, &maps)?;
@@ -79,6 +82,7 @@ impl Programs {
             flows: take(MAP_FLOWS)?,
             asked: take(MAP_ASKED)?,
             events: take(MAP_EVENTS)?,
+            #[cfg(test)]
             stats: take(MAP_STATS)?,
         })
     }
@@ -87,7 +91,7 @@ impl Programs {
     ///
     /// # Errors
     /// Names the hook that could not be attached; nothing stays attached then.
-    pub fn attach(&self, cgroup: BorrowedFd<'_>) -> Result<Links, BpfError> {
+    pub(crate) fn attach(&self, cgroup: BorrowedFd<'_>) -> Result<Links, BpfError> {
         Links::attach(&self.programs, cgroup)
     }
 
@@ -95,7 +99,7 @@ impl Programs {
     ///
     /// # Errors
     /// ENOENT if the programs are not attached to a cgroup of this id.
-    pub fn configure(&self, cgroup_id: u64, config: &JailConfig) -> Result<(), BpfError> {
+    pub(crate) fn configure(&self, cgroup_id: u64, config: &JailConfig) -> Result<(), BpfError> {
         self.config
             .update(&cgroup_id, config)
             .map_err(|source| BpfError::Access {
@@ -109,7 +113,8 @@ impl Programs {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn configuration(&self, cgroup_id: u64) -> Result<Option<JailConfig>, BpfError> {
+    #[cfg(test)]
+    pub(crate) fn configuration(&self, cgroup_id: u64) -> Result<Option<JailConfig>, BpfError> {
         self.config.lookup(&cgroup_id).map_err(|source| BpfError::Access {
             operation: "read",
             map: MAP_CONFIG,
@@ -121,7 +126,7 @@ impl Programs {
     ///
     /// # Errors
     /// When no descriptor is left.
-    pub fn flows(&self, netns_cookie: u64) -> Result<Flows, BpfError> {
+    pub(crate) fn flows(&self, netns_cookie: u64) -> Result<Flows, BpfError> {
         let access = |source| BpfError::Access {
             operation: "open",
             map: MAP_FLOWS,
@@ -134,7 +139,7 @@ impl Programs {
     ///
     /// # Errors
     /// When no descriptor is left.
-    pub fn asked(&self, jail: u64) -> Result<Asked, BpfError> {
+    pub(crate) fn asked(&self, jail: u64) -> Result<Asked, BpfError> {
         let access = |source| BpfError::Access {
             operation: "open",
             map: MAP_ASKED,
@@ -147,7 +152,7 @@ impl Programs {
     ///
     /// # Errors
     /// When no descriptor is left or the buffer cannot be mapped.
-    pub fn events(&self) -> Result<Events, BpfError> {
+    pub(crate) fn events(&self) -> Result<Events, BpfError> {
         let access = |source| BpfError::Access {
             operation: "open",
             map: MAP_EVENTS,
@@ -157,7 +162,7 @@ impl Programs {
     }
 
     /// The descriptors of FLOWS, ASKED and EVENTS, to be handed to the proxy's process.
-    pub fn proxy_fds(&self) -> [BorrowedFd<'_>; 3] {
+    pub(crate) fn proxy_fds(&self) -> [BorrowedFd<'_>; 3] {
         [self.flows.as_fd(), self.asked.as_fd(), self.events.as_fd()]
     }
 
@@ -207,7 +212,8 @@ impl Programs {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn stat(&self, stat: Stat) -> Result<u64, BpfError> {
+    #[cfg(test)]
+    pub(crate) fn stat(&self, stat: Stat) -> Result<u64, BpfError> {
         bpf::per_cpu_sum(self.stats.as_fd(), stat as u32).map_err(|source| BpfError::Access {
             operation: "read",
             map: MAP_STATS,

@@ -14,7 +14,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-pub use ruleset::Way;
+pub(crate) use ruleset::Way;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
@@ -37,7 +37,7 @@ const DNS_PORT: u16 = 53;
 
 /// Steers by the rules of the jail's own network namespace.
 #[derive(Debug)]
-pub struct NetnsBackend {
+pub(crate) struct NetnsBackend {
     /// A cgroup of the jail's own, where one can be had. Nothing is steered by it: it is so that no other can be written.
     pub cgroup: Option<Cgroup>,
     /// A loopback port on which nobody in the jail listens goes to the proxy; else the connect is refused at once.

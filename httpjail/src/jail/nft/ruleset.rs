@@ -24,7 +24,7 @@ const UDP: u8 = 17;
 
 /// How connections come to the proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub(crate) enum Way {
     /// By `tproxy`: the accepted socket's own address is the destination.
     Tproxy,
     /// By `redirect`: connection tracking remembers the destination (`SO_ORIGINAL_DST`).

@@ -16,7 +16,7 @@ use super::mounts::{MountError, failed, hold, raw, remount_read_only, write};
 
 /// A file that appears.
 #[derive(Debug, Clone)]
-pub struct Addition {
+pub(crate) struct Addition {
     /// Where.
     pub path: PathBuf,
     /// No folder above this one is covered.

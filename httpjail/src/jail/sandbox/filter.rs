@@ -38,7 +38,7 @@ type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
 
 /// The compiled filters, made before the fork so that nothing can fail for want of memory after it.
 #[derive(Debug)]
-pub struct Filter {
+pub(crate) struct Filter {
     programs: Vec<BpfProgram>,
     watch: Vec<sock_filter>,
 }
@@ -48,7 +48,7 @@ impl Filter {
     ///
     /// # Errors
     /// None in practice: the rules are constant.
-    pub fn compile() -> io::Result<Self> {
+    pub(crate) fn compile() -> io::Result<Self> {
         let mut programs = vec![
             program(missing()?, libc::ENOSYS)?,
             program(forbidden()?, libc::EPERM)?,
@@ -67,7 +67,7 @@ impl Filter {
     ///
     /// # Errors
     /// None in practice: the rules are constant.
-    pub fn of_aide() -> io::Result<Self> {
+    pub(crate) fn of_aide() -> io::Result<Self> {
         let calls = [
             libc::SYS_socket,
             libc::SYS_connect,
@@ -91,7 +91,7 @@ impl Filter {
     ///
     /// # Errors
     /// Those of `seccomp(2)`; then the process must end.
-    pub fn install(&self) -> io::Result<()> {
+    pub(crate) fn install(&self) -> io::Result<()> {
         self.programs
             .iter()
             .try_for_each(|program| apply_filter(program).map_err(|error| other("install", error)))
@@ -102,7 +102,7 @@ impl Filter {
     ///
     /// # Errors
     /// Why this kernel, or this process, cannot have it.
-    pub fn watch(&self) -> io::Result<OwnedFd> {
+    pub(crate) fn watch(&self) -> io::Result<OwnedFd> {
         notification::install(&self.watch).map_err(|error| match error.raw_os_error() {
             Some(libc::EBUSY) => {
                 io::Error::other("a filter around this one hands calls over already (a jail in a jail)")

@@ -34,7 +34,7 @@ use crate::sys::terminal::Terminal;
 
 /// What the supervisor tells init.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum Order {
+pub(crate) enum Order {
     /// Set up the network from inside and hand its sockets out.
     Connect(Inside),
     /// The user namespace, if there is one, is mapped: arrange the mounts.
@@ -77,7 +77,7 @@ pub enum Order {
 
 /// What init tells the supervisor.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum Report {
+pub(crate) enum Report {
     /// The network is set up. Its sockets come along.
     Connected {
         /// How many of each.
@@ -112,11 +112,11 @@ pub enum Report {
 }
 
 /// Init's end of the line.
-pub type Line = Channel<Report, Order>;
+pub(crate) type Line = Channel<Report, Order>;
 
 /// What init needs besides its orders.
 #[derive(Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The jail's view of the file system.
     pub view: View,
     /// The command.
@@ -126,7 +126,7 @@ pub struct Plan {
 }
 
 /// Lives as PID 1, in the child of the clone, to the end of the line. Returns the exit status.
-pub fn live(line: &Line, plan: &Plan) -> i32 {
+pub(crate) fn live(line: &Line, plan: &Plan) -> i32 {
     let Err(error) = obey(line, plan);
     give_up(line, &error)
 }

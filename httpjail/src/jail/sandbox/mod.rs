@@ -1,14 +1,14 @@
 //! The jail that both strong backends share: namespaces, mounts, masked sockets, rights, system calls, and its init.
 
-pub mod additions;
-pub mod filter;
-pub mod init;
+pub(crate) mod additions;
+pub(crate) mod filter;
+pub(crate) mod init;
 mod mountinfo;
-pub mod mounts;
-pub mod netns;
-pub mod rights;
-pub mod sockets;
-pub mod stdio;
+pub(crate) mod mounts;
+pub(crate) mod netns;
+pub(crate) mod rights;
+pub(crate) mod sockets;
+pub(crate) mod stdio;
 mod terminal;
 
 use std::fs;
@@ -29,7 +29,7 @@ use init::{Order, Plan, Report};
 
 /// The namespaces and the init of one jail. Dropped, it kills everything inside.
 #[derive(Debug)]
-pub struct Sandbox {
+pub(crate) struct Sandbox {
     /// Init's process id outside.
     pub pid: Pid,
     /// Readable when init has ended, and with it everything in its PID namespace.
@@ -53,7 +53,7 @@ impl Sandbox {
     ///
     /// # Errors
     /// Those of `clone3(2)` and of writing the map.
-    pub fn build(plan: &Plan, cgroup: Option<BorrowedFd<'_>>, needs_cgroup: bool) -> io::Result<Self> {
+    pub(crate) fn build(plan: &Plan, cgroup: Option<BorrowedFd<'_>>, needs_cgroup: bool) -> io::Result<Self> {
         match Self::build_in(plan, cgroup) {
             // Its rights end above (a threaded part of the tree, a root whose files are another's), or a container's filter
             // knows no clone3(2).
@@ -131,7 +131,7 @@ impl Sandbox {
     ///
     /// # Errors
     /// When something in there stays. It is killed, though: if it ever wakes it is to end.
-    pub fn kill(&mut self) -> Result<(), StillThere> {
+    pub(crate) fn kill(&mut self) -> Result<(), StillThere> {
         let pid = std::mem::replace(&mut self.pid, Pid::from_raw(0));
         if pid.as_raw() <= 0 {
             return Ok(());

@@ -10,9 +10,9 @@ mod kept;
 mod kernel;
 mod terminals;
 
-pub use generated::Generated;
-pub use kept::{Keeping, Kept};
-pub use terminals::NO_NAME_FOR;
+pub(crate) use generated::Generated;
+pub(crate) use kept::{Keeping, Kept};
+pub(crate) use terminals::NO_NAME_FOR;
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -30,14 +30,14 @@ use super::sockets::Outside;
 use crate::jail::within;
 
 /// Inside a jail a tmpfs with the files laid over others; on the host a folder that root makes once, empty.
-pub const RUN_DIR: &str = "/run/httpjail";
+pub(crate) const RUN_DIR: &str = "/run/httpjail";
 
 /// Folders that are mostly there and mostly empty, for when nothing better is.
 const SPARE_DIRS: [&str; 5] = ["/mnt", "/media", "/srv", "/opt", "/home"];
 
 /// A file that the jail sees in place of the host's.
 #[derive(Debug, Clone)]
-pub struct Overlay {
+pub(crate) struct Overlay {
     /// Its name below [`View::place`].
     pub name: String,
     /// What is in it.
@@ -48,7 +48,7 @@ pub struct Overlay {
 
 /// Everything that the view needs to know.
 #[derive(Debug)]
-pub struct View {
+pub(crate) struct View {
     /// The folder that is covered with the jail's own files ([`place`]).
     pub place: PathBuf,
     /// Files laid over the host's.
@@ -74,7 +74,7 @@ pub struct View {
 /// A step of the view that failed, on what.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {step} {path}: {source}")]
-pub struct MountError {
+pub(crate) struct MountError {
     step: &'static str,
     path: PathBuf,
     source: io::Error,
@@ -85,7 +85,7 @@ pub struct MountError {
 ///
 /// # Errors
 /// When there is none.
-pub fn place(own: &Path) -> io::Result<PathBuf> {
+pub(crate) fn place(own: &Path) -> io::Result<PathBuf> {
     let run = Path::new(RUN_DIR);
     let made = DirBuilder::new().mode(0o755).create(run);
     if run.is_dir() {
@@ -103,7 +103,7 @@ pub fn place(own: &Path) -> io::Result<PathBuf> {
 ///
 /// # Errors
 /// Those of making it, and when it is not root's alone.
-pub fn make_run_dir() -> io::Result<()> {
+pub(crate) fn make_run_dir() -> io::Result<()> {
     match DirBuilder::new().mode(0o755).create(RUN_DIR) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         made => return made,
@@ -118,7 +118,7 @@ pub fn make_run_dir() -> io::Result<()> {
 
 /// What came of arranging it.
 #[derive(Debug)]
-pub struct Arranged {
+pub(crate) struct Arranged {
     /// What could not be done and did not matter.
     pub notes: Vec<String>,
     /// What must stay open as long as the jail lives.
@@ -133,7 +133,7 @@ pub struct Arranged {
 ///
 /// # Errors
 /// Naming the step and the path; the command must not start then.
-pub fn arrange(view: &View, user_namespace: bool) -> Result<Arranged, MountError> {
+pub(crate) fn arrange(view: &View, user_namespace: bool) -> Result<Arranged, MountError> {
     // The command's user must be able to read what is made here, and the command inherits the caller's own mask.
     let mask = umask(Mode::from_bits_truncate(0o022));
     let arranged = arrange_all(view, user_namespace);

@@ -24,16 +24,16 @@ use socket2::{Domain, Protocol, SockRef, Type};
 use crate::net::Listeners;
 
 /// `lo` is the first interface of every namespace (`net/core/dev.c`, `LOOPBACK_IFINDEX`).
-pub const LOOPBACK_INDEX: u32 = 1;
+pub(crate) const LOOPBACK_INDEX: u32 = 1;
 
 /// The address that `lo` carries besides 127.0.0.1, or `getaddrinfo` with `AI_ADDRCONFIG` answers nothing.
-pub const JAIL_V4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+pub(crate) const JAIL_V4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 /// The same for `::1`.
-pub const JAIL_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 1);
+pub(crate) const JAIL_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 1);
 
 /// The mark of httpjail's sockets in a namespace that others use too (`JailConfig::own_mark`). It need be no secret: to set one
 /// wants a right that goes around the programs anyway.
-pub const OWN_MARK: u32 = 0x6874_6a6c;
+pub(crate) const OWN_MARK: u32 = 0x6874_6a6c;
 
 /// Ports that only root may bind and that `bindresvport(3)` chooses from, too.
 const RESERVED: std::ops::Range<u16> = 600..1024;
@@ -47,7 +47,7 @@ const BACKLOG: i32 = 4096;
 ///
 /// # Errors
 /// Those of opening the namespaces, of `setns(2)`, and of `inside`.
-pub fn within<T>(pid: Pid, inside: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+pub(crate) fn within<T>(pid: Pid, inside: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     within_namespace(&File::open(format!("/proc/{pid}/ns/net"))?, inside)
 }
 
@@ -55,7 +55,7 @@ pub fn within<T>(pid: Pid, inside: impl FnOnce() -> io::Result<T>) -> io::Result
 ///
 /// # Errors
 /// Those of `setns(2)`, and of `inside`.
-pub fn within_namespace<T>(namespace: &impl AsFd, inside: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+pub(crate) fn within_namespace<T>(namespace: &impl AsFd, inside: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let outside = File::open("/proc/self/ns/net")?;
     setns(namespace, CloneFlags::CLONE_NEWNET)?;
     let result = inside();
@@ -71,7 +71,7 @@ pub fn within_namespace<T>(namespace: &impl AsFd, inside: impl FnOnce() -> io::R
 ///
 /// # Errors
 /// Those of rtnetlink; a host without IPv6 is none.
-pub fn raise_loopback() -> io::Result<bool> {
+pub(crate) fn raise_loopback() -> io::Result<bool> {
     let route = Route::open()?;
     let mut link = LinkMessage::default();
     link.header.index = LOOPBACK_INDEX;
@@ -92,7 +92,7 @@ pub fn raise_loopback() -> io::Result<bool> {
 ///
 /// # Errors
 /// Those of rtnetlink.
-pub fn make_all_local(ipv6: bool) -> io::Result<()> {
+pub(crate) fn make_all_local(ipv6: bool) -> io::Result<()> {
     let route = Route::open()?;
     route.ask(local_default(JAIL_V4.into()), NLM_F_CREATE | NLM_F_EXCL)?;
     if ipv6 {
@@ -105,7 +105,7 @@ pub fn make_all_local(ipv6: bool) -> io::Result<()> {
 ///
 /// # Errors
 /// Those of `socket(2)`, `bind(2)` and `listen(2)`.
-pub fn listen(ipv6: bool) -> io::Result<Listeners> {
+pub(crate) fn listen(ipv6: bool) -> io::Result<Listeners> {
     listen_at(ipv6, [0, 0])
 }
 
@@ -135,7 +135,7 @@ fn listen_at(ipv6: bool, ports: [u16; 2]) -> io::Result<Listeners> {
 ///
 /// # Errors
 /// As for [`listen`], and `AddrInUse` when no such ports are free.
-pub fn listen_among_others() -> io::Result<Listeners> {
+pub(crate) fn listen_among_others() -> io::Result<Listeners> {
     let ipv6 = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
     // Each process begins elsewhere.
     let pairs = (RESERVED.end - RESERVED.start) / 2;

@@ -29,7 +29,7 @@ const ROOT_KEEPS: [Capability; 10] = [
 ///
 /// # Errors
 /// Naming the step that failed; then the process must end.
-pub fn give_up(identity: &Identity) -> io::Result<()> {
+pub(crate) fn give_up(identity: &Identity) -> io::Result<()> {
     let keeps = if identity.uid.is_root() {
         CapsHashSet::from(ROOT_KEEPS)
     } else {
@@ -47,14 +47,14 @@ pub fn give_up(identity: &Identity) -> io::Result<()> {
 }
 
 /// Whether this process may become another user, and so map every user into a namespace of its own.
-pub fn may_change_user() -> bool {
+pub(crate) fn may_change_user() -> bool {
     let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
     has(Capability::CAP_SETUID) && has(Capability::CAP_SETGID)
 }
 
 /// Which capabilities this process lacks to load the cgroup programs and to step into a jail's network namespace. (CAP_BPF and
 /// CAP_PERFMON would do for the first; for the second nothing less than CAP_SYS_ADMIN does.)
-pub fn missing_for_programs() -> Vec<&'static str> {
+pub(crate) fn missing_for_programs() -> Vec<&'static str> {
     let needed = [
         (Capability::CAP_NET_ADMIN, "CAP_NET_ADMIN"),
         (Capability::CAP_SYS_ADMIN, "CAP_SYS_ADMIN"),
@@ -68,7 +68,7 @@ pub fn missing_for_programs() -> Vec<&'static str> {
 ///
 /// # Errors
 /// Naming the step that failed; then the process must end.
-pub fn stay_nobody() -> io::Result<()> {
+pub(crate) fn stay_nobody() -> io::Result<()> {
     limit_to(&CapsHashSet::new())?;
     prctl::set_no_new_privs().map_err(|error| step("set no_new_privs", error))
 }
@@ -78,7 +78,7 @@ pub fn stay_nobody() -> io::Result<()> {
 ///
 /// # Errors
 /// Naming the step that failed; then the process must end.
-pub fn become_caller(identity: &Identity) -> io::Result<()> {
+pub(crate) fn become_caller(identity: &Identity) -> io::Result<()> {
     if identity.switched {
         drop_bounding(&CapsHashSet::new())?;
         become_user(identity.uid, identity.gid, &identity.groups)?;
@@ -92,7 +92,7 @@ pub fn become_caller(identity: &Identity) -> io::Result<()> {
 ///
 /// # Errors
 /// Naming the step that failed; then the process must end.
-pub fn become_nobody(uid: Uid, gid: Gid) -> io::Result<()> {
+pub(crate) fn become_nobody(uid: Uid, gid: Gid) -> io::Result<()> {
     drop_bounding(&CapsHashSet::new())?;
     become_user(uid, gid, &[gid])?;
     limit_to(&CapsHashSet::new())?;
@@ -103,7 +103,7 @@ pub fn become_nobody(uid: Uid, gid: Gid) -> io::Result<()> {
 ///
 /// # Errors
 /// Naming the step that failed; then the process must end.
-pub fn keep_only_kill() -> io::Result<()> {
+pub(crate) fn keep_only_kill() -> io::Result<()> {
     let keeps = CapsHashSet::from([Capability::CAP_KILL]);
     // The thread may have bounded itself before, by [`keep_for_sockets`], and have given up the right to do it again.
     if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).unwrap_or(true) {
@@ -117,7 +117,7 @@ pub fn keep_only_kill() -> io::Result<()> {
 ///
 /// # Errors
 /// Naming a right that is missing, or the step that failed; then the process must end.
-pub fn keep_for_sockets(users: bool) -> io::Result<()> {
+pub(crate) fn keep_for_sockets(users: bool) -> io::Result<()> {
     let mut keeps = CapsHashSet::from([
         Capability::CAP_SYS_PTRACE,
         Capability::CAP_NET_ADMIN,
@@ -144,7 +144,7 @@ pub fn keep_for_sockets(users: bool) -> io::Result<()> {
 ///
 /// # Errors
 /// Naming the step that failed; then the process must end.
-pub fn keep_only_marks() -> io::Result<()> {
+pub(crate) fn keep_only_marks() -> io::Result<()> {
     let keeps = CapsHashSet::from([Capability::CAP_NET_ADMIN]);
     drop_bounding(&keeps)?;
     limit_to(&keeps)

@@ -51,7 +51,7 @@ const RUN_DEPTH: usize = 6;
 
 /// What must be covered before the command starts.
 #[derive(Debug, Default)]
-pub struct Outside {
+pub(crate) struct Outside {
     /// Socket files with a listener, or that may have one.
     pub files: Vec<PathBuf>,
     /// Folders to cover whole.
@@ -66,7 +66,7 @@ impl Outside {
     /// # Errors
     /// Those of reading `/proc/net/unix` and `/proc/self/mountinfo`: without them nothing is known, so the jail must not
     /// start.
-    pub fn look() -> io::Result<Self> {
+    pub(crate) fn look() -> io::Result<Self> {
         let mut outside = Outside {
             folders: folders(),
             ..Outside::default()

@@ -13,14 +13,14 @@ use crate::sys::fds;
 
 /// What the jail makes of the descriptors that httpjail itself inherited.
 #[derive(Debug)]
-pub struct Inherited {
+pub(crate) struct Inherited {
     /// Pipes above 2, which the command gets (make's jobserver, a shell's `<(...)`).
     pub pipes: Vec<RawFd>,
 }
 
 /// A descriptor that the command may not have.
 #[derive(Debug, thiserror::Error)]
-pub enum StdioError {
+pub(crate) enum StdioError {
     /// 0, 1 or 2 leads out of the jail.
     #[error("{name} is {what}: a descriptor made outside the jail is not held by it")]
     Foreign {
@@ -38,7 +38,7 @@ pub enum StdioError {
 ///
 /// # Errors
 /// When 0, 1 or 2 is a socket other than a Unix one, or a directory.
-pub fn take_stock() -> Result<Inherited, StdioError> {
+pub(crate) fn take_stock() -> Result<Inherited, StdioError> {
     let (input, output, error) = (io::stdin(), io::stdout(), io::stderr());
     let standard = [
         ("standard input", input.as_fd()),
@@ -88,6 +88,6 @@ fn is_pipe(fd: RawFd) -> bool {
 }
 
 /// Whether `fd` is open on a terminal.
-pub fn is_terminal(fd: BorrowedFd<'_>) -> bool {
+pub(crate) fn is_terminal(fd: BorrowedFd<'_>) -> bool {
     nix::unistd::isatty(fd).unwrap_or(false)
 }

@@ -35,7 +35,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// What the canary found.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum Probe {
+pub(crate) enum Probe {
     /// It reached its own, and nothing else.
     Holds,
     /// It could not be tried here, for this reason.

@@ -9,7 +9,7 @@ mod caller;
 pub(super) mod canary;
 mod datagrams;
 mod handler;
-pub mod program;
+pub(crate) mod program;
 mod registry;
 mod untold;
 mod workers;
@@ -30,7 +30,7 @@ use registry::Registry;
 
 /// What holds the Unix sockets of a jail.
 #[derive(Debug)]
-pub enum Held {
+pub(crate) enum Held {
     /// Programs in the kernel look at the other socket's network namespace, and at who made a named pipe.
     Program(Program),
     /// The jail's init makes each connection itself, to listeners that it knows (seccomp notification). Of named pipes it knows
@@ -50,7 +50,7 @@ pub enum Held {
 
 impl Held {
     /// Whether the socket itself is judged, and not its name.
-    pub fn by_identity(&self) -> bool {
+    pub(crate) fn by_identity(&self) -> bool {
         !matches!(self, Held::Names { .. })
     }
 }
@@ -81,7 +81,7 @@ impl fmt::Display for Held {
 
 /// What init must know to make the jail's connections itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Notify {
+pub(crate) struct Notify {
     /// The jail has a user namespace of its own.
     pub user_namespace: bool,
     /// It knows more users than one.

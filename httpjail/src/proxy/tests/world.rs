@@ -1,7 +1,8 @@
 //! The internet of the tests: names with addresses, and behind all of them two origins on loopback, one of HTTP and one of
 //! HTTPS, which count who comes.
 
-use crate::proxy::{Doing, Network};
+use crate::proxy::Network;
+use crate::proxy::network::Doing;
 use crate::tls::{CertificateAuthority, Leaves, sni_host};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header};

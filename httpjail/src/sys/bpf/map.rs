@@ -15,7 +15,7 @@ const BPF_MAP_LOOKUP_AND_DELETE_ELEM: i32 = 21;
 
 /// What a map is made of.
 #[derive(Debug, Clone, Copy)]
-pub struct MapDef<'a> {
+pub(crate) struct MapDef<'a> {
     /// `BPF_MAP_TYPE_*`.
     pub map_type: u32,
     /// Bytes of a key.
@@ -34,7 +34,7 @@ pub struct MapDef<'a> {
 ///
 /// # Errors
 /// EPERM without CAP_BPF; EINVAL where the kernel does not know the type; ENOMEM.
-pub fn map_create(name: &str, def: &MapDef<'_>) -> io::Result<OwnedFd> {
+pub(crate) fn map_create(name: &str, def: &MapDef<'_>) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Attr {
         map_type: u32,
@@ -72,7 +72,7 @@ pub fn map_create(name: &str, def: &MapDef<'_>) -> io::Result<OwnedFd> {
 
 /// A map whose keys are `K` and whose values are `V`: the sizes were compared with the kernel's once, when it was made.
 #[derive(Debug)]
-pub struct Map<K, V> {
+pub(crate) struct Map<K, V> {
     fd: OwnedFd,
     types: PhantomData<fn(K) -> V>,
 }
@@ -82,7 +82,7 @@ impl<K: Pod, V: Pod> Map<K, V> {
     ///
     /// # Errors
     /// EINVAL if it is no map or one of other sizes.
-    pub fn new(fd: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
         let info = map_info(fd.as_fd())?;
         // A per-CPU map's values come as one slot for each CPU, which `lookup` has no room for.
         let per_cpu = matches!(info.map_type, 5 | 6 | 10 | 21);
@@ -96,7 +96,7 @@ impl<K: Pod, V: Pod> Map<K, V> {
     ///
     /// # Errors
     /// The kernel's: E2BIG when the map is full, ENOENT where there is no such key and none can be added.
-    pub fn update(&self, key: &K, value: &V) -> io::Result<()> {
+    pub(crate) fn update(&self, key: &K, value: &V) -> io::Result<()> {
         let mut attr = element(
             self.fd.as_fd(),
             (&raw const *key).addr_u64(),
@@ -110,7 +110,7 @@ impl<K: Pod, V: Pod> Map<K, V> {
     ///
     /// # Errors
     /// EPERM where the kernel lets no unprivileged process read a map (before Linux 5.19).
-    pub fn lookup(&self, key: &K) -> io::Result<Option<V>> {
+    pub(crate) fn lookup(&self, key: &K) -> io::Result<Option<V>> {
         self.read(BPF_MAP_LOOKUP_ELEM, key)
     }
 
@@ -118,7 +118,7 @@ impl<K: Pod, V: Pod> Map<K, V> {
     ///
     /// # Errors
     /// As for `lookup`; also EINVAL before Linux 5.14.
-    pub fn take(&self, key: &K) -> io::Result<Option<V>> {
+    pub(crate) fn take(&self, key: &K) -> io::Result<Option<V>> {
         self.read(BPF_MAP_LOOKUP_AND_DELETE_ELEM, key)
     }
 
@@ -149,7 +149,8 @@ impl<K, V> AsFd for Map<K, V> {
 ///
 /// # Errors
 /// EINVAL if it is another kind of map; otherwise the kernel's.
-pub fn per_cpu_sum(map: BorrowedFd<'_>, index: u32) -> io::Result<u64> {
+#[cfg(test)]
+pub(crate) fn per_cpu_sum(map: BorrowedFd<'_>, index: u32) -> io::Result<u64> {
     const BPF_MAP_TYPE_PERCPU_ARRAY: u32 = 6;
     let info = map_info(map)?;
     if info.map_type != BPF_MAP_TYPE_PERCPU_ARRAY || info.key_size != 4 || info.value_size != 8 {
@@ -167,7 +168,7 @@ pub fn per_cpu_sum(map: BorrowedFd<'_>, index: u32) -> io::Result<u64> {
 ///
 /// # Errors
 /// EINVAL if it is another kind of map or the value has another size; otherwise the kernel's.
-pub fn map_fill(map: BorrowedFd<'_>, value: &[u8]) -> io::Result<()> {
+pub(crate) fn map_fill(map: BorrowedFd<'_>, value: &[u8]) -> io::Result<()> {
     const BPF_MAP_TYPE_ARRAY: u32 = 2;
     let info = map_info(map)?;
     if info.map_type != BPF_MAP_TYPE_ARRAY || info.key_size != 4 || info.value_size as usize != value.len() {
@@ -180,7 +181,7 @@ pub fn map_fill(map: BorrowedFd<'_>, value: &[u8]) -> io::Result<()> {
 }
 
 /// Reads a plain value from the start of `bytes`; `None` if there are too few.
-pub fn read_pod<T: Pod>(bytes: &[u8]) -> Option<T> {
+pub(crate) fn read_pod<T: Pod>(bytes: &[u8]) -> Option<T> {
     let bytes = bytes.get(..size_of::<T>())?;
     // SAFETY: as many bytes as `T` has, at any alignment; every bit pattern of a `Pod` is valid.
     Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })

@@ -10,9 +10,11 @@ mod map;
 #[cfg(test)]
 mod run;
 
-pub use map::{Map, MapDef, map_create, map_fill, per_cpu_sum, read_pod};
 #[cfg(test)]
-pub use run::prog_test_run;
+pub(crate) use map::per_cpu_sum;
+pub(crate) use map::{Map, MapDef, map_create, map_fill, read_pod};
+#[cfg(test)]
+pub(crate) use run::prog_test_run;
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -41,7 +43,7 @@ pub fn prog_id(program: BorrowedFd<'_>) -> io::Result<u32> {
 ///
 /// # Errors
 /// EINVAL where the kernel does not understand it, EPERM without CAP_BPF.
-pub fn btf_load(btf: &[u8]) -> io::Result<OwnedFd> {
+pub(crate) fn btf_load(btf: &[u8]) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Attr {
         btf: u64,
@@ -70,7 +72,7 @@ pub fn btf_load(btf: &[u8]) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// EPERM without the capabilities, EACCES or EINVAL from the verifier, ENOSPC when the log was too short.
-pub fn prog_load<I: Copy>(
+pub(crate) fn prog_load<I: Copy>(
     name: &str,
     prog_type: u32,
     attach_type: u32,
@@ -126,7 +128,7 @@ pub fn prog_load<I: Copy>(
 ///
 /// # Errors
 /// E2BIG when as many as the kernel takes are there, EPERM, or ENOTSUPP on a processor without trampolines.
-pub fn trace_attach(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+pub(crate) fn trace_attach(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Attr {
         name: u64,
@@ -143,7 +145,7 @@ pub fn trace_attach(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 }
 
 /// The last lines of a log: where the verifier says what it did not like.
-pub fn log_tail(log: &[u8]) -> String {
+pub(crate) fn log_tail(log: &[u8]) -> String {
     let end = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
     let text = String::from_utf8_lossy(&log[..end]);
     let lines: Vec<&str> = text.lines().collect();
@@ -155,7 +157,7 @@ pub fn log_tail(log: &[u8]) -> String {
 /// # Errors
 /// EPERM without CAP_NET_ADMIN or where a parent cgroup holds an exclusive program; EINVAL for an unknown attach type; EBADF
 /// if `cgroup` is none.
-pub fn link_create(program: BorrowedFd<'_>, cgroup: BorrowedFd<'_>, attach_type: u32) -> io::Result<OwnedFd> {
+pub(crate) fn link_create(program: BorrowedFd<'_>, cgroup: BorrowedFd<'_>, attach_type: u32) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Attr {
         prog_fd: u32,
@@ -178,7 +180,7 @@ pub fn link_create(program: BorrowedFd<'_>, cgroup: BorrowedFd<'_>, attach_type:
 ///
 /// # Errors
 /// EPERM if the path is not on a bpffs, EEXIST, or EINVAL for a path with a NUL.
-pub fn obj_pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+pub(crate) fn obj_pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     #[repr(C)]
     struct Attr {
         pathname: u64,
@@ -199,7 +201,7 @@ pub fn obj_pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// EPERM without CAP_NET_ADMIN, EINVAL for an unknown attach type.
-pub fn attached_count(cgroup: BorrowedFd<'_>, attach_type: u32) -> io::Result<u32> {
+pub(crate) fn attached_count(cgroup: BorrowedFd<'_>, attach_type: u32) -> io::Result<u32> {
     #[repr(C)]
     struct Attr {
         target_fd: u32,
@@ -236,7 +238,7 @@ pub(crate) fn attach_exclusively(program: BorrowedFd<'_>, cgroup: BorrowedFd<'_>
 ///
 /// # Errors
 /// ENOPROTOOPT before Linux 5.14; ENOTSOCK.
-pub fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
+pub(crate) fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
     const SO_NETNS_COOKIE: i32 = 71;
     let mut cookie = 0_u64;
     let mut len = size_of::<u64>() as libc::socklen_t;

@@ -13,7 +13,7 @@ const IFINDEX: usize = 10;
 ///
 /// # Errors
 /// EINVAL for a frame that the kernel does not take (below an Ethernet header) or an interface that is not there.
-pub fn prog_test_run(program: BorrowedFd<'_>, frame: &[u8], ifindex: u32) -> io::Result<u32> {
+pub(crate) fn prog_test_run(program: BorrowedFd<'_>, frame: &[u8], ifindex: u32) -> io::Result<u32> {
     #[repr(C)]
     struct Attr {
         prog_fd: u32,

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 /// Why the authority could not be loaded or kept. [`StoreError::hint`] says what to do.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
+pub(crate) enum StoreError {
     /// A system call failed.
     #[error("cannot {operation} {}: {errno}", path.display())]
     Io {
@@ -85,7 +85,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// What the user can do about it.
-    pub fn hint(&self) -> String {
+    pub(crate) fn hint(&self) -> String {
         match self {
             StoreError::Io {
                 errno: Errno::EROFS | Errno::ENOSPC | Errno::EPERM | Errno::EOPNOTSUPP,

@@ -22,7 +22,7 @@ const BROWSERS: &[(&str, &str, &str)] = &[
 ];
 
 /// Where a browser below `root` (`/` on this host) reads a policy of ours, and below which folder it may be put.
-pub fn chromium_policies(root: &Path) -> Vec<(PathBuf, PathBuf)> {
+pub(crate) fn chromium_policies(root: &Path) -> Vec<(PathBuf, PathBuf)> {
     let there = BROWSERS
         .iter()
         .filter(|(_, floor, sign)| root.join(floor).is_dir() && root.join(sign).exists());
@@ -37,7 +37,7 @@ pub fn chromium_policies(root: &Path) -> Vec<(PathBuf, PathBuf)> {
 }
 
 /// The policy: trust this certificate for servers.
-pub fn chromium_policy(certificate: &CertificateDer<'_>) -> Vec<u8> {
+pub(crate) fn chromium_policy(certificate: &CertificateDer<'_>) -> Vec<u8> {
     // Base64 needs no escaping.
     format!("{{\"CACertificates\": [\"{}\"]}}\n", STANDARD.encode(certificate)).into_bytes()
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 /// Where the files of [`environment`] are, as the jailed program sees them.
 #[derive(Debug, Clone, Copy)]
-pub struct TrustPaths<'a> {
+pub(crate) struct TrustPaths<'a> {
     /// The merged bundle.
     pub bundle: &'a str,
     /// Our certificate alone.
@@ -49,7 +49,7 @@ const CA: &[&str] = &[
 /// `SSL_CERT_DIR` names our directory alone: what reads only directories then finds our authority, which has signed all
 /// that the jail will meet, and Go does not scan the distribution's hundreds of files. Without a directory it is not set;
 /// the jail should remove an inherited one, which might hide the bundle.
-pub fn environment(paths: TrustPaths<'_>) -> Vec<(&'static str, String)> {
+pub(crate) fn environment(paths: TrustPaths<'_>) -> Vec<(&'static str, String)> {
     let bundle = BUNDLE.iter().map(|&name| (name, paths.bundle));
     let ca = CA.iter().map(|&name| (name, paths.ca));
     let dir = paths.dir.map(|dir| ("SSL_CERT_DIR", dir));
@@ -62,7 +62,7 @@ pub fn environment(paths: TrustPaths<'_>) -> Vec<(&'static str, String)> {
 
 /// The files that the caller's own environment names in these variables (a corporate root, most often): as they are set
 /// anew, what stood there goes into the bundle instead. `variable` looks one up, [`std::env::var_os`] for instance.
-pub fn inherited_bundles(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
+pub(crate) fn inherited_bundles(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for value in BUNDLE
         .iter()

@@ -14,7 +14,7 @@ const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 
 /// The name, as in `5f3e7a10.0`; `None` for a certificate that cannot be parsed or whose subject holds what is no string.
-pub fn hashed_name(certificate: &CertificateDer<'_>) -> Option<String> {
+pub(crate) fn hashed_name(certificate: &CertificateDer<'_>) -> Option<String> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let mut canonical = Vec::new();
     for set in parsed.subject().iter() {

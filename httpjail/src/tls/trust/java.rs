@@ -45,7 +45,7 @@ const PASSWORD: &str = "changeit";
 
 /// The stores of the JVMs below `root` (`/` on this host), of those in `home`, of `java_home`, and of the `java` along
 /// `path`; links followed and none twice. Where there is no JVM this is a few look-ups of names.
-pub fn java_stores(root: &Path, home: &Path, java_home: Option<&OsStr>, path: Option<&OsStr>) -> Vec<PathBuf> {
+pub(crate) fn java_stores(root: &Path, home: &Path, java_home: Option<&OsStr>, path: Option<&OsStr>) -> Vec<PathBuf> {
     let program = path
         .into_iter()
         .flat_map(std::env::split_paths)
@@ -78,7 +78,7 @@ fn expand(base: &Path, pattern: &str, found: &mut Vec<PathBuf>) {
 
 /// The certificates of a PEM bundle as a JKS store. One that cannot be parsed is left out: it would make the whole store
 /// unreadable.
-pub fn java_keystore(bundle: &[u8]) -> Vec<u8> {
+pub(crate) fn java_keystore(bundle: &[u8]) -> Vec<u8> {
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(bundle)
         .filter_map(Result::ok)
         .filter(|certificate| X509Certificate::from_der(certificate).is_ok_and(|(rest, _)| rest.is_empty()))

@@ -11,7 +11,7 @@ const NAMES_SHOWN: usize = 4;
 
 /// What is wrong with an upstream's TLS.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum UpstreamFault {
+pub(crate) enum UpstreamFault {
     /// Its certificate's time is over.
     #[error("the server's certificate has expired (is this machine's clock right?)")]
     Expired,
@@ -53,7 +53,7 @@ pub enum UpstreamFault {
 }
 
 /// Sorts a failed handshake.
-pub fn explain(error: &Error) -> UpstreamFault {
+pub(crate) fn explain(error: &Error) -> UpstreamFault {
     match error {
         Error::InvalidCertificate(certificate) => explain_certificate(certificate),
         Error::AlertReceived(AlertDescription::CertificateRequired) => UpstreamFault::ClientCertificateRequired,
@@ -83,7 +83,7 @@ pub fn explain(error: &Error) -> UpstreamFault {
 
 /// Sorts an I/O error if TLS is its cause: TLS 1.3 servers ask for a client certificate only after the handshake, so the
 /// refusal comes with the first read.
-pub fn explain_io(error: &io::Error) -> Option<UpstreamFault> {
+pub(crate) fn explain_io(error: &io::Error) -> Option<UpstreamFault> {
     error.get_ref()?.downcast_ref::<Error>().map(explain)
 }
 

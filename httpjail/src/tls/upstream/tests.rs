@@ -1,5 +1,6 @@
 //! A "badssl" in memory: chains with one thing wrong each, beside a good one that differs in nothing else.
 
+use super::fault::explain;
 use super::*;
 use crate::tls::testing::{Failure, Pair, server};
 use rcgen::{

@@ -7,8 +7,8 @@
 mod mount;
 mod runs;
 
-pub use mount::mount_point;
-pub use runs::{Claimed, Leftover, RunName, leftovers};
+pub(crate) use mount::mount_point;
+pub(crate) use runs::{Claimed, Leftover, RunName, leftovers};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::{self, Signal};
@@ -28,7 +28,7 @@ const BELOW: &str = "httpjail-";
 
 /// Why there is no cgroup.
 #[derive(Debug, thiserror::Error)]
-pub enum CgroupError {
+pub(crate) enum CgroupError {
     /// Nothing of that type in `/proc/self/mountinfo`.
     #[error("no cgroup2 file system is mounted (hint: mount -t cgroup2 none /sys/fs/cgroup)")]
     NotMounted,
@@ -65,7 +65,7 @@ pub enum CgroupError {
 
 impl CgroupError {
     /// What to do about it, where something can be done.
-    pub fn hint(&self) -> Option<String> {
+    pub(crate) fn hint(&self) -> Option<String> {
         match self {
             // What somebody who is not root but had CAP_DAC_OVERRIDE may have left.
             CgroupError::Unsafe { path, .. } if path.ends_with(mount::PARENT) => {
@@ -82,7 +82,7 @@ impl CgroupError {
 
 /// The cgroup of one run. Dropping it kills everything in it and removes it.
 #[derive(Debug)]
-pub struct Cgroup {
+pub(crate) struct Cgroup {
     path: PathBuf,
     /// Locked as long as this process lives: the run lives as well, whatever its name says.
     directory: File,
@@ -95,7 +95,7 @@ impl Cgroup {
     ///
     /// # Errors
     /// When there is no writable cgroup2 mount, the parent is not root's alone, or this process may not make cgroups.
-    pub fn create() -> Result<Self, CgroupError> {
+    pub(crate) fn create() -> Result<Self, CgroupError> {
         let parent = mount::parent()?;
         Self::make(parent.join(RunName::own()?.to_string()))
     }
@@ -105,7 +105,7 @@ impl Cgroup {
     ///
     /// # Errors
     /// As for [`Cgroup::create`].
-    pub fn below_own() -> Result<Option<Self>, CgroupError> {
+    pub(crate) fn below_own() -> Result<Option<Self>, CgroupError> {
         let Some(own) = mount::own_cgroup()? else {
             return Ok(None);
         };
@@ -142,34 +142,28 @@ impl Cgroup {
     }
 
     /// The cgroup's id: what `bpf_get_current_cgroup_id` says inside, and the key of its configuration. It is the inode number.
-    pub fn id(&self) -> u64 {
+    pub(crate) fn id(&self) -> u64 {
         self.id
     }
 
     /// Where it is.
-    pub fn path(&self) -> &Path {
+    #[cfg(test)]
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The file that takes a process in when its number (0 for the writer itself) is written to it. Never let it be open in
     /// a jailed process: the right to write was checked when it was opened.
-    pub fn procs(&self) -> PathBuf {
+    #[cfg(test)]
+    pub(crate) fn procs(&self) -> PathBuf {
         self.path.join("cgroup.procs")
-    }
-
-    /// Kills every process in it, those in cgroups below it too, and waits until they are gone.
-    ///
-    /// # Errors
-    /// When they do not go within ten seconds (a process in an uninterruptible wait).
-    pub fn kill(&self) -> Result<(), CgroupError> {
-        kill(&self.path, Instant::now() + KILL_BOUND)
     }
 
     /// Kills what is in it and removes it, as dropping it does, and tells if that failed.
     ///
     /// # Errors
-    /// As for [`Cgroup::kill`], or when it cannot be removed.
-    pub fn remove(mut self) -> Result<(), CgroupError> {
+    /// When its processes do not go within ten seconds (an uninterruptible wait), or when it cannot be removed.
+    pub(crate) fn remove(mut self) -> Result<(), CgroupError> {
         self.removed = true;
         remove(&self.path)
     }

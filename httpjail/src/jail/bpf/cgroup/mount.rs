@@ -15,7 +15,7 @@ pub(super) const PARENT: &str = "httpjail";
 ///
 /// # Errors
 /// When it is not mounted, or only read-only.
-pub fn mount_point() -> Result<PathBuf, CgroupError> {
+pub(crate) fn mount_point() -> Result<PathBuf, CgroupError> {
     let path = "/proc/self/mountinfo";
     let table = fs::read_to_string(path).map_err(|source| CgroupError::Io {
         operation: "read",

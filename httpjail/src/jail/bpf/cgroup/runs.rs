@@ -11,7 +11,7 @@ use std::time::Instant;
 
 /// The name of a run's cgroup: who its supervisor is, so exactly that no other process is ever taken for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunName {
+pub(crate) struct RunName {
     /// The supervisor's process id ...
     pub pid: u32,
     /// ... and when it started (`/proc/PID/stat`, field 22: clock ticks since boot) ...
@@ -27,7 +27,7 @@ impl RunName {
     ///
     /// # Errors
     /// When `/proc` cannot be read.
-    pub fn own() -> Result<Self, CgroupError> {
+    pub(crate) fn own() -> Result<Self, CgroupError> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let pid = std::process::id();
         let io = |source| CgroupError::Io {
@@ -49,7 +49,7 @@ impl RunName {
     ///
     /// # Errors
     /// When `/proc` cannot be read.
-    pub fn may_live(&self) -> Result<bool, CgroupError> {
+    pub(crate) fn may_live(&self) -> Result<bool, CgroupError> {
         let started = start_time(self.pid).map_err(|source| CgroupError::Io {
             operation: "look for the supervisor of",
             path: self.to_string().into(),
@@ -59,7 +59,7 @@ impl RunName {
     }
 
     /// Reads a name that `Display` wrote; `None` for any other.
-    pub fn parse(name: &str) -> Option<Self> {
+    pub(crate) fn parse(name: &str) -> Option<Self> {
         let mut parts = name.strip_prefix("run-")?.split('-');
         let parsed = RunName {
             pid: parts.next()?.parse().ok()?,
@@ -83,16 +83,16 @@ impl std::fmt::Display for RunName {
 
 /// A cgroup whose supervisor is dead.
 #[derive(Debug)]
-pub struct Leftover {
+pub(crate) struct Leftover {
     /// Where it is.
     pub path: PathBuf,
-    /// Whose it was.
+    #[cfg(test)]
     pub name: RunName,
 }
 
 impl Leftover {
     /// Takes it, to be removed; `None` if it is gone, or another's.
-    pub fn claim(self) -> Option<Claimed> {
+    pub(crate) fn claim(self) -> Option<Claimed> {
         // Locked by its run as long as that lives, whatever its name may seem to say (another /proc, a time namespace); or by
         // another run that removes it just now.
         let directory = File::open(&self.path).ok()?;
@@ -106,7 +106,7 @@ impl Leftover {
 
 /// A cgroup of a dead run that nobody else removes.
 #[derive(Debug)]
-pub struct Claimed {
+pub(crate) struct Claimed {
     path: PathBuf,
     /// Locked.
     _directory: File,
@@ -114,7 +114,7 @@ pub struct Claimed {
 
 impl Claimed {
     /// Kills what still lives in it, and waits for nothing.
-    pub fn kill(&self) {
+    pub(crate) fn kill(&self) {
         // What goes wrong shows again when it is removed.
         let _ = kill(&self.path, Instant::now());
     }
@@ -123,7 +123,7 @@ impl Claimed {
     ///
     /// # Errors
     /// When it cannot be killed or removed.
-    pub fn remove(self, deadline: Instant) -> Result<(), CgroupError> {
+    pub(crate) fn remove(self, deadline: Instant) -> Result<(), CgroupError> {
         match kill(&self.path, deadline).and_then(|()| remove_tree(&self.path)) {
             Err(CgroupError::StillPopulated(path)) => {
                 tracing::info!("processes of a dead run are still in {}", path.display());
@@ -139,7 +139,7 @@ impl Claimed {
 ///
 /// # Errors
 /// When the tree cannot be read. No error where httpjail never ran.
-pub fn leftovers() -> Result<Vec<Leftover>, CgroupError> {
+pub(crate) fn leftovers() -> Result<Vec<Leftover>, CgroupError> {
     let mut found = Vec::new();
     // Those of root are all in one place; those of others lie below the cgroup that each started from.
     let places = [
@@ -166,7 +166,11 @@ pub fn leftovers() -> Result<Vec<Leftover>, CgroupError> {
             };
             let path = entry.path();
             if !name.may_live()? {
-                found.push(Leftover { path, name });
+                found.push(Leftover {
+                    path,
+                    #[cfg(test)]
+                    name,
+                });
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! The `world` is a namespace at the other end of a veth pair. It records every frame that holds the canary.
 
-use super::super::record;
+use super::super::events::record;
 use super::lab::{Lab, Talker, in_namespace};
 use std::process::Command;
 

@@ -1,6 +1,6 @@
 //! What is refused, with the event that says so, beside a twin that is not.
 
-use super::super::record;
+use super::super::events::record;
 use super::lab::{Lab, in_namespace};
 use httpjail_common::{Event, Stat};
 

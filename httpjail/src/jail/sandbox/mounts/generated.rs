@@ -38,7 +38,7 @@ const MOST_BYTES: u64 = 32 << 20;
 
 /// A copy, and the folder that it stands for.
 #[derive(Debug)]
-pub struct Generated {
+pub(crate) struct Generated {
     folder: PathBuf,
     /// The host's, and the copy.
     outside: OwnedFd,

@@ -17,7 +17,7 @@ use mountinfo::Mount;
 
 /// A file that the command must not change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
+pub(crate) struct Kept {
     /// A path without links.
     pub path: PathBuf,
     /// How much of it the jail sees.
@@ -26,7 +26,7 @@ pub struct Kept {
 
 /// What a jailed program finds in a kept file's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keeping {
+pub(crate) enum Keeping {
     /// Nothing.
     Unseen,
     /// The file, read-only.

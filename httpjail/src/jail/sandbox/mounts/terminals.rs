@@ -29,7 +29,7 @@ const AUXILIARY: u64 = 5;
 /// UNIX98_PTY_SLAVE_MAJOR: the inner ends of pseudo-terminals. Their minor number is the one in their name.
 const PSEUDO: u64 = 136;
 /// How the note begins that is of a terminal whose number could not be had: programs look for it by its name.
-pub const NO_NAME_FOR: &str = "the jail has no name for the terminal";
+pub(crate) const NO_NAME_FOR: &str = "the jail has no name for the terminal";
 /// More than there are where nobody has raised `kernel.pty.max`, so that a number has an end.
 const MOST: u64 = 4096;
 

@@ -53,7 +53,7 @@ const BPF_PROG_TYPE_TRACING: u32 = 26;
 
 /// The attached programs. Dropped, they are detached.
 #[derive(Debug)]
-pub struct Program {
+pub(crate) struct Program {
     /// They stay until each descriptor of these is closed, here and in the holder.
     _links: Vec<OwnedFd>,
     _holder: Holder,
@@ -83,7 +83,7 @@ impl Program {
     ///
     /// # Errors
     /// Why this kernel, or this caller, cannot have those for sockets: the next way is taken then.
-    pub fn attach(sandbox: &Sandbox, allowed: &[PathBuf]) -> Result<Self, String> {
+    pub(crate) fn attach(sandbox: &Sandbox, allowed: &[PathBuf]) -> Result<Self, String> {
         if !rights::missing_for_programs().is_empty() {
             return Err("only root has programs in the kernel".into());
         }
@@ -139,7 +139,7 @@ impl Program {
     ///
     /// # Errors
     /// The reason.
-    pub fn pipes(&self) -> Result<(), &str> {
+    pub(crate) fn pipes(&self) -> Result<(), &str> {
         self.pipes.as_ref().copied().map_err(String::as_str)
     }
 }
