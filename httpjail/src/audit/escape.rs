@@ -8,6 +8,9 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+/// A URL or a rule is shown up to this many characters.
+const LONGEST: usize = 200;
+
 /// `text` with every character that a terminal or a reader could be deceived by written out. One line in any case.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
@@ -46,6 +49,23 @@ pub(super) fn is_unsafe(c: char) -> bool {
             | '\u{feff}'                  // zero width no-break space
             | '\u{fff9}'..='\u{fffb}'     // interlinear annotation
             | '\u{e0000}'..='\u{e007f}') // tags: invisible ASCII
+}
+
+/// A URL fit to be shown, without its query, where secrets travel.
+pub(crate) fn redacted(url: &str) -> String {
+    match url.split_once('?') {
+        Some((place, _query)) => short(place) + "?…",
+        None => short(url),
+    }
+}
+
+/// What may be shown of `text`, in one line.
+pub(super) fn short(text: &str) -> String {
+    let shown = printable(text);
+    match shown.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", shown.get(..end).unwrap_or_default()),
+        None => shown.into_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ mod summary;
 mod terminal;
 
 pub(crate) use colour::{paint, wants_colour};
-pub(crate) use escape::printable;
+pub(crate) use escape::{printable, redacted};
 #[cfg(unix)]
 pub(crate) use file::open_stream;
 pub(crate) use file::{LogFile, open_log};
@@ -26,9 +26,9 @@ pub(crate) use file::{LogFile, open_log};
 pub(crate) use file::{LogPlace, open_log_without_links};
 pub(crate) use format::Format;
 pub(crate) use log::{Log, Watcher};
-pub(crate) use notice::{CERTIFICATE_REFUSED, Show, StderrPolicy, redacted};
+pub(crate) use notice::{Show, StderrPolicy};
 pub(crate) use read::read_line;
-pub(crate) use record::{Decision, EventKind, Record};
+pub(crate) use record::{CERTIFICATE_REFUSED, Decision, EventKind, Record};
 pub(crate) use summary::{Summary, SummaryForm};
 pub(crate) use terminal::Terminal;
 

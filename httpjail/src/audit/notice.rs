@@ -5,9 +5,11 @@
 //! only counted too. The request log has them all.
 
 mod advice;
+mod policy;
 
 use self::advice::Advice;
-use super::escape::printable;
+pub(crate) use self::policy::{Show, StderrPolicy};
+use super::escape::{printable, redacted, short};
 use super::record::{Decision, EventKind, Record};
 use super::{Admission, Bucket};
 use std::collections::BTreeSet;
@@ -20,36 +22,6 @@ const PER_SECOND: u32 = 5;
 
 /// So many places are remembered as ones where HTTP is spoken, or of which something was said.
 const PLACES_MAX: usize = 500;
-
-/// A URL or a rule is shown up to this many characters.
-const LONGEST: usize = 200;
-
-/// As the proxy says it.
-pub(crate) const CERTIFICATE_REFUSED: &str = "client refused our certificate";
-
-/// Which records stderr gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Show {
-    /// None (`-q`).
-    Nothing,
-    /// What was denied (the default). DNS questions are left out: programs ask for odd types by habit.
-    Denials,
-    /// Allowed requests and DNS too, none held back (`-v`).
-    Everything,
-}
-
-/// What the log says on stderr.
-#[derive(Debug, Clone)]
-pub(crate) struct StderrPolicy {
-    /// Which records.
-    pub show: Show,
-    /// Said once, as `hint: ...`, after the first request that was denied for want of a rule.
-    pub no_rules: Option<String>,
-    /// Whether the rule that would allow it is shown with the first denial for each host.
-    pub suggest: bool,
-    /// Whether the rule is shown that leads to an address which needs one that names the host.
-    pub mend: bool,
-}
 
 /// Turns records into lines for stderr, or into nothing.
 #[derive(Debug)]
@@ -208,23 +180,6 @@ fn by(record: &Record) -> String {
         (Some(comm), None) => format!(" by {}", printable(comm)),
         (None, Some(pid)) => format!(" by process {pid}"),
         (None, None) => String::new(),
-    }
-}
-
-/// A URL fit to be shown, without its query, where secrets travel.
-pub(crate) fn redacted(url: &str) -> String {
-    match url.split_once('?') {
-        Some((place, _query)) => short(place) + "?…",
-        None => short(url),
-    }
-}
-
-/// What may be shown of `text`, in one line.
-pub(super) fn short(text: &str) -> String {
-    let shown = printable(text);
-    match shown.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", shown.get(..end).unwrap_or_default()),
-        None => shown.into_owned(),
     }
 }
 

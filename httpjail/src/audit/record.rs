@@ -53,6 +53,8 @@ pub(crate) const DENIED_BY_RULE: &str = "denied by rule";
 pub(crate) const NOT_HTTP: &str = "not http";
 /// The reason of a connection to a loopback port on which a program of the host listens.
 pub(crate) const SERVICE_OF_HOST: &str = "a service of this host";
+/// The reason of a connection whose client does not accept our certificate.
+pub(crate) const CERTIFICATE_REFUSED: &str = "client refused our certificate";
 
 /// One line of the log. Fields that do not apply are `None` and left out.
 #[derive(Debug, Clone)]

@@ -9,16 +9,18 @@
 //! where a file is): of two first runs at once the loser finds the winner's pair. `ca.crt` is written after it, from it.
 
 mod error;
+mod owner;
 mod walk;
 
 pub(crate) use error::StoreError;
 
+use self::owner::Owner;
 use super::CertificateAuthority;
 use super::authority::random;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, geteuid, linkat, unlinkat};
+use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -58,43 +60,6 @@ struct Store {
     dir: OwnedFd,
     path: PathBuf,
     owner: Owner,
-}
-
-/// For whom files are made.
-#[derive(Debug, Clone, Copy)]
-struct Owner {
-    uid: Uid,
-    /// Only set where files have to be given away.
-    gid: Option<Gid>,
-}
-
-impl Owner {
-    fn new(owner: Option<(u32, u32)>) -> Self {
-        match owner {
-            Some((uid, gid)) => Owner {
-                uid: Uid::from_raw(uid),
-                gid: Some(Gid::from_raw(gid)),
-            },
-            None => Owner {
-                uid: geteuid(),
-                gid: None,
-            },
-        }
-    }
-
-    /// Whether we hold more rights than the one for whom we act, and must not lend them.
-    fn is_another(self) -> bool {
-        geteuid().is_root() && !self.uid.is_root()
-    }
-
-    /// Gives away what we have just made. Nothing happens if it is theirs already (the usual case, and that of a caller
-    /// who switched the file-system user).
-    fn give(self, fd: &OwnedFd) -> Result<(), Errno> {
-        match self.gid {
-            Some(gid) if fstat(fd)?.st_uid != self.uid.as_raw() => fchown(fd, Some(self.uid), Some(gid)),
-            _ => Ok(()),
-        }
-    }
 }
 
 impl Store {

@@ -5,15 +5,16 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use nix::sys::signalfd::SignalFd;
 
 use super::file::PolicyFile;
 use super::prompt::{Choice, Frame, Prompt, Typed};
 use super::questions::Questions;
 use super::relay::Relay;
-use super::{Order, Setup, Supervisor};
+use super::setup::Setup;
+use super::supervisor::{Order, Supervisor};
+use super::wait::{Source, Sources};
 use crate::approve::remote::Asked;
 use crate::approve::{Answer, Denial, Extent, Grant, Question, Span};
 
@@ -54,16 +55,6 @@ enum Arming {
     /// It counts from then on, if nothing is typed before.
     At(Instant),
     Armed,
-}
-
-/// What can wake the loop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
-    Supervisor,
-    Signals,
-    Questions,
-    Outer,
-    Inner,
 }
 
 impl Console {
@@ -154,22 +145,15 @@ impl Console {
     }
 
     fn wait(&mut self, supervisor: &impl Supervisor, signals: &SignalFd) -> io::Result<Vec<Source>> {
-        let mut sources = vec![Source::Supervisor, Source::Signals];
-        let mut polled = vec![
-            PollFd::new(supervisor.as_fd(), PollFlags::POLLIN),
-            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-        ];
-        if let Some((line, wanted)) = self.questions.wants() {
-            sources.push(Source::Questions);
-            polled.push(PollFd::new(line, wanted));
-        }
-        if let Some((terminal, wanted)) = self.relay.outer_wants() {
-            sources.push(Source::Outer);
-            polled.push(PollFd::new(terminal, wanted));
-        }
-        if let Some((terminal, wanted)) = self.relay.inner_wants(self.view.is_some()) {
-            sources.push(Source::Inner);
-            polled.push(PollFd::new(terminal, wanted));
+        let mut sources = Sources::default();
+        sources.add(Source::Supervisor, (supervisor.as_fd(), PollFlags::POLLIN));
+        sources.add(Source::Signals, (signals.as_fd(), PollFlags::POLLIN));
+        for (source, wanted) in [
+            (Source::Questions, self.questions.wants()),
+            (Source::Outer, self.relay.outer_wants()),
+            (Source::Inner, self.relay.inner_wants(self.view.is_some())),
+        ] {
+            wanted.into_iter().for_each(|wanted| sources.add(source, wanted));
         }
         let deadlines = [
             self.waiting.front().and_then(|first| first.deadline),
@@ -179,23 +163,7 @@ impl Console {
             }),
             self.relay.due(),
         ];
-        let now = Instant::now();
-        // Rounded up, or the loop would spin through the last millisecond.
-        let left = |at: Instant| at.saturating_duration_since(now) + Duration::from_millis(1);
-        let limit = deadlines.into_iter().flatten().min().map(left);
-        let limit = limit.map_or(PollTimeout::NONE, |left| {
-            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
-        });
-        match poll(&mut polled, limit) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let ready = polled.iter().map(|polled| polled.any().unwrap_or(true));
-        Ok(sources
-            .into_iter()
-            .zip(ready)
-            .filter_map(|(source, ready)| ready.then_some(source))
-            .collect())
+        sources.wait(deadlines.into_iter().flatten().min())
     }
 
     fn hear(&mut self) {

@@ -14,61 +14,19 @@ mod prompt;
 mod questions;
 mod relay;
 mod screen;
+mod setup;
+mod supervisor;
+mod wait;
 
-use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
-use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use console::Console;
 pub(crate) use file::PolicyFile;
-
-/// What the supervisor wants.
-#[derive(Debug)]
-pub(crate) enum Order {
-    /// Relay between the caller's terminal and this one.
-    Relay(OwnedFd),
-    /// Leave the caller's terminal to the shell.
-    Suspend,
-    /// Take it again.
-    Resume,
-    /// Show the last of the jail's output, and end.
-    Finish,
-}
-
-/// The supervisor, as it is heard from here. Readable when there is an order.
-pub(crate) trait Supervisor: AsFd {
-    /// The next order.
-    ///
-    /// # Errors
-    /// When the supervisor is gone.
-    fn next(&self) -> io::Result<Order>;
-
-    /// Tells that the last one is carried out.
-    ///
-    /// # Errors
-    /// When the supervisor is gone.
-    fn done(&self) -> io::Result<()>;
-}
-
-/// What it takes to hold a terminal.
-#[derive(Debug)]
-pub(crate) struct Setup {
-    /// The caller's terminal, opened for this alone.
-    pub terminal: File,
-    /// Where questions come from.
-    pub questions: UnixStream,
-    /// The policy file that "always" writes to.
-    pub policy: Option<PolicyFile>,
-    /// How long a question stays.
-    pub limit: Duration,
-    /// What a real question of this run bears.
-    pub mark: String,
-}
+pub(crate) use setup::Setup;
+pub(crate) use supervisor::{Order, Supervisor};
 
 /// Relays and asks until the supervisor has enough or is gone. The terminal is as it was found then. Every signal must be
 /// blocked.

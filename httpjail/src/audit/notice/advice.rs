@@ -5,8 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{CERTIFICATE_REFUSED, StderrPolicy, printable, short};
-use crate::audit::record::{EventKind, NO_RULE_MATCHED, NOT_HTTP, Record};
+use super::policy::StderrPolicy;
+use crate::audit::escape::{printable, short};
+use crate::audit::record::{CERTIFICATE_REFUSED, EventKind, NO_RULE_MATCHED, NOT_HTTP, Record};
 use crate::policy::{rule_for, rule_for_host};
 
 /// For so many hosts something is advised, of each kind.

@@ -1,6 +1,7 @@
 //! What is said of which record, and what is held back.
 
 use super::*;
+use crate::audit::CERTIFICATE_REFUSED;
 use std::time::Duration;
 
 fn request(verdict: Decision, url: &str) -> Record {

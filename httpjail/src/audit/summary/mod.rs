@@ -7,7 +7,7 @@ mod render;
 
 use std::collections::BTreeMap;
 
-use super::notice::{redacted, short};
+use super::escape::{redacted, short};
 use super::record::{Decision, EventKind, Record};
 pub(crate) use crate::policy::yaml::SummaryForm;
 

@@ -1,6 +1,7 @@
 use super::*;
 use crate::tls::authority::unix_now;
 use crate::tls::testing::skip;
+use nix::unistd::{Gid, Uid, geteuid};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::sync::Barrier;

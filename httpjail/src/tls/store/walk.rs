@@ -5,7 +5,8 @@
 //! that is theirs, so that no link of theirs can have something made elsewhere. A race can lead us to another place
 //! than a moment ago, but every place is judged by its open descriptor.
 
-use super::{Owner, StoreError};
+use super::error::StoreError;
+use super::owner::Owner;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat, readlinkat};

@@ -1,0 +1,114 @@
+//! What is added to a policy file, and what stays as it is.
+
+use super::*;
+use crate::approve::Extent;
+
+fn question(method: &Method, authority: &str, path: &str) -> Question {
+    Question::new(&Target::new(method, Scheme::Https, authority, path).unwrap(), None)
+}
+
+#[track_caller]
+fn check_added(before: &str, extent: Extent, after: Result<&str, &str>) {
+    let question = question(&Method::GET, "a.test", "/x/it's?q=1");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("rules.yaml");
+    fs::write(&path, before).unwrap();
+    let mut file = PolicyFile {
+        name: "rules.yaml".into(),
+        path: path.clone(),
+        known: None,
+    };
+    let done = file.add(&Grant::new(true, &question, extent), &question);
+    let found = fs::read_to_string(&path).unwrap();
+    match after {
+        Ok(after) => {
+            assert_eq!(done, Ok(()));
+            assert_eq!(found, after);
+        }
+        Err(why) => {
+            assert!(done.clone().is_err_and(|error| error.contains(why)), "{done:?}");
+            assert_eq!(found, before, "untouched");
+        }
+    }
+}
+
+const MARK: &str = "# approved when it was asked for";
+
+#[test]
+fn a_rule_is_added_at_the_end_of_the_rules() {
+    let entry = |indent: &str| {
+        format!(
+            "{indent}{MARK}\n{indent}- action: allow\n{indent}  pattern: '^https://a\\.test/x/it''s\\?q=1$'\n{indent}  methods: [get]\n"
+        )
+    };
+    let before = "# mine\nrules:\n  # first\n  - action: deny\n    host: b.test # no\n\nlogging:\n  level: info\n";
+    let after = format!(
+        "# mine\nrules:\n  # first\n  - action: deny\n    host: b.test # no\n{}\nlogging:\n  level: info\n",
+        entry("  ")
+    );
+    check_added(before, Extent::Url, Ok(&after));
+    check_added("", Extent::Url, Ok(&format!("rules:\n{}", entry("  "))));
+    check_added("rules: []\n", Extent::Url, Ok(&format!("rules:\n{}", entry("  "))));
+    let flat = "rules:\n- {action: deny, host: b.test}\n";
+    check_added(flat, Extent::Url, Ok(&format!("{flat}{}", entry(""))));
+}
+
+#[test]
+fn prefix_and_host() {
+    let prefix =
+        format!("rules:\n  {MARK}\n  - action: allow\n    pattern: '^https://a\\.test/x/'\n    methods: [get]\n");
+    check_added("", Extent::Prefix, Ok(&prefix));
+    let host = format!("rules:\n  {MARK}\n  - action: allow\n    pattern: '^https://a\\.test/'\n");
+    check_added("", Extent::Host, Ok(&host));
+}
+
+#[test]
+fn what_cannot_be_added_to_stays_as_it_is() {
+    check_added(
+        "rules: [{action: deny, host: b.test}]\n",
+        Extent::Url,
+        Err("no list of rules"),
+    );
+    check_added("rules: {\n", Extent::Url, Err(""));
+    // Edited meanwhile: another rule decides now.
+    check_added(
+        "rules:\n- {action: deny, pattern: '.*'}\n",
+        Extent::Url,
+        Err("would not do"),
+    );
+}
+
+// Proves: K16.
+#[test]
+fn what_the_command_could_write_is_added_to_as_it_was_known_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("rules.yaml");
+    fs::write(&path, "rules: []\n").unwrap();
+    let mut file = PolicyFile {
+        name: "rules.yaml".into(),
+        path: path.clone(),
+        known: Some("rules: []\n".into()),
+    };
+    let mut add = |path: &str| {
+        let question = question(&Method::GET, "a.test", path);
+        file.add(&Grant::new(true, &question, Extent::Url), &question)
+    };
+    assert_eq!((add("/one"), add("/two")), (Ok(()), Ok(())));
+    let own = fs::read_to_string(&path).unwrap();
+    fs::write(&path, own.clone() + "- {action: allow, host: b.test}\n").unwrap();
+    assert!(add("/three").is_err_and(|why| why.contains("changed meanwhile")));
+    fs::write(&path, &own).unwrap();
+    assert_eq!(add("/three"), Ok(()));
+    // A link in its place is not followed.
+    fs::rename(&path, dir.path().join("moved")).unwrap();
+    std::os::unix::fs::symlink("moved", &path).unwrap();
+    assert!(add("/four").is_err());
+}
+
+#[test]
+fn another_method_has_no_rule() {
+    let method = Method::from_bytes(b"PROPFIND").unwrap();
+    let question = question(&method, "a.test", "/");
+    assert_eq!(Grant::new(true, &question, Extent::Url).rule(), None);
+    assert!(Grant::new(true, &question, Extent::Host).rule().is_some());
+}
