@@ -3,17 +3,18 @@
 //! Through hyper itself, both as the server that reads and as the client that writes, over memory in place of a network.
 //! Each function panics where a promise does not hold. Built for fuzzers and tests only; the tests run it on the corpus.
 
-use super::Limits;
-use super::detect::{self, Opening};
-use super::forward::write_head;
-use super::framing::{Framing, Stop};
-use super::headers::{clean_request, leave_out};
-use super::identity::{Destination, Origin};
-use super::pool::Wire;
-use super::tunnel::read_server_name;
-use super::upstream;
 use crate::net::Host;
 use crate::policy::Target;
+use crate::proxy::downstream::detect;
+use crate::proxy::downstream::detect::Opening;
+use crate::proxy::downstream::passthrough::read_server_name;
+use crate::proxy::http1::framing::{Framing, Stop};
+use crate::proxy::http1::headers::{clean_request, leave_out};
+use crate::proxy::limits::Limits;
+use crate::proxy::service::forward::write_head;
+use crate::proxy::service::target::{Destination, Origin};
+use crate::proxy::upstream::connection;
+use crate::proxy::upstream::pool::Wire;
 use bytes::Bytes;
 use http::{Extensions, HeaderMap, Method, Request, Response, header};
 use http_body_util::{BodyExt, Full};
@@ -291,7 +292,7 @@ async fn written(read: &Read, target: &Target) -> Vec<u8> {
     };
     *head.extensions_mut() = read.spelling.0.clone();
     let (near, mut far) = duplex(1 << 20);
-    let handshake = upstream::builder(&Limits::default())
+    let handshake = connection::builder(&Limits::default())
         .handshake(TokioIo::new(near))
         .await;
     let Ok((mut sender, connection)) = handshake else {

@@ -117,7 +117,7 @@ impl Limits {
 
     /// How much of a body is read at once over HTTP/1, a head and a bit. By itself hyper reads up to 400 KiB where much comes
     /// quickly, and keeps that much for every connection that lies unused.
-    pub(super) fn read_at_once(&self) -> usize {
+    pub(crate) fn read_at_once(&self) -> usize {
         self.head + 16 * 1024
     }
 }

@@ -5,63 +5,30 @@
 //! judged and then either refused in words or written anew to an upstream whose addresses and certificate were checked.
 //! Nothing is dialled before a request was allowed, and no error on the way lets one through.
 
-mod address;
-mod asked;
-mod body;
-mod bound;
-mod client;
-mod connection;
-mod counted;
-mod crowd;
-mod detect;
-mod dial;
-mod drain;
-mod explicit;
-mod flushes;
-mod forward;
-mod framing;
+mod auth;
+mod downstream;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
-mod headers;
-mod heard;
-mod identity;
-mod interceptor;
-mod interim;
-mod joined;
-mod judge;
-#[cfg(target_os = "linux")]
-mod kernel;
+mod http1;
+mod io;
 mod limits;
-mod memory;
-mod network;
-mod pace;
-mod parent;
-mod patience;
-mod peer;
-mod pool;
-mod prefixed;
-mod race;
+#[cfg(target_os = "linux")]
+mod netlink;
+mod overload;
 mod refusal;
-mod retry;
-mod silence;
-mod stream;
-mod strict;
+mod service;
 mod tasks;
 #[cfg(test)]
 mod tests;
-mod tunnel;
-mod upgrade;
-mod upload;
 mod upstream;
-mod windows;
 
-pub(crate) use address::{Class, Foreseen, foresee};
-pub(crate) use explicit::{Guard, Token};
+pub(crate) use downstream::forward_proxy::{Guard, Token};
 pub(crate) use limits::Limits;
-pub(crate) use memory::Allocated;
-pub(crate) use network::{HostNetwork, Network};
-pub(crate) use parent::Parents;
+pub(crate) use overload::memory::Allocated;
+pub(crate) use upstream::address::{Class, Foreseen, foresee};
+pub(crate) use upstream::network::{HostNetwork, Network};
+pub(crate) use upstream::proxy_env::Parents;
 
 use crate::approve::Desk;
 use crate::audit::Sink;
@@ -70,7 +37,6 @@ use crate::net::{HostPattern, NameSource, OriginalDstSource, ProgramSource};
 use crate::policy::Policy;
 use crate::tls::{Leaves, UpstreamTls};
 use arc_swap::ArcSwap;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -139,22 +105,22 @@ pub(crate) struct Config {
 /// The proxy of one jail.
 pub(crate) struct Proxy {
     config: Config,
-    pool: Arc<pool::Pool>,
+    pool: Arc<upstream::pool::Pool>,
     /// Places for requests.
     requests: Arc<Semaphore>,
     /// What goes on beside the connections that began it: streams of HTTP/2, tunnels.
     tasks: tasks::Tasks,
-    crowd: Arc<crowd::Crowd>,
-    memory: Arc<memory::Memory>,
-    windows: windows::Counts,
+    crowd: Arc<overload::clients::Crowd>,
+    memory: Arc<overload::memory::Memory>,
+    windows: overload::h2_windows::Counts,
 }
 
 impl Proxy {
     /// A proxy that has yet to run.
     pub(crate) fn new(config: Config) -> Arc<Proxy> {
-        let memory = memory::Memory::new(config.allocated, config.limits.memory);
-        let windows = windows::Counts::default();
-        let dialler = dial::Dialler {
+        let memory = overload::memory::Memory::new(config.allocated, config.limits.memory);
+        let windows = overload::h2_windows::Counts::default();
+        let dialler = upstream::dial::Dialler {
             network: config.network.clone(),
             tls: config.upstream_tls.clone(),
             parents: config.parents.clone(),
@@ -163,10 +129,10 @@ impl Proxy {
             room: Arc::new(Semaphore::new(config.limits.upstreams)),
             memory: memory.clone(),
         };
-        let pool = Arc::new(pool::Pool::new(dialler, windows.clone()));
+        let pool = Arc::new(upstream::pool::Pool::new(dialler, windows.clone()));
         Arc::new(Proxy {
             requests: Arc::new(Semaphore::new(config.limits.requests)),
-            crowd: crowd::Crowd::new(&config.limits),
+            crowd: overload::clients::Crowd::new(&config.limits),
             memory,
             windows,
             config,
@@ -181,7 +147,7 @@ impl Proxy {
         self: Arc<Self>,
         listeners: Vec<std::net::TcpListener>,
         shutdown: impl Future<Output = ()>,
-    ) -> io::Result<()> {
+    ) -> std::io::Result<()> {
         let room = Arc::new(Semaphore::new(self.config.limits.connections));
         let (connections, mut opened) = tokio::sync::mpsc::channel(64);
         let mut accepting = JoinSet::new();
@@ -205,7 +171,7 @@ impl Proxy {
                     let guest = proxy.crowd.enter(proxy.has_strangers());
                     // Boxed: the channel keeps room for dozens of them, and each is large.
                     let connection = Box::pin(async move {
-                        connection::serve(proxy, stream, peer, guest).await;
+                        downstream::connection::serve(proxy, stream, peer, guest).await;
                         drop(place);
                     });
                     if connections.send(connection).await.is_err() {
@@ -279,6 +245,6 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
 
 /// How long to wait before the next try: not at all where the client gave up before it was accepted. Anything else is want
 /// of descriptors or memory, and stays so for a while: the listener stays readable meanwhile and would make its loop spin.
-fn pause_after(error: &io::Error) -> Option<Duration> {
-    (error.kind() != io::ErrorKind::ConnectionAborted).then_some(Duration::from_millis(100))
+fn pause_after(error: &std::io::Error) -> Option<Duration> {
+    (error.kind() != std::io::ErrorKind::ConnectionAborted).then_some(Duration::from_millis(100))
 }

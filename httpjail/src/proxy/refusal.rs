@@ -3,12 +3,12 @@
 //! Every answer names the request and says whose decision it is, since what reads it is often a program (or a model)
 //! that would otherwise try again for ever. Everything echoed is escaped.
 
-use super::address::Class;
-use super::dial::DialError;
-use super::framing::Fault;
-use super::parent::Parent;
 use crate::policy::TargetError;
 use crate::policy::rule_for_host;
+use crate::proxy::http1::framing::Fault;
+use crate::proxy::upstream::address::Class;
+use crate::proxy::upstream::dial::DialError;
+use crate::proxy::upstream::proxy_env::Parent;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use std::fmt::Write;
@@ -17,7 +17,7 @@ const MARK: HeaderName = HeaderName::from_static("x-httpjail");
 
 /// Who is at fault, which gives the status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// The policy says no.
     Denied,
     /// The log cannot be written.
@@ -84,18 +84,18 @@ impl Kind {
 
 /// A refusal: which kind, and why in words.
 #[derive(Debug)]
-pub(super) struct Refusal {
-    pub(super) kind: Kind,
+pub(crate) struct Refusal {
+    pub(crate) kind: Kind,
     /// The short stable phrase of the log.
-    pub(super) reason: &'static str,
+    pub(crate) reason: &'static str,
     /// A sentence for the client.
-    pub(super) detail: String,
+    pub(crate) detail: String,
     /// A rule that names the host would have let it through; whether that is so for names too.
     names_host: Option<bool>,
 }
 
 impl Refusal {
-    pub(super) fn new(kind: Kind, reason: &'static str, detail: impl Into<String>) -> Refusal {
+    pub(crate) fn new(kind: Kind, reason: &'static str, detail: impl Into<String>) -> Refusal {
         Refusal {
             kind,
             reason,
@@ -104,22 +104,22 @@ impl Refusal {
         }
     }
 
-    pub(super) fn malformed(detail: impl Into<String>) -> Refusal {
+    pub(crate) fn malformed(detail: impl Into<String>) -> Refusal {
         Refusal::new(Kind::Malformed, "malformed request", detail)
     }
 
-    pub(super) fn mismatch(detail: impl Into<String>) -> Refusal {
+    pub(crate) fn mismatch(detail: impl Into<String>) -> Refusal {
         Refusal::new(Kind::Mismatch, "host mismatch", detail)
     }
 
     /// Of a request that the server has not acted on, by its own word.
-    pub(super) fn unread() -> Refusal {
+    pub(crate) fn unread() -> Refusal {
         let detail = "The server sent the request back unread: not processed; safe to repeat.";
         Refusal::new(Kind::Unread, "sent back unread", detail)
     }
 
     /// The same where the request was handed to another proxy: its fault, or that of what is behind it.
-    pub(super) fn on_the_way(self, parent: &Parent) -> Refusal {
+    pub(crate) fn on_the_way(self, parent: &Parent) -> Refusal {
         let detail = format!(
             "On the way through the proxy {parent}, which httpjail's own environment names: {}",
             self.detail
@@ -128,7 +128,7 @@ impl Refusal {
     }
 
     /// The answer to a request for `method` `url` with these header fields; `rule` is the one that decided, if one did.
-    pub(super) fn response(
+    pub(crate) fn response(
         &self,
         method: &str,
         url: &str,

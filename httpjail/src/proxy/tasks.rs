@@ -2,7 +2,7 @@
 //!
 //! hyper runs each stream of an HTTP/2 connection as a task of its own, and a tunnel goes on when the connection that
 //! opened it is done. Each of them owes the log a record, so the proxy does not end before they have: see
-//! [`super::Proxy::run`].
+//! [`crate::proxy::Proxy::run`].
 
 use hyper::rt::Executor;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 /// The tasks of one proxy.
 #[derive(Clone, Default)]
-pub(super) struct Tasks(Arc<Mutex<Running>>);
+pub(crate) struct Tasks(Arc<Mutex<Running>>);
 
 #[derive(Default)]
 struct Running {
@@ -21,7 +21,7 @@ struct Running {
 
 impl Tasks {
     /// Begins one more. After the shutdown it is dropped.
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut running = self.lock();
         if running.closed {
             return;
@@ -32,14 +32,14 @@ impl Tasks {
     }
 
     /// Whether there are none.
-    pub(super) fn are_none(&self) -> bool {
+    pub(crate) fn are_none(&self) -> bool {
         let mut running = self.lock();
         while running.tasks.try_join_next().is_some() {}
         running.tasks.is_empty()
     }
 
     /// Waits until all have ended.
-    pub(super) async fn ended(&self) {
+    pub(crate) async fn ended(&self) {
         std::future::poll_fn(|cx| {
             while let Poll::Ready(ended) = self.lock().tasks.poll_join_next(cx) {
                 if ended.is_none() {
@@ -52,7 +52,7 @@ impl Tasks {
     }
 
     /// Ends those that are left, and waits until they are gone.
-    pub(super) async fn shutdown(&self) {
+    pub(crate) async fn shutdown(&self) {
         {
             let mut running = self.lock();
             running.closed = true;

@@ -2,7 +2,7 @@
 //! HTTPS, which count who comes.
 
 use crate::proxy::Network;
-use crate::proxy::network::Doing;
+use crate::proxy::upstream::network::Doing;
 use crate::tls::{CertificateAuthority, Leaves, sni_host};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
@@ -304,7 +304,7 @@ fn websocket(mut request: Request<Incoming>, path: &str, empty: Body) -> Respons
     }
     *response.status_mut() = http::StatusCode::SWITCHING_PROTOCOLS;
     let accept = match path {
-        "/ws" => crate::proxy::upgrade::accept_for(&key),
+        "/ws" => crate::proxy::service::websocket::accept_for(&key),
         _ => "AAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned(),
     };
     for (name, value) in [

@@ -1,0 +1,3 @@
+//! Who may use the proxy.
+
+pub(crate) mod socket_owner;

@@ -1,0 +1,297 @@
+//! Clients that know of the proxy: requests in absolute form, and CONNECT.
+//!
+//! In weak mode and for `serve` that is all there is; in a jail it is a program that was told of some other proxy. It gets
+//! this one instead: a request in absolute form is judged by the URL in it, and what comes through a CONNECT is looked at
+//! as if it had been steered here, so each request in it is judged like any other. No tunnel is opened that nobody reads.
+
+use crate::net::{Host, Scheme};
+use crate::policy::Target;
+use crate::proxy::Clients;
+use crate::proxy::auth::socket_owner;
+use crate::proxy::refusal::{Kind, Refusal};
+use crate::proxy::service::authorize;
+use crate::proxy::service::authorize::judge;
+use crate::proxy::service::client::{Client, Entry};
+use crate::proxy::service::drain;
+use crate::proxy::service::proxy_service::{Interceptor, raw, refuse};
+use crate::proxy::service::response_body::Download;
+use crate::proxy::service::target::{Destination, Origin, parse_port, split_port};
+use crate::proxy::upstream::pool::Wire;
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use http::{HeaderMap, Method, Request, Response, Version, header};
+use hyper::body::{Body, Incoming};
+use hyper::service::Service;
+use hyper::upgrade::OnUpgrade;
+use ring::hmac;
+use ring::rand::{SecureRandom, SystemRandom};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::OnceCell;
+
+/// The user name in the proxy's URL; only the password counts.
+pub(crate) const USER: &str = "httpjail";
+
+/// Who may use a proxy that everybody on this host can reach.
+pub(crate) enum Guard {
+    /// Everybody.
+    Open,
+    /// Whoever has the token, as the password of `Proxy-Authorization: Basic`.
+    Token(Box<Token>),
+    /// Whoever has the token, and who shows none but is this process's own user, where the system tells that.
+    TokenOrSelf(Box<Token>),
+}
+
+/// The secret of one run. What is kept is a keyed hash, whose comparison takes the same time for every guess.
+pub(crate) struct Token {
+    key: hmac::Key,
+    tag: hmac::Tag,
+}
+
+impl Token {
+    /// A new token, and the one time that it is told.
+    ///
+    /// # Errors
+    /// When the system has no randomness.
+    pub(crate) fn new() -> Result<(Token, String), ring::error::Unspecified> {
+        let random = SystemRandom::new();
+        let mut secret = [0; 24];
+        random.fill(&mut secret)?;
+        let text = URL_SAFE_NO_PAD.encode(secret);
+        let key = hmac::Key::generate(hmac::HMAC_SHA256, &random)?;
+        let tag = hmac::sign(&key, text.as_bytes());
+        Ok((Token { key, tag }, text))
+    }
+
+    /// What stands before the address in a proxy's URL.
+    pub(crate) fn credentials(token: &str) -> String {
+        format!("{USER}:{token}")
+    }
+
+    fn is(&self, guess: &[u8]) -> bool {
+        hmac::verify(&self.key, guess, self.tag.as_ref()).is_ok()
+    }
+}
+
+impl Guard {
+    /// Whether a request with these fields may go on; `own` is what was found out about its connection.
+    async fn admits(&self, fields: &HeaderMap, ends: Ends, own: &OnceCell<bool>) -> bool {
+        let (token, or_self) = match self {
+            Guard::Open => return true,
+            Guard::Token(token) => (token, false),
+            Guard::TokenOrSelf(token) => (token, true),
+        };
+        let mut values = fields.get_all(header::PROXY_AUTHORIZATION).iter();
+        match (values.next(), values.next()) {
+            (Some(value), None) => password(value.as_bytes()).is_some_and(|guess| token.is(&guess)),
+            (None, _) if or_self => {
+                let ask = async || {
+                    let asked = tokio::task::spawn_blocking(move || socket_owner::is_own_user(ends.client, ends.proxy));
+                    asked.await.unwrap_or(false)
+                };
+                *own.get_or_init(ask).await
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The password of `Basic base64(user:password)` (RFC 7617 section 2).
+fn password(value: &[u8]) -> Option<Vec<u8>> {
+    let (scheme, coded) = value.split_at_checked(6)?;
+    let pair = STANDARD.decode(coded.trim_ascii()).ok()?;
+    let colon = pair.iter().position(|byte| *byte == b':')?;
+    scheme
+        .eq_ignore_ascii_case(b"basic ")
+        .then(|| pair[colon + 1..].to_vec())
+}
+
+/// The two ends of an accepted connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ends {
+    pub(crate) client: SocketAddr,
+    pub(crate) proxy: SocketAddr,
+}
+
+/// A tunnel that was promised to a client.
+pub(crate) struct Tunnel {
+    pub(crate) stream: OnUpgrade,
+    pub(crate) to: Destination,
+}
+
+/// Where the service leaves a tunnel for the connection that it serves.
+#[derive(Clone, Default)]
+pub(crate) struct Promised(Arc<Mutex<Option<Tunnel>>>);
+
+impl Promised {
+    pub(crate) fn take(&self) -> Option<Tunnel> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn put(&self, tunnel: Tunnel) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
+    }
+}
+
+/// Serves the requests of a connection in cleartext HTTP/1, whatever form they have.
+#[derive(Clone)]
+pub(crate) struct Front {
+    client: Arc<Client>,
+    /// Where the connection was steered from; nothing where clients come by themselves.
+    origin: Option<Arc<Origin>>,
+    ends: Ends,
+    /// Whether the other end is this process's own user's, once it was asked: that does not change.
+    own: Arc<OnceCell<bool>>,
+    promised: Promised,
+}
+
+impl Service<Request<Incoming>> for Front {
+    type Response = Response<Download>;
+    type Error = Infallible;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Response<Download>, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let this = self.clone();
+        Box::pin(async move { Ok(this.handle(request).await) })
+    }
+}
+
+impl Front {
+    pub(crate) fn new(client: Arc<Client>, origin: Option<Arc<Origin>>, ends: Ends) -> (Front, Promised) {
+        let promised = Promised::default();
+        let front = Front {
+            client,
+            origin,
+            ends,
+            own: Arc::default(),
+            promised: promised.clone(),
+        };
+        (front, promised)
+    }
+
+    async fn handle(self, mut request: Request<Incoming>) -> Response<Download> {
+        if let Clients::Explicit(guard) = &self.client.proxy.config.clients {
+            if guard.admits(request.headers(), self.ends, &self.own).await {
+                self.client.guest.is_no_stranger();
+            } else {
+                let detail = "This proxy wants its token as the password.";
+                let refusal = Refusal::new(Kind::Unauthenticated, "proxy authentication", detail);
+                return self.refuse(refusal, request).await;
+            }
+        }
+        if request.method() == Method::CONNECT {
+            let to = match tunnel_of(&request) {
+                Ok((host, port)) => Destination::tunnelled(&self.client, host, port),
+                Err(refusal) => return self.refuse(refusal, request).await,
+            };
+            if let Some(response) = self.refuse_early(&to, &request).await {
+                return response;
+            }
+            self.promised.put(Tunnel {
+                stream: hyper::upgrade::on(&mut request),
+                to,
+            });
+            return Response::new(Download::nothing());
+        }
+        match self.origin_of(&request) {
+            Ok(origin) => {
+                let client = self.client.clone();
+                Interceptor { client, origin }.handle(request).await
+            }
+            Err(refusal) => self.refuse(refusal, request).await,
+        }
+    }
+
+    /// Where a request goes: to the URL in it, or on the way that its connection had.
+    fn origin_of(&self, request: &Request<Incoming>) -> Result<Arc<Origin>, Refusal> {
+        let uri = request.uri();
+        match (uri.scheme_str(), uri.authority(), &self.origin) {
+            (Some("http"), Some(authority), _) => {
+                let (host, port) = split_port(authority.as_str());
+                let to = Destination {
+                    host: Host::parse(host).map_err(|error| Refusal::malformed(error.to_string()))?,
+                    port: port.map_or(Ok(80), parse_port)?,
+                    address: self.origin.as_ref().and_then(|origin| origin.to.address),
+                    named: true,
+                    tunnel: false,
+                };
+                Ok(Arc::new(Origin {
+                    wire: Wire::Http1,
+                    to,
+                    tls_host: None,
+                }))
+            }
+            (_, _, Some(origin)) => Ok(origin.clone()),
+            (Some(_), _, None) => Err(Refusal::malformed(
+                "To a proxy only http URLs are sent; the rest needs CONNECT.",
+            )),
+            (None, _, None) => Err(Refusal::malformed(
+                "This is a proxy: the request's target must be a whole URL.",
+            )),
+        }
+    }
+
+    /// The refusal of a tunnel in which nothing could be allowed. Where TLS is decrypted it is refused inside, request by
+    /// request, in words that its client shows; where it is not, this is the last place for words. A tunnel to port 80 may
+    /// carry cleartext, whose requests have verdicts of their own: what is in it decides.
+    async fn refuse_early(&self, to: &Destination, request: &Request<Incoming>) -> Option<Response<Download>> {
+        let proxy = &self.client.proxy;
+        if proxy.config.intercept_tls || to.port == Scheme::Http.default_port() {
+            return None;
+        }
+        let authority = format!("{}:{}", to.host, to.port);
+        let target = Target::new(&Method::CONNECT, Scheme::Https, &authority, "/").ok()?;
+        if !authorize::refuses(proxy, &target) {
+            return None;
+        }
+        let mut entry = Entry::new(self.client.clone(), request.method());
+        let refusal = judge(proxy, &target, &mut entry).await.err()?;
+        Some(refuse(refusal, request.method(), request.headers(), entry).await)
+    }
+
+    async fn refuse(self, refusal: Refusal, request: Request<Incoming>) -> Response<Download> {
+        let mut entry = Entry::new(self.client, request.method());
+        entry.record.url = Some(raw(&request.uri().to_string()));
+        let (head, body) = request.into_parts();
+        drain::unread_body(&head, body);
+        refuse(refusal, &head.method, &head.headers, entry).await
+    }
+}
+
+/// Where a CONNECT wants to go: authority-form with a port (RFC 9112 section 3.2.3), nothing that a body could hide in, and
+/// a Host field that says nothing else. Some clients leave the port out of that field.
+fn tunnel_of(request: &Request<Incoming>) -> Result<(Host, u16), Refusal> {
+    let uri = request.uri();
+    let (Some(authority), None, None) = (uri.authority(), uri.scheme(), uri.path_and_query()) else {
+        return Err(Refusal::malformed(
+            "A CONNECT names a host and a port and nothing else.",
+        ));
+    };
+    let place = |authority: &str, port: Option<u16>| {
+        let (host, named) = split_port(authority);
+        let port = named.map_or(Ok(port), |text| parse_port(text).map(Some))?;
+        let host = Host::parse(host).map_err(|error| Refusal::malformed(error.to_string()))?;
+        Ok::<_, Refusal>((host, port.ok_or_else(|| Refusal::malformed("A CONNECT names a port."))?))
+    };
+    let (host, port) = place(authority.as_str(), None)?;
+    let mut fields = request.headers().get_all(header::HOST).iter();
+    match (fields.next(), fields.next()) {
+        (None, _) if request.version() < Version::HTTP_11 => {}
+        (Some(field), None) => {
+            let field = field
+                .to_str()
+                .map_err(|_| Refusal::malformed("The Host field is not ASCII."))?;
+            if place(field, Some(port))? != (host.clone(), port) {
+                return Err(Refusal::mismatch(
+                    "The CONNECT and its Host field name different places.",
+                ));
+            }
+        }
+        _ => return Err(Refusal::malformed("A CONNECT has one Host field.")),
+    }
+    if !request.body().is_end_stream() || request.headers().contains_key(header::TRANSFER_ENCODING) {
+        return Err(Refusal::malformed("A CONNECT has no body."));
+    }
+    Ok((host, port))
+}

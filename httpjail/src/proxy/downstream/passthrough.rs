@@ -1,0 +1,170 @@
+//! TLS that is not decrypted (`--no-tls-intercept`, `tls: passthrough:`): judged by its host name, then relayed.
+//!
+//! Only the ClientHello is read. It is judged as `CONNECT https://host[:port]/`; what is inside the TLS stays between its two
+//! ends, also which host the request in it names. The address is checked as for any other request.
+
+use crate::net::{Host, Scheme};
+use crate::policy::Target;
+use crate::proxy::downstream::silence::{Late, Phase, unless_silent};
+use crate::proxy::io::metered::Counted;
+use crate::proxy::io::permit::Stream;
+use crate::proxy::io::prefixed::Prefixed;
+use crate::proxy::refusal::{Kind, Refusal};
+use crate::proxy::service::authorize::judge;
+use crate::proxy::service::client::{Client, Entry};
+use crate::proxy::service::target::Destination;
+use crate::proxy::upstream::dial::Goal;
+use crate::tls::sni_host;
+use http::Method;
+use rustls::server::Acceptor;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// A ClientHello is longer than this only to see what happens.
+const HELLO_MAX: usize = 64 * 1024;
+
+const MALFORMED: NoHello = NoHello::Wrong("malformed tls");
+
+/// Fatal alerts (RFC 8446 section 6).
+const ACCESS_DENIED: u8 = 49;
+const INTERNAL_ERROR: u8 = 80;
+
+/// Why there is no ClientHello.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NoHello {
+    /// It is none, or names no host in a way that can be read.
+    Wrong(&'static str),
+    /// The client left.
+    Gone,
+    /// It took too long.
+    Late(Late),
+}
+
+/// Judges the connection that begins with a ClientHello, and relays it if it may pass.
+pub(crate) async fn judge_hello<S>(client: Arc<Client>, to: &Destination, mut stream: Prefixed<S>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    match read_hello(&client, &mut stream).await {
+        Ok(host) => return carry(client, to, &host.unwrap_or_else(|| to.host.clone()), None, stream).await,
+        Err(NoHello::Gone) => return client.unused("the client left within the TLS handshake", None).await,
+        Err(NoHello::Wrong(reason)) => client.refused(reason, None).await,
+        Err(NoHello::Late(late)) => client.refused(&late.reason(), None).await,
+    }
+    alert(stream, ACCESS_DENIED).await;
+}
+
+/// The host of a connection whose TLS is passed through: its ClientHello names one that the user listed, and nothing
+/// else that led here names another. Anything short of that is none, and is decrypted or fails.
+pub(crate) async fn passed_through<S>(client: &Client, to: &Destination, stream: &mut Prefixed<S>) -> Option<Host>
+where
+    S: AsyncRead + Unpin,
+{
+    let listed = &client.proxy.config.passthrough;
+    if listed.is_empty() {
+        return None;
+    }
+    // What is wrong with a hello, whoever decrypts finds again.
+    let host = read_hello(client, stream).await.ok()??;
+    let alone = to.host == host || to.host.ip().is_some() && !to.tunnel;
+    (alone && listed.iter().any(|pattern| pattern.covers(&host))).then_some(host)
+}
+
+/// Relays a connection to `host`, which [`passed_through`] found, if it may pass.
+pub(crate) async fn pass<S>(client: Arc<Client>, to: &Destination, host: &Host, stream: Prefixed<S>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    carry(client, to, host, Some("tls passthrough"), stream).await;
+}
+
+async fn carry<S>(client: Arc<Client>, to: &Destination, host: &Host, note: Option<&str>, stream: Prefixed<S>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut entry = Entry::new(client.clone(), &Method::CONNECT);
+    client.learn_program().await;
+    match open(&client, to, host, &mut entry).await {
+        Ok(upstream) => {
+            note.into_iter().for_each(|note| entry.because(note));
+            relay(stream, upstream, entry).await;
+        }
+        Err(refusal) => {
+            let fault = matches!(refusal.kind, Kind::Upstream | Kind::TimedOut);
+            entry.refused(&refusal);
+            entry.complete = true;
+            drop(entry);
+            alert(stream, if fault { INTERNAL_ERROR } else { ACCESS_DENIED }).await;
+        }
+    }
+}
+
+async fn open(client: &Client, to: &Destination, host: &Host, entry: &mut Entry) -> Result<Stream, Refusal> {
+    let authority = format!("{host}:{}", to.port);
+    let target = Target::new(&Method::CONNECT, Scheme::Https, &authority, "/")?;
+    entry.record.url = Some(target.url().to_owned());
+    to.admits(host)?;
+    let vouch = judge(&client.proxy, &target, entry).await?;
+    let goal = Goal {
+        host: target.host(),
+        port: target.port(),
+        vouch,
+        preferred: to.chosen(),
+    };
+    Ok(client.proxy.pool.stream(Scheme::Https, goal).await?)
+}
+
+/// Passes everything on, the ClientHello first: it was put back.
+async fn relay<S>(stream: Prefixed<S>, mut upstream: Stream, mut entry: Entry)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut stream = Counted::new(stream, entry.traffic.clone());
+    let copied = tokio::io::copy_bidirectional(&mut stream, &mut upstream).await;
+    entry.complete = copied.is_ok();
+}
+
+/// The host that the ClientHello names, read in whatever pieces it comes; all of its bytes can be read again afterwards.
+async fn read_hello<S>(client: &Client, stream: &mut Prefixed<S>) -> Result<Option<Host>, NoHello>
+where
+    S: AsyncRead + Unpin,
+{
+    let mut bytes = Vec::new();
+    let host = unless_silent(client, Phase::Handshake, read_server_name(stream, &mut bytes)).await;
+    stream.put_back(bytes);
+    host.unwrap_or_else(|late| Err(NoHello::Late(late)))
+}
+
+/// Reads on until the ClientHello is whole; `bytes` then holds all that was read.
+pub(crate) async fn read_server_name<S>(stream: &mut S, bytes: &mut Vec<u8>) -> Result<Option<Host>, NoHello>
+where
+    S: AsyncRead + Unpin,
+{
+    let mut acceptor = Acceptor::default();
+    let mut fed = 0;
+    loop {
+        while fed < bytes.len() {
+            fed += acceptor.read_tls(&mut &bytes[fed..]).map_err(|_| MALFORMED)?;
+            match acceptor.accept() {
+                Ok(Some(hello)) => {
+                    return sni_host(hello.client_hello().server_name())
+                        .map_err(|_| NoHello::Wrong("malformed server name"));
+                }
+                Ok(None) => {}
+                Err(_) => return Err(MALFORMED),
+            }
+        }
+        if bytes.len() > HELLO_MAX {
+            return Err(MALFORMED);
+        }
+        if !matches!(stream.read_buf(bytes).await, Ok(1..)) {
+            return Err(NoHello::Gone);
+        }
+    }
+}
+
+async fn alert<S: AsyncRead + AsyncWrite + Unpin>(mut stream: Prefixed<S>, description: u8) {
+    // alert(21), TLS 1.2's number, two bytes: fatal(2), description.
+    let _ = stream.write_all(&[21, 3, 3, 0, 2, 2, description]).await;
+    let _ = stream.shutdown().await;
+}

@@ -1,0 +1,164 @@
+//! A head, line by line: what it says of the bytes after it, and what no line of it may be.
+
+use crate::proxy::http1::framing::{Fault, Spelling, State, target};
+use crate::proxy::http1::headers::title_case;
+
+/// A `Content-Length` has at most this many digits: no overflow anywhere.
+const LENGTH_DIGITS_MAX: usize = 18;
+
+/// What a head says of the bytes after it, as far as it has been read.
+#[derive(Debug, Default)]
+pub(crate) struct Head {
+    pub(crate) started: bool,
+    old: bool,
+    connect: bool,
+    trace: bool,
+    fields: usize,
+    host: bool,
+    length: Option<u64>,
+    chunked: bool,
+    upgrade: bool,
+    /// Whether its first line has been spelt anew.
+    respelt: bool,
+}
+
+impl Head {
+    /// `METHOD SP target SP HTTP/1.x`, and nothing else (RFC 9112 section 3). Where the target is to be spelt otherwise, so
+    /// is the line, and this head begins again with that.
+    pub(crate) fn start(&mut self, line: &[u8]) -> Result<Option<Spelling>, Fault> {
+        let mut words = line.split(|byte| *byte == b' ');
+        let (Some(method), Some(target), Some(version), None) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            return Err(Fault::StartLine);
+        };
+        // Some servers fold the case: `policy::Target` asks the same, also of HTTP/2.
+        let capital = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || b"-_".contains(byte);
+        if method.is_empty() || !method.iter().all(capital) {
+            return Err(Fault::Method);
+        }
+        let spelt = target::respelt(target)?;
+        self.old = match version {
+            b"HTTP/1.1" => false,
+            b"HTTP/1.0" => true,
+            _ => return Err(Fault::Version),
+        };
+        if let Some(target) = spelt {
+            // Once is enough.
+            if std::mem::replace(&mut self.respelt, true) {
+                return Err(Fault::RequestTarget);
+            }
+            return Ok(Some(Spelling {
+                length: line.len(),
+                line: [method, &target, version].join(&b' '),
+            }));
+        }
+        self.connect = method == b"CONNECT";
+        self.trace = method == b"TRACE";
+        self.started = true;
+        Ok(None)
+    }
+
+    /// `name: value`. The names that frame and route are written in one way.
+    pub(crate) fn field(&mut self, line: &mut [u8], most: usize) -> Result<(), Fault> {
+        let (name, value) = field(line)?;
+        self.fields += 1;
+        if self.fields > most {
+            return Err(Fault::TooLarge);
+        }
+        if looks_like(name, b"content-length") {
+            let length = length(value).filter(|_| self.length.is_none());
+            self.length = Some(length.ok_or(if self.length.is_some() {
+                Fault::TwoLengths
+            } else {
+                Fault::Length
+            })?);
+        } else if looks_like(name, b"transfer-encoding") {
+            // RFC 9112 section 6.1: not in 1.0. `identity` is gone, and no server wants a coding besides.
+            if self.old || self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                return Err(Fault::Coding);
+            }
+            self.chunked = true;
+        } else if name.eq_ignore_ascii_case(b"upgrade") {
+            self.upgrade = true;
+        } else if name.eq_ignore_ascii_case(b"host") {
+            // Whoever reads on does not know for whom (RFC 9112 section 3.2).
+            if std::mem::replace(&mut self.host, true) {
+                return Err(Fault::TwoHosts);
+            }
+        } else {
+            return Ok(());
+        }
+        // `Content_Length` is the same to CGI and its heirs.
+        if name.contains(&b'_') {
+            return Err(Fault::LookAlike);
+        }
+        // To a server that knows one spelling any other is nothing, and the body the next request.
+        let length = name.len();
+        title_case(&mut line[..length]);
+        Ok(())
+    }
+
+    /// What follows the head.
+    pub(crate) fn body(&self) -> Result<State, Fault> {
+        let next = match (self.length, self.chunked) {
+            (Some(_), true) => return Err(Fault::TwoLengths),
+            (None, true) => State::ChunkLine,
+            (Some(length @ 1..), false) => State::Length(length),
+            (Some(0) | None, false) if self.connect || self.upgrade && !self.old => State::Wish,
+            (Some(0) | None, false) => return Ok(State::default()),
+        };
+        // RFC 9110 section 9.3.8.
+        if self.trace && !matches!(next, State::Wish) {
+            return Err(Fault::TraceBody);
+        }
+        Ok(next)
+    }
+}
+
+/// Splits `name: value`; the value without the white space around it.
+pub(crate) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
+    if matches!(line, [b' ' | b'\t', ..]) {
+        return Err(Fault::Folded);
+    }
+    let colon = line.iter().position(|byte| *byte == b':').ok_or(Fault::Field)?;
+    let (name, value) = (&line[..colon], &line[colon + 1..]);
+    if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
+        return Err(Fault::Field);
+    }
+    if !value.iter().all(|byte| is_text(*byte)) {
+        return Err(Fault::FieldValue);
+    }
+    Ok((name, trimmed(value)))
+}
+
+/// Only spaces and tabs (RFC 9110 section 5.6.3): `trim_ascii` takes more for white space.
+fn trimmed(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+fn length(value: &[u8]) -> Option<u64> {
+    let plain =
+        value.len() <= LENGTH_DIGITS_MAX && value.iter().all(u8::is_ascii_digit) && !matches!(value, [b'0', _, ..]);
+    let text = std::str::from_utf8(value).ok().filter(|_| plain)?;
+    text.parse().ok()
+}
+
+/// Whether a server might take `name` for `known` (lower case).
+pub(crate) fn looks_like(name: &[u8], known: &[u8]) -> bool {
+    let same = |(byte, known): (&u8, &u8)| byte.to_ascii_lowercase() == *known || *byte == b'_' && *known == b'-';
+    name.len() == known.len() && name.iter().zip(known).all(same)
+}
+
+/// `tchar` of RFC 9110 section 5.6.2.
+pub(crate) fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// What stands in a field's value (RFC 9110 section 5.5): no control character but the tab.
+pub(crate) fn is_text(byte: u8) -> bool {
+    !byte.is_ascii_control() || byte == b'\t'
+}

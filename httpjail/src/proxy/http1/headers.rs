@@ -1,0 +1,374 @@
+//! Which header fields cross the proxy.
+//!
+//! What concerns one connection ends here (RFC 9110 section 7.6.1), and so does what would let a client ask for another
+//! method than the one that was judged. The others keep their order: some servers and clients know no other.
+
+use crate::proxy::http1::framing::looks_like;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+/// Fields that concern one connection, whatever `Connection` says. `Trailer` stays: without it hyper sends no trailers.
+static HOP_BY_HOP: [HeaderName; 7] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Fields of a request that end here too, or are written anew.
+static REWRITTEN: [HeaderName; 3] = [header::TE, header::EXPECT, HeaderName::from_static("http2-settings")];
+
+/// Fields by which some frameworks let a POST be another method. They would make the judged method a fiction, so they
+/// are always removed, also where no rule restricts methods. The next two do the same to the path (IIS, older PHP
+/// frameworks). The last are never a client's to say; here they stand for what looks like them (`Content_Length`).
+const OVERRIDES: [&[u8]; 7] = [
+    b"x-http-method-override",
+    b"x-method-override",
+    b"x-http-method",
+    b"x-original-url",
+    b"x-rewrite-url",
+    b"content-length",
+    b"transfer-encoding",
+];
+
+/// Makes a client's header fields fit to be sent upstream with a body of this `length`, if it has one that is to be told:
+/// never the length that the client told. `Host` stays in its place: [`name_host`] and [`leave_out`] see to it.
+pub(crate) fn clean_request(headers: &mut HeaderMap, length: Option<u64>) {
+    let trailers = headers.get_all(header::TE).iter().any(wants_trailers);
+    let mut going = of_the_connection(headers);
+    going.extend(overrides(headers));
+    going.extend(present(headers, &REWRITTEN));
+    match length {
+        Some(length) => drop(headers.insert(header::CONTENT_LENGTH, length.into())),
+        None => going.push(header::CONTENT_LENGTH),
+    }
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        going.retain(|name| *name != header::TE);
+    }
+    leave_out(headers, &going);
+    join_cookies(headers);
+}
+
+/// The same for what comes after a client's body.
+pub(crate) fn clean_trailers(trailers: &mut HeaderMap) {
+    clean_request(trailers, None);
+    leave_out(trailers, &[header::TE, header::HOST]);
+}
+
+/// Makes an upstream's header fields fit to be sent to the client. `Alt-Svc` would send it to a port or a protocol
+/// (HTTP/3) where nothing can be judged.
+pub(crate) fn clean_response(headers: &mut HeaderMap) {
+    let mut going = of_the_connection(headers);
+    going.extend(present(headers, &[header::ALT_SVC]));
+    leave_out(headers, &going);
+}
+
+/// Writes the `Host` field, in its place if the client had one, else as the first (RFC 9110 section 7.2).
+pub(crate) fn name_host(headers: &mut HeaderMap, host: HeaderValue) {
+    if headers.contains_key(header::HOST) {
+        headers.insert(header::HOST, host);
+        return;
+    }
+    let rest = std::mem::take(headers);
+    headers.reserve(rest.len() + 1);
+    headers.insert(header::HOST, host);
+    append(headers, rest, &[]);
+}
+
+/// Spells a name as most programs do over HTTP/1: `X-Name`.
+pub(crate) fn title_case(name: &mut [u8]) {
+    let mut after = b'-';
+    for byte in name {
+        match std::mem::replace(&mut after, *byte) {
+            b'-' => byte.make_ascii_uppercase(),
+            _ => byte.make_ascii_lowercase(),
+        }
+    }
+}
+
+/// Takes the fields of these names out. (`HeaderMap::remove` puts the last field into the place of the one that goes.)
+pub(crate) fn leave_out(headers: &mut HeaderMap, names: &[HeaderName]) {
+    if names.iter().any(|name| headers.contains_key(name)) {
+        let all = std::mem::take(headers);
+        headers.reserve(all.len());
+        append(headers, all, names);
+    }
+}
+
+/// Appends `fields` but for those `without`.
+fn append(headers: &mut HeaderMap, fields: HeaderMap, without: &[HeaderName]) {
+    let mut current = None;
+    for (name, value) in fields {
+        // Further values of a field come without its name.
+        if let Some(name) = name {
+            current = Some(name).filter(|name| !without.contains(name));
+        }
+        if let Some(name) = &current {
+            headers.append(name, value);
+        }
+    }
+}
+
+/// The same for what comes after an answer's body: a length or a coding there says nothing any more, and a client of HTTP/2
+/// takes it for an error.
+pub(crate) fn clean_response_trailers(trailers: &mut HeaderMap) {
+    clean_response(trailers);
+    for name in [header::CONTENT_LENGTH, header::TRAILER, header::TE] {
+        trailers.remove(name);
+    }
+}
+
+/// Refuses what two programs could read in two ways (RFC 9112 section 6.3): hyper's client takes the chunks where there is
+/// a length besides, and reads to the end where a coding is not `chunked`. Equal lengths become one.
+pub(crate) fn vet_response(headers: &mut HeaderMap) -> Result<(), &'static str> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let chunked = match (codings.next(), codings.next()) {
+        (None, _) => false,
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
+        _ => return Err("The transfer encoding of the server's answer is not `chunked` alone."),
+    };
+    let lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let mut lengths = lengths.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    if let Some(length) = lengths.next().map(<[u8]>::trim_ascii) {
+        if chunked {
+            return Err("The server's answer has a length and is chunked, too.");
+        }
+        // hyper does not look where there is no body.
+        if length.is_empty()
+            || !length.iter().all(u8::is_ascii_digit)
+            || lengths.any(|more| more.trim_ascii() != length)
+        {
+            return Err("The server's answer has a length that is none, or two.");
+        }
+        let length = HeaderValue::from_bytes(length).map_err(|_| "The server's answer has a length that is none.")?;
+        headers.insert(header::CONTENT_LENGTH, length);
+    }
+    Ok(())
+}
+
+/// Whether a client waits to be asked for its body.
+pub(crate) fn expects(headers: &HeaderMap) -> bool {
+    let field = headers.get(header::EXPECT);
+    field.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// Whether it is a message of gRPC, which is HTTP/2's alone.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// Whether a list header (`Connection`, `Upgrade`) names `token`.
+pub(crate) fn names_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let mut tokens = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    tokens.any(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
+}
+
+/// CGI and its heirs (WSGI, Rack, PHP) read `X_Method_Override` as `X-Method-Override` (RFC 3875 section 4.1.18).
+fn overrides(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
+    let is_override = |name: &&HeaderName| {
+        let spelt = name.as_str().as_bytes();
+        OVERRIDES.iter().any(|known| looks_like(spelt, known)) && **name != header::CONTENT_LENGTH
+    };
+    headers.keys().filter(is_override).cloned()
+}
+
+/// Which fields concern one connection, by their nature or because `Connection` names them.
+fn of_the_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let named = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        // Hop-by-hop by a client's wish, never for what the request is about.
+        .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH);
+    present(headers, &HOP_BY_HOP).chain(named).collect()
+}
+
+fn present(headers: &HeaderMap, names: &[HeaderName]) -> impl Iterator<Item = HeaderName> {
+    names.iter().filter(|name| headers.contains_key(*name)).cloned()
+}
+
+fn wants_trailers(value: &HeaderValue) -> bool {
+    let text = value.to_str().unwrap_or_default();
+    text.split(',').any(|part| part.trim().eq_ignore_ascii_case("trailers"))
+}
+
+/// HTTP/2 may split `Cookie`; HTTP/1 may not (RFC 9113 section 8.2.3). Empty parts would leave a space at the value's end,
+/// which HTTP/1 does not carry.
+fn join_cookies(headers: &mut HeaderMap) {
+    let cookies = headers.get_all(header::COOKIE).iter();
+    let parts: Vec<&[u8]> = cookies.map(HeaderValue::as_bytes).collect();
+    if parts.len() < 2 {
+        return;
+    }
+    let parts: Vec<&[u8]> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&parts.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(lines: &[(&str, &str)]) -> HeaderMap {
+        let line = |(name, value): &(&str, &str)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines.iter().map(line) {
+            headers.append(name, value);
+        }
+        headers
+    }
+
+    /// With the order, which is no part of the equality of maps.
+    #[track_caller]
+    fn same(headers: &HeaderMap, expected: &[(&str, &str)]) {
+        let found: Vec<(&str, &str)> = headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+            .collect();
+        assert_eq!(found, expected);
+    }
+
+    #[track_caller]
+    fn check(before: &[(&str, &str)], after: &[(&str, &str)]) {
+        let mut headers = map(before);
+        clean_request(&mut headers, None);
+        same(&headers, after);
+    }
+
+    // Proves: H16, H17.
+    #[test]
+    fn what_ends_at_the_proxy() {
+        check(&[("accept", "a"), ("x-own", "b")], &[("accept", "a"), ("x-own", "b")]);
+        check(
+            &[("connection", "keep-alive, X-Own"), ("x-own", "b"), ("accept", "a")],
+            &[("accept", "a")],
+        );
+        check(&[("connection", "authorization"), ("authorization", "x")], &[]);
+        check(&[("te", "gzip, Trailers"), ("connection", "te")], &[("te", "trailers")]);
+        check(&[("te", "gzip")], &[]);
+        check(
+            &[
+                ("upgrade", "h2c"),
+                ("http2-settings", "AAMAAABk"),
+                ("connection", "upgrade, http2-settings"),
+            ],
+            &[],
+        );
+        check(
+            &[
+                ("proxy-authorization", "Basic x"),
+                ("proxy-connection", "keep-alive"),
+                ("keep-alive", "1"),
+            ],
+            &[],
+        );
+        check(
+            &[
+                ("x-http-method-override", "DELETE"),
+                ("x-method-override", "PUT"),
+                ("x-http-method", "PUT"),
+            ],
+            &[],
+        );
+        check(
+            &[
+                ("x_http_method_override", "DELETE"),
+                ("x-original-url", "/admin"),
+                ("x_rewrite-url", "/admin"),
+                ("x-original-uri", "kept"),
+                ("content_length", "5"),
+                ("transfer_encoding", "chunked"),
+            ],
+            &[("x-original-uri", "kept")],
+        );
+        check(
+            &[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")],
+            &[("cookie", "a=1; b=2; c=3")],
+        );
+        check(
+            &[("cookie", ""), ("cookie", "a=1"), ("cookie", "")],
+            &[("cookie", "a=1")],
+        );
+        check(&[("cookie", ""), ("cookie", "")], &[("cookie", "")]);
+        check(&[("trailer", "grpc-status")], &[("trailer", "grpc-status")]);
+    }
+
+    // Proves: S06.
+    #[test]
+    fn what_a_client_never_sees() {
+        let mut headers = map(&[
+            ("alt-svc", "h3=\":443\""),
+            ("connection", "x-a"),
+            ("x-a", "1"),
+            ("etag", "e"),
+        ]);
+        clean_response(&mut headers);
+        same(&headers, &[("etag", "e")]);
+    }
+
+    #[test]
+    fn what_goes_swaps_nothing() {
+        check(
+            &[
+                ("host", "a.test"),
+                ("connection", "keep-alive, x-own"),
+                ("x-one", "1"),
+                ("te", "trailers"),
+                ("x-own", "x"),
+                ("x-two", "2"),
+                ("expect", "100-continue"),
+                ("x-one", "3"),
+                ("cookie", "a=1"),
+                ("x-three", "4"),
+                ("cookie", "b=2"),
+                ("content-length", "5"),
+                ("x-last", "6"),
+            ],
+            &[
+                ("host", "a.test"),
+                ("x-one", "1"),
+                ("x-one", "3"),
+                ("te", "trailers"),
+                ("x-two", "2"),
+                ("cookie", "a=1; b=2"),
+                ("x-three", "4"),
+                ("x-last", "6"),
+            ],
+        );
+        let mut headers = map(&[
+            ("x-a", "1"),
+            ("content-length", "7"),
+            ("connection", "close"),
+            ("x-b", "2"),
+        ]);
+        clean_request(&mut headers, Some(5));
+        same(&headers, &[("x-a", "1"), ("content-length", "5"), ("x-b", "2")]);
+        name_host(&mut headers, HeaderValue::from_static("a.test"));
+        name_host(&mut headers, HeaderValue::from_static("b.test"));
+        same(
+            &headers,
+            &[("host", "b.test"), ("x-a", "1"), ("content-length", "5"), ("x-b", "2")],
+        );
+        let mut many = HeaderMap::new();
+        for number in 0..300 {
+            let name: HeaderName = format!("x-{}", number % 200).parse().unwrap();
+            many.append(name, number.into());
+        }
+        let before: Vec<HeaderName> = many.keys().cloned().collect();
+        many.append(header::CONNECTION, HeaderValue::from_static("x-0, x-77"));
+        clean_response(&mut many);
+        let after: Vec<HeaderName> = before
+            .into_iter()
+            .filter(|name| name != "x-0" && name != "x-77")
+            .collect();
+        assert_eq!(many.keys().cloned().collect::<Vec<_>>(), after);
+        assert_eq!(many.len(), 296);
+    }
+}

@@ -1,0 +1,6 @@
+//! The wire rules of HTTP/1 and of header fields. Nothing here owns a connection.
+
+pub(crate) mod framing;
+pub(crate) mod headers;
+pub(crate) mod informational;
+pub(crate) mod unparsed;

@@ -1,0 +1,159 @@
+//! An upstream connection, and what is heard on it.
+//!
+//! How much is heard tells a request that met a stale connection from one that the server has seen ([`crate::proxy::upstream::retry`]). And
+//! over HTTP/1 what is heard counts more than what can no longer be said: a server that answers an upload at its head and
+//! closes the connection resets it under the rest of the upload (RFC 9112 section 9.6). hyper takes the write that fails
+//! then for the end of the exchange, though the answer lies in the socket, readable. So such a write is not told: it stays
+//! pending while the reads bring the answer, and then the connection's end.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+/// `stream`, listened to.
+pub(crate) struct Heard<S> {
+    stream: S,
+    notes: Arc<Notes>,
+    /// How long a failed write is kept back while nothing is read; nothing where it is told at once.
+    patience: Option<Duration>,
+    /// Whether an end that is read is one for certain: TLS tells it from a cut (RFC 8446 section 6.1).
+    sealed: bool,
+    /// The first failed write, and the clock of its being told.
+    failed: Option<(io::ErrorKind, Pin<Box<Sleep>>)>,
+}
+
+/// What is known of a connection beside what hyper tells.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    bytes: AtomicU64,
+    cut: AtomicBool,
+    unwanted: AtomicBool,
+}
+
+impl Notes {
+    /// How many bytes the server has sent so far.
+    pub(crate) fn heard(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing can be sent any more.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Relaxed)
+    }
+
+    /// Nobody wants to hear more: hyper stops reading then, and a write that is kept back would be waited for in vain.
+    pub(crate) fn give_up(&self) {
+        self.unwanted.store(true, Ordering::Release);
+    }
+}
+
+impl<S> Heard<S> {
+    /// Tells of a failed write at once. h2 would not read on while a write is pending.
+    pub(crate) fn new(stream: S) -> Heard<S> {
+        Heard {
+            stream,
+            notes: Arc::default(),
+            patience: None,
+            sealed: false,
+            failed: None,
+        }
+    }
+
+    /// Tells of a failed write when nothing was read for `patience` after it. `sealed` says that `stream` is TLS.
+    pub(crate) fn to_the_end(stream: S, patience: Duration, sealed: bool) -> Heard<S> {
+        Heard {
+            patience: Some(patience),
+            sealed,
+            ..Heard::new(stream)
+        }
+    }
+
+    pub(crate) fn notes(&self) -> Arc<Notes> {
+        self.notes.clone()
+    }
+
+    /// A write, if there has not been one that failed; one that fails is kept back.
+    fn write<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>>
+    where
+        S: Unpin,
+    {
+        if self.failed.is_none() {
+            let polled = write(Pin::new(&mut self.stream), cx);
+            let (Poll::Ready(Err(error)), Some(patience)) = (&polled, self.patience) else {
+                return polled;
+            };
+            // After these reads come to an end. After any other they might not.
+            if !matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) {
+                return polled;
+            }
+            self.notes.cut.store(true, Ordering::Relaxed);
+            self.failed = Some((error.kind(), Box::pin(tokio::time::sleep(patience))));
+        }
+        let Some((kind, clock)) = &mut self.failed else {
+            return Poll::Pending;
+        };
+        if !self.notes.unwanted.load(Ordering::Acquire) {
+            ready!(clock.as_mut().poll(cx));
+        }
+        Poll::Ready(Err((*kind).into()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+        let read = buf.filled().len() - before;
+        this.notes.bytes.fetch_add(read as u64, Ordering::Relaxed);
+        match (&mut this.failed, this.patience) {
+            // Linux tells of a reset once: the write got it, and the read sees an end. It is one only where a FIN came
+            // before the reset, and that is a broken pipe (net/ipv4/tcp_input.c, tcp_reset).
+            (Some((kind, _)), _) if read == 0 && *kind != io::ErrorKind::BrokenPipe && !this.sealed => {
+                return Poll::Ready(Err((*kind).into()));
+            }
+            (Some((_, clock)), Some(patience)) => *clock = Box::pin(tokio::time::sleep(patience)),
+            _ => {}
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().write(cx, |stream, cx| stream.poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut()
+            .write(cx, |stream, cx| stream.poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().write(cx, |stream, cx| stream.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests;

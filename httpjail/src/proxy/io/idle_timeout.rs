@@ -1,0 +1,97 @@
+//! A client's connection that ends when nothing moves on it for too long.
+//!
+//! Whatever a client does to make us wait (a window of nothing, a body that stops, an answer that is not read, a WebSocket
+//! that is silent for ever), it shows here as the same thing: no byte in either direction. What moves here the crowd is told of,
+//! and nothing is read while there is no memory for it.
+
+use crate::proxy::overload::clients::Guest;
+use crate::proxy::overload::memory::Gate;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+/// `stream`, on which something has to move.
+pub(crate) struct Patience<S> {
+    stream: S,
+    guest: Arc<Guest>,
+    gate: Gate,
+    limit: Duration,
+    clock: Pin<Box<Sleep>>,
+    /// Whether anything moved since the clock was last wound up.
+    moved: bool,
+}
+
+impl<S> Patience<S> {
+    pub(crate) fn new(stream: S, limit: Duration, guest: Arc<Guest>, gate: Gate) -> Patience<S> {
+        Patience {
+            stream,
+            guest,
+            gate,
+            limit,
+            clock: Box::pin(tokio::time::sleep(limit)),
+            moved: false,
+        }
+    }
+
+    pub(crate) fn into_inner(self) -> S {
+        self.stream
+    }
+
+    /// What became of a try to read or to write, if the patience is not at its end. It lasts for one to two times the limit.
+    fn judge<T>(&mut self, cx: &mut Context<'_>, tried: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if tried.is_ready() {
+            self.moved = true;
+            self.guest.moves();
+            return tried;
+        }
+        loop {
+            ready!(self.clock.as_mut().poll(cx));
+            if !std::mem::take(&mut self.moved) {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            self.clock.as_mut().reset(Instant::now() + self.limit);
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Patience<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let tried = match self.gate.poll_open(cx) {
+            Poll::Ready(()) => Pin::new(&mut self.stream).poll_read(cx, buf),
+            Poll::Pending => Poll::Pending,
+        };
+        self.judge(cx, tried)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patience<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let tried = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.judge(cx, tried)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let tried = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.judge(cx, tried)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

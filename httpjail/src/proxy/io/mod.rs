@@ -1,0 +1,11 @@
+//! Adapters around `AsyncRead` and `AsyncWrite`: bytes and clocks, no HTTP.
+//!
+//! Each adapter does one job, so that a connection is a stack of small ones and each can be tested alone.
+
+pub(crate) mod deferred_error;
+pub(crate) mod flush_counter;
+pub(crate) mod h2_coalesce;
+pub(crate) mod idle_timeout;
+pub(crate) mod metered;
+pub(crate) mod permit;
+pub(crate) mod prefixed;

@@ -1,0 +1,289 @@
+//! Everybody who is connected, and who has to go when there is no room.
+//!
+//! Two things get scarce. Places: when there are none left, who came first of those that have asked for nothing yet makes way
+//! for the next, before any clock has run out. Where anybody on the host can knock (`serve`) who has not shown the token is a
+//! stranger besides, has a few seconds and shares a few places with all other strangers; the next one takes the oldest's. And
+//! memory ([`crate::proxy::overload::memory`]): the connections on which nothing has moved for the longest time end, for who makes us hold what
+//! nobody takes is one of them, and who is being served is not.
+
+use crate::proxy::limits::Limits;
+use crate::proxy::overload::memory::Memory;
+use crate::proxy::overload::pace::Paced;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// The reasons in the log.
+const TOO_MUCH: &str = "too much memory is held";
+const TOO_MANY: &str = "too many clients without the token";
+const TOO_LATE: &str = "no token in time";
+const NO_PLACE: &str = "no request yet, and no place for another connection (limits: connections)";
+
+/// How long those that were ended may take to be gone before more are, and how often that is looked at.
+const GONE: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The client connections of one proxy.
+pub(crate) struct Crowd {
+    members: Mutex<Members>,
+    began: Instant,
+    /// How many strangers there may be, and for how long each.
+    strangers: usize,
+    patience: Duration,
+}
+
+#[derive(Default)]
+struct Members {
+    /// In the order in which they came.
+    all: BTreeMap<u64, Arc<Member>>,
+    strangers: BTreeMap<u64, Arc<Member>>,
+    /// Those that have asked for nothing yet.
+    unproven: BTreeMap<u64, Arc<Member>>,
+    next: u64,
+}
+
+#[derive(Default)]
+struct Member {
+    /// When something last moved on it, in milliseconds since the crowd began.
+    moved: AtomicU64,
+    known: AtomicBool,
+    end: OnceLock<&'static str>,
+    ended: Notify,
+}
+
+impl Member {
+    /// Whether it was to stay until now.
+    fn end(&self, why: &'static str) -> bool {
+        let first = self.end.set(why).is_ok();
+        if first {
+            self.ended.notify_one();
+        }
+        first
+    }
+}
+
+impl Crowd {
+    pub(crate) fn new(limits: &Limits) -> Arc<Crowd> {
+        Arc::new(Crowd {
+            members: Mutex::default(),
+            began: Instant::now(),
+            strangers: (limits.connections / limits.strangers).max(1),
+            patience: limits.stranger,
+        })
+    }
+
+    /// One more. A stranger who finds no place has that of the stranger who came first.
+    pub(crate) fn enter(self: &Arc<Crowd>, stranger: bool) -> Guest {
+        let member = Arc::new(Member::default());
+        member.known.store(!stranger, Ordering::Relaxed);
+        let mut members = self.lock();
+        let id = members.next;
+        members.next += 1;
+        members.all.insert(id, member.clone());
+        members.unproven.insert(id, member.clone());
+        if stranger {
+            members.strangers.insert(id, member.clone());
+            if members.strangers.len() > self.strangers
+                && let Some((_, oldest)) = members.strangers.pop_first()
+            {
+                oldest.end(TOO_MANY);
+            }
+        }
+        drop(members);
+        let guest = Guest {
+            crowd: self.clone(),
+            member,
+            id,
+        };
+        guest.moves();
+        guest
+    }
+
+    /// Ends the stranger who came first, or else the first of those that have asked for nothing, if there is one.
+    pub(crate) fn make_place(&self) {
+        let mut members = self.lock();
+        while let Some((_, oldest)) = members.strangers.pop_first() {
+            if oldest.end(TOO_MANY) {
+                return;
+            }
+        }
+        while let Some((_, oldest)) = members.unproven.pop_first() {
+            if oldest.end(NO_PLACE) {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().all.is_empty()
+    }
+
+    /// Ends connections while too much memory is held, for as long as it is awaited; `is_unused` says whether there is nobody
+    /// who could hold any.
+    pub(crate) async fn keep_within(&self, memory: &Memory, is_unused: impl Fn() -> bool) {
+        loop {
+            memory.pressed().await;
+            let share = memory.share_to_end();
+            if is_unused() {
+                // It is not they.
+                memory.measure();
+            } else if share > 0.0 {
+                self.end_stalest(share);
+            }
+            let began = Instant::now();
+            loop {
+                tokio::time::sleep(LOOK).await;
+                memory.go_on();
+                if memory.share_to_end() == 0.0 || !self.are_leaving() || began.elapsed() > GONE {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Ends so large a share of all, those first on which nothing has moved for the longest time.
+    fn end_stalest(&self, share: f64) {
+        let mut staying: Vec<_> = {
+            let members = self.lock();
+            let all = members.all.values().filter(|member| member.end.get().is_none());
+            all.cloned().collect()
+        };
+        let count = (staying.len() as f64 * share).ceil() as usize;
+        staying.sort_by_cached_key(|member| member.moved.load(Ordering::Relaxed));
+        tracing::debug!("too much memory is held: {count} of {} connections end", staying.len());
+        for member in staying.iter().take(count) {
+            member.end(TOO_MUCH);
+        }
+    }
+
+    fn are_leaving(&self) -> bool {
+        self.lock().all.values().any(|member| member.end.get().is_some())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One client connection's place in the crowd; left when it is dropped.
+pub(crate) struct Guest {
+    crowd: Arc<Crowd>,
+    member: Arc<Member>,
+    id: u64,
+}
+
+impl Guest {
+    /// Something moved on the connection.
+    pub(crate) fn moves(&self) {
+        let now = u64::try_from(self.crowd.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.member.moved.store(now, Ordering::Relaxed);
+    }
+
+    /// When something last moved, in milliseconds since some time before.
+    pub(crate) fn moved(&self) -> u64 {
+        self.member.moved.load(Ordering::Relaxed)
+    }
+
+    /// It has asked for something.
+    pub(crate) fn has_asked(&self) {
+        self.crowd.lock().unproven.remove(&self.id);
+    }
+
+    /// It has shown that it may be here.
+    pub(crate) fn is_no_stranger(&self) {
+        if !self.member.known.swap(true, Ordering::Relaxed) {
+            self.crowd.lock().strangers.remove(&self.id);
+        }
+    }
+
+    /// Why it has to go, if it has to.
+    pub(crate) fn why(&self) -> Option<&'static str> {
+        self.member.end.get().copied()
+    }
+
+    /// Waits until it has to go.
+    pub(crate) async fn has_to_go(&self) {
+        let known = || self.member.known.load(Ordering::Relaxed);
+        if !known() {
+            tokio::select! {
+                () = self.member.ended.notified() => return,
+                () = Paced::new(self.crowd.patience).pass() => if !known() {
+                    self.member.end(TOO_LATE);
+                    return;
+                },
+            }
+        }
+        self.member.ended.notified().await;
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let mut members = self.crowd.lock();
+        members.all.remove(&self.id);
+        members.strangers.remove(&self.id);
+        members.unproven.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn crowd() -> Arc<Crowd> {
+        Crowd::new(&Limits {
+            connections: 16,
+            strangers: 8,
+            ..Limits::default()
+        })
+    }
+
+    // Proves: D09.
+    #[test]
+    fn strangers_make_way_for_strangers() {
+        let crowd = crowd();
+        let known = crowd.enter(false);
+        let shown = crowd.enter(true);
+        let strangers: Vec<_> = (0..2).map(|_| crowd.enter(true)).collect();
+        assert_eq!(shown.why(), Some(TOO_MANY));
+        strangers[0].is_no_stranger();
+        let more: Vec<_> = (0..2).map(|_| crowd.enter(true)).collect();
+        let why: Vec<_> = strangers.iter().chain(&more).map(Guest::why).collect();
+        assert_eq!(why, [None, Some(TOO_MANY), None, None]);
+        crowd.make_place();
+        assert_eq!(
+            (more[0].why(), more[1].why(), known.why()),
+            (Some(TOO_MANY), None, None)
+        );
+        drop((known, shown, strangers, more));
+        assert!(crowd.is_empty());
+    }
+
+    // Proves: D09.
+    #[test]
+    fn who_has_asked_for_nothing_makes_way() {
+        let crowd = crowd();
+        let guests: Vec<_> = (0..4).map(|_| crowd.enter(false)).collect();
+        guests[0].has_asked();
+        guests[2].has_asked();
+        (0..3).for_each(|_| crowd.make_place());
+        let why: Vec<_> = guests.iter().map(Guest::why).collect();
+        assert_eq!(why, [None, Some(NO_PLACE), None, Some(NO_PLACE)]);
+    }
+
+    #[test]
+    fn the_stalest_go_first() {
+        let crowd = crowd();
+        let guests: Vec<_> = (0..4).map(|_| crowd.enter(false)).collect();
+        for (guest, moved) in guests.iter().zip([30, 10, 20, 40]) {
+            guest.member.moved.store(moved, Ordering::Relaxed);
+        }
+        crowd.end_stalest(0.3);
+        let gone = || guests.iter().map(|guest| guest.why().is_some()).collect::<Vec<_>>();
+        assert_eq!(gone(), [false, true, true, false]);
+        crowd.end_stalest(0.5);
+        assert_eq!(gone(), [true, true, true, false]);
+    }
+}

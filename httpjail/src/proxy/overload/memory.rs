@@ -1,0 +1,131 @@
+//! The memory that all connections together may hold.
+//!
+//! Each connection has bounds of its own ([`crate::proxy::limits`], [`crate::proxy::overload::h2_windows`]), and thousands of them together would still
+//! fill a machine: bodies that an upstream does not read, answers that the client does not read, heads that never end. So
+//! what this process has allocated is measured, and when it has grown by [`crate::proxy::limits::Limits::memory`] nothing more is read,
+//! from clients or upstreams, before there is room: all that grows here comes out of a socket. The [`crate::proxy::overload::clients`] makes
+//! the room, by ending the connections on which nothing has moved for the longest time.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use tokio::sync::Notify;
+
+/// How many bytes this process has allocated; 0 where nobody counts.
+pub(crate) type Allocated = fn() -> usize;
+
+/// What is held, and who waits for room.
+pub(crate) struct Memory {
+    allocated: Allocated,
+    most: usize,
+    /// What was allocated while there was no connection: rules, caches.
+    before: AtomicUsize,
+    waiting: Mutex<HashMap<u64, Waker>>,
+    next: AtomicU64,
+    pressed: Notify,
+}
+
+impl Memory {
+    pub(crate) fn new(allocated: Allocated, most: usize) -> Arc<Memory> {
+        Arc::new(Memory {
+            allocated,
+            most,
+            before: AtomicUsize::new(allocated()),
+            waiting: Mutex::default(),
+            next: AtomicU64::new(0),
+            pressed: Notify::new(),
+        })
+    }
+
+    /// A gate for one stream.
+    pub(crate) fn gate(self: &Arc<Memory>) -> Gate {
+        Gate {
+            memory: self.clone(),
+            id: self.next.fetch_add(1, Ordering::Relaxed),
+            waits: false,
+        }
+    }
+
+    /// What connections hold now is taken for what is held without any.
+    pub(crate) fn measure(&self) {
+        self.before.store((self.allocated)(), Ordering::Relaxed);
+    }
+
+    /// Waits until so much is held that some must be ended.
+    pub(crate) async fn pressed(&self) {
+        loop {
+            let pressed = self.pressed.notified();
+            if self.share_to_end() > 0.0 {
+                return;
+            }
+            // What waits now would wait for ever otherwise.
+            if self.go_on() {
+                pressed.await;
+            }
+        }
+    }
+
+    /// The part of what is held that is too much: 0 while there is room, and so much once it gets scarce that a quarter of
+    /// the bound is free again.
+    pub(crate) fn share_to_end(&self) -> f64 {
+        let held = self.held();
+        if held < self.most / 8 * 7 {
+            return 0.0;
+        }
+        1.0 - (self.most / 4 * 3) as f64 / held.max(1) as f64
+    }
+
+    /// Lets those go on that wait for room, if there is some; whether there is.
+    pub(crate) fn go_on(&self) -> bool {
+        let room = self.held() < self.most;
+        if room {
+            // Outside of the lock: what a waker wakes or drops may have a gate.
+            let waiting = std::mem::take(&mut *self.lock());
+            waiting.into_values().for_each(Waker::wake);
+        }
+        room
+    }
+
+    fn held(&self) -> usize {
+        (self.allocated)().saturating_sub(self.before.load(Ordering::Relaxed))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Waker>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Stands before the reads of one stream.
+pub(crate) struct Gate {
+    memory: Arc<Memory>,
+    id: u64,
+    waits: bool,
+}
+
+impl Gate {
+    /// Ready while there is room.
+    pub(crate) fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let held = self.memory.held();
+        if held < self.memory.most / 8 * 7 {
+            return Poll::Ready(());
+        }
+        self.memory.pressed.notify_one();
+        if held < self.memory.most {
+            return Poll::Ready(());
+        }
+        self.waits = true;
+        let earlier = self.memory.lock().insert(self.id, cx.waker().clone());
+        drop(earlier);
+        Poll::Pending
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        if self.waits {
+            let waker = self.memory.lock().remove(&self.id);
+            drop(waker);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The decision on one canonical request, and what the log is told of it.
+//!
+//! The one place where a verdict becomes an action. It can only fail closed: an [`Entry`] starts as a denial, and the way to
+//! a dial leads through the `Ok` of [`judge`].
+
+use crate::approve::{Desk, Question, Ruling};
+use crate::audit::Decision;
+use crate::audit::record::{DENIED_BY_RULE, NO_RULE_MATCHED};
+use crate::policy::{Reason, Target, Verdict};
+use crate::proxy::refusal::{Kind, Refusal};
+use crate::proxy::service::client::Entry;
+use crate::proxy::upstream::address::Vouch;
+use crate::proxy::{Mode, Proxy};
+use std::sync::Arc;
+
+/// Whether [`judge`] would refuse `target` without asking anybody. Lets nothing through, and leaves no record.
+pub(crate) fn refuses(proxy: &Proxy, target: &Target) -> bool {
+    match (proxy.config.mode, proxy.config.policy.load().judge(target)) {
+        (Mode::DryRun | Mode::LogOnly, _) | (_, Verdict::Allow(_)) => false,
+        (Mode::Enforce, Verdict::Deny(reason)) => reason != Reason::NoMatch || proxy.config.desk.is_none(),
+        (Mode::Learn, Verdict::Deny(reason)) => reason != Reason::NoMatch,
+    }
+}
+
+/// Whether `target` may be forwarded, and how far that vouches for the addresses behind its name.
+pub(crate) async fn judge(proxy: &Proxy, target: &Target, entry: &mut Entry) -> Result<Vouch, Refusal> {
+    let config = &proxy.config;
+    entry.record.url = Some(target.url().to_owned());
+    entry.record.host = Some(target.host().to_string());
+    if !config.audit.healthy() {
+        return Err(Refusal::new(
+            Kind::Unlogged,
+            "log not writable",
+            "The request log cannot be written.",
+        ));
+    }
+    if !entry.has_place() {
+        let detail = "Too many requests are under way in this jail.";
+        return Err(Refusal::new(Kind::Busy, "too many requests", detail));
+    }
+    if config.mode == Mode::LogOnly {
+        entry.record.verdict = Some(Decision::Allow);
+        return Ok(Vouch::Observed);
+    }
+    let policy = config.policy.load();
+    let verdict = policy.judge(target);
+    let rule = match verdict {
+        Verdict::Allow(id) | Verdict::Deny(Reason::Rule(id)) => policy.rule(id),
+        Verdict::Deny(Reason::NoMatch) => None,
+    };
+    entry.record.rule = rule.map(ToString::to_string);
+    if config.mode == Mode::Learn && verdict == Verdict::Deny(Reason::NoMatch) {
+        entry.record.verdict = Some(Decision::Allow);
+        return Ok(Vouch::Observed);
+    }
+    let observed = config.mode == Mode::DryRun;
+    let refusal = match verdict {
+        Verdict::Allow(_) => {
+            entry.record.verdict = Some(Decision::Allow);
+            return Ok(match rule {
+                Some(rule) if rule.is_pinned_to(target.host()) => Vouch::Host,
+                _ if observed => Vouch::Observed,
+                _ => Vouch::None,
+            });
+        }
+        Verdict::Deny(Reason::Rule(_)) => Refusal::new(Kind::Denied, DENIED_BY_RULE, "A rule denies this request."),
+        Verdict::Deny(Reason::NoMatch) => Refusal::new(Kind::Denied, NO_RULE_MATCHED, "No rule allows this request."),
+    };
+    if !observed {
+        return match (verdict, &config.desk) {
+            (Verdict::Deny(Reason::NoMatch), Some(desk)) => ask(desk, target, entry).await,
+            _ => Err(refusal),
+        };
+    }
+    entry.because(refusal.reason);
+    Ok(Vouch::Observed)
+}
+
+/// What no rule matches is asked about. Who says yes names this host: that vouches for it as a rule pinned to it does.
+async fn ask(desk: &Arc<Desk>, target: &Target, entry: &mut Entry) -> Result<Vouch, Refusal> {
+    let ruling = match desk.settled(target) {
+        Some(ruling) => ruling,
+        None => desk.ask(Question::new(target, entry.asking().await)).await,
+    };
+    match ruling {
+        Ruling::Allowed(how) => {
+            entry.record.verdict = Some(Decision::Allow);
+            entry.record.rule = Some(how);
+            Ok(Vouch::Host)
+        }
+        Ruling::Denied(denial) => Err(Refusal::new(Kind::Denied, denial.phrase(), denial.sentence())),
+    }
+}

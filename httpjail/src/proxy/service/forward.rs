@@ -1,0 +1,314 @@
+//! An approved request's way upstream and its answer's way back.
+//!
+//! The upstream request is written from the [`Target`], byte for byte what was judged, never from the client's head.
+
+use crate::policy::Target;
+use crate::proxy::downstream::http1_gate::Aside;
+use crate::proxy::http1::headers;
+use crate::proxy::http1::informational::Watch;
+use crate::proxy::limits::Limits;
+use crate::proxy::refusal::{Kind, Refusal};
+use crate::proxy::service::client::Entry;
+use crate::proxy::service::proxy_service::{Approved, Interceptor};
+use crate::proxy::service::response_body::Download;
+use crate::proxy::upstream::bound;
+use crate::proxy::upstream::connection::{Connection, Lease};
+use crate::proxy::upstream::dial::DialError;
+use crate::proxy::upstream::pool::{Lent, Wants};
+use crate::proxy::upstream::request_body::Upload;
+use crate::proxy::upstream::retry::Fate;
+use crate::tls::UpstreamFault;
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::TrySendError;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+/// How often a request is tried on connections that turn out to be dead before it was sent.
+const TRIES: usize = 3;
+
+/// What came back.
+pub(crate) enum Answer {
+    /// A response, its body still on its way.
+    Response(Response<Incoming>, Option<Lease>, Arc<Watch>),
+    /// The head of an upgrade; a tunnel carries on and records its end.
+    Upgraded(Response<()>, Box<dyn FnOnce(Entry) + Send>),
+}
+
+impl Answer {
+    /// The answer as the client gets it; a body in which nothing moves for `stalled` ends.
+    pub(crate) fn into_response(self, mut entry: Entry, stalled: Duration) -> Response<Download> {
+        match self {
+            Answer::Response(response, lease, watch) => {
+                let (mut head, body) = response.into_parts();
+                headers::clean_response(&mut head.headers);
+                if head.status == StatusCode::NO_CONTENT {
+                    // It is not to be there (RFC 9110 section 8.6), and clients of HTTP/2 wait for what it says.
+                    head.headers.remove(header::CONTENT_LENGTH);
+                }
+                head.version = Version::HTTP_11;
+                entry.record.status = Some(head.status.as_u16());
+                Response::from_parts(head, Download::upstream(body, entry, lease, watch, stalled))
+            }
+            Answer::Upgraded(head, tunnel) => {
+                entry.record.status = Some(head.status().as_u16());
+                tunnel(entry);
+                head.map(|()| Download::nothing())
+            }
+        }
+    }
+}
+
+/// Sends `request`, as approved, and awaits the head of its answer.
+pub(crate) async fn forward(
+    via: &Interceptor,
+    approved: Approved,
+    request: Request<Incoming>,
+    entry: &mut Entry,
+) -> Result<Answer, Refusal> {
+    let proxy = &via.client.proxy;
+    let Approved { target, vouch } = approved;
+    let key = via.upstream(&target, vouch);
+    let (head, body) = request.into_parts();
+    let aside: Option<Arc<Aside>> = head.extensions.get().cloned();
+    let expects =
+        aside.is_some() && head.version == Version::HTTP_11 && !body.is_end_stream() && headers::expects(&head.headers);
+    // Among them is how hyper remembers the spelling of the names.
+    let (mut fields, mut spelling) = (head.headers, head.extensions);
+    let length = match body.is_end_stream() {
+        true => says_its_length(target.method(), &fields).then_some(0),
+        false => body.size_hint().exact(),
+    };
+    headers::clean_request(&mut fields, length);
+    let (empty, idempotent) = (body.is_end_stream(), target.method().is_idempotent());
+    let mut body = Upload::new(body, entry.traffic.clone());
+    let mut wants = Wants {
+        bound: &via.client.bound,
+        proves: bound::proves(&fields),
+        http2: head.version == Version::HTTP_2 && headers::is_grpc(&fields),
+        serial: head.version != Version::HTTP_2,
+        fresh: false,
+    };
+    let mut unread = false;
+    for _ in 0..TRIES {
+        let Lent {
+            mut connection,
+            reused,
+            turn,
+        } = proxy.pool.connection(&key, wants).await?;
+        let http2 = connection.is_http2();
+        let spare = (http2 || empty && reused).then(|| fields.clone());
+        let repeat = body.repeat(http2);
+        let mut request = write_head(&target, fields, http2)?.map(|()| body);
+        if !http2 {
+            *request.extensions_mut() = match spare {
+                Some(_) => spelling.clone(),
+                None => std::mem::take(&mut spelling),
+            };
+        }
+        let go = frame(&mut request, http2, expects);
+        let watch = Watch::on(&mut request, aside.as_ref(), go);
+        let heard = connection.heard();
+        entry.sent = true;
+        let mut error = match answer(&mut connection, request, &watch, entry, &proxy.config.limits).await? {
+            // A 101 that nobody asked for: what follows it is not HTTP, and nothing is to be tunnelled (RFC 9110 section
+            // 15.2.2). The connection dies with `connection`.
+            Ok(response) if response.status().is_informational() => {
+                return Err(Refusal::new(
+                    Kind::Upstream,
+                    "bad upgrade",
+                    "The server switched protocols unasked.",
+                ));
+            }
+            Ok(mut response) => {
+                repeat.forget();
+                // The client is not to be asked for what another proxy wants of us.
+                if let (StatusCode::PROXY_AUTHENTICATION_REQUIRED, Some(parent)) =
+                    (response.status(), connection.parent())
+                {
+                    return Err(DialError::refused_by(parent, response.status(), response.headers()).into());
+                }
+                // A connection whose answer is refused dies with `connection`.
+                vet(&mut response)?;
+                if response.status().is_success() {
+                    watch.proceed();
+                }
+                let asks = bound::asks(response.headers());
+                let lent = Lent {
+                    connection,
+                    reused,
+                    turn,
+                };
+                let lease = proxy.pool.give_back(key, lent, wants, asks);
+                return Ok(Answer::Response(response, Some(lease), watch));
+            }
+            Err(error) => error,
+        };
+        let fate = Fate::of(error.error());
+        let stale = reused && idempotent && connection.heard() == heard;
+        unread = fate.is_unread();
+        (fields, body) = match (error.take_message(), spare) {
+            // It never left: the connection died in the pool.
+            (Some(unsent), _) => {
+                let (mut head, body) = unsent.into_parts();
+                headers::clean_request(&mut head.headers, length);
+                if !http2 {
+                    spelling = head.extensions;
+                }
+                (head.headers, body)
+            }
+            (None, Some(spare)) if fate.allows_another(stale) => {
+                if fate == Fate::WantsHttp1 {
+                    proxy.pool.speak_http1(&key);
+                }
+                match repeat.upload(&entry.traffic) {
+                    Some(body) => (spare, body),
+                    None if unread => return Err(Refusal::unread()),
+                    None => return Err(broken(error.error())),
+                }
+            }
+            (None, _) => {
+                tracing::debug!("the server broke off: {:?}", error.error());
+                let refusal = match connection.asked_who_we_are() && !error.error().is_parse() {
+                    true => unknown_to_it(),
+                    false => broken(error.error()),
+                };
+                return Err(match connection.parent() {
+                    Some(parent) => refusal.on_the_way(parent),
+                    None => refusal,
+                });
+            }
+        };
+        wants.fresh = true;
+    }
+    Err(match unread {
+        true => Refusal::unread(),
+        false => Refusal::new(
+            Kind::Upstream,
+            "upstream broke off",
+            "The server closes every connection.",
+        ),
+    })
+}
+
+/// Whether a request without a body says so: its client did, or its method is one that servers expect a body of (RFC 9110
+/// section 8.6), who answer 411 to one that says nothing.
+fn says_its_length(method: &Method, fields: &HeaderMap) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH) || fields.contains_key(header::CONTENT_LENGTH)
+}
+
+/// What HTTP/1 needs beside the head. Where the client waits to be asked for its body, so does the upload: what sets it
+/// going is given back. (Over HTTP/2 hyper would not tell us of a `100 Continue`.)
+fn frame(request: &mut Request<Upload>, http2: bool, expects: bool) -> Option<oneshot::Sender<()>> {
+    let mut go = None;
+    let mut word = None;
+    if !http2 {
+        let method = request.method();
+        if !request.body().is_end_stream() && (method.is_safe() || *method == Method::DELETE) {
+            // Servers that look for no body there take it for the next request. There is none after this one.
+            let close = HeaderValue::from_static("close");
+            request.headers_mut().insert(header::CONNECTION, close);
+        }
+        if !request.body().is_end_stream() && request.body().size_hint().exact().is_none() {
+            // Unasked, hyper would drop the body of a GET or HEAD (RFC 9110 section 9.3.1 gives it no meaning, and so some
+            // servers do).
+            let chunked = HeaderValue::from_static("chunked");
+            request.headers_mut().insert(header::TRANSFER_ENCODING, chunked);
+        }
+        if expects {
+            let expect = HeaderValue::from_static("100-continue");
+            request.headers_mut().insert(header::EXPECT, expect);
+            let (sender, receiver) = oneshot::channel();
+            (go, word) = (Some(sender), Some(receiver));
+        }
+    }
+    request.body_mut().wait_for(word);
+    go
+}
+
+/// Sends `request` and awaits its answer for as long as something moves.
+async fn answer(
+    connection: &mut Connection,
+    request: Request<Upload>,
+    watch: &Watch,
+    entry: &Entry,
+    limits: &Limits,
+) -> Result<Result<Response<Incoming>, TrySendError<Request<Upload>>>, Refusal> {
+    let answer = connection.send(request);
+    tokio::pin!(answer);
+    loop {
+        let sent = entry.traffic.sent();
+        tokio::select! {
+            // A flood that ends in an answer is one, whatever came in one piece.
+            biased;
+            () = watch.flooded() => return Err(flooded()),
+            answer = &mut answer => return Ok(answer),
+            () = sleep(limits.expect), if watch.is_waiting() => watch.proceed(),
+            () = sleep(limits.response) => if entry.traffic.sent() == sent {
+                return Err(late());
+            },
+        }
+    }
+}
+
+/// The head that is sent for `target`.
+pub(crate) fn write_head(target: &Target, mut fields: HeaderMap, http2: bool) -> Result<Request<()>, Refusal> {
+    let unwritable = || Refusal::malformed("The request cannot be written as it was judged.");
+    let path = PathAndQuery::try_from(target.path_and_query()).map_err(|_| unwritable())?;
+    if path.as_str() != target.path_and_query() {
+        return Err(unwritable());
+    }
+    let mut uri = http::uri::Parts::default();
+    uri.path_and_query = Some(path);
+    if http2 {
+        uri.scheme = Some(match target.scheme() {
+            crate::net::Scheme::Http => Scheme::HTTP,
+            crate::net::Scheme::Https => Scheme::HTTPS,
+        });
+        uri.authority = Some(Authority::try_from(target.authority()).map_err(|_| unwritable())?);
+        headers::leave_out(&mut fields, &[header::HOST]);
+    } else {
+        let host = HeaderValue::from_str(target.authority()).map_err(|_| unwritable())?;
+        headers::name_host(&mut fields, host);
+    }
+    let mut request = Request::new(());
+    *request.method_mut() = Method::clone(target.method());
+    *request.uri_mut() = Uri::from_parts(uri).map_err(|_| unwritable())?;
+    *request.version_mut() = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
+    *request.headers_mut() = fields;
+    Ok(request)
+}
+
+/// Refuses an answer that can be read in two ways.
+pub(crate) fn vet<B>(response: &mut Response<B>) -> Result<(), Refusal> {
+    headers::vet_response(response.headers_mut()).map_err(|why| Refusal::new(Kind::Upstream, "bad response", why))
+}
+
+pub(crate) fn flooded() -> Refusal {
+    let detail = "The server sends interim responses without end.";
+    Refusal::new(Kind::Upstream, "bad response", detail)
+}
+
+pub(crate) fn late() -> Refusal {
+    Refusal::new(Kind::TimedOut, "timed out", "The server did not answer in time.")
+}
+
+/// A server of TLS 1.3 says only after the handshake that it wants a client's certificate, if it says so at all.
+fn unknown_to_it() -> Refusal {
+    let fault = UpstreamFault::ClientCertificateRequired;
+    Refusal::new(Kind::Upstream, "client certificate", format!("It broke off: {fault}."))
+}
+
+/// A refusal that says how the upstream failed once it was connected.
+pub(crate) fn broken(error: &hyper::Error) -> Refusal {
+    let mut detail = format!("The server did not give a proper answer: {error}");
+    // A TLS 1.3 server says only now that it wants a client's certificate.
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    if let Some(fault) = source.and_then(crate::tls::explain_io) {
+        detail = fault.to_string();
+    }
+    Refusal::new(Kind::Upstream, "upstream broke off", format!("{detail}."))
+}

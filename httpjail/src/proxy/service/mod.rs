@@ -1,0 +1,10 @@
+//! One request: its target, its verdict, its answer, its record.
+
+pub(crate) mod authorize;
+pub(crate) mod client;
+pub(crate) mod drain;
+pub(crate) mod forward;
+pub(crate) mod proxy_service;
+pub(crate) mod response_body;
+pub(crate) mod target;
+pub(crate) mod websocket;

@@ -1,0 +1,187 @@
+//! The HTTP service of one connection: each request is judged on its own, then refused or forwarded.
+//!
+//! It owns no sockets. What it is given of the connection is fixed when the connection is opened; what it learns of a
+//! request it forgets when the request ends.
+
+use crate::policy::Target;
+use crate::proxy::downstream::http1_gate::Aside;
+use crate::proxy::refusal::{Kind, Refusal};
+use crate::proxy::service::authorize::judge;
+use crate::proxy::service::client::{Client, Entry};
+use crate::proxy::service::response_body::Download;
+use crate::proxy::service::target::Origin;
+use crate::proxy::service::{drain, forward, websocket};
+use crate::proxy::upstream::address::Vouch;
+use crate::proxy::upstream::bound;
+use crate::proxy::upstream::pool::Key;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::service::Service;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+/// How much of the URL of a request that could not be understood is recorded and echoed, in characters.
+pub(crate) const RAW_URL_MAX: usize = 2048;
+
+/// Serves the requests of one connection.
+#[derive(Clone)]
+pub(crate) struct Interceptor {
+    pub(crate) client: Arc<Client>,
+    pub(crate) origin: Arc<Origin>,
+}
+
+/// A request that may go on its way.
+pub(crate) struct Approved {
+    pub(crate) target: Target,
+    pub(crate) vouch: Vouch,
+}
+
+impl Service<Request<Incoming>> for Interceptor {
+    type Response = Response<Download>;
+    type Error = Infallible;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Response<Download>, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let this = self.clone();
+        Box::pin(async move { Ok(this.handle(request).await) })
+    }
+}
+
+/// The same over HTTP/2, which can send a request back unread, as its server has done.
+pub(crate) struct Streams(pub(crate) Interceptor);
+
+/// Marks the answer to a request that the server has sent back unread.
+#[derive(Clone, Copy)]
+struct Unread;
+
+impl Service<Request<Incoming>> for Streams {
+    type Response = Response<Download>;
+    type Error = h2::Error;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Response<Download>, h2::Error>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let this = self.0.clone();
+        Box::pin(async move {
+            let response = this.handle(request).await;
+            match response.extensions().get() {
+                Some(Unread) => Err(h2::Reason::REFUSED_STREAM.into()),
+                None => Ok(response),
+            }
+        })
+    }
+}
+
+impl Interceptor {
+    /// The upstream of a request that may go on its way, as the pool knows it.
+    pub(crate) fn upstream(&self, target: &Target, vouch: Vouch) -> Key {
+        Key {
+            wire: self.origin.wire,
+            host: target.host().clone(),
+            port: target.port(),
+            address: self.origin.to.chosen(),
+            vouch,
+        }
+    }
+
+    pub(crate) async fn handle(self, mut request: Request<Incoming>) -> Response<Download> {
+        websocket::translate(&mut request);
+        let mut entry = Entry::new(self.client.clone(), request.method());
+        let aside: Option<Arc<Aside>> = request.extensions().get().cloned();
+        entry.aside.clone_from(&aside);
+        let approved = match self.admit(&request, &mut entry).await {
+            Ok(approved) => approved,
+            Err(refusal) => {
+                let (parts, body) = request.into_parts();
+                drain::unread_body(&parts, body);
+                return refuse(refusal, &parts.method, &parts.headers, entry).await;
+            }
+        };
+        let (method, accepts) = (request.method().clone(), forms(request.headers()));
+        let outcome = match websocket::Wish::of(&mut request) {
+            // Boxed, for it is rare and its future large.
+            Ok(Some(wish)) => Box::pin(wish.carry_out(&self, approved, request)).await,
+            Ok(None) => forward::forward(&self, approved, request, &mut entry).await,
+            Err(refusal) => Err(refusal),
+        };
+        match outcome {
+            Ok(answer) => {
+                self.client.learn_program().await;
+                let mut response = answer.into_response(entry, self.client.proxy.config.limits.stall);
+                if self.origin.to.is_told() && response.status() == StatusCode::UNAUTHORIZED {
+                    bound::promise(response.headers_mut());
+                }
+                response
+            }
+            Err(refusal) => {
+                // Where the client's own body was at fault the upstream is not.
+                let fault = aside.and_then(|aside| aside.body_fault());
+                let refusal = fault.map_or(refusal, Refusal::from);
+                let unread = (refusal.kind == Kind::Unread).then_some(Unread);
+                let mut response = refuse(refusal, &method, &accepts, entry).await;
+                unread.and_then(|unread| response.extensions_mut().insert(unread));
+                response
+            }
+        }
+    }
+
+    /// Whether `request` may be forwarded. Nothing has been dialled before this says so.
+    async fn admit(&self, request: &Request<Incoming>, entry: &mut Entry) -> Result<Approved, Refusal> {
+        if request.method() == Method::CONNECT {
+            entry.record.url = request.uri().authority().map(|authority| raw(authority.as_str()));
+            return Err(Refusal::new(
+                Kind::Unsupported,
+                "connect",
+                "CONNECT is served in cleartext HTTP/1.1 only, and not inside of another.",
+            ));
+        }
+        let target = self.origin.target_of(request).inspect_err(|_| {
+            let field = request
+                .headers()
+                .get(http::header::HOST)
+                .map(|field| String::from_utf8_lossy(field.as_bytes()));
+            let authority = request
+                .uri()
+                .authority()
+                .map(|authority| authority.as_str().into())
+                .or(field);
+            let path = request.uri().path_and_query().map_or("", |path| path.as_str());
+            let scheme = self.origin.scheme().as_str();
+            entry.record.url = Some(raw(&format!("{scheme}://{}{path}", authority.unwrap_or_default())));
+        })?;
+        let vouch = judge(&self.client.proxy, &target, entry).await?;
+        Ok(Approved { target, vouch })
+    }
+}
+
+/// Answers what may not go on its way, and records that.
+pub(crate) async fn refuse(
+    refusal: Refusal,
+    method: &Method,
+    request: &HeaderMap,
+    mut entry: Entry,
+) -> Response<Download> {
+    entry.learn_program().await;
+    entry.refused(&refusal);
+    let url = entry.record.url.as_deref().unwrap_or_default();
+    let mut response = refusal.response(method.as_str(), url, entry.record.rule.as_deref(), request);
+    // Over HTTP/2 hyper would send it, and the client would take that for an error of the protocol.
+    if *method == Method::HEAD {
+        response.body_mut().clear();
+    }
+    entry.record.status = Some(response.status().as_u16());
+    response.map(|text| Download::own(text, entry))
+}
+
+/// What is recorded and echoed of a URL that was not understood.
+pub(crate) fn raw(url: &str) -> String {
+    url.chars().take(RAW_URL_MAX).collect()
+}
+
+/// The fields that choose the form of a refusal.
+fn forms(headers: &HeaderMap) -> HeaderMap {
+    let chosen = [http::header::ACCEPT, http::header::CONTENT_TYPE];
+    chosen
+        .into_iter()
+        .filter_map(|name| Some((name.clone(), headers.get(&name)?.clone())))
+        .collect()
+}

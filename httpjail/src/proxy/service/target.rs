@@ -1,0 +1,338 @@
+//! From a client's request head to the one thing it can mean: a [`Target`].
+//!
+//! A head names its host up to three times (request target, `Host`, the connection's SNI) and its scheme and port twice.
+//! hyper takes two `Host` fields, none, and any that differ (docs/threat-model.md H01); here they agree or the
+//! request is refused. Fronting, request smuggling by absolute-form and HTTP/2 coalescing all end at this border.
+
+use crate::net::{Host, OriginalDst, Scheme};
+use crate::policy::Target;
+use crate::proxy::http1::framing::is_token;
+use crate::proxy::refusal::Refusal;
+use crate::proxy::service::client::Client;
+use crate::proxy::upstream::address;
+use crate::proxy::upstream::address::Class;
+use crate::proxy::upstream::pool::Wire;
+use http::{HeaderName, HeaderValue, Request, Version, header};
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+/// Where a connection goes, as far as that is known before anything is said on it.
+#[derive(Debug, Clone)]
+pub(crate) struct Destination {
+    /// The name behind the address, else the address itself; or what a CONNECT named.
+    pub(crate) host: Host,
+    /// The port.
+    pub(crate) port: u16,
+    /// The address that the client chose, if it chose one: tried first.
+    pub(crate) address: Option<OriginalDst>,
+    /// Whether a CONNECT named the host: then everything inside must name it too.
+    pub(crate) named: bool,
+    /// Whether a CONNECT led here.
+    pub(crate) tunnel: bool,
+}
+
+impl Destination {
+    /// That of a connection that was steered here.
+    pub(crate) fn steered(client: &Client, original: OriginalDst) -> Destination {
+        Destination {
+            host: host_behind(client, original),
+            port: original.0.port(),
+            address: Some(original),
+            named: false,
+            tunnel: false,
+        }
+    }
+
+    /// That of a tunnel to `host`, which a client asked for by CONNECT. An address says no more than one that was dialled.
+    pub(crate) fn tunnelled(client: &Client, host: Host, port: u16) -> Destination {
+        match host.ip() {
+            Some(address) => Destination {
+                tunnel: true,
+                ..Destination::steered(client, OriginalDst((address, port).into()))
+            },
+            None => Destination {
+                host,
+                port,
+                address: None,
+                named: true,
+                tunnel: true,
+            },
+        }
+    }
+
+    /// The address that the client chose among those of its host. One that our resolver made up is no choice.
+    pub(crate) fn chosen(&self) -> Option<IpAddr> {
+        let address = self.address?.0.ip().to_canonical();
+        (address::classify(address) != Class::MadeUp).then_some(address)
+    }
+
+    /// Whether a proxy is told of it in each request.
+    pub(crate) fn is_told(&self) -> bool {
+        self.named && !self.tunnel
+    }
+
+    /// Refuses `host` where a CONNECT named another.
+    pub(crate) fn admits(&self, host: &Host) -> Result<(), Refusal> {
+        if self.named && self.host != *host {
+            let detail = format!("{host} is asked for, in a tunnel that was opened to {}.", self.host);
+            return Err(Refusal::mismatch(detail));
+        }
+        Ok(())
+    }
+}
+
+/// The name that was made up for the address that the client connected to, else the address.
+fn host_behind(client: &Client, original: OriginalDst) -> Host {
+    let address = original.0.ip().to_canonical();
+    let name = client.proxy.config.names.name_of(address);
+    name.unwrap_or(Host::from(address))
+}
+
+/// What the connection says of every request on it.
+pub(crate) struct Origin {
+    /// How its upstream is spoken to, which also gives the scheme.
+    pub(crate) wire: Wire,
+    /// Where it goes. Its host is that of a request that need not name one (HTTP/1.0).
+    pub(crate) to: Destination,
+    /// The host that the client's TLS asked for: every request on the connection must name it.
+    pub(crate) tls_host: Option<Host>,
+}
+
+impl Origin {
+    pub(crate) fn scheme(&self) -> Scheme {
+        self.wire.scheme()
+    }
+
+    /// The canonical form of `request`, which came over this connection.
+    pub(crate) fn target_of<B>(&self, request: &Request<B>) -> Result<Target, Refusal> {
+        // RFC 9113 section 8.2.1; hyper lets both through, and HTTP/1 has no way to write them.
+        if request.version() == Version::HTTP_2 && request.headers().iter().any(is_no_field) {
+            return Err(Refusal::malformed(
+                "A field's name is no token, or its value is padded.",
+            ));
+        }
+        let authority = self.authority_of(request)?;
+        let authority = self.with_port(authority);
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let target = Target::new(request.method(), self.scheme(), &authority, path)?;
+        self.to.admits(target.host())?;
+        if target.port() != self.to.port {
+            return Err(Refusal::mismatch(format!(
+                "The request names port {}, the connection went to port {}.",
+                target.port(),
+                self.to.port
+            )));
+        }
+        match &self.tls_host {
+            Some(host) if host != target.host() => Err(Refusal::mismatch(format!(
+                "The request names {}, the TLS connection was opened for {host}.",
+                target.host()
+            ))),
+            _ => Ok(target),
+        }
+    }
+
+    /// The one authority that the head names.
+    fn authority_of<'a, B>(&'a self, request: &'a Request<B>) -> Result<Cow<'a, str>, Refusal> {
+        let uri = request.uri();
+        let mut fields = request.headers().get_all(header::HOST).iter();
+        let field = match fields.next().map(|field| field.to_str()) {
+            Some(Ok(field)) => Some(field),
+            Some(Err(_)) => return Err(Refusal::malformed("The Host field is not ASCII.")),
+            None => None,
+        };
+        if fields.next().is_some() {
+            return Err(Refusal::malformed("There is more than one Host field."));
+        }
+        let named = uri.authority().map(|authority| authority.as_str());
+        match uri.scheme_str() {
+            Some(scheme) if !scheme.eq_ignore_ascii_case(self.scheme().as_str()) => {
+                return Err(Refusal::mismatch("The request's scheme is not the connection's."));
+            }
+            // Authority-form, which is CONNECT's alone (RFC 9112 section 3.2.3).
+            None if named.is_some() => return Err(Refusal::malformed("The request target has no scheme.")),
+            _ => {}
+        }
+        // RFC 9112 section 3.2: a 1.1 request without a Host field is malformed, also where its target names one.
+        if request.version() == Version::HTTP_11 && field.is_none() {
+            return Err(Refusal::malformed("There is no Host field."));
+        }
+        match (named, field) {
+            (Some(named), Some(field)) if !self.same(named, field)? => Err(Refusal::mismatch(
+                "The request target and the Host field name different hosts.",
+            )),
+            (Some(one), _) | (None, Some(one)) => Ok(Cow::Borrowed(one)),
+            (None, None) if request.version() < Version::HTTP_11 => Ok(Cow::Owned(self.to.host.to_string())),
+            (None, None) => Err(Refusal::malformed("The request names no host.")),
+        }
+    }
+
+    /// Writes out the connection's port where the client left it out.
+    fn with_port<'a>(&self, authority: Cow<'a, str>) -> Cow<'a, str> {
+        match split_port(&authority) {
+            (host, None) if self.to.port != self.scheme().default_port() => {
+                Cow::Owned(format!("{host}:{}", self.to.port))
+            }
+            _ => authority,
+        }
+    }
+
+    /// Whether both name the same place.
+    fn same(&self, one: &str, other: &str) -> Result<bool, Refusal> {
+        Ok(one == other || self.place(one)? == self.place(other)?)
+    }
+
+    fn place(&self, authority: &str) -> Result<(Host, u16), Refusal> {
+        let (host, port) = split_port(authority);
+        let host = Host::parse(host).map_err(|error| Refusal::malformed(error.to_string()))?;
+        Ok((host, port.map_or(Ok(self.scheme().default_port()), parse_port)?))
+    }
+}
+
+/// A quotation mark in a name, which the `http` crate takes for a token; white space around a value.
+fn is_no_field((name, value): (&HeaderName, &HeaderValue)) -> bool {
+    !name.as_str().bytes().all(is_token) || matches!(value.as_bytes(), [b' ' | b'\t', ..] | [.., b' ' | b'\t'])
+}
+
+/// Splits `host:port` or `[v6]:port`; an empty port is none (RFC 3986 section 3.2.3).
+pub(crate) fn split_port(authority: &str) -> (&str, Option<&str>) {
+    let host_end = authority.rfind(']').map_or(0, |bracket| bracket + 1);
+    match authority[host_end..].rfind(':') {
+        Some(colon) => {
+            let (host, port) = authority.split_at(host_end + colon);
+            (host, Some(&port[1..]).filter(|port| !port.is_empty()))
+        }
+        None => (authority, None),
+    }
+}
+
+/// A port in its plain form.
+pub(crate) fn parse_port(text: &str) -> Result<u16, Refusal> {
+    let plain = !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
+    let port = text.parse().ok().filter(|_| plain);
+    port.ok_or_else(|| Refusal::malformed("The port is no plain number from 1 to 65535."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::refusal::Kind;
+
+    fn origin(wire: Wire, port: u16, tls_host: Option<&str>) -> Origin {
+        Origin {
+            wire,
+            to: Destination {
+                host: Host::parse("made.test").unwrap(),
+                port,
+                address: None,
+                named: false,
+                tunnel: false,
+            },
+            tls_host: tls_host.map(|host| Host::parse(host).unwrap()),
+        }
+    }
+
+    fn ask(origin: &Origin, version: Version, uri: &str, hosts: &[&str]) -> Result<String, Kind> {
+        let mut request = Request::builder().version(version).uri(uri);
+        for host in hosts {
+            request = request.header(header::HOST, *host);
+        }
+        let target = origin.target_of(&request.body(()).unwrap());
+        target
+            .map(|target| target.url().to_owned())
+            .map_err(|refusal| refusal.kind)
+    }
+
+    #[track_caller]
+    fn http(uri: &str, hosts: &[&str], expected: Result<&str, Kind>) {
+        let answer = ask(&origin(Wire::Http1, 80, None), Version::HTTP_11, uri, hosts);
+        assert_eq!(answer.as_deref(), expected.as_deref(), "{uri} {hosts:?}");
+    }
+
+    // Proves: H01.
+    #[test]
+    fn one_host() {
+        http("/p?q", &["a.test"], Ok("http://a.test/p?q"));
+        http("/", &["A.test:80"], Ok("http://a.test/"));
+        http("/", &[], Err(Kind::Malformed));
+        http("/", &["a.test", "b.test"], Err(Kind::Malformed));
+        http("/", &["a.test", "a.test"], Err(Kind::Malformed));
+        http("/", &[""], Err(Kind::Malformed));
+        http("/", &["user@a.test"], Err(Kind::Malformed));
+        http("/", &["a.test/x"], Err(Kind::Malformed));
+        http("/", &["a.test, b.test"], Err(Kind::Malformed));
+        http("/", &["a.test:99999"], Err(Kind::Malformed));
+        http("/", &["a.test:8080"], Err(Kind::Mismatch));
+        http("a.test:80", &["a.test"], Err(Kind::Malformed));
+    }
+
+    // Proves: H02.
+    #[test]
+    fn absolute_form() {
+        http("http://a.test/p", &["a.test"], Ok("http://a.test/p"));
+        http("http://A.TEST:80/p", &["a.test"], Ok("http://a.test/p"));
+        http("http://a.test/p", &["b.test"], Err(Kind::Mismatch));
+        http("http://a.test/p", &[""], Err(Kind::Malformed));
+        http("http://a.test/p", &["a.test,b.test"], Err(Kind::Malformed));
+        http("http://a.test/p", &["a.test:080"], Err(Kind::Malformed));
+        http("http://a.test:81/p", &["a.test"], Err(Kind::Mismatch));
+        http("http://a.test/p", &[], Err(Kind::Malformed));
+        http("https://a.test/p", &["a.test"], Err(Kind::Mismatch));
+        http("ftp://a.test/p", &["a.test"], Err(Kind::Mismatch));
+        http("http://u@a.test/p", &["u@a.test"], Err(Kind::Malformed));
+    }
+
+    // Proves: H15.
+    #[test]
+    fn inside_a_tunnel() {
+        let mut tunnel = origin(Wire::Http1, 80, None);
+        tunnel.to.named = true;
+        let ask_tunnel = |host| ask(&tunnel, Version::HTTP_11, "/", &[host]);
+        assert_eq!(ask_tunnel("made.test"), Ok("http://made.test/".into()));
+        assert_eq!(ask_tunnel("a.test"), Err(Kind::Mismatch));
+    }
+
+    #[test]
+    fn ports() {
+        let odd = origin(Wire::Http1, 8080, None);
+        let ask_odd = |host| ask(&odd, Version::HTTP_11, "/", &[host]);
+        assert_eq!(ask_odd("a.test:8080"), Ok("http://a.test:8080/".into()));
+        assert_eq!(ask_odd("a.test"), Ok("http://a.test:8080/".into()));
+        assert_eq!(ask_odd("[2001:db8::1]"), Ok("http://[2001:db8::1]:8080/".into()));
+        assert_eq!(ask_odd("a.test:80"), Err(Kind::Mismatch));
+    }
+
+    // Proves: H01, H09.
+    #[test]
+    fn tls_and_http2() {
+        let tls = origin(Wire::Tls, 443, Some("a.test"));
+        let ask_tls = |uri, hosts: &[&str]| ask(&tls, Version::HTTP_2, uri, hosts);
+        assert_eq!(ask_tls("https://a.test/p", &[]), Ok("https://a.test/p".into()));
+        assert_eq!(ask_tls("https://a.test/p", &["A.test"]), Ok("https://a.test/p".into()));
+        assert_eq!(ask_tls("https://a.test/p", &["b.test"]), Err(Kind::Mismatch));
+        assert_eq!(ask_tls("https://b.test/p", &[]), Err(Kind::Mismatch));
+        assert_eq!(ask_tls("http://a.test/p", &[]), Err(Kind::Mismatch));
+        assert_eq!(ask_tls("/p", &[]), Err(Kind::Malformed));
+        for (name, value) in [("x", " "), ("x", "a "), ("x", "\ta"), ("x\"y", "a")] {
+            let request = Request::builder().version(Version::HTTP_2).uri("https://a.test/");
+            // As h2 reads it: the other ways to a name are stricter.
+            let name = HeaderName::from_lowercase(name.as_bytes()).unwrap();
+            let answer = tls.target_of(&request.header(&name, value).body(()).unwrap());
+            assert_eq!(answer.unwrap_err().kind, Kind::Malformed, "{name:?}: {value:?}");
+        }
+    }
+
+    // Proves: H08.
+    #[test]
+    fn http_1_0_without_a_host() {
+        let plain = origin(Wire::Http1, 80, None);
+        assert_eq!(
+            ask(&plain, Version::HTTP_10, "/p", &[]),
+            Ok("http://made.test/p".into())
+        );
+        assert_eq!(
+            ask(&plain, Version::HTTP_10, "/p", &["b.test"]),
+            Ok("http://b.test/p".into())
+        );
+    }
+}

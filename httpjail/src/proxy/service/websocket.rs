@@ -1,0 +1,222 @@
+//! WebSocket (RFC 6455): the one upgrade there is. Over HTTP/1.1 it begins with a GET, over HTTP/2 with an extended CONNECT
+//! (RFC 8441), which is judged as that GET and translated to it.
+//!
+//! What a client asks for opens nothing. A tunnel opens when the upstream has answered 101 for a WebSocket with the hash
+//! of the key that it was sent; proxies that went by the wish alone were made to carry arbitrary bytes (docs/threat-model.md H12).
+
+use crate::proxy::http1::headers;
+use crate::proxy::http1::informational::Watch;
+use crate::proxy::io::metered::Counted;
+use crate::proxy::refusal::{Kind, Refusal};
+use crate::proxy::service::client::Entry;
+use crate::proxy::service::forward;
+use crate::proxy::service::forward::Answer;
+use crate::proxy::service::proxy_service::{Approved, Interceptor};
+use crate::proxy::tasks::Tasks;
+use crate::proxy::upstream::bound;
+use crate::proxy::upstream::pool::Wants;
+use crate::proxy::upstream::request_body::Upload;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use hyper::body::{Body, Incoming};
+use hyper::ext::Protocol;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::time::timeout;
+
+/// A proper wish for a WebSocket. Any other upgrade of HTTP/1.1 is forwarded as the plain request that it also is.
+pub(crate) struct Wish {
+    client: OnUpgrade,
+    /// What the upstream is sent: the client's own key, or one of ours for a client of HTTP/2, which has none.
+    key: HeaderValue,
+    extended: bool,
+}
+
+/// Marks a request that came as an extended CONNECT.
+#[derive(Clone, Copy)]
+struct Extended;
+
+/// Makes an extended CONNECT for a WebSocket the GET that it stands for. Every other CONNECT stays one.
+pub(crate) fn translate(request: &mut Request<Incoming>) {
+    let protocol = request.extensions().get::<Protocol>();
+    if *request.method() == Method::CONNECT && protocol.is_some_and(|protocol| protocol.as_str() == "websocket") {
+        *request.method_mut() = Method::GET;
+        request.extensions_mut().insert(Extended);
+    }
+}
+
+impl Wish {
+    pub(crate) fn of(request: &mut Request<Incoming>) -> Result<Option<Wish>, Refusal> {
+        let extended = request.extensions().get::<Extended>().is_some();
+        let fields = request.headers();
+        let version = fields.get(header::SEC_WEBSOCKET_VERSION);
+        let key = if extended {
+            if version.is_none_or(|version| version != "13") {
+                return Err(Refusal::malformed("There is no WebSocket but version 13."));
+            }
+            Some(new_key()?)
+        } else {
+            let proper = request.version() == Version::HTTP_11
+                && request.method() == Method::GET
+                && request.body().is_end_stream()
+                && headers::names_token(fields, &header::CONNECTION, "upgrade")
+                && is_websocket(fields)
+                && version.is_some_and(|version| version == "13");
+            let sixteen = |key: &&HeaderValue| STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16);
+            fields
+                .get(header::SEC_WEBSOCKET_KEY)
+                .filter(|_| proper)
+                .filter(sixteen)
+                .cloned()
+        };
+        Ok(key.map(|key| Wish {
+            client: hyper::upgrade::on(request),
+            key,
+            extended,
+        }))
+    }
+
+    /// Asks the upstream over HTTP/1.1, on a connection that nobody else will have: one of its own, or that of its client.
+    pub(crate) async fn carry_out(
+        self,
+        via: &Interceptor,
+        approved: Approved,
+        request: Request<Incoming>,
+    ) -> Result<Answer, Refusal> {
+        let proxy = &via.client.proxy;
+        let Approved { target, vouch } = approved;
+        let key = via.upstream(&target, vouch);
+        let head = request.into_parts().0;
+        let mut fields = head.headers;
+        headers::clean_request(&mut fields, None);
+        let aside = head.extensions.get().cloned();
+        let mut wants = Wants {
+            bound: &via.client.bound,
+            proves: bound::proves(&fields),
+            http2: false,
+            serial: !self.extended,
+            fresh: false,
+        };
+        fields.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        fields.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        fields.insert(header::SEC_WEBSOCKET_KEY, self.key.clone());
+        loop {
+            let mut request = forward::write_head(&target, fields.clone(), false)?.map(|()| Upload::empty());
+            // Among them is how hyper remembers the spelling of the names.
+            *request.extensions_mut() = head.extensions.clone();
+            let watch = Watch::on(&mut request, aside.as_ref(), None);
+            let mut lent = proxy.pool.dedicated(&key, wants).await?;
+            let heard = lent.connection.heard();
+            let answer = tokio::select! {
+                answer = timeout(proxy.config.limits.response, lent.connection.send(request)) => answer,
+                () = watch.flooded() => return Err(forward::flooded()),
+            };
+            let mut response = match answer {
+                Ok(Ok(response)) => response,
+                // The client's own one had ended before it was asked.
+                Ok(Err(_)) if lent.reused && lent.connection.heard() == heard => {
+                    wants.fresh = true;
+                    continue;
+                }
+                Ok(Err(error)) => return Err(forward::broken(error.error())),
+                Err(_) => return Err(forward::late()),
+            };
+            return match response.status() {
+                StatusCode::SWITCHING_PROTOCOLS => {
+                    lent.connection.is_a_tunnel();
+                    self.open(response, &proxy.tasks)
+                }
+                // To an extended CONNECT this would say that the tunnel is open.
+                status if self.extended && status.is_success() => Err(bad_upgrade()),
+                _ => {
+                    forward::vet(&mut response)?;
+                    let asks = bound::asks(response.headers());
+                    let belongs = asks || wants.proves || lent.turn.is_some();
+                    let lease = belongs.then(|| proxy.pool.give_back(key, lent, wants, asks));
+                    Ok(Answer::Response(response, lease, watch))
+                }
+            };
+        }
+    }
+
+    fn open(self, mut response: Response<Incoming>, tasks: &Tasks) -> Result<Answer, Refusal> {
+        let fields = response.headers();
+        let accepted = fields
+            .get_all(header::SEC_WEBSOCKET_ACCEPT)
+            .iter()
+            .eq([accept_for(self.key.as_bytes()).as_str()]);
+        if !accepted || !is_websocket(fields) || !headers::names_token(fields, &header::CONNECTION, "upgrade") {
+            return Err(bad_upgrade());
+        }
+        let upstream = hyper::upgrade::on(&mut response);
+        let mut head = response.map(drop);
+        let fields = head.headers_mut();
+        headers::clean_response(fields);
+        if self.extended {
+            headers::leave_out(fields, &[header::SEC_WEBSOCKET_ACCEPT, header::CONTENT_LENGTH]);
+            *head.status_mut() = StatusCode::OK;
+        } else {
+            fields.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+            fields.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        }
+        let (client, tasks) = (self.client, tasks.clone());
+        Ok(Answer::Upgraded(
+            head,
+            Box::new(move |entry| tasks.spawn(tunnel(client, upstream, entry))),
+        ))
+    }
+}
+
+fn bad_upgrade() -> Refusal {
+    let detail = "The server switched to something that is not the WebSocket that was asked for.";
+    Refusal::new(Kind::Upstream, "bad upgrade", detail)
+}
+
+/// A nonce, chosen at random for each handshake (RFC 6455 section 4.1).
+fn new_key() -> Result<HeaderValue, Refusal> {
+    let mut nonce = [0; 16];
+    let random = SystemRandom::new().fill(&mut nonce).ok();
+    let key = random.and_then(|()| HeaderValue::try_from(STANDARD.encode(nonce)).ok());
+    key.ok_or_else(|| Refusal::new(Kind::Upstream, "no randomness", "The system has no randomness."))
+}
+
+async fn tunnel(client: OnUpgrade, upstream: OnUpgrade, mut entry: Entry) {
+    let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) else {
+        return;
+    };
+    let mut client = Counted::new(TokioIo::new(client), entry.traffic.clone());
+    let mut upstream = TokioIo::new(upstream);
+    let copied = tokio::io::copy_bidirectional(&mut client, &mut upstream).await;
+    entry.complete = copied.is_ok();
+}
+
+fn is_websocket(fields: &HeaderMap) -> bool {
+    let mut values = fields.get_all(header::UPGRADE).iter();
+    values
+        .next()
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        && values.next().is_none()
+}
+
+/// `Sec-WebSocket-Accept` (RFC 6455 section 4.2.2). SHA-1 is what the protocol says; nothing secret hangs on it.
+pub(crate) fn accept_for(key: &[u8]) -> String {
+    let mut hash = ring::digest::Context::new(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY);
+    hash.update(key);
+    hash.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    STANDARD.encode(hash.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    /// The example of RFC 6455 section 1.3.
+    // Proves: H12.
+    #[test]
+    fn accept() {
+        assert_eq!(
+            super::accept_for(b"dGhlIHNhbXBsZSBub25jZQ=="),
+            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+        );
+    }
+}

@@ -1,0 +1,362 @@
+//! Which addresses the proxy may dial.
+//!
+//! A name says nothing about where it leads: whoever runs its DNS can point it at this host, at a cloud's metadata
+//! service or into the private network around (docs/threat-model.md H20). So each address is classed after resolution, right before it
+//! is dialled, and all but public ones need a rule that is pinned to what was asked for.
+
+use crate::net::{Host, is_made_up};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// What kind of address it is. Documentation ranges are `Public`: some sites and our lab route them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// An ordinary address.
+    Public,
+    /// RFC 1918, shared (RFC 6598), unique local and site-local addresses.
+    Private,
+    /// `0.0.0.0/8`, `::`: on Linux another way to write loopback.
+    Unspecified,
+    /// `127.0.0.0/8`, `::1`.
+    Loopback,
+    /// `169.254.0.0/16` (most clouds' metadata), `fe80::/10`.
+    LinkLocal,
+    /// Metadata services outside the link-local ranges.
+    Metadata,
+    /// Multicast.
+    Multicast,
+    /// Broadcast, class E, and IETF protocol assignments.
+    Reserved,
+    /// The pools from which our resolver makes addresses up.
+    MadeUp,
+    /// An address of this host.
+    Own,
+}
+
+impl Class {
+    /// The class in the words of a refusal.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Class::Public => "public address",
+            Class::Private => "private address",
+            Class::Unspecified => "unspecified address",
+            Class::Loopback => "loopback address",
+            Class::LinkLocal => "link-local address",
+            Class::Metadata => "metadata address",
+            Class::Multicast => "multicast address",
+            Class::Reserved => "reserved address",
+            Class::MadeUp => "made-up address",
+            Class::Own => "address of this host",
+        }
+    }
+
+    /// Whether an address of this class may be dialled for `host`.
+    pub(crate) fn permits(self, host: &Host, address: IpAddr, vouch: Vouch) -> bool {
+        match self {
+            Class::Public => true,
+            Class::Private => vouch != Vouch::None,
+            _ if vouch != Vouch::Host => false,
+            Class::Loopback if host.as_name() == Some("localhost") => true,
+            _ => host.ip() == Some(address),
+        }
+    }
+}
+
+/// How far the verdict vouches for the address behind the name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Vouch {
+    /// Not at all: the rule that allows it matches other hosts too.
+    None,
+    /// No rule vouches, but nothing is to be blocked (`--dry-run`, `--log-only`): private ranges pass as they would with
+    /// the rule that is yet to be written. The rest does not: no rule a user writes by accident opens those.
+    Observed,
+    /// The rule matches this host alone.
+    Host,
+}
+
+/// What a run would make of the address of a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Foreseen {
+    /// It may be dialled.
+    Permitted,
+    /// It may not.
+    Refused(Class),
+    /// Nobody is asked for the name, so this is not known.
+    NotLookedUp,
+}
+
+/// Foresees it for a host that is allowed by a rule; `is_pinned`: by one that matches this host alone.
+pub(crate) fn foresee(host: &Host, is_pinned: bool) -> Foreseen {
+    let localhost = (host.as_name() == Some("localhost")).then_some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let Some(address) = host.ip().map(|ip| ip.to_canonical()).or(localhost) else {
+        return Foreseen::NotLookedUp;
+    };
+    let class = match classify(address) {
+        Class::Public | Class::Private if is_surely_own(address) => Class::Own,
+        class => class,
+    };
+    let vouch = if is_pinned { Vouch::Host } else { Vouch::None };
+    match class.permits(host, address, vouch) {
+        true => Foreseen::Permitted,
+        false => Foreseen::Refused(class),
+    }
+}
+
+/// As [`is_own`], but for a host that cannot tell: nothing is dialled here.
+fn is_surely_own(address: IpAddr) -> bool {
+    #[cfg(target_os = "linux")]
+    return crate::proxy::netlink::is_local(address).unwrap_or(false);
+    #[cfg(not(target_os = "linux"))]
+    return is_own(address);
+}
+
+/// Classes an address, through every form that carries an IPv4 address in an IPv6 one.
+pub(crate) fn classify(address: IpAddr) -> Class {
+    match address {
+        IpAddr::V4(v4) => classify_v4(v4),
+        IpAddr::V6(v6) => match embedded_v4(v6) {
+            Some(v4) => classify_v4(v4),
+            None => classify_v6(v6),
+        },
+    }
+}
+
+fn classify_v4(address: Ipv4Addr) -> Class {
+    match address.octets() {
+        [0, ..] => Class::Unspecified,
+        [127, ..] => Class::Loopback,
+        [169, 254, ..] => Class::LinkLocal,
+        // Azure's wire server and Alibaba's metadata service.
+        [168, 63, 129, 16] | [100, 100, 100, 200] => Class::Metadata,
+        [224..=239, ..] => Class::Multicast,
+        // Oracle's metadata service answers in 192.0.0.0/24 (RFC 6890).
+        [240..=255, ..] | [192, 0, 0, _] => Class::Reserved,
+        _ if is_made_up(address.into()) => Class::MadeUp,
+        [10, ..] | [172, 16..=31, ..] | [192, 168, ..] | [100, 64..=127, ..] => Class::Private,
+        _ => Class::Public,
+    }
+}
+
+fn classify_v6(address: Ipv6Addr) -> Class {
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0, 0, 0] => Class::Unspecified,
+        [0, 0, 0, 0, 0, 0, 0, 1] => Class::Loopback,
+        // AWS and Google.
+        [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254] | [0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254] => Class::Metadata,
+        [0xfe80..=0xfebf, ..] => Class::LinkLocal,
+        [0xff00..=0xffff, ..] => Class::Multicast,
+        [0xfc00..=0xfdff, ..] | [0xfec0..=0xfeff, ..] => Class::Private,
+        _ if is_made_up(address.into()) => Class::MadeUp,
+        // NAT64 with a local prefix (RFC 8215): where the IPv4 address lies in it is not to be known. Discard-only.
+        [0x64, 0xff9b, 1, ..] | [0x100, 0, 0, 0, ..] => Class::Reserved,
+        _ => Class::Public,
+    }
+}
+
+/// The IPv4 address that a translator or a tunnel would make of an IPv6 one.
+pub(crate) fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let join = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
+    match address.segments() {
+        // `::` and `::1` look like IPv4-compatible addresses and are not.
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None,
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] => Some(join(high, low)),
+        // IPv4-translated (RFC 2765), NAT64's well-known prefix (RFC 6052), ISATAP (RFC 5214).
+        [0, 0, 0, 0, 0xffff, 0, high, low] => Some(join(high, low)),
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(join(high, low)),
+        [_, _, _, _, 0 | 0x200, 0x5efe, high, low] => Some(join(high, low)),
+        // 6to4 (RFC 3056); Teredo's client, written inverted (RFC 4380).
+        [0x2002, high, low, ..] => Some(join(high, low)),
+        [0x2001, 0, .., high, low] => Some(join(!high, !low)),
+        _ => None,
+    }
+}
+
+/// Whether `address` is this host's: an interface has it, or a route makes it local. A host that cannot tell counts every
+/// address as its own.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_own(address: IpAddr) -> bool {
+    crate::proxy::netlink::is_local(address).unwrap_or(true)
+}
+
+/// Whether an interface of this host has `address`. A host that cannot tell counts every address as its own.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn is_own(address: IpAddr) -> bool {
+    #[cfg(unix)]
+    {
+        use nix::sys::socket::SockaddrStorage;
+        let ip_of = |address: SockaddrStorage| {
+            let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+            v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+        };
+        match nix::ifaddrs::getifaddrs() {
+            Ok(mut interfaces) => interfaces.any(|i| i.address.and_then(ip_of) == Some(address)),
+            Err(_) => true,
+        }
+    }
+    // An address that a socket can be bound to is this host's.
+    #[cfg(not(unix))]
+    std::net::UdpSocket::bind((address, 0)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(class: Class, addresses: &[&str]) {
+        for address in addresses {
+            assert_eq!(classify(address.parse().unwrap()), class, "{address}");
+        }
+    }
+
+    // Proves: S20, H20.
+    #[test]
+    fn classes() {
+        use Class::*;
+        check(
+            Public,
+            &[
+                "1.1.1.1",
+                "192.0.2.1",
+                "198.51.100.9",
+                "203.0.113.7",
+                "100.63.255.255",
+                "100.128.0.1",
+            ],
+        );
+        check(
+            Public,
+            &[
+                "2001:db8::1",
+                "2606:4700::1111",
+                "64:ff9b::101:101",
+                "2002:101:101::",
+                "::ffff:1.1.1.1",
+            ],
+        );
+        check(
+            Public,
+            &[
+                "172.15.255.255",
+                "172.32.0.1",
+                "198.17.255.255",
+                "198.20.0.1",
+                "223.255.255.255",
+                "11.0.0.1",
+            ],
+        );
+        check(
+            Unspecified,
+            &["0.0.0.0", "0.1.2.3", "::", "::ffff:0.0.0.0", "64:ff9b::", "2002::1"],
+        );
+        check(
+            Loopback,
+            &[
+                "127.0.0.1",
+                "127.255.255.255",
+                "::1",
+                "::ffff:127.0.0.1",
+                "64:ff9b::7f00:1",
+            ],
+        );
+        check(
+            Loopback,
+            &["2002:7f00:1::", "::127.0.0.1", "::ffff:0:7f00:1", "2001:0:1::80ff:fffe"],
+        );
+        check(
+            LinkLocal,
+            &[
+                "169.254.169.254",
+                "fe80::1",
+                "febf::1",
+                "::ffff:169.254.169.254",
+                "64:ff9b::a9fe:a9fe",
+            ],
+        );
+        check(LinkLocal, &["2001:db8::5efe:a9fe:a9fe", "2001:db8::200:5efe:a9fe:a9fe"]);
+        check(
+            Metadata,
+            &[
+                "168.63.129.16",
+                "100.100.100.200",
+                "fd00:ec2::254",
+                "fd20:ce::254",
+                "::ffff:168.63.129.16",
+            ],
+        );
+        check(Multicast, &["224.0.0.1", "239.255.255.250", "ff02::fb"]);
+        check(
+            Reserved,
+            &[
+                "255.255.255.255",
+                "240.0.0.1",
+                "192.0.0.192",
+                "64:ff9b:1::7f00:1",
+                "100::1",
+            ],
+        );
+        check(
+            MadeUp,
+            &["198.18.0.1", "198.19.255.255", "2001:2::5", "2001:2:0:ffff::"],
+        );
+        check(
+            Private,
+            &[
+                "10.0.0.1",
+                "172.16.0.1",
+                "172.31.255.255",
+                "192.168.1.1",
+                "100.64.0.1",
+                "fc00::1",
+                "fd12::1",
+            ],
+        );
+        check(Private, &["fec0::1", "::ffff:10.0.0.1", "2002:a00:1::"]);
+    }
+
+    #[track_caller]
+    fn permitted(host: &str, address: &str) -> [bool; 3] {
+        let host = Host::parse(host).unwrap();
+        let address: IpAddr = address.parse().unwrap();
+        [Vouch::None, Vouch::Observed, Vouch::Host].map(|vouch| classify(address).permits(&host, address, vouch))
+    }
+
+    // Proves: S20, S17.
+    #[test]
+    fn what_a_rule_opens() {
+        assert_eq!(permitted("api.test", "192.0.2.1"), [true, true, true]);
+        assert_eq!(permitted("api.test", "10.0.0.1"), [false, true, true]);
+        assert_eq!(permitted("10.0.0.1", "10.0.0.1"), [false, true, true]);
+        assert_eq!(permitted("api.test", "127.0.0.1"), [false, false, false]);
+        assert_eq!(permitted("localhost", "127.0.0.1"), [false, false, true]);
+        assert_eq!(permitted("localhost", "169.254.169.254"), [false, false, false]);
+        assert_eq!(permitted("127.0.0.1", "127.0.0.1"), [false, false, true]);
+        assert_eq!(permitted("169.254.169.254", "169.254.169.254"), [false, false, true]);
+        assert_eq!(permitted("api.test", "169.254.169.254"), [false, false, false]);
+    }
+
+    #[test]
+    fn the_log_knows_each_for_an_address() {
+        use crate::audit::Record;
+        for address in [
+            "10.0.0.1",
+            "0.0.0.0",
+            "127.0.0.1",
+            "169.254.1.1",
+            "168.63.129.16",
+            "224.0.0.1",
+            "240.0.0.1",
+        ] {
+            let mut record = Record::new(crate::audit::EventKind::Request);
+            record.reason = Some(classify(address.parse().unwrap()).as_str().to_owned());
+            assert!(record.is_about_its_address(), "{address}");
+        }
+        assert!(Class::Own.as_str() == "address of this host" && Class::MadeUp.as_str().ends_with(" address"));
+    }
+
+    // Proves: S17, S20.
+    #[test]
+    fn own_addresses() {
+        assert!(is_own("127.0.0.1".parse().unwrap()));
+        assert!(!is_own("2001:db8:5ea::1".parse().unwrap()));
+    }
+}

@@ -1,0 +1,389 @@
+//! The upstream leg: from the judged host to an open connection.
+//!
+//! The name that was judged is resolved here, by the host's resolver; the address that the client connected to only
+//! decides which of the answers is tried first. Every address is checked right before it is dialled. Where another proxy
+//! leads out ([`crate::proxy::upstream::proxy_env`]) that one resolves, but only what is its business: hosts that mean this machine or its link
+//! are never handed on, so they meet the same checks as ever.
+
+use crate::net::{Host, Scheme};
+use crate::proxy::io::permit::{Placed, Stream};
+use crate::proxy::limits::Limits;
+use crate::proxy::overload::memory::Memory;
+use crate::proxy::upstream::address;
+use crate::proxy::upstream::address::{Class, Vouch};
+use crate::proxy::upstream::bound;
+use crate::proxy::upstream::happy_eyeballs;
+use crate::proxy::upstream::network::Network;
+use crate::proxy::upstream::proxy_env::{Parent, Parents};
+use crate::tls::{self, UpstreamFault, UpstreamTls};
+use http::{HeaderMap, Request, StatusCode, header};
+use http_body_util::Empty;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// How many of a name's addresses are tried at most, and how many are looked at.
+const TRIED_MAX: usize = 8;
+const ANSWERS_MAX: usize = 64;
+
+/// Names that clouds' metadata services go by: what another proxy would find there is not for the jail.
+const METADATA: [&str; 4] = [
+    "metadata.google.internal",
+    "metadata.goog",
+    "metadata.tencentyun.com",
+    "instance-data.ec2.internal",
+];
+
+/// Why there is no upstream connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DialError {
+    #[error("this host could not resolve the name {0}: {1}")]
+    Name(Host, io::Error),
+    #[error("the name {0} has no address")]
+    NoAddress(Host),
+    #[error("{0} {verb} {article} {cls}, to which only a rule leads that names this very host", verb = if .0.ip().is_some() { "is" } else { "has" }, article = if matches!(.1, Class::Own | Class::Unspecified) { "an" } else { "a" }, cls = .1.as_str())]
+    Address(Host, Class),
+    #[error("{0} is the proxy itself")]
+    Itself(Host),
+    #[error("connecting to {0} failed: {why}", why = unconnected(.1))]
+    Connect(Host, io::Error),
+    #[error("TLS with {0} failed: {1}")]
+    Tls(Host, String),
+    #[error("{0} timed out: {step}", step = .1.as_str())]
+    TimedOut(Host, Step),
+    #[error("the proxy {0}, which httpjail's own environment names, failed: {1}")]
+    Parent(Arc<Parent>, Box<DialError>),
+    #[error("the proxy {0}, which httpjail's own environment names, {answer}", answer = answer(*.1))]
+    ParentSays(Arc<Parent>, StatusCode),
+    #[error(
+        "the proxy {0}, which httpjail's own environment names, wants NTLM or Negotiate; httpjail has but a password for it \
+         (a proxy in between that knows them, as cntlm or px, helps)"
+    )]
+    ParentWantsMore(Arc<Parent>),
+}
+
+/// What takes its time on the way to an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    Place,
+    Name,
+    Connect,
+    Tls,
+    Tunnel,
+}
+
+impl Step {
+    fn as_str(self) -> &'static str {
+        match self {
+            Step::Place => "too many upstream connections are open",
+            Step::Name => "resolving the name, for which this host's name servers gave no answer",
+            Step::Connect => "connecting, to which nobody answered there (or a firewall drops it)",
+            Step::Tls => "the TLS handshake",
+            Step::Tunnel => "opening a tunnel",
+        }
+    }
+}
+
+/// Where a request goes next.
+pub(crate) enum Hop {
+    /// To its server.
+    Server(Stream),
+    /// To another proxy, which wants to be told the whole URL.
+    Parent(Stream, Arc<Parent>),
+}
+
+/// Opens checked connections.
+pub(crate) struct Dialler {
+    pub(crate) network: Arc<dyn Network>,
+    pub(crate) tls: Arc<UpstreamTls>,
+    pub(crate) parents: Parents,
+    /// Where the proxy itself listens, in the namespace that it dials from.
+    pub(crate) itself: Vec<SocketAddr>,
+    pub(crate) limits: Limits,
+    /// Places for open connections.
+    pub(crate) room: Arc<Semaphore>,
+    pub(crate) memory: Arc<Memory>,
+}
+
+/// What is to be dialled.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Goal<'a> {
+    pub(crate) host: &'a Host,
+    pub(crate) port: u16,
+    /// How far the verdict vouches for the addresses of `host`.
+    pub(crate) vouch: Vouch,
+    /// Where the client wanted to go: tried first if `host` has it.
+    pub(crate) preferred: Option<IpAddr>,
+}
+
+impl Dialler {
+    /// A connection for one cleartext request after the other.
+    pub(crate) async fn hop(&self, goal: Goal<'_>) -> Result<Hop, DialError> {
+        match self.parent(Scheme::Http, goal)? {
+            Some(parent) => Ok(Hop::Parent(self.to_parent(&parent).await?, parent)),
+            None => Ok(Hop::Server(self.directly(goal).await?)),
+        }
+    }
+
+    /// A connection to the server itself, in a tunnel if another proxy is in between.
+    pub(crate) async fn stream(&self, scheme: Scheme, goal: Goal<'_>) -> Result<Stream, DialError> {
+        let Some(parent) = self.parent(scheme, goal)? else {
+            return self.directly(goal).await;
+        };
+        let stream = self.to_parent(&parent).await?;
+        let tunnel = timeout(self.limits.connect, self.tunnel(&parent, stream, goal)).await;
+        tunnel.unwrap_or_else(|_| Err(DialError::TimedOut(parent.host.clone(), Step::Tunnel).by(&parent)))
+    }
+
+    /// TLS on top of `stream`, verified for `host`; and whether the server asked for a client certificate.
+    pub(crate) async fn tls(
+        &self,
+        host: &Host,
+        stream: Stream,
+        config: Arc<rustls::ClientConfig>,
+    ) -> Result<(TlsStream<Stream>, bool), DialError> {
+        let refused = |why: String| DialError::Tls(host.clone(), why);
+        let name = match host {
+            Host::Name(name) => ServerName::try_from(name.clone()).map_err(|_| refused("not a server name".into()))?,
+            Host::V4(address) => ServerName::from(IpAddr::from(*address)),
+            Host::V6(address) => ServerName::from(IpAddr::from(*address)),
+        };
+        let handshake = tls::noticing(TlsConnector::from(config).connect(name, stream));
+        match timeout(self.limits.tls, handshake).await {
+            Err(_) => Err(DialError::TimedOut(host.clone(), Step::Tls)),
+            Ok((Ok(stream), asked)) => Ok((stream, asked)),
+            Ok((Err(error), asked)) => Err(refused(match tls::explain_io(&error) {
+                // What older servers say to whom they do not know.
+                Some(UpstreamFault::Other(_)) if asked => UpstreamFault::ClientCertificateRequired.to_string(),
+                Some(UpstreamFault::Other(why)) => why,
+                Some(fault) => fault.to_string(),
+                // It hung up, or spoke something else.
+                None => error.to_string(),
+            })),
+        }
+    }
+
+    /// The other proxy through which `goal` is reached, if there is one. What no proxy elsewhere can reach in our stead is
+    /// reached directly, if at all; a literal is checked here, since nobody resolves it.
+    fn parent(&self, scheme: Scheme, goal: Goal<'_>) -> Result<Option<Arc<Parent>>, DialError> {
+        let Some(parent) = self.parents.towards(scheme, goal.host, goal.port) else {
+            return Ok(None);
+        };
+        let ours = match goal.host.ip() {
+            Some(address) => !matches!(self.class_of(address), Class::Public | Class::Private),
+            None => goal
+                .host
+                .as_name()
+                .is_none_or(|name| name == "localhost" || name.ends_with(".localhost") || METADATA.contains(&name)),
+        };
+        if ours {
+            return Ok(None);
+        }
+        if let Some(address) = goal.host.ip() {
+            self.permitted(goal, vec![address])?;
+        }
+        Ok(Some(parent.clone()))
+    }
+
+    async fn directly(&self, goal: Goal<'_>) -> Result<Stream, DialError> {
+        let addresses = self.permitted(goal, self.resolve(goal.host).await?)?;
+        let addresses = happy_eyeballs::in_turns(addresses, goal.preferred);
+        let placed = self.dial(goal.host, addresses, goal.port).await?;
+        self.check_far_end(goal, &placed)?;
+        Ok(Box::new(placed))
+    }
+
+    /// A connection to another proxy: the user named it, so it may be anywhere but here.
+    async fn to_parent(&self, parent: &Arc<Parent>) -> Result<Stream, DialError> {
+        let connect = async {
+            let host = &parent.host;
+            let mut addresses = self.resolve(host).await?;
+            addresses.retain(|address| !self.is_itself(*address, parent.port, self.class_of(*address)));
+            if addresses.is_empty() {
+                return Err(DialError::Itself(host.clone()));
+            }
+            let stream = self
+                .dial(host, happy_eyeballs::in_turns(addresses, None), parent.port)
+                .await?;
+            match parent.scheme {
+                Scheme::Http => Ok(Box::new(stream) as Stream),
+                Scheme::Https => {
+                    let config = self.tls.config_h1();
+                    let config = config.map_err(|error| DialError::Tls(host.clone(), error.to_string()))?;
+                    Ok(Box::new(self.tls(host, Box::new(stream), config).await?.0) as Stream)
+                }
+            }
+        };
+        connect.await.map_err(|error| error.by(parent))
+    }
+
+    /// Asks `parent` to connect `stream` with `goal` (RFC 9110 section 9.3.6).
+    async fn tunnel(&self, parent: &Arc<Parent>, stream: Stream, goal: Goal<'_>) -> Result<Stream, DialError> {
+        let broke = |error: io::Error| DialError::Connect(parent.host.clone(), error).by(parent);
+        let authority = format!("{}:{}", goal.host, goal.port);
+        let mut request = Request::connect(&authority).header(header::HOST, &authority);
+        if let Some(authorization) = &parent.authorization {
+            request = request.header(header::PROXY_AUTHORIZATION, authorization);
+        }
+        let request = request.body(Empty::<bytes::Bytes>::new());
+        let request = request.map_err(|error| broke(io::Error::other(error)))?;
+        let (mut sender, connection) = crate::proxy::upstream::connection::builder(&self.limits)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| broke(io::Error::other(error)))?;
+        // Ends with the tunnel, or with `sender` if there is none; its errors reach the request.
+        tokio::spawn(connection.with_upgrades());
+        let answer = sender.send_request(request).await;
+        let answer = answer.map_err(|error| broke(io::Error::other(error)))?;
+        if !answer.status().is_success() {
+            return Err(DialError::refused_by(parent, answer.status(), answer.headers()));
+        }
+        let tunnel = hyper::upgrade::on(answer).await;
+        Ok(Box::new(TokioIo::new(
+            tunnel.map_err(|error| broke(io::Error::other(error)))?,
+        )))
+    }
+
+    async fn resolve(&self, host: &Host) -> Result<Vec<IpAddr>, DialError> {
+        let mut addresses = match host.as_name() {
+            Some(name) => timeout(self.limits.resolve, self.network.resolve(name))
+                .await
+                .map_err(|_| DialError::TimedOut(host.clone(), Step::Name))?
+                .map_err(|error| DialError::Name(host.clone(), error))?,
+            None => host.ip().into_iter().collect(),
+        };
+        addresses.truncate(ANSWERS_MAX);
+        for address in &mut addresses {
+            *address = address.to_canonical();
+        }
+        match addresses.is_empty() {
+            true => Err(DialError::NoAddress(host.clone())),
+            false => Ok(addresses),
+        }
+    }
+
+    async fn dial(&self, host: &Host, mut addresses: Vec<IpAddr>, port: u16) -> Result<Placed, DialError> {
+        addresses.truncate(TRIED_MAX);
+        let late = |step| move |_| DialError::TimedOut(host.clone(), step);
+        let failed = |error| DialError::Connect(host.clone(), error);
+        let place = timeout(self.limits.connect, self.room.clone().acquire_owned())
+            .await
+            .map_err(late(Step::Place))?
+            .map_err(|closed| failed(io::Error::other(closed)))?;
+        let socket = timeout(
+            self.limits.connect,
+            happy_eyeballs::connect(self.network.as_ref(), addresses, port),
+        )
+        .await
+        .map_err(late(Step::Connect))?
+        .map_err(failed)?;
+        // Nagle's algorithm would hold back the last part of each message for the other side's delayed ACK.
+        socket.set_nodelay(true).map_err(failed)?;
+        let gate = self.memory.gate();
+        Ok(Placed {
+            socket,
+            gate,
+            _place: place,
+        })
+    }
+
+    /// Those of `addresses` that may be dialled; an error if none of them may.
+    fn permitted(&self, goal: Goal<'_>, addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, DialError> {
+        let mut refusal = DialError::NoAddress(goal.host.clone());
+        let mut permitted = Vec::new();
+        for ip in addresses {
+            let class = self.class_of(ip);
+            if self.is_itself(ip, goal.port, class) {
+                refusal = DialError::Itself(goal.host.clone());
+            } else if class.permits(goal.host, ip, goal.vouch) {
+                permitted.push(ip);
+            } else {
+                refusal = DialError::Address(goal.host.clone(), class);
+            }
+        }
+        if permitted.is_empty() {
+            Err(refusal)
+        } else {
+            Ok(permitted)
+        }
+    }
+
+    /// Refuses a connection that turns out to have both of its ends here, though its address was not known as this host's: the
+    /// kernel says so of an address that became local after it was looked at.
+    fn check_far_end(&self, goal: Goal<'_>, placed: &Placed) -> Result<(), DialError> {
+        let failed = |error| DialError::Connect(goal.host.clone(), error);
+        let far = placed.socket.peer_addr().map_err(failed)?.ip().to_canonical();
+        let near = placed.socket.local_addr().map_err(failed)?.ip().to_canonical();
+        let outside = matches!(address::classify(far), Class::Public | Class::Private);
+        if far == near && outside && !Class::Own.permits(goal.host, far, goal.vouch) {
+            return Err(DialError::Address(goal.host.clone(), Class::Own));
+        }
+        Ok(())
+    }
+
+    fn class_of(&self, ip: IpAddr) -> Class {
+        let is_own = |ip| self.network.is_own(ip);
+        let translated = match ip {
+            IpAddr::V6(v6) => address::embedded_v4(v6).map(IpAddr::V4),
+            IpAddr::V4(_) => None,
+        };
+        match address::classify(ip) {
+            Class::Public | Class::MadeUp if self.network.is_jail() => Class::Public,
+            // A private or public address may be this host's.
+            Class::Public | Class::Private if is_own(ip) || translated.is_some_and(is_own) => Class::Own,
+            class => class,
+        }
+    }
+
+    fn is_itself(&self, ip: IpAddr, port: u16, class: Class) -> bool {
+        let local = matches!(class, Class::Loopback | Class::Unspecified | Class::Own);
+        let is = |own: &SocketAddr| own.port() == port && (own.ip() == ip || local && own.ip().is_unspecified());
+        // Dialling 0.0.0.0 reaches every listener of this host.
+        self.itself
+            .iter()
+            .any(|own| is(own) || class == Class::Unspecified && own.port() == port)
+    }
+}
+
+impl DialError {
+    /// The error of a request that `parent` has refused with this answer.
+    pub(crate) fn refused_by(parent: &Arc<Parent>, status: StatusCode, fields: &HeaderMap) -> DialError {
+        match status == StatusCode::PROXY_AUTHENTICATION_REQUIRED && bound::takes_no_password(fields) {
+            true => DialError::ParentWantsMore(parent.clone()),
+            false => DialError::ParentSays(parent.clone(), status),
+        }
+    }
+
+    /// The same as a fault of `parent`, on the way to it.
+    fn by(self, parent: &Arc<Parent>) -> DialError {
+        DialError::Parent(parent.clone(), Box::new(self))
+    }
+}
+
+/// Why nobody was reached, for people.
+fn unconnected(error: &io::Error) -> String {
+    let words = match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused: nothing listens at that port there",
+        io::ErrorKind::HostUnreachable => "host unreachable: there is no way to it from this host",
+        io::ErrorKind::NetworkUnreachable => "network unreachable: there is no way to it from this host",
+        io::ErrorKind::TimedOut => "timed out: nobody answers there",
+        _ => return error.to_string(),
+    };
+    words.to_owned()
+}
+
+/// What a proxy's status says, for people.
+fn answer(status: StatusCode) -> String {
+    match status {
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            "wants a user name and password other than those in its URL".into()
+        }
+        status => format!("answered {status}"),
+    }
+}

@@ -1,0 +1,13 @@
+//! The upstream leg: from a judged host to an answered request.
+
+pub(crate) mod address;
+pub(crate) mod bound;
+pub(crate) mod connection;
+pub(crate) mod dial;
+pub(crate) mod happy_eyeballs;
+pub(crate) mod network;
+pub(crate) mod no_proxy;
+pub(crate) mod pool;
+pub(crate) mod proxy_env;
+pub(crate) mod request_body;
+pub(crate) mod retry;

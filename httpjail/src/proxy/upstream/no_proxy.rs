@@ -1,0 +1,116 @@
+//! `no_proxy`: what is reached directly.
+//!
+//! There is no standard. This is what curl and Go's net/http have in common: a name covers itself and what is below it, an
+//! address itself, a network its addresses, `*` everything; a port may follow. Names are not resolved for it.
+
+use crate::net::Host;
+use std::net::IpAddr;
+
+/// The hosts that no other proxy is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Bypass(Vec<Entry>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    place: Place,
+    port: Option<u16>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Everything,
+    /// A name; with what is below it, or only that.
+    Name {
+        name: String,
+        itself: bool,
+    },
+    /// An address and the number of its bits that count.
+    Network(IpAddr, u8),
+}
+
+impl Bypass {
+    /// Reads a list, divided by commas or blanks. What is no entry covers nothing: it goes through the proxy, and is told.
+    pub(crate) fn parse(list: &str) -> Bypass {
+        let words = list.split([',', ' ', '\t', '\n']).filter(|word| !word.is_empty());
+        let entries = words.filter_map(|word| {
+            let entry = Entry::parse(word);
+            if entry.is_none() {
+                tracing::warn!("no_proxy: `{}` is no host, address or network", word.escape_debug());
+            }
+            entry
+        });
+        Bypass(entries.collect())
+    }
+
+    /// Whether nothing at all goes through a proxy.
+    pub(crate) fn everything(&self) -> bool {
+        let everything = |entry: &Entry| entry.place == Place::Everything && entry.port.is_none();
+        self.0.iter().any(everything)
+    }
+
+    pub(crate) fn covers(&self, host: &Host, port: u16) -> bool {
+        self.0.iter().any(|entry| entry.covers(host, port))
+    }
+}
+
+impl Entry {
+    fn parse(word: &str) -> Option<Entry> {
+        let whole = |place| Some(Entry { place, port: None });
+        if let Ok(address) = word.parse::<IpAddr>() {
+            return whole(Place::Network(address.to_canonical(), u8::MAX));
+        }
+        if let Some((address, bits)) = word.split_once('/') {
+            let address: IpAddr = address.trim_matches(['[', ']']).parse().ok()?;
+            let most = if address.is_ipv4() { 32 } else { 128 };
+            let bits = bits.parse().ok().filter(|bits| *bits <= most)?;
+            return whole(Place::Network(address, bits));
+        }
+        let (place, port) = crate::proxy::service::target::split_port(word);
+        let port = match port {
+            None => None,
+            Some(port) => Some(port.parse().ok()?),
+        };
+        let place = match place {
+            "*" => Place::Everything,
+            _ => {
+                let below = place.strip_prefix("*.");
+                let name = below.or(place.strip_prefix('.')).unwrap_or(place);
+                match Host::parse(name).ok()? {
+                    Host::Name(name) => Place::Name {
+                        name,
+                        itself: below.is_none(),
+                    },
+                    host => Place::Network(host.ip()?, u8::MAX),
+                }
+            }
+        };
+        Some(Entry { place, port })
+    }
+
+    fn covers(&self, host: &Host, port: u16) -> bool {
+        if self.port.is_some_and(|only| only != port) {
+            return false;
+        }
+        match (&self.place, host) {
+            (Place::Everything, _) => true,
+            (Place::Name { name, itself }, Host::Name(host)) => match host.strip_suffix(name.as_str()) {
+                Some("") => *itself,
+                Some(above) => above.ends_with('.'),
+                None => false,
+            },
+            (Place::Network(network, bits), host) => host.ip().is_some_and(|address| within(address, *network, *bits)),
+            (Place::Name { .. }, _) => false,
+        }
+    }
+}
+
+/// Whether `address` has the first `bits` bits of `network`; all of them where that are more than it has.
+fn within(address: IpAddr, network: IpAddr, bits: u8) -> bool {
+    let (address, network) = match (address, network) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => (u128::from(a.to_bits()) << 96, u128::from(b.to_bits()) << 96),
+        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits(), b.to_bits()),
+        _ => return false,
+    };
+    let ignored = 128 - u32::from(bits.min(128));
+    (address ^ network).checked_shr(ignored).unwrap_or(0) == 0
+}

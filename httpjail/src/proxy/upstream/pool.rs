@@ -1,0 +1,336 @@
+//! Open upstream connections, shared by all clients of one jail.
+//!
+//! A connection is only used again for what it was opened for: the key holds the judged host and port, how it is spoken to,
+//! and how far the verdict vouched for its address. So no request reaches a connection that it could not have opened. Those
+//! that belong to one client ([`crate::proxy::upstream::bound`]) are lent here too, and never to another.
+
+mod open;
+
+use crate::net::{self, Host};
+use crate::proxy::io::permit::Stream;
+use crate::proxy::limits::Limits;
+use crate::proxy::overload::h2_windows::Counts;
+use crate::proxy::upstream::address::Vouch;
+use crate::proxy::upstream::bound::{Asking, Bound, Places, Turn};
+use crate::proxy::upstream::connection::{Connection, Http1, Http2, Lease};
+use crate::proxy::upstream::dial::{DialError, Dialler, Goal};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// How an upstream is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Wire {
+    /// HTTP/1 in cleartext.
+    Http1,
+    /// HTTP/2 in cleartext, by prior knowledge: the client's knowledge, it spoke so itself.
+    Http2,
+    /// TLS, then what ALPN chose.
+    Tls,
+}
+
+impl Wire {
+    pub(crate) fn scheme(self) -> net::Scheme {
+        match self {
+            Wire::Http1 | Wire::Http2 => net::Scheme::Http,
+            Wire::Tls => net::Scheme::Https,
+        }
+    }
+}
+
+/// What a connection was opened for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub(crate) wire: Wire,
+    pub(crate) host: Host,
+    pub(crate) port: u16,
+    /// The address that the client chose among those of the host; nothing where it chose none.
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) vouch: Vouch,
+}
+
+impl Key {
+    fn goal(&self) -> Goal<'_> {
+        Goal {
+            host: &self.host,
+            port: self.port,
+            vouch: self.vouch,
+            preferred: self.address,
+        }
+    }
+}
+
+/// What a request wants of its connection.
+#[derive(Clone, Copy)]
+pub(crate) struct Wants<'a> {
+    /// The connections that belong to its client.
+    pub(crate) bound: &'a Bound,
+    /// Whether it proves who the connection belongs to.
+    pub(crate) proves: bool,
+    /// Whether it is only itself over HTTP/2 (gRPC).
+    pub(crate) http2: bool,
+    /// Whether the client waits for its answer before it asks on (HTTP/1).
+    pub(crate) serial: bool,
+    /// Whether a connection that has been used before will not do.
+    pub(crate) fresh: bool,
+}
+
+/// A connection for one request.
+pub(crate) struct Lent {
+    pub(crate) connection: Connection,
+    /// Whether it has been used before.
+    pub(crate) reused: bool,
+    /// Where it belongs, if it is its client's.
+    pub(crate) turn: Option<Turn>,
+}
+
+pub(crate) struct Pool {
+    dialler: Dialler,
+    asking: Asking,
+    bound: Places,
+    windows: Counts,
+    slots: Mutex<HashMap<Key, Slot>>,
+}
+
+/// The connections of one key.
+#[derive(Default)]
+struct Slot {
+    idle: Vec<(Http1, Instant)>,
+    shared: Vec<Http2>,
+    /// Held by whoever opens the first connection: if it turns out to speak HTTP/2 the others need none of their own.
+    first: Arc<tokio::sync::Mutex<()>>,
+    speaks_http1: bool,
+}
+
+impl Pool {
+    pub(crate) fn new(dialler: Dialler, windows: Counts) -> Pool {
+        Pool {
+            dialler,
+            asking: Asking::new(),
+            bound: Places::default(),
+            windows,
+            slots: Mutex::default(),
+        }
+    }
+
+    /// A connection for a request to `key`.
+    pub(crate) async fn connection(&self, key: &Key, wants: Wants<'_>) -> Result<Lent, DialError> {
+        let turn = match self.own(key, wants).await {
+            Ok(lent) => return Ok(lent),
+            Err(turn) => turn,
+        };
+        // Boxed, here and below: opening is rare, and its future would make that of every request four times as large.
+        if wants.proves {
+            let connection = Box::pin(self.open_apart(key, wants.http2)).await?;
+            return Ok(Lent::new(connection, turn));
+        }
+        let asking = !wants.http2 && self.asking.has(key);
+        if wants.fresh {
+            let connection = Box::pin(self.open(key, asking)).await?;
+            return Ok(Lent::new(connection, None));
+        }
+        let first = match self.take(key, asking) {
+            Ok(lent) => return Ok(lent),
+            Err(first) => first,
+        };
+        let leading = match &first {
+            None => None,
+            Some(first) => match first.try_lock() {
+                Ok(leading) => Some(leading),
+                Err(_) => {
+                    drop(first.lock().await);
+                    if let Ok(lent) = self.take(key, asking) {
+                        return Ok(lent);
+                    }
+                    None
+                }
+            },
+        };
+        let connection = Box::pin(self.open(key, asking)).await?;
+        drop(leading);
+        Ok(Lent::new(connection, None))
+    }
+
+    /// A connection of HTTP/1 for one upgrade: that of its client, or a new one. Through another proxy it is a tunnel, in
+    /// cleartext too: what comes after the upgrade is not that proxy's to read (RFC 6455 section 4.1).
+    pub(crate) async fn dedicated(&self, key: &Key, wants: Wants<'_>) -> Result<Lent, DialError> {
+        let turn = match self.own(key, wants).await {
+            Ok(lent) if lent.connection.parent().is_none() => return Ok(lent),
+            Ok(lent) => {
+                lent.leave();
+                None
+            }
+            Err(turn) => turn,
+        };
+        let stream = self.stream(key.wire.scheme(), key.goal()).await?;
+        let http1 = match key.wire {
+            Wire::Tls => self.seal(key, stream).await?,
+            Wire::Http1 | Wire::Http2 => Http1::plain(&key.host, stream, None, self.limits()).await?,
+        };
+        Ok(Lent::new(Connection::Http1(http1), turn))
+    }
+
+    /// The connection that belongs to the client of a request; else its place, where there is one.
+    async fn own(&self, key: &Key, wants: Wants<'_>) -> Result<Lent, Option<Turn>> {
+        let patience = (wants.serial || wants.proves).then_some(self.limits().connect);
+        let Some(mut turn) = wants.bound.turn(key, patience).await else {
+            return Err(None);
+        };
+        match turn.take() {
+            Some(http1) if http1.is_ready() && !wants.fresh => Ok(Lent {
+                connection: Connection::Http1(http1),
+                reused: true,
+                turn: Some(turn),
+            }),
+            _ => Err(Some(turn)),
+        }
+    }
+
+    /// A connection to do with as one likes.
+    pub(crate) async fn stream(&self, scheme: net::Scheme, goal: Goal<'_>) -> Result<Stream, DialError> {
+        self.make_room();
+        self.dialler.stream(scheme, goal).await
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.dialler.limits
+    }
+
+    /// Whether there is a place for one connection more. If not, somebody may wait for it.
+    fn has_room(&self) -> bool {
+        self.dialler.room.available_permits() > 0
+    }
+
+    /// Closes what nobody uses, if there is no place for one connection more.
+    fn make_room(&self) {
+        if !self.has_room() {
+            for slot in self.lock().values_mut() {
+                slot.idle.clear();
+                slot.shared.retain(|shared| !shared.is_unused());
+            }
+            self.bound.empty();
+        }
+    }
+
+    /// Gives a connection back once its exchange is over. One that is about its client, as the answer `asks` or as the
+    /// request has proved, is kept for that one alone.
+    pub(crate) fn give_back(self: &Arc<Self>, key: Key, lent: Lent, wants: Wants<'_>, asks: bool) -> Lease {
+        if asks {
+            self.asking.note(&key);
+        }
+        let mut http1 = match lent.connection {
+            Connection::Http2(stream) => return stream.lease,
+            Connection::Http1(http1) => http1,
+        };
+        let (pool, lease) = (self.clone(), http1.lease());
+        if lent.turn.is_some() || asks || wants.proves {
+            // Without a place it ends with its exchange.
+            let claim = || wants.bound.claim(&key).inspect(|turn| self.bound.note(turn));
+            if let Some(mut turn) = lent.turn.or_else(claim) {
+                tokio::spawn(async move {
+                    *turn = (http1.ended().await && pool.has_room()).then_some(http1);
+                });
+            }
+            return lease;
+        }
+        tokio::spawn(async move {
+            if http1.ended().await {
+                pool.put(key, http1);
+            }
+        });
+        lease
+    }
+
+    /// The server wants HTTP/1.1 for this host.
+    pub(crate) fn speak_http1(&self, key: &Key) {
+        self.asking.note(key);
+    }
+
+    /// Closes what has been idle for too long.
+    pub(crate) fn sweep(&self) {
+        let timeout = self.limits().idle;
+        self.lock().retain(|_, slot| {
+            slot.idle
+                .retain(|(http1, since)| !http1.is_closed() && since.elapsed() <= timeout);
+            slot.shared
+                .retain(|shared| shared.is_open() && !shared.is_unused_for(timeout));
+            !slot.idle.is_empty() || !slot.shared.is_empty() || Arc::strong_count(&slot.first) > 1
+        });
+    }
+
+    /// An open connection; if there is none, the lock of the first one where it is not known what will be spoken.
+    fn take(&self, key: &Key, asking: bool) -> Result<Lent, Option<Arc<tokio::sync::Mutex<()>>>> {
+        let mut slots = self.lock();
+        let may_grow = slots.len() < self.limits().idle_hosts;
+        let slot = match slots.get_mut(key) {
+            Some(slot) => slot,
+            None if may_grow => slots.entry(key.clone()).or_default(),
+            None => return Err(None),
+        };
+        while let Some((http1, since)) = slot.idle.pop() {
+            if http1.is_ready() && since.elapsed() <= self.limits().idle {
+                return Ok(Lent::again(Connection::Http1(http1)));
+            }
+        }
+        if asking {
+            return Err(None);
+        }
+        slot.shared.retain(Http2::is_open);
+        if let Some(shared) = slot.shared.iter_mut().find(|shared| shared.has_room()) {
+            return Ok(Lent::again(Connection::Http2(shared.stream())));
+        }
+        Err((!slot.speaks_http1 && key.wire != Wire::Http1).then(|| slot.first.clone()))
+    }
+
+    fn put(&self, key: Key, http1: Http1) {
+        if !self.has_room() {
+            return;
+        }
+        let mut slots = self.lock();
+        if slots.contains_key(&key) || slots.len() < self.limits().idle_hosts {
+            let slot = slots.entry(key).or_default();
+            if slot.idle.len() < self.limits().idle_per_host {
+                slot.idle.push((http1, Instant::now()));
+            }
+        }
+    }
+
+    fn share(&self, key: &Key, mut shared: Http2) -> Connection {
+        let connection = Connection::Http2(shared.stream());
+        if let Some(slot) = self.lock().get_mut(key) {
+            slot.shared.push(shared);
+        }
+        connection
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Slot>> {
+        // Nothing here panics half way through a change of it.
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lent {
+    fn new(connection: Connection, turn: Option<Turn>) -> Lent {
+        Lent {
+            connection,
+            reused: false,
+            turn,
+        }
+    }
+
+    /// Puts it back unused.
+    fn leave(self) {
+        if let (Connection::Http1(http1), Some(mut turn)) = (self.connection, self.turn) {
+            *turn = Some(http1);
+        }
+    }
+
+    fn again(connection: Connection) -> Lent {
+        Lent {
+            connection,
+            reused: true,
+            turn: None,
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The proxies that this host's own environment names for the way out (`https_proxy`, `http_proxy`, `all_proxy`, `no_proxy`).
+//!
+//! Where a network lets nobody out but by its own proxy, httpjail is one more of that proxy's clients: it judges, then
+//! hands on. Who resolves the name is the other proxy then, so the addresses behind names are its to check; literals are
+//! still ours ([`crate::proxy::upstream::dial`]). A variable that cannot be honoured is an error at the start, never a silent way around.
+
+use crate::net::{Host, Scheme};
+use crate::proxy::downstream::forward_proxy::USER;
+use crate::proxy::upstream::no_proxy::Bypass;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderValue;
+use std::fmt;
+use std::sync::Arc;
+
+/// Which requests go through which other proxy.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Parents {
+    http: Option<Arc<Parent>>,
+    https: Option<Arc<Parent>>,
+    bypass: Bypass,
+}
+
+/// Another proxy, between httpjail and the world.
+pub(crate) struct Parent {
+    /// How it is spoken to: in the clear, or within TLS.
+    pub(crate) scheme: Scheme,
+    pub(crate) host: Host,
+    pub(crate) port: u16,
+    /// `Proxy-Authorization`, for it and for nobody else.
+    pub(crate) authorization: Option<HeaderValue>,
+    /// Whether it goes by the name that an httpjail gives its clients.
+    is_ours: bool,
+}
+
+/// A variable that names no proxy that httpjail can use. Never shows the value: there may be a password in it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the environment's {variable} names no proxy that httpjail can use: {reason}")]
+pub(crate) struct ParentError {
+    /// The variable's name.
+    pub variable: &'static str,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// For cleartext in lower case alone, as curl has it: a web server gives a CGI its client's `Proxy` field as `HTTP_PROXY`.
+const HTTP: [&str; 3] = ["http_proxy", "all_proxy", "ALL_PROXY"];
+const HTTPS: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+const BYPASS: [&str; 2] = ["no_proxy", "NO_PROXY"];
+
+impl Parents {
+    /// What the variables say that `variable` looks up. An empty one is as good as none.
+    ///
+    /// # Errors
+    /// For a variable that is to be heeded and cannot be.
+    pub(crate) fn named_by(variable: impl Fn(&str) -> Option<String>) -> Result<Parents, ParentError> {
+        let first = |names: &[&'static str]| {
+            let mut found = names.iter().filter_map(|name| Some((*name, variable(name)?)));
+            found.find(|(_, value)| !value.trim().is_empty())
+        };
+        let bypass = first(&BYPASS).map_or_else(Bypass::default, |(_, value)| Bypass::parse(&value));
+        if bypass.everything() {
+            return Ok(Parents::default());
+        }
+        let parent = |names| {
+            let named = first(names).map(|(variable, value)| {
+                let parent = Parent::parse(value.trim()).map(Arc::new);
+                parent.map_err(|reason| ParentError { variable, reason })
+            });
+            named.transpose()
+        };
+        Ok(Parents {
+            http: parent(&HTTP)?,
+            https: parent(&HTTPS)?,
+            bypass,
+        })
+    }
+
+    /// Whether one of them is an httpjail: weak mode within weak mode.
+    pub(crate) fn are_ours(&self) -> bool {
+        [&self.http, &self.https]
+            .into_iter()
+            .flatten()
+            .any(|parent| parent.is_ours)
+    }
+
+    /// The proxy through which `host` is reached, if not directly.
+    pub(crate) fn towards(&self, scheme: Scheme, host: &Host, port: u16) -> Option<&Arc<Parent>> {
+        let parent = match scheme {
+            Scheme::Http => self.http.as_ref(),
+            Scheme::Https => self.https.as_ref(),
+        };
+        parent.filter(|_| !self.bypass.covers(host, port))
+    }
+}
+
+impl Parent {
+    /// `[http[s]://][user[:password]@]host[:port]`, and a slash perhaps.
+    fn parse(text: &str) -> Result<Parent, String> {
+        let (scheme, rest) = match text.split_once("://") {
+            None => (Scheme::Http, text),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (Scheme::Http, rest),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (Scheme::Https, rest),
+            Some((scheme, _)) => {
+                return Err(format!(
+                    "`{}` is not a kind of proxy that it speaks to; http and https are",
+                    scheme.escape_debug()
+                ));
+            }
+        };
+        let rest = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let (user, place) = match rest.rsplit_once('@') {
+            Some((user, place)) => (Some(user), place),
+            None => (None, rest),
+        };
+        let (host, port) = crate::proxy::service::target::split_port(place);
+        let port = match port {
+            None | Some("") => scheme.default_port(),
+            Some(port) => port.parse().map_err(|_| "its port is no number from 1 to 65535")?,
+        };
+        if port == 0 {
+            return Err("its port is no number from 1 to 65535".into());
+        }
+        Ok(Parent {
+            scheme,
+            host: Host::parse(host).map_err(|error| error.to_string())?,
+            port,
+            authorization: user.map(basic).transpose()?,
+            is_ours: user.and_then(|user| user.split(':').next()) == Some(USER),
+        })
+    }
+}
+
+/// Where it is; never the credentials.
+impl fmt::Display for Parent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+impl fmt::Debug for Parent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Parent({}://{self})", self.scheme.as_str())
+    }
+}
+
+/// `Basic base64(user:password)` (RFC 7617) of a URL's userinfo.
+fn basic(userinfo: &str) -> Result<HeaderValue, String> {
+    let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
+    let pair = [&unescaped(user)[..], b":", &unescaped(password)].concat();
+    let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair)))
+        .map_err(|_| "its user name and password cannot be sent")?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Undoes percent-encoding; what only looks like it stays, since passwords are often typed as they are.
+fn unescaped(text: &str) -> Vec<u8> {
+    let mut rest = text.as_bytes();
+    let mut out = Vec::with_capacity(rest.len());
+    while let Some((&byte, after)) = rest.split_first() {
+        let digits = after.get(..2).filter(|_| byte == b'%');
+        let value = digits
+            .filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        out.push(value.unwrap_or(byte));
+        rest = if value.is_some() { &after[2..] } else { after };
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;
