@@ -12,13 +12,15 @@ use httpjail_lab::Way;
 use crate::support::{Expect as _, lab, repeats};
 
 /// Topics in which no jail is started, or whose tests choose the way themselves, or to which the way makes no difference.
-const OTHER_TOPICS: [&str; 17] = [
+const OTHER_TOPICS: [&str; 19] = [
     "answers",
     "attach",
     "bad_policies",
     "check",
     "cmd",
+    "design",
     "differential",
+    "examples",
     "hosts",
     "http1",
     "lab",
