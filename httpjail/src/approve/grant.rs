@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Question;
+use super::request::ApprovalRequest;
 
 /// How much an answer for the run covers. Each is exactly what is shown when it is offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Extent {
+pub(crate) enum GrantScope {
     /// This method, this URL to its last byte.
     Url,
     /// This method, every URL that begins like this one up to the last slash of its path.
@@ -35,17 +35,17 @@ const METHODS: [&str; 9] = [
 
 impl Grant {
     /// What an answer to `question` covers.
-    pub(crate) fn new(allows: bool, question: &Question, extent: Extent) -> Grant {
-        let url = match extent {
-            Extent::Url => question.url.clone(),
-            Extent::Prefix => format!("{}{}", origin(question), folder(&question.path)),
-            Extent::Host => format!("{}/", origin(question)),
+    pub(crate) fn new(allows: bool, request: &ApprovalRequest, scope: GrantScope) -> Grant {
+        let url = match scope {
+            GrantScope::Url => request.url.clone(),
+            GrantScope::Prefix => format!("{}{}", origin(request), folder(&request.path)),
+            GrantScope::Host => format!("{}/", origin(request)),
         };
         Grant {
             allows,
-            method: (extent != Extent::Host).then(|| question.method.clone()),
+            method: (scope != GrantScope::Host).then(|| request.method.clone()),
             url,
-            whole: extent == Extent::Url,
+            whole: scope == GrantScope::Url,
         }
     }
 
@@ -78,11 +78,11 @@ impl Grant {
 }
 
 /// `scheme://host[:port]`: the URL up to its path. (That of `OPTIONS *` has none and ends in a star.)
-fn origin(question: &Question) -> &str {
-    let after_scheme = question.scheme.len() + 3;
-    let rest = question.url.get(after_scheme..).unwrap_or_default();
+fn origin(request: &ApprovalRequest) -> &str {
+    let after_scheme = request.scheme.len() + 3;
+    let rest = request.url.get(after_scheme..).unwrap_or_default();
     let end = rest.find(['/', '?', '*']).unwrap_or(rest.len());
-    &question.url[..(after_scheme + end).min(question.url.len())]
+    &request.url[..(after_scheme + end).min(request.url.len())]
 }
 
 fn folder(path: &str) -> &str {

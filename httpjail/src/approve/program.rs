@@ -1,6 +1,6 @@
 //! `--approve-with COMMAND`: a program that is asked, one run of it for each question.
 //!
-//! It reads one JSON object (a [`Question`]) on its standard input and writes one to its standard output:
+//! It reads one JSON object (a [`ApprovalRequest`]) on its standard input and writes one to its standard output:
 //! `{"verdict": "allow" | "deny", "for": "once" | "run", "extent": "url" | "prefix" | "host", "reason": "..."}`. Only
 //! `verdict` must be there. Whatever else it does (ends with another status than 0, writes something else, or too much, or
 //! takes too long) is a denial.
@@ -18,7 +18,10 @@ use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::{Answer, Answering, Asker, Denial, Extent, Question, Span};
+use super::approver::{Approver, DecisionFuture};
+use super::decision::{ApprovalDecision, Denial, GrantDuration};
+use super::grant::GrantScope;
+use super::request::ApprovalRequest;
 
 /// How many run at a time; the others wait for their turn.
 const AT_ONCE: usize = 8;
@@ -31,7 +34,7 @@ const REASON_MAX: usize = 500;
 
 /// A program that is asked.
 #[derive(Debug)]
-pub(crate) struct Program(Arc<Inner>);
+pub(crate) struct ApproverProgram(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -45,11 +48,12 @@ struct Inner {
 /// What it answers.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Said {
+struct ProgramOutput {
     verdict: Verdict,
     #[serde(default, rename = "for")]
     span: For,
-    extent: Option<Extent>,
+    #[serde(rename = "extent")]
+    scope: Option<GrantScope>,
     reason: Option<String>,
 }
 
@@ -68,10 +72,10 @@ enum For {
     Run,
 }
 
-impl Program {
+impl ApproverProgram {
     /// A command for the shell, with its whole environment, and how long it may take.
-    pub(crate) fn new(command: String, env: Vec<(OsString, OsString)>, limit: Duration) -> Program {
-        Program(Arc::new(Inner {
+    pub(crate) fn new(command: String, env: Vec<(OsString, OsString)>, limit: Duration) -> ApproverProgram {
+        ApproverProgram(Arc::new(Inner {
             command,
             env,
             limit,
@@ -82,7 +86,7 @@ impl Program {
 
     /// The same program, run in this folder.
     #[must_use]
-    pub(crate) fn at(mut self, folder: PathBuf) -> Program {
+    pub(crate) fn at(mut self, folder: PathBuf) -> ApproverProgram {
         // Nobody else has it yet.
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             inner.folder = Some(folder);
@@ -91,28 +95,28 @@ impl Program {
     }
 }
 
-impl Asker for Program {
-    fn ask(&self, question: Question) -> Answering {
+impl Approver for ApproverProgram {
+    fn ask(&self, request: ApprovalRequest) -> DecisionFuture {
         let inner = self.0.clone();
         Box::pin(async move {
             let Ok(_place) = inner.room.acquire().await else {
-                return Answer::Deny(Span::Once, Denial::Over);
+                return ApprovalDecision::Deny(GrantDuration::Once, Denial::Over);
             };
             inner
-                .run(&question)
+                .run(&request)
                 .await
-                .unwrap_or_else(|denial| Answer::Deny(Span::Once, denial))
+                .unwrap_or_else(|denial| ApprovalDecision::Deny(GrantDuration::Once, denial))
         })
     }
 }
 
 impl Inner {
-    async fn run(&self, question: &Question) -> Result<Answer, Denial> {
+    async fn run(&self, request: &ApprovalRequest) -> Result<ApprovalDecision, Denial> {
         let failed = |what: &str| {
             let what = what.to_owned();
             move |error: io::Error| Denial::Failed(format!("{what}: {error}"))
         };
-        let mut input = serde_json::to_vec(&Asked { version: 1, question })
+        let mut input = serde_json::to_vec(&ProgramInput { version: 1, request })
             .map_err(|error| Denial::Failed(format!("the question cannot be written: {error}")))?;
         input.push(b'\n');
         let mut child = Group(self.start().map_err(failed("the program cannot be started"))?);
@@ -154,10 +158,10 @@ impl Inner {
 
 /// The question with the version of its form.
 #[derive(Serialize)]
-struct Asked<'a> {
+struct ProgramInput<'a> {
     version: u32,
     #[serde(flatten)]
-    question: &'a Question,
+    request: &'a ApprovalRequest,
 }
 
 /// A running program. Dropped, it ends with all that it started.
@@ -193,12 +197,12 @@ impl Drop for Group {
     }
 }
 
-fn read(output: &[u8]) -> Result<Answer, Denial> {
-    let said: Said = serde_json::from_slice(output)
+fn read(output: &[u8]) -> Result<ApprovalDecision, Denial> {
+    let said: ProgramOutput = serde_json::from_slice(output)
         .map_err(|error| Denial::Failed(format!("the program's answer is no verdict: {error}")))?;
-    let span = match (said.span, said.extent) {
-        (For::Once, None) => Span::Once,
-        (For::Run, extent) => Span::Run(extent.unwrap_or(Extent::Url)),
+    let span = match (said.span, said.scope) {
+        (For::Once, None) => GrantDuration::Once,
+        (For::Run, scope) => GrantDuration::Run(scope.unwrap_or(GrantScope::Url)),
         (For::Once, Some(_)) => {
             return Err(Denial::Failed(
                 "the program's answer has an extent, but is for once".into(),
@@ -206,10 +210,10 @@ fn read(output: &[u8]) -> Result<Answer, Denial> {
         }
     };
     Ok(match said.verdict {
-        Verdict::Allow => Answer::Allow(span),
+        Verdict::Allow => ApprovalDecision::Allow(span),
         Verdict::Deny => {
             let reason = said.reason.map(|reason| reason.chars().take(REASON_MAX).collect());
-            Answer::Deny(span, Denial::Said(reason))
+            ApprovalDecision::Deny(span, Denial::Said(reason))
         }
     })
 }

@@ -1,4 +1,4 @@
-//! The desk with askers that a test holds in its hand, the line to another process, and programs.
+//! The queue with askers that a test holds in its hand, the line to another process, and programs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,25 +7,33 @@ use std::time::Duration;
 use http::Method;
 use tokio::sync::{mpsc, oneshot};
 
+use super::approver::{Approver, DecisionFuture};
+use super::decision::{ApprovalDecision, Denial, GrantDuration};
+use super::grant::{Grant, GrantScope};
 use super::*;
 use crate::net::Scheme;
+use crate::policy::Target;
 
 /// Hands each question to the test, with the means to answer it.
-struct Asked(mpsc::UnboundedSender<(Question, oneshot::Sender<Answer>)>);
+struct ByHand(mpsc::UnboundedSender<(ApprovalRequest, oneshot::Sender<ApprovalDecision>)>);
 
-type Questions = mpsc::UnboundedReceiver<(Question, oneshot::Sender<Answer>)>;
+type Requests = mpsc::UnboundedReceiver<(ApprovalRequest, oneshot::Sender<ApprovalDecision>)>;
 
-impl Asker for Asked {
-    fn ask(&self, question: Question) -> Answering {
+impl Approver for ByHand {
+    fn ask(&self, request: ApprovalRequest) -> DecisionFuture {
         let (sender, answer) = oneshot::channel();
-        self.0.send((question, sender)).unwrap();
-        Box::pin(async move { answer.await.unwrap_or(Answer::Deny(Span::Once, Denial::Over)) })
+        self.0.send((request, sender)).unwrap();
+        Box::pin(async move {
+            answer
+                .await
+                .unwrap_or(ApprovalDecision::Deny(GrantDuration::Once, Denial::Over))
+        })
     }
 }
 
-fn desk() -> (Arc<Desk>, Questions) {
-    let (sender, questions) = mpsc::unbounded_channel();
-    (Desk::new(Arc::new(Asked(sender))), questions)
+fn queue() -> (Arc<ApprovalQueue>, Requests) {
+    let (sender, requests) = mpsc::unbounded_channel();
+    (ApprovalQueue::new(Arc::new(ByHand(sender))), requests)
 }
 
 fn target(method: &str, url: &str) -> Target {
@@ -40,58 +48,60 @@ fn target(method: &str, url: &str) -> Target {
     .unwrap()
 }
 
-fn question(method: &str, url: &str) -> Question {
-    Question::new(&target(method, url), None)
+fn request(method: &str, url: &str) -> ApprovalRequest {
+    ApprovalRequest::new(&target(method, url), None)
 }
 
-fn asking(desk: &Arc<Desk>, question: Question) -> tokio::task::JoinHandle<Ruling> {
-    let desk = desk.clone();
-    tokio::spawn(async move { desk.ask(question).await })
+fn asking(queue: &Arc<ApprovalQueue>, request: ApprovalRequest) -> tokio::task::JoinHandle<ApprovalOutcome> {
+    let queue = queue.clone();
+    tokio::spawn(async move { queue.ask(request).await })
 }
 
 #[tokio::test]
 async fn identical_requests_are_one_question() {
-    let (desk, mut questions) = desk();
-    let first = asking(&desk, question("GET", "https://a.test/"));
-    let (_, answer) = questions.recv().await.unwrap();
-    let second = asking(&desk, question("GET", "https://a.test/"));
-    let other = asking(&desk, question("POST", "https://a.test/"));
+    let (queue, mut requests) = queue();
+    let first = asking(&queue, request("GET", "https://a.test/"));
+    let (_, answer) = requests.recv().await.unwrap();
+    let second = asking(&queue, request("GET", "https://a.test/"));
+    let other = asking(&queue, request("POST", "https://a.test/"));
     // The other is asked after the second has joined: a runtime of one thread runs them in their order.
-    let (asked, other_answer) = questions.recv().await.unwrap();
+    let (asked, other_answer) = requests.recv().await.unwrap();
     assert_eq!(asked.method, "POST");
-    assert!(questions.try_recv().is_err());
-    answer.send(Answer::Allow(Span::Once)).unwrap();
-    other_answer.send(Answer::Deny(Span::Once, Denial::Late)).unwrap();
-    assert_eq!(first.await.unwrap(), Ruling::Allowed("approved once".into()));
-    assert_eq!(second.await.unwrap(), Ruling::Allowed("approved once".into()));
-    assert_eq!(other.await.unwrap(), Ruling::Denied(Denial::Late));
+    assert!(requests.try_recv().is_err());
+    answer.send(ApprovalDecision::Allow(GrantDuration::Once)).unwrap();
+    other_answer
+        .send(ApprovalDecision::Deny(GrantDuration::Once, Denial::Late))
+        .unwrap();
+    assert_eq!(first.await.unwrap(), ApprovalOutcome::Allowed("approved once".into()));
+    assert_eq!(second.await.unwrap(), ApprovalOutcome::Allowed("approved once".into()));
+    assert_eq!(other.await.unwrap(), ApprovalOutcome::Denied(Denial::Late));
     // Once is once.
-    assert_eq!(desk.settled(&target("GET", "https://a.test/")), None);
+    assert_eq!(queue.remembered(&target("GET", "https://a.test/")), None);
 }
 
 #[tokio::test]
 async fn another_program_is_another_question() {
-    let (desk, mut questions) = desk();
-    let by = |exe: &str, pid| Question {
-        program: Some(Asking {
+    let (queue, mut requests) = queue();
+    let by = |exe: &str, pid| ApprovalRequest {
+        program: Some(Requester {
             pid,
             exe: Some(exe.into()),
             comm: "x".into(),
             parents: Vec::new(),
         }),
-        ..question("GET", "https://a.test/")
+        ..request("GET", "https://a.test/")
     };
     let waiting = [
-        asking(&desk, by("/a", 1)),
-        asking(&desk, by("/a", 2)),
-        asking(&desk, by("/b", 3)),
+        asking(&queue, by("/a", 1)),
+        asking(&queue, by("/a", 2)),
+        asking(&queue, by("/b", 3)),
     ];
-    let (_, first) = questions.recv().await.unwrap();
-    let (asked, second) = questions.recv().await.unwrap();
+    let (_, first) = requests.recv().await.unwrap();
+    let (asked, second) = requests.recv().await.unwrap();
     assert_eq!(asked.program.unwrap().pid, 3);
     drop((first, second));
     for waiting in waiting {
-        assert_eq!(waiting.await.unwrap(), Ruling::Denied(Denial::Over));
+        assert_eq!(waiting.await.unwrap(), ApprovalOutcome::Denied(Denial::Over));
     }
 }
 
@@ -99,9 +109,9 @@ async fn another_program_is_another_question() {
 #[tokio::test]
 async fn an_answer_for_the_run_covers_what_was_shown() {
     let url = "https://a.test/x/y?q=1";
-    for (extent, covered, not) in [
+    for (scope, covered, not) in [
         (
-            Extent::Url,
+            GrantScope::Url,
             vec![("GET", url)],
             vec![
                 ("POST", url),
@@ -110,7 +120,7 @@ async fn an_answer_for_the_run_covers_what_was_shown() {
             ],
         ),
         (
-            Extent::Prefix,
+            GrantScope::Prefix,
             vec![
                 ("GET", url),
                 ("GET", "https://a.test/x/"),
@@ -119,7 +129,7 @@ async fn an_answer_for_the_run_covers_what_was_shown() {
             vec![("POST", url), ("GET", "https://a.test/xy"), ("GET", "https://a.test/")],
         ),
         (
-            Extent::Host,
+            GrantScope::Host,
             vec![("GET", url), ("POST", "https://a.test/"), ("GET", "https://a.test/?x")],
             vec![
                 ("GET", "https://a.test.b.test/"),
@@ -129,25 +139,25 @@ async fn an_answer_for_the_run_covers_what_was_shown() {
         ),
     ] {
         for allows in [true, false] {
-            let (desk, mut questions) = desk();
-            let waiting = asking(&desk, question("GET", url));
-            let (_, answer) = questions.recv().await.unwrap();
+            let (queue, mut requests) = queue();
+            let waiting = asking(&queue, request("GET", url));
+            let (_, answer) = requests.recv().await.unwrap();
             let said = match allows {
-                true => Answer::Allow(Span::Run(extent)),
-                false => Answer::Deny(Span::Run(extent), Denial::Said(None)),
+                true => ApprovalDecision::Allow(GrantDuration::Run(scope)),
+                false => ApprovalDecision::Deny(GrantDuration::Run(scope), Denial::Said(None)),
             };
             answer.send(said).unwrap();
-            assert_eq!(matches!(waiting.await.unwrap(), Ruling::Allowed(_)), allows);
+            assert_eq!(matches!(waiting.await.unwrap(), ApprovalOutcome::Allowed(_)), allows);
             for (method, url) in &covered {
-                let settled = desk.settled(&target(method, url)).unwrap();
+                let remembered = queue.remembered(&target(method, url)).unwrap();
                 assert_eq!(
-                    matches!(settled, Ruling::Allowed(_)),
+                    matches!(remembered, ApprovalOutcome::Allowed(_)),
                     allows,
-                    "{extent:?} {method} {url}"
+                    "{scope:?} {method} {url}"
                 );
             }
             for (method, url) in &not {
-                assert_eq!(desk.settled(&target(method, url)), None, "{extent:?} {method} {url}");
+                assert_eq!(queue.remembered(&target(method, url)), None, "{scope:?} {method} {url}");
             }
         }
     }
@@ -155,12 +165,12 @@ async fn an_answer_for_the_run_covers_what_was_shown() {
 
 #[tokio::test]
 async fn the_rule_of_a_grant_says_the_same() {
-    for (extent, method, pattern) in [
-        (Extent::Url, Some("get"), r"^https://a\.test/x/y\?q=\(1\)$"),
-        (Extent::Prefix, Some("get"), r"^https://a\.test/x/"),
-        (Extent::Host, None, r"^https://a\.test/"),
+    for (scope, method, pattern) in [
+        (GrantScope::Url, Some("get"), r"^https://a\.test/x/y\?q=\(1\)$"),
+        (GrantScope::Prefix, Some("get"), r"^https://a\.test/x/"),
+        (GrantScope::Host, None, r"^https://a\.test/"),
     ] {
-        let grant = Grant::new(true, &question("GET", "https://a.test/x/y?q=(1)"), extent);
+        let grant = Grant::new(true, &request("GET", "https://a.test/x/y?q=(1)"), scope);
         assert_eq!(grant.rule(), Some((method.map(str::to_owned), pattern.to_owned())));
     }
 }
@@ -168,42 +178,42 @@ async fn the_rule_of_a_grant_says_the_same() {
 // Proves on ebpf, netns, rootless: K07.
 #[tokio::test]
 async fn a_flood_is_held_back() {
-    let (desk, mut questions) = desk();
+    let (queue, mut requests) = queue();
     let mut waiting = tokio::task::JoinSet::new();
     for n in 0..1000 {
-        let (desk, question) = (desk.clone(), question("GET", &format!("https://a.test/{n}")));
-        waiting.spawn(async move { desk.ask(question).await });
+        let (queue, request) = (queue.clone(), request("GET", &format!("https://a.test/{n}")));
+        waiting.spawn(async move { queue.ask(request).await });
     }
     // Those that are not asked about are told at once; nobody answers the others.
     for _ in 0..1000 - 32 {
         assert_eq!(
             waiting.join_next().await.unwrap().unwrap(),
-            Ruling::Denied(Denial::Crowded)
+            ApprovalOutcome::Denied(Denial::Crowded)
         );
     }
     let mut asked = Vec::new();
     for _ in 0..32 {
-        asked.push(questions.recv().await.unwrap());
+        asked.push(requests.recv().await.unwrap());
     }
-    assert!(questions.try_recv().is_err());
-    desk.close();
-    while let Some(ruling) = waiting.join_next().await {
-        assert_eq!(ruling.unwrap(), Ruling::Denied(Denial::Over));
+    assert!(requests.try_recv().is_err());
+    queue.close();
+    while let Some(outcome) = waiting.join_next().await {
+        assert_eq!(outcome.unwrap(), ApprovalOutcome::Denied(Denial::Over));
     }
     assert_eq!(
-        desk.ask(question("GET", "https://b.test/")).await,
-        Ruling::Denied(Denial::Over)
+        queue.ask(request("GET", "https://b.test/")).await,
+        ApprovalOutcome::Denied(Denial::Over)
     );
 }
 
 #[tokio::test]
 async fn who_gives_up_takes_the_question_back() {
-    let (desk, mut questions) = desk();
+    let (queue, mut requests) = queue();
     let (first, second) = (
-        asking(&desk, question("GET", "https://a.test/")),
-        asking(&desk, question("GET", "https://a.test/")),
+        asking(&queue, request("GET", "https://a.test/")),
+        asking(&queue, request("GET", "https://a.test/")),
     );
-    let (_, mut answer) = questions.recv().await.unwrap();
+    let (_, mut answer) = requests.recv().await.unwrap();
     first.abort();
     let _ = first.await;
     assert!(!answer.is_closed(), "another waits for it");
@@ -215,14 +225,14 @@ async fn who_gives_up_takes_the_question_back() {
 /// Answers by the path: `/yes` yes, `/never` never, else no.
 struct ByPath(AtomicUsize);
 
-impl Asker for ByPath {
-    fn ask(&self, question: Question) -> Answering {
+impl Approver for ByPath {
+    fn ask(&self, request: ApprovalRequest) -> DecisionFuture {
         self.0.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move {
-            match question.path.as_str() {
-                "/yes" => Answer::Allow(Span::Run(Extent::Host)),
+            match request.path.as_str() {
+                "/yes" => ApprovalDecision::Allow(GrantDuration::Run(GrantScope::Host)),
                 "/never" => std::future::pending().await,
-                _ => Answer::Deny(Span::Once, Denial::Said(Some("no".into()))),
+                _ => ApprovalDecision::Deny(GrantDuration::Once, Denial::Said(Some("no".into()))),
             }
         })
     }
@@ -232,19 +242,22 @@ impl Asker for ByPath {
 #[tokio::test]
 async fn another_process_is_asked() {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-    let remote = Remote::start(ours).unwrap();
+    let remote = ApproverClient::start(ours).unwrap();
     let serving = tokio::spawn(serve(theirs, Arc::new(ByPath(AtomicUsize::new(0)))));
-    let never = tokio::spawn(remote.ask(question("GET", "https://a.test/never")));
-    let no = Answer::Deny(Span::Once, Denial::Said(Some("no".into())));
-    assert_eq!(remote.ask(question("GET", "https://a.test/no")).await, no);
+    let never = tokio::spawn(remote.ask(request("GET", "https://a.test/never")));
+    let no = ApprovalDecision::Deny(GrantDuration::Once, Denial::Said(Some("no".into())));
+    assert_eq!(remote.ask(request("GET", "https://a.test/no")).await, no);
     assert_eq!(
-        remote.ask(question("GET", "https://a.test/yes")).await,
-        Answer::Allow(Span::Run(Extent::Host))
+        remote.ask(request("GET", "https://a.test/yes")).await,
+        ApprovalDecision::Allow(GrantDuration::Run(GrantScope::Host))
     );
     serving.abort();
-    let gone = Answer::Deny(Span::Once, Denial::Failed("the process that asks is gone".into()));
+    let gone = ApprovalDecision::Deny(
+        GrantDuration::Once,
+        Denial::Failed("the process that asks is gone".into()),
+    );
     assert_eq!(never.await.unwrap(), gone);
-    assert_eq!(remote.ask(question("GET", "https://a.test/yes")).await, gone);
+    assert_eq!(remote.ask(request("GET", "https://a.test/yes")).await, gone);
 }
 
 #[cfg(unix)]
@@ -258,11 +271,11 @@ async fn an_answer_that_is_none_denies() {
         "\u{0}\n",
     ] {
         let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-        let remote = Remote::start(ours).unwrap();
+        let remote = ApproverClient::start(ours).unwrap();
         theirs.write_all(text.as_bytes()).unwrap();
-        let answer = remote.ask(question("GET", "https://a.test/yes")).await;
+        let answer = remote.ask(request("GET", "https://a.test/yes")).await;
         assert!(
-            matches!(answer, Answer::Deny(Span::Once, Denial::Failed(_))),
+            matches!(answer, ApprovalDecision::Deny(GrantDuration::Once, Denial::Failed(_))),
             "{text:?}: {answer:?}"
         );
     }
@@ -271,28 +284,37 @@ async fn an_answer_that_is_none_denies() {
 #[cfg(unix)]
 #[tokio::test]
 async fn a_program_decides() {
-    let cases: [(&str, Result<Answer, &str>); 16] = [
-        (r#"echo '{"verdict":"allow"}'"#, Ok(Answer::Allow(Span::Once))),
+    let cases: [(&str, Result<ApprovalDecision, &str>); 16] = [
+        (
+            r#"echo '{"verdict":"allow"}'"#,
+            Ok(ApprovalDecision::Allow(GrantDuration::Once)),
+        ),
         (
             r#"echo '{"verdict":"allow","for":"run"}'"#,
-            Ok(Answer::Allow(Span::Run(Extent::Url))),
+            Ok(ApprovalDecision::Allow(GrantDuration::Run(GrantScope::Url))),
         ),
         (
             r#"echo '{"verdict":"allow","for":"run","extent":"host"}'"#,
-            Ok(Answer::Allow(Span::Run(Extent::Host))),
+            Ok(ApprovalDecision::Allow(GrantDuration::Run(GrantScope::Host))),
         ),
         (
             r#"echo '{"verdict":"deny","reason":"why"}'"#,
-            Ok(Answer::Deny(Span::Once, Denial::Said(Some("why".into())))),
+            Ok(ApprovalDecision::Deny(
+                GrantDuration::Once,
+                Denial::Said(Some("why".into())),
+            )),
         ),
         (
             r#"echo '{"verdict":"deny","for":"run","extent":"prefix"}'"#,
-            Ok(Answer::Deny(Span::Run(Extent::Prefix), Denial::Said(None))),
+            Ok(ApprovalDecision::Deny(
+                GrantDuration::Run(GrantScope::Prefix),
+                Denial::Said(None),
+            )),
         ),
         // The question comes in whole.
         (
             r#"grep -q '"url":"https://a.test/yes?q"' && echo '{"verdict":"allow"}'"#,
-            Ok(Answer::Allow(Span::Once)),
+            Ok(ApprovalDecision::Allow(GrantDuration::Once)),
         ),
         (
             r#"grep -q '"url":"https://b.test/"' && echo '{"verdict":"allow"}'"#,
@@ -309,12 +331,12 @@ async fn a_program_decides() {
         ("yes '{'", Err("too much")),
     ];
     for (command, expected) in cases {
-        let program = Program::new(command.into(), path(), Duration::from_secs(60));
-        let answer = program.ask(question("GET", "https://a.test/yes?q")).await;
+        let program = ApproverProgram::new(command.into(), path(), Duration::from_secs(60));
+        let answer = program.ask(request("GET", "https://a.test/yes?q")).await;
         match expected {
             Ok(expected) => assert_eq!(answer, expected, "{command}"),
             Err(why) => {
-                let failed = matches!(&answer, Answer::Deny(Span::Once, Denial::Failed(said)) if said.contains(why));
+                let failed = matches!(&answer, ApprovalDecision::Deny(GrantDuration::Once, Denial::Failed(said)) if said.contains(why));
                 assert!(failed, "{command}: {answer:?}");
             }
         }
@@ -330,9 +352,9 @@ async fn a_program_that_hangs_is_ended_with_all_that_it_started() {
     // Its child holds the pipe open. Whoever reads the pipe to its end waits for the child's end.
     let command = format!("sleep 600 > {}", pipe.display());
     let reader = tokio::task::spawn_blocking(move || std::fs::read(pipe).unwrap());
-    let program = Program::new(command, path(), Duration::from_millis(300));
-    let answer = program.ask(question("GET", "https://a.test/")).await;
-    assert_eq!(answer, Answer::Deny(Span::Once, Denial::Late));
+    let program = ApproverProgram::new(command, path(), Duration::from_millis(300));
+    let answer = program.ask(request("GET", "https://a.test/")).await;
+    assert_eq!(answer, ApprovalDecision::Deny(GrantDuration::Once, Denial::Late));
     assert_eq!(reader.await.unwrap(), b"");
 }
 

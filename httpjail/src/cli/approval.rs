@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use super::reload::SafeFrom;
-use crate::approve::Program;
+use crate::approve::ApproverProgram;
 use crate::config::Config;
 use crate::failure::Failure;
 
@@ -58,7 +58,7 @@ pub(super) enum Holding {
 
 /// The program that decides, and what must be held so that it stays what it is.
 pub(super) struct Decider {
-    pub(super) program: Program,
+    pub(super) program: ApproverProgram,
     /// Files.
     pub(super) held: Vec<PathBuf>,
 }
@@ -85,7 +85,7 @@ pub(super) fn decider(
     let mut env = environment(login);
     env.push(("PATH".into(), prepared.path));
     Ok(Decider {
-        program: Program::new(prepared.line, env, config.approve_timeout).at("/".into()),
+        program: ApproverProgram::new(prepared.line, env, config.approve_timeout).at("/".into()),
         held: prepared.held,
     })
 }
@@ -101,7 +101,7 @@ pub(super) fn decider(
     // Whoever it is, a mode does not tell what they may write.
     let Holding::Nothing(_guard) = holding;
     Ok(Decider {
-        program: Program::new(command.to_owned(), environment(login), config.approve_timeout),
+        program: ApproverProgram::new(command.to_owned(), environment(login), config.approve_timeout),
         held: Vec::new(),
     })
 }
@@ -151,7 +151,7 @@ mod jailed {
 
     use super::{Decider, Holding};
     use crate::approve::terminal::{self, PolicyFile, Setup, Supervisor};
-    use crate::approve::{Program, serve};
+    use crate::approve::{ApproverProgram, serve};
     use crate::cli::place::Place;
     use crate::config::{Approval, Config};
     use crate::failure::Failure;
@@ -204,7 +204,7 @@ mod jailed {
                     .collect();
                 let setup = Setup {
                     terminal,
-                    questions: theirs,
+                    requests: theirs,
                     policy,
                     limit: config.approve_timeout,
                     mark,
@@ -243,7 +243,7 @@ mod jailed {
     }
 
     /// The aide's life with `--approve-with`.
-    fn decide(program: Program, questions: UnixStream) -> Result<(), Failure> {
+    fn decide(program: ApproverProgram, questions: UnixStream) -> Result<(), Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let served = runtime.and_then(|runtime| runtime.block_on(serve(questions, Arc::new(program))));
         served.map_err(|error| Failure::new(format!("cannot ask the program: {error}")))
@@ -277,16 +277,16 @@ mod jailed {
     }
 
     impl Supervisor for Wire<'_> {
-        fn next(&self) -> io::Result<terminal::Order> {
+        fn next(&self) -> io::Result<terminal::TerminalCommand> {
             let (order, mut descriptors) = self.0.receive_with()?;
             Ok(match order {
                 Order::Relay => {
                     let inner = descriptors.pop().ok_or_else(|| io::Error::other("no terminal came"))?;
-                    terminal::Order::Relay(inner)
+                    terminal::TerminalCommand::Relay(inner)
                 }
-                Order::Suspend => terminal::Order::Suspend,
-                Order::Resume => terminal::Order::Resume,
-                Order::Finish => terminal::Order::Finish,
+                Order::Suspend => terminal::TerminalCommand::Suspend,
+                Order::Resume => terminal::TerminalCommand::Resume,
+                Order::Finish => terminal::TerminalCommand::Finish,
             })
         }
 

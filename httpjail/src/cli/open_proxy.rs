@@ -18,7 +18,7 @@ use super::caller::Caller;
 use super::reload::{self, InForce, Own, SafeFrom, Watcher};
 use super::tally::{Findings, SharedTally};
 use super::{failure, parts, verbosity};
-use crate::approve::Desk;
+use crate::approve::ApprovalQueue;
 use crate::audit::{EventKind, Log, LogFile, Record, Sink, open_log};
 use crate::config::{Approval, Config, LogTarget};
 use crate::failure::Failure;
@@ -135,20 +135,20 @@ impl OpenProxy {
             Access::Token => (Guard::Token(token), credentials),
             Access::TokenOrSelf => (Guard::TokenOrSelf(token), credentials),
         };
-        let desk = match &config.approval {
+        let approvals = match &config.approval {
             Approval::Program(command) => {
                 let decider = approval::decider(command, config, Holding::Nothing(guarded), caller.variables())?;
                 if let Some(text) = approval::unheld(&decider.held).filter(|_| !config.log.quiet) {
                     logging::warn(&text, None);
                 }
-                Some(Desk::new(Arc::new(decider.program)))
+                Some(ApprovalQueue::new(Arc::new(decider.program)))
             }
             Approval::Nobody | Approval::Terminal => None,
         };
         let in_force = InForce::new(config, log.clone());
         let proxy = Proxy::new(proxy::Config {
             policy: in_force.policy(),
-            desk: desk.clone(),
+            approvals: approvals.clone(),
             mode: parts::mode(config.mode),
             intercept_tls: config.intercept_tls,
             passthrough: config.passthrough.clone(),

@@ -20,7 +20,7 @@ use super::loopback::HostPorts;
 use super::reload::InForce;
 use super::tally::{Notebook, SharedTally};
 use super::{failure, keys, parts, published, verbosity};
-use crate::approve::{Desk, Remote};
+use crate::approve::{ApprovalQueue, ApproverClient};
 use crate::audit::{EventKind, Log, LogFile, Record, Sink};
 use crate::config::{Config, LogTarget};
 use crate::dns::{self, Answers, Names, Relay, Servers};
@@ -122,18 +122,19 @@ impl Task<'_> {
         self.older.iter().for_each(|older| log.record(older.clone()));
         let flows = self.backend.original_dst(&listeners)?;
         let names = Arc::new(Names::new(listeners.resolver_udp.len() > 1));
-        let desk = match self.questions.take() {
+        let approvals = match self.questions.take() {
             None => None,
             Some(socket) => {
                 let _entered = runtime.enter();
-                let asker = Remote::start(socket).map_err(|error| Failure::new(format!("cannot ask: {error}")))?;
-                Some(Desk::new(Arc::new(asker)))
+                let approver =
+                    ApproverClient::start(socket).map_err(|error| Failure::new(format!("cannot ask: {error}")))?;
+                Some(ApprovalQueue::new(Arc::new(approver)))
             }
         };
         let in_force = InForce::new(self.config, log.clone());
         let proxy = Proxy::new(proxy::Config {
             policy: in_force.policy(),
-            desk: desk.clone(),
+            approvals: approvals.clone(),
             mode: parts::mode(self.config.mode),
             intercept_tls: self.config.intercept_tls,
             passthrough: self.config.passthrough.clone(),
@@ -160,8 +161,8 @@ impl Task<'_> {
                 // The receiver ends with the process.
                 let _ = changed.send(change);
             });
-            if let Some(desk) = desk {
-                desk.close();
+            if let Some(approvals) = approvals {
+                approvals.close();
             }
             // The receiver is gone only when the run has failed, and then this process ends.
             let _ = ended.send(last);

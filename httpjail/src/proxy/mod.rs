@@ -30,7 +30,7 @@ pub(crate) use upstream::address::{Class, Foreseen, foresee};
 pub(crate) use upstream::network::{HostNetwork, Network};
 pub(crate) use upstream::proxy_env::Parents;
 
-use crate::approve::Desk;
+use crate::approve::ApprovalQueue;
 use crate::audit::Sink;
 
 use crate::net::{HostPattern, NameSource, OriginalDstSource, ProgramSource};
@@ -70,7 +70,7 @@ pub(crate) struct Config {
     /// The rules in force; swapped whole on a reload.
     pub policy: Arc<ArcSwap<Policy>>,
     /// Where requests go that no rule matches, if anybody is asked.
-    pub desk: Option<Arc<Desk>>,
+    pub approvals: Option<Arc<ApprovalQueue>>,
     /// What is done with their verdicts.
     pub mode: Mode,
     /// Whether TLS is decrypted. If not it is judged by host name alone.

@@ -8,15 +8,17 @@ use std::time::{Duration, Instant};
 use nix::poll::PollFlags;
 use nix::sys::signalfd::SignalFd;
 
+use super::channel::RequestChannel;
 use super::file::PolicyFile;
 use super::prompt::{Choice, Frame, Prompt, Typed};
-use super::questions::Questions;
 use super::relay::Relay;
 use super::setup::Setup;
-use super::supervisor::{Order, Supervisor};
+use super::supervisor::{Supervisor, TerminalCommand};
 use super::wait::{Source, Sources};
-use crate::approve::remote::Asked;
-use crate::approve::{Answer, Denial, Extent, Grant, Question, Span};
+use crate::approve::decision::{ApprovalDecision, Denial, GrantDuration};
+use crate::approve::grant::{Grant, GrantScope};
+use crate::approve::protocol::RequestMessage;
+use crate::approve::request::ApprovalRequest;
 
 /// A question counts as seen when nothing was typed for so long after it was drawn.
 const UNDISTURBED: Duration = Duration::from_millis(500);
@@ -26,7 +28,7 @@ const WAITING: usize = 64;
 
 pub(super) struct Console {
     relay: Relay,
-    questions: Questions,
+    requests: RequestChannel,
     waiting: VecDeque<Waiting>,
     view: Option<View>,
     file: Option<String>,
@@ -37,7 +39,7 @@ pub(super) struct Console {
 
 struct Waiting {
     id: u64,
-    question: Question,
+    request: ApprovalRequest,
     /// Set when it is the first: also where it cannot be shown it does not stay for ever.
     deadline: Option<Instant>,
 }
@@ -61,7 +63,7 @@ impl Console {
     pub(super) fn new(setup: Setup) -> io::Result<Console> {
         Ok(Console {
             relay: Relay::new(setup.terminal)?,
-            questions: Questions::new(setup.questions)?,
+            requests: RequestChannel::new(setup.requests)?,
             waiting: VecDeque::new(),
             view: None,
             file: setup.policy.as_ref().map(|file| file.name.clone()),
@@ -84,19 +86,19 @@ impl Console {
             for source in self.wait(supervisor, signals)? {
                 match source {
                     Source::Supervisor => match supervisor.next() {
-                        Ok(Order::Relay(inner)) => {
+                        Ok(TerminalCommand::Relay(inner)) => {
                             self.relay.start(inner)?;
                             supervisor.done()?;
                         }
-                        Ok(Order::Suspend) => {
+                        Ok(TerminalCommand::Suspend) => {
                             self.leave();
                             supervisor.done()?;
                         }
-                        Ok(Order::Resume) => {
+                        Ok(TerminalCommand::Resume) => {
                             self.relay.enter()?;
                             supervisor.done()?;
                         }
-                        Ok(Order::Finish) => {
+                        Ok(TerminalCommand::Finish) => {
                             self.hide();
                             self.relay.drain();
                             return Ok(true);
@@ -109,12 +111,12 @@ impl Console {
                         self.relay.resize();
                         self.hide();
                     }
-                    Source::Questions => self.hear(),
+                    Source::RequestChannel => self.hear(),
                     Source::Outer => self.outer()?,
                     Source::Inner => self.relay.inner(self.view.is_some()),
                 }
             }
-            self.questions.reply();
+            self.requests.reply();
         }
     }
 
@@ -123,7 +125,7 @@ impl Console {
         if let Some(first) = self.waiting.front_mut() {
             let deadline = *first.deadline.get_or_insert(now + self.limit);
             if deadline <= now {
-                self.answer(Answer::Deny(Span::Once, Denial::Late));
+                self.answer(ApprovalDecision::Deny(GrantDuration::Once, Denial::Late));
                 return self.advance(now);
             }
         }
@@ -149,7 +151,7 @@ impl Console {
         sources.add(Source::Supervisor, (supervisor.as_fd(), PollFlags::POLLIN));
         sources.add(Source::Signals, (signals.as_fd(), PollFlags::POLLIN));
         for (source, wanted) in [
-            (Source::Questions, self.questions.wants()),
+            (Source::RequestChannel, self.requests.wants()),
             (Source::Outer, self.relay.outer_wants()),
             (Source::Inner, self.relay.inner_wants(self.view.is_some())),
         ] {
@@ -167,23 +169,24 @@ impl Console {
     }
 
     fn hear(&mut self) {
-        for Asked { id, question } in self.questions.hear() {
-            let Some(question) = question else {
+        for RequestMessage { id, request } in self.requests.hear() {
+            let Some(request) = request else {
                 self.withdraw(id);
                 continue;
             };
             if self.waiting.len() >= WAITING {
-                self.questions.send(id, Answer::Deny(Span::Once, Denial::Crowded));
+                self.requests
+                    .send(id, ApprovalDecision::Deny(GrantDuration::Once, Denial::Crowded));
                 continue;
             }
             self.waiting.push_back(Waiting {
                 id,
-                question,
+                request,
                 deadline: None,
             });
             self.count();
         }
-        if !self.questions.is_open() {
+        if !self.requests.is_open() {
             self.waiting.clear();
             self.hide();
         }
@@ -216,9 +219,9 @@ impl Console {
         };
         let Some(first) = self.waiting.front() else { return };
         let frame = self.frame();
-        let Some(prompt) = Prompt::new(&first.question, frame, rows, columns) else {
+        let Some(prompt) = Prompt::new(&first.request, frame, rows, columns) else {
             let why = "it cannot be shown whole on this terminal".to_owned();
-            self.answer(Answer::Deny(Span::Once, Denial::Failed(why)));
+            self.answer(ApprovalDecision::Deny(GrantDuration::Once, Denial::Failed(why)));
             return self.show();
         };
         let mut out = Vec::new();
@@ -258,7 +261,7 @@ impl Console {
                 Typed::Nothing => {}
                 Typed::Line => view.prompt.draw_line(true, self.relay.outgoing()),
                 Typed::Page => view.prompt.draw(frame, true, self.relay.outgoing()),
-                Typed::Answer(choice) => self.choose(choice),
+                Typed::ApprovalDecision(choice) => self.choose(choice),
             }
         }
         Ok(())
@@ -267,12 +270,12 @@ impl Console {
     fn choose(&mut self, choice: Choice) {
         let Some(first) = self.waiting.front() else { return };
         let answer = match choice {
-            Choice::Once => Answer::Allow(Span::Once),
-            Choice::Run(extent) => Answer::Allow(Span::Run(extent)),
-            Choice::Always(extent) => {
-                let grant = Grant::new(true, &first.question, extent);
+            Choice::Once => ApprovalDecision::Allow(GrantDuration::Once),
+            Choice::Run(scope) => ApprovalDecision::Allow(GrantDuration::Run(scope)),
+            Choice::Always(scope) => {
+                let grant = Grant::new(true, &first.request, scope);
                 let written = match &mut self.policy {
-                    Some(file) => file.add(&grant, &first.question),
+                    Some(file) => file.add(&grant, &first.request),
                     None => Err("there is no policy file".to_owned()),
                 };
                 if let Err(why) = written {
@@ -282,31 +285,35 @@ impl Console {
                     }
                     return;
                 }
-                Answer::Allow(Span::Run(extent))
+                ApprovalDecision::Allow(GrantDuration::Run(scope))
             }
-            Choice::Deny => Answer::Deny(Span::Once, Denial::Said(None)),
-            Choice::DenyRun => Answer::Deny(Span::Run(Extent::Url), Denial::Said(None)),
+            Choice::Deny => ApprovalDecision::Deny(GrantDuration::Once, Denial::Said(None)),
+            Choice::DenyRun => ApprovalDecision::Deny(GrantDuration::Run(GrantScope::Url), Denial::Said(None)),
         };
         self.answer(answer);
     }
 
     /// Answers the first question, and those that the answer covers too.
-    fn answer(&mut self, answer: Answer) {
+    fn answer(&mut self, answer: ApprovalDecision) {
         let Some(first) = self.waiting.pop_front() else { return };
-        if let Answer::Allow(Span::Run(extent)) | Answer::Deny(Span::Run(extent), _) = &answer {
+        if let ApprovalDecision::Allow(GrantDuration::Run(scope))
+        | ApprovalDecision::Deny(GrantDuration::Run(scope), _) = &answer
+        {
             let (allows, also) = match &answer {
-                Answer::Allow(_) => (true, Answer::Allow(Span::Once)),
-                Answer::Deny(_, denial) => (false, Answer::Deny(Span::Once, denial.clone())),
+                ApprovalDecision::Allow(_) => (true, ApprovalDecision::Allow(GrantDuration::Once)),
+                ApprovalDecision::Deny(_, denial) => {
+                    (false, ApprovalDecision::Deny(GrantDuration::Once, denial.clone()))
+                }
             };
-            let grant = Grant::new(allows, &first.question, *extent);
-            let covered = |other: &Waiting| grant.covers(&other.question.method, &other.question.url);
+            let grant = Grant::new(allows, &first.request, *scope);
+            let covered = |other: &Waiting| grant.covers(&other.request.method, &other.request.url);
             let (answered, waiting) = self.waiting.drain(..).partition::<VecDeque<_>, _>(covered);
             self.waiting = waiting;
             for other in answered {
-                self.questions.send(other.id, also.clone());
+                self.requests.send(other.id, also.clone());
             }
         }
-        self.questions.send(first.id, answer);
+        self.requests.send(first.id, answer);
         self.next();
     }
 

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use http::Method;
 use nix::libc;
 
-use crate::approve::{Grant, Question};
+use crate::approve::grant::Grant;
+use crate::approve::request::ApprovalRequest;
 use crate::net::Scheme;
 use crate::policy::yaml::{self, File};
 use crate::policy::{Policy, Target, Verdict};
@@ -29,13 +30,13 @@ pub(crate) struct PolicyFile {
 
 impl PolicyFile {
     /// Adds a rule for `grant`, which allows `question`.
-    pub(super) fn add(&mut self, grant: &Grant, question: &Question) -> Result<(), String> {
+    pub(super) fn add(&mut self, grant: &Grant, request: &ApprovalRequest) -> Result<(), String> {
         let (text, permissions) = read(&self.path).map_err(|error| error.to_string())?;
         if self.known.as_ref().is_some_and(|known| *known != text) {
             return Err("the file was changed meanwhile, and the command could have done it".to_owned());
         }
         let added = added(&text, grant).ok_or("no rule can say that, or the file has no list of rules to add to")?;
-        check(&text, &added, question)?;
+        check(&text, &added, request)?;
         replace(&self.path, &added, permissions).map_err(|error| error.to_string())?;
         self.known.iter_mut().for_each(|known| known.clone_from(&added));
         Ok(())
@@ -66,7 +67,7 @@ fn replace(path: &Path, text: &str, permissions: Permissions) -> io::Result<()> 
 }
 
 /// Whether `new` says what `old` says and one thing more: to allow this request.
-fn check(old: &str, new: &str, question: &Question) -> Result<(), String> {
+fn check(old: &str, new: &str, request: &ApprovalRequest) -> Result<(), String> {
     let read = |text: &str| yaml::parse("the policy file", text).map_err(|error| error.to_string());
     let (old, new) = (read(old)?, read(new)?);
     let texts = |file: &File| file.rules.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -75,7 +76,7 @@ fn check(old: &str, new: &str, question: &Question) -> Result<(), String> {
         && after.starts_with(&before)
         && old.options == new.options
         && old.logging == new.logging;
-    let target = target(question).ok_or("the request cannot be read again")?;
+    let target = target(request).ok_or("the request cannot be read again")?;
     let policy = Policy::new(new.rules);
     match policy.judge(&target) {
         Verdict::Allow(id) if same && id.0 == before.len() => Ok(()),
@@ -83,16 +84,16 @@ fn check(old: &str, new: &str, question: &Question) -> Result<(), String> {
     }
 }
 
-fn target(question: &Question) -> Option<Target> {
+fn target(request: &ApprovalRequest) -> Option<Target> {
     let scheme = [Scheme::Http, Scheme::Https]
         .into_iter()
-        .find(|scheme| scheme.as_str() == question.scheme)?;
-    let rest = question.url.strip_prefix(scheme.as_str())?.strip_prefix("://")?;
+        .find(|scheme| scheme.as_str() == request.scheme)?;
+    let rest = request.url.strip_prefix(scheme.as_str())?.strip_prefix("://")?;
     let (authority, path) = rest.split_at(rest.find(['/', '*'])?);
-    let method = Method::from_bytes(question.method.as_bytes()).ok()?;
+    let method = Method::from_bytes(request.method.as_bytes()).ok()?;
     Target::new(&method, scheme, authority, path)
         .ok()
-        .filter(|target| target.url() == question.url)
+        .filter(|target| target.url() == request.url)
 }
 
 /// The text with the rule in its place.

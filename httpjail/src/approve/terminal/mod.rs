@@ -7,11 +7,11 @@
 //!
 //! One thread, one loop, in a process with the caller's rights that can neither open a socket nor start a program.
 
+mod channel;
 mod console;
 mod file;
 mod keys;
 mod prompt;
-mod questions;
 mod relay;
 mod screen;
 mod setup;
@@ -26,7 +26,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use console::Console;
 pub(crate) use file::PolicyFile;
 pub(crate) use setup::Setup;
-pub(crate) use supervisor::{Order, Supervisor};
+pub(crate) use supervisor::{Supervisor, TerminalCommand};
 
 /// Relays and asks until the supervisor has enough or is gone. The terminal is as it was found then. Every signal must be
 /// blocked.

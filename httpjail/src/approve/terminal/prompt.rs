@@ -5,7 +5,8 @@
 
 use std::fmt::Write as _;
 
-use crate::approve::{Extent, Grant, Question};
+use crate::approve::grant::{Grant, GrantScope};
+use crate::approve::request::ApprovalRequest;
 
 /// A screen that is smaller shows nothing that could be answered.
 const ROWS_MIN: usize = 6;
@@ -24,9 +25,9 @@ pub(super) enum Choice {
     /// Allow this request.
     Once,
     /// Allow so much for this run.
-    Run(Extent),
+    Run(GrantScope),
     /// The same, and write it down.
-    Always(Extent),
+    Always(GrantScope),
     /// Deny this request.
     Deny,
     /// Deny this method and URL for this run.
@@ -43,7 +44,7 @@ pub(super) enum Typed {
     /// Another page is due.
     Page,
     /// It is answered.
-    Answer(Choice),
+    ApprovalDecision(Choice),
 }
 
 /// One question on the screen.
@@ -71,18 +72,18 @@ pub(super) struct Frame<'a> {
 
 impl Prompt {
     /// Lays the question out. `None`: it cannot be shown whole on such a screen.
-    pub(super) fn new(question: &Question, frame: Frame<'_>, rows: usize, columns: usize) -> Option<Prompt> {
+    pub(super) fn new(request: &ApprovalRequest, frame: Frame<'_>, rows: usize, columns: usize) -> Option<Prompt> {
         if rows < ROWS_MIN || columns < COLUMNS_MIN {
             return None;
         }
-        let grant = |extent| Grant::new(true, question, extent);
-        let writable = |extent| frame.file.filter(|_| grant(extent).rule().is_some());
+        let grant = |scope| Grant::new(true, request, scope);
+        let writable = |scope| frame.file.filter(|_| grant(scope).rule().is_some());
         let mut lines = vec![String::new()];
         let mut put = |label: &str, text: &str| wrap(label, text, columns, &mut lines);
-        put("host", &question.host);
-        put("method", &question.method);
-        put("url", &question.url);
-        match &question.program {
+        put("host", &request.host);
+        put("method", &request.method);
+        put("url", &request.url);
+        match &request.program {
             None => put("program", "unknown: this backend does not tell"),
             Some(program) => {
                 let name = program.exe.as_deref().unwrap_or("(gone)");
@@ -109,13 +110,20 @@ impl Prompt {
         put("  ru", "allow for this run: this method and URL");
         put(
             "  rp",
-            &format!("allow for this run: {}", grant(Extent::Prefix).shown()),
+            &format!("allow for this run: {}", grant(GrantScope::Prefix).shown()),
         );
-        put("  rh", &format!("allow for this run: {}", grant(Extent::Host).shown()));
-        let always: Vec<&'static str> = [("au", Extent::Url), ("ap", Extent::Prefix), ("ah", Extent::Host)]
-            .into_iter()
-            .filter_map(|(word, extent)| writable(extent).map(|_| word))
-            .collect();
+        put(
+            "  rh",
+            &format!("allow for this run: {}", grant(GrantScope::Host).shown()),
+        );
+        let always: Vec<&'static str> = [
+            ("au", GrantScope::Url),
+            ("ap", GrantScope::Prefix),
+            ("ah", GrantScope::Host),
+        ]
+        .into_iter()
+        .filter_map(|(word, scope)| writable(scope).map(|_| word))
+        .collect();
         match frame.file {
             Some(file) if !always.is_empty() => {
                 put(
@@ -190,7 +198,7 @@ impl Prompt {
     pub(super) fn take(&mut self, key: u8) -> Typed {
         match key {
             // ^C: no.
-            3 => return Typed::Answer(Choice::Deny),
+            3 => return Typed::ApprovalDecision(Choice::Deny),
             b'\r' | b'\n' if !self.is_last() => {
                 self.page += 1;
                 return Typed::Page;
@@ -198,7 +206,7 @@ impl Prompt {
             b'\r' | b'\n' => {
                 let word = std::mem::take(&mut self.input);
                 match self.choice(&word) {
-                    Some(choice) => return Typed::Answer(choice),
+                    Some(choice) => return Typed::ApprovalDecision(choice),
                     None => self.note = Some("no such answer".to_owned()),
                 }
             }
@@ -224,12 +232,12 @@ impl Prompt {
         self.offers.iter().find(|offer| **offer == word)?;
         Some(match word {
             "y" => Choice::Once,
-            "ru" => Choice::Run(Extent::Url),
-            "rp" => Choice::Run(Extent::Prefix),
-            "rh" => Choice::Run(Extent::Host),
-            "au" => Choice::Always(Extent::Url),
-            "ap" => Choice::Always(Extent::Prefix),
-            "ah" => Choice::Always(Extent::Host),
+            "ru" => Choice::Run(GrantScope::Url),
+            "rp" => Choice::Run(GrantScope::Prefix),
+            "rh" => Choice::Run(GrantScope::Host),
+            "au" => Choice::Always(GrantScope::Url),
+            "ap" => Choice::Always(GrantScope::Prefix),
+            "ah" => Choice::Always(GrantScope::Host),
             "n" => Choice::Deny,
             "d" => Choice::DenyRun,
             _ => return None,

@@ -12,7 +12,7 @@ pub(crate) struct Setup {
     /// The caller's terminal, opened for this alone.
     pub terminal: File,
     /// Where questions come from.
-    pub questions: UnixStream,
+    pub requests: UnixStream,
     /// The policy file that "always" writes to.
     pub policy: Option<PolicyFile>,
     /// How long a question stays.

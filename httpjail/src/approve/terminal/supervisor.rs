@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 /// What the supervisor wants.
 #[derive(Debug)]
-pub(crate) enum Order {
+pub(crate) enum TerminalCommand {
     /// Relay between the caller's terminal and this one.
     Relay(OwnedFd),
     /// Leave the caller's terminal to the shell.
@@ -22,7 +22,7 @@ pub(crate) trait Supervisor: AsFd {
     ///
     /// # Errors
     /// When the supervisor is gone.
-    fn next(&self) -> io::Result<Order>;
+    fn next(&self) -> io::Result<TerminalCommand>;
 
     /// Tells that the last one is carried out.
     ///

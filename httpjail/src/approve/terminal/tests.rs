@@ -3,7 +3,8 @@
 use super::keys::Keys;
 use super::prompt::{Choice, Frame, Prompt, Typed};
 use super::screen::Screen;
-use crate::approve::{Asking, Extent, Question};
+use crate::approve::grant::GrantScope;
+use crate::approve::request::{ApprovalRequest, Requester};
 use crate::net::Ancestor;
 
 fn keys(input: &str) -> String {
@@ -132,15 +133,15 @@ const FRAME: Frame<'_> = Frame {
     waiting: 1,
 };
 
-fn question(url: &str) -> Question {
-    Question {
+fn request(url: &str) -> ApprovalRequest {
+    ApprovalRequest {
         method: "GET".into(),
         url: url.into(),
         scheme: "https".into(),
         host: "a.test".into(),
         port: 443,
         path: url.strip_prefix("https://a.test").unwrap().into(),
-        program: Some(Asking {
+        program: Some(Requester {
             pid: 7,
             exe: Some("/usr/bin/x\x1b[2J\u{202e}\n  y        allow".into()),
             comm: "x".into(),
@@ -183,7 +184,7 @@ fn the_whole_url_is_shown() {
     for length in [1, 60, 500, 3000] {
         for (rows, columns) in [(24, 80), (8, 40)] {
             let url = format!("https://a.test/{}/end", "p".repeat(length));
-            let Some(mut prompt) = Prompt::new(&question(&url), FRAME, rows, columns) else {
+            let Some(mut prompt) = Prompt::new(&request(&url), FRAME, rows, columns) else {
                 assert!(length == 3000 && rows == 8, "{length} {rows}");
                 continue;
             };
@@ -202,7 +203,7 @@ fn the_whole_url_is_shown() {
 // Proves on ebpf, netns, rootless: K07.
 #[test]
 fn a_name_cannot_look_like_a_line_of_ours() {
-    let mut prompt = Prompt::new(&question("https://a.test/"), FRAME, 24, 80).unwrap();
+    let mut prompt = Prompt::new(&request("https://a.test/"), FRAME, 24, 80).unwrap();
     let lines = pages(&mut prompt, 24);
     let text = lines.join("\n");
     assert!(text.contains(r"/usr/bin/x\u{1b}[2J\u{202e}\u{a}"), "{text}");
@@ -211,9 +212,9 @@ fn a_name_cannot_look_like_a_line_of_ours() {
 }
 
 fn answer(typed: &str) -> Option<Choice> {
-    let mut prompt = Prompt::new(&question("https://a.test/x"), FRAME, 40, 100).unwrap();
+    let mut prompt = Prompt::new(&request("https://a.test/x"), FRAME, 40, 100).unwrap();
     typed.bytes().find_map(|key| match prompt.take(key) {
-        Typed::Answer(choice) => Some(choice),
+        Typed::ApprovalDecision(choice) => Some(choice),
         _ => None,
     })
 }
@@ -222,12 +223,12 @@ fn answer(typed: &str) -> Option<Choice> {
 fn answers() {
     for (typed, choice) in [
         ("y\r", Some(Choice::Once)),
-        ("ru\r", Some(Choice::Run(Extent::Url))),
-        ("rp\r", Some(Choice::Run(Extent::Prefix))),
-        ("rh\n", Some(Choice::Run(Extent::Host))),
-        ("au\r", Some(Choice::Always(Extent::Url))),
-        ("ap\r", Some(Choice::Always(Extent::Prefix))),
-        ("ah\r", Some(Choice::Always(Extent::Host))),
+        ("ru\r", Some(Choice::Run(GrantScope::Url))),
+        ("rp\r", Some(Choice::Run(GrantScope::Prefix))),
+        ("rh\n", Some(Choice::Run(GrantScope::Host))),
+        ("au\r", Some(Choice::Always(GrantScope::Url))),
+        ("ap\r", Some(Choice::Always(GrantScope::Prefix))),
+        ("ah\r", Some(Choice::Always(GrantScope::Host))),
         ("n\r", Some(Choice::Deny)),
         ("d\r", Some(Choice::DenyRun)),
         ("x\x7fy\r", Some(Choice::Once)),
@@ -246,9 +247,9 @@ fn answers() {
 #[test]
 fn always_is_offered_where_it_can_be_written() {
     let offered = |method: &str, file| {
-        let mut question = question("https://a.test/x");
-        question.method = method.into();
-        let mut prompt = Prompt::new(&question, Frame { file, ..FRAME }, 40, 100).unwrap();
+        let mut request = request("https://a.test/x");
+        request.method = method.into();
+        let mut prompt = Prompt::new(&request, Frame { file, ..FRAME }, 40, 100).unwrap();
         let text = pages(&mut prompt, 40).join("\n");
         (text.contains("au ap ah"), text.contains("  ah "))
     };
@@ -260,16 +261,16 @@ fn always_is_offered_where_it_can_be_written() {
 
 fn answer_without_file(typed: &str) -> Option<Choice> {
     let frame = Frame { file: None, ..FRAME };
-    let mut prompt = Prompt::new(&question("https://a.test/x"), frame, 40, 100).unwrap();
+    let mut prompt = Prompt::new(&request("https://a.test/x"), frame, 40, 100).unwrap();
     typed.bytes().find_map(|key| match prompt.take(key) {
-        Typed::Answer(choice) => Some(choice),
+        Typed::ApprovalDecision(choice) => Some(choice),
         _ => None,
     })
 }
 
 #[test]
 fn a_screen_that_is_too_small_shows_nothing() {
-    assert!(Prompt::new(&question("https://a.test/"), FRAME, 5, 80).is_none());
-    assert!(Prompt::new(&question("https://a.test/"), FRAME, 24, 20).is_none());
-    assert!(Prompt::new(&question("https://a.test/"), FRAME, 24, 80).is_some());
+    assert!(Prompt::new(&request("https://a.test/"), FRAME, 5, 80).is_none());
+    assert!(Prompt::new(&request("https://a.test/"), FRAME, 24, 20).is_none());
+    assert!(Prompt::new(&request("https://a.test/"), FRAME, 24, 80).is_some());
 }

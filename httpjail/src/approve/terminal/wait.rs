@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 pub(super) enum Source {
     Supervisor,
     Signals,
-    Questions,
+    RequestChannel,
     Outer,
     Inner,
 }

@@ -3,7 +3,7 @@
 //! The one place where a verdict becomes an action. It can only fail closed: an [`Entry`] starts as a denial, and the way to
 //! a dial leads through the `Ok` of [`judge`].
 
-use crate::approve::{Desk, Question, Ruling};
+use crate::approve::{ApprovalOutcome, ApprovalQueue, ApprovalRequest};
 use crate::audit::Decision;
 use crate::audit::record::{DENIED_BY_RULE, NO_RULE_MATCHED};
 use crate::policy::{Reason, Target, Verdict};
@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub(crate) fn refuses(proxy: &Proxy, target: &Target) -> bool {
     match (proxy.config.mode, proxy.config.policy.load().judge(target)) {
         (Mode::DryRun | Mode::LogOnly, _) | (_, Verdict::Allow(_)) => false,
-        (Mode::Enforce, Verdict::Deny(reason)) => reason != Reason::NoMatch || proxy.config.desk.is_none(),
+        (Mode::Enforce, Verdict::Deny(reason)) => reason != Reason::NoMatch || proxy.config.approvals.is_none(),
         (Mode::Learn, Verdict::Deny(reason)) => reason != Reason::NoMatch,
     }
 }
@@ -67,8 +67,8 @@ pub(crate) async fn judge(proxy: &Proxy, target: &Target, entry: &mut Entry) -> 
         Verdict::Deny(Reason::NoMatch) => Refusal::new(Kind::Denied, NO_RULE_MATCHED, "No rule allows this request."),
     };
     if !observed {
-        return match (verdict, &config.desk) {
-            (Verdict::Deny(Reason::NoMatch), Some(desk)) => ask(desk, target, entry).await,
+        return match (verdict, &config.approvals) {
+            (Verdict::Deny(Reason::NoMatch), Some(approvals)) => ask(approvals, target, entry).await,
             _ => Err(refusal),
         };
     }
@@ -77,17 +77,21 @@ pub(crate) async fn judge(proxy: &Proxy, target: &Target, entry: &mut Entry) -> 
 }
 
 /// What no rule matches is asked about. Who says yes names this host: that vouches for it as a rule pinned to it does.
-async fn ask(desk: &Arc<Desk>, target: &Target, entry: &mut Entry) -> Result<Vouch, Refusal> {
-    let ruling = match desk.settled(target) {
-        Some(ruling) => ruling,
-        None => desk.ask(Question::new(target, entry.asking().await)).await,
+async fn ask(approvals: &Arc<ApprovalQueue>, target: &Target, entry: &mut Entry) -> Result<Vouch, Refusal> {
+    let outcome = match approvals.remembered(target) {
+        Some(outcome) => outcome,
+        None => {
+            approvals
+                .ask(ApprovalRequest::new(target, entry.requester().await))
+                .await
+        }
     };
-    match ruling {
-        Ruling::Allowed(how) => {
+    match outcome {
+        ApprovalOutcome::Allowed(how) => {
             entry.record.verdict = Some(Decision::Allow);
             entry.record.rule = Some(how);
             Ok(Vouch::Host)
         }
-        Ruling::Denied(denial) => Err(Refusal::new(Kind::Denied, denial.phrase(), denial.sentence())),
+        ApprovalOutcome::Denied(denial) => Err(Refusal::new(Kind::Denied, denial.phrase(), denial.sentence())),
     }
 }

@@ -3,7 +3,7 @@
 //! An [`Entry`] is the promise of one line in the log: it is written when it is dropped, whichever way its request ended,
 //! so no path through the proxy can forget it.
 
-use crate::approve::Asking;
+use crate::approve::Requester;
 use crate::audit::{Decision, EventKind, Record};
 use crate::net::{Flow, Holder, Host, Opener, OriginalDst, ProgramSource};
 use crate::proxy::Proxy;
@@ -108,10 +108,10 @@ impl Client {
     }
 
     /// The program at the other end with those that started it, for whoever is to decide about what it asks.
-    async fn asking(&self) -> Option<Asking> {
+    async fn requester(&self) -> Option<Requester> {
         self.learn_program().await;
         let Holder { process, program, .. } = self.holder.get().cloned().flatten()?;
-        Some(Asking {
+        Some(Requester {
             pid: process.pid,
             exe: program.exe,
             comm: process.comm,
@@ -290,8 +290,8 @@ impl Entry {
     }
 
     /// The program that asks, where that is known.
-    pub(crate) async fn asking(&self) -> Option<Asking> {
-        self.client.asking().await
+    pub(crate) async fn requester(&self) -> Option<Requester> {
+        self.client.requester().await
     }
 
     /// Whether there are no more requests at the same time than may be.

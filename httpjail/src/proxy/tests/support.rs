@@ -51,7 +51,7 @@ impl Jail {
         }];
         let mut config = Config {
             policy: Arc::new(ArcSwap::from_pointee(policy(rules))),
-            desk: None,
+            approvals: None,
             mode: Mode::Enforce,
             intercept_tls: true,
             passthrough: Vec::new(),

@@ -1,15 +1,15 @@
 //! What is added to a policy file, and what stays as it is.
 
 use super::*;
-use crate::approve::Extent;
+use crate::approve::grant::GrantScope;
 
-fn question(method: &Method, authority: &str, path: &str) -> Question {
-    Question::new(&Target::new(method, Scheme::Https, authority, path).unwrap(), None)
+fn request(method: &Method, authority: &str, path: &str) -> ApprovalRequest {
+    ApprovalRequest::new(&Target::new(method, Scheme::Https, authority, path).unwrap(), None)
 }
 
 #[track_caller]
-fn check_added(before: &str, extent: Extent, after: Result<&str, &str>) {
-    let question = question(&Method::GET, "a.test", "/x/it's?q=1");
+fn check_added(before: &str, scope: GrantScope, after: Result<&str, &str>) {
+    let request = request(&Method::GET, "a.test", "/x/it's?q=1");
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("rules.yaml");
     fs::write(&path, before).unwrap();
@@ -18,7 +18,7 @@ fn check_added(before: &str, extent: Extent, after: Result<&str, &str>) {
         path: path.clone(),
         known: None,
     };
-    let done = file.add(&Grant::new(true, &question, extent), &question);
+    let done = file.add(&Grant::new(true, &request, scope), &request);
     let found = fs::read_to_string(&path).unwrap();
     match after {
         Ok(after) => {
@@ -46,34 +46,34 @@ fn a_rule_is_added_at_the_end_of_the_rules() {
         "# mine\nrules:\n  # first\n  - action: deny\n    host: b.test # no\n{}\nlogging:\n  level: info\n",
         entry("  ")
     );
-    check_added(before, Extent::Url, Ok(&after));
-    check_added("", Extent::Url, Ok(&format!("rules:\n{}", entry("  "))));
-    check_added("rules: []\n", Extent::Url, Ok(&format!("rules:\n{}", entry("  "))));
+    check_added(before, GrantScope::Url, Ok(&after));
+    check_added("", GrantScope::Url, Ok(&format!("rules:\n{}", entry("  "))));
+    check_added("rules: []\n", GrantScope::Url, Ok(&format!("rules:\n{}", entry("  "))));
     let flat = "rules:\n- {action: deny, host: b.test}\n";
-    check_added(flat, Extent::Url, Ok(&format!("{flat}{}", entry(""))));
+    check_added(flat, GrantScope::Url, Ok(&format!("{flat}{}", entry(""))));
 }
 
 #[test]
 fn prefix_and_host() {
     let prefix =
         format!("rules:\n  {MARK}\n  - action: allow\n    pattern: '^https://a\\.test/x/'\n    methods: [get]\n");
-    check_added("", Extent::Prefix, Ok(&prefix));
+    check_added("", GrantScope::Prefix, Ok(&prefix));
     let host = format!("rules:\n  {MARK}\n  - action: allow\n    pattern: '^https://a\\.test/'\n");
-    check_added("", Extent::Host, Ok(&host));
+    check_added("", GrantScope::Host, Ok(&host));
 }
 
 #[test]
 fn what_cannot_be_added_to_stays_as_it_is() {
     check_added(
         "rules: [{action: deny, host: b.test}]\n",
-        Extent::Url,
+        GrantScope::Url,
         Err("no list of rules"),
     );
-    check_added("rules: {\n", Extent::Url, Err(""));
+    check_added("rules: {\n", GrantScope::Url, Err(""));
     // Edited meanwhile: another rule decides now.
     check_added(
         "rules:\n- {action: deny, pattern: '.*'}\n",
-        Extent::Url,
+        GrantScope::Url,
         Err("would not do"),
     );
 }
@@ -90,8 +90,8 @@ fn what_the_command_could_write_is_added_to_as_it_was_known_alone() {
         known: Some("rules: []\n".into()),
     };
     let mut add = |path: &str| {
-        let question = question(&Method::GET, "a.test", path);
-        file.add(&Grant::new(true, &question, Extent::Url), &question)
+        let request = request(&Method::GET, "a.test", path);
+        file.add(&Grant::new(true, &request, GrantScope::Url), &request)
     };
     assert_eq!((add("/one"), add("/two")), (Ok(()), Ok(())));
     let own = fs::read_to_string(&path).unwrap();
@@ -108,7 +108,7 @@ fn what_the_command_could_write_is_added_to_as_it_was_known_alone() {
 #[test]
 fn another_method_has_no_rule() {
     let method = Method::from_bytes(b"PROPFIND").unwrap();
-    let question = question(&method, "a.test", "/");
-    assert_eq!(Grant::new(true, &question, Extent::Url).rule(), None);
-    assert!(Grant::new(true, &question, Extent::Host).rule().is_some());
+    let request = request(&method, "a.test", "/");
+    assert_eq!(Grant::new(true, &request, GrantScope::Url).rule(), None);
+    assert!(Grant::new(true, &request, GrantScope::Host).rule().is_some());
 }

@@ -6,23 +6,23 @@ use std::os::unix::net::UnixStream;
 
 use nix::poll::PollFlags;
 
-use crate::approve::Answer;
-use crate::approve::remote::{Answered, Asked, line};
+use crate::approve::decision::ApprovalDecision;
+use crate::approve::protocol::{DecisionMessage, RequestMessage, line};
 
 /// A longer question is none.
 const QUESTION_BYTES: usize = 1 << 20;
 
-pub(super) struct Questions {
+pub(super) struct RequestChannel {
     /// `None` when nobody is left to ask for.
     socket: Option<UnixStream>,
     unread: Vec<u8>,
     answers: Vec<u8>,
 }
 
-impl Questions {
-    pub(super) fn new(socket: UnixStream) -> io::Result<Questions> {
+impl RequestChannel {
+    pub(super) fn new(socket: UnixStream) -> io::Result<RequestChannel> {
         socket.set_nonblocking(true)?;
-        Ok(Questions {
+        Ok(RequestChannel {
             socket: Some(socket),
             unread: Vec::new(),
             answers: Vec::new(),
@@ -40,7 +40,7 @@ impl Questions {
     }
 
     /// What has come. What is no question ends the line: nothing more can be asked then, and all is denied.
-    pub(super) fn hear(&mut self) -> Vec<Asked> {
+    pub(super) fn hear(&mut self) -> Vec<RequestMessage> {
         let mut bytes = [0; 4096];
         while let Some(socket) = &mut self.socket {
             match socket.read(&mut bytes) {
@@ -63,9 +63,10 @@ impl Questions {
         heard
     }
 
-    pub(super) fn send(&mut self, id: u64, answer: Answer) {
+    pub(super) fn send(&mut self, id: u64, answer: ApprovalDecision) {
         // It is plain data: it can be written.
-        self.answers.extend(line(&Answered { id, answer }).unwrap_or_default());
+        self.answers
+            .extend(line(&DecisionMessage { id, answer }).unwrap_or_default());
         self.reply();
     }
 

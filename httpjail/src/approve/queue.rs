@@ -6,7 +6,10 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::{Answer, Asker, Denial, Grant, Question, Span};
+use super::approver::Approver;
+use super::decision::{ApprovalDecision, Denial, GrantDuration};
+use super::grant::Grant;
+use super::request::ApprovalRequest;
 use crate::audit::{Admission, Bucket};
 use crate::policy::Target;
 
@@ -23,16 +26,16 @@ const GRANTS: usize = 4096;
 
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Ruling {
+pub(crate) enum ApprovalOutcome {
     /// Forward it; how it was approved, for the log.
     Allowed(String),
     /// Refuse it.
     Denied(Denial),
 }
 
-/// The desk of one run.
-pub(crate) struct Desk {
-    asker: Arc<dyn Asker>,
+/// The queue of one run.
+pub(crate) struct ApprovalQueue {
+    approver: Arc<dyn Approver>,
     state: Mutex<State>,
 }
 
@@ -45,15 +48,15 @@ struct State {
 
 /// Those who wait for one answer. Dropped, it withdraws the question.
 struct Waiting {
-    requests: Vec<oneshot::Sender<Ruling>>,
+    requests: Vec<oneshot::Sender<ApprovalOutcome>>,
     _asking: oneshot::Sender<()>,
 }
 
 /// A request's place among them. Dropped by a client that gives up, it makes room, and the last one withdraws the question.
 struct Place<'a> {
-    desk: &'a Desk,
+    queue: &'a ApprovalQueue,
     key: Key,
-    answer: Option<oneshot::Receiver<Ruling>>,
+    answer: Option<oneshot::Receiver<ApprovalOutcome>>,
 }
 
 /// What makes two questions one: all that is shown, but for the numbers of the processes.
@@ -64,11 +67,11 @@ struct Key {
     program: Option<String>,
 }
 
-impl Desk {
-    /// A desk whose questions go to `asker`.
-    pub(crate) fn new(asker: Arc<dyn Asker>) -> Arc<Desk> {
-        Arc::new(Desk {
-            asker,
+impl ApprovalQueue {
+    /// A queue whose questions go to `approver`.
+    pub(crate) fn new(approver: Arc<dyn Approver>) -> Arc<ApprovalQueue> {
+        Arc::new(ApprovalQueue {
+            approver,
             state: Mutex::new(State {
                 grants: Vec::new(),
                 waiting: HashMap::new(),
@@ -79,19 +82,19 @@ impl Desk {
     }
 
     /// What has been answered already for the rest of the run.
-    pub(crate) fn settled(&self, target: &Target) -> Option<Ruling> {
-        self.state().settled(target.method().as_str(), target.url())
+    pub(crate) fn remembered(&self, target: &Target) -> Option<ApprovalOutcome> {
+        self.state().remembered(target.method().as_str(), target.url())
     }
 
     /// Asks, or joins those who have asked the same, and waits for the answer. Call it within a tokio runtime.
-    pub(crate) async fn ask(self: &Arc<Self>, question: Question) -> Ruling {
-        let Some(mut place) = self.enter(question) else {
-            return Ruling::Denied(Denial::Crowded);
+    pub(crate) async fn ask(self: &Arc<Self>, request: ApprovalRequest) -> ApprovalOutcome {
+        let Some(mut place) = self.enter(request) else {
+            return ApprovalOutcome::Denied(Denial::Crowded);
         };
         match &mut place.answer {
-            // Dropped unanswered only with the desk's own task.
-            Some(answer) => answer.await.unwrap_or(Ruling::Denied(Denial::Over)),
-            None => Ruling::Denied(Denial::Over),
+            // Dropped unanswered only with the queue's own task.
+            Some(answer) => answer.await.unwrap_or(ApprovalOutcome::Denied(Denial::Over)),
+            None => ApprovalOutcome::Denied(Denial::Over),
         }
     }
 
@@ -104,32 +107,32 @@ impl Desk {
             .flat_map(|waiting| waiting.requests)
         {
             // Whoever asked may have gone.
-            let _ = request.send(Ruling::Denied(Denial::Over));
+            let _ = request.send(ApprovalOutcome::Denied(Denial::Over));
         }
     }
 
     /// `None`: there is no room.
-    fn enter(self: &Arc<Self>, question: Question) -> Option<Place<'_>> {
+    fn enter(self: &Arc<Self>, request: ApprovalRequest) -> Option<Place<'_>> {
         let (sender, receiver) = oneshot::channel();
         let key = Key {
-            method: question.method.clone(),
-            url: question.url.clone(),
-            program: question
+            method: request.method.clone(),
+            url: request.url.clone(),
+            program: request
                 .program
                 .as_ref()
                 .map(|program| program.exe.clone().unwrap_or_else(|| program.comm.clone())),
         };
         let place = Place {
-            desk: self,
+            queue: self,
             key: key.clone(),
             answer: Some(receiver),
         };
         let mut state = self.state();
         // Answered since it was looked for.
-        let settled = state.settled(&question.method, &question.url);
-        let early = settled.or_else(|| (!state.open).then_some(Ruling::Denied(Denial::Over)));
-        if let Some(ruling) = early {
-            let _ = sender.send(ruling);
+        let remembered = state.remembered(&request.method, &request.url);
+        let early = remembered.or_else(|| (!state.open).then_some(ApprovalOutcome::Denied(Denial::Over)));
+        if let Some(outcome) = early {
+            let _ = sender.send(outcome);
             drop(state);
             return Some(place);
         }
@@ -152,29 +155,29 @@ impl Desk {
         };
         state.waiting.insert(key.clone(), waiting);
         drop(state);
-        let desk = self.clone();
+        let queue = self.clone();
         tokio::spawn(async move {
             tokio::select! {
                 // Nothing is ever sent: it ends when nobody waits any more.
                 _ = withdrawn => {}
-                answer = desk.asker.ask(question.clone()) => desk.settle(&key, &question, answer),
+                answer = queue.approver.ask(request.clone()) => queue.finish(&key, &request, answer),
             }
         });
         Some(place)
     }
 
-    fn settle(&self, key: &Key, question: &Question, answer: Answer) {
+    fn finish(&self, key: &Key, request: &ApprovalRequest, answer: ApprovalDecision) {
         let (allows, span) = match &answer {
-            Answer::Allow(span) => (true, *span),
-            Answer::Deny(span, _) => (false, *span),
+            ApprovalDecision::Allow(span) => (true, *span),
+            ApprovalDecision::Deny(span, _) => (false, *span),
         };
         let mut state = self.state();
-        if let (Span::Run(extent), true) = (span, state.grants.len() < GRANTS) {
-            state.grants.push(Grant::new(allows, question, extent));
+        if let (GrantDuration::Run(scope), true) = (span, state.grants.len() < GRANTS) {
+            state.grants.push(Grant::new(allows, request, scope));
         }
-        let ruling = match answer {
-            Answer::Allow(span) => Ruling::Allowed(how(span, question)),
-            Answer::Deny(_, denial) => Ruling::Denied(denial),
+        let outcome = match answer {
+            ApprovalDecision::Allow(span) => ApprovalOutcome::Allowed(how(span, request)),
+            ApprovalDecision::Deny(_, denial) => ApprovalOutcome::Denied(denial),
         };
         for request in state
             .waiting
@@ -182,7 +185,7 @@ impl Desk {
             .into_iter()
             .flat_map(|waiting| waiting.requests)
         {
-            let _ = request.send(ruling.clone());
+            let _ = request.send(outcome.clone());
         }
     }
 
@@ -193,22 +196,22 @@ impl Desk {
 
 impl State {
     /// A denial wins over an approval that is wider.
-    fn settled(&self, method: &str, url: &str) -> Option<Ruling> {
+    fn remembered(&self, method: &str, url: &str) -> Option<ApprovalOutcome> {
         let about = |allows: bool| {
             let mut grants = self.grants.iter();
             grants.find(|grant| grant.allows == allows && grant.covers(method, url))
         };
         if about(false).is_some() {
-            return Some(Ruling::Denied(Denial::Said(None)));
+            return Some(ApprovalOutcome::Denied(Denial::Said(None)));
         }
-        about(true).map(|grant| Ruling::Allowed(format!("approved for this run: {}", grant.shown())))
+        about(true).map(|grant| ApprovalOutcome::Allowed(format!("approved for this run: {}", grant.shown())))
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         drop(self.answer.take());
-        let mut state = self.desk.state();
+        let mut state = self.queue.state();
         if let Some(waiting) = state.waiting.get_mut(&self.key) {
             waiting.requests.retain(|request| !request.is_closed());
             if waiting.requests.is_empty() {
@@ -218,9 +221,9 @@ impl Drop for Place<'_> {
     }
 }
 
-fn how(span: Span, question: &Question) -> String {
+fn how(span: GrantDuration, request: &ApprovalRequest) -> String {
     match span {
-        Span::Once => "approved once".to_owned(),
-        Span::Run(extent) => format!("approved for this run: {}", Grant::new(true, question, extent).shown()),
+        GrantDuration::Once => "approved once".to_owned(),
+        GrantDuration::Run(scope) => format!("approved for this run: {}", Grant::new(true, request, scope).shown()),
     }
 }
