@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use httpjail::policy::yaml;
+use httpjail::policy_file;
 
 const GOOD: [&str; 5] = [
     r#"rules:
@@ -158,7 +158,7 @@ impl Hand {
 #[test]
 fn each_is_read_or_refused_with_its_place() {
     for good in GOOD {
-        yaml::parse("good.yaml", good).unwrap_or_else(|error| panic!("{error}"));
+        policy_file::parse("good.yaml", good).unwrap_or_else(|error| panic!("{error}"));
     }
     let mut hand = Hand(0x9e37_79b9_7f4a_7c15);
     let (mut read, mut refused) = (0, BTreeMap::new());
@@ -170,7 +170,7 @@ fn each_is_read_or_refused_with_its_place() {
             }
             // Shown by the test runner only if what follows panics.
             println!("--- {nth}\n{bad:?}");
-            match yaml::parse("bad.yaml", &bad) {
+            match policy_file::parse("bad.yaml", &bad) {
                 Ok(file) => {
                     is_right(&file, &bad);
                     read += 1;
@@ -191,7 +191,7 @@ fn each_is_read_or_refused_with_its_place() {
 }
 
 /// Every rule that stands in the file is in force, and nothing else.
-fn is_right(file: &yaml::File, text: &str) {
+fn is_right(file: &policy_file::File, text: &str) {
     // What is mended is no YAML as it stands.
     let Ok(value) = serde_yaml::from_str::<serde_yaml::Value>(text) else {
         return;
@@ -203,7 +203,7 @@ fn is_right(file: &yaml::File, text: &str) {
     assert_eq!(file.rules.len(), written);
 }
 
-fn has_its_place(error: &yaml::FileError, text: &str) {
+fn has_its_place(error: &policy_file::FileError, text: &str) {
     let lines = text.split('\n').count();
     assert!((1..=lines + 1).contains(&error.line), "{error}, of {lines} lines");
     assert!(error.column >= 1 && !error.message.is_empty(), "{error}");

@@ -1,7 +1,8 @@
 //! A rule as typed, and a policy file: read or refused with a place in it; and what was read is read again.
 #![no_main]
 
-use httpjail::policy::{Rule, Source, yaml};
+use httpjail::policy::{Rule, Source};
+use httpjail::policy_file;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
@@ -9,7 +10,7 @@ fuzz_target!(|text: &str| {
         let again = Rule::parse(&rule.to_string(), Source::Option(1)).expect("a rule that was read is read again");
         assert_eq!(again.to_string(), rule.to_string());
     }
-    match yaml::parse("policy.yaml", text) {
+    match policy_file::parse("policy.yaml", text) {
         Ok(file) => drop(file),
         Err(error) => {
             // What ends a line in YAML 1.1.

@@ -20,6 +20,7 @@ pub(crate) mod tls;
 pub(crate) mod weak;
 
 pub use cli::main;
+pub use config::file as policy_file;
 #[cfg(any(test, feature = "fuzzing"))]
 pub use proxy::fuzzing;
 pub use sys::memory::Counting;

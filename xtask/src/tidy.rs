@@ -24,8 +24,8 @@ const IMPORTS: [(&str, &[&str]); 15] = [
     ("policy", &["net"]),
     ("tls", &["net"]),
     ("dns", &["net", "policy", "audit"]),
-    ("audit", &["net", "policy"]),
-    ("approve", &["net", "policy", "audit", "sys"]),
+    ("audit", &["net", "policy", "config::options"]),
+    ("approve", &["net", "policy", "audit", "sys", "config::file"]),
     ("proxy", &["net", "policy", "tls", "audit", "dns", "approve"]),
     (
         "jail",

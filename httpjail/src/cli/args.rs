@@ -20,8 +20,9 @@ pub(crate) use learn::{Learn, Report};
 pub(super) use spelled::{meant_command, misplaced_option};
 
 use crate::audit::printable;
+use crate::config::file::{parse_address, parse_seconds};
+use crate::config::options::{Auth, Backend, DnsMode, LogFormat, SummaryForm, Word};
 use crate::failure::Failure;
-use crate::policy::yaml::{self, Auth, Backend, DnsMode, LogFormat, SummaryForm, Word};
 
 /// The whole command line: a command to run in a jail, or something else.
 #[derive(Debug, Clone, Parser)]
@@ -180,7 +181,7 @@ pub(crate) struct Serve {
     pub shared: Shared,
 
     /// Where to listen: an address of this host, or localhost [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDR:PORT", value_parser = yaml::parse_address, help_heading = "Traffic")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_address, help_heading = "Traffic")]
     pub listen: Option<SocketAddr>,
 
     /// What clients must show: a token that is printed on start, or nothing (on this host alone) [default: token]
@@ -305,7 +306,7 @@ pub(crate) struct Shared {
     pub approve_with: Option<String>,
 
     /// How long a request waits to be approved [default: 60]
-    #[arg(long, value_name = "SECONDS", value_parser = yaml::parse_seconds, help_heading = "Rules")]
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "Rules")]
     pub approve_timeout: Option<Duration>,
 
     /// Do not decrypt HTTPS: judge it by its host name alone
@@ -395,7 +396,7 @@ pub(crate) struct Run {
     pub user: Option<String>,
 
     /// End the command and all that it started after this time; exit status 124
-    #[arg(long, value_name = "SECONDS", value_parser = yaml::parse_seconds, help_heading = "The command")]
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "The command")]
     pub timeout: Option<Duration>,
 
     /// Leave this Unix socket of the host reachable; repeatable

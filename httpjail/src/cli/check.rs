@@ -15,10 +15,10 @@ use super::args::Check;
 use super::caller::Caller;
 use super::{USAGE, policy_file, usage};
 use crate::config;
+use crate::config::file::{self, Test};
 use crate::failure::Failure;
 use crate::logging;
 use crate::net::{HostPattern, Scheme};
-use crate::policy::yaml::{self, Test};
 use crate::policy::{Action, Policy, Reason, Rule, Target, Verdict, request};
 use crate::proxy::{self, Foreseen};
 
@@ -88,7 +88,7 @@ impl Judge {
         let mut rules = config::typed_rules(&args.rules).map_err(usage)?;
         let (mut intercept_tls, mut passthrough, mut tests) = (!args.no_tls_intercept, Vec::new(), Vec::new());
         if let Some(file) = file {
-            let yaml::File { warnings, options, .. } = &file;
+            let file::File { warnings, options, .. } = &file;
             warnings
                 .iter()
                 .for_each(|warning| logging::warn(&warning.message, warning.hint.as_deref()));

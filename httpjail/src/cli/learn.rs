@@ -12,10 +12,10 @@ use super::caller::Caller;
 use super::place::Place;
 use super::policy_file;
 use super::tally::Findings;
+use crate::config::file::{add_to, document};
 use crate::config::{Config, ConfigError, Existing, Learning, Purpose};
 use crate::failure::Failure;
 use crate::logging;
-use crate::policy::learn::{add_to, document};
 
 /// The exit status when `--locked` found something and the command itself was content.
 const LOCKED: i32 = 1;

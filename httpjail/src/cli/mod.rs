@@ -44,12 +44,13 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::{self, ExitCode};
 
+use crate::config::file::{File, SCHEMA};
+use crate::config::options::{Backend, Level};
 use crate::config::{Approval, Config, ConfigError, Mode};
 use crate::failure::Failure;
 #[cfg(target_os = "linux")]
 use crate::jail::sandbox::stdio;
 use crate::logging;
-use crate::policy::yaml::{self, Backend, File, Level};
 use args::{Attach, Ca, Cli, Detach, Learn, Other, Run, Serve};
 use caller::Caller;
 use tally::Findings;
@@ -82,7 +83,7 @@ pub fn main() -> ExitCode {
         Some(Other::Completions { shell, words }) => completions::run(shell, &words),
         Some(Other::Man { of }) => generate::man(of.as_deref()),
         Some(Other::Check(args)) => Caller::find().and_then(|caller| check::run(&args, &caller)),
-        Some(Other::Schema) => print(yaml::SCHEMA),
+        Some(Other::Schema) => print(SCHEMA),
         Some(Other::Doctor) => inherited.and_then(|_| examine()),
         None => inherited.and_then(|inherited| command(cli.run, inherited)),
     })

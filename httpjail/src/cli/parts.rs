@@ -13,9 +13,9 @@ use super::{hints, verbosity};
 #[cfg(unix)]
 use crate::audit;
 use crate::audit::{EventKind, Format, Log, LogFile, Record, Show, Sink, StderrPolicy};
+use crate::config::options::LogFormat;
 use crate::config::{Config, Mode, Purpose, Stream};
 use crate::failure::Failure;
-use crate::policy::yaml::LogFormat;
 use crate::proxy::{self, Limits, Parents};
 use crate::sys;
 use crate::tls::{AuthorityFile, CertificateAuthority, UpstreamTls};

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use super::USAGE;
 use super::caller::Caller;
+use crate::config::file;
 use crate::config::{ConfigError, STDIN};
 use crate::failure::Failure;
-use crate::policy::yaml;
 
 /// More of a file is not read, whatever it is.
 const BYTES_MAX: u64 = 64 << 20;
@@ -21,7 +21,7 @@ const PATIENCE_MS: u16 = 10_000;
 ///
 /// # Errors
 /// As [`load`].
-pub(super) fn named(path: Option<&Path>, caller: &Caller) -> Result<Option<yaml::File>, Failure> {
+pub(super) fn named(path: Option<&Path>, caller: &Caller) -> Result<Option<file::File>, Failure> {
     path.map(|path| load(path, caller)).transpose()
 }
 
@@ -29,7 +29,7 @@ pub(super) fn named(path: Option<&Path>, caller: &Caller) -> Result<Option<yaml:
 ///
 /// # Errors
 /// When it cannot be read, or is no policy.
-pub(super) fn load(path: &Path, caller: &Caller) -> Result<yaml::File, Failure> {
+pub(super) fn load(path: &Path, caller: &Caller) -> Result<file::File, Failure> {
     let from_stdin = path.as_os_str() == "-";
     let name = match from_stdin {
         true => STDIN.to_owned(),
@@ -49,7 +49,7 @@ pub(super) fn load(path: &Path, caller: &Caller) -> Result<yaml::File, Failure> 
         status: USAGE,
         ..Failure::new(format!("cannot read {name}: {error}"))
     })?;
-    yaml::load(&name, bytes, &mut read).map_err(|error| super::usage(ConfigError::File(error)))
+    file::load(&name, bytes, &mut read).map_err(|error| super::usage(ConfigError::File(error)))
 }
 
 /// A whole file, unless it is too large for one. A pipe that nobody writes to is not waited for without end.

@@ -18,6 +18,7 @@ use super::reload::{SafeFrom, Watcher};
 use super::serve_jail::Task;
 use super::tally::{Findings, Notebook};
 use super::{allowed, environment, failure, keys, parts};
+use crate::config::options::{Backend, DnsMode};
 use crate::config::{Approval, Config, LogTarget, Purpose};
 use crate::jail::backend::Extras;
 use crate::jail::causes;
@@ -39,7 +40,6 @@ use crate::jail::signals::Signals;
 use crate::jail::workplace::Workplace;
 use crate::jail::{Jail, Outcome, SpawnError, leftovers};
 use crate::logging;
-use crate::policy::yaml::{Backend, DnsMode};
 use crate::tls::AuthorityFile;
 use crate::tls::trust::{self, TrustPaths};
 

@@ -8,10 +8,10 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use super::caller::Caller;
 use super::open_proxy::{Access, OpenProxy};
 use super::reload::SafeFrom;
+use crate::config::options::Auth;
 use crate::config::{Config, Serving};
 use crate::failure::Failure;
 use crate::logging;
-use crate::policy::yaml::Auth;
 
 /// What a program has from a shell that it was interrupted in.
 const INTERRUPTED: i32 = 130;

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
+use crate::config::file::FileError;
 use crate::policy::RuleError;
-use crate::policy::yaml::FileError;
 
 /// Why what was typed means nothing. Exit status 2.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::policy::yaml;
+use super::file;
 use crate::proxy::Limits;
 
 /// The usual bounds with the file's in their place.
-pub(super) fn of(file: &yaml::Limits) -> Limits {
+pub(super) fn of(file: &file::Limits) -> Limits {
     let mut limits = Limits::default();
     for (bound, set) in [
         (&mut limits.connections, file.connections),

@@ -12,8 +12,9 @@ use super::{
     Approval, Command, Config, ConfigError, Log, LogTarget, Mode, Publish, Purpose, Reload, STDIN, Stream, limits,
 };
 use crate::cli::args::Run;
+use crate::config::file::File;
+use crate::config::options::{Backend, DnsMode, Level, LogFormat};
 use crate::net::{HostPattern, Scheme};
-use crate::policy::yaml::{Backend, DnsMode, File, Level, LogFormat};
 use crate::policy::{Policy, Rule, Source, Target, Verdict, Warning, lint};
 
 /// How long a request waits to be approved.

@@ -5,8 +5,9 @@
 use std::path::{Path, PathBuf};
 
 use super::typed_rules;
+use crate::config::file::{self, File, Limits, Logging};
+use crate::config::options::Options;
 use crate::net::HostPattern;
-use crate::policy::yaml::{self, File, Limits, Logging, Options};
 use crate::policy::{Policy, Warning, lint};
 
 /// What stays, and what there was.
@@ -54,7 +55,7 @@ impl Reload {
             text.ok_or_else(|| "it is not among the files that were read".to_owned())
         };
         let file =
-            yaml::load(&name.display().to_string(), main.into_bytes(), &mut read).map_err(|error| {
+            file::load(&name.display().to_string(), main.into_bytes(), &mut read).map_err(|error| {
                 match &error.hint {
                     Some(hint) => format!("{error}\nhint: {hint}"),
                     None => error.to_string(),
@@ -92,7 +93,7 @@ mod tests {
     }
 
     fn reload() -> Reload {
-        let file = yaml::parse("r.yaml", "dns: off\nrules:\n- {action: deny, host: a.test}\n").expect("a file");
+        let file = file::parse("r.yaml", "dns: off\nrules:\n- {action: deny, host: a.test}\n").expect("a file");
         Reload::new(&["deny: ^https://t\\.test/".into()], &file)
     }
 

@@ -2,11 +2,11 @@ use clap::Parser;
 
 use super::*;
 use crate::cli::args::Cli;
-use crate::policy::{RuleId, yaml};
+use crate::policy::RuleId;
 
 fn build(line: &[&str], file: Option<&str>) -> Result<Config, ConfigError> {
     let cli = Cli::try_parse_from([&["httpjail"], line, &["--", "cmd", "-x"]].concat()).expect("arguments");
-    Config::from_args(cli.run, file.map(|text| yaml::parse("r.yaml", text)).transpose()?)
+    Config::from_args(cli.run, file.map(|text| file::parse("r.yaml", text)).transpose()?)
 }
 
 fn good(line: &[&str], file: Option<&str>) -> Config {
@@ -134,7 +134,7 @@ fn the_file_sets_options_and_the_command_line_wins() {
 #[test]
 fn every_long_option_is_a_key_of_the_file() {
     use clap::CommandFactory as _;
-    let schema: serde_json::Value = serde_json::from_str(yaml::SCHEMA).expect("JSON");
+    let schema: serde_json::Value = serde_json::from_str(file::SCHEMA).expect("JSON");
     let keys = schema["properties"].as_object().expect("keys");
     // Rules are `rules:`; a file names no other, and nothing to act on.
     let elsewhere = ["rule", "config", "locked", "cgroup", "help", "version"];
@@ -356,7 +356,7 @@ fn attaching_refuses_what_only_a_command_can_have() {
         ("interactive: true", "interactive"),
     ] {
         let text = format!("rules: []\n{line}\n");
-        let file = yaml::parse("f.yaml", &text).expect("a file");
+        let file = file::parse("f.yaml", &text).expect("a file");
         let error = Config::for_attaching(attach(|_| {}), Some(file)).err();
         assert_eq!(error, Some(ConfigError::Conflict("attach", name)));
     }
@@ -372,7 +372,7 @@ fn a_proxy_for_everybody_is_for_this_host_alone() {
         Config::for_serving(*serve, None)
     };
     let with = |text: &str| {
-        let file = yaml::parse("f.yaml", text).expect("a file");
+        let file = file::parse("f.yaml", text).expect("a file");
         Config::for_serving(Serve::default(), Some(file)).map(|(_, serving)| serving.listen)
     };
     assert_eq!(with("listen: '[::1]:9'\nauth: none\n"), Ok("[::1]:9".parse().unwrap()));

@@ -381,7 +381,7 @@ fn pinned_spelling(pattern: &Pattern) -> Option<String> {
 }
 
 /// `methods:` with nothing after it, which reads like "none".
-pub(super) fn empty_methods(rule: &Rule) -> Option<Warning> {
+pub(crate) fn empty_methods(rule: &Rule) -> Option<Warning> {
     (rule.action() == Action::Allow && rule.methods() == Methods::EVERY).then(|| {
         Warning::new(
             format!("{}: `methods:` is left empty, which means every method", quoted(rule)),

@@ -14,7 +14,7 @@ use crate::net::{Host, Scheme};
 const OF_PATTERNS: [char; 10] = ['\\', '(', ')', '{', '|', '+', '$', '^', '?', ' '];
 
 /// The pattern that was meant by a host name, a glob (`*.example.com`, `example.com/v1/*`) or a URL; `None` for all else.
-pub(super) fn pattern(text: &str, action: Action) -> Option<String> {
+pub(crate) fn pattern(text: &str, action: Action) -> Option<String> {
     let text = text.trim();
     if matches!(text, "*" | "**" | "/*" | "*://*" | "*.*") {
         return Some(".*".into());
@@ -95,7 +95,7 @@ pub(super) fn rule(text: &str) -> String {
 }
 
 /// The action of what stands before a rule's colon, if that is well spelt.
-pub(super) fn action_of(head: &str) -> Option<Action> {
+pub(crate) fn action_of(head: &str) -> Option<Action> {
     let (action, method) = head.split_once('-').unzip();
     let is_method = method.is_none_or(|method| Methods::parse(method).is_some());
     Action::parse(action.unwrap_or(head)).filter(|_| is_method)
@@ -106,7 +106,7 @@ fn or_itself(text: &str, action: Action) -> String {
 }
 
 /// A rule as `-r` takes it, or a host, as an entry of a policy file.
-pub(super) fn entry(text: &str) -> Option<String> {
+pub(crate) fn entry(text: &str) -> Option<String> {
     if let Ok(rule) = Rule::parse(text, Source::Option(1)) {
         let methods = match rule.methods().to_string().strip_prefix('-') {
             Some(methods) => format!("methods: [{methods}], "),

@@ -8,7 +8,7 @@ mod index;
 pub mod learn;
 pub mod lint;
 mod matcher;
-mod meant;
+pub(crate) mod meant;
 mod path;
 mod pattern;
 mod reach;
@@ -17,7 +17,6 @@ mod rule;
 mod spell;
 mod target;
 mod verdict;
-pub mod yaml;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -13,8 +13,8 @@ use nix::libc;
 
 use crate::approve::grant::Grant;
 use crate::approve::request::ApprovalRequest;
+use crate::config::file::{self as policy_file, File};
 use crate::net::Scheme;
-use crate::policy::yaml::{self, File};
 use crate::policy::{Policy, Target, Verdict};
 
 /// The policy file that "always" writes to.
@@ -68,7 +68,7 @@ fn replace(path: &Path, text: &str, permissions: Permissions) -> io::Result<()> 
 
 /// Whether `new` says what `old` says and one thing more: to allow this request.
 fn check(old: &str, new: &str, request: &ApprovalRequest) -> Result<(), String> {
-    let read = |text: &str| yaml::parse("the policy file", text).map_err(|error| error.to_string());
+    let read = |text: &str| policy_file::parse("the policy file", text).map_err(|error| error.to_string());
     let (old, new) = (read(old)?, read(new)?);
     let texts = |file: &File| file.rules.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (before, after) = (texts(&old), texts(&new));

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::escape::{redacted, short};
 use super::record::{Decision, EventKind, Record};
-pub(crate) use crate::policy::yaml::SummaryForm;
+pub(crate) use crate::config::options::SummaryForm;
 
 /// Names of one kind that are kept apart.
 const NAMES_MAX: usize = 200;

@@ -8,8 +8,8 @@ use clap::{Arg, Command, CommandFactory as _};
 
 use super::Cli;
 use crate::config::Config;
+use crate::config::options::{SummaryForm, Word};
 use crate::failure::Failure;
-use crate::policy::yaml::{SummaryForm, Word};
 use crate::policy::{Rule, Source};
 
 /// What every program is asked, and what httpjail's own options answer.

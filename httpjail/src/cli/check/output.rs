@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use crate::audit::printable;
 use crate::cli::print;
+use crate::config::file::Test;
 use crate::failure::Failure;
-use crate::policy::yaml::Test;
 use crate::policy::{Action, Explanation, Outcome, Part, Policy, Rule, Target, rule_for_host};
 use crate::proxy::{Class, Foreseen};
 

@@ -13,8 +13,8 @@ use super::*;
 use crate::audit::{Format, Log, LogFile, Show, StderrPolicy, Terminal};
 use crate::cli::args::Cli;
 use crate::config::Config;
+use crate::config::file;
 use crate::net::Scheme;
-use crate::policy::yaml;
 use crate::policy::{Target, Verdict};
 
 /// A folder with a policy file in it, both its owner's alone.
@@ -44,7 +44,7 @@ impl World {
     fn config(&self) -> Config {
         let name = self.path("r.yaml").display().to_string();
         let mut read = |path: &Path| fs::read(path).map_err(|error| error.to_string());
-        let file = yaml::load(&name, fs::read(&name).expect("r.yaml"), &mut read).expect("a policy");
+        let file = file::load(&name, fs::read(&name).expect("r.yaml"), &mut read).expect("a policy");
         let cli = Cli::try_parse_from(["httpjail", "--", "command"]).expect("arguments");
         Config::from_args(cli.run, Some(file)).expect("a configuration")
     }

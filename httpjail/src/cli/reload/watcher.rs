@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use super::{Change, Rights, SafeFrom};
 use crate::cli::policy_file::bytes_of;
 use crate::config::Config;
-use crate::policy::yaml;
+use crate::config::file;
 
 /// What a file looks like from outside; none if it is not there.
 type Stamp = Option<(u64, SystemTime, Option<Inode>)>;
@@ -105,7 +105,7 @@ impl<R: Rights> Watcher<R> {
         };
         let main = read(Path::new(&self.name)).map_err(|error| format!("cannot read {}: {error}", self.name));
         let loaded = main.and_then(|main| {
-            yaml::load(&self.name, main, &mut read).map_err(|error| match &error.hint {
+            file::load(&self.name, main, &mut read).map_err(|error| match &error.hint {
                 Some(hint) => format!("{error}\nhint: {hint}"),
                 None => error.to_string(),
             })

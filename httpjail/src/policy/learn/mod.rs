@@ -5,15 +5,12 @@
 //! do. Each leaf is one rule. Memory is bounded: what finds no room is allowed by its host, or, beyond that, counted.
 
 mod segment;
-mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::spell;
-
-pub use write::{Unreadable, add_to, document};
 
 /// Names at one place of the paths of a host, beyond which any name will do.
 const NAMES_MAX: usize = 12;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
-use super::shape::Seconds;
+use super::values::Seconds;
 
 /// The bounds that a file sets; `None` where it does not. Times are in seconds there.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]

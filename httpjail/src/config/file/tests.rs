@@ -1,9 +1,13 @@
 mod groups;
 mod schema;
 
+use std::path::Path;
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::options::*;
 use crate::policy::Policy;
 
 fn read(text: &str) -> File {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::shape;
 use crate::policy::{Action, meant};
 
 /// What is wrong with a policy file, and where: `file:line:column: message`, and the line.
@@ -22,6 +21,12 @@ pub struct FileError {
     /// What to write instead.
     pub hint: Option<String>,
 }
+
+/// Between an error and its hint, where both go through serde.
+pub(super) const HINT: &str = "\nhint: ";
+/// How rules are written.
+pub(super) const LIKE: &str =
+    "write a rule as - {action: allow, host: example.com} or - {action: deny, pattern: telemetry}";
 
 /// A longer line is shown in part.
 const WIDTH: usize = 100;
@@ -80,7 +85,7 @@ impl Origin<'_> {
         let suffix = format!(" at line {line} column {column}");
         let message = whole.replace(&suffix, "");
         // A rule's own errors carry their hint behind a line of their own.
-        let (message, hint) = match message.split_once(shape::HINT) {
+        let (message, hint) = match message.split_once(HINT) {
             Some((message, hint)) => (message.to_owned(), Some(hint.to_owned())),
             None => match message.split_once("unknown field `") {
                 Some((before, names)) => unknown_key(before, names, self.line(line)),
@@ -160,7 +165,7 @@ fn hinted(message: String, line: &str) -> (String, Option<String>) {
     } else if message.contains("cannot start any token") {
         "put the text in single quotes; indent with spaces"
     } else if message.starts_with("rules: invalid type") {
-        shape::LIKE
+        LIKE
     } else {
         return (message, None);
     };
@@ -182,7 +187,7 @@ fn unknown_key(before: &str, names: &str, line: &str) -> (String, Option<String>
             .map_or("", |(_, pattern)| pattern.trim().trim_matches(['"', '\'']));
         let entry = meant::entry(&format!("{unknown}: {pattern}"));
         let below = if before.is_empty() { " below `rules:`" } else { "" };
-        let hint = entry.map_or(shape::LIKE.to_owned(), |entry| format!("write {entry}{below}"));
+        let hint = entry.map_or(LIKE.to_owned(), |entry| format!("write {entry}{below}"));
         return (format!("{before}unknown key `{unknown}`"), Some(hint));
     }
     let hint = nearest(unknown, names.split('`').skip(2).step_by(2));

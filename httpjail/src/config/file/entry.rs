@@ -6,15 +6,13 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::{HINT, LIKE, Many};
-use crate::policy::matcher::{Matcher, Place};
-use crate::policy::meant;
-use crate::policy::pattern::Pattern;
-use crate::policy::rule::{Action, Methods};
+use super::error::{HINT, LIKE};
+use super::values::Many;
+use crate::policy::{Action, Matcher, Methods, Pattern, Place, meant};
 
 /// One entry.
 #[derive(Debug)]
-pub(in crate::policy::yaml) enum Entry {
+pub(super) enum Entry {
     /// A rule.
     Rule(RuleEntry),
     /// `use:`, with the groups that it names.
@@ -23,13 +21,13 @@ pub(in crate::policy::yaml) enum Entry {
 
 /// One rule.
 #[derive(Debug)]
-pub(in crate::policy::yaml) struct RuleEntry {
-    pub(in crate::policy::yaml) action: Action,
-    pub(in crate::policy::yaml) methods: Methods,
+pub(super) struct RuleEntry {
+    pub(super) action: Action,
+    pub(super) methods: Methods,
     /// `methods:` stands there with nothing after it.
-    pub(in crate::policy::yaml) empty_methods: bool,
-    pub(in crate::policy::yaml) matcher: Matcher,
-    pub(in crate::policy::yaml) name: Option<String>,
+    pub(super) empty_methods: bool,
+    pub(super) matcher: Matcher,
+    pub(super) name: Option<String>,
 }
 
 #[derive(Deserialize)]

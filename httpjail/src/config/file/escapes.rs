@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::policy::lint::Warning;
+use crate::policy::Warning;
 
 /// A scalar in double quotes with a backslash that begins no escape.
 #[derive(Debug, Clone, PartialEq, Eq)]

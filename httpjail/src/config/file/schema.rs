@@ -2,28 +2,18 @@
 //!
 //! `schema.json` beside this file says the same to editors; a test compares the two.
 
-mod entry;
-mod values;
-
 use std::collections::HashSet;
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
+use super::entry::{ActionWord, Entry};
+use super::error::HINT;
 use super::limits::Limits;
-use super::words::{Auth, Backend, DnsMode, Level, LogFormat, SummaryForm, word};
-use crate::policy::rule::Action;
-use crate::policy::{Target, request};
-pub(super) use entry::{Entry, RuleEntry};
-pub(super) use values::{Address, Hosts, Many, Seconds, Version};
-pub use values::{parse_address, parse_seconds};
-
-/// Between an error and its hint, where both go through serde.
-pub(super) const HINT: &str = "\nhint: ";
-/// How rules are written.
-pub(super) const LIKE: &str =
-    "write a rule as - {action: allow, host: example.com} or - {action: deny, pattern: telemetry}";
+use super::values::{Address, Hosts, Many, Seconds, Version};
+use crate::config::options::{Auth, Backend, DnsMode, Level, LogFormat, SummaryForm, word};
+use crate::policy::{Action, Target, request};
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -123,13 +113,8 @@ pub(super) struct TestEntry {
 #[derive(Debug)]
 pub(super) struct RequestText(pub(super) Target);
 
-/// Reads a file; an empty one is a policy without rules.
-pub(super) fn read<'de, S: Deserialize<'de> + Default>(text: &'de str) -> Result<S, serde_yaml::Error> {
-    serde_yaml::from_str::<Option<S>>(text).map(Option::unwrap_or_default)
-}
-
 fn verdict<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Action, D::Error> {
-    entry::ActionWord::deserialize(deserializer).map(|word| word.0)
+    ActionWord::deserialize(deserializer).map(|word| word.0)
 }
 
 impl<'de> Deserialize<'de> for Groups {

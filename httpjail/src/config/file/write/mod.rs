@@ -5,16 +5,17 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::Learnt;
-use crate::policy::{Methods, yaml};
+use super::load::parse;
+use crate::policy::Methods;
+use crate::policy::learn::Learnt;
 
 /// A policy file to which rules cannot be added.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("its `rules:` are no plain list, one `- ` below the other, to which more could be added")]
-pub struct Unreadable;
+pub(crate) struct Unreadable;
 
 /// A whole policy file. `about` becomes comment lines at its top.
-pub fn document(about: &[String], rules: &[Learnt]) -> Result<String, Unreadable> {
+pub(crate) fn document(about: &[String], rules: &[Learnt]) -> Result<String, Unreadable> {
     let mut text = String::new();
     for line in about {
         let _ = writeln!(text, "# {line}");
@@ -30,8 +31,8 @@ pub fn document(about: &[String], rules: &[Learnt]) -> Result<String, Unreadable
 }
 
 /// The text of a policy file with rules added after those that it has.
-pub fn add_to(text: &str, rules: &[Learnt]) -> Result<String, Unreadable> {
-    let had = yaml::parse("", text).map_err(|_| Unreadable)?.rules.len();
+pub(crate) fn add_to(text: &str, rules: &[Learnt]) -> Result<String, Unreadable> {
+    let had = parse("", text).map_err(|_| Unreadable)?.rules.len();
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let head = lines.iter().position(|line| line.trim_end().starts_with("rules:"));
     let (before, after, indent) = match head {
@@ -122,6 +123,9 @@ fn methods(seen: &BTreeSet<String>) -> Option<String> {
 }
 
 fn checked(text: String, rules: usize) -> Result<String, Unreadable> {
-    let whole = yaml::parse("", &text).is_ok_and(|file| file.rules.len() == rules);
+    let whole = parse("", &text).is_ok_and(|file| file.rules.len() == rules);
     whole.then_some(text).ok_or(Unreadable)
 }
+
+#[cfg(test)]
+mod tests;

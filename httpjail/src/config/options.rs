@@ -2,11 +2,40 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
+/// The command-line options that a file can set, as typed; `None` and empty where it does not.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Options {
+    pub dry_run: Option<bool>,
+    pub log_only: Option<bool>,
+    pub no_tls_intercept: Option<bool>,
+    pub weak: Option<bool>,
+    pub interactive: Option<bool>,
+    pub approve_with: Option<String>,
+    pub approve_timeout: Option<Duration>,
+    pub ephemeral_ca: Option<bool>,
+    pub dns: Option<DnsMode>,
+    pub backend: Option<Backend>,
+    pub user: Option<String>,
+    pub timeout: Option<Duration>,
+    pub log: Option<String>,
+    pub log_format: Option<LogFormat>,
+    pub summary: Option<SummaryForm>,
+    pub quiet: Option<bool>,
+    pub verbose: Option<u8>,
+    pub publish: Vec<String>,
+    pub allow_socket: Vec<String>,
+    pub upstream_ca: Vec<String>,
+    pub listen: Option<SocketAddr>,
+    pub auth: Option<Auth>,
+}
+
 /// A type whose values are words.
-pub trait Word: Copy + Eq + 'static {
+pub(crate) trait Word: Copy + Eq + 'static {
     /// Each value and its word.
     const WORDS: &'static [(&'static str, Self)];
 
@@ -17,19 +46,10 @@ pub trait Word: Copy + Eq + 'static {
             .find(|(word, _)| *word == text)
             .map(|(_, value)| *value)
     }
-
-    /// The word of a value.
-    fn word(self) -> &'static str {
-        Self::WORDS
-            .iter()
-            .find(|(_, value)| *value == self)
-            .map_or("", |(word, _)| *word)
-    }
 }
 
 /// How much httpjail says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "the words say it")]
 pub enum Level {
     Off,
     Error,
@@ -140,7 +160,7 @@ impl Word for DnsMode {
 }
 
 /// Reads a word, or nothing after the key.
-pub(super) fn word<'de, D: Deserializer<'de>, W: Word>(deserializer: D) -> Result<Option<W>, D::Error> {
+pub(crate) fn word<'de, D: Deserializer<'de>, W: Word>(deserializer: D) -> Result<Option<W>, D::Error> {
     deserializer.deserialize_any(WordVisitor(PhantomData))
 }
 

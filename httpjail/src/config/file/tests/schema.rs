@@ -1,12 +1,14 @@
 //! The published schema says what the loader does.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use boon::{Compiler, SchemaIndex, Schemas};
 use serde_json::Value;
 
-use crate::policy::yaml::*;
-use crate::policy::{Policy, Verdict};
+use crate::config::file::*;
+use crate::config::options::*;
+use crate::policy::{Action, Policy, Verdict};
 
 fn schema() -> Value {
     serde_json::from_str(SCHEMA).expect("JSON")

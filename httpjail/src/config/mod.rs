@@ -4,8 +4,10 @@
 //! is an error here, so that nothing is silently ignored.
 
 mod error;
+pub mod file;
 mod limits;
 mod merge;
+pub(crate) mod options;
 mod reload;
 
 use std::ffi::OsString;
@@ -16,9 +18,11 @@ use std::time::Duration;
 
 use crate::cli::args::{Attach, Learn, Run, Serve};
 use crate::net::HostPattern;
-use crate::policy::yaml::{Auth, Backend, DnsMode, File, Level, LogFormat, SummaryForm};
 use crate::policy::{Policy, Warning};
 use crate::proxy::Limits;
+
+use file::File;
+use options::{Auth, Backend, DnsMode, Level, LogFormat, SummaryForm};
 
 pub(crate) use error::ConfigError;
 pub(crate) use merge::typed_rules;

@@ -8,12 +8,13 @@ use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::entry::{Entry, RuleEntry};
 use super::error::{FileError, Origin, nearest};
-use super::lines::Lines;
-use super::shape::{Entry, Groups, GroupsShape, RuleEntry, Shape};
-use super::{Many, Text, lint};
-use crate::policy::lint::Warning;
-use crate::policy::rule::{Rule, Source};
+use super::schema::{Groups, GroupsShape, Shape};
+use super::spans::Lines;
+use super::text::Text;
+use super::values::Many;
+use crate::policy::{Rule, Source, Warning, lint};
 
 /// Gives the bytes of the file at a path, or says why not.
 pub type Read<'a> = dyn FnMut(&Path) -> Result<Vec<u8>, String> + 'a;

@@ -1,7 +1,9 @@
 //! Groups of rules, within a file and over several, and the tests that a file brings along.
 
+use std::path::Path;
+
 use super::{messages, read, wrong};
-use crate::policy::yaml::*;
+use crate::config::file::*;
 
 /// What `r.yaml` means beside these other files.
 fn with(files: &[(&str, &str)]) -> Result<File, FileError> {

@@ -8,38 +8,38 @@ use crate::net::HostPattern;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
-use super::HINT;
+use super::error::HINT;
 
 /// The one version of the format.
 const VERSION: u64 = 1;
 
 /// A string, a list of strings, or nothing.
 #[derive(Debug, Default)]
-pub(in crate::policy::yaml) struct Many(pub(in crate::policy::yaml) Vec<String>);
+pub(super) struct Many(pub(super) Vec<String>);
 
 /// Hosts by name: one, a list, or nothing.
 #[derive(Debug, Default)]
-pub(in super::super) struct Hosts(pub(in super::super) Vec<HostPattern>);
+pub(super) struct Hosts(pub(super) Vec<HostPattern>);
 
 struct OneHost(HostPattern);
 
 /// A number of seconds.
 #[derive(Debug)]
-pub(in crate::policy::yaml) struct Seconds(pub(in crate::policy::yaml) Duration);
+pub(super) struct Seconds(pub(super) Duration);
 
 /// `ADDR:PORT`.
 #[derive(Debug)]
-pub(in crate::policy::yaml) struct Address(pub(in crate::policy::yaml) SocketAddr);
+pub(super) struct Address(pub(super) SocketAddr);
 
 /// `version: 1`, which is all that there is.
 #[derive(Debug)]
-pub(in crate::policy::yaml) struct Version;
+pub(super) struct Version;
 
 /// Reads an address of this host and a port; `localhost` is 127.0.0.1.
 ///
 /// # Errors
 /// A message for what is none.
-pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
+pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, String> {
     let port = text
         .strip_prefix("localhost:")
         .and_then(|port| port.parse::<u16>().ok());
@@ -52,7 +52,7 @@ pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
 ///
 /// # Errors
 /// A message for zero, for what is no number, and for what no clock can count.
-pub fn parse_seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_seconds(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is no positive number of seconds");
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
         return Err(wrong());

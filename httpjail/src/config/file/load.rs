@@ -1,0 +1,120 @@
+//! From the bytes of a policy file to what it says.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use super::error::FileError;
+use super::groups::{Known, Read};
+use super::limits::Limits;
+use super::schema::{Logging, Shape, TestEntry};
+use super::text::Text;
+use crate::config::options::Options;
+use crate::net::HostPattern;
+use crate::policy::{Action, Rule, Target, Warning};
+
+/// What a policy file may say, as a JSON Schema (2020-12).
+pub const SCHEMA: &str = include_str!("schema.json");
+
+/// What a policy file says.
+#[derive(Debug)]
+pub struct File {
+    /// Its rules, in order, those of groups where they are used.
+    pub rules: Vec<Rule>,
+    /// `tests:`.
+    pub tests: Vec<Test>,
+    /// `logging:`.
+    pub logging: Logging,
+    /// The options that it sets.
+    pub options: Options,
+    /// `passthrough:` of `tls:`.
+    pub passthrough: Vec<HostPattern>,
+    /// `limits:`.
+    pub limits: Limits,
+    /// What its author should look at.
+    pub warnings: Vec<Warning>,
+    /// Its own text, and those of the files that it takes groups from, each with its path.
+    pub texts: Vec<(PathBuf, String)>,
+}
+
+/// A request, and the verdict that the author expects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Test {
+    /// The request.
+    pub target: Target,
+    /// The verdict.
+    pub wanted: Action,
+    /// Where it was written: `file:line`.
+    pub place: String,
+}
+
+/// Reads a policy file. `name` is its path as it was named: for messages, and for the paths in it, which start from there.
+/// `read` gives the bytes of files that it takes groups from.
+///
+/// # Errors
+/// [`FileError`] for anything that is not exactly a policy: nothing in a file is ignored.
+pub fn load<'a>(name: &str, bytes: Vec<u8>, read: &'a mut Read<'a>) -> Result<File, FileError> {
+    let text = Rc::new(Text::new(name, bytes)?);
+    let mut warnings = Vec::new();
+    let (mut shape, lines): (Shape, _) = text.read(&mut warnings)?;
+    let mut known = Known::new(read, &text);
+    let from = std::mem::take(&mut shape.groups_from);
+    known.take(&text, &lines, std::mem::take(&mut shape.groups), from)?;
+    let rules = known.rules(&text, &lines, &mut shape)?;
+    warnings.append(&mut known.warnings);
+    let mut texts = vec![(PathBuf::from(name), text.text.clone())];
+    texts.append(&mut known.texts);
+
+    let tests = shape.tests.unwrap_or_default();
+    let places = lines.items("tests", tests.len());
+    let test = |(index, entry): (usize, TestEntry)| Test {
+        target: entry.request.0,
+        wanted: entry.verdict,
+        place: match places.and_then(|lines| lines.get(index)) {
+            Some(line) => format!("{name}:{line}"),
+            None => format!("{name}, test {}", index + 1),
+        },
+    };
+    let options = Options {
+        dry_run: shape.dry_run,
+        log_only: shape.log_only,
+        no_tls_intercept: shape.no_tls_intercept,
+        weak: shape.weak,
+        interactive: shape.interactive,
+        approve_with: shape.approve_with,
+        approve_timeout: shape.approve_timeout.map(|seconds| seconds.0),
+        ephemeral_ca: shape.ephemeral_ca,
+        dns: shape.dns,
+        backend: shape.backend,
+        user: shape.user,
+        timeout: shape.timeout.map(|seconds| seconds.0),
+        log: shape.log,
+        log_format: shape.log_format,
+        summary: shape.summary,
+        quiet: shape.quiet,
+        verbose: shape.verbose,
+        publish: shape.publish.0,
+        allow_socket: shape.allow_socket.0,
+        upstream_ca: shape.upstream_ca.0,
+        listen: shape.listen.map(|address| address.0),
+        auth: shape.auth,
+    };
+    Ok(File {
+        rules,
+        tests: tests.into_iter().enumerate().map(test).collect(),
+        logging: shape.logging.unwrap_or_default(),
+        options,
+        passthrough: shape.tls.unwrap_or_default().passthrough.0,
+        limits: shape.limits.unwrap_or_default(),
+        warnings,
+        texts,
+    })
+}
+
+/// Reads a policy file that takes groups from no other.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(name: &str, text: &str) -> Result<File, FileError> {
+    let mut alone = |_: &Path| Err("a file that is read by itself cannot name others".to_owned());
+    load(name, text.as_bytes().to_vec(), &mut alone)
+}
