@@ -6,8 +6,8 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
-use crate::jail::helper::Failure;
-use crate::jail::identity::Identity;
+use crate::jail::process::proxy::Failure;
+use crate::jail::sandbox::user_identity::Identity;
 use crate::logging;
 
 /// Sockets whose owner runs what he is asked to, outside of every jail: the path's ending, and who it is.

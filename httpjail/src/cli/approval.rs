@@ -155,8 +155,8 @@ mod jailed {
     use crate::cli::place::Place;
     use crate::config::{Approval, Config};
     use crate::failure::Failure;
-    use crate::jail::aide::{Aide, Kind, Line, Order, Report};
-    use crate::jail::identity::Identity;
+    use crate::jail::process::approver::{Aide, Kind, Line, Order, Report};
+    use crate::jail::sandbox::user_identity::Identity;
     use crate::logging;
     use crate::sys::terminal::Terminal;
 

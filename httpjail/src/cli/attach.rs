@@ -18,13 +18,13 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::jail::attach::{self, Attachment, End, Target};
 use crate::jail::backend::Extras;
-use crate::jail::causes;
-use crate::jail::helper::Helper;
-use crate::jail::identity::Identity;
-use crate::jail::leftovers;
-use crate::jail::reload::Watch;
+use crate::jail::backend::hints;
+use crate::jail::process::proxy::Helper;
 use crate::jail::sandbox::rights;
-use crate::jail::signals::Signals;
+use crate::jail::sandbox::user_identity::Identity;
+use crate::jail::stale;
+use crate::jail::supervisor::policy_watch::Watch;
+use crate::jail::supervisor::signals::Signals;
 use crate::logging;
 
 /// Holds the cgroup until a signal or its end. Returns httpjail's exit status.
@@ -39,7 +39,7 @@ pub(super) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Resul
 
     let mut attachment = Attachment::close(target, config.policy.names_loopback(), &|text| say(config, text))?;
     // Closed first: what dead runs left keeps it open not a moment longer.
-    leftovers::remove().iter().for_each(|left| logging::warn(left, None));
+    stale::remove().iter().for_each(|left| logging::warn(left, None));
     attachment.want(Extras {
         // So that the resolver knows its clients from others.
         asked_servers: true,
@@ -134,7 +134,7 @@ fn needs_root(what: &str) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure {
-        hint: Some(causes::with_sudo()),
+        hint: Some(hints::with_sudo()),
         ..Failure::new(format!("{what} needs root (missing: {})", missing.join(", ")))
     })
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use crate::failure::Failure;
 #[cfg(target_os = "linux")]
-use crate::jail::identity::Identity;
+use crate::jail::sandbox::user_identity::Identity;
 
 /// The user who called.
 #[derive(Debug)]

@@ -9,27 +9,27 @@ use nix::sys::prctl;
 use nix::unistd::{AccessFlags, access};
 
 use super::{failure, keys, run};
-use crate::jail::Jail;
-use crate::jail::causes;
-use crate::jail::child::Command;
-use crate::jail::helper::{Failure, FromProxy, Helper};
-use crate::jail::identity::Identity;
+use crate::jail::backend::hints;
+use crate::jail::backend::select::{self, Prepare, Wants};
+use crate::jail::backend::userns;
+use crate::jail::lifecycle::Jail;
+use crate::jail::process::command::Command;
+use crate::jail::process::init::Plan;
+use crate::jail::process::proxy::{Failure, FromProxy, Helper};
+use crate::jail::process::working_directory::Workplace;
 use crate::jail::sandbox::filter::Filter;
-use crate::jail::sandbox::init::Plan;
 use crate::jail::sandbox::mounts::View;
+use crate::jail::sandbox::nested;
 use crate::jail::sandbox::sockets::Outside;
-use crate::jail::select::{self, Prepare, Wants};
-use crate::jail::userns;
-use crate::jail::within;
-use crate::jail::workplace::Workplace;
+use crate::jail::sandbox::user_identity::Identity;
 
 /// Prints the table. Returns 0 if a strong backend works, else 1.
 ///
 /// # Errors
 /// When it cannot be printed.
 pub(super) fn run(caller: &Identity) -> Result<u8, Failure> {
-    if within::is_within() {
-        let Failure { message, hint, .. } = within::refusal();
+    if nested::is_within() {
+        let Failure { message, hint, .. } = nested::refusal();
         return print(&format!("{message}\n{}\n", hint.unwrap_or_default())).map(|()| 1);
     }
     let tried = select::STRONG.map(|(name, prepare)| (name, trial(prepare, caller)));
@@ -46,7 +46,7 @@ pub(super) fn run(caller: &Identity) -> Result<u8, Failure> {
         }
     }
     text += &no_authority(caller).unwrap_or_default();
-    if let Some(path) = causes::beyond_sudo() {
+    if let Some(path) = hints::beyond_sudo() {
         text += &format!("sudo does not look where this httpjail is: sudo {}\n", path.display());
     }
     let works = tried.iter().find(|(_, result)| result.is_ok());

@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 
-use crate::jail::identity::Identity;
+use crate::jail::sandbox::user_identity::Identity;
 
 /// Variables that name a proxy: the jail has one of its own, and a client that asked for another would be refused.
 const PROXIES: [&str; 10] = [

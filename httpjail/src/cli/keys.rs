@@ -16,7 +16,7 @@ use nix::libc;
 use nix::unistd::{Uid, User};
 
 use crate::failure::Failure;
-use crate::jail::identity::Identity;
+use crate::jail::sandbox::user_identity::Identity;
 
 /// The authority's folder below a home.
 const USUAL: &str = ".config/httpjail";

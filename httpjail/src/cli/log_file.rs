@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::audit::{LogPlace, open_log, open_log_without_links};
 use crate::config::{Config, LogTarget};
-use crate::jail::identity::Identity;
+use crate::jail::sandbox::user_identity::Identity;
 
 /// Opens the log with the caller's rights first, then as root, for a log in root's own folders. What root opens must not be
 /// led elsewhere by links that the user, or a jailed command of an earlier run, has put on the way.

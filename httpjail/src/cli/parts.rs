@@ -162,7 +162,7 @@ pub(super) fn session() -> String {
 /// Whether httpjail itself is in a jail.
 pub(super) fn within_jail() -> bool {
     #[cfg(target_os = "linux")]
-    return crate::jail::within::is_within();
+    return crate::jail::sandbox::nested::is_within();
     #[cfg(not(target_os = "linux"))]
     false
 }

@@ -16,7 +16,9 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
 #[cfg(target_os = "linux")]
-use crate::jail::{identity::Identity, reload::Watch};
+use crate::jail::sandbox::user_identity::Identity;
+#[cfg(target_os = "linux")]
+use crate::jail::supervisor::policy_watch::Watch;
 pub(super) use guard::SafeFrom;
 pub(super) use in_force::InForce;
 pub(super) use watcher::Watcher;

@@ -21,24 +21,26 @@ use super::{allowed, environment, failure, keys, parts};
 use crate::config::options::{Backend, DnsMode};
 use crate::config::{Approval, Config, LogTarget, Purpose};
 use crate::jail::backend::Extras;
-use crate::jail::causes;
-use crate::jail::child::{Command, StartFailure};
-use crate::jail::door::{self, Door};
-use crate::jail::helper::{Failure, Helper};
-use crate::jail::identity::Identity;
-use crate::jail::reload::Watch;
-use crate::jail::sandbox::additions::Addition;
+use crate::jail::backend::hints;
+use crate::jail::backend::select::{self, Choice, Refused, Selection, Wants};
+use crate::jail::lifecycle::{Jail, SpawnError};
+use crate::jail::process::command::{Command, StartFailure};
+use crate::jail::process::init::Plan;
+use crate::jail::process::port_forwarder::{self, Door};
+use crate::jail::process::proxy::{Failure, Helper};
+use crate::jail::process::working_directory::Workplace;
 use crate::jail::sandbox::filter::Filter;
-use crate::jail::sandbox::init::Plan;
+use crate::jail::sandbox::mounts::additions::Addition;
 use crate::jail::sandbox::mounts::{self, Keeping, Kept, Overlay, View};
-use crate::jail::sandbox::netns::JAIL_V4;
+use crate::jail::sandbox::network::JAIL_V4;
 use crate::jail::sandbox::rights;
 use crate::jail::sandbox::sockets::Outside;
 use crate::jail::sandbox::stdio::Inherited;
-use crate::jail::select::{self, Choice, Refused, Selection, Wants};
-use crate::jail::signals::Signals;
-use crate::jail::workplace::Workplace;
-use crate::jail::{Jail, Outcome, SpawnError, leftovers};
+use crate::jail::sandbox::user_identity::Identity;
+use crate::jail::stale;
+use crate::jail::supervisor::Outcome;
+use crate::jail::supervisor::policy_watch::Watch;
+use crate::jail::supervisor::signals::Signals;
 use crate::logging;
 use crate::tls::AuthorityFile;
 use crate::tls::trust::{self, TrustPaths};
@@ -67,7 +69,7 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
     };
     if identity.switched && !rights::may_change_user() {
         return Err(Failure {
-            hint: Some(causes::with_sudo()),
+            hint: Some(hints::with_sudo()),
             ..Failure::new(format!("only root can run the command as {}", identity.name))
         });
     }
@@ -85,7 +87,7 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
         host_loopback: config.policy.names_loopback(),
         extras: Extras {
             asked_servers: config.dns == DnsMode::Open,
-            publish_mark: (!config.publish.is_empty()).then_some(door::MARK),
+            publish_mark: (!config.publish.is_empty()).then_some(port_forwarder::MARK),
         },
     };
     let Selection { backend, refused } = select::select(choice(config.backend)?, wants)?;
@@ -95,12 +97,12 @@ pub(super) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
         tracing::info!("the {backend} backend does not work here: {error}");
     }
     if backend.cgroup().is_some() {
-        leftovers::remove().iter().for_each(|left| logging::warn(left, None));
+        stale::remove().iter().for_each(|left| logging::warn(left, None));
     }
     let (door, doorway) = match config.publish.is_empty() {
         true => (None, None),
         false => {
-            let made = door::pair().map_err(|error| Failure::new(format!("cannot make a line: {error}")))?;
+            let made = port_forwarder::pair().map_err(|error| Failure::new(format!("cannot make a line: {error}")))?;
             (Some(made.0), Some(made.1))
         }
     };

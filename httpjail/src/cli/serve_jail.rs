@@ -25,14 +25,14 @@ use crate::audit::{EventKind, Log, LogFile, Record, Sink};
 use crate::config::options::DnsMode;
 use crate::config::{Config, LogTarget};
 use crate::dns::{self, Answers, Names, Relay, Servers};
-use crate::jail::attribution::{Last, Programs};
+use crate::jail::backend::userns;
 use crate::jail::backend::{Backend, EventSource, Stopped};
-use crate::jail::door::Door;
-use crate::jail::helper::{self, Failure, FromProxy, Line};
-use crate::jail::identity::Identity;
-use crate::jail::proxy_user::ProxyUser;
-use crate::jail::sandbox::netns::{JAIL_V4, JAIL_V6};
-use crate::jail::userns;
+use crate::jail::process::port_forwarder::Door;
+use crate::jail::process::proxy::{self as proxy_process, Failure, FromProxy, Line};
+use crate::jail::process::proxy_user::ProxyUser;
+use crate::jail::process_info::client::{Last, Programs};
+use crate::jail::sandbox::network::{JAIL_V4, JAIL_V6};
+use crate::jail::sandbox::user_identity::Identity;
 use crate::logging;
 use crate::net::{Holder, Listeners, NameSource as _, Process, ProgramSource as _};
 use crate::proxy::{self, Clients, HostNetwork, Proxy};
@@ -102,7 +102,7 @@ impl Task<'_> {
         };
         line.send(&ready)
             .map_err(|error| Failure::new(format!("the supervisor is gone: {error}")))?;
-        let mut listeners = helper::receive_listeners(&line)
+        let mut listeners = proxy_process::receive_listeners(&line)
             .map_err(|error| Failure::new(format!("cannot take the jail's sockets: {error}")))?;
 
         let runtime = Runtime::new().map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;

@@ -21,13 +21,13 @@ struct Defence {
     topics: &'static [&'static str],
 }
 
-const CHILD: &str = "httpjail/src/jail/child.rs";
+const CHILD: &str = "httpjail/src/jail/process/command.rs";
 const KEPT: &str = "httpjail/src/jail/sandbox/mounts/kept.rs";
-const LINKS: &str = "httpjail/src/jail/bpf/links.rs";
+const LINKS: &str = "httpjail/src/jail/backend/ebpf/links.rs";
 const MOUNTS: &str = "httpjail/src/jail/sandbox/mounts.rs";
 const RIGHTS: &str = "httpjail/src/jail/sandbox/rights.rs";
 const STDIO: &str = "httpjail/src/jail/sandbox/stdio.rs";
-const SANDBOX: &str = "httpjail/src/jail/sandbox/mod.rs";
+const SANDBOX: &str = "httpjail/src/jail/process/namespaces.rs";
 const ATTACHED: &str = "for (hook, program) in programs {";
 
 const DEFENCES: [Defence; 10] = [
@@ -38,7 +38,7 @@ const DEFENCES: [Defence; 10] = [
             ATTACHED,
             "for (hook, program) in programs.iter().filter(|(hook, _)| hook.name != \"egress\") {",
         )],
-        topics: &["attach", "escapes", "jail::bpf"],
+        topics: &["attach", "escapes", "jail::backend::ebpf"],
     },
     Defence {
         name: "ingress",
@@ -47,7 +47,7 @@ const DEFENCES: [Defence; 10] = [
             ATTACHED,
             "for (hook, program) in programs.iter().filter(|(hook, _)| hook.name != \"ingress\") {",
         )],
-        topics: &["attach", "jail::bpf"],
+        topics: &["attach", "jail::backend::ebpf"],
     },
     Defence {
         name: "seccomp",

@@ -144,7 +144,7 @@ fn test_below<'a>(lines: &[&'a str]) -> Option<&'a str> {
     None
 }
 
-/// `escapes` for `tests/escapes.rs`, `jail::bpf::tests` for `httpjail/src/jail/bpf/tests/mod.rs`.
+/// `escapes` for `tests/escapes.rs`, `jail::backend::ebpf::tests` for `httpjail/src/jail/backend/ebpf/tests/mod.rs`.
 fn module(path: &str) -> String {
     let inner = path
         .strip_prefix("httpjail/src/")
@@ -164,10 +164,11 @@ fn default(path: &str, module: &str, test: &str, ways: &Ways) -> Option<BTreeSet
         return None;
     }
     let within = |prefix: &str| module == prefix || module.starts_with(&format!("{prefix}::"));
-    let of: [(&str, &[Backend]); 7] = [
+    let of: [(&str, &[Backend]); 8] = [
         ("jail::attach", &[Attach]),
-        ("jail::bpf", &[Ebpf, Attach]),
-        ("jail::nft", &[Netns, Rootless]),
+        ("jail::backend::cgroup", &[Ebpf, Attach]),
+        ("jail::backend::ebpf", &[Ebpf, Attach]),
+        ("jail::backend::netns", &[Netns, Rootless]),
         ("jail", &[Ebpf, Netns, Rootless]),
         ("dns", &[Ebpf, Netns, Rootless, Attach]),
         ("weak", &[Weak]),

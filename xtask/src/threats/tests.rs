@@ -59,10 +59,10 @@ fn a_claim_speaks_for_the_backends_of_its_place() {
         "ves: T01.\n    /// Why.\n    #[tokio::test]\n    async fn b() {"
     );
     check_claim(
-        "httpjail/src/jail/bpf/tests/refused.rs",
+        "httpjail/src/jail/backend/ebpf/tests/refused.rs",
         unit,
         "T01",
-        "jail::bpf::tests::refused::b",
+        "jail::backend::ebpf::tests::refused::b",
         "ebpf attach",
     );
     check_claim(

@@ -10,10 +10,10 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use super::pins::{self, Pins};
-use super::probe;
+use super::self_test;
 use crate::failure::Failure;
-use crate::jail::bpf::cgroup::RunName;
-use crate::jail::channel::readable;
+use crate::jail::backend::cgroup::RunName;
+use crate::jail::protocol::channel::readable;
 use crate::sys::clone;
 
 /// How long an httpjail may take to end when it is asked to.
@@ -55,7 +55,7 @@ pub(crate) fn detach(cgroup: Option<&Path>) -> Result<Vec<PathBuf>, Failure> {
 
 /// Removes what holds an attachment.
 pub(super) fn remove(pins: &Pins) -> Result<(), Failure> {
-    probe::remove_cage(&pins.cgroup, &pins.name);
+    self_test::remove_cage(&pins.cgroup, &pins.name);
     pins.remove()
         .map_err(|error| Failure::new(format!("cannot detach from {}: {error}", pins.cgroup.display())))
 }

@@ -6,9 +6,9 @@
 
 mod detach;
 mod neighbors;
-mod older;
 pub(crate) mod pins;
-mod probe;
+mod preexisting;
+mod self_test;
 mod target;
 
 pub(crate) use detach::detach;
@@ -24,20 +24,20 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid};
 
-use super::Backend;
-use super::attribution;
+use super::backend::Backend;
 use super::backend::Extras;
-use super::bpf::cgroup::RunName;
-use super::bpf::{BpfBackend, HOOKS, Links};
-use super::helper::Helper;
-use super::reload::{Round, Watch};
-use super::sandbox::netns;
-use super::signals::Signals;
+use super::backend::cgroup::RunName;
+use super::backend::ebpf::{BpfBackend, HOOKS, Links};
+use super::process::proxy::Helper;
+use super::process_info::client;
+use super::sandbox::network;
+use super::supervisor::policy_watch::{Round, Watch};
+use super::supervisor::signals::Signals;
 use crate::audit::Record;
 use crate::failure::Failure;
 use detach::{lives, remove};
-use older::Older;
 use pins::Pins;
+use preexisting::Older;
 
 /// How long the kernel may take to let go of programs.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -161,11 +161,11 @@ impl Attachment {
     /// # Errors
     /// Naming the step, or what the canary saw.
     pub(crate) fn arm(&mut self, helper: &Helper) -> Result<(), Failure> {
-        let listeners = within(self.network, netns::listen_among_others)
+        let listeners = within(self.network, network::listen_among_others)
             .map_err(|error| Failure::new(format!("cannot listen in the network namespace of the cgroup: {error}")))?;
         self.backend.arm(&listeners)?;
         let flows = self.backend.original_dst(&listeners)?;
-        let proved = probe::prove(&self.target, self.network, &self.pins.name, &listeners, flows.as_ref());
+        let proved = self_test::prove(&self.target, self.network, &self.pins.name, &listeners, flows.as_ref());
         let wrong = proved.map_err(|error| {
             Failure::new(format!(
                 "cannot put a canary below {}: {error}",
@@ -281,7 +281,7 @@ impl Attachment {
     fn line(&self, pid: u32) -> Option<Vec<u32>> {
         let processes = self.target.processes().ok()?;
         let is_inside = |pid: &u32| processes.contains(&Pid::from_raw(pid.cast_signed()));
-        let above = std::iter::successors(attribution::parent(pid), |pid| attribution::parent(*pid));
+        let above = std::iter::successors(client::parent(pid), |pid| client::parent(*pid));
         is_inside(&pid).then(|| above.take_while(is_inside).collect())
     }
 }
@@ -322,7 +322,7 @@ fn asked(signals: &Signals) -> io::Result<Asked> {
 /// Does it in the network namespace of that process, or in our own.
 fn within<T>(network: Option<Pid>, inside: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     match network {
-        Some(pid) => netns::within(pid, inside),
+        Some(pid) => network::within(pid, inside),
         None => inside(),
     }
 }

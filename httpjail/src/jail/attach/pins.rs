@@ -16,8 +16,8 @@ use nix::mount::{MsFlags, mount, umount};
 
 use super::target::is_at;
 use crate::failure::Failure;
-use crate::jail::bpf::Links;
-use crate::jail::bpf::cgroup::RunName;
+use crate::jail::backend::cgroup::RunName;
+use crate::jail::backend::ebpf::Links;
 use crate::jail::sandbox::mounts::{RUN_DIR, make_run_dir};
 
 const FOLDER: &str = "httpjail";

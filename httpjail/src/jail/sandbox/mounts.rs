@@ -3,6 +3,7 @@
 //! Everything happens in the mount namespace of the jail's init and ends with it: no file and no mount on the host. The
 //! files that are laid over live on a small tmpfs of the namespace ([`place`] says where).
 
+pub(crate) mod additions;
 mod cgroups;
 mod devices;
 mod generated;
@@ -24,10 +25,10 @@ use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, umask};
 
-use super::additions::{self, Addition};
 use super::mountinfo::{self, Mount};
+use super::nested;
 use super::sockets::Outside;
-use crate::jail::within;
+use additions::Addition;
 
 /// Inside a jail a tmpfs with the files laid over others; on the host a folder that root makes once, empty.
 pub(crate) const RUN_DIR: &str = "/run/httpjail";
@@ -245,7 +246,7 @@ fn lay_files(run: &Path, overlays: &[Overlay], generated: &[Generated]) -> Resul
     raw(
         "mount a tmpfs on",
         run,
-        Some(within::SOURCE),
+        Some(nested::SOURCE),
         Some("tmpfs"),
         flags,
         Some("mode=0755,size=64m"),

@@ -6,7 +6,7 @@ use caps::{CapSet, Capability, CapsHashSet};
 use nix::sys::prctl;
 use nix::unistd::{Gid, Uid, getresgid, getresuid, setgroups, setresgid, setresuid};
 
-use crate::jail::identity::Identity;
+use super::user_identity::Identity;
 use crate::sys::thread;
 
 /// What a root command keeps: enough to install packages and serve on port 80. Everything else could undo the jail or

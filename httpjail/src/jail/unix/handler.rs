@@ -19,7 +19,7 @@ use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use super::caller::{self, Caller, Folder};
 use super::datagrams;
 use super::registry::Registry;
-use super::untold::Untold;
+use super::unreported::Untold;
 use crate::sys::notification::{Call, Listener, RESTART};
 use crate::sys::socket as raw;
 use crate::sys::thread::{self, Alarm};

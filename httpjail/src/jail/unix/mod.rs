@@ -6,12 +6,12 @@
 //! and on who starts the jail; it is chosen, and proved by a canary, before the command starts.
 
 mod caller;
-pub(super) mod canary;
 mod datagrams;
 mod handler;
 pub(crate) mod program;
 mod registry;
-mod untold;
+pub(crate) mod self_test;
+mod unreported;
 mod workers;
 
 use std::fmt;
@@ -103,7 +103,7 @@ impl Keeper {
         Ok(Keeper(Shared {
             listener: Listener::new(listener),
             registry: Registry::new(allowed)?,
-            untold: untold::Untold::default(),
+            untold: unreported::Untold::default(),
             proc,
             user_namespace: notify.user_namespace,
             users: notify.users,

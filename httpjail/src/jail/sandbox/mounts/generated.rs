@@ -61,7 +61,7 @@ enum Entry {
 
 /// Copies those folders that there are, for a jail of root's. Of `overlays` those that cover something in one are written into
 /// the copy.
-pub(super) fn copy(authority: &[u8], overlays: &[Overlay]) -> Result<Vec<Generated>, MountError> {
+pub(crate) fn copy(authority: &[u8], overlays: &[Overlay]) -> Result<Vec<Generated>, MountError> {
     let mut copies: Vec<Generated> = Vec::new();
     for folder in FOLDERS.iter().filter_map(|folder| fs::canonicalize(folder).ok()) {
         let within = |path: &&PathBuf| path.starts_with(&folder);
@@ -123,17 +123,17 @@ impl Generated {
     }
 
     /// Whether it has a file that an overlay was to be laid over.
-    pub(super) fn has(&self, path: &Path) -> bool {
+    pub(crate) fn has(&self, path: &Path) -> bool {
         path.starts_with(&self.folder)
     }
 
     /// Readable when something was written in it.
-    pub(in crate::jail::sandbox) fn changes(&self) -> Option<BorrowedFd<'_>> {
+    pub(crate) fn changes(&self) -> Option<BorrowedFd<'_>> {
         self.changes.as_ref().map(AsFd::as_fd)
     }
 
     /// Puts our authority into a bundle that was replaced. Where that fails, programs that read no variable refuse the proxy.
-    pub(in crate::jail::sandbox) fn complete(&self) {
+    pub(crate) fn complete(&self) {
         if let Some(changes) = &self.changes {
             while changes.read_events().is_ok_and(|events| !events.is_empty()) {}
         }
@@ -143,7 +143,7 @@ impl Generated {
     }
 
     /// Does to the host's folder what was done to the copy, but for what is ours. Returns what could not be done.
-    pub(in crate::jail::sandbox) fn carry_back(&self) -> Vec<String> {
+    pub(crate) fn carry_back(&self) -> Vec<String> {
         let (inside, outside) = (place(&self.inside), place(&self.outside));
         let now = match list(&inside) {
             Ok(now) => now,

@@ -7,7 +7,7 @@
 
 mod assembler;
 mod btf;
-mod holder;
+mod link_holder;
 mod pipes;
 mod sockets;
 
@@ -21,11 +21,12 @@ use nix::sys::statfs::{EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, statfs};
 
 use assembler::{Code, Helper, Instruction, Label};
 use btf::Types;
-use holder::Holder;
+use link_holder::Holder;
 use pipes::Known;
 use sockets::Hook;
 
-use crate::jail::sandbox::{Sandbox, rights};
+use crate::jail::process::namespaces::Sandbox;
+use crate::jail::sandbox::rights;
 use crate::sys::bpf;
 
 const TYPES: &str = "/sys/kernel/btf/vmlinux";

@@ -1,0 +1,330 @@
+//! The jail: a command that has no way out but the proxy.
+//!
+//! `Jail<Prepared>` has its namespaces and its sockets; `Jail<Armed>` has been steered and has proved it; only that one
+//! can start the command. Each step's undo is a guard, dropped in reverse; what a SIGKILL leaves, [`crate::jail::stale`] removes.
+
+mod core_dumps;
+mod hold_sockets;
+
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::failure::Failure;
+use crate::jail::backend::{Backend, hints};
+use crate::jail::process::approver::Aide;
+use crate::jail::process::command::StartFailure;
+use crate::jail::process::init::{Order, Plan, Report};
+use crate::jail::process::namespaces::Sandbox;
+use crate::jail::process::proxy::Helper;
+use crate::jail::protocol::fd_passing;
+use crate::jail::sandbox::{mounts, network};
+use crate::jail::self_test;
+use crate::jail::supervisor::{self, Outcome, Running, signals::Signals};
+use crate::jail::unix::Held;
+use crate::net::Listeners;
+
+/// How long init may take for one order. Generous: a loaded machine must not fail a run.
+pub(crate) const STEP_LIMIT: Duration = Duration::from_secs(20);
+
+/// The step that no backend has a part in: what fails there is not mended by another.
+pub(crate) const ARRANGE: &str = "arrange its mounts";
+
+/// A state in which the namespaces exist and nothing is steered: everything the jail would do is refused.
+#[derive(Debug)]
+pub(crate) struct Prepared;
+
+/// A state in which the canary was seen to be steered.
+#[derive(Debug)]
+pub(crate) struct Armed;
+
+/// A jail, before its command runs. Dropped in any state, it kills what is in it and removes what it made.
+pub(crate) struct Jail<State> {
+    // Dropped in this order: the processes first, then what held them.
+    sandbox: Sandbox,
+    helper: Helper,
+    backend: Box<dyn Backend>,
+    listeners: Listeners,
+    notes: Vec<String>,
+    /// The Unix sockets of the outside that it may reach.
+    allowed: Vec<PathBuf>,
+    /// How all others are held, once that is chosen.
+    sockets: Option<Held>,
+    warnings: Vec<String>,
+    state: PhantomData<State>,
+}
+
+impl Jail<Prepared> {
+    /// Builds the namespaces, the jail's sockets in them, and the jail's view of the file system.
+    ///
+    /// # Errors
+    /// Naming the step that failed; what was built is gone again.
+    pub(crate) fn prepare(backend: Box<dyn Backend>, helper: Helper, plan: &Plan) -> Result<Self, Failure> {
+        Self::build(backend, helper, plan).map_err(|failure| Failure {
+            hint: failure.hint.or_else(|| hints::hint(&failure.message)),
+            ..failure
+        })
+    }
+
+    fn build(mut backend: Box<dyn Backend>, helper: Helper, plan: &Plan) -> Result<Self, Failure> {
+        let limited = core_dumps::limit();
+        let sandbox = match Sandbox::build(plan, backend.cgroup(), backend.needs_cgroup()) {
+            Ok(sandbox) => sandbox,
+            Err(error) => {
+                let _ = backend.disarm();
+                return Err(Failure::new(format!("cannot make the jail's namespaces: {error}")));
+            }
+        };
+        let listeners = Listeners::default();
+        let unheld = core_dumps::note(&limited).into_iter().chain(sandbox.note.clone());
+        let warnings = unheld.collect();
+        let mut jail = Jail {
+            sandbox,
+            helper,
+            backend,
+            listeners,
+            notes: Vec::new(),
+            allowed: plan.view.allowed.clone(),
+            sockets: None,
+            warnings,
+            state: PhantomData,
+        };
+        jail.connect()?;
+        let user_namespace = jail.sandbox.user_namespace;
+        jail.order(&Order::Arrange { user_namespace })?;
+        match jail.report(ARRANGE)? {
+            Report::Arranged(notes) => {
+                let (lost, notes): (Vec<_>, Vec<_>) = notes
+                    .into_iter()
+                    .partition(|note| note.starts_with(mounts::NO_NAME_FOR));
+                jail.warnings.extend(lost);
+                jail.notes.extend(notes);
+            }
+            other => return Err(unexpected(&other)),
+        }
+        Ok(jail)
+    }
+
+    /// Sets up the network namespace: from outside, or by init from inside.
+    fn connect(&mut self) -> Result<(), Failure> {
+        let failed = |error: io::Error| Failure::new(format!("cannot set up the jail's network namespace: {error}"));
+        let Some(inside) = self.backend.inside() else {
+            let namespaces = self.hand_out(false)?;
+            let namespace = namespaces
+                .first()
+                .ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+            let listeners = network::within_namespace(namespace, || network::listen(network::raise_loopback()?));
+            self.listeners = listeners.map_err(failed)?;
+            return Ok(());
+        };
+        self.order(&Order::Connect(inside))?;
+        match self.report_with("set up its network")? {
+            (Report::Connected { counts, note }, sockets) => {
+                self.listeners = fd_passing::unpack(counts, sockets).map_err(failed)?;
+                self.notes.push(note);
+                Ok(())
+            }
+            (other, _) => Err(unexpected(&other)),
+        }
+    }
+
+    /// Steers the jail's traffic, and has the canary prove it from inside.
+    ///
+    /// # Errors
+    /// Naming the step, or what the canary saw; the jail is gone again.
+    pub(crate) fn arm(mut self) -> Result<Jail<Armed>, Failure> {
+        let armed = self.backend.arm(&self.listeners);
+        armed.map_err(|error| Failure {
+            hint: error.hint.clone(),
+            ..Failure::new(error.message)
+        })?;
+        self.order(&Order::Probe {
+            ipv6: self.listeners.proxy.len() > 1,
+        })?;
+        let wrong = match self.report("probe the steering")? {
+            Report::Probed(wrong) => wrong,
+            other => return Err(unexpected(&other)),
+        };
+        let flows = self.backend.original_dst(&self.listeners)?;
+        let seen = self_test::witness(&self.listeners, flows.as_ref());
+        let wrong: Vec<String> = wrong
+            .into_iter()
+            .chain(seen.err().map(|error| error.to_string()))
+            .collect();
+        if !wrong.is_empty() {
+            let message = format!(
+                "the jail does not hold, so the command was not started: {}",
+                wrong.join("; ")
+            );
+            let hint = "another program may be attached above the jail's cgroup, or the BPF object is not httpjail's";
+            return Err(Failure {
+                hint: self.backend.needs_cgroup().then(|| hint.into()),
+                ..Failure::new(message)
+            });
+        }
+        let sockets = self.hold_sockets()?;
+        let Jail {
+            sandbox,
+            helper,
+            backend,
+            listeners,
+            notes,
+            allowed,
+            warnings,
+            ..
+        } = self;
+        Ok(Jail {
+            sandbox,
+            helper,
+            backend,
+            listeners,
+            notes,
+            allowed,
+            sockets: Some(sockets),
+            warnings,
+            state: PhantomData,
+        })
+    }
+}
+
+impl Jail<Armed> {
+    /// Lets the proxy serve the jail's sockets and starts the command. `foreground`: give it the terminal.
+    ///
+    /// # Errors
+    /// Naming the step; the jail is gone again. A signal that came meanwhile is the outcome, not an error.
+    pub(crate) fn spawn(
+        mut self,
+        signals: Signals,
+        mut aide: Option<Aide>,
+    ) -> Result<Result<Running, Outcome>, SpawnError> {
+        self.helper.serve(std::mem::take(&mut self.listeners))?;
+        let early = signals
+            .ending()
+            .map_err(|error| Failure::new(format!("cannot read the signals: {error}")))?;
+        if let Some(signal) = early {
+            return Ok(Err(Outcome::Killed(signal as i32)));
+        }
+        let own_terminal = match aide.as_mut().filter(|aide| aide.holds_terminal()) {
+            Some(aide) => {
+                aide.hand_over(&self.terminal()?)?;
+                true
+            }
+            None => false,
+        };
+        let foreground = own_terminal || supervisor::wants_foreground();
+        let notify = matches!(self.sockets, Some(Held::Notify { .. })).then(|| self.sandbox.notify());
+        self.order(&Order::Run { foreground, notify })?;
+        match self.report("start the command")? {
+            Report::Started => Ok(Ok(Running::new(
+                self.sandbox,
+                self.helper,
+                self.backend,
+                self.sockets,
+                signals,
+                aide,
+                foreground && !own_terminal,
+            ))),
+            Report::NotStarted(failure) => Err(SpawnError::Command(failure)),
+            other => Err(unexpected(&other).into()),
+        }
+    }
+}
+
+impl Jail<Armed> {
+    /// Has init make a terminal in the jail and take it for its own. Returns the end that is outside.
+    fn terminal(&self) -> Result<OwnedFd, Failure> {
+        self.order(&Order::MakeTerminal)?;
+        match self.report_with("make a terminal")? {
+            (Report::Terminal, mut master) if master.len() == 1 => Ok(master.remove(0)),
+            (other, _) => Err(unexpected(&other)),
+        }
+    }
+}
+
+impl<State> Jail<State> {
+    /// Whether Unix sockets of the outside are out of reach whatever their names.
+    pub(crate) fn holds_sockets(&self) -> bool {
+        self.sockets.as_ref().is_some_and(Held::by_identity)
+    }
+
+    /// Whether init makes the jail's connections to Unix sockets, and so none for datagrams.
+    pub(crate) fn makes_connections(&self) -> bool {
+        matches!(self.sockets, Some(Held::Notify { .. }))
+    }
+
+    /// What could not be done and did not matter, and where the jail is: for `-v`.
+    pub(crate) fn notes(&self) -> impl Iterator<Item = String> {
+        let user = if self.sandbox.user_namespace { "with" } else { "without" };
+        let first = format!("steered by {}, {user} a user namespace", self.backend.name());
+        let sockets = self.sockets.iter().map(Held::to_string);
+        let of_proxy = self.helper.note().map(str::to_owned);
+        let notes = std::iter::once(first).chain(sockets);
+        notes.chain(self.notes.iter().cloned()).chain(of_proxy)
+    }
+
+    /// What this jail does not hold, for want of something on this host.
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// What a process must enter to make sockets of the jail's network, in this order: the user namespace, if there is
+    /// one, and the network namespace.
+    ///
+    /// # Errors
+    /// When init cannot hand them out.
+    pub(crate) fn namespaces(&self) -> Result<Vec<OwnedFd>, Failure> {
+        self.hand_out(self.sandbox.user_namespace)
+    }
+
+    fn hand_out(&self, user_namespace: bool) -> Result<Vec<OwnedFd>, Failure> {
+        self.order(&Order::Open { user_namespace })?;
+        match self.report_with("hand out its namespaces")? {
+            (Report::Opened, namespaces) => Ok(namespaces),
+            (other, _) => Err(unexpected(&other)),
+        }
+    }
+
+    fn order(&self, order: &Order) -> Result<(), Failure> {
+        self.sandbox
+            .line
+            .send(order)
+            .map_err(|error| match self.sandbox.line.receive_within(STEP_LIMIT) {
+                // Its last words are still there.
+                Ok(Report::Failed(message)) => Failure::new(format!("the jail could not be made: {message}")),
+                _ => Failure::new(format!("the jail's init is gone: {error}")),
+            })
+    }
+
+    fn report(&self, step: &str) -> Result<Report, Failure> {
+        Ok(self.report_with(step)?.0)
+    }
+
+    fn report_with(&self, step: &str) -> Result<(Report, Vec<OwnedFd>), Failure> {
+        match self.sandbox.line.receive_with_within(STEP_LIMIT) {
+            Ok((Report::Failed(message), _)) => Err(Failure::new(format!("the jail could not {step}: {message}"))),
+            Ok(report) => Ok(report),
+            Err(error) => Err(Failure::new(format!("the jail did not {step}: {error}"))),
+        }
+    }
+}
+
+/// Why the command did not start.
+#[derive(Debug)]
+pub(crate) enum SpawnError {
+    /// httpjail failed.
+    Jail(Failure),
+    /// The command itself cannot be run.
+    Command(StartFailure),
+}
+
+impl From<Failure> for SpawnError {
+    fn from(failure: Failure) -> Self {
+        SpawnError::Jail(failure)
+    }
+}
+
+fn unexpected(report: &Report) -> Failure {
+    Failure::new(format!("the jail's init said something unexpected: {report:?}"))
+}

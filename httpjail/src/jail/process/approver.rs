@@ -1,0 +1,250 @@
+//! The aide: the process in which a request that no rule matches is decided, with the caller's rights and no others.
+//!
+//! It is none of the jail's and none of the supervisor's: it holds the caller's terminal (`--interactive`), or starts the
+//! program that decides (`--approve-with`). Forked before the proxy, which asks it over a socket pair. When it ends before
+//! its time the run ends: nothing could be approved any more, and the terminal may be in disorder.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+use super::proxy::Failure;
+use crate::jail::protocol::channel::{self, Channel};
+use crate::jail::sandbox::filter::Filter;
+use crate::jail::sandbox::rights;
+use crate::jail::sandbox::user_identity::Identity;
+use crate::jail::termination;
+use crate::sys::clone::{self, Side};
+use crate::sys::fds;
+use crate::sys::terminal::{Modes, Terminal};
+
+/// How long it may take for one order. Generous: a terminal may be slow.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// What an aide is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It holds the terminal and asks there. It starts nothing and opens no socket.
+    Terminal,
+    /// It starts programs.
+    Program,
+}
+
+/// What the supervisor tells the aide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// The outer end of the jail's terminal comes along: relay.
+    Relay,
+    /// The job is about to be stopped: leave the terminal to the shell.
+    Suspend,
+    /// The job goes on.
+    Resume,
+    /// The jail has ended: show the last of it, and end.
+    Finish,
+}
+
+/// What the aide tells the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Report {
+    /// It has no more rights than it needs, and waits; or the order is carried out.
+    Done,
+    /// It cannot go on.
+    Failed(Failure),
+}
+
+/// The aide's end of the line.
+pub(crate) type Line = Channel<Report, Order>;
+
+/// The supervisor's hold on the aide. Dropped, it ends it and puts the terminal in order.
+#[derive(Debug)]
+pub(crate) struct Aide {
+    kind: Kind,
+    pid: Pid,
+    ended: OwnedFd,
+    line: Channel<Order, Report>,
+    modes: Option<Modes>,
+}
+
+impl Aide {
+    /// Forks the aide, which gives up what `caller` has not, runs `main`, and ends with it. `keep` are the descriptors that
+    /// `main` uses besides 0, 1, 2 and the line.
+    ///
+    /// # Errors
+    /// Those of the fork, and what the aide tells.
+    pub(crate) fn spawn(
+        kind: Kind,
+        caller: &Identity,
+        keep: &[RawFd],
+        main: impl FnOnce(&Line) -> Result<(), Failure>,
+    ) -> Result<Aide, Failure> {
+        let failed = |error: io::Error| Failure::new(format!("cannot fork the process that asks: {error}"));
+        let modes = match kind {
+            Kind::Terminal => Terminal::open()
+                .map(|terminal| terminal.modes())
+                .transpose()
+                .map_err(failed)?,
+            Kind::Program => None,
+        };
+        let (ours, theirs) = channel::pair().map_err(failed)?;
+        match clone::fork().map_err(failed)? {
+            Side::Parent(pid) => {
+                let aide = Aide {
+                    kind,
+                    pid,
+                    ended: clone::pidfd(pid).map_err(failed)?,
+                    line: ours,
+                    modes,
+                };
+                drop(theirs);
+                aide.done("start")?;
+                Ok(aide)
+            }
+            Side::Child => clone::live(|| {
+                drop(ours);
+                let keep: Vec<RawFd> = keep.iter().copied().chain([theirs.as_raw_fd()]).collect();
+                let settled = settle(kind, caller, &keep)
+                    .map_err(|error| Failure::new(format!("cannot start the process that asks: {error}")));
+                match settled {
+                    Ok(()) => live(theirs, main),
+                    Err(failure) => give_up(&theirs, failure),
+                }
+            }),
+        }
+    }
+
+    /// Whether the jail's terminal is its business.
+    pub(crate) fn holds_terminal(&self) -> bool {
+        self.kind == Kind::Terminal
+    }
+
+    /// Hands over the outer end of the jail's terminal.
+    ///
+    /// # Errors
+    /// When the aide is gone or stuck.
+    pub(crate) fn hand_over(&mut self, master: &OwnedFd) -> Result<(), Failure> {
+        let sent = self.line.send_with(&Order::Relay, &[master.as_raw_fd()]);
+        sent.map_err(|error| Failure::new(format!("the process that asks is gone: {error}")))?;
+        self.done("take the terminal")
+    }
+
+    /// Has it leave the terminal as it was found.
+    ///
+    /// # Errors
+    /// When the aide is gone or stuck.
+    pub(crate) fn suspend(&self) -> io::Result<()> {
+        self.tell(Order::Suspend)
+    }
+
+    /// Has it take the terminal again, if the job is in its foreground.
+    ///
+    /// # Errors
+    /// When the aide is gone or stuck.
+    pub(crate) fn resume(&self) -> io::Result<()> {
+        self.tell(Order::Resume)
+    }
+
+    /// Why it has ended.
+    pub(crate) fn last_words(&self) -> String {
+        match self.line.receive() {
+            Ok(Report::Failed(failure)) => failure.message,
+            _ => "the process that asks has ended".to_owned(),
+        }
+    }
+
+    /// Lets it show the last of the jail's terminal and end; ends it if it does not. Does nothing the second time.
+    pub(crate) fn finish(&mut self) {
+        if self.pid.as_raw() <= 0 {
+            return;
+        }
+        let orderly = self.kind == Kind::Terminal
+            && self.line.send(&Order::Finish).is_ok()
+            && matches!(self.line.receive_within(LIMIT), Ok(Report::Done))
+            && channel::readable(self.ended.as_fd(), LIMIT).unwrap_or(false);
+        self.line.close();
+        if let Err(error) = termination::end("the process that asks", self.pid, self.ended.as_fd()) {
+            tracing::warn!("{error}");
+        }
+        self.pid = Pid::from_raw(0);
+        if let (false, Some(modes), Some(terminal)) = (orderly, &self.modes, Terminal::open()) {
+            // There is nobody else to do it, and nobody to tell if it fails.
+            let _ = terminal.reset(modes);
+        }
+    }
+
+    fn tell(&self, order: Order) -> io::Result<()> {
+        if self.kind == Kind::Program {
+            return Ok(());
+        }
+        self.line.send(&order)?;
+        match self.line.receive_within(LIMIT)? {
+            Report::Done => Ok(()),
+            Report::Failed(failure) => Err(io::Error::other(failure.message)),
+        }
+    }
+
+    fn done(&self, what: &str) -> Result<(), Failure> {
+        match self.line.receive_within(LIMIT) {
+            Ok(Report::Done) => Ok(()),
+            Ok(Report::Failed(failure)) => Err(failure),
+            Err(error) => Err(Failure::new(format!("the process that asks did not {what}: {error}"))),
+        }
+    }
+}
+
+impl AsFd for Aide {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.line.as_fd()
+    }
+}
+
+impl Drop for Aide {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+fn live(line: Line, main: impl FnOnce(&Line) -> Result<(), Failure>) -> i32 {
+    if line.send(&Report::Done).is_err() {
+        return 125;
+    }
+    match main(&line) {
+        Ok(()) => 0,
+        Err(failure) => give_up(&line, failure),
+    }
+}
+
+fn give_up(line: &Line, failure: Failure) -> i32 {
+    // The supervisor is the only one to tell; if it is gone, so are we.
+    let _ = line.send(&Report::Failed(failure));
+    125
+}
+
+fn settle(kind: Kind, caller: &Identity, keep: &[RawFd]) -> io::Result<()> {
+    prctl::set_dumpable(false)?;
+    fds::close_from(3, keep)?;
+    let mut mask = SigSet::empty();
+    if kind == Kind::Terminal {
+        // It ends when the supervisor does, and not before: it must put the terminal in order. Only SIGKILL can keep it.
+        mask = SigSet::all();
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None)?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    rights::become_caller(caller)?;
+    // Cleared by a change of user (kernel/cred.c, commit_creds).
+    prctl::set_dumpable(false)?;
+    match kind {
+        Kind::Terminal => Filter::of_aide()?.install(),
+        // Its standard input is the command's.
+        Kind::Program => {
+            nix::unistd::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+            nix::unistd::setsid()?;
+            Ok(prctl::set_pdeathsig(Signal::SIGKILL)?)
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The command: what it is, and its last steps from a fork of the jail's init to its own first instruction.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::unistd::{Pid, access, execve, getpid, setpgid};
+use serde::{Deserialize, Serialize};
+
+use super::working_directory::Workplace;
+use crate::jail::protocol::channel::Channel;
+use crate::jail::sandbox::filter::Filter;
+use crate::jail::sandbox::rights;
+use crate::jail::sandbox::user_identity::Identity;
+use crate::sys::fds;
+use crate::sys::terminal::Terminal;
+
+/// What to run, as whom.
+#[derive(Debug)]
+pub(crate) struct Command {
+    /// The program and its arguments; never empty.
+    pub argv: Vec<OsString>,
+    /// The whole environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// Where it starts.
+    pub workplace: Workplace,
+    /// As whom.
+    pub identity: Identity,
+    /// Inherited pipes that it gets besides 0, 1 and 2.
+    pub pipes: Vec<i32>,
+}
+
+/// Why the command did not start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum StartFailure {
+    /// No such program: exit status 127.
+    NotFound,
+    /// The program is there but cannot be executed (the error number): exit status 126.
+    NotExecutable(i32),
+    /// A step of the jail itself failed: exit status 125.
+    Jail(String),
+}
+
+/// What the fork of init tells init before it is the command.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Word {
+    /// Its filter is in force, and hands calls over. Where they arrive comes along. It waits to be told to go on.
+    Watched,
+    /// It will not be the command.
+    Failed(StartFailure),
+}
+
+/// Its line to init.
+pub(crate) type Line = Channel<Word, ()>;
+
+impl Command {
+    /// Gives up every right and becomes the command. Returns only if that failed. With `watched` init is to make its
+    /// connections to Unix sockets.
+    pub(crate) fn start(&self, filter: &Filter, terminal: Option<&Terminal>, watched: Option<&Line>) -> StartFailure {
+        match self.prepare(filter, terminal, watched) {
+            Ok((argv, env)) => self.exec(&argv, &env),
+            Err(error) => StartFailure::Jail(error.to_string()),
+        }
+    }
+
+    fn prepare(
+        &self,
+        filter: &Filter,
+        terminal: Option<&Terminal>,
+        watched: Option<&Line>,
+    ) -> io::Result<(Vec<CString>, Vec<CString>)> {
+        let argv = self
+            .argv
+            .iter()
+            .map(|word| Ok(CString::new(word.as_bytes())?))
+            .collect::<io::Result<Vec<_>>>()?;
+        let mut env = self.env.iter().map(variable).collect::<io::Result<Vec<_>>>()?;
+        // A group of its own: signals by process group do not stop at a PID namespace, and `kill(0, 9)` in the jail would
+        // reach the supervisor and its neighbours in a pipeline.
+        setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+        if let Some(terminal) = terminal {
+            terminal.give_to(getpid())?;
+        }
+        default_signals()?;
+        let entered = self.workplace.enter();
+        rights::give_up(&self.identity)?;
+        if !entered && let Some(place) = self.workplace.enter_as_user()? {
+            // A shell would take the caller's for its own.
+            env.retain(|variable| !variable.as_bytes().starts_with(b"PWD="));
+            env.push(variable(&("PWD".into(), place.into()))?);
+        }
+        fds::keep_across_exec(&self.pipes)?;
+        filter.install()?;
+        if let Some(line) = watched {
+            let listener = filter.watch()?;
+            line.send_with(&Word::Watched, &[listener.as_raw_fd()])?;
+            line.receive()?;
+        }
+        Ok((argv, env))
+    }
+
+    fn exec(&self, argv: &[CString], env: &[CString]) -> StartFailure {
+        let mut failure = StartFailure::NotFound;
+        for path in self.candidates() {
+            let Ok(program) = CString::new(path.into_os_string().into_vec()) else {
+                continue;
+            };
+            let Err(error) = execve(&program, argv, env);
+            match error {
+                Errno::ENOENT | Errno::ENOTDIR => {
+                    // A script whose interpreter is missing is ENOENT too, though the file is there.
+                    if access(program.as_c_str(), nix::unistd::AccessFlags::F_OK).is_ok() {
+                        return StartFailure::NotExecutable(error as i32);
+                    }
+                }
+                Errno::ENOEXEC => return by_shell(&program, argv, env),
+                _ => failure = StartFailure::NotExecutable(error as i32),
+            }
+        }
+        failure
+    }
+
+    /// Where the program may be: as named if the name has a slash, else along the command's own PATH (execvp(3)).
+    fn candidates(&self) -> Vec<PathBuf> {
+        let program = &self.argv[0];
+        if program.as_bytes().contains(&b'/') {
+            return vec![program.into()];
+        }
+        let path = self
+            .env
+            .iter()
+            .find(|(name, _)| name == "PATH")
+            .map(|(_, value)| value.as_os_str());
+        let path = path.unwrap_or(OsStr::new("/usr/local/bin:/usr/bin:/bin"));
+        let folders = path.as_bytes().split(|byte| *byte == b':').map(OsStr::from_bytes);
+        folders
+            .map(|folder| PathBuf::from(if folder.is_empty() { OsStr::new(".") } else { folder }).join(program))
+            .collect()
+    }
+}
+
+/// A script without an interpreter line goes to the shell (execvp(3)).
+fn by_shell(program: &CString, argv: &[CString], env: &[CString]) -> StartFailure {
+    let mut words = vec![c"/bin/sh".to_owned(), program.clone()];
+    words.extend(argv.iter().skip(1).cloned());
+    let Err(error) = execve(c"/bin/sh", &words, env);
+    StartFailure::NotExecutable(error as i32)
+}
+
+fn variable((name, value): &(OsString, OsString)) -> io::Result<CString> {
+    Ok(CString::new([name.as_bytes(), b"=", value.as_bytes()].concat())?)
+}
+
+/// What a program expects to find: nothing blocked, nothing ignored but what the caller ignored (SIGPIPE is Rust's doing,
+/// SIGXFSZ the supervisor's).
+fn default_signals() -> io::Result<()> {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    crate::sys::clone::set_action(Signal::SIGPIPE, &default)?;
+    crate::sys::clone::set_action(Signal::SIGXFSZ, &default)?;
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+    Ok(())
+}

@@ -1,0 +1,349 @@
+//! The jail's PID 1: arranges the mounts, proves the steering, starts the command, reaps what is orphaned, and dies with
+//! httpjail, taking everything in the jail along (`kernel/pid_namespace.c`, `zap_pid_ns_processes`).
+//!
+//! It obeys the supervisor's line alone and ends when that ends. It holds no secret and reads nothing that the command
+//! writes.
+
+use std::convert::Infallible;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, killpg, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, chdir};
+use serde::{Deserialize, Serialize};
+
+use super::command::{Command, StartFailure, Word};
+use crate::jail::backend::Inside;
+use crate::jail::backend::netns;
+use crate::jail::protocol::channel::{self, Channel};
+use crate::jail::protocol::fd_passing::{self, Counts};
+use crate::jail::sandbox::filter::Filter;
+use crate::jail::sandbox::mounts::{self, Generated, View};
+use crate::jail::sandbox::rights;
+use crate::jail::sandbox::terminal::Pair;
+use crate::jail::self_test;
+use crate::jail::unix::self_test::Probe;
+use crate::jail::unix::{self, Keeper, Notify};
+use crate::sys::clone::{self, Side};
+use crate::sys::terminal::Terminal;
+
+/// What the supervisor tells init.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// Set up the network from inside and hand its sockets out.
+    Connect(Inside),
+    /// The user namespace, if there is one, is mapped: arrange the mounts.
+    Arrange {
+        /// Whether there is one.
+        user_namespace: bool,
+    },
+    /// Try the steering from inside.
+    Probe {
+        /// Whether the namespace speaks IPv6.
+        ipv6: bool,
+    },
+    /// Try from inside whether Unix sockets of the outside are reached. Two of them come along, and maybe a pipe.
+    ProbeSockets {
+        /// Whether init makes the connections.
+        notify: Option<Notify>,
+    },
+    /// Make a terminal and let it be that of init's session, in which the command will run.
+    MakeTerminal,
+    /// Hand out the namespaces that a process outside must enter to make sockets of this network.
+    Open {
+        /// Whether there is a user namespace.
+        user_namespace: bool,
+    },
+    /// Start the command.
+    Run {
+        /// Make it the terminal's foreground group.
+        foreground: bool,
+        /// Whether init makes its connections to Unix sockets.
+        notify: Option<Notify>,
+    },
+    /// Send this signal to the command's process group.
+    Signal(i32),
+    /// Go on after a stop.
+    Resume {
+        /// Make the command the terminal's foreground group first.
+        foreground: bool,
+    },
+}
+
+/// What init tells the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Report {
+    /// The network is set up. Its sockets come along.
+    Connected {
+        /// How many of each.
+        counts: Counts,
+        /// For `-v`.
+        note: String,
+    },
+    /// The mounts are arranged; notes for `-v`.
+    Arranged(Vec<String>),
+    /// What the canary saw that must not be; empty when the jail holds.
+    Probed(Vec<String>),
+    /// What came of trying the Unix sockets.
+    ProbedSockets(Probe),
+    /// There is a terminal. Its outer end comes along.
+    Terminal,
+    /// The namespaces come along: the user namespace, if the jail has one, and the network namespace that it owns.
+    Opened,
+    /// The command has been executed.
+    Started,
+    /// The command did not start.
+    NotStarted(StartFailure),
+    /// The command was stopped by this signal.
+    Stopped(i32),
+    /// The command ended: its exit status.
+    Exited(i32),
+    /// The command was ended by this signal.
+    Killed(i32),
+    /// Of the folders that stand for the host's this could not be carried back.
+    NotCarried(Vec<String>),
+    /// A step failed.
+    Failed(String),
+}
+
+/// Init's end of the line.
+pub(crate) type Line = Channel<Report, Order>;
+
+/// What init needs besides its orders.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// The jail's view of the file system.
+    pub view: View,
+    /// The command.
+    pub command: Command,
+    /// Its seccomp filter.
+    pub filter: Filter,
+}
+
+/// Lives as PID 1, in the child of the clone, to the end of the line. Returns the exit status.
+pub(crate) fn live(line: &Line, plan: &Plan) -> i32 {
+    let Err(error) = obey(line, plan);
+    give_up(line, &error)
+}
+
+/// Tells why, and returns the exit status.
+pub(crate) fn give_up(line: &Line, error: &io::Error) -> i32 {
+    // If it was the end of the line, the supervisor is gone and nobody is left to tell.
+    let _ = line.send(&Report::Failed(error.to_string()));
+    125
+}
+
+fn obey(line: &Line, plan: &Plan) -> io::Result<Infallible> {
+    // Set first and never cleared: no change of credentials follows but dropping capabilities.
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    prctl::set_dumpable(false)?;
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
+    chdir("/")?;
+    let mut command = None;
+    // The inner end of a terminal of the jail's own: as long as it is open, the outer one does not see an end.
+    let mut _terminal = None;
+    let mut _held = Vec::new();
+    let mut allowed = Vec::new();
+    let mut generated = Vec::new();
+    loop {
+        if let Some(child) = &mut command {
+            watch(line, child, &generated)?;
+        }
+        let (order, sockets) = line.receive_with()?;
+        match order {
+            Order::Connect(inside) => connect(line, inside)?,
+            Order::Arrange { user_namespace } => {
+                let arranged = mounts::arrange(&plan.view, user_namespace).map_err(io::Error::other)?;
+                _held = arranged.held;
+                allowed = arranged.allowed;
+                generated = arranged.generated;
+                line.send(&Report::Arranged(arranged.notes))?;
+            }
+            Order::Probe { ipv6 } => line.send(&Report::Probed(self_test::probe(ipv6)))?,
+            Order::ProbeSockets { notify } => {
+                let probe = unix::self_test::probe(plan, notify, &sockets, &allowed);
+                let probe = probe.unwrap_or_else(|error| Probe::Cannot(error.to_string()));
+                line.send(&Report::ProbedSockets(probe))?;
+            }
+            Order::MakeTerminal => {
+                let pair = Pair::take_session(&plan.command.identity)?;
+                line.send_with(&Report::Terminal, &[pair.master.as_raw_fd()])?;
+                _terminal = Some(pair.slave);
+            }
+            Order::Open { user_namespace } => open(line, user_namespace)?,
+            Order::Run { foreground, notify } => match spawn(plan, foreground, notify, &allowed)? {
+                Ok(child) => {
+                    rights::keep_only_kill()?;
+                    line.send(&Report::Started)?;
+                    command = Some(child);
+                }
+                Err(failure) => line.send(&Report::NotStarted(failure))?,
+            },
+            Order::Signal(number) => {
+                let signal = Signal::try_from(number)?;
+                if let Some(child) = &command {
+                    child.signal(signal);
+                }
+            }
+            Order::Resume { foreground } => {
+                if let Some(child) = &command {
+                    child.resume(foreground)?;
+                }
+            }
+        }
+    }
+}
+
+/// Sets the network up. Init keeps none of the sockets.
+fn connect(line: &Line, inside: Inside) -> io::Result<()> {
+    let (listeners, way, tells) = netns::set_up(inside)?;
+    let mut note = match way {
+        netns::Way::Tproxy => "nftables hands connections over by tproxy".to_owned(),
+        netns::Way::Redirect => "nftables hands connections over by redirect: this kernel has no nft_tproxy".to_owned(),
+    };
+    if !tells {
+        note += "; what it refuses is neither shown nor logged: this kernel has no nft_log or nfnetlink_log";
+    }
+    let (counts, sockets) = fd_passing::pack(listeners);
+    let raw: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
+    line.send_with(&Report::Connected { counts, note }, &raw)
+}
+
+/// Hands the namespaces out: init cannot be looked at by others of its user, but by itself.
+fn open(line: &Line, user_namespace: bool) -> io::Result<()> {
+    let names: &[&str] = if user_namespace { &["user", "net"] } else { &["net"] };
+    let namespaces = names
+        .iter()
+        .map(|name| File::open(format!("/proc/self/ns/{name}")))
+        .collect::<io::Result<Vec<_>>>()?;
+    let raw: Vec<RawFd> = namespaces.iter().map(AsRawFd::as_raw_fd).collect();
+    line.send_with(&Report::Opened, &raw)
+}
+
+/// The running command.
+struct Child {
+    pid: Pid,
+    signals: SignalFd,
+    ended: bool,
+}
+
+impl Child {
+    fn signal(&self, signal: Signal) {
+        // The group, or the process alone where it has left its group; gone is no fault.
+        if !self.ended && killpg(self.pid, signal).is_err() {
+            let _ = kill(self.pid, signal);
+        }
+    }
+
+    fn resume(&self, foreground: bool) -> io::Result<()> {
+        if let Some(terminal) = Terminal::open().filter(|_| foreground) {
+            terminal.give_to(self.pid)?;
+        }
+        self.signal(Signal::SIGCONT);
+        Ok(())
+    }
+}
+
+/// Forks the command; its failure to start comes back over a pipe that a successful exec closes.
+fn spawn(
+    plan: &Plan,
+    foreground: bool,
+    notify: Option<Notify>,
+    allowed: &[OwnedFd],
+) -> io::Result<Result<Child, StartFailure>> {
+    let signals = SignalFd::with_flags(
+        &SigSet::from(Signal::SIGCHLD),
+        SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
+    )?;
+    let terminal = Terminal::open().filter(|_| foreground);
+    let (ours, theirs) = channel::pair()?;
+    match clone::fork()? {
+        Side::Child => clone::live(|| {
+            let watched = notify.map(|_| &theirs);
+            let failure = plan.command.start(&plan.filter, terminal.as_ref(), watched);
+            // Init hears it, or is gone and takes this process along.
+            let _ = theirs.send(&Word::Failed(failure));
+            125
+        }),
+        Side::Parent(pid) => {
+            drop(theirs);
+            // The command's pipes are the command's alone, or their readers would never see an end.
+            for pipe in &plan.command.pipes {
+                let _ = nix::unistd::close(*pipe);
+            }
+            let mut word = ours.receive_with();
+            if let (Ok((Word::Watched, listener)), Some(notify)) = (&mut word, notify) {
+                let listener = listener.pop().ok_or(io::ErrorKind::InvalidData)?;
+                Keeper::new(notify, listener, allowed)?.start()?;
+                ours.send(&())?;
+                word = ours.receive_with();
+            }
+            match word {
+                Ok((Word::Failed(failure), _)) => {
+                    waitpid(pid, None)?;
+                    Ok(Err(failure))
+                }
+                Ok((Word::Watched, _)) => Err(io::ErrorKind::InvalidData.into()),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Ok(Child {
+                    pid,
+                    signals,
+                    ended: false,
+                })),
+                Err(error) => Err(error),
+            }
+        }
+    }
+}
+
+/// Reaps and reports until the supervisor has an order.
+fn watch(line: &Line, child: &mut Child, generated: &[Generated]) -> io::Result<()> {
+    loop {
+        let mut polled = vec![
+            PollFd::new(line.as_fd(), PollFlags::POLLIN),
+            PollFd::new(child.signals.as_fd(), PollFlags::POLLIN),
+        ];
+        let changes = generated.iter().filter_map(Generated::changes);
+        polled.extend(changes.map(|changes| PollFd::new(changes, PollFlags::POLLIN)));
+        match poll(&mut polled, PollTimeout::NONE) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let order = polled[0].any().unwrap_or(true);
+        if polled.iter().skip(2).any(|changes| changes.any().unwrap_or(true)) {
+            generated.iter().for_each(Generated::complete);
+        }
+        while child.signals.read_signal()?.is_some() {}
+        reap(line, child, generated)?;
+        if order {
+            return Ok(());
+        }
+    }
+}
+
+fn reap(line: &Line, child: &mut Child, generated: &[Generated]) -> io::Result<()> {
+    loop {
+        let status = match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
+            Ok(WaitStatus::StillAlive) | Err(nix::errno::Errno::ECHILD) => return Ok(()),
+            status => status?,
+        };
+        let report = match status {
+            WaitStatus::Exited(pid, code) if pid == child.pid => Report::Exited(code),
+            WaitStatus::Signaled(pid, signal, _) if pid == child.pid => Report::Killed(signal as i32),
+            WaitStatus::Stopped(pid, signal) if pid == child.pid => Report::Stopped(signal as i32),
+            _ => continue,
+        };
+        if !matches!(report, Report::Stopped(_)) {
+            child.ended = true;
+            let left: Vec<String> = generated.iter().flat_map(Generated::carry_back).collect();
+            if !left.is_empty() {
+                line.send(&Report::NotCarried(left))?;
+            }
+        }
+        line.send(&report)?;
+    }
+}

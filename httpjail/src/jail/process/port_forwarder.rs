@@ -1,0 +1,141 @@
+//! `--publish`: sockets that reach what the jail listens on.
+//!
+//! A socket stays in the network namespace it was made in. So a process of its own, the doorman, steps into the jail's
+//! namespace once and makes a socket there whenever the proxy's process asks for one. It reads no byte but those
+//! questions, and of all rights keeps the one to mark its sockets, by which the programs know them
+//! (`JailConfig::publish_mark`).
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::sched::{CloneFlags, setns};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::jail::protocol::channel::{self, Channel};
+use crate::jail::sandbox::rights;
+use crate::jail::termination;
+use crate::sys::clone::{self, Side};
+use crate::sys::fds;
+
+/// The mark. It need be no secret: nobody in the jail can set one.
+pub(crate) const MARK: u32 = 0x6874_6a6c;
+
+/// How long a socket may take. Generous: a loaded machine must not lose connections.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// A TCP socket, please.
+#[derive(Debug, Serialize, Deserialize)]
+struct Ask {
+    ipv6: bool,
+}
+
+/// It comes along, or this is why not.
+#[derive(Debug, Serialize, Deserialize)]
+struct Made(Result<(), String>);
+
+/// The proxy's side: through it come sockets of the jail's network.
+#[derive(Debug)]
+pub(crate) struct Door(Mutex<Channel<Ask, Made>>);
+
+/// The supervisor's side, until there is a jail.
+#[derive(Debug)]
+pub(crate) struct Doorway(Channel<Made, Ask>);
+
+/// The process that makes the sockets. Killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Doorman {
+    pid: Pid,
+    ended: OwnedFd,
+}
+
+/// Makes both sides.
+///
+/// # Errors
+/// Those of `socketpair(2)`.
+pub(crate) fn pair() -> io::Result<(Door, Doorway)> {
+    let (ours, theirs) = channel::pair()?;
+    Ok((Door(Mutex::new(ours)), Doorway(theirs)))
+}
+
+impl Door {
+    /// A new TCP socket in the jail's network. Blocks for one local round trip.
+    ///
+    /// # Errors
+    /// When the doorman is gone or cannot make one.
+    pub(crate) fn socket(&self, ipv6: bool) -> io::Result<Socket> {
+        let line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        line.send(&Ask { ipv6 })?;
+        if !channel::readable(line.as_fd(), LIMIT)? {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let (Made(made), mut sockets) = line.receive_with()?;
+        made.map_err(io::Error::other)?;
+        let socket = sockets.pop().ok_or_else(|| io::Error::other("no socket came"))?;
+        Ok(socket.into())
+    }
+
+    /// The descriptor that the proxy's process must keep.
+    pub(crate) fn descriptor(&self) -> RawFd {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_raw_fd()
+    }
+}
+
+impl Doorway {
+    /// Forks the doorman into these namespaces of the jail, entered in this order. Who made a user namespace may enter it
+    /// and has every right in it, and so in the network that it owns (user_namespaces(7)): this needs no root.
+    ///
+    /// # Errors
+    /// Those of the fork.
+    pub(crate) fn open(self, namespaces: Vec<OwnedFd>) -> io::Result<Doorman> {
+        match clone::fork()? {
+            Side::Parent(pid) => Ok(Doorman {
+                pid,
+                ended: clone::pidfd(pid)?,
+            }),
+            // The far end of the line sees it end, whatever the reason.
+            Side::Child => clone::live(|| self.serve(namespaces).map_or(125, |()| 0)),
+        }
+    }
+
+    fn serve(&self, namespaces: Vec<OwnedFd>) -> io::Result<()> {
+        for namespace in namespaces {
+            // Of whatever kind it is.
+            setns(namespace, CloneFlags::empty())?;
+        }
+        // After the change of rights, which clears the first (kernel/cred.c, commit_creds). Whose parent has died before has
+        // lost the far end of its line as well.
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        prctl::set_dumpable(false)?;
+        fds::close_from(0, &[self.0.as_raw_fd()])?;
+        rights::keep_only_marks()?;
+        loop {
+            let Ask { ipv6 } = self.0.receive()?;
+            match socket(ipv6) {
+                Ok(socket) => self.0.send_with(&Made(Ok(())), &[OwnedFd::from(socket).as_raw_fd()])?,
+                Err(error) => self.0.send(&Made(Err(error.to_string())))?,
+            }
+        }
+    }
+}
+
+fn socket(ipv6: bool) -> io::Result<Socket> {
+    let domain = if ipv6 { Domain::IPV6 } else { Domain::IPV4 };
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_mark(MARK)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+impl Drop for Doorman {
+    fn drop(&mut self) {
+        if let Err(error) = termination::end("the doorman", self.pid, self.ended.as_fd()) {
+            tracing::warn!("{error}");
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! The proxy's process: the one that reads what the jail sends, and holds no right at all from the first byte on.
+//!
+//! Forked by the supervisor while that has one thread and no secret. It loads the authority and opens the log with the
+//! caller's rights, gives up root, and only then is handed the jail's sockets. It can neither be traced nor dumped, has a
+//! session of its own (no signal of the terminal reaches it) and dies with the supervisor.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::unistd::{Pid, dup2_stdin, setsid};
+use serde::{Deserialize, Serialize};
+
+use super::proxy_user::ProxyUser;
+pub(crate) use crate::failure::Failure;
+use crate::jail::backend::BackendError;
+use crate::jail::process_info::client;
+use crate::jail::process_info::cmdline_reader::Words;
+use crate::jail::protocol::channel::{self, Channel};
+use crate::jail::protocol::fd_passing::{self, Counts};
+use crate::jail::termination::{self, StillThere};
+use crate::net::{Holder, Listeners, Program};
+use crate::sys::clone::{self, Side};
+use crate::sys::fds;
+
+/// How long the proxy may take to load what it needs. Generous: the first run makes a key.
+const READY_LIMIT: Duration = Duration::from_secs(20);
+
+/// How long the proxy may take to write the last of its log. Generous: what was learnt would be lost on a busy machine.
+const FINISH_LIMIT: Duration = Duration::from_secs(20);
+
+/// What the supervisor tells the proxy.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum ToProxy {
+    /// The jail's sockets come along, in this order and number: proxy, resolver over UDP, resolver over TCP.
+    Serve {
+        /// How many of each.
+        counts: Counts,
+    },
+    /// The answer to [`FromProxy::Program`].
+    Program {
+        /// The question's number.
+        question: u64,
+        /// What it runs, if it can be told.
+        program: Option<Program>,
+    },
+    /// The answer to [`FromProxy::Log`]; the log comes along, if it could be opened.
+    Log {
+        /// The question's number.
+        question: u64,
+        /// Why it could not.
+        error: Option<String>,
+    },
+    /// The policy file has changed: its new texts come along, or this is why there are none.
+    Policy {
+        /// In words for the user.
+        error: Option<String>,
+    },
+    /// The answer to [`FromProxy::Holder`].
+    Holder {
+        /// The question's number.
+        question: u64,
+        /// Who has it open, if it can be told.
+        holder: Option<Holder>,
+    },
+    /// The command has ended (its exit status as the shell counts): finish the log and end. Nothing is answered any more; the
+    /// log comes along, opened anew, should it have been moved away.
+    Finish {
+        /// 0 to 255.
+        status: i32,
+    },
+}
+
+/// What the proxy tells the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum FromProxy {
+    /// The authority is loaded and root given up.
+    Ready {
+        /// The authority's certificate, PEM.
+        authority: String,
+    },
+    /// The log can be written and the sockets are served.
+    Serving,
+    /// It cannot go on.
+    Failed(Failure),
+    /// Which program is this process?
+    Program {
+        /// Repeated in the answer.
+        question: u64,
+        /// Its process id as the supervisor counts.
+        pid: u32,
+    },
+    /// Who has this socket of the jail's open?
+    Holder {
+        /// Repeated in the answer.
+        question: u64,
+        /// Its inode number.
+        socket: u32,
+    },
+    /// The request log was moved away: open it anew.
+    Log {
+        /// Repeated in the answer.
+        question: u64,
+    },
+}
+
+impl From<BackendError> for Failure {
+    fn from(error: BackendError) -> Self {
+        Failure {
+            hint: error.hint,
+            ..Failure::new(error.message)
+        }
+    }
+}
+
+/// The proxy's end of the line.
+pub(crate) type Line = Channel<FromProxy, ToProxy>;
+
+/// The supervisor's hold on the proxy.
+#[derive(Debug)]
+pub(crate) struct Helper {
+    /// Its process.
+    pub pid: Pid,
+    /// Readable when it has ended.
+    pub ended: OwnedFd,
+    /// Its line.
+    pub line: Channel<ToProxy, FromProxy>,
+    /// Whom it is: nobody else's as long as this is held.
+    user: ProxyUser,
+    /// Reads command lines for it.
+    words: Words,
+}
+
+impl Helper {
+    /// Forks the proxy's process, which runs `main` and ends with it; that gives up root by becoming the user that it is
+    /// handed. `keep` are the descriptors that `main` uses besides 1 and 2 and the line.
+    ///
+    /// # Errors
+    /// Those of the fork.
+    pub(crate) fn spawn(
+        keep: &[RawFd],
+        main: impl FnOnce(Arc<Line>, &ProxyUser) -> Result<(), Failure>,
+    ) -> io::Result<Self> {
+        let (ours, theirs) = channel::pair()?;
+        let user = ProxyUser::reserve();
+        match clone::fork()? {
+            Side::Parent(pid) => Ok(Helper {
+                pid,
+                ended: clone::pidfd(pid)?,
+                line: ours,
+                user,
+                words: Words::default(),
+            }),
+            Side::Child => clone::live(|| {
+                let keep: Vec<RawFd> = keep
+                    .iter()
+                    .copied()
+                    .chain([theirs.as_raw_fd()])
+                    .chain(user.descriptor())
+                    .collect();
+                let line = Arc::new(theirs);
+                let settled = settle(&keep).map_err(|error| Failure::new(format!("cannot start the proxy: {error}")));
+                let Err(failure) = settled.and_then(|()| main(line.clone(), &user)) else {
+                    return 0;
+                };
+                // The supervisor is the only one to tell; if it is gone, so are we.
+                let _ = line.send(&FromProxy::Failed(failure));
+                125
+            }),
+        }
+    }
+
+    /// Waits until the proxy has what it needs: its authority's certificate (PEM).
+    ///
+    /// # Errors
+    /// The proxy's own failure, or that it ended or is stuck.
+    pub(crate) fn ready(&self) -> Result<String, Failure> {
+        match self.hear("start")? {
+            FromProxy::Ready { authority } => Ok(authority),
+            other => Err(Failure::new(format!("the proxy said {other:?} before it was ready"))),
+        }
+    }
+
+    /// What is not as it should be with the user that it is.
+    pub(crate) fn note(&self) -> Option<&str> {
+        self.user.note()
+    }
+
+    /// Hands the jail's sockets over and waits until they are served.
+    ///
+    /// # Errors
+    /// The proxy's own failure, or that it ended or is stuck.
+    pub(crate) fn serve(&self, listeners: Listeners) -> Result<(), Failure> {
+        let (counts, sockets) = fd_passing::pack(listeners);
+        let raw: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
+        let sent = self.line.send_with(&ToProxy::Serve { counts }, &raw);
+        sent.map_err(|error| Failure::new(format!("cannot hand the sockets to the proxy: {error}")))?;
+        match self.hear("serve")? {
+            FromProxy::Serving => Ok(()),
+            other => Err(Failure::new(format!("the proxy said {other:?} before it served"))),
+        }
+    }
+
+    /// Lets it write the last of its log and end; ends it if it does not. `status` is the command's, as the log tells it;
+    /// `open_log` as for [`Helper::answer`].
+    ///
+    /// # Errors
+    /// As for [`Helper::end`].
+    pub(crate) fn finish(&mut self, status: i32, open_log: &dyn Fn() -> io::Result<File>) -> Result<(), StillThere> {
+        // Without one the log that it has will do, if that was not moved; if it was, the proxy says so.
+        let log = open_log().ok();
+        let log: Vec<RawFd> = log.iter().map(AsRawFd::as_raw_fd).collect();
+        if self.line.send_with(&ToProxy::Finish { status }, &log).is_ok() {
+            // Whether it was quick or is stuck: after this it is ended.
+            let _ = channel::readable(self.ended.as_fd(), FINISH_LIMIT);
+        }
+        self.end()
+    }
+
+    /// Ends it, if it has not ended by itself, and waits until it is gone. Does nothing the second time.
+    ///
+    /// # Errors
+    /// When it stays.
+    pub(crate) fn end(&mut self) -> Result<(), StillThere> {
+        let pid = std::mem::replace(&mut self.pid, Pid::from_raw(0));
+        if pid.as_raw() <= 0 {
+            return Ok(());
+        }
+        self.line.close();
+        termination::end("the proxy", pid, self.ended.as_fd())
+    }
+
+    /// Answers a question of the proxy's: `line` tells who is above a process that is one of the jail's, `holder` who has a
+    /// socket open, and `open_log` opens the request log anew.
+    ///
+    /// # Errors
+    /// In words, when it asked for nothing that there is, has failed or is gone.
+    pub(crate) fn answer(
+        &self,
+        line: impl FnOnce(u32) -> Option<Vec<u32>>,
+        holder: impl FnOnce(u32, &dyn Fn(u32) -> Option<String>) -> Option<Holder>,
+        open_log: &dyn Fn() -> io::Result<File>,
+    ) -> Result<(), String> {
+        let sent = match self.line.receive() {
+            Ok(FromProxy::Program { question, pid }) => {
+                let program = client::look(pid, |pid| self.words.of(pid), line);
+                self.line.send(&ToProxy::Program { question, program })
+            }
+            Ok(FromProxy::Holder { question, socket }) => {
+                let holder = holder(socket, &|pid| self.words.of(pid));
+                self.line.send(&ToProxy::Holder { question, holder })
+            }
+            Ok(FromProxy::Log { question }) => match open_log() {
+                Ok(log) => {
+                    let here = ToProxy::Log { question, error: None };
+                    self.line.send_with(&here, &[log.as_raw_fd()])
+                }
+                Err(error) => {
+                    let error = Some(error.to_string());
+                    self.line.send(&ToProxy::Log { question, error })
+                }
+            },
+            Ok(FromProxy::Failed(failure)) => return Err(failure.message),
+            Ok(other) => return Err(format!("the proxy said {other:?}")),
+            Err(error) => return Err(format!("the proxy ended: {error}")),
+        };
+        sent.map_err(|error| format!("the proxy ended: {error}"))
+    }
+
+    fn hear(&self, what: &str) -> Result<FromProxy, Failure> {
+        match self.line.receive_within(READY_LIMIT) {
+            Ok(FromProxy::Failed(failure)) => Err(failure),
+            Ok(message) => Ok(message),
+            Err(error) => Err(Failure::new(format!("the proxy did not {what}: {error}"))),
+        }
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            tracing::warn!("{error}");
+        }
+    }
+}
+
+/// The proxy's side of [`Helper::serve`]: waits for the sockets.
+///
+/// # Errors
+/// When the supervisor is gone or sent something else.
+pub(crate) fn receive_listeners(line: &Line) -> io::Result<Listeners> {
+    let (message, sockets) = line.receive_with()?;
+    let ToProxy::Serve { counts } = message else {
+        return Err(io::Error::other("expected the jail's sockets"));
+    };
+    fd_passing::unpack(counts, sockets)
+}
+
+fn settle(keep: &[RawFd]) -> io::Result<()> {
+    prctl::set_dumpable(false)?;
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    dup2_stdin(File::open("/dev/null")?)?;
+    fds::close_from(3, keep)?;
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+    setsid()?;
+    // A connection takes two descriptors: the limit is raised as far as it goes.
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! The folder in which the command starts: the one that httpjail was called in, or else the next best.
+//!
+//! A program inherits its folder whether or not it may enter it, and whether or not it is still there. The jail's has to be
+//! entered anew, by its path and through the jail's own mounts: the inherited one may lie below what is covered, and `..`
+//! leads from it into the mounts of the outside. So one that has no path any more is not entered at all. One that has, but
+//! which the command's user may not enter, init enters for him, as long as it is the very one that was inherited: who runs as
+//! root in a user's folder must not be led elsewhere by him.
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
+use nix::unistd::{chdir, fchdir};
+
+use crate::jail::sandbox::user_identity::Identity;
+
+/// Where the command starts.
+#[derive(Debug)]
+pub(crate) struct Workplace {
+    path: Option<PathBuf>,
+    /// Device and inode of what was inherited.
+    inherited: Option<(u64, u64)>,
+    home: PathBuf,
+    /// Says that it is another than the caller's.
+    tell: fn(&str),
+}
+
+impl Workplace {
+    /// The calling process's own folder, for this user.
+    pub(crate) fn inherited(identity: &Identity, tell: fn(&str)) -> Self {
+        // Without a look-up: that of `.` needs the right to enter it.
+        let found = fstatat(AT_FDCWD, "", AtFlags::AT_EMPTY_PATH);
+        Workplace {
+            path: std::env::current_dir().ok(),
+            inherited: found.ok().map(|found| which(&found)),
+            home: identity.home.clone(),
+            tell,
+        }
+    }
+
+    /// The root folder, which everybody may enter.
+    pub(crate) fn root() -> Self {
+        Workplace {
+            path: Some("/".into()),
+            inherited: None,
+            home: "/".into(),
+            tell: |_| (),
+        }
+    }
+
+    /// Enters it with the rights of init. Whether that was possible.
+    pub(crate) fn enter(&self) -> bool {
+        let Some(path) = &self.path else { return false };
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let Ok(folder) = open(path, flags, Mode::empty()) else {
+            return false;
+        };
+        let same = fstat(&folder).is_ok_and(|found| Some(which(&found)) == self.inherited);
+        same && fchdir(folder.as_fd()).is_ok()
+    }
+
+    /// Enters it with the rights of the command's user, or his home, or the root folder. Returns the one that is not the
+    /// caller's.
+    ///
+    /// # Errors
+    /// When not even that can be entered.
+    pub(crate) fn enter_as_user(&self) -> io::Result<Option<&Path>> {
+        let refused = match &self.path {
+            None => "the current folder is no longer there".to_owned(),
+            Some(path) => match chdir(path) {
+                Ok(()) => return Ok(None),
+                Err(error) => format!("cannot enter {}: {error}", path.display()),
+            },
+        };
+        let instead = match chdir(&self.home) {
+            Ok(()) => &self.home,
+            Err(_) => {
+                chdir("/").map_err(|error| io::Error::other(format!("{refused}; nor /: {error}")))?;
+                Path::new("/")
+            }
+        };
+        (self.tell)(&format!("{refused}; the command starts in {}", instead.display()));
+        Ok(Some(instead))
+    }
+}
+
+fn which(found: &FileStat) -> (u64, u64) {
+    (found.st_dev, found.st_ino)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Its user could have put another folder, or a link to one, in its place.
+    #[test]
+    fn a_folder_that_was_changed_for_another_is_not_entered() {
+        let place = tempfile::tempdir().unwrap();
+        let found = std::fs::metadata(place.path()).unwrap();
+        let inherited = std::os::unix::fs::MetadataExt::ino(&found) + 1;
+        let device = std::os::unix::fs::MetadataExt::dev(&found);
+        let workplace = Workplace {
+            path: Some(place.path().into()),
+            inherited: Some((device, inherited)),
+            home: "/".into(),
+            tell: |_| (),
+        };
+        let before = std::env::current_dir().unwrap();
+        assert!(!workplace.enter());
+        assert_eq!(std::env::current_dir().unwrap(), before);
+    }
+}

@@ -1,0 +1,5 @@
+//! What is known of a jailed process: which program it runs, and which sockets it has open.
+
+pub(crate) mod client;
+pub(crate) mod cmdline_reader;
+pub(crate) mod socket_holders;

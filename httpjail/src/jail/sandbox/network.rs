@@ -1,0 +1,248 @@
+//! The jail's network namespace: `lo` brought up, and the sockets of the proxy and the resolver made inside it.
+//!
+//! A socket stays in the namespace it was made in, so the supervisor steps in, makes them, and steps out again: no veth,
+//! no address plan, nothing on the host changes. Made by the supervisor, they belong to no jail cgroup either.
+
+use std::fs::File;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::AsFd;
+use std::process::exit;
+
+use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+use netlink_packet_route::link::{LinkFlags, LinkMessage};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_ROUTE};
+use nix::sched::{CloneFlags, setns};
+use nix::unistd::Pid;
+use socket2::{Domain, Protocol, SockRef, Type};
+
+use crate::net::Listeners;
+
+/// `lo` is the first interface of every namespace (`net/core/dev.c`, `LOOPBACK_IFINDEX`).
+pub(crate) const LOOPBACK_INDEX: u32 = 1;
+
+/// The address that `lo` carries besides 127.0.0.1, or `getaddrinfo` with `AI_ADDRCONFIG` answers nothing.
+pub(crate) const JAIL_V4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+/// The same for `::1`.
+pub(crate) const JAIL_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 1);
+
+/// The mark of httpjail's sockets in a namespace that others use too (`JailConfig::own_mark`). It need be no secret: to set one
+/// wants a right that goes around the programs anyway.
+pub(crate) const OWN_MARK: u32 = 0x6874_6a6c;
+
+/// Ports that only root may bind and that `bindresvport(3)` chooses from, too.
+const RESERVED: std::ops::Range<u16> = 600..1024;
+
+/// Connections that may wait to be accepted; 512 was seen to lose SYNs at 20,000 connections a second.
+const BACKLOG: i32 = 4096;
+
+/// Runs `inside` in the network namespace of the process `pid`, and comes back.
+///
+/// Not coming back would leave the supervisor, and so the proxy's way out, inside the jail: the process ends.
+///
+/// # Errors
+/// Those of opening the namespaces, of `setns(2)`, and of `inside`.
+pub(crate) fn within<T>(pid: Pid, inside: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    within_namespace(&File::open(format!("/proc/{pid}/ns/net"))?, inside)
+}
+
+/// The same in a network namespace that is open: whoever was handed it needs no right to look at its processes.
+///
+/// # Errors
+/// Those of `setns(2)`, and of `inside`.
+pub(crate) fn within_namespace<T>(namespace: &impl AsFd, inside: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let outside = File::open("/proc/self/ns/net")?;
+    setns(namespace, CloneFlags::CLONE_NEWNET)?;
+    let result = inside();
+    if let Err(error) = setns(&outside, CloneFlags::CLONE_NEWNET) {
+        // There is nobody to hand this to who could do anything else.
+        eprintln!("error: cannot leave the jail's network namespace: {error}");
+        exit(125);
+    }
+    result
+}
+
+/// Brings `lo` up and gives it the jail's addresses. Returns whether the namespace speaks IPv6.
+///
+/// # Errors
+/// Those of rtnetlink; a host without IPv6 is none.
+pub(crate) fn raise_loopback() -> io::Result<bool> {
+    let route = Route::open()?;
+    let mut link = LinkMessage::default();
+    link.header.index = LOOPBACK_INDEX;
+    link.header.flags = LinkFlags::Up;
+    link.header.change_mask = LinkFlags::Up;
+    route.ask(RouteNetlinkMessage::SetLink(link), 0)?;
+    route.ask(new_address(JAIL_V4.into()), NLM_F_CREATE | NLM_F_EXCL)?;
+    // A host booted with ipv6.disable=1 has no such family; one with disable_ipv6=1 has no ::1.
+    let ipv6 = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+    if ipv6 {
+        route.ask(new_address(JAIL_V6.into()), NLM_F_CREATE | NLM_F_EXCL)?;
+    }
+    Ok(ipv6)
+}
+
+/// Makes every address local: a default route of type `local` on `lo`, from the jail's own address. What is sent anywhere
+/// comes in again.
+///
+/// # Errors
+/// Those of rtnetlink.
+pub(crate) fn make_all_local(ipv6: bool) -> io::Result<()> {
+    let route = Route::open()?;
+    route.ask(local_default(JAIL_V4.into()), NLM_F_CREATE | NLM_F_EXCL)?;
+    if ipv6 {
+        route.ask(local_default(JAIL_V6.into()), NLM_F_CREATE | NLM_F_EXCL)?;
+    }
+    Ok(())
+}
+
+/// Makes the sockets of the proxy and the resolver on loopback, each kind on one port for both families.
+///
+/// # Errors
+/// Those of `socket(2)`, `bind(2)` and `listen(2)`.
+pub(crate) fn listen(ipv6: bool) -> io::Result<Listeners> {
+    listen_at(ipv6, [0, 0])
+}
+
+/// The same on the given ports: the proxy's and the resolver's; 0 is any.
+fn listen_at(ipv6: bool, ports: [u16; 2]) -> io::Result<Listeners> {
+    let mut addresses: Vec<IpAddr> = vec![Ipv4Addr::LOCALHOST.into()];
+    if ipv6 {
+        addresses.push(Ipv6Addr::LOCALHOST.into());
+    }
+    let mut listeners = Listeners {
+        proxy: listen_all(&addresses, ports[0])?,
+        ..Listeners::default()
+    };
+    let udp = UdpSocket::bind((addresses[0], ports[1]))?;
+    let port = udp.local_addr()?.port();
+    listeners.resolver_udp.push(udp);
+    for address in &addresses[1..] {
+        listeners.resolver_udp.push(UdpSocket::bind((*address, port))?);
+    }
+    listeners.resolver_tcp = listen_all(&addresses, port)?;
+    Ok(listeners)
+}
+
+/// The same in a namespace that others use too: what goes to httpjail's sockets must go to nobody else when they are gone. So
+/// they are marked, for the programs; and on ports that only root may bind (where `net.ipv4.ip_unprivileged_port_start` is not
+/// lower, as it is in containers).
+///
+/// # Errors
+/// As for [`listen`], and `AddrInUse` when no such ports are free.
+pub(crate) fn listen_among_others() -> io::Result<Listeners> {
+    let ipv6 = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+    // Each process begins elsewhere.
+    let pairs = (RESERVED.end - RESERVED.start) / 2;
+    let first = (std::process::id() % u32::from(pairs)) as u16;
+    for pair in (0..pairs).map(|step| (first + step) % pairs) {
+        let port = RESERVED.start + 2 * pair;
+        match listen_at(ipv6, [port, port + 1]) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            listeners => {
+                let listeners = listeners?;
+                mark(&listeners)?;
+                return Ok(listeners);
+            }
+        }
+    }
+    Err(io::ErrorKind::AddrInUse.into())
+}
+
+fn mark(listeners: &Listeners) -> io::Result<()> {
+    let tcp = listeners.proxy.iter().chain(&listeners.resolver_tcp).map(SockRef::from);
+    let udp = listeners.resolver_udp.iter().map(SockRef::from);
+    tcp.chain(udp).try_for_each(|socket| socket.set_mark(OWN_MARK))
+}
+
+/// One listener an address, all on one port: `port`, or the one that the first is given.
+pub(crate) fn listen_all(addresses: &[IpAddr], mut port: u16) -> io::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let at = SocketAddr::new(*address, port);
+        let socket = socket2::Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
+        if at.is_ipv6() {
+            // Else the wildcard of IPv6 would take IPv4's as well.
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&at.into())?;
+        socket.listen(BACKLOG)?;
+        let listener = TcpListener::from(socket);
+        port = listener.local_addr()?.port();
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+fn new_address(address: IpAddr) -> RouteNetlinkMessage {
+    let mut message = AddressMessage::default();
+    message.header.index = LOOPBACK_INDEX;
+    (message.header.family, message.header.prefix_len) = match address {
+        IpAddr::V4(_) => (AddressFamily::Inet, 32),
+        IpAddr::V6(_) => (AddressFamily::Inet6, 128),
+    };
+    message.attributes = vec![
+        AddressAttribute::Local(address),
+        AddressAttribute::Address(address),
+        // Duplicate address detection would keep the address tentative for a second. And an IPv6 address brings a route to its prefix, which on `lo` means "unreachable" (net/ipv6/route.c, fib6_config):
+        // in force until a work queue has made the address's own, and what is sent to it meanwhile is lost, for a
+        // second's wait.
+        AddressAttribute::Flags(AddressFlags::Nodad | AddressFlags::Noprefixroute),
+    ];
+    RouteNetlinkMessage::NewAddress(message)
+}
+
+fn local_default(from: IpAddr) -> RouteNetlinkMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = match from {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    };
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Static;
+    message.header.scope = RouteScope::Host;
+    message.header.kind = RouteType::Local;
+    let from = match from {
+        IpAddr::V4(from) => RouteAddress::Inet(from),
+        IpAddr::V6(from) => RouteAddress::Inet6(from),
+    };
+    message.attributes = vec![RouteAttribute::Oif(LOOPBACK_INDEX), RouteAttribute::PrefSource(from)];
+    RouteNetlinkMessage::NewRoute(message)
+}
+
+/// A line to the kernel's routing tables.
+struct Route(Socket);
+
+impl Route {
+    fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.connect(&NetlinkAddr::new(0, 0))?;
+        Ok(Route(socket))
+    }
+
+    /// Sends one request and waits for its acknowledgement.
+    fn ask(&self, request: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+        let mut message = NetlinkMessage::from(request);
+        message.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        self.0.send(&bytes, 0)?;
+        let (answer, _) = self.0.recv_from_full()?;
+        let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+        match answer.payload {
+            NetlinkPayload::Error(error) => error.code.map_or(Ok(()), |_| Err(error.to_io())),
+            _ => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "rtnetlink answered something else",
+            )),
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! The supervisor while the command runs: passes signals and stops on, answers the proxy, keeps the time, and ends
+//! everything when the command, the time or a part of the jail has ended.
+
+pub(crate) mod policy_watch;
+pub(crate) mod signals;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigEvent, SigevNotify, Signal, kill};
+use nix::sys::time::TimeSpec;
+use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
+use nix::time::ClockId;
+use nix::unistd::{getpgrp, getpid};
+
+use super::backend::Backend;
+use super::process::approver::Aide;
+use super::process::init::{Order, Report};
+use super::process::namespaces::Sandbox;
+use super::process::proxy::Helper;
+use super::process_info::socket_holders::{self, Holders};
+use super::sandbox::stdio;
+use super::unix::Held;
+use crate::sys::terminal::Terminal;
+use policy_watch::{Round, Watch};
+use signals::{Signals, is_forwarded};
+
+/// Between SIGTERM and SIGKILL when the time is up.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The command's own exit status.
+    Exited(i32),
+    /// The command was ended by this signal.
+    Killed(i32),
+    /// `--timeout` was up.
+    TimedOut,
+    /// A part of the jail failed, so everything was ended.
+    Failed(String),
+}
+
+impl Outcome {
+    /// httpjail's own exit status for it.
+    pub(crate) fn status(&self) -> u8 {
+        match self {
+            Outcome::Exited(status) => *status as u8,
+            Outcome::Killed(signal) => (128 + signal) as u8,
+            Outcome::TimedOut => 124,
+            Outcome::Failed(_) => 125,
+        }
+    }
+}
+
+/// A jail whose command runs.
+pub(crate) struct Running {
+    sandbox: Sandbox,
+    helper: Helper,
+    backend: Box<dyn Backend>,
+    /// Kept to the end: what it holds in the kernel goes with it.
+    _sockets: Option<Held>,
+    signals: Signals,
+    /// Answers what no rule does, if anybody is asked.
+    aide: Option<Aide>,
+    /// The command holds the terminal, which must be taken back from it.
+    holds_terminal: bool,
+}
+
+/// Whether the command should get the terminal at once: it is ours to give, and the command reads from it and writes to it.
+/// In a pipeline another program may be the one that reads: there the command gets it only when it asks (SIGTTIN).
+pub(crate) fn wants_foreground() -> bool {
+    let on_terminal = stdio::is_terminal(io::stdin().as_fd()) && stdio::is_terminal(io::stdout().as_fd());
+    on_terminal && Terminal::open().is_some_and(|terminal| terminal.is_ours())
+}
+
+/// Sends this process SIGCONT at that time: the one signal that wakes a stopped process to keep its other appointments.
+fn wake_at(deadline: Instant) -> io::Result<Timer> {
+    let signal = SigevNotify::SigevSignal {
+        signal: Signal::SIGCONT,
+        si_value: 0,
+    };
+    let mut timer = Timer::new(ClockId::CLOCK_MONOTONIC, SigEvent::new(signal))?;
+    // A timer of zero is one that is off.
+    let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+    timer.set(Expiration::OneShot(TimeSpec::from(left)), TimerSetTimeFlags::empty())?;
+    Ok(timer)
+}
+
+impl Running {
+    pub(crate) fn new(
+        sandbox: Sandbox,
+        helper: Helper,
+        backend: Box<dyn Backend>,
+        sockets: Option<Held>,
+        signals: Signals,
+        aide: Option<Aide>,
+        holds_terminal: bool,
+    ) -> Self {
+        Running {
+            sandbox,
+            helper,
+            backend,
+            _sockets: sockets,
+            signals,
+            aide,
+            holds_terminal,
+        }
+    }
+
+    /// Waits for the end, then ends whatever still runs in the jail, has the proxy finish its log, and removes everything.
+    /// Returns how it ended and what could not be removed.
+    ///
+    /// Meanwhile `watch` looks after the policy file, and `open_log` opens the request log anew, should it be moved away.
+    pub(crate) fn wait(
+        mut self,
+        limit: Option<Duration>,
+        watch: Option<&mut dyn Watch>,
+        open_log: &dyn Fn() -> io::Result<File>,
+    ) -> (Outcome, Vec<String>) {
+        let outcome = self
+            .supervise(limit, Round::new(watch), open_log)
+            .unwrap_or_else(|error| Outcome::Failed(error.to_string()));
+        self.take_terminal();
+        let killed = self.sandbox.kill();
+        // Before the proxy, whose last lines are for the caller's own terminal.
+        if let Some(aide) = &mut self.aide {
+            aide.finish();
+        }
+        let finished = self.helper.finish(outcome.status().into(), open_log);
+        let removed = self.backend.disarm();
+        let left = [killed, finished]
+            .into_iter()
+            .filter_map(|ended| Some(ended.err()?.to_string()));
+        (
+            outcome,
+            left.chain(removed.err().map(|error| error.to_string())).collect(),
+        )
+    }
+
+    fn supervise(
+        &mut self,
+        limit: Option<Duration>,
+        mut round: Round<'_>,
+        open_log: &dyn Fn() -> io::Result<File>,
+    ) -> io::Result<Outcome> {
+        let init = u32::try_from(self.sandbox.pid.as_raw()).map_err(io::Error::other)?;
+        let mut holders = Holders::below(init);
+        let line = |pid| socket_holders::line(init, pid);
+        let mut deadline = limit.map(|limit| Instant::now() + limit);
+        let mut out_of_time = false;
+        loop {
+            let next = deadline.into_iter().chain(round.next()).min();
+            let wait = next.map(|next| next.saturating_duration_since(Instant::now()));
+            // Rounded up, or the loop would spin through the last millisecond.
+            let wait = wait.map_or(PollTimeout::NONE, |wait| {
+                PollTimeout::try_from(wait + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+            });
+            let mut polled = vec![
+                PollFd::new(self.sandbox.line.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.helper.line.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+            ];
+            polled.extend(
+                self.aide
+                    .as_ref()
+                    .map(|aide| PollFd::new(aide.as_fd(), PollFlags::POLLIN)),
+            );
+            match poll(&mut polled, wait) {
+                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let came = |at: usize| polled.get(at).is_some_and(|polled| polled.any().unwrap_or(true));
+            let (init, proxy, signals, aide) = (came(0), came(1), came(2), came(3));
+            // It speaks only when spoken to, or when it fails. Heard before init: what a command says of a denial is not to
+            // hide that there was nobody to ask.
+            if aide && let Some(aide) = &self.aide {
+                return Ok(Outcome::Failed(aide.last_words()));
+            }
+            if init && let Some(outcome) = self.hear_init(deadline)? {
+                return Ok(if out_of_time { Outcome::TimedOut } else { outcome });
+            }
+            if proxy
+                && let Err(message) = self
+                    .helper
+                    .answer(line, |socket, words| holders.find(socket, words), open_log)
+            {
+                return Ok(Outcome::Failed(message));
+            }
+            if signals {
+                self.pass_signals()?;
+            }
+            if let Err(error) = round.look(&self.helper) {
+                return Ok(Outcome::Failed(format!("the proxy ended: {error}")));
+            }
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                if out_of_time {
+                    return Ok(Outcome::TimedOut);
+                }
+                out_of_time = true;
+                deadline = Some(Instant::now() + GRACE);
+                self.sandbox.line.send(&Order::Signal(Signal::SIGTERM as i32))?;
+                // A stopped command would not hear it.
+                self.sandbox.line.send(&Order::Signal(Signal::SIGCONT as i32))?;
+            }
+        }
+    }
+
+    fn hear_init(&mut self, deadline: Option<Instant>) -> io::Result<Option<Outcome>> {
+        match self.sandbox.line.receive() {
+            Ok(Report::Exited(status)) => Ok(Some(Outcome::Exited(status))),
+            Ok(Report::Killed(signal)) => Ok(Some(Outcome::Killed(signal))),
+            Ok(Report::Stopped(signal)) => self.stop(signal, deadline).map(|()| None),
+            Ok(Report::NotCarried(left)) => {
+                tracing::warn!(
+                    "what the command wrote could not be carried back to the host: {}",
+                    left.join("; ")
+                );
+                Ok(None)
+            }
+            Ok(other) => Ok(Some(Outcome::Failed(format!("the jail's init said {other:?}")))),
+            Err(error) => Ok(Some(Outcome::Failed(format!("the jail's init ended: {error}")))),
+        }
+    }
+
+    fn pass_signals(&mut self) -> io::Result<()> {
+        while let Some(signal) = self.signals.next()? {
+            if signal == Signal::SIGCONT {
+                self.resume()?;
+            } else if is_forwarded(signal) {
+                self.sandbox.line.send(&Order::Signal(signal as i32))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The command was stopped: by asking for a terminal that is ours to give, or for good, and then we stop as well, so
+    /// that the shell sees a stopped job. Without a terminal there is no such shell, and a command that stops itself, with
+    /// others of the jail still at work, must not stop the one that keeps the time and takes the signals.
+    fn stop(&mut self, signal: i32, deadline: Option<Instant>) -> io::Result<()> {
+        let Some(terminal) = Terminal::open() else {
+            return Ok(());
+        };
+        let asks = [Signal::SIGTTIN as i32, Signal::SIGTTOU as i32].contains(&signal);
+        if asks && terminal.is_ours() {
+            return self.resume();
+        }
+        self.take_terminal();
+        if let Some(aide) = &self.aide {
+            aide.suspend()?;
+        }
+        // Dropped, it is disarmed.
+        let _alarm = deadline.map(wake_at).transpose()?;
+        kill(getpid(), Signal::SIGSTOP)?;
+        // Resumed. The SIGCONT that did it waits among the signals and lets the command go on.
+        Ok(())
+    }
+
+    /// We were continued: so is the command, with the terminal if the shell has put us in the foreground (`fg`).
+    fn resume(&mut self) -> io::Result<()> {
+        if let Some(aide) = self.aide.as_ref().filter(|aide| aide.holds_terminal()) {
+            aide.resume()?;
+            // Its own terminal is always the command's.
+            return self.sandbox.line.send(&Order::Resume { foreground: true });
+        }
+        let foreground = Terminal::open().is_some_and(|terminal| terminal.is_ours());
+        self.holds_terminal |= foreground;
+        self.sandbox.line.send(&Order::Resume { foreground })
+    }
+
+    fn take_terminal(&mut self) {
+        if std::mem::take(&mut self.holds_terminal)
+            && let Some(terminal) = Terminal::open()
+        {
+            // The session may have lost its terminal (hang-up): then there is nothing to take.
+            let _ = terminal.give_to(getpgrp());
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! The proof before exec: a process made like the command tries to reach sockets that were made outside, and its own.
+//!
+//! As with steering both sides must agree: the supervisor, who holds the sockets of the outside, looks whether anything came.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt as _, PermissionsExt, symlink};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
+use std::path::Path;
+use std::time::Duration;
+
+use nix::fcntl::{OFlag, open};
+use nix::libc;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::prctl;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+use nix::sys::stat::{Mode, fchmod};
+use nix::sys::wait::waitpid;
+use nix::unistd::{getpid, mkfifo};
+use serde::{Deserialize, Serialize};
+
+use super::{Keeper, Notify, serve_until};
+use crate::jail::process::init::Plan;
+use crate::jail::protocol::channel::{self, readable};
+use crate::jail::sandbox::mounts::{RUN_DIR, make_run_dir};
+use crate::jail::sandbox::rights;
+use crate::sys::clone::{self, Side};
+
+/// How long it may take on a machine that has much else to do.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// What the canary found.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Probe {
+    /// It reached its own, and nothing else.
+    Holds,
+    /// It could not be tried here, for this reason.
+    Cannot(String),
+    /// It was tried and does not hold.
+    Broken(Vec<String>),
+}
+
+/// A stream socket and one for datagrams, made outside the jail: unbound, for init to bind where the canary finds them.
+///
+/// # Errors
+/// Those of `socket(2)`.
+pub(in crate::jail) fn outsiders() -> io::Result<[OwnedFd; 2]> {
+    let made = |kind| socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None);
+    Ok([made(SockType::Stream)?, made(SockType::Datagram)?])
+}
+
+/// The reading end of a named pipe, made outside the jail by root. It has no name any more: it is reached through this.
+///
+/// # Errors
+/// Those of `mkfifo(3)` in the folder of root's own.
+pub(in crate::jail) fn pipe() -> io::Result<OwnedFd> {
+    make_run_dir()?;
+    let path = Path::new(RUN_DIR).join(format!("canary-{}", getpid()));
+    mkfifo(&path, Mode::S_IRUSR)?;
+    let end = open(
+        &path,
+        OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    );
+    fs::remove_file(&path)?;
+    let end = end?;
+    fchmod(&end, Mode::from_bits_truncate(0o666))?;
+    Ok(end)
+}
+
+/// Whether anything came to one of them.
+///
+/// # Errors
+/// Those of `poll(2)`.
+pub(in crate::jail) fn reached(outsiders: &[OwnedFd]) -> io::Result<bool> {
+    for outsider in outsiders {
+        if readable(outsider.as_fd(), Duration::ZERO)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Init's side. A failure is that of the attempt to try it.
+pub(in crate::jail) fn probe(
+    plan: &Plan,
+    notify: Option<Notify>,
+    outsiders: &[OwnedFd],
+    allowed: &[OwnedFd],
+) -> io::Result<Probe> {
+    let place = &plan.view.place;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("tmpfs"), place, Some("tmpfs"), flags, Some("mode=0755,size=64k"))?;
+    let probed = furnish(plan, outsiders).and_then(|()| attempt(plan, notify, outsiders.get(2), allowed));
+    umount2(place, MntFlags::MNT_DETACH)?;
+    probed
+}
+
+/// Binds the outsiders, under several names.
+fn furnish(plan: &Plan, outsiders: &[OwnedFd]) -> io::Result<()> {
+    let place = &plan.view.place;
+    let own = place.join("own");
+    DirBuilder::new().mode(0o700).create(&own)?;
+    if plan.command.identity.switched {
+        nix::unistd::chown(&own, Some(plan.command.identity.uid), Some(plan.command.identity.gid))?;
+    }
+    for (socket, name) in outsiders.iter().zip(["stream", "datagram"]) {
+        let path = place.join(name);
+        bind(socket.as_raw_fd(), &UnixAddr::new(&path)?)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777))?;
+    }
+    if let Some(stream) = outsiders.first() {
+        listen(stream, Backlog::new(8)?)?;
+    }
+    fs::hard_link(place.join("stream"), own.join("hard"))?;
+    symlink(place.join("stream"), own.join("soft"))
+}
+
+/// Forks the one who keeps, who forks the one who tries: init itself stays as it is.
+fn attempt(plan: &Plan, notify: Option<Notify>, pipe: Option<&OwnedFd>, allowed: &[OwnedFd]) -> io::Result<Probe> {
+    let (ours, theirs) = channel::pair::<(), Probe>()?;
+    match clone::fork()? {
+        Side::Child => clone::live(|| {
+            let probe = keep(plan, notify, pipe, allowed).unwrap_or_else(|error| Probe::Cannot(error.to_string()));
+            i32::from(theirs.send(&probe).is_err())
+        }),
+        Side::Parent(keeper) => {
+            drop(theirs);
+            let probe = ours.receive_within(LIMIT);
+            // Its own child, not yet waited for; ended already, if all went well.
+            let _ = kill(keeper, Signal::SIGKILL);
+            waitpid(keeper, None)?;
+            probe
+        }
+    }
+}
+
+/// What the canary tells its keeper.
+#[derive(Debug, Serialize, Deserialize)]
+enum Song {
+    /// Its filter is in force. What that tells comes along.
+    Watched,
+    /// The trial is over: what went wrong.
+    Over(Vec<String>),
+    /// It never came to it.
+    Failed(String),
+}
+
+fn keep(plan: &Plan, notify: Option<Notify>, pipe: Option<&OwnedFd>, allowed: &[OwnedFd]) -> io::Result<Probe> {
+    let (ours, theirs) = channel::pair::<(), Song>()?;
+    let canary = match clone::fork()? {
+        Side::Child => clone::live(|| {
+            let song = match sing(plan, notify.is_some(), pipe, &theirs) {
+                Ok(wrong) => Song::Over(wrong),
+                Err(error) => Song::Failed(error.to_string()),
+            };
+            i32::from(theirs.send(&song).is_err())
+        }),
+        Side::Parent(canary) => canary,
+    };
+    drop(theirs);
+    let mut song = ours.receive_with()?;
+    if let (Some(notify), (Song::Watched, listener)) = (notify, &mut song) {
+        let listener = listener.pop().ok_or(io::ErrorKind::InvalidData)?;
+        let keeper = Keeper::new(notify, listener, allowed)?;
+        ours.send(&())?;
+        serve_until(&keeper, ours.as_fd())?;
+        song = ours.receive_with()?;
+    }
+    waitpid(canary, None)?;
+    Ok(match song.0 {
+        Song::Over(wrong) if wrong.is_empty() => Probe::Holds,
+        Song::Over(wrong) => Probe::Broken(wrong),
+        Song::Failed(why) => Probe::Cannot(why),
+        Song::Watched => Probe::Cannot("the canary was out of turn".into()),
+    })
+}
+
+type Line = channel::Channel<Song, ()>;
+
+/// The canary's life: it becomes what the command will be, and tries.
+fn sing(plan: &Plan, notify: bool, pipe: Option<&OwnedFd>, line: &Line) -> io::Result<Vec<String>> {
+    rights::give_up(&plan.command.identity)?;
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    // As after an exec: what cannot be looked at cannot be served. There is nothing in here to be seen, and nobody to look.
+    prctl::set_dumpable(true)?;
+    plan.filter.install()?;
+    if notify {
+        let listener = plan.filter.watch()?;
+        line.send_with(&Song::Watched, &[listener.as_raw_fd()])?;
+        line.receive()?;
+    }
+    let mut wrong = tries(&plan.view.place);
+    wrong.extend(pipe.into_iter().flat_map(|pipe| tries_pipes(&plan.view.place, pipe)));
+    Ok(wrong)
+}
+
+fn tries(place: &Path) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let own = place.join("own");
+    if let Err(error) = own_listeners(&own) {
+        wrong.push(format!("it cannot reach its own: {error}"));
+    }
+    for name in ["stream", "own/hard", "own/soft"] {
+        if UnixStream::connect(place.join(name)).is_ok() {
+            wrong.push(format!("it reaches a socket of the outside as `{name}`"));
+        }
+    }
+    let sent = UnixDatagram::unbound().and_then(|socket| socket.send_to(b"canary", place.join("datagram")));
+    if sent.is_ok() {
+        wrong.push("it sends a datagram to a socket of the outside".into());
+    }
+    // It may be told that this was sent: to the other end, it must be. The supervisor sees it if not.
+    let pair = UnixDatagram::pair().map(|(one, _other)| one.send_to(b"canary", place.join("datagram")));
+    if let Err(error) = pair {
+        wrong.push(format!("it gets no pair of sockets: {error}"));
+    }
+    wrong
+}
+
+/// Opens a named pipe of the outside, and one of its own.
+fn tries_pipes(place: &Path, outsider: &OwnedFd) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let write = |path: &Path| OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let path = format!("/proc/self/fd/{}", outsider.as_raw_fd());
+    match write(Path::new(&path)) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+        Err(error) => wrong.push(format!("it cannot try a named pipe of the outside: {error}")),
+        Ok(mut pipe) => {
+            let _ = pipe.write_all(b"canary");
+            wrong.push("it opens a named pipe of the outside".into());
+        }
+    }
+    let own = place.join("own/pipe");
+    let opened = mkfifo(&own, Mode::S_IRWXU).map_err(io::Error::from).and_then(|()| {
+        let _reader = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&own)?;
+        write(&own)
+    });
+    if let Err(error) = opened {
+        wrong.push(format!("it cannot open its own named pipe: {error}"));
+    }
+    wrong
+}
+
+fn own_listeners(folder: &Path) -> io::Result<()> {
+    let path = folder.join("listener");
+    let listener = UnixListener::bind(&path)?;
+    fs::hard_link(&path, folder.join("other"))?;
+    for name in [&path, &folder.join("other")] {
+        UnixStream::connect(name)?;
+        listener.accept()?;
+    }
+    let name = SocketAddr::from_abstract_name(b"httpjail canary")?;
+    let listener = UnixListener::bind_addr(&name)?;
+    UnixStream::connect_addr(&name)?;
+    listener.accept()?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    TcpStream::connect(listener.local_addr()?)?;
+    listener.accept()?;
+    Ok(())
+}
