@@ -152,7 +152,7 @@ fn push_value(line: &mut String, value: &str) {
     }
 }
 
-/// The JSON log's fields in their order (DESIGN: the contract).
+/// The JSON log's fields in their order (docs/design.md, "The log").
 #[derive(Serialize)]
 struct Line<'a> {
     ts: String,
