@@ -1,10 +1,10 @@
 //! What httpjail says about itself, always on stderr: stdout belongs to the command.
 //!
 //! [`error`] and [`warn`] are the one place that prints `error: ...`, `warning: ...` and `hint: ...`; [`init`] sets up
-//! tracing for `-v` and more. Everything is escaped on the way out, for an error may quote what the jail sent. Colour is for
+//! tracing for `-v` and more. Everything is escaped on the way out, for an error may quote what the jail sent. Color is for
 //! terminals alone, and nothing hangs on it.
 
-use crate::audit::{Terminal, paint, printable, wants_colour};
+use crate::audit::{Terminal, paint, printable, wants_color};
 use std::error::Error;
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -86,7 +86,7 @@ fn push_paragraph(out: &mut String, kind: &str, text: &str) {
 /// In one write, and without `eprintln!`, which panics when stderr is gone.
 fn say(text: &str) {
     let painted = || text.split_inclusive('\n').map(paint).collect::<String>();
-    let text = if wants_colour(&io::stderr()) {
+    let text = if wants_color(&io::stderr()) {
         painted()
     } else {
         text.to_owned()

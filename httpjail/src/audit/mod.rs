@@ -5,7 +5,7 @@
 //! terminal about denials, from a thread of its own so that a terminal that does not read can never hold up the proxy.
 //! Whatever came from the jail is escaped here, at the last moment, by [`printable`] and by the formats.
 
-mod colour;
+mod color;
 mod escape;
 mod file;
 mod format;
@@ -17,7 +17,7 @@ pub(crate) mod record;
 mod summary;
 mod terminal;
 
-pub(crate) use colour::{paint, wants_colour};
+pub(crate) use color::{paint, wants_color};
 pub(crate) use escape::{printable, redacted};
 #[cfg(unix)]
 pub(crate) use file::open_stream;

@@ -83,7 +83,7 @@ mod tests {
         ] {
             assert!(read_line(line.as_bytes()).is_none(), "{line}");
         }
-        let later = r#"{"event":"request","verdict":"deny","colour":"red","dst":"nowhere"}"#;
+        let later = r#"{"event":"request","verdict":"deny","color":"red","dst":"nowhere"}"#;
         let record = read_line(later.as_bytes()).expect("a record");
         assert_eq!((record.verdict, record.dst), (Some(Decision::Deny), None));
     }

@@ -4,7 +4,7 @@
 //! picture. So lines go through a bounded queue to a thread; while the terminal is in raw mode (some program reads it key
 //! by key) the thread keeps them, and prints them when the mode has passed or at the end. What finds no room is counted.
 
-use super::colour::{paint, wants_colour};
+use super::color::{paint, wants_color};
 use super::file::wait_writable;
 use super::notice::lines_lost;
 use std::collections::VecDeque;
@@ -47,7 +47,7 @@ impl Terminal {
         let (queue, messages) = mpsc::sync_channel(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
         let printer = Printer {
-            colour: wants_colour(&screen),
+            color: wants_color(&screen),
             screen,
             kept: VecDeque::new(),
             lost: Arc::clone(&lost),
@@ -86,7 +86,7 @@ impl Terminal {
 /// What the thread owns.
 struct Printer {
     screen: File,
-    colour: bool,
+    color: bool,
     kept: VecDeque<String>,
     lost: Arc<AtomicU64>,
 }
@@ -135,7 +135,7 @@ impl Printer {
         let lost = self.lost.swap(0, Ordering::Relaxed);
         let lost = (lost > 0).then(|| lines_lost(lost));
         for line in lost.into_iter().chain(self.kept.drain(..)) {
-            let line = if self.colour { paint(&line).into_owned() } else { line };
+            let line = if self.color { paint(&line).into_owned() } else { line };
             write_all(&mut self.screen, (line + end).as_bytes());
         }
     }
@@ -232,7 +232,7 @@ mod tests {
         let mut other = slave.try_clone().unwrap();
         let mut printer = Printer {
             screen: slave,
-            colour: false,
+            color: false,
             kept: VecDeque::new(),
             lost: Arc::default(),
         };
@@ -275,7 +275,7 @@ mod tests {
         set_raw(&slave, true);
         let mut printer = Printer {
             screen: slave,
-            colour: false,
+            color: false,
             kept: VecDeque::new(),
             lost: Arc::default(),
         };

@@ -24,7 +24,7 @@ use crate::approve::{ApprovalQueue, ApproverClient};
 use crate::audit::{EventKind, Log, LogFile, Record, Sink};
 use crate::config::options::DnsMode;
 use crate::config::{Config, LogTarget};
-use crate::dns::{self, Answers, Names, Relay, Servers};
+use crate::dns::{self, Answers, Relay, Servers, SyntheticAddresses};
 use crate::jail::backend::userns;
 use crate::jail::backend::{Backend, EventSource, Stopped};
 use crate::jail::process::port_forwarder::Door;
@@ -54,7 +54,7 @@ pub(super) struct Task<'a> {
     pub older: Vec<Record>,
     /// Where the supervisor reads what was found.
     pub notebook: &'a Notebook,
-    /// Names the run in the log.
+    /// SyntheticAddresses the run in the log.
     pub session: String,
     /// Knows where connections were meant to go, and what the kernel stopped.
     pub backend: &'a dyn Backend,
@@ -121,7 +121,7 @@ impl Task<'_> {
         parts::begin(&log)?;
         self.older.iter().for_each(|older| log.record(older.clone()));
         let flows = self.backend.original_dst(&listeners)?;
-        let names = Arc::new(Names::new(listeners.resolver_udp.len() > 1));
+        let names = Arc::new(SyntheticAddresses::new(listeners.resolver_udp.len() > 1));
         let approvals = match self.questions.take() {
             None => None,
             Some(socket) => {
@@ -198,7 +198,7 @@ impl Task<'_> {
         noted.map_err(|error| Failure::new(format!("cannot note what was found: {error}")))
     }
 
-    fn answers(&self, names: Arc<Names>) -> Result<Answers, Failure> {
+    fn answers(&self, names: Arc<SyntheticAddresses>) -> Result<Answers, Failure> {
         let host = PathBuf::from("/etc/resolv.conf");
         let servers = match self.config.dns {
             DnsMode::Synthetic => return Ok(Answers::Synthetic(names)),
@@ -271,7 +271,11 @@ async fn serve(
 
 /// What writes an event of the kernel's into the log, with the name behind the address and the program that the process runs.
 /// One that goes on trying is asked after once.
-fn noting(log: Arc<Log>, names: Arc<Names>, programs: Arc<Programs>) -> impl FnMut(Stopped) + Send + 'static {
+fn noting(
+    log: Arc<Log>,
+    names: Arc<SyntheticAddresses>,
+    programs: Arc<Programs>,
+) -> impl FnMut(Stopped) + Send + 'static {
     let mut latest: Option<(Trier, Option<Holder>)> = None;
     let mut ports = HostPorts::default();
     move |Stopped { mut record, socket }| {

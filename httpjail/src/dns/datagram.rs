@@ -72,10 +72,14 @@ mod imp {
     }
 
     pub(super) fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, Asked)> {
-        let mut room = cmsg_space!(in6_pktinfo);
+        let mut control = cmsg_space!(in6_pktinfo);
         let mut parts = [IoSliceMut::new(buffer)];
-        let message =
-            recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut parts, Some(&mut room), MsgFlags::MSG_DONTWAIT)?;
+        let message = recvmsg::<SockaddrStorage>(
+            socket.as_raw_fd(),
+            &mut parts,
+            Some(&mut control),
+            MsgFlags::MSG_DONTWAIT,
+        )?;
         let client = message.address.as_ref().and_then(address);
         let client = client.ok_or_else(|| io::Error::other("a datagram from nobody"))?;
         let server = message.cmsgs()?.find_map(|control| match control {

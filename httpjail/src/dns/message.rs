@@ -3,7 +3,7 @@
 //! Reading is strict, since the jail chooses every byte: one question, nothing in the sections that a question has no
 //! use for, no trailing bytes. Writing is hickory's. Answers are two short records at most, so none is ever truncated.
 
-use super::names::Names;
+use super::synthetic::SyntheticAddresses;
 use crate::net::{Host, NameSource};
 use hickory_proto::op::{Edns, Header, Message, MessageType, Metadata, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, PTR};
@@ -33,12 +33,12 @@ pub(crate) struct Answer {
     /// The bytes to send back; `None` where silence is right.
     pub reply: Option<Vec<u8>>,
     /// What was odd about the question, for the log.
-    pub odd: Option<Oddity>,
+    pub anomaly: Option<Anomaly>,
 }
 
 /// Why a question is worth a line in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Oddity {
+pub(crate) struct Anomaly {
     /// A short stable phrase.
     pub reason: String,
     /// The name that was asked for, where it could be read: raw bytes of the jail, lossily decoded.
@@ -48,7 +48,7 @@ pub(crate) struct Oddity {
 }
 
 /// Answers the message `bytes` from the jail. Never panics, whatever they are.
-pub(crate) fn answer(bytes: &[u8], names: &Names) -> Answer {
+pub(crate) fn answer(bytes: &[u8], names: &SyntheticAddresses) -> Answer {
     match read(bytes) {
         Ok(question) => resolve(&question.query, names, question.reply),
         Err(answer) => answer,
@@ -59,8 +59,8 @@ pub(crate) fn answer(bytes: &[u8], names: &Names) -> Answer {
 pub(super) fn refuse(bytes: &[u8]) -> Answer {
     match read(bytes) {
         Ok(question) => {
-            let odd = odd("dns is off", Some(&question.query.name));
-            question.reply.refuse(ResponseCode::Refused, odd)
+            let anomaly = Anomaly::new("dns is off", Some(&question.query.name));
+            question.reply.refuse(ResponseCode::Refused, anomaly)
         }
         Err(answer) => answer,
     }
@@ -105,19 +105,19 @@ pub(super) fn read(bytes: &[u8]) -> Result<Question, Answer> {
         // An answer to an answer could go on for ever.
         return Err(Answer {
             reply: None,
-            odd: Some(odd("dns response", None)),
+            anomaly: Some(Anomaly::new("dns response", None)),
         });
     }
     let mut reply = Reply::to(&header);
     if bytes.len() > LONGEST {
-        return Err(reply.refuse(ResponseCode::FormErr, odd("dns oversize", None)));
+        return Err(reply.refuse(ResponseCode::FormErr, Anomaly::new("dns oversize", None)));
     }
     if header.op_code != OpCode::Query {
-        return Err(reply.refuse(ResponseCode::NotImp, odd("dns opcode", None)));
+        return Err(reply.refuse(ResponseCode::NotImp, Anomaly::new("dns opcode", None)));
     }
     let start = decoder.index();
     let Some((query, edns, end)) = read_question(&header, decoder, bytes.len()) else {
-        return Err(reply.refuse(ResponseCode::FormErr, odd("dns malformed", None)));
+        return Err(reply.refuse(ResponseCode::FormErr, Anomaly::new("dns malformed", None)));
     };
     reply.message.queries.push(query.clone());
     reply.edns(edns.as_ref());
@@ -135,18 +135,18 @@ pub(super) fn read(bytes: &[u8]) -> Result<Question, Answer> {
 
 /// Less than a header: an id at least is answered.
 fn headless(bytes: &[u8]) -> Answer {
-    let odd = Some(odd("dns malformed", None));
+    let anomaly = Some(Anomaly::new("dns malformed", None));
     match bytes {
         // Bit 7 of the third byte is QR: what may be an answer is not answered.
-        [_, _, flags, ..] if flags & 0x80 != 0 => Answer { reply: None, odd },
+        [_, _, flags, ..] if flags & 0x80 != 0 => Answer { reply: None, anomaly },
         [high, low, ..] => {
             let message = Message::error_msg(u16::from_be_bytes([*high, *low]), OpCode::Query, ResponseCode::FormErr);
             Answer {
                 reply: message.to_vec().ok(),
-                odd,
+                anomaly,
             }
         }
-        _ => Answer { reply: None, odd },
+        _ => Answer { reply: None, anomaly },
     }
 }
 
@@ -171,9 +171,12 @@ fn read_question(header: &Header, mut decoder: BinDecoder<'_>, length: usize) ->
     (decoder.index() == length).then_some((query, edns, end))
 }
 
-fn resolve(query: &Query, names: &Names, mut reply: Reply) -> Answer {
+fn resolve(query: &Query, names: &SyntheticAddresses, mut reply: Reply) -> Answer {
     if query.query_class != DNSClass::IN {
-        return reply.end(ResponseCode::Refused, Some(odd("dns class", Some(&query.name))));
+        return reply.end(
+            ResponseCode::Refused,
+            Some(Anomaly::new("dns class", Some(&query.name))),
+        );
     }
     match query.query_type {
         RecordType::A | RecordType::AAAA => {}
@@ -185,14 +188,14 @@ fn resolve(query: &Query, names: &Names, mut reply: Reply) -> Answer {
                 RecordType::Unknown(number) => format!("dns type {number}"),
                 known => format!("dns type {known}"),
             };
-            return reply.end(ResponseCode::NoError, Some(odd(&reason, Some(&query.name))));
+            return reply.end(ResponseCode::NoError, Some(Anomaly::new(&reason, Some(&query.name))));
         }
     }
     let wants_v4 = query.query_type == RecordType::A;
     let Some(name) = host_name(&query.name) else {
         return reply.end(
             ResponseCode::NXDomain,
-            Some(odd("dns not a host name", Some(&query.name))),
+            Some(Anomaly::new("dns not a host name", Some(&query.name))),
         );
     };
     let (v4, v6) = if name == "localhost" || name.ends_with(".localhost") {
@@ -204,11 +207,11 @@ fn resolve(query: &Query, names: &Names, mut reply: Reply) -> Answer {
         match names.addresses_of(&name) {
             Ok(addresses) => addresses,
             Err(full) => {
-                let oddity = Oddity {
+                let anomaly = Anomaly {
                     full: true,
-                    ..odd(&full.to_string(), Some(&query.name))
+                    ..Anomaly::new(&full.to_string(), Some(&query.name))
                 };
-                return reply.end(ResponseCode::ServFail, Some(oddity));
+                return reply.end(ResponseCode::ServFail, Some(anomaly));
             }
         }
     };
@@ -221,7 +224,7 @@ fn resolve(query: &Query, names: &Names, mut reply: Reply) -> Answer {
 }
 
 /// PTR: the name behind an address that was made up here, and localhost.
-fn reverse(query: &Query, names: &Names, mut reply: Reply) -> Answer {
+fn reverse(query: &Query, names: &SyntheticAddresses, mut reply: Reply) -> Answer {
     let address = match query.name.parse_arpa_name() {
         Ok(net) if net.prefix_len() == net.max_prefix_len() => net.addr(),
         _ => return reply.end(ResponseCode::NXDomain, None),
@@ -266,11 +269,13 @@ fn host_name(name: &Name) -> Option<String> {
     }
 }
 
-fn odd(reason: &str, name: Option<&Name>) -> Oddity {
-    Oddity {
-        reason: reason.to_owned(),
-        name: name.map(dotted),
-        full: false,
+impl Anomaly {
+    fn new(reason: &str, name: Option<&Name>) -> Anomaly {
+        Anomaly {
+            reason: reason.to_owned(),
+            name: name.map(dotted),
+            full: false,
+        }
     }
 }
 
@@ -306,15 +311,15 @@ impl Reply {
         self.message.add_answer(Record::from_rdata(name.clone(), TTL, data));
     }
 
-    fn refuse(self, code: ResponseCode, odd: Oddity) -> Answer {
-        self.end(code, Some(odd))
+    fn refuse(self, code: ResponseCode, anomaly: Anomaly) -> Answer {
+        self.end(code, Some(anomaly))
     }
 
-    fn end(mut self, code: ResponseCode, odd: Option<Oddity>) -> Answer {
+    fn end(mut self, code: ResponseCode, anomaly: Option<Anomaly>) -> Answer {
         self.message.metadata.response_code = code;
         Answer {
             reply: self.message.to_vec().ok(),
-            odd,
+            anomaly,
         }
     }
 }

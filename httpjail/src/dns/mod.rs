@@ -1,6 +1,6 @@
 //! The jail's resolver. With `--dns synthetic` it answers every question by itself, and nothing leaves the host.
 //!
-//! A and AAAA get an address made up for the name ([`Names`]); the proxy resolves the name, and only once a request that
+//! A and AAAA get an address made up for the name ([`SyntheticAddresses`]); the proxy resolves the name, and only once a request that
 //! the rules allow asks for it. The made-up address leads back to the name where TLS has no SNI. Everything else gets an
 //! empty answer: a question whose labels carry data ends here, and so does one of a type made to carry data.
 //! [`answer`] is the pure core; [`serve()`] gives it sockets. Ordinary questions are not recorded (the request that
@@ -8,12 +8,12 @@
 
 mod datagram;
 mod message;
-mod names;
 mod relay;
 mod serve;
+mod synthetic;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use names::Names;
 pub(crate) use relay::{Relay, Servers};
 pub(crate) use serve::{Answers, serve};
+pub(crate) use synthetic::SyntheticAddresses;

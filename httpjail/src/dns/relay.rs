@@ -35,7 +35,7 @@ const DNS: u16 = 53;
 /// Asks outside.
 pub(crate) struct Relay {
     servers: Servers,
-    room: Semaphore,
+    permits: Semaphore,
 }
 
 /// Who is asked.
@@ -65,7 +65,7 @@ impl Relay {
     pub(crate) fn new(servers: Servers) -> Self {
         Relay {
             servers,
-            room: Semaphore::new(UNDER_WAY),
+            permits: Semaphore::new(UNDER_WAY),
         }
     }
 
@@ -94,7 +94,7 @@ impl Relay {
 
     /// The answer to `question`, with the server that gave it; `None` when nobody did in time.
     pub(super) async fn ask(&self, question: &Question, servers: &[SocketAddr]) -> Option<(Vec<u8>, SocketAddr)> {
-        let _place = self.room.try_acquire().ok()?;
+        let _permit = self.permits.try_acquire().ok()?;
         for _ in 0..ROUNDS {
             for server in servers {
                 match timeout(TRY, exchange(question, *server)).await {

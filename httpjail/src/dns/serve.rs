@@ -5,9 +5,9 @@
 //! bounded: one buffer a socket, so many connections, an idle time-out, and a table of names with an end.
 
 use super::datagram;
-use super::message::{self, LONGEST, Oddity, Question};
-use super::names::Names;
+use super::message::{self, Anomaly, LONGEST, Question};
 use super::relay::{self, Relay, Via};
+use super::synthetic::SyntheticAddresses;
 use crate::audit::{Admission, Bucket, Decision, EventKind, Record, Sink};
 use crate::net::{AskedServerSource, ClientAddr, OriginalDst, OriginalDstSource};
 use hickory_proto::op::ResponseCode;
@@ -39,7 +39,7 @@ const PER_SECOND: u32 = 1;
 /// Where answers come from (`--dns`).
 pub(crate) enum Answers {
     /// Made up here.
-    Synthetic(Arc<Names>),
+    Synthetic(Arc<SyntheticAddresses>),
     /// Asked for outside.
     Relayed(Arc<Relay>),
     /// There are none.
@@ -110,8 +110,8 @@ impl Resolver {
                 Err(answer) => answer,
             },
         };
-        if let Some(odd) = answer.odd {
-            self.recorder.record(odd, Instant::now());
+        if let Some(anomaly) = answer.anomaly {
+            self.recorder.record(anomaly, Instant::now());
         }
         Step::Done(answer.reply)
     }
@@ -250,11 +250,11 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn record(&self, odd: Oddity, now: Instant) {
+    fn record(&self, anomaly: Anomaly, now: Instant) {
         let held_back = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let (bucket, told) = &mut *state;
-            if odd.full {
+            if anomaly.full {
                 if std::mem::replace(told, true) {
                     return;
                 }
@@ -276,8 +276,8 @@ impl Recorder {
         }
         self.sink.record(Record {
             verdict: Some(Decision::Deny),
-            host: odd.name,
-            reason: Some(odd.reason),
+            host: anomaly.name,
+            reason: Some(anomaly.reason),
             ..Record::new(EventKind::Dns)
         });
     }

@@ -18,23 +18,23 @@ fn question(name: &str, kind: RecordType) -> Message {
 
 /// Asks `names`, and gives the answer with what was odd.
 #[track_caller]
-fn ask(message: &Message, names: &Names) -> (Message, Option<String>) {
+fn ask(message: &Message, names: &SyntheticAddresses) -> (Message, Option<String>) {
     let answer = answer(&message.to_vec().unwrap(), names);
     let reply = Message::from_vec(&answer.reply.expect("an answer")).unwrap();
     assert_eq!((reply.id, reply.message_type), (message.id, MessageType::Response));
     assert!(!reply.truncation);
-    (reply, answer.odd.map(|odd| odd.reason))
+    (reply, answer.anomaly.map(|anomaly| anomaly.reason))
 }
 
 #[track_caller]
-fn check(name: &str, kind: RecordType, code: ResponseCode, data: Option<&str>, odd: Option<&str>) {
-    let names = Names::new(true);
+fn check(name: &str, kind: RecordType, code: ResponseCode, data: Option<&str>, anomaly: Option<&str>) {
+    let names = SyntheticAddresses::new(true);
     names.addresses_of("example.test").unwrap();
     let (reply, reason) = ask(&question(name, kind), &names);
     assert_eq!(reply.response_code, code, "{name} {kind}");
     let records: Vec<String> = reply.answers.iter().map(|record| record.data.to_string()).collect();
     assert_eq!(records, data.into_iter().collect::<Vec<_>>(), "{name} {kind}");
-    assert_eq!(reason.as_deref(), odd, "{name} {kind}");
+    assert_eq!(reason.as_deref(), anomaly, "{name} {kind}");
 }
 
 // Proves: S06, S22.
@@ -42,7 +42,7 @@ fn check(name: &str, kind: RecordType, code: ResponseCode, data: Option<&str>, o
 fn answers() {
     use RecordType as T;
     use ResponseCode::{NXDomain, NoError};
-    let (v4, v6) = Names::new(true).addresses_of("example.test").unwrap();
+    let (v4, v6) = SyntheticAddresses::new(true).addresses_of("example.test").unwrap();
     let (v4, v6) = (v4.to_string(), v6.to_string());
 
     check("example.test.", T::A, NoError, Some(&v4), None);
@@ -76,14 +76,17 @@ fn answers() {
 
 #[test]
 fn names_that_no_url_can_have() {
-    let names = Names::new(true);
+    let names = SyntheticAddresses::new(true);
     for label in [&b"a\x1b[2J"[..], b"a b", b"a.b", b"\xff", b"\xe2\x80\xae", b"*", b"a\0"] {
         let mut message = question(".", RecordType::A);
         message.queries[0].set_name(Name::from_labels([label, b"test"]).unwrap());
         let answer = answer(&message.to_vec().unwrap(), &names);
-        let odd = answer.odd.unwrap();
-        assert_eq!(odd.reason, "dns not a host name");
-        assert_eq!(odd.name.unwrap(), format!("{}.test", String::from_utf8_lossy(label)));
+        let anomaly = answer.anomaly.unwrap();
+        assert_eq!(anomaly.reason, "dns not a host name");
+        assert_eq!(
+            anomaly.name.unwrap(),
+            format!("{}.test", String::from_utf8_lossy(label))
+        );
         assert_eq!(
             Message::from_vec(&answer.reply.unwrap()).unwrap().response_code,
             ResponseCode::NXDomain
@@ -95,7 +98,7 @@ fn names_that_no_url_can_have() {
 fn reverse_answers() {
     use RecordType::PTR;
     use ResponseCode::{NXDomain, NoError};
-    let (v4, v6) = Names::new(true).addresses_of("example.test").unwrap();
+    let (v4, v6) = SyntheticAddresses::new(true).addresses_of("example.test").unwrap();
     let arpa = |address: IpAddr| Name::from(address).to_ascii();
     check(&arpa(v4.into()), PTR, NoError, Some("example.test."), None);
     check(&arpa(v6.into()), PTR, NoError, Some("example.test."), None);
@@ -109,7 +112,7 @@ fn reverse_answers() {
 
 #[test]
 fn a_network_is_no_address() {
-    let names = Names::new(true);
+    let names = SyntheticAddresses::new(true);
     let ends_in_zero = |n: &u32| names.addresses_of(&format!("{n}.test")).unwrap().1.octets()[15] & 15 == 0;
     let n = (0..).find(ends_in_zero).unwrap();
     let (_, v6) = names.addresses_of(&format!("{n}.test")).unwrap();
@@ -122,15 +125,18 @@ fn a_network_is_no_address() {
 
 #[test]
 fn single_labels_get_addresses_like_any_name() {
-    let names = Names::new(true);
-    let (reply, odd) = ask(&question("myhost.", RecordType::A), &names);
+    let names = SyntheticAddresses::new(true);
+    let (reply, anomaly) = ask(&question("myhost.", RecordType::A), &names);
     let address = reply.answers[0].data.ip_addr().unwrap();
-    assert_eq!((names.name_of(address), odd), (Some(Host::Name("myhost".into())), None));
+    assert_eq!(
+        (names.name_of(address), anomaly),
+        (Some(Host::Name("myhost".into())), None)
+    );
 }
 
 #[test]
 fn without_ipv6_aaaa_is_empty() {
-    let names = Names::new(false);
+    let names = SyntheticAddresses::new(false);
     let (reply, _) = ask(&question("example.test.", RecordType::AAAA), &names);
     assert_eq!((reply.response_code, reply.answers.len()), (ResponseCode::NoError, 0));
     let (reply, _) = ask(&question("example.test.", RecordType::A), &names);
@@ -139,7 +145,7 @@ fn without_ipv6_aaaa_is_empty() {
 
 #[test]
 fn edns_is_answered_in_kind() {
-    let names = Names::new(true);
+    let names = SyntheticAddresses::new(true);
     let (reply, _) = ask(&question("example.test.", RecordType::A), &names);
     assert!(reply.edns.is_none());
     let mut message = question("example.test.", RecordType::A);
@@ -168,12 +174,12 @@ fn edns_is_answered_in_kind() {
 // Proves: S21.
 #[test]
 fn what_is_no_plain_question() {
-    let names = Names::new(true);
-    let expect = |message: &Message, code, odd| {
+    let names = SyntheticAddresses::new(true);
+    let expect = |message: &Message, code, anomaly| {
         let (reply, reason) = ask(message, &names);
         assert_eq!(
             (reply.response_code, reply.answers.len(), reason.as_deref()),
-            (code, 0, Some(odd))
+            (code, 0, Some(anomaly))
         );
     };
     let good = question("example.test.", RecordType::A);
@@ -200,7 +206,7 @@ fn what_is_no_plain_question() {
     response.metadata.message_type = MessageType::Response;
     let silence = answer(&response.to_vec().unwrap(), &names);
     assert_eq!(
-        (silence.reply, silence.odd.unwrap().reason.as_str()),
+        (silence.reply, silence.anomaly.unwrap().reason.as_str()),
         (None, "dns response")
     );
 }
@@ -208,10 +214,10 @@ fn what_is_no_plain_question() {
 // Proves: S21.
 #[test]
 fn bytes_that_are_no_message() {
-    let names = Names::new(true);
+    let names = SyntheticAddresses::new(true);
     let form_error = |bytes: &[u8]| {
         let answer = answer(bytes, &names);
-        assert_eq!(answer.odd.unwrap().reason, "dns malformed", "{bytes:?}");
+        assert_eq!(answer.anomaly.unwrap().reason, "dns malformed", "{bytes:?}");
         answer
             .reply
             .map(|reply| Message::from_vec(&reply).unwrap())
@@ -240,16 +246,16 @@ fn bytes_that_are_no_message() {
 
 #[test]
 fn a_full_table_is_a_server_failure_for_new_names_only() {
-    let names = Names::new(true);
+    let names = SyntheticAddresses::new(true);
     assert!((0..65_536).all(|n| names.addresses_of(&format!("n{n}.test")).is_ok()));
     let full = answer(&question("new.test.", RecordType::A).to_vec().unwrap(), &names);
-    assert!(full.odd.is_some_and(|odd| odd.full));
+    assert!(full.anomaly.is_some_and(|anomaly| anomaly.full));
     assert_eq!(
         Message::from_vec(&full.reply.unwrap()).unwrap().response_code,
         ResponseCode::ServFail
     );
-    let (reply, odd) = ask(&question("n7.test.", RecordType::A), &names);
-    assert_eq!((reply.answers.len(), odd), (1, None));
+    let (reply, anomaly) = ask(&question("n7.test.", RecordType::A), &names);
+    assert_eq!((reply.answers.len(), anomaly), (1, None));
 }
 
 /// Bytes that get past the first checks: a header with one question, then anything.
@@ -271,7 +277,7 @@ proptest! {
     // Proves: S21.
     #[test]
     fn no_bytes_make_it_panic(bytes in prop_oneof![prop::collection::vec(any::<u8>(), 0..600), nearly_a_question()]) {
-        let reply = answer(&bytes, &Names::new(true)).reply;
+        let reply = answer(&bytes, &SyntheticAddresses::new(true)).reply;
         if let Some(reply) = reply {
             prop_assert_eq!(&reply[..2], &bytes[..2]);
             prop_assert!(reply.len() <= 512);
@@ -288,13 +294,13 @@ proptest! {
         bytes.push(0);
         bytes.extend(kind.to_be_bytes());
         bytes.extend(class.to_be_bytes());
-        let reply = answer(&bytes, &Names::new(true)).reply.unwrap();
+        let reply = answer(&bytes, &SyntheticAddresses::new(true)).reply.unwrap();
         prop_assert_eq!(&reply[12..bytes.len()], &bytes[12..]);
     }
 
     #[test]
     fn an_address_leads_back_to_its_name(asked in prop::collection::vec("[a-z0-9_-]{1,20}(\\.[a-z]{1,9}){0,3}", 1..50)) {
-        let names = Names::new(true);
+        let names = SyntheticAddresses::new(true);
         let mut given: HashMap<IpAddr, &str> = HashMap::new();
         for name in &asked {
             let (v4, v6) = names.addresses_of(name).unwrap();
@@ -307,7 +313,7 @@ proptest! {
 
     #[test]
     fn case_changes_nothing_but_the_echo(name in "[a-zA-Z]{1,10}\\.[a-zA-Z]{1,10}") {
-        let names = Names::new(true);
+        let names = SyntheticAddresses::new(true);
         let ask_for = |name: &str| {
             ask(&question(&format!("{name}."), RecordType::A), &names).0
         };

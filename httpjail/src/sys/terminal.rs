@@ -20,7 +20,7 @@ pub(crate) struct Terminal(File);
 #[derive(Debug, Clone)]
 pub(crate) struct Modes(Termios);
 
-/// Undoes what a program may have left on a screen, without wiping it: the other screen, colours, the mouse, pastes in
+/// Undoes what a program may have left on a screen, without wiping it: the other screen, colors, the mouse, pastes in
 /// brackets, a hidden cursor (xterm's control sequences, "DEC Private Mode Set").
 const ORDER: &[u8] =
     b"\x18\x1b\\\x1b[?1049l\x1b[0m\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1006l\x1b[?2004l\x1b[?25h";

@@ -1,6 +1,6 @@
 //! What comes from the keyboard, told from what a terminal says by itself.
 //!
-//! A terminal answers questions (where is the cursor, what colour is this) in escape sequences on the same line as the
+//! A terminal answers questions (where is the cursor, what color is this) in escape sequences on the same line as the
 //! keys, and a jailed program may have asked. None of that may count as an answer to a prompt, nor may a paste. So only
 //! plain characters pass; sequences are swallowed whole, also one that began before the prompt (ECMA-48 section 5; xterm's
 //! control sequences).

@@ -6,7 +6,7 @@
 
 /// The modes that a prompt switches off, with what they are at first.
 const MODES: [(u16, bool); 12] = [
-    (5, false),    // all colours swapped
+    (5, false),    // all colors swapped
     (25, true),    // the cursor is shown
     (69, false),   // left and right margins, at which a long line would wrap and be written over
     (1000, false), // the mouse reports
@@ -87,14 +87,14 @@ impl Screen {
         out.append(&mut self.held);
     }
 
-    /// Takes the screen for a prompt. Whatever the jail has begun is cut off, and its colours and modes are put away.
+    /// Takes the screen for a prompt. Whatever the jail has begun is cut off, and its colors and modes are put away.
     pub(super) fn take_over(&self, out: &mut Vec<u8>) {
         // Ends a sequence, also one that holds text: else the prompt would become part of a window's title.
         out.extend(b"\x18\x1b\\");
         // What is written goes to the screen, not to a printer, and is a VT100's, not a VT52's: else the jail's own picture
         // would stay, and be answered.
         out.extend(b"\x1b[4i\x1b<");
-        // Both save the cursor, its colours and character set.
+        // Both save the cursor, its colors and character set.
         out.extend_from_slice(if self.other { b"\x1b7" } else { b"\x1b[?1049h" });
         for (mode, _) in MODES.iter().filter(|(mode, _)| *mode != 25) {
             out.extend(format!("\x1b[?{mode}l").bytes());

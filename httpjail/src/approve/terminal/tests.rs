@@ -20,7 +20,7 @@ fn keys(input: &str) -> String {
 fn only_keys_are_keys() {
     for (input, left) in [
         ("y\r", "y\r"),
-        // Where the cursor is, which terminal this is, a colour, a title, a setting: what a terminal says by itself.
+        // Where the cursor is, which terminal this is, a color, a title, a setting: what a terminal says by itself.
         ("\x1b[12;40Ry\r", "y\r"),
         ("\x1b[?1;2c\x1b[>0;95;0cn", "n"),
         ("\x1b]11;rgb:ffff/ffff/ffff\x1b\\n", "n"),

@@ -64,7 +64,7 @@ fn start_for(clients: Clients) -> Running {
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let sink: Arc<dyn Sink> = Arc::clone(&kept) as _;
     let ended = tokio::spawn(serve(
-        Answers::Synthetic(Arc::new(Names::new(true))),
+        Answers::Synthetic(Arc::new(SyntheticAddresses::new(true))),
         vec![udp],
         vec![tcp],
         Arc::new(clients),
@@ -181,19 +181,19 @@ fn records_are_few_whatever_the_flood_and_a_full_table_is_told_of_once() {
         state: Mutex::new((Bucket::new(BURST, PER_SECOND), false)),
     };
     let start = Instant::now();
-    let odd = |full| Oddity {
+    let anomaly = |full| Anomaly {
         reason: format!("full {full}"),
         name: Some("x.test".into()),
         full,
     };
     for _ in 0..100 {
-        recorder.record(odd(false), start);
-        recorder.record(odd(true), start);
+        recorder.record(anomaly(false), start);
+        recorder.record(anomaly(true), start);
     }
     let reasons = kept.reasons();
     assert_eq!(reasons.iter().filter(|reason| *reason == "full true").count(), 1);
     assert_eq!(reasons.iter().filter(|reason| *reason == "full false").count(), 20);
-    recorder.record(odd(false), start + Duration::from_secs(1));
+    recorder.record(anomaly(false), start + Duration::from_secs(1));
     assert_eq!(
         kept.reasons()[21..],
         ["80 more odd dns questions not recorded", "full false"]

@@ -26,7 +26,7 @@ const PREFIX: [u16; 4] = [0x2001, 2, 0, 1];
 
 /// The names asked for so far.
 #[derive(Debug)]
-pub(crate) struct Names {
+pub(crate) struct SyntheticAddresses {
     ipv6: bool,
     table: Mutex<HashMap<Slot, Box<str>>>,
 }
@@ -40,10 +40,10 @@ pub(crate) struct TableFull;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Slot(u32);
 
-impl Names {
+impl SyntheticAddresses {
     /// An empty table. Without `ipv6` (the jail has none) AAAA questions get no address.
     pub(crate) fn new(ipv6: bool) -> Self {
-        Names {
+        SyntheticAddresses {
             ipv6,
             table: Mutex::default(),
         }
@@ -77,7 +77,7 @@ impl Names {
     }
 }
 
-impl NameSource for Names {
+impl NameSource for SyntheticAddresses {
     fn name_of(&self, address: IpAddr) -> Option<Host> {
         let slot = Slot::of(address.to_canonical())?;
         self.table().get(&slot).map(|name| Host::Name(name.to_string()))
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_name_keeps_its_address_from_run_to_run() {
-        let (first, second) = (Names::new(true), Names::new(false));
+        let (first, second) = (SyntheticAddresses::new(true), SyntheticAddresses::new(false));
         second.addresses_of("other.test").unwrap();
         assert_eq!(first.addresses_of("example.test"), second.addresses_of("example.test"));
         assert_eq!(first.addresses_of("example.test"), first.addresses_of("example.test"));
@@ -176,8 +176,8 @@ mod tests {
 
     #[test]
     fn only_what_was_asked_for_has_a_name() {
-        let names = Names::new(true);
-        let (v4, v6) = Names::new(true).addresses_of("example.test").unwrap();
+        let names = SyntheticAddresses::new(true);
+        let (v4, v6) = SyntheticAddresses::new(true).addresses_of("example.test").unwrap();
         assert_eq!((names.name_of(v4.into()), names.name_of(v6.into())), (None, None));
         names.addresses_of("example.test").unwrap();
         let host = Some(Host::Name("example.test".into()));
@@ -189,7 +189,7 @@ mod tests {
     // Proves on all: D05.
     #[test]
     fn a_full_table_refuses_new_names_and_keeps_the_old() {
-        let names = Names::new(true);
+        let names = SyntheticAddresses::new(true);
         let mut addresses = HashSet::new();
         for n in 0..CAPACITY {
             let (v4, v6) = names.addresses_of(&format!("n{n}.test")).unwrap();
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn names_that_collide_get_different_addresses() {
         // By the pigeonhole principle some of these share a first slot.
-        let names = Names::new(true);
+        let names = SyntheticAddresses::new(true);
         let all: Vec<String> = (0..2000).map(|n| format!("{n}.collide.test")).collect();
         let firsts: HashSet<Slot> = all.iter().filter_map(|name| slots_of(name).next()).collect();
         assert!(firsts.len() < all.len(), "no collision to be tried");

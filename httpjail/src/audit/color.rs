@@ -1,4 +1,4 @@
-//! Colour for what is said on a terminal: the first words of a line, never a thing that only colour would tell.
+//! Color for what is said on a terminal: the first words of a line, never a thing that only color would tell.
 //!
 //! Whether there is any follows the same conventions as clap's help: not without a terminal, not with NO_COLOR, CLICOLOR=0 or
 //! TERM=dumb; always with CLICOLOR_FORCE.
@@ -13,7 +13,7 @@ const YELLOW: &str = "\x1b[1;33m";
 const CYAN: &str = "\x1b[1;36m";
 const PLAIN: &str = "\x1b[0m";
 
-/// How lines of httpjail's begin, and in which colour.
+/// How lines of httpjail's begin, and in which color.
 const BEGINNINGS: [(&str, &str); 6] = [
     ("error:", RED),
     ("warning:", YELLOW),
@@ -24,17 +24,17 @@ const BEGINNINGS: [(&str, &str); 6] = [
 ];
 
 /// Whether lines to `stream` are to be painted.
-pub(crate) fn wants_colour(stream: &impl RawStream) -> bool {
+pub(crate) fn wants_color(stream: &impl RawStream) -> bool {
     AutoStream::choice(stream) != ColorChoice::Never
 }
 
-/// `line`, already escaped, with its beginning in colour.
+/// `line`, already escaped, with its beginning in color.
 pub(crate) fn paint(line: &str) -> Cow<'_, str> {
     let known = BEGINNINGS
         .iter()
-        .find_map(|(words, colour)| Some((words, colour, line.strip_prefix(words)?)));
+        .find_map(|(words, color)| Some((words, color, line.strip_prefix(words)?)));
     match known {
-        Some((words, colour, rest)) => Cow::Owned(format!("{colour}{words}{PLAIN}{rest}")),
+        Some((words, color, rest)) => Cow::Owned(format!("{color}{words}{PLAIN}{rest}")),
         None => Cow::Borrowed(line),
     }
 }
@@ -59,6 +59,6 @@ mod tests {
     fn what_is_no_terminal_gets_none() {
         let file = tempfile::tempfile().unwrap();
         let forced = std::env::var_os("CLICOLOR_FORCE").is_some();
-        assert!(forced || !wants_colour(&file));
+        assert!(forced || !wants_color(&file));
     }
 }
