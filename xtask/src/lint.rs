@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::run::{cargo, have, quietly};
-use crate::tidy;
+use crate::tidy::{self, Also};
 
 /// Runs every check, and fails if any does.
 pub(crate) fn run() -> Result<()> {
@@ -20,7 +20,7 @@ pub(crate) fn run() -> Result<()> {
     let mut docs = cargo(["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"]);
     quietly(docs.env("RUSTDOCFLAGS", "--deny warnings"))?;
     dependencies()?;
-    tidy::run()
+    tidy::run(Also::Nothing)
 }
 
 fn dependencies() -> Result<()> {

@@ -24,6 +24,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use tidy::Also;
+
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Developer tasks of httpjail")]
 struct Arguments {
@@ -107,7 +109,14 @@ enum Task {
     /// Format, clippy, rustdoc, licences, and the house rules
     Lint,
     /// The house rules alone
-    Tidy,
+    Tidy {
+        /// Write the tables of imports into ARCHITECTURE.md
+        #[arg(long)]
+        write: bool,
+        /// Print the size of the house
+        #[arg(long, conflicts_with = "write")]
+        figures: bool,
+    },
     /// Write the table of threats in SECURITY.md, from docs/threat-model.md and what the tests say they prove
     Threats,
     /// Install the tool from what would be published, somewhere else, and try it
@@ -136,7 +145,11 @@ fn main() -> ExitCode {
             way,
         } => vm::run(&kernels, quick, &only, &way),
         Task::Lint => lint::run(),
-        Task::Tidy => tidy::run(),
+        Task::Tidy { write, figures } => tidy::run(match (write, figures) {
+            (true, _) => Also::Write,
+            (_, true) => Also::Figures,
+            _ => Also::Nothing,
+        }),
         Task::Threats => tidy::files().and_then(|files| threats::run(&files)),
         Task::Package => package::run(),
         Task::CheckForeign => foreign::run(),

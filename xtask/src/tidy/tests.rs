@@ -7,50 +7,126 @@ fn check(findings: Vec<String>, wanted: &[&str]) {
     assert_eq!(findings, wanted);
 }
 
+fn sources(files: &[(&str, &str)]) -> Vec<Source> {
+    let read = files
+        .iter()
+        .filter_map(|(file, text)| Source::read(file, text).unwrap());
+    read.collect()
+}
+
+/// What is wrong with one file's imports; which rights others leave unused is not asked.
+#[track_caller]
+fn imports(file: &str, text: &str, wanted: &[&str]) {
+    let mut findings = imports::findings(&sources(&[(file, text)]));
+    findings.retain(|finding| !finding.contains("does not use"));
+    check(findings, wanted);
+}
+
 #[test]
 fn imports_follow_the_table() {
-    check(
-        imports(
-            "httpjail/src/policy/index.rs",
-            "use crate::net::Host;\nuse crate::policy::rule::Rule;",
-        ),
-        &[],
-    );
-    check(
-        imports("httpjail/src/policy/index.rs", "use std::fmt;\nuse crate::jail::Jail;"),
+    let index = "httpjail/src/policy/index.rs";
+    imports(index, "use crate::net::Host;\nuse crate::policy::rule::Rule;", &[]);
+    imports(
+        index,
+        "use std::fmt;\nuse crate::jail::Jail;",
         &["httpjail/src/policy/index.rs:2: `policy` may not import crate::jail::Jail"],
     );
-    check(
-        imports("httpjail/src/proxy/mod.rs", "fn f() { crate::jail::start() }"),
-        &["httpjail/src/proxy/mod.rs:1: `proxy` may not import crate::jail::start"],
-    );
-    check(
-        imports("httpjail/src/jail/mod.rs", "use crate::audit::record::Record;"),
-        &[],
-    );
-    check(
-        imports(
-            "httpjail/src/jail/mod.rs",
-            "use crate::{net::{Flow, Host as H}, audit::{record::Record, Sink}};",
-        ),
+    let proxy = "httpjail/src/proxy/server.rs";
+    let breach = ["httpjail/src/proxy/server.rs:1: `proxy` may not import crate::jail::start"];
+    imports(proxy, "fn f() { crate::jail::start() }", &breach);
+    imports(proxy, "fn f() { write!(out, \"{}\", crate::jail::start) }", &breach);
+    imports(proxy, "fn f() { super::super::jail::start() }", &breach);
+    imports(
+        "httpjail/src/jail/mod.rs",
+        "use crate::{net::{Flow, Host as H}, audit::{record::Record, Sink}};",
         &["httpjail/src/jail/mod.rs:1: `jail` may not import crate::audit::Sink"],
     );
-    check(
-        imports(
-            "httpjail/src/net/mod.rs",
-            "// crate::cli is above\nlet a = $crate::cli::x;",
-        ),
+    imports(
+        "httpjail/src/net/mod.rs",
+        "// crate::cli is above\nfn f() { m!($crate::cli::x, other::cli::y) }",
         &[],
     );
-    check(
-        imports("httpjail/src/cli/run.rs", "use crate::{jail::Jail, proxy::Proxy};"),
-        &[],
-    );
-    check(
-        imports("httpjail/src/other.rs", ""),
+    imports("httpjail/src/cli/run.rs", "use crate::{jail::Jail, proxy::Proxy};", &[]);
+    imports(
+        "httpjail/src/other.rs",
+        "",
         &["httpjail/src/other.rs: `other` is not in the table of imports"],
     );
-    check(imports("xtask/src/run.rs", "use crate::jail::Jail;"), &[]);
+    imports("xtask/src/run.rs", "use crate::jail::Jail;", &[]);
+}
+
+#[test]
+fn rights_that_nobody_uses_are_named() {
+    let findings = imports::findings(&sources(&[("httpjail/src/policy/rule.rs", "use crate::net::Host;")]));
+    assert!(!findings.contains(&"`policy` has a right to import `net` that it does not use".to_owned()));
+    assert!(findings.contains(&"`tls` has a right to import `net` that it does not use".to_owned()));
+}
+
+#[track_caller]
+fn circles(files: &[(&str, &str)], wanted: &[&str]) {
+    check(circles::findings(&Graph::new(&sources(files))), wanted);
+}
+
+#[test]
+fn circles_of_files_are_found() {
+    let a = ("httpjail/src/dns/a.rs", "use super::b::B;");
+    let b = "httpjail/src/dns/b.rs";
+    circles(&[a, (b, "use crate::net::Host;")], &[]);
+    let wanted = ["2 files import each other in a circle:\n  dns::a names dns::b\n  dns::b names dns::a"];
+    circles(&[a, (b, "fn f() { super::a::f() }")], &wanted);
+    circles(&[a, (b, "#[cfg(test)]\nfn f() { super::a::f() }")], &[]);
+    circles(
+        &[
+            a,
+            (b, "fn f() {}"),
+            ("httpjail/src/dns/b/tests.rs", "use crate::dns::a::A;"),
+        ],
+        &[],
+    );
+}
+
+#[test]
+fn a_reexport_is_an_import_only_where_it_is_used() {
+    let a = ("httpjail/src/dns/a.rs", "use super::B;");
+    let b = ("httpjail/src/dns/b.rs", "pub struct B;");
+    circles(&[a, b, ("httpjail/src/dns/mod.rs", "mod a; mod b; pub use b::B;")], &[]);
+    let own = ("httpjail/src/dns/mod.rs", "mod a; pub struct B; fn f() { a::f() }");
+    circles(
+        &[a, own],
+        &["2 files import each other in a circle:\n  dns names dns::a\n  dns::a names dns"],
+    );
+    let used = ("httpjail/src/dns/mod.rs", "mod a; pub use a::A; pub struct B(A);");
+    circles(
+        &[a, used],
+        &["2 files import each other in a circle:\n  dns names dns::a\n  dns::a names dns"],
+    );
+}
+
+#[test]
+fn floors_hold_in_one_direction() {
+    let files = [
+        ("httpjail/src/proxy/mod.rs", "pub use server::Proxy; pub struct Face;"),
+        ("httpjail/src/proxy/server.rs", "use super::io::lines::Lines;"),
+        ("httpjail/src/proxy/io/lines.rs", "use crate::proxy::server::Proxy;"),
+        ("httpjail/src/proxy/other.rs", "use super::Face;"),
+    ];
+    let graph = Graph::new(&sources(&files));
+    let table: [(&str, &[&str]); 3] = [("io", &[]), ("server", &["io"]), ("other", &["io"])];
+    check(
+        imports::floors_of(&graph, "proxy", &table),
+        &[
+            "proxy::io::lines may not import proxy::server: `io` stands below or beside `server`",
+            "proxy::other imports the face of its own module",
+            "`proxy::other` has a right to import `io` that it does not use",
+        ],
+    );
+    check(
+        imports::floors_of(&graph, "proxy", &table[..2]),
+        &[
+            "proxy::io::lines may not import proxy::server: `io` stands below or beside `server`",
+            "`proxy::other` is not in the table of floors",
+        ],
+    );
 }
 
 #[test]

@@ -2,8 +2,12 @@
 //!
 //! Who may import whom, where unsafe code may stand, how long a file may get, that each dependency has a reason, and
 //! that nothing unfinished or private to one machine is left, that each page that is named is there, and that the threat
-//! model and the tests agree ([`crate::threats`]). The import table is the one in ARCHITECTURE.md.
+//! model and the tests agree ([`crate::threats`]).
 
+mod circles;
+mod figures;
+mod imports;
+mod source;
 #[cfg(test)]
 mod tests;
 
@@ -13,55 +17,8 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::run::{command, quietly, root};
 use crate::threats;
-
-/// What the code of each module of `httpjail` may name after `crate::`; beyond itself, which every module may.
-const IMPORTS: [(&str, &[&str]); 15] = [
-    ("sys", &[]),
-    ("failure", &[]),
-    ("weak", &["sys"]),
-    ("net", &[]),
-    ("logging", &["audit"]),
-    ("policy", &["net"]),
-    ("tls", &["net"]),
-    ("dns", &["net", "policy", "audit"]),
-    ("audit", &["net", "policy", "config::options"]),
-    ("approve", &["net", "policy", "audit", "sys", "config::file"]),
-    ("proxy", &["net", "policy", "tls", "audit", "dns", "approve"]),
-    (
-        "jail",
-        &[
-            "failure",
-            "net",
-            "sys",
-            "audit::record",
-            "audit::Record",
-            "audit::EventKind",
-            "audit::Decision",
-        ],
-    ),
-    // `cli::args` is what was typed, and has no code that acts: config turns it into what is meant.
-    (
-        "config",
-        &[
-            "cli::args",
-            "net",
-            "policy",
-            "tls",
-            "dns",
-            "audit",
-            "approve",
-            "proxy",
-            "jail",
-            "logging",
-        ],
-    ),
-    ("cli", ALL),
-    ("main", ALL),
-];
-const ALL: &[&str] = &[
-    "net", "sys", "policy", "tls", "dns", "audit", "approve", "proxy", "jail", "config", "logging", "failure", "weak",
-    "cli",
-];
+use circles::Graph;
+use source::Source;
 
 /// Where unsafe code is at home.
 const UNSAFE_HOMES: [&str; 3] = ["httpjail/src/sys/", "httpjail/src/sys.rs", "httpjail-ebpf/"];
@@ -86,25 +43,46 @@ pub(crate) fn files() -> Result<Vec<(String, String)>> {
     Ok(files.collect())
 }
 
+/// What to do besides checking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Also {
+    Nothing,
+    /// Write the tables of imports into ARCHITECTURE.md first.
+    Write,
+    /// Print the size of the house.
+    Figures,
+}
+
 /// Checks the whole repository.
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(also: Also) -> Result<()> {
+    if also == Also::Write {
+        write_tables()?;
+    }
     let files = files()?;
-    let (mut findings, mut manifests) = (Vec::new(), Vec::new());
+    let (mut findings, mut warnings, mut manifests) = (Vec::new(), Vec::new(), Vec::new());
+    let mut sources = Vec::new();
     for (path, text) in &files {
         findings.extend(leftovers(path, text));
         findings.extend(pages(path, text, &files));
         if path.ends_with(".rs") {
-            findings.extend(imports(path, text));
+            sources.extend(Source::read(path, text)?);
             findings.extend(unsafe_code(path, text));
-            if let Some(warning) = length(path, text) {
-                eprintln!("warning: {warning}");
-            }
+            warnings.extend(length(path, text));
         }
         if path.ends_with("Cargo.toml") {
             manifests.push((path, text));
         }
     }
+    let graph = Graph::new(&sources);
+    findings.extend(imports::findings(&sources));
+    findings.extend(imports::floors(&graph));
+    warnings.extend(circles::findings(&graph));
+    warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    findings.extend(stale_tables()?);
     findings.extend(threats::check(&files)?);
+    if also == Also::Figures {
+        figures::print(&sources, &graph);
+    }
     let table = fs::read_to_string(root().join("CONTRIBUTING.md")).context("read CONTRIBUTING.md")?;
     findings.extend(
         manifests
@@ -117,97 +95,38 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Imports that the table does not allow.
-fn imports(path: &str, text: &str) -> Vec<String> {
-    let Some(module) = path.strip_prefix("httpjail/src/").map(module_of) else {
-        return Vec::new();
-    };
-    if module == "lib" {
-        return Vec::new();
-    }
-    let Some((_, allowed)) = IMPORTS.iter().find(|(name, _)| *name == module) else {
-        return vec![format!("{path}: `{module}` is not in the table of imports")];
-    };
-    let mut findings = Vec::new();
-    for (number, import) in crate_paths(text) {
-        let fits = |allowed: &str| {
-            import == allowed || import.strip_prefix(allowed).is_some_and(|rest| rest.starts_with("::"))
-        };
-        if !fits(module) && !allowed.iter().copied().any(fits) {
-            findings.push(format!("{path}:{number}: `{module}` may not import crate::{import}"));
-        }
-    }
-    findings
+fn page() -> Result<String> {
+    fs::read_to_string(root().join(imports::PAGE)).context("read the page of the tables of imports")
 }
 
-/// `policy` for `policy/index.rs` and for `policy.rs`.
-fn module_of(path: &str) -> &str {
-    path.split('/').next().unwrap_or(path).trim_end_matches(".rs")
+/// The page with the tables as they are made now.
+fn with_tables(page: &str) -> Result<String> {
+    let parts = page
+        .split_once(imports::BEGIN)
+        .and_then(|(before, rest)| Some((before, rest.split_once(imports::END)?.1)));
+    let (before, after) =
+        parts.with_context(|| format!("{} has no lines\n{}\n{}", imports::PAGE, imports::BEGIN, imports::END))?;
+    Ok(format!(
+        "{before}{}\n{}{}{after}",
+        imports::BEGIN,
+        imports::render(),
+        imports::END
+    ))
 }
 
-/// Every path after `crate::` with its line, braces written out.
-fn crate_paths(text: &str) -> Vec<(usize, String)> {
-    let code: String = text
-        .lines()
-        .map(|line| line.split("//").next().unwrap_or(line).to_owned() + "\n")
-        .collect();
-    let mut paths = Vec::new();
-    for (at, _) in code.match_indices("crate::") {
-        // `$crate::` and `my_crate::` are others.
-        if code[..at].ends_with(|before: char| before == '$' || before == '_' || before.is_alphanumeric()) {
-            continue;
-        }
-        let line = code[..at].lines().count().max(1);
-        let mut rest = &code[at + "crate::".len()..];
-        let mut found = Vec::new();
-        expand("", &mut rest, &mut found);
-        paths.extend(found.into_iter().map(|path| (line, path)));
-    }
-    paths
+fn write_tables() -> Result<()> {
+    fs::write(root().join(imports::PAGE), with_tables(&page()?)?).context("write the tables of imports")
 }
 
-/// Reads one use-tree from the front of `rest`.
-fn expand(prefix: &str, rest: &mut &str, found: &mut Vec<String>) {
-    *rest = rest.trim_start();
-    if let Some(inner) = rest.strip_prefix('{') {
-        *rest = inner;
-        loop {
-            *rest = rest.trim_start().trim_start_matches(',').trim_start();
-            match rest.chars().next() {
-                None => return,
-                Some('}') => {
-                    *rest = &rest[1..];
-                    return;
-                }
-                Some(_) => {
-                    let before = rest.len();
-                    expand(prefix, rest, found);
-                    // `as name`, and whatever else is no path: on to the next comma or brace.
-                    *rest = rest.trim_start_matches(|c| c != ',' && c != '}');
-                    if rest.len() == before {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-    let end = rest
-        .find(|c: char| c != '_' && !c.is_alphanumeric())
-        .unwrap_or(rest.len());
-    let (name, after) = rest.split_at(end);
-    let path = if prefix.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{prefix}::{name}")
-    };
-    *rest = after;
-    match after.strip_prefix("::") {
-        Some(more) => {
-            *rest = more;
-            expand(&path, rest, found);
-        }
-        None => found.push(path),
-    }
+fn stale_tables() -> Result<Option<String>> {
+    let page = page()?;
+    let stale = with_tables(&page)? != page;
+    Ok(stale.then(|| {
+        format!(
+            "{}: the tables of imports are stale: run cargo xtask tidy --write",
+            imports::PAGE
+        )
+    }))
 }
 
 /// Unsafe code where it is not at home.

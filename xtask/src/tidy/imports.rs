@@ -1,0 +1,153 @@
+//! Who may import whom: the modules of the package, and the floors inside the large ones.
+//!
+//! The tables say what is allowed; a right that is not used goes. ARCHITECTURE.md has them too, written by
+//! `cargo xtask tidy --write`.
+
+use std::collections::BTreeSet;
+
+use super::circles::Graph;
+use super::source::{Path, Source};
+
+/// A module or floor, and what it may name.
+type Row = (&'static str, &'static [&'static str]);
+
+/// What may be named after `crate::` in each module; beyond itself, which each may.
+pub(super) const IMPORTS: &[Row] = &[
+    ("sys", &[]),
+    ("failure", &[]),
+    ("weak", &["sys"]),
+    ("net", &[]),
+    ("logging", &["audit"]),
+    ("policy", &["net"]),
+    ("tls", &["net"]),
+    ("dns", &["net", "audit"]),
+    ("audit", &["net", "policy"]),
+    ("approve", &["net", "policy", "audit", "sys", "config::file"]),
+    ("proxy", &["net", "policy", "tls", "audit", "approve"]),
+    ("jail", &["failure", "net", "sys", "audit::record", "audit::Record"]),
+    // `cli::args` is what was typed, and has no code that acts: config turns it into what is meant.
+    ("config", &["cli::args", "net", "policy", "proxy"]),
+    ("cli", ALL),
+    ("lib", ALL),
+    ("main", ALL),
+];
+const ALL: &[&str] = &["*"];
+
+/// What each floor of a module may name of the module's other floors. Files that stand on none are named here too.
+pub(super) const FLOORS: &[(&str, &[Row])] = &[];
+
+/// Where the page has the tables.
+pub(super) const PAGE: &str = "ARCHITECTURE.md";
+pub(super) const BEGIN: &str = "<!-- imports: written by `cargo xtask tidy --write` -->";
+pub(super) const END: &str = "<!-- /imports -->";
+
+/// Imports that the table does not allow, and rights that nobody uses.
+pub(super) fn findings(sources: &[Source]) -> Vec<String> {
+    let mut findings = Vec::new();
+    let mut used: BTreeSet<(&str, &str)> = BTreeSet::new();
+    for source in sources {
+        let Some(module) = source.module.first() else {
+            continue;
+        };
+        let Some((module, allowed)) = IMPORTS.iter().find(|(name, _)| name == module) else {
+            findings.push(format!("{}: `{module}` is not in the table of imports", source.file));
+            continue;
+        };
+        for name in &source.names {
+            let path = name.path.join("::");
+            let fits =
+                |allowed: &&&str| **allowed == "*" || path == **allowed || path.starts_with(&format!("{allowed}::"));
+            if name.path.is_empty() || name.path[0] == *module {
+                continue;
+            }
+            match allowed.iter().find(fits) {
+                Some(right) => drop(used.insert((module, right))),
+                None => findings.push(format!(
+                    "{}:{}: `{module}` may not import crate::{path}",
+                    source.file, name.line
+                )),
+            }
+        }
+    }
+    let idle = |module: &str, right: &str| right != "*" && !used.contains(&(module, right));
+    for (module, rights) in IMPORTS {
+        let idle = rights.iter().filter(|right| idle(module, right));
+        findings.extend(idle.map(|right| format!("`{module}` has a right to import `{right}` that it does not use")));
+    }
+    findings
+}
+
+/// The same for floors.
+pub(super) fn floors(graph: &Graph) -> Vec<String> {
+    FLOORS
+        .iter()
+        .flat_map(|(module, floors)| floors_of(graph, module, floors))
+        .collect()
+}
+
+pub(super) fn floors_of(graph: &Graph, module: &str, floors: &[(&str, &[&str])]) -> Vec<String> {
+    let mut findings = Vec::new();
+    let mut used: BTreeSet<(&str, &str)> = BTreeSet::new();
+    let floor = |path: &Path| match &path[..] {
+        [first, floor, ..] if first == module => Some(floor.clone()),
+        _ => None,
+    };
+    for from in graph.modules() {
+        let Some(name) = floor(from) else {
+            continue;
+        };
+        let Some((name, allowed)) = floors.iter().find(|(floor, _)| *floor == name) else {
+            findings.push(format!("`{module}::{name}` is not in the table of floors"));
+            continue;
+        };
+        for to in graph.named_by(from) {
+            match floor(to) {
+                Some(to) if to == *name => {}
+                Some(other) => match allowed.iter().find(|allowed| **allowed == other) {
+                    Some(right) => drop(used.insert((name, right))),
+                    None => findings.push(format!(
+                        "{} may not import {}: `{name}` stands below or beside `{other}`",
+                        from.join("::"),
+                        to.join("::")
+                    )),
+                },
+                None if to[..] == [module.to_owned()] => {
+                    findings.push(format!("{} imports the face of its own module", from.join("::")));
+                }
+                None => {}
+            }
+        }
+    }
+    for (name, rights) in floors {
+        let idle = rights.iter().filter(|right| !used.contains(&(name, **right)));
+        findings.extend(
+            idle.map(|right| format!("`{module}::{name}` has a right to import `{right}` that it does not use")),
+        );
+    }
+    findings
+}
+
+/// The tables, as the page has them.
+pub(super) fn render() -> String {
+    let quoted = |names: &[&str]| match names {
+        [] => "nothing".to_owned(),
+        ["*"] => "all".to_owned(),
+        names => names
+            .iter()
+            .map(|name| format!("`{name}`"))
+            .collect::<Vec<_>>()
+            .join(", "),
+    };
+    let table = |head: &str, rows: &[(&str, &[&str])]| {
+        let rows: String = rows
+            .iter()
+            .map(|(name, allowed)| format!("| `{name}` | {} |\n", quoted(allowed)))
+            .collect();
+        format!("\n| {head} | may import |\n|---|---|\n{rows}")
+    };
+    let floors: String = FLOORS
+        .iter()
+        .map(|(module, rows)| table(&format!("floor of `{module}`"), rows))
+        .collect();
+    format!("{}{floors}\n", table("module", IMPORTS))
+}
