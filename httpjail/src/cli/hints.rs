@@ -7,7 +7,7 @@ use crate::audit::printable;
 use crate::config::{Approval, Config, Mode, Purpose};
 
 /// What is said once, of the first request that no rule matched, where there is no rule at all.
-pub(super) fn no_rules(config: &Config) -> Option<String> {
+pub(crate) fn no_rules(config: &Config) -> Option<String> {
     // Of a file that a run is held against the end of it says how to add to it; who is asked has decided.
     if !config.policy.is_empty() || config.purpose != Purpose::Work || config.approval != Approval::Nobody {
         return None;
@@ -30,12 +30,12 @@ pub(super) fn no_rules(config: &Config) -> Option<String> {
 }
 
 /// Whether the rule is shown that would allow what was denied: while learning and with `--locked`, rules are for the file alone.
-pub(super) fn suggests(config: &Config) -> bool {
+pub(crate) fn suggests(config: &Config) -> bool {
     config.purpose == Purpose::Work
 }
 
 /// How all of what `--locked FILE` denied comes to be allowed.
-pub(super) fn locked(file: &Path) -> String {
+pub(crate) fn locked(file: &Path) -> String {
     let file = file.display().to_string();
     format!(
         "to allow all of it: httpjail learn --update -o {} -- COMMAND",

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use super::USAGE;
-use super::caller::Caller;
+use crate::cli::invoking_user::Caller;
+use crate::cli::output::{USAGE, usage};
 use crate::config::file;
 use crate::config::{ConfigError, STDIN};
 use crate::failure::Failure;
@@ -21,7 +21,7 @@ const PATIENCE_MS: u16 = 10_000;
 ///
 /// # Errors
 /// As [`load`].
-pub(super) fn named(path: Option<&Path>, caller: &Caller) -> Result<Option<file::File>, Failure> {
+pub(crate) fn named(path: Option<&Path>, caller: &Caller) -> Result<Option<file::File>, Failure> {
     path.map(|path| load(path, caller)).transpose()
 }
 
@@ -29,7 +29,7 @@ pub(super) fn named(path: Option<&Path>, caller: &Caller) -> Result<Option<file:
 ///
 /// # Errors
 /// When it cannot be read, or is no policy.
-pub(super) fn load(path: &Path, caller: &Caller) -> Result<file::File, Failure> {
+pub(crate) fn load(path: &Path, caller: &Caller) -> Result<file::File, Failure> {
     let from_stdin = path.as_os_str() == "-";
     let name = match from_stdin {
         true => STDIN.to_owned(),
@@ -49,11 +49,11 @@ pub(super) fn load(path: &Path, caller: &Caller) -> Result<file::File, Failure> 
         status: USAGE,
         ..Failure::new(format!("cannot read {name}: {error}"))
     })?;
-    file::load(&name, bytes, &mut read).map_err(|error| super::usage(ConfigError::File(error)))
+    file::load(&name, bytes, &mut read).map_err(|error| usage(ConfigError::File(error)))
 }
 
 /// A whole file, unless it is too large for one. A pipe that nobody writes to is not waited for without end.
-pub(super) fn bytes_of(path: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn bytes_of(path: &Path) -> io::Result<Vec<u8>> {
     whole(opened(path)?)
 }
 

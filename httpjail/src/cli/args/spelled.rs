@@ -116,7 +116,7 @@ pub(super) fn no_option(error: &clap::Error) -> Option<Failure> {
         .and_then(|error| error.hint(&rule));
     Some(Failure {
         hint: meant.map(|hint| hint.replace("write ", "write -r ")),
-        status: crate::cli::USAGE,
+        status: crate::cli::output::USAGE,
         ..Failure::new(format!("there is no option {name}: rules are given by -r"))
     })
 }

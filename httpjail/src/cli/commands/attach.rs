@@ -1,0 +1,181 @@
+//! `httpjail attach` and `httpjail detach`: holding what already runs, from outside.
+//!
+//! The straight line is that of `run`, with a cgroup that is there in place of a jail of our own: close it, start the proxy's
+//! process, steer, and watch.
+
+use std::io::{self, Write as _};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+
+use crate::cli::compose::approval::{self, Questions};
+use crate::cli::compose::log_file::LogAgain;
+use crate::cli::compose::proxy_parts::{session, upstream_authorities};
+use crate::cli::compose::proxy_process::Task;
+use crate::cli::compose::reload::Watcher;
+use crate::cli::run_stats::Notebook;
+use crate::cli::safe_from::{Holding, SafeFrom};
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::jail::attach::{self, Attachment, End, Target};
+use crate::jail::backend::Extras;
+use crate::jail::backend::hints;
+use crate::jail::process::proxy::Helper;
+use crate::jail::sandbox::rights;
+use crate::jail::sandbox::user_identity::Identity;
+use crate::jail::stale;
+use crate::jail::supervisor::policy_watch::Watch;
+use crate::jail::supervisor::signals::Signals;
+use crate::logging;
+
+/// Holds the cgroup until a signal or its end. Returns httpjail's exit status.
+///
+/// # Errors
+/// What failed; the cgroup is as it was before, unless the message says that it stays closed.
+pub(crate) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Result<u8, Failure> {
+    needs_root("attach")?;
+    let signals = Signals::block().map_err(|error| Failure::new(format!("cannot take the signals: {error}")))?;
+    let upstream_authorities = upstream_authorities(config, caller)?;
+    let target = Target::open(cgroup)?;
+
+    let mut attachment = Attachment::close(target, config.policy.names_loopback(), &|text| say(config, text))?;
+    // Closed first: what dead runs left keeps it open not a moment longer.
+    stale::remove().iter().for_each(|left| logging::warn(left, None));
+    attachment.want(Extras {
+        // So that the resolver knows its clients from others.
+        asked_servers: true,
+        publish_mark: None,
+    })?;
+    // Who is in the cgroup is not known beforehand.
+    let (_aide, questions) = match approval::start(config, caller, Holding::Nothing(SafeFrom::AllBut(0)))? {
+        None => (None, None),
+        Some(Questions { aide, socket, held }) => {
+            if let Some(text) = approval::unheld(&held).filter(|_| !config.log.quiet) {
+                logging::warn(&text, None);
+            }
+            (Some(aide), Some(socket))
+        }
+    };
+    let notebook = Notebook::new().map_err(|error| Failure::new(format!("cannot make a notebook: {error}")))?;
+    let mut keep = attachment.keeps();
+    keep.extend(questions.as_ref().map(AsRawFd::as_raw_fd));
+    keep.push(notebook.descriptor());
+    let task = Task {
+        config,
+        caller,
+        upstream_authorities,
+        door: None,
+        questions,
+        among_others: true,
+        older: attachment.older().to_vec(),
+        notebook: &notebook,
+        session: session(),
+        backend: attachment.backend(),
+    };
+    let mut helper = Helper::spawn(&keep, move |line, user| task.run(line, user))
+        .map_err(|error| Failure::new(format!("cannot fork the proxy: {error}")))?;
+    let log = LogAgain::new(config, caller);
+    helper.ready()?;
+    attachment.arm(&helper)?;
+    let path = attachment.target().path().display().to_string();
+    announce(config, caller, &attachment, &path);
+
+    // Who is in the cgroup is not known beforehand: nobody but root may be able to write the file.
+    let mut watcher = Watcher::new(config, SafeFrom::AllBut(0), caller);
+    let watch = watcher.as_mut().map(|watcher| watcher as &mut dyn Watch);
+    let end = attachment.watch(&helper, &signals, watch, &|| log.open());
+    match &end {
+        End::Failed(message) => {
+            return Err(Failure {
+                hint: Some(format!("httpjail detach --cgroup {path}")),
+                ..Failure::new(format!("{message}; {path} stays closed"))
+            });
+        }
+        End::Asked => say(
+            config,
+            &format!("detaching from {path}: nothing holds its processes any more"),
+        ),
+        End::Gone => say(
+            config,
+            &format!("{path} is gone: a cgroup that is made there from now on is not held"),
+        ),
+    }
+    attachment.detach()?;
+    if let Err(error) = helper.finish(0, &|| log.open()) {
+        logging::warn(&error.to_string(), None);
+    }
+    Ok(0)
+}
+
+/// Opens the cgroup, or all that there are.
+///
+/// # Errors
+/// When there is none, and naming what stays.
+pub(crate) fn detach(cgroup: Option<&Path>) -> Result<u8, Failure> {
+    needs_root("detach")?;
+    // One that is gone has left its name.
+    let place = cgroup.map(|cgroup| attach::find(cgroup).unwrap_or_else(|_| cgroup.to_owned()));
+    let opened = attach::detach(place.as_deref())?;
+    if let (true, Some(place)) = (opened.is_empty(), place) {
+        return Err(Failure::new(format!("nothing is attached to {}", place.display())));
+    }
+    let mut text = String::new();
+    for cgroup in opened {
+        text += &format!("httpjail: detached from {}\n", cgroup.display());
+    }
+    // Without a stderr there is nobody to tell.
+    let _ = io::stderr().write_all(text.as_bytes());
+    Ok(0)
+}
+
+/// Said before anything is tried: what fails without root is a file that says little.
+fn needs_root(what: &str) -> Result<(), Failure> {
+    let missing = rights::missing_for_programs();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Failure {
+        hint: Some(hints::with_sudo()),
+        ..Failure::new(format!("{what} needs root (missing: {})", missing.join(", ")))
+    })
+}
+
+/// What whoever attaches should know, now that it holds.
+fn announce(config: &Config, caller: &Identity, attachment: &Attachment, path: &str) {
+    let target = attachment.target();
+    let processes = target.processes().unwrap_or_default();
+    let older = attachment.older().len();
+    say(
+        config,
+        &format!(
+            "attached to {path}: {} processes, {older} sockets older than that are cut; ^C or SIGTERM detaches; if httpjail \
+             is killed it stays closed until `httpjail detach --cgroup {path}`",
+            processes.len()
+        ),
+    );
+    if config.intercept_tls {
+        let authority = caller.config_dir().join("httpjail/ca.crt");
+        let authority = authority.display();
+        say(
+            config,
+            &format!(
+                "for HTTPS its processes must trust {authority}: add it to their bundle, or start them with \
+                 SSL_CERT_FILE, CURL_CA_BUNDLE, REQUESTS_CA_BUNDLE, NODE_EXTRA_CA_CERTS or the like"
+            ),
+        );
+    }
+    for doubt in target.doubts() {
+        logging::warn(&doubt.text, Some(doubt.hint));
+    }
+    if !attach::is_lasting() {
+        logging::warn(
+            "this mount namespace is not that of process 1: when it ends, the attachment ends with it",
+            None,
+        );
+    }
+}
+
+fn say(config: &Config, text: &str) {
+    if !config.log.quiet {
+        logging::note(text);
+    }
+}

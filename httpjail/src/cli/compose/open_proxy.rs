@@ -1,0 +1,255 @@
+//! A proxy in this process, on an address of this host: what weak mode and `serve` stand on.
+//!
+//! It is the jail's proxy with the clients outside. Its authority is another than the one that jails trust, since what is
+//! asked to use this proxy may read the key.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::approve::ApprovalQueue;
+use crate::audit::{EventKind, Log, LogFile, Record, Sink, open_log};
+use crate::cli::compose::approval;
+use crate::cli::compose::proxy_parts;
+use crate::cli::compose::reload::{self, InForce, Own, Watcher};
+use crate::cli::invoking_user::Caller;
+use crate::cli::output::{failure, verbosity};
+use crate::cli::run_stats::{Findings, SharedTally};
+use crate::cli::safe_from::{Holding, SafeFrom};
+use crate::config::{Approval, Config, LogTarget};
+use crate::failure::Failure;
+use crate::logging;
+use crate::net::{Host, NameSource, Program, ProgramSource};
+use crate::proxy::{self, Clients, Guard, HostNetwork, Proxy, Token};
+use crate::sys;
+use crate::tls::store::load_or_create;
+use crate::tls::{CertificateAuthority, Leaves};
+use crate::weak::environment::ProxyAddress;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// The folder of the authority, in httpjail's own.
+const FOLDER: &str = "weak";
+
+/// Who may use the proxy.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Access {
+    /// Everybody who reaches it.
+    Anybody,
+    /// Who has the token.
+    Token,
+    /// Who has the token or, where the system tells, is the user that httpjail runs as.
+    TokenOrSelf,
+}
+
+/// A proxy that listens and is about to serve.
+pub(crate) struct OpenProxy {
+    /// What its clients must know.
+    pub(crate) address: ProxyAddress,
+    /// Its authority's certificate, PEM.
+    pub(crate) authority: String,
+    /// Where that lies, if it is kept.
+    pub(crate) authority_file: Option<PathBuf>,
+    runtime: Runtime,
+    proxy: Arc<Proxy>,
+    listener: TcpListener,
+    log: Arc<Log>,
+    tally: SharedTally,
+    watch: Option<Watcher<Own>>,
+    heeds_hangup: bool,
+    in_force: Arc<InForce>,
+}
+
+impl OpenProxy {
+    /// Opens what the configuration names with the caller's rights, becomes the caller, and listens. `guarded` says from
+    /// whom the policy file must be safe to be reloaded.
+    ///
+    /// # Errors
+    /// Naming what failed.
+    pub(crate) fn open(
+        config: &Config,
+        caller: &Caller,
+        listen: SocketAddr,
+        access: Access,
+        guarded: SafeFrom,
+    ) -> Result<OpenProxy, Failure> {
+        let parents = proxy_parts::parents()?;
+        // Before root is given up: it may be a low port.
+        let listening = TcpListener::bind(listen).and_then(|listener| {
+            // More may wait than `bind` lets: who floods it is not to keep others out.
+            socket2::SockRef::from(&listener).listen(BACKLOG)?;
+            Ok((listener.local_addr()?, listener))
+        });
+        let (local, listener) = listening.map_err(|error| Failure {
+            hint: match error.kind() {
+                io::ErrorKind::PermissionDenied => Some("ports below 1024 are root's: --listen names another".into()),
+                io::ErrorKind::AddrInUse => Some("--listen ADDR:PORT names another".into()),
+                io::ErrorKind::AddrNotAvailable => Some("--listen takes an address of this host".into()),
+                _ => None,
+            },
+            ..Failure::new(format!("cannot listen on {listen}: {error}"))
+        })?;
+        let folder = caller.folder();
+        caller.settle()?;
+
+        let upstream = proxy_parts::upstream_authorities(config, Own)?;
+        let file = match &config.log.target {
+            LogTarget::Stderr => None,
+            LogTarget::Stream(stream) => Some(proxy_parts::log_stream(*stream)?),
+            LogTarget::File(path) => {
+                let failed = |error: io::Error| Failure {
+                    hint: proxy_parts::log_hint(&error),
+                    ..Failure::new(format!("cannot open the log {}: {error}", path.display()))
+                };
+                let path = path.clone();
+                Some(LogFile {
+                    file: open_log(&path).map_err(failed)?,
+                    reopen: Box::new(move || open_log(&path)),
+                })
+            }
+        };
+        let tally = SharedTally::new(config)?;
+        // Behind another of our own kind the kept authority may be that one's too, and none vouches for its own upstream.
+        let (authority, authority_file) = match config.ephemeral_ca || parents.are_ours() {
+            true => (CertificateAuthority::generate().map_err(failure)?, None),
+            false => kept(folder?)?,
+        };
+        let authority = Arc::new(authority);
+        let pem = authority.certificate_pem().to_owned();
+        let upstream_tls = proxy_parts::upstream_tls(&upstream, &authority)?;
+        let runtime = Runtime::new().map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
+        runtime.spawn(proxy_parts::give_memory_back());
+        let log = Arc::new(proxy_parts::log(config, file, proxy_parts::session(), &tally)?);
+        logging::init(verbosity(config.verbosity), Some(log.terminal().clone()));
+        proxy_parts::begin(&log)?;
+
+        let (token, secret) = Token::new().map_err(|_| Failure::new("the system has no randomness"))?;
+        let (token, credentials) = (Box::new(token), Some(Token::credentials(&secret)));
+        let (guard, credentials) = match access {
+            Access::Anybody => (Guard::Open, None),
+            Access::Token => (Guard::Token(token), credentials),
+            Access::TokenOrSelf => (Guard::TokenOrSelf(token), credentials),
+        };
+        let approvals = match &config.approval {
+            Approval::Program(command) => {
+                let decider = approval::decider(command, config, Holding::Nothing(guarded), caller.variables())?;
+                if let Some(text) = approval::unheld(&decider.held).filter(|_| !config.log.quiet) {
+                    logging::warn(&text, None);
+                }
+                Some(ApprovalQueue::new(Arc::new(decider.program)))
+            }
+            Approval::Nobody | Approval::Terminal => None,
+        };
+        let in_force = InForce::new(config, log.clone());
+        let proxy = Proxy::new(proxy::Config {
+            policy: in_force.policy(),
+            approvals: approvals.clone(),
+            mode: proxy_parts::mode(config.mode),
+            intercept_tls: config.intercept_tls,
+            passthrough: config.passthrough.clone(),
+            clients: Clients::Explicit(guard),
+            programs: Arc::new(Unknown),
+            names: Arc::new(Unknown),
+            leaves: Arc::new(Leaves::new(authority).map_err(failure)?),
+            upstream_tls: Arc::new(upstream_tls),
+            audit: log.clone(),
+            network: Arc::new(HostNetwork::new(proxy_parts::within_jail())),
+            parents,
+            itself: vec![local],
+            limits: proxy_parts::fitting(config.limits),
+            allocated: sys::memory::allocated,
+        });
+        let address = ProxyAddress {
+            address: local,
+            credentials,
+            java_store: None,
+        };
+        Ok(OpenProxy {
+            address,
+            authority: pem,
+            authority_file,
+            runtime,
+            proxy,
+            listener,
+            log,
+            tally,
+            watch: Watcher::new(config, guarded, Own),
+            // In weak mode the signal is the command's.
+            heeds_hangup: !matches!(access, Access::TokenOrSelf),
+            in_force: Arc::new(in_force),
+        })
+    }
+
+    /// Serves while `work` runs, then finishes the log. `status` is what the log says of `work`'s end. Returns what `work` did,
+    /// and what was found meanwhile.
+    ///
+    /// # Errors
+    /// The proxy's; `work` is dropped then.
+    pub(crate) fn while_serving<T>(
+        self,
+        work: impl Future<Output = T>,
+        status: impl FnOnce(&T) -> Option<u16>,
+    ) -> Result<(T, Findings), Failure> {
+        let (proxy, listener) = (self.proxy, self.listener);
+        let done = self.runtime.block_on(async {
+            let (stop, stopped) = oneshot::channel::<()>();
+            let mut serving: JoinHandle<_> = tokio::spawn(proxy.run(vec![listener], async {
+                // Dropped or sent, it means the same.
+                let _ = stopped.await;
+            }));
+            let ended = |ended| match ended {
+                Ok(Ok(())) => Failure::new("the proxy ended"),
+                Ok(Err(error)) => Failure::new(format!("the proxy failed: {error}")),
+                Err(error) => Failure::new(format!("the proxy failed: {error}")),
+            };
+            let done = tokio::select! {
+                early = &mut serving => return Err(ended(early)),
+                never = reload::keep(self.watch, self.heeds_hangup, self.in_force) => match never {},
+                done = work => done,
+            };
+            drop(stop);
+            match serving.await {
+                Ok(Ok(())) => Ok(done),
+                failed => Err(ended(failed)),
+            }
+        });
+        // Tasks that still wait for a look-up are not waited for.
+        self.runtime.shutdown_background();
+        self.log.record(Record {
+            status: done.as_ref().ok().and_then(status),
+            ..Record::new(EventKind::End)
+        });
+        self.log.finish(self.tally.last_words());
+        Ok((done?, self.tally.findings()))
+    }
+}
+
+fn kept(folder: PathBuf) -> Result<(CertificateAuthority, Option<PathBuf>), Failure> {
+    let folder = folder.join(FOLDER);
+    let authority = load_or_create(&folder, None).map_err(|error| Failure {
+        hint: Some(error.hint()),
+        ..failure(&error)
+    })?;
+    Ok((authority, Some(folder.join("ca.crt"))))
+}
+
+/// Nobody's names are made up here, and who a client is the system does not tell.
+struct Unknown;
+
+impl NameSource for Unknown {
+    fn name_of(&self, _address: IpAddr) -> Option<Host> {
+        None
+    }
+}
+
+impl ProgramSource for Unknown {
+    fn program(&self, _pid: u32) -> Option<Program> {
+        None
+    }
+}

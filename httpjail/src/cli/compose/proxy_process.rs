@@ -1,0 +1,353 @@
+//! What the proxy's process does: loads the authority and opens the log as the caller, gives up root, takes the jail's
+//! sockets, and serves them until the supervisor says that the command has ended.
+
+use std::fs::File;
+use std::io::{self, PipeReader};
+use std::net::TcpListener;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::thread;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+use crate::approve::{ApprovalQueue, ApproverClient};
+use crate::audit::{EventKind, Log, LogFile, Record, Sink};
+use crate::cli::authority_dirs;
+use crate::cli::compose::host_ports::HostPorts;
+use crate::cli::compose::log_file::open_log_as;
+use crate::cli::compose::proxy_parts;
+use crate::cli::compose::published;
+use crate::cli::compose::reload::InForce;
+use crate::cli::output::{failure, verbosity};
+use crate::cli::run_stats::{Notebook, SharedTally};
+use crate::config::options::DnsMode;
+use crate::config::{Config, LogTarget};
+use crate::dns::{self, Answers, Relay, Servers, SyntheticAddresses};
+use crate::jail::backend::userns;
+use crate::jail::backend::{Backend, EventSource, Stopped};
+use crate::jail::process::port_forwarder::Door;
+use crate::jail::process::proxy::{self as proxy_process, Failure, FromProxy, Line};
+use crate::jail::process::proxy_user::ProxyUser;
+use crate::jail::process_info::client::{Last, Programs};
+use crate::jail::sandbox::network::{JAIL_V4, JAIL_V6};
+use crate::jail::sandbox::user_identity::Identity;
+use crate::logging;
+use crate::net::{Holder, Listeners, NameSource as _, Process, ProgramSource as _};
+use crate::proxy::{self, Clients, HostNetwork, Proxy};
+use crate::sys;
+use crate::tls::store::load_or_create;
+use crate::tls::{AuthorityFile, CertificateAuthority, Leaves};
+
+/// Everything that the proxy's process has from the supervisor by inheritance.
+pub(crate) struct Task<'a> {
+    /// The run's configuration.
+    pub config: &'a Config,
+    /// The user who called.
+    pub caller: &'a Identity,
+    /// Certificates of authorities to trust upstream (`--upstream-ca`), PEM, read with the caller's rights.
+    pub upstream_authorities: Vec<AuthorityFile>,
+    /// Whether others than the jail are in its network namespace (`attach`): they are not served.
+    pub among_others: bool,
+    /// Sockets that were there before the jail (`attach`), for the log.
+    pub older: Vec<Record>,
+    /// Where the supervisor reads what was found.
+    pub notebook: &'a Notebook,
+    /// SyntheticAddresses the run in the log.
+    pub session: String,
+    /// Knows where connections were meant to go, and what the kernel stopped.
+    pub backend: &'a dyn Backend,
+    /// The way to what the jail listens on, if anything is published.
+    pub door: Option<Door>,
+    /// The way to whoever decides on what no rule matches, if anybody does.
+    pub questions: Option<UnixStream>,
+}
+
+/// The log, while the process may still open it.
+enum Opened {
+    File(File),
+    Stream(LogFile),
+}
+
+impl Task<'_> {
+    /// Runs to the end of the jail, as `user`.
+    ///
+    /// # Errors
+    /// What failed; the supervisor ends the run and tells it.
+    pub(crate) fn run(mut self, line: Arc<Line>, user: &ProxyUser) -> Result<(), Failure> {
+        let parents = proxy_parts::parents()?;
+        let authority = Arc::new(self.authority()?);
+        let file = match &self.config.log.target {
+            LogTarget::Stderr => None,
+            LogTarget::Stream(stream) => Some(Opened::Stream(proxy_parts::log_stream(*stream)?)),
+            LogTarget::File(path) => {
+                let opened = open_log_as(self.config, self.caller, path);
+                let failed = |error: io::Error| Failure {
+                    hint: proxy_parts::log_hint(&error),
+                    ..Failure::new(format!("cannot open the log {}: {error}", path.display()))
+                };
+                Some(Opened::File(opened.map_err(failed)?))
+            }
+        };
+        let tally = self.caller.act(|| SharedTally::new(self.config)).map_err(failure)??;
+        let upstream_tls = proxy_parts::upstream_tls(&self.upstream_authorities, &authority)?;
+        let published = published::listen(&self.config.publish)?;
+        user.settle().map_err(|error| Failure {
+            hint: userns::alone(),
+            ..Failure::new(format!("cannot give up root: {error}"))
+        })?;
+        let ready = FromProxy::Ready {
+            authority: authority.certificate_pem().to_owned(),
+        };
+        line.send(&ready)
+            .map_err(|error| Failure::new(format!("the supervisor is gone: {error}")))?;
+        let mut listeners = proxy_process::receive_listeners(&line)
+            .map_err(|error| Failure::new(format!("cannot take the jail's sockets: {error}")))?;
+
+        let runtime = Runtime::new().map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
+        runtime.spawn(proxy_parts::give_memory_back());
+        let programs = Arc::new(Programs::new(line.clone()));
+        let asked = programs.clone();
+        let file = file.map(|opened| match opened {
+            Opened::Stream(stream) => stream,
+            Opened::File(file) => LogFile {
+                file,
+                reopen: Box::new(move || asked.log()),
+            },
+        });
+        let log = Arc::new(proxy_parts::log(self.config, file, self.session.clone(), &tally)?);
+        logging::init(verbosity(self.config.verbosity), Some(log.terminal().clone()));
+        proxy_parts::begin(&log)?;
+        self.older.iter().for_each(|older| log.record(older.clone()));
+        let flows = self.backend.original_dst(&listeners)?;
+        let names = Arc::new(SyntheticAddresses::new(listeners.resolver_udp.len() > 1));
+        let approvals = match self.questions.take() {
+            None => None,
+            Some(socket) => {
+                let _entered = runtime.enter();
+                let approver =
+                    ApproverClient::start(socket).map_err(|error| Failure::new(format!("cannot ask: {error}")))?;
+                Some(ApprovalQueue::new(Arc::new(approver)))
+            }
+        };
+        let in_force = InForce::new(self.config, log.clone());
+        let proxy = Proxy::new(proxy::Config {
+            policy: in_force.policy(),
+            approvals: approvals.clone(),
+            mode: proxy_parts::mode(self.config.mode),
+            intercept_tls: self.config.intercept_tls,
+            passthrough: self.config.passthrough.clone(),
+            clients: Clients::Steered(flows.clone()),
+            programs: programs.clone(),
+            names: names.clone(),
+            leaves: Arc::new(Leaves::new(authority).map_err(failure)?),
+            upstream_tls: Arc::new(upstream_tls),
+            audit: log.clone(),
+            network: Arc::new(HostNetwork::new(false)),
+            parents,
+            itself: Vec::new(),
+            limits: proxy_parts::fitting(self.config.limits),
+            allocated: sys::memory::allocated,
+        });
+        let events = self.backend.events(&mut listeners)?;
+        let (ended, end) = oneshot::channel();
+        let (changed, changes) = mpsc::channel();
+        // On a thread of its own: a long policy takes a while to read, and answers are waited for.
+        thread::spawn(move || changes.into_iter().for_each(|change| in_force.take(change)));
+        let blocked = noting(log.clone(), names.clone(), programs.clone());
+        thread::spawn(move || {
+            let last = programs.listen(|change| {
+                // The receiver ends with the process.
+                let _ = changed.send(change);
+            });
+            if let Some(approvals) = approvals {
+                approvals.close();
+            }
+            // The receiver is gone only when the run has failed, and then this process ends.
+            let _ = ended.send(last);
+        });
+        let answers = self.answers(names)?;
+        let clients = self.among_others.then(|| self.backend.asked_servers()).transpose()?;
+        let Listeners {
+            proxy: sockets,
+            resolver_udp,
+            resolver_tcp,
+            refusals: _,
+            tables: _,
+        } = listeners;
+        let never = std::future::pending();
+        let resolver = dns::serve(answers, resolver_udp, resolver_tcp, flows, clients, log.clone(), never);
+        let door = self.door.take().map(Arc::new);
+        let published = published::serve(published, door);
+        let resolver = async {
+            tokio::select! {
+                ended = resolver => ended,
+                ended = published => ended,
+            }
+        };
+        let last = runtime.block_on(serve(proxy, sockets, resolver, blocked, events, &line, end))?;
+        // Tasks that still wait for a look-up or a program's name are not waited for.
+        runtime.shutdown_background();
+        log.record(Record {
+            status: last,
+            ..Record::new(EventKind::End)
+        });
+        log.finish(tally.last_words());
+        let noted = self.notebook.write(&tally.findings());
+        noted.map_err(|error| Failure::new(format!("cannot note what was found: {error}")))
+    }
+
+    fn answers(&self, names: Arc<SyntheticAddresses>) -> Result<Answers, Failure> {
+        let host = PathBuf::from("/etc/resolv.conf");
+        let servers = match self.config.dns {
+            DnsMode::Synthetic => return Ok(Answers::Synthetic(names)),
+            DnsMode::Off => return Ok(Answers::Off),
+            DnsMode::Relay => Servers::Of(host),
+            DnsMode::Open => Servers::Named {
+                by: self.backend.asked_servers()?,
+                own: vec![JAIL_V4.into(), JAIL_V6.into()],
+                host,
+            },
+        };
+        Ok(Answers::Relayed(Arc::new(Relay::new(servers))))
+    }
+
+    fn authority(&self) -> Result<CertificateAuthority, Failure> {
+        if self.config.ephemeral_ca {
+            return CertificateAuthority::generate().map_err(failure);
+        }
+        let dir = authority_dirs::folder(self.caller)?;
+        let kept = self.caller.act(|| load_or_create(&dir, None));
+        let kept = kept.map_err(|error| Failure::new(format!("cannot act as {}: {error}", self.caller.name)))?;
+        kept.map_err(|error| Failure {
+            hint: Some(error.hint()),
+            ..failure(&error)
+        })
+    }
+}
+
+/// Serves the jail until the command has ended. Returns its exit status.
+async fn serve(
+    proxy: Arc<Proxy>,
+    sockets: Vec<TcpListener>,
+    resolver: impl Future<Output = io::Result<()>> + Send + 'static,
+    blocked: impl FnMut(Stopped) + Send + 'static,
+    events: Option<Box<dyn EventSource>>,
+    line: &Line,
+    end: oneshot::Receiver<Last>,
+) -> Result<Option<u16>, Failure> {
+    let (stop, stopped) = oneshot::channel::<()>();
+    let stopped = async {
+        // Dropped or sent, it means the same.
+        let _ = stopped.await;
+    };
+    let mut proxied = tokio::spawn(proxy.run(sockets, stopped));
+    let mut resolved = tokio::spawn(resolver);
+    let (running, recorder) = io::pipe().map_err(|error| Failure::new(format!("cannot open a pipe: {error}")))?;
+    // What is there already is the canary's.
+    let mut events = events;
+    while events.as_mut().and_then(|events| events.next()).is_some() {}
+    let mut recorded = tokio::task::spawn_blocking(move || record(events, blocked, &running));
+    line.send(&FromProxy::Serving)
+        .map_err(|error| Failure::new(format!("the supervisor is gone: {error}")))?;
+    let status = tokio::select! {
+        ended = &mut proxied => return Err(part("proxy", ended)),
+        ended = &mut resolved => return Err(part("resolver or a published port", ended)),
+        ended = &mut recorded => return Err(part("reader of kernel events", ended)),
+        last = end => match last {
+            Ok(Last::Finish(status)) => status,
+            Ok(Last::Gone) | Err(_) => return Err(Failure::new("the supervisor is gone")),
+        },
+    };
+    drop(stop);
+    drop(recorder);
+    match (proxied.await, recorded.await) {
+        (Ok(Ok(())), Ok(Ok(()))) => Ok(u16::try_from(status).ok()),
+        (Ok(Ok(())), ended) => Err(part("reader of kernel events", ended)),
+        (ended, _) => Err(part("proxy", ended)),
+    }
+}
+
+/// What writes an event of the kernel's into the log, with the name behind the address and the program that the process runs.
+/// One that goes on trying is asked after once.
+fn noting(
+    log: Arc<Log>,
+    names: Arc<SyntheticAddresses>,
+    programs: Arc<Programs>,
+) -> impl FnMut(Stopped) + Send + 'static {
+    let mut latest: Option<(Trier, Option<Holder>)> = None;
+    let mut ports = HostPorts::default();
+    move |Stopped { mut record, socket }| {
+        let name = record.dst.and_then(|dst| names.name_of(dst.ip()));
+        record.host = name.map(|name| name.to_string());
+        ports.tell(&mut record);
+        let trier = match (record.pid, socket) {
+            (Some(pid), _) => Trier::Process(pid, record.comm.clone().unwrap_or_default()),
+            (None, Some(socket)) => Trier::Socket(socket),
+            (None, None) => return log.record(record),
+        };
+        let known = latest.take().filter(|(known, _)| *known == trier);
+        let (_, holder) = latest.insert(known.unwrap_or_else(|| {
+            let holder = match &trier {
+                Trier::Process(pid, comm) => programs.program(*pid).map(|program| Holder {
+                    process: Process {
+                        pid: *pid,
+                        comm: comm.clone(),
+                    },
+                    program,
+                    cgroup: None,
+                }),
+                Trier::Socket(socket) => programs.holder(*socket),
+            };
+            (trier, holder)
+        }));
+        if let Some(holder) = holder.clone() {
+            record.of(holder);
+        }
+        log.record(record);
+    }
+}
+
+/// Who tried what the kernel stopped, as the kernel tells it.
+#[derive(PartialEq, Eq)]
+enum Trier {
+    Process(u32, String),
+    Socket(u32),
+}
+
+/// Tells `blocked` what the kernel stopped, to the last event there is when `stop` closes. Blocks.
+fn record(events: Option<Box<dyn EventSource>>, mut blocked: impl FnMut(Stopped), stop: &PipeReader) -> io::Result<()> {
+    let mut events = events;
+    loop {
+        let mut polled = vec![PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
+        polled.extend(
+            events
+                .as_ref()
+                .map(|events| PollFd::new(events.descriptor(), PollFlags::POLLIN)),
+        );
+        match poll(&mut polled, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let stopped = polled[0].any().unwrap_or(true);
+        while let Some(event) = events.as_mut().and_then(|events| events.next()) {
+            blocked(event);
+        }
+        if stopped {
+            return Ok(());
+        }
+    }
+}
+
+/// A part that must not end has ended: the jail ends with it.
+fn part(name: &str, ended: Result<io::Result<()>, tokio::task::JoinError>) -> Failure {
+    match ended {
+        Ok(Ok(())) => Failure::new(format!("the {name} ended")),
+        Ok(Err(error)) => Failure::new(format!("the {name} failed: {error}")),
+        Err(error) => Failure::new(format!("the {name} failed: {error}")),
+    }
+}
