@@ -28,7 +28,7 @@ pub(crate) struct Grant {
     whole: bool,
 }
 
-/// What the rules of a policy can be about (`policy::rule`): another method cannot be written down.
+/// What the rules of a policy can be about (`policy::methods`): another method cannot be written down.
 const METHODS: [&str; 9] = [
     "GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE", "PATCH",
 ];

@@ -6,53 +6,53 @@
 //! false hit costs time and no verdict; that none is missed is what the property test is about.
 
 mod bitmap;
-mod grams;
 mod keys;
+mod ngrams;
+mod table;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::{BTreeSet, HashSet};
 
-use super::{Rule, Target};
+use super::rule::Rule;
+use super::target::Target;
 use bitmap::Bitmap;
-use grams::Filer;
 use keys::Key;
+use ngrams::IndexBuilder;
+use table::{Lists, Table};
 
 /// Finds the rules that can match.
 #[derive(Debug)]
 pub(super) struct Index {
     /// Rules before this one are not filed: trying them is as quick as looking them up.
-    head: usize,
+    linear_prefix: usize,
     table: Table,
     by_start: bool,
     by_host: bool,
     by_suffix: bool,
     /// The hashes of all keys.
     keys: Bitmap,
-    /// The hashes of grams, if rules are filed under some.
-    grams: Option<Bitmap>,
+    /// The hashes of ngrams, if rules are filed under some.
+    ngrams: Option<Bitmap>,
     /// Rules that pin nothing.
     always: Box<[u32]>,
 }
 
 /// What the rules that are tried without the index may cost together; a comparison of literals costs 1.
-const HEAD_COST: usize = 20;
-/// More rules under one key are filed by their grams instead, where they have any.
-const CROWD: usize = 16;
-/// More lists than this are merged by sorting.
-const LISTS_MAX: usize = 16;
+const LINEAR_COST_MAX: usize = 20;
+/// More rules under one key are filed by their ngrams instead, where they have any.
+const DENSE: usize = 16;
 
 impl Index {
     /// Files the rules.
     pub(super) fn new(rules: &[Rule]) -> Index {
-        Index::after(head(rules), rules)
+        Index::after(linear_prefix(rules), rules)
     }
 
-    /// Files the rules from `head` on.
-    fn after(head: usize, rules: &[Rule]) -> Index {
+    /// Files the rules from `linear_prefix` on.
+    fn after(linear_prefix: usize, rules: &[Rule]) -> Index {
         let mut pairs: Vec<(u64, u32)> = Vec::with_capacity(rules.len());
         let mut keyless = Vec::new();
         let (mut by_start, mut by_host, mut by_suffix) = (false, false, false);
-        for (id, rule) in (0..).zip(rules).skip(head) {
+        for (id, rule) in (0..).zip(rules).skip(linear_prefix) {
             let keys = keys::keys(rule.matcher());
             if keys.is_empty() {
                 keyless.push(id);
@@ -67,34 +67,34 @@ impl Index {
             }
         }
         pairs.sort_unstable();
-        let mut filer = Filer::new();
-        let mut file = |id: &u32| filer.file(*id, &keys::texts(rules[*id as usize].matcher()));
-        let moved: HashSet<u32> = crowds(&pairs).into_iter().filter(&mut file).collect();
+        let mut builder = IndexBuilder::new();
+        let mut file = |id: &u32| builder.file(*id, &keys::texts(rules[*id as usize].matcher()));
+        let moved: HashSet<u32> = dense_keys(&pairs).into_iter().filter(&mut file).collect();
         let always: Box<[u32]> = keyless.into_iter().filter(|id| !file(id)).collect();
         pairs.retain(|(_, id)| !moved.contains(id));
         let keys = Bitmap::new(pairs.len(), pairs.iter().map(|(hash, _)| *hash));
-        let grams = filer.finish(&mut pairs);
+        let ngrams = builder.finish(&mut pairs);
         pairs.sort_unstable();
         pairs.dedup();
         Index {
-            head,
+            linear_prefix,
             table: Table::new(pairs),
             by_start,
             by_host,
             by_suffix,
             keys,
-            grams,
+            ngrams,
             always,
         }
     }
 
     /// The first rule that matches, if `matches` says of each whether it does.
     pub(super) fn first(&self, count: usize, target: &Target, mut matches: impl FnMut(usize) -> bool) -> Option<usize> {
-        let head = self.head.min(count);
-        if let Some(found) = (0..head).find(|id| matches(*id)) {
+        let linear_prefix = self.linear_prefix.min(count);
+        if let Some(found) = (0..linear_prefix).find(|id| matches(*id)) {
             return Some(found);
         }
-        if head == count {
+        if linear_prefix == count {
             return None;
         }
         self.candidates(target).first(|id| matches(id as usize))
@@ -114,8 +114,8 @@ impl Index {
         if self.by_host || self.by_suffix {
             keys::hosts(target, self.by_host, self.by_suffix, &mut look_up);
         }
-        if let Some(grams) = &self.grams {
-            let picked = grams::hashes(target.url()).filter(|hash| grams.may_have(*hash));
+        if let Some(ngrams) = &self.ngrams {
+            let picked = ngrams::hashes(target.url()).filter(|hash| ngrams.may_have(*hash));
             picked.for_each(|hash| lists.push(self.table.get(hash)));
         }
         lists
@@ -123,131 +123,21 @@ impl Index {
 }
 
 /// How many rules from the first are best tried one by one.
-fn head(rules: &[Rule]) -> usize {
+fn linear_prefix(rules: &[Rule]) -> usize {
     let mut cost = 0;
     rules
         .iter()
         .take_while(|rule| {
             cost += keys::cost(rule.matcher());
-            cost <= HEAD_COST
+            cost <= LINEAR_COST_MAX
         })
         .count()
 }
 
 /// The rules that share a key with too many others.
-fn crowds(sorted: &[(u64, u32)]) -> BTreeSet<u32> {
-    let crowds = sorted.chunk_by(|a, b| a.0 == b.0).filter(|same| same.len() > CROWD);
-    crowds.flatten().map(|(_, id)| *id).collect()
-}
-
-/// Lists of rules, each found by a hash.
-#[derive(Debug)]
-struct Table {
-    /// From where to where among the rules; or the one rule, and [`ALONE`].
-    places: HashMap<u64, (u32, u32), BuildHasherDefault<Hashed>>,
-    rules: Box<[u32]>,
-}
-
-const ALONE: u32 = u32::MAX;
-
-impl Table {
-    fn new(sorted: Vec<(u64, u32)>) -> Table {
-        let mut places = HashMap::with_capacity_and_hasher(sorted.len(), BuildHasherDefault::default());
-        let mut start = 0;
-        for same in sorted.chunk_by(|a, b| a.0 == b.0) {
-            let end = start + same.len();
-            let alone = same.len() == 1;
-            places.insert(
-                same[0].0,
-                if alone {
-                    (same[0].1, ALONE)
-                } else {
-                    (start as u32, end as u32)
-                },
-            );
-            start = end;
-        }
-        places.shrink_to_fit();
-        Table {
-            places,
-            rules: sorted.into_iter().map(|(_, id)| id).collect(),
-        }
-    }
-
-    fn get(&self, hash: u64) -> &[u32] {
-        let found = self.places.get(&hash);
-        found.map_or(&[], |(start, end)| match *end {
-            ALONE => std::slice::from_ref(start),
-            end => &self.rules[*start as usize..end as usize],
-        })
-    }
-}
-
-/// What is looked up is a hash already.
-#[derive(Debug, Default)]
-struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, _: &[u8]) {}
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-}
-
-/// Lists of rules that are visited as one, each rule once and in order. Few need no memory but the stack's.
-#[derive(Default)]
-struct Lists<'i> {
-    few: [&'i [u32]; LISTS_MAX],
-    count: usize,
-    more: Vec<&'i [u32]>,
-}
-
-impl<'i> Lists<'i> {
-    fn push(&mut self, list: &'i [u32]) {
-        if list.is_empty() {
-            return;
-        }
-        match self.few.get_mut(self.count) {
-            Some(place) => {
-                *place = list;
-                self.count += 1;
-            }
-            None => self.more.push(list),
-        }
-    }
-
-    fn first(self, mut matches: impl FnMut(u32) -> bool) -> Option<usize> {
-        let mut lists = self.few;
-        let lists = &mut lists[..self.count];
-        if !self.more.is_empty() {
-            let mut all: Vec<u32> = lists
-                .iter()
-                .chain(&self.more)
-                .flat_map(|list| list.iter().copied())
-                .collect();
-            all.sort_unstable();
-            all.dedup();
-            return all.into_iter().find(|id| matches(*id)).map(|id| id as usize);
-        }
-        loop {
-            let next = lists.iter().filter_map(|list| list.first().copied()).min()?;
-            if matches(next) {
-                return Some(next as usize);
-            }
-            for list in lists.iter_mut() {
-                if let [first, rest @ ..] = list
-                    && *first == next
-                {
-                    *list = rest;
-                }
-            }
-        }
-    }
+fn dense_keys(sorted: &[(u64, u32)]) -> BTreeSet<u32> {
+    let dense_keys = sorted.chunk_by(|a, b| a.0 == b.0).filter(|same| same.len() > DENSE);
+    dense_keys.flatten().map(|(_, id)| *id).collect()
 }
 
 #[cfg(test)]

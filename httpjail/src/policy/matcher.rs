@@ -6,11 +6,11 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::explain::Part;
-use super::pattern::{Pattern, Test};
-use super::reach::{self, Https, Pin, Reach};
-use super::target::split_authority;
-use super::{Target, path};
+use super::host_analysis::{self, HostAnalysis, Https, Pin};
+use super::path;
+use super::pattern::{Pattern, UrlTest};
+use super::target::{Target, split_authority};
+use super::url_part::Part;
 use crate::net::{Host, Scheme};
 
 /// What a rule looks for.
@@ -77,7 +77,7 @@ impl Matcher {
 
     /// Whether every request is one of those.
     pub(super) fn matches_everything(&self) -> bool {
-        matches!(self, Matcher::Pattern(pattern) if matches!(pattern.test(), Test::Every))
+        matches!(self, Matcher::Pattern(pattern) if matches!(pattern.test(), UrlTest::Every))
     }
 
     /// A pattern that means the same.
@@ -88,10 +88,10 @@ impl Matcher {
         }
     }
 
-    pub(super) fn reach(&self) -> Reach {
+    pub(super) fn host_analysis(&self) -> HostAnalysis {
         match self {
-            Matcher::Pattern(pattern) => reach::of_pattern(pattern),
-            Matcher::Place(place) => Reach {
+            Matcher::Pattern(pattern) => host_analysis::of_pattern(pattern),
+            Matcher::Place(place) => HostAnalysis {
                 pin: match &place.host {
                     PlaceHost::Exactly(host) => Pin::Hosts(vec![host.clone()]),
                     PlaceHost::Below(_) => Pin::Open,

@@ -4,102 +4,36 @@
 //! rule matches is denied.
 
 mod explain;
+pub(crate) mod guess;
+mod hint;
+mod host_analysis;
 mod index;
 pub mod learn;
 pub mod lint;
 mod matcher;
-pub(crate) mod meant;
+mod methods;
 mod path;
 mod pattern;
-mod reach;
 pub mod request;
 mod rule;
-mod spell;
+mod ruleset;
+mod suggest;
 mod target;
+mod url_part;
 mod verdict;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-pub use explain::{Explanation, Outcome, Part, Step};
+pub use explain::{Explanation, Outcome, Step};
+pub use host_analysis::Pin;
 pub use lint::Warning;
 pub use matcher::{Matcher, Place, PlaceError};
+pub use methods::Methods;
 pub use pattern::{Pattern, PatternError};
-pub use reach::Pin;
-pub use rule::{Action, Methods, Rule, RuleError, Source};
-pub use spell::{rule_for, rule_for_host};
+pub use rule::{Action, Rule, RuleError, Source};
+pub use ruleset::Policy;
+pub use suggest::{rule_for, rule_for_host};
 pub use target::{Target, TargetError};
+pub use url_part::Part;
 pub use verdict::{Reason, RuleId, Verdict};
-
-use index::Index;
-
-/// Rules in their order of trial. Immutable once made.
-#[derive(Debug)]
-pub struct Policy {
-    rules: Vec<Rule>,
-    index: Index,
-    /// Bytes of the automata that were made so far and are kept.
-    held: AtomicUsize,
-}
-
-/// Bytes that the automata of a policy's patterns may take together; then they are forgotten, and made anew when asked for.
-const HELD_MAX: usize = 64 << 20;
-
-impl Policy {
-    /// A policy of these rules, tried in this order.
-    pub fn new(rules: Vec<Rule>) -> Policy {
-        let index = Index::new(&rules);
-        Policy {
-            rules,
-            index,
-            held: AtomicUsize::new(0),
-        }
-    }
-
-    /// The verdict on a request: that of the first rule that matches, and denial if none does.
-    pub fn judge(&self, target: &Target) -> Verdict {
-        let mut grown = 0;
-        let found = self.index.first(self.rules.len(), target, |place| {
-            self.rules[place].matches_metered(target, &mut grown)
-        });
-        if grown > 0 {
-            self.hold(grown);
-        }
-        match found {
-            None => Verdict::Deny(Reason::NoMatch),
-            Some(place) => match self.rules[place].action() {
-                Action::Allow => Verdict::Allow(RuleId(place)),
-                Action::Deny => Verdict::Deny(Reason::Rule(RuleId(place))),
-            },
-        }
-    }
-
-    fn hold(&self, grown: usize) {
-        if self.held.fetch_add(grown, Ordering::Relaxed) + grown > HELD_MAX {
-            self.held.store(0, Ordering::Relaxed);
-            self.rules.iter().for_each(Rule::forget);
-        }
-    }
-
-    /// The rule that a verdict of this policy names; `None` for the id of another policy.
-    pub fn rule(&self, id: RuleId) -> Option<&Rule> {
-        self.rules.get(id.0)
-    }
-
-    /// All rules, in their order of trial.
-    pub fn rules(&self) -> impl ExactSizeIterator<Item = (RuleId, &Rule)> {
-        self.rules.iter().enumerate().map(|(place, rule)| (RuleId(place), rule))
-    }
-
-    /// Whether an allow rule leads to servers on the host's loopback: it is pinned to `localhost` or to a loopback address.
-    pub fn names_loopback(&self) -> bool {
-        self.rules.iter().any(Rule::names_loopback)
-    }
-
-    /// Whether there is no rule at all: everything is denied.
-    pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -5,13 +5,11 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use http::Method;
-
-use super::Target;
+use super::host_analysis::{HostAnalysis, Pin};
 use super::matcher::Matcher;
-use super::meant;
+use super::methods::Methods;
 use super::pattern::{Pattern, PatternError};
-use super::reach::{Pin, Reach};
+use super::target::Target;
 use crate::net::Host;
 
 /// What a rule does with the requests that it matches.
@@ -22,10 +20,6 @@ pub enum Action {
     /// Refuse them.
     Deny,
 }
-
-/// The methods that a rule is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Methods(u16);
 
 /// Where a rule was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +46,7 @@ pub struct Rule {
     source: Source,
     text: String,
     name: Option<String>,
-    reach: OnceLock<Reach>,
+    host_analysis: OnceLock<HostAnalysis>,
 }
 
 /// Why a text is no rule.
@@ -71,19 +65,6 @@ pub enum RuleError {
     #[error(transparent)]
     Pattern(#[from] PatternError),
 }
-
-/// The methods that a rule may name.
-pub(super) const METHODS: [Method; 9] = [
-    Method::GET,
-    Method::POST,
-    Method::PUT,
-    Method::DELETE,
-    Method::HEAD,
-    Method::OPTIONS,
-    Method::CONNECT,
-    Method::TRACE,
-    Method::PATCH,
-];
 
 impl Rule {
     /// Reads a rule as `-r` takes it.
@@ -119,7 +100,7 @@ impl Rule {
             source,
             text,
             name: None,
-            reach: OnceLock::new(),
+            host_analysis: OnceLock::new(),
         }
     }
 
@@ -174,7 +155,7 @@ impl Rule {
 
     /// The hosts whose URLs it can match. Found out when first asked, then kept.
     pub fn pin(&self) -> &Pin {
-        &self.reach().pin
+        &self.host_analysis().pin
     }
 
     /// Whether the rule names this very host: it can match URLs of a few hosts only, spelled out, and this is one.
@@ -207,8 +188,8 @@ impl Rule {
         self.action == Action::Allow && perhaps() && pinned()
     }
 
-    pub(super) fn reach(&self) -> &Reach {
-        self.reach.get_or_init(|| self.matcher.reach())
+    pub(super) fn host_analysis(&self) -> &HostAnalysis {
+        self.host_analysis.get_or_init(|| self.matcher.host_analysis())
     }
 }
 
@@ -219,48 +200,9 @@ impl fmt::Display for Rule {
     }
 }
 
-impl RuleError {
-    /// What to write instead, where that can be told. `text` is what was typed.
-    pub fn hint(&self, text: &str) -> Option<String> {
-        match self {
-            RuleError::NoColon => Some(write(&meant::rule(text))),
-            RuleError::Action(head) => {
-                let (host, near) = (text.trim().strip_prefix("host:"), Action::nearest(head));
-                // `-r https://host/` splits at the scheme's colon, `-r host:443` at the port's.
-                match (meant::pattern(host.unwrap_or(text), Action::Allow), near) {
-                    (Some(pattern), _) => Some(write(&format!("allow: {pattern}"))),
-                    _ if matches!(head.as_str(), "http" | "https" | "^http" | "^https" | "^https?") => {
-                        Some(write(&format!("allow: {}", text.trim())))
-                    }
-                    (None, near) => near.map(|action| format!("did you mean `{action}`?")),
-                }
-            }
-            RuleError::Method(names) if names.contains([',', '-', '|', ' ']) => Some(
-                "write one rule for each method; a rule in a YAML file takes a list: `methods: [get, post]`".into(),
-            ),
-            RuleError::Method(name) => Some(match Methods::nearest(name) {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => "a rule without a method is about every method".into(),
-            }),
-            RuleError::Pattern(error) => {
-                let (head, pattern) = text.split_once(':').unwrap_or(("allow", text));
-                let action = meant::action_of(head.trim()).unwrap_or(Action::Allow);
-                match (error, meant::pattern(pattern, action)) {
-                    (PatternError::Syntax(_), Some(pattern)) => Some(write(&format!("{}: {pattern}", head.trim()))),
-                    _ => error.hint(pattern),
-                }
-            }
-        }
-    }
-}
-
-fn write(rule: &str) -> String {
-    format!("write \"{rule}\"")
-}
-
 impl Action {
     /// The action that a word was probably meant to be, with or without a method behind it.
-    fn nearest(head: &str) -> Option<Action> {
+    pub(super) fn nearest(head: &str) -> Option<Action> {
         let word = head.split('-').next().unwrap_or(head).to_ascii_lowercase();
         let far = |action: &Action| strsim::damerau_levenshtein(&action.to_string(), &word);
         [Action::Allow, Action::Deny]
@@ -285,65 +227,6 @@ impl fmt::Display for Action {
             Action::Allow => "allow",
             Action::Deny => "deny",
         })
-    }
-}
-
-impl Methods {
-    /// Every method, also those that no rule can name.
-    pub const EVERY: Methods = Methods(0);
-
-    /// Reads one method's name, in any case.
-    pub fn parse(name: &str) -> Option<Methods> {
-        let place = METHODS
-            .iter()
-            .position(|known| known.as_str().eq_ignore_ascii_case(name))?;
-        Some(Methods(1 << place))
-    }
-
-    /// The method whose name is most like this one, if one is.
-    pub(super) fn nearest(name: &str) -> Option<String> {
-        let name = name.to_ascii_lowercase();
-        let known = METHODS.iter().map(|method| method.as_str().to_ascii_lowercase());
-        let far = |known: &String| strsim::damerau_levenshtein(known, &name);
-        known
-            .min_by_key(far)
-            .filter(|known| far(known) <= 2 && far(known) < known.len() - 1)
-    }
-
-    /// These and those. Every method and some more is every method.
-    pub fn and(self, other: Methods) -> Methods {
-        if self == Methods::EVERY || other == Methods::EVERY {
-            Methods::EVERY
-        } else {
-            Methods(self.0 | other.0)
-        }
-    }
-
-    /// Whether all of `others` are among them.
-    pub(super) fn cover(self, others: Methods) -> bool {
-        self == Methods::EVERY || (others != Methods::EVERY && others.0 & !self.0 == 0)
-    }
-
-    /// Whether `method` is among them.
-    pub fn contains(self, method: &Method) -> bool {
-        self == Methods::EVERY
-            || METHODS
-                .iter()
-                .position(|known| known == method)
-                .is_some_and(|place| self.0 & (1 << place) != 0)
-    }
-}
-
-/// As in a rule, after the action: nothing, `-get`, or `-get-post` for the several that a YAML rule can have.
-impl fmt::Display for Methods {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named = METHODS
-            .iter()
-            .enumerate()
-            .filter(|(place, _)| self.0 & (1 << place) != 0);
-        named
-            .into_iter()
-            .try_for_each(|(_, method)| write!(f, "-{}", method.as_str().to_ascii_lowercase()))
     }
 }
 

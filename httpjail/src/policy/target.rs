@@ -3,12 +3,16 @@
 //! [`Target::new`] is the only way in: what it yields is judged, logged and forwarded, byte for byte. A request that has
 //! no canonical spelling has no target, and the proxy answers 400.
 
+mod error;
+
 use std::fmt;
 
 use http::Method;
 
 use super::path;
-use crate::net::{Host, HostError, Scheme};
+use crate::net::{Host, Scheme};
+
+pub use error::TargetError;
 
 /// Method and URL of a request: `scheme://host[:port]/path[?query]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,29 +24,6 @@ pub struct Target {
     url: String,
     /// Where the path begins in `url`.
     path_start: usize,
-}
-
-/// Why a request has no canonical spelling.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TargetError {
-    /// The method is no token of upper-case letters. (`get` is another method than `GET`, but not to every server.)
-    #[error("the method is not written in upper-case letters")]
-    Method,
-    /// The authority names no host.
-    #[error(transparent)]
-    Host(#[from] HostError),
-    /// The authority has a user name or a password.
-    #[error("the authority has user information")]
-    UserInfo,
-    /// The authority's port is no number from 1 to 65535 in its plain form.
-    #[error("the port is no plain number from 1 to 65535")]
-    Port,
-    /// The path cannot be made canonical.
-    #[error("the path cannot be made canonical: {0}")]
-    Path(&'static str),
-    /// The query cannot be made canonical.
-    #[error("the query cannot be made canonical: {0}")]
-    Query(&'static str),
 }
 
 /// Longer than any registered method; a bound so that a log line has one.

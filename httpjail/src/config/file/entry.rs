@@ -8,7 +8,7 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::error::{HINT, LIKE};
 use super::values::Many;
-use crate::policy::{Action, Matcher, Methods, Pattern, Place, meant};
+use crate::policy::{Action, Matcher, Methods, Pattern, Place, guess};
 
 /// One entry.
 #[derive(Debug)]
@@ -128,7 +128,7 @@ impl<'de> Deserialize<'de> for Entry {
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Entry, E> {
-                let hint = match meant::entry(text) {
+                let hint = match guess::entry(text) {
                     Some(entry) => format!("{HINT}write {entry}"),
                     None => format!("{HINT}{LIKE}"),
                 };

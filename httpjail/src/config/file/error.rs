@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::policy::{Action, meant};
+use crate::policy::{Action, guess};
 
 /// What is wrong with a policy file, and where: `file:line:column: message`, and the line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -154,7 +154,7 @@ fn hinted(message: String, line: &str) -> (String, Option<String>) {
         );
         let key = key.rsplit([',', ' ']).next().unwrap_or(key);
         let message = "a text that begins with `*` or `&` stands in quotes".to_owned();
-        let glob = meant::pattern(value, Action::Allow).filter(|_| key == "pattern");
+        let glob = guess::pattern(value, Action::Allow).filter(|_| key == "pattern");
         let value = glob.as_deref().unwrap_or(value.trim());
         return (message, Some(format!("write {key}: '{value}'")));
     }
@@ -176,7 +176,7 @@ fn hinted(message: String, line: &str) -> (String, Option<String>) {
 /// `action`, `pattern`, ...`.
 fn unknown_key(before: &str, names: &str, line: &str) -> (String, Option<String>) {
     let unknown = names.split('`').next().unwrap_or_default();
-    if meant::action_of(unknown).is_some() {
+    if guess::action_of(unknown).is_some() {
         let rule = line
             .trim()
             .trim_start_matches("- ")
@@ -185,7 +185,7 @@ fn unknown_key(before: &str, names: &str, line: &str) -> (String, Option<String>
         let pattern = rule
             .split_once(':')
             .map_or("", |(_, pattern)| pattern.trim().trim_matches(['"', '\'']));
-        let entry = meant::entry(&format!("{unknown}: {pattern}"));
+        let entry = guess::entry(&format!("{unknown}: {pattern}"));
         let below = if before.is_empty() { " below `rules:`" } else { "" };
         let hint = entry.map_or(LIKE.to_owned(), |entry| format!("write {entry}{below}"));
         return (format!("{before}unknown key `{unknown}`"), Some(hint));

@@ -2,11 +2,12 @@
 
 use memchr::memmem::Finder;
 
-use super::grams::Text;
+use super::ngrams::Text;
 use crate::net::Scheme;
-use crate::policy::Target;
+
 use crate::policy::matcher::{Matcher, Place, PlaceHost, PlacePath};
-use crate::policy::pattern::{Test, Where};
+use crate::policy::pattern::{UrlTest, Where};
+use crate::policy::target::Target;
 
 /// One of these is true of every URL that the rule matches.
 #[derive(Debug)]
@@ -40,12 +41,14 @@ pub(super) fn keys(matcher: &Matcher) -> Vec<Key> {
     match matcher {
         Matcher::Pattern(pattern) => match pattern.test() {
             // Filed under what no URL has.
-            Test::Nothing => vec![Key::Host(String::new())],
+            UrlTest::Nothing => vec![Key::Host(String::new())],
             // After a query there is no stop, but a second `?` may follow what is bare.
-            Test::Literals(at, _) => all(pattern.starts(), |text| {
+            UrlTest::Literals(at, _) => all(pattern.starts(), |text| {
                 start(text, *at == Where::Whole || *at == Where::Bare && !text.contains('?'))
             }),
-            Test::Every | Test::Contains(_) | Test::Search(_) => all(pattern.starts(), |text| start(text, false)),
+            UrlTest::Every | UrlTest::Contains(_) | UrlTest::Search(_) => {
+                all(pattern.starts(), |text| start(text, false))
+            }
         },
         Matcher::Place(place) => match place.parts() {
             (PlaceHost::Below(suffix), ..) => vec![Key::Suffix(suffix.clone())],
@@ -58,19 +61,19 @@ pub(super) fn keys(matcher: &Matcher) -> Vec<Key> {
     }
 }
 
-/// Texts of which every URL that the rule matches contains one, for their grams. None: it has no such texts.
+/// Texts of which every URL that the rule matches contains one, for their ngrams. None: it has no such texts.
 pub(super) fn texts(matcher: &Matcher) -> Vec<Text> {
     let each = |texts: &[Box<str>]| texts.iter().map(|text| Text::new(text)).collect();
     match matcher {
         Matcher::Pattern(pattern) => match pattern.test() {
-            Test::Every | Test::Nothing => Vec::new(),
-            Test::Literals(_, texts) => each(texts),
-            Test::Contains(texts) => {
+            UrlTest::Every | UrlTest::Nothing => Vec::new(),
+            UrlTest::Literals(_, texts) => each(texts),
+            UrlTest::Contains(texts) => {
                 let text = |finder: &Finder<'_>| Text::new(&String::from_utf8_lossy(finder.needle()));
                 texts.iter().map(text).collect()
             }
-            Test::Search(search) if search.needs.texts.is_empty() => each(&search.starts),
-            Test::Search(search) => search.needs.texts.iter().map(|text| Text::new(text)).collect(),
+            UrlTest::Search(search) if search.needs.texts.is_empty() => each(&search.starts),
+            UrlTest::Search(search) => search.needs.texts.iter().map(|text| Text::new(text)).collect(),
         },
         Matcher::Place(place) => each(&urls(place)),
     }
@@ -103,11 +106,11 @@ pub(super) fn cost(matcher: &Matcher) -> usize {
     match matcher {
         Matcher::Place(_) => 1,
         Matcher::Pattern(pattern) => match pattern.test() {
-            Test::Every | Test::Nothing => 1,
-            Test::Contains(texts) => 2 * texts.len(),
-            Test::Literals(_, texts) => texts.len(),
-            Test::Search(search) if !search.starts.is_empty() => search.starts.len() + 1,
-            Test::Search(_) => 8,
+            UrlTest::Every | UrlTest::Nothing => 1,
+            UrlTest::Contains(texts) => 2 * texts.len(),
+            UrlTest::Literals(_, texts) => texts.len(),
+            UrlTest::Search(search) if !search.starts.is_empty() => search.starts.len() + 1,
+            UrlTest::Search(_) => 8,
         },
     }
 }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::spell;
+use super::suggest;
 
 /// Names at one place of the paths of a host, beyond which any name will do.
 const NAMES_MAX: usize = 12;
@@ -77,7 +77,7 @@ impl Learner {
     /// Takes one request that is to be allowed: its method, its canonical URL, the program that made it, fit to be shown, and
     /// what went wrong if it failed.
     pub fn see(&mut self, method: &str, url: &str, program: Option<&str>, failure: Option<&str>) {
-        let Some((scheme, host, path)) = spell::split(url) else {
+        let Some((scheme, host, path)) = suggest::split(url) else {
             return;
         };
         self.requests += 1;
@@ -96,7 +96,7 @@ impl Learner {
                 .split('/')
                 .map(|name| format!("/{}", segment::general(name)))
                 .collect(),
-            None => vec![spell::literal(bare)],
+            None => vec![suggest::literal(bare)],
         };
         let length: usize = segments.iter().map(String::len).sum();
         let room = self.nodes + segments.len() <= NODES_MAX && self.bytes + length <= BYTES_MAX;
@@ -143,7 +143,7 @@ impl Learner {
         let mut rules = Vec::new();
         for ((host, scheme), mut root) in self.hosts {
             root.generalise();
-            let start = format!("^{scheme}://{}", spell::literal(&host));
+            let start = format!("^{scheme}://{}", suggest::literal(&host));
             root.rules(&host, start, &mut rules);
         }
         rules
@@ -191,7 +191,7 @@ impl Node {
             failure: asked.failure.filter(|_| !asked.worked),
         };
         if let Some(asked) = self.here {
-            let end = spell::end(asked.without_query, asked.with_query);
+            let end = suggest::end(asked.without_query, asked.with_query);
             out.push(learnt(asked, format!("{so_far}{end}")));
         }
         if let Some(asked) = self.beyond {

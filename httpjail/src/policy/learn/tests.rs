@@ -26,7 +26,7 @@ fn policy(learnt: &[Learnt]) -> Policy {
 }
 
 fn allows(policy: &Policy, method: &str, url: &str) -> bool {
-    let (scheme, host, path) = spell::split(url).expect("a URL");
+    let (scheme, host, path) = suggest::split(url).expect("a URL");
     let scheme = if scheme == "http" { Scheme::Http } else { Scheme::Https };
     let method = Method::from_bytes(method.as_bytes()).expect("a method");
     let target = Target::new(&method, scheme, host, path).expect("a target");

@@ -1,11 +1,14 @@
 //! Rules that are never reached, because an earlier one matches whatever they match. Said only where it is proved.
 
-use crate::policy::rule::METHODS;
 use http::Method;
 
+use super::finding::{Finding, Kind};
+use super::shown::{quoted, request};
 use super::witness::{self, Witness};
-use super::{Finding, Kind, quoted, request};
-use crate::policy::{Action, Policy, Rule, RuleId};
+use crate::policy::methods::METHODS;
+use crate::policy::rule::{Action, Rule};
+use crate::policy::ruleset::Policy;
+use crate::policy::verdict::RuleId;
 
 /// What is wrong with a rule for the rules before it; `url` is one that it matches.
 pub(super) fn find(policy: &Policy, id: RuleId, rule: &Rule, url: &str) -> Option<Finding> {

@@ -3,9 +3,9 @@
 use regex_syntax::ast::{self, Ast, Visitor};
 
 use super::witness::{self, Witness};
+use crate::policy::host_analysis::{self, Pin};
+use crate::policy::methods::Methods;
 use crate::policy::pattern::Pattern;
-use crate::policy::reach::{self, Pin};
-use crate::policy::rule::Methods;
 
 /// The pattern with the dots of its names escaped, and a URL that only the one without finds.
 pub(super) fn loose_dot(text: &str) -> Option<(String, String)> {
@@ -81,8 +81,8 @@ pub(super) fn revived(text: &str) -> Option<String> {
     ];
     tries.into_iter().flatten().find(|text| {
         Pattern::new(text).is_ok_and(|pattern| {
-            let reach = reach::of_pattern(&pattern);
-            matches!(&reach.pin, Pin::Hosts(hosts) if !hosts.is_empty())
+            let found = host_analysis::of_pattern(&pattern);
+            matches!(&found.pin, Pin::Hosts(hosts) if !hosts.is_empty())
         })
     })
 }

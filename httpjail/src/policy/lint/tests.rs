@@ -1,5 +1,6 @@
+use super::warnings::WALKED_MAX;
 use super::*;
-use crate::policy::rule::Source;
+use crate::policy::{Action, Matcher, Methods, Place, Rule, RuleId, Source};
 
 fn policy(rule: &str) -> Policy {
     Policy::new(vec![Rule::parse(rule, Source::Option(1)).expect("a rule")])
@@ -320,7 +321,7 @@ fn dead_ones_are_spelled_anew() {
 #[test]
 fn places_shadow_and_are_shadowed() {
     let place = |action, host, path| {
-        let matcher = Matcher::Place(crate::policy::Place::new(host, path).expect("a place"));
+        let matcher = Matcher::Place(Place::new(host, path).expect("a place"));
         Rule::new(action, Methods::EVERY, matcher, Source::Option(1))
     };
     let kinds = |rules| -> Vec<(Kind, usize)> {

@@ -6,8 +6,8 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::net::Scheme;
-use crate::policy::Target;
-use crate::policy::reach::walk::{Node, TooLong, Walk};
+use crate::policy::host_analysis::walk::{Node, TooLong, Walk};
+use crate::policy::target::Target;
 
 /// Where in a URL a text ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

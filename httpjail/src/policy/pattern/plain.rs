@@ -1,14 +1,14 @@
 //! Reads the patterns that most rules have, `^https://host\.name/path` and the like, without the parser of regular
 //! expressions: at a hundred thousand rules that parser is most of the start-up. A property test holds it to that parser.
 
-use super::{Needs, Search, Test, Where, telling};
+use super::url_test::{Needs, Search, UrlTest, Where, telling};
 
 const PORT: &str = r"(:\d+)?";
 /// What can follow literal text, and matches something that is no literal. None is followed by an operator of its own.
 const GAPS: [&str; 8] = [".*", ".+", "[^/]*", "[^/]+", PORT, r"\d+", "[^/]", "."];
 
 /// How to test a pattern; `None` if it is not one of these.
-pub(super) fn test(text: &str) -> Option<Test> {
+pub(super) fn test(text: &str) -> Option<UrlTest> {
     let (begins, mut rest) = match text.strip_prefix('^') {
         Some(rest) => (true, rest),
         None => (false, text),
@@ -86,15 +86,15 @@ pub(super) fn test(text: &str) -> Option<Test> {
             folded: false,
             texts: longest.filter(|run| !run.is_empty()).into_iter().collect(),
         };
-        return Some(Test::Search(Box::new(Search::new(starts, needs))));
+        return Some(UrlTest::Search(Box::new(Search::new(starts, needs))));
     }
     let texts: Box<[Box<str>]> = start(&[&runs[0]]);
     if texts.iter().any(|text| text.is_empty()) {
         // `^(\?|$)` begins no URL.
         return Some(if begins && (ends || bare.is_some()) {
-            Test::Nothing
+            UrlTest::Nothing
         } else {
-            Test::Every
+            UrlTest::Every
         });
     }
     let place = match (begins, ends) {
@@ -104,5 +104,5 @@ pub(super) fn test(text: &str) -> Option<Test> {
         (false, true) => Where::End,
         (false, false) => Where::Within,
     };
-    Some(Test::literals(place, texts))
+    Some(UrlTest::literals(place, texts))
 }

@@ -1,5 +1,8 @@
+use http::Method;
+
 use super::*;
 use crate::net::Scheme;
+use crate::policy::methods::METHODS;
 
 fn parse(text: &str) -> Result<Rule, RuleError> {
     Rule::parse(text, Source::Option(1))

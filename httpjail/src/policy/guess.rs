@@ -2,11 +2,12 @@
 //!
 //! Hints show it. Nothing is ever judged by it.
 
-use super::matcher::PlaceHost;
+use super::host_analysis::{self, Pin};
+use super::matcher::{Place, PlaceHost};
+use super::methods::Methods;
 use super::pattern::Pattern;
-use super::reach::{self, Pin};
-use super::rule::{Action, Methods, Rule, Source};
-use super::spell;
+use super::rule::{Action, Rule, Source};
+use super::suggest;
 use super::target::split_authority;
 use crate::net::{Host, Scheme};
 
@@ -58,11 +59,11 @@ pub(crate) fn pattern(text: &str, action: Action) -> Option<String> {
     let port = port.map_or(String::new(), |port| format!(":{port}"));
     let meant = format!(
         "^{scheme}://{below}{}{port}{}",
-        spell::literal(&host.to_string()),
+        suggest::literal(&host.to_string()),
         glob(path)
     );
-    let reach = reach::of_pattern(&Pattern::new(&meant).ok()?);
-    (reach.stray.is_none() && reach.pin != Pin::Hosts(Vec::new())).then_some(meant)
+    let found = host_analysis::of_pattern(&Pattern::new(&meant).ok()?);
+    (found.stray.is_none() && found.pin != Pin::Hosts(Vec::new())).then_some(meant)
 }
 
 /// A path with globs: what it begins with where it ends in one.
@@ -72,7 +73,7 @@ fn glob(path: &str) -> String {
         return "/".into();
     }
     let pieces = path.split("**").map(|piece| {
-        let names: Vec<String> = piece.split('*').map(spell::literal).collect();
+        let names: Vec<String> = piece.split('*').map(suggest::literal).collect();
         names.join("[^/]*")
     });
     pieces.collect::<Vec<_>>().join(".*")
@@ -121,7 +122,7 @@ pub(crate) fn entry(text: &str) -> Option<String> {
     let (head, host) = text.split_once(char::is_whitespace).unwrap_or(("allow", text));
     let action = action_of(head)?;
     let host = host.trim();
-    let place = super::matcher::Place::new(host, None).ok()?;
+    let place = Place::new(host, None).ok()?;
     let named = match place.parts().0 {
         PlaceHost::Exactly(host) => host.to_string().contains(['.', ':']) || host.as_name() == Some("localhost"),
         PlaceHost::Below(_) => true,

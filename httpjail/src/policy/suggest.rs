@@ -3,7 +3,7 @@
 //! Hints show it, `learn` makes its rules of the same stuff. The query is left out of it on purpose: it is hidden wherever a
 //! rule may be shown, since secrets travel there.
 
-use super::Methods;
+use super::methods::Methods;
 use super::target::split_authority;
 
 /// A path that is longer than this is not shown in a rule; the host stands for it.

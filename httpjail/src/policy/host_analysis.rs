@@ -10,8 +10,8 @@ pub(super) mod walk;
 use std::collections::BTreeSet;
 
 use self::walk::{Node, TooLong, Walk};
-use super::Target;
 use super::pattern::Pattern;
+use super::target::Target;
 use crate::net::{Host, Scheme};
 
 /// The hosts whose URLs a rule can match.
@@ -25,7 +25,7 @@ pub enum Pin {
 
 /// What a matcher can reach.
 #[derive(Debug, Clone)]
-pub(super) struct Reach {
+pub(super) struct HostAnalysis {
     pub(super) pin: Pin,
     /// A URL that it matches, at a host that its author did not mean.
     pub(super) stray: Option<String>,
@@ -56,8 +56,8 @@ const LITERAL: &[u8] = b"0123456789abcdef:.]";
 const AUTHORITY: &[u8] = b".abcdefghijklmnopqrstuvwxyz0123456789-_:[]";
 
 /// What `pattern` can reach.
-pub(super) fn of_pattern(pattern: &Pattern) -> Reach {
-    let unknown = Reach {
+pub(super) fn of_pattern(pattern: &Pattern) -> HostAnalysis {
+    let unknown = HostAnalysis {
         pin: Pin::Open,
         stray: None,
         https: Https::Roots,
@@ -73,7 +73,7 @@ pub(super) fn of_pattern(pattern: &Pattern) -> Reach {
     };
     walk.refill();
     let https = https(&mut walk).unwrap_or(Https::Roots);
-    Reach { pin, stray, https }
+    HostAnalysis { pin, stray, https }
 }
 
 fn hosts(walk: &mut Walk) -> Result<Pin, TooLong> {

@@ -1,6 +1,6 @@
 use super::*;
 
-fn reach(pattern: &str) -> Reach {
+fn reach(pattern: &str) -> HostAnalysis {
     of_pattern(&Pattern::new(pattern).expect("a pattern"))
 }
 
@@ -170,7 +170,7 @@ mod pins_hold {
         fn against_every_host(parts in proptest::collection::vec(fragment(), 1..8), anchored: bool) {
             let pattern = if anchored { format!("^https?://{}", parts.concat()) } else { parts.concat() };
             let Ok(pattern) = Pattern::new(&pattern) else { return Ok(()) };
-            let Reach { pin, stray, .. } = of_pattern(&pattern);
+            let HostAnalysis { pin, stray, .. } = of_pattern(&pattern);
             if let Some(stray) = stray {
                 prop_assert!(pattern.matches(&stray) == Some(true), "{pattern} {stray}");
             }

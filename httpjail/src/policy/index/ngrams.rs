@@ -1,25 +1,25 @@
 //! Rules filed under four bytes that must stand somewhere in the URL, upper and lower case alike.
 //!
-//! Each rule picks, of the grams that its text has, the one that the fewest rules before it picked, and none that most
-//! URLs have. So a URL that has this gram is likely to have the text.
+//! Each rule picks, of the ngrams that its text has, the one that the fewest rules before it picked, and none that most
+//! URLs have. So a URL that has this ngram is likely to have the text.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasherDefault;
 
-use super::Hashed;
 use super::bitmap::Bitmap;
+use super::table::Hashed;
 
-/// The hashes of the grams of a text.
+/// The hashes of the ngrams of a text.
 #[derive(Debug)]
 pub(super) struct Text(Vec<u64>);
 
-/// Who picked which gram, while rules are filed.
-pub(super) struct Filer {
+/// Who picked which ngram, while rules are filed.
+pub(super) struct IndexBuilder {
     common: HashSet<u64>,
     picked: HashMap<u64, Vec<u32>, BuildHasherDefault<Hashed>>,
 }
 
-/// Texts whose grams stand in most URLs.
+/// Texts whose ngrams stand in most URLs.
 const COMMON: [&str; 8] = [
     "https://www.",
     "http://www.",
@@ -30,7 +30,7 @@ const COMMON: [&str; 8] = [
     ".html",
     "index.",
 ];
-/// So many grams of a text are looked at.
+/// So many ngrams of a text are looked at.
 const LOOKED_AT: usize = 24;
 
 impl Text {
@@ -40,15 +40,15 @@ impl Text {
     }
 }
 
-impl Filer {
-    pub(super) fn new() -> Filer {
-        Filer {
+impl IndexBuilder {
+    pub(super) fn new() -> IndexBuilder {
+        IndexBuilder {
             common: COMMON.into_iter().flat_map(hashes).collect(),
             picked: HashMap::default(),
         }
     }
 
-    /// Files a rule under a gram of each text; `false` if there is no text, or one has none but such as most URLs have.
+    /// Files a rule under a ngram of each text; `false` if there is no text, or one has none but such as most URLs have.
     pub(super) fn file(&mut self, id: u32, texts: &[Text]) -> bool {
         let crowd = |hash: &&u64| self.picked.get(*hash).map_or(0, Vec::len);
         let pick = |text: &Text| {
@@ -67,19 +67,19 @@ impl Filer {
 
     /// Each hash with a rule that is filed under it, and the set of the hashes, if there are any.
     pub(super) fn finish(self, pairs: &mut Vec<(u64, u32)>) -> Option<Bitmap> {
-        let grams = (!self.picked.is_empty()).then(|| Bitmap::new(self.picked.len(), self.picked.keys().copied()));
+        let ngrams = (!self.picked.is_empty()).then(|| Bitmap::new(self.picked.len(), self.picked.keys().copied()));
         for (hash, ids) in self.picked {
             pairs.extend(ids.into_iter().map(|id| (hash, id)));
         }
-        grams
+        ngrams
     }
 }
 
-/// The hash of each gram.
+/// The hash of each ngram.
 pub(super) fn hashes(text: &str) -> impl DoubleEndedIterator<Item = u64> {
     text.as_bytes().windows(4).map(|window| {
-        let gram = u32::from_le_bytes([window[0], window[1], window[2], window[3]]);
-        // The bit in which letters differ by case. Other bytes lose it as well, and some grams become one.
-        (u64::from(gram | 0x2020_2020) ^ 0x5bd1_e995).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        let ngram = u32::from_le_bytes([window[0], window[1], window[2], window[3]]);
+        // The bit in which letters differ by case. Other bytes lose it as well, and some ngrams become one.
+        (u64::from(ngram | 0x2020_2020) ^ 0x5bd1_e995).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     })
 }

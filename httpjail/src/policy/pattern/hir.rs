@@ -2,12 +2,12 @@
 //! already decides.
 //!
 //! All bytes of a canonical URL are ASCII and none is a line break, so a pattern is first cut down to what can match
-//! there. Everything told here is a necessary condition; only what is [`Test::Literals`] is also sufficient.
+//! there. Everything told here is a necessary condition; only what is [`UrlTest::Literals`] is also sufficient.
 
 use regex_syntax::hir::literal::Extractor;
 use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Dot, Hir, HirKind, Look, Repetition};
 
-use super::{Needs, Search, Test, Where};
+use super::url_test::{Needs, Search, UrlTest, Where};
 
 /// More literals than this are not kept: an automaton tries them at once.
 const LITERALS_MAX: usize = 8;
@@ -79,14 +79,14 @@ pub(super) fn states(hir: &Hir) -> usize {
 }
 
 /// How to test a pattern that [`in_urls`] has cut down.
-pub(super) fn test(hir: &Hir) -> Test {
+pub(super) fn test(hir: &Hir) -> UrlTest {
     let whole = Shape::of(hir);
     if whole.parts.is_empty() {
         // A URL is never empty.
         return if whole.begins && whole.ends {
-            Test::Nothing
+            UrlTest::Nothing
         } else {
-            Test::Every
+            UrlTest::Every
         };
     }
     let rest = Hir::concat(whole.parts.to_vec());
@@ -98,7 +98,7 @@ pub(super) fn test(hir: &Hir) -> Test {
             .map(|literal| std::str::from_utf8(literal.as_bytes()).ok().map(Box::from))
             .collect();
         match texts {
-            Some(texts) if texts.is_empty() => return Test::Nothing,
+            Some(texts) if texts.is_empty() => return UrlTest::Nothing,
             Some(texts) if decided && texts.len() <= LITERALS_MAX && !texts.iter().any(|text| text.is_empty()) => {
                 let place = match (whole.begins, whole.ends) {
                     (true, true) => Where::Whole,
@@ -106,15 +106,15 @@ pub(super) fn test(hir: &Hir) -> Test {
                     (false, true) => Where::End,
                     (false, false) => Where::Within,
                 };
-                return Test::literals(place, texts);
+                return UrlTest::literals(place, texts);
             }
             Some(texts) if whole.begins && texts.len() <= STARTS_MAX => {
-                return Test::Search(Box::new(Search::new(texts, needs(whole.parts))));
+                return UrlTest::Search(Box::new(Search::new(texts, needs(whole.parts))));
             }
             _ => (),
         }
     }
-    Test::Search(Box::new(Search::new(Box::default(), needs(whole.parts))))
+    UrlTest::Search(Box::new(Search::new(Box::default(), needs(whole.parts))))
 }
 
 /// A pattern without its anchors and without what can match anything at its ends.
