@@ -21,10 +21,6 @@ pub struct OriginalDst(pub SocketAddr);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientAddr(pub SocketAddr);
 
-/// The address on which the proxy listens inside the jail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ProxyAddr(pub SocketAddr);
-
 /// `http` or `https`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scheme {
