@@ -30,6 +30,17 @@ impl Graph {
         Graph { arrows }
     }
 
+    /// The same for the modules of the package, whatever lies in them.
+    pub(super) fn of_modules(&self) -> Graph {
+        let first = |path: &Path| path[..1].to_vec();
+        let mut arrows: BTreeMap<Path, BTreeSet<Path>> = BTreeMap::new();
+        for (module, named) in &self.arrows {
+            let others = named.iter().map(first).filter(|other| *other != first(module));
+            arrows.entry(first(module)).or_default().extend(others);
+        }
+        Graph { arrows }
+    }
+
     /// The modules that `module` names.
     pub(super) fn named_by(&self, module: &Path) -> impl Iterator<Item = &Path> {
         self.arrows.get(module).into_iter().flatten()
@@ -66,8 +77,12 @@ impl Graph {
     }
 }
 
-/// One line for each circle.
+/// What there is to say of each circle, of files and of whole modules.
 pub(super) fn findings(graph: &Graph) -> Vec<String> {
+    [describe(graph, "files"), describe(&graph.of_modules(), "modules")].concat()
+}
+
+fn describe(graph: &Graph, what: &str) -> Vec<String> {
     let name = |path: &Path| path.join("::");
     let circles = graph.circles();
     circles
@@ -86,7 +101,7 @@ pub(super) fn findings(graph: &Graph) -> Vec<String> {
                 .map(|module| format!("  {} names {}", name(module), inside(module)))
                 .collect();
             format!(
-                "{} files import each other in a circle:\n{}",
+                "{} {what} import each other in a circle:\n{}",
                 circle.len(),
                 arrows.join("\n")
             )

@@ -268,12 +268,17 @@ impl<'a> Visit<'a> for Reader {
             flatten(&item.tree, &[], &mut found);
             let line = item.span().start().line;
             for (name, names) in found {
-                match reader.absolute(&names) {
-                    Some(path) if !matches!(item.vis, syn::Visibility::Inherited) => {
-                        reader.source.reexports.push((name, path))
-                    }
-                    _ => reader.name(line, &names),
+                let exported = reader
+                    .absolute(&names)
+                    .filter(|_| !matches!(item.vis, syn::Visibility::Inherited));
+                // What lies below its own module a file only shows; what lies elsewhere it imports as well.
+                if exported
+                    .as_ref()
+                    .is_none_or(|path| !path.starts_with(&reader.source.module))
+                {
+                    reader.name(line, &names);
                 }
+                reader.source.reexports.extend(exported.map(|path| (name, path)));
             }
         });
     }

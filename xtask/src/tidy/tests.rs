@@ -86,6 +86,19 @@ fn circles_of_files_are_found() {
 }
 
 #[test]
+fn circles_of_modules_are_found() {
+    let a = ("httpjail/src/dns/a.rs", "use crate::audit::b::B;");
+    let b = ("httpjail/src/audit/b.rs", "pub struct B;");
+    circles(&[a, b], &[]);
+    let back = ("httpjail/src/audit/mod.rs", "pub use crate::dns::names::Names;");
+    let names = ("httpjail/src/dns/names.rs", "pub struct Names;");
+    circles(
+        &[a, b, back, names],
+        &["2 modules import each other in a circle:\n  audit names dns\n  dns names audit"],
+    );
+}
+
+#[test]
 fn a_reexport_is_an_import_only_where_it_is_used() {
     let a = ("httpjail/src/dns/a.rs", "use super::B;");
     let b = ("httpjail/src/dns/b.rs", "pub struct B;");
