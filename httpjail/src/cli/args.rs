@@ -19,9 +19,10 @@ use learn::LEARN_AFTER;
 pub(crate) use learn::{Learn, Report};
 pub(super) use spelled::{meant_command, misplaced_option};
 
+use crate::audit::SummaryForm;
 use crate::audit::printable;
 use crate::config::file::{parse_address, parse_seconds};
-use crate::config::options::{Auth, Backend, DnsMode, LogFormat, SummaryForm, Word};
+use crate::config::options::{Auth, Backend, DnsMode, LogFormat, Word};
 use crate::failure::Failure;
 
 /// The whole command line: a command to run in a jail, or something else.

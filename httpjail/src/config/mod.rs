@@ -21,8 +21,9 @@ use crate::net::HostPattern;
 use crate::policy::{Policy, Warning};
 use crate::proxy::Limits;
 
+use crate::audit::SummaryForm;
 use file::File;
-use options::{Auth, Backend, DnsMode, Level, LogFormat, SummaryForm};
+use options::{Auth, Backend, DnsMode, Level, LogFormat};
 
 pub(crate) use error::ConfigError;
 pub(crate) use merge::typed_rules;

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
+use crate::audit::SummaryForm;
+
 /// The command-line options that a file can set, as typed; `None` and empty where it does not.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -66,17 +68,6 @@ pub enum LogFormat {
     Text,
     /// An object a line.
     Json,
-}
-
-/// How a summary is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SummaryForm {
-    /// Aligned columns, for a terminal.
-    Table,
-    /// One JSON object on one line.
-    Json,
-    /// Markdown, as GitHub shows on the page of a workflow's run.
-    Github,
 }
 
 /// How traffic is steered to the proxy.

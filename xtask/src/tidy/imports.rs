@@ -26,7 +26,7 @@ pub(super) const IMPORTS: &[Row] = &[
     ("proxy", &["net", "policy", "tls", "audit", "approve"]),
     ("jail", &["failure", "net", "sys", "audit::record", "audit::Record"]),
     // `cli::args` is what was typed, and has no code that acts: config turns it into what is meant.
-    ("config", &["cli::args", "net", "policy", "proxy"]),
+    ("config", &["cli::args", "net", "policy", "audit", "proxy"]),
     ("cli", ALL),
     ("lib", ALL),
     ("main", ALL),

@@ -9,12 +9,22 @@ use std::collections::BTreeMap;
 
 use super::escape::{redacted, short};
 use super::record::{Decision, EventKind, Record};
-pub(crate) use crate::config::options::SummaryForm;
 
 /// Names of one kind that are kept apart.
 const NAMES_MAX: usize = 200;
 /// The slowest requests that are kept.
 const SLOWEST_MAX: usize = 5;
+
+/// How a summary is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SummaryForm {
+    /// Aligned columns, for a terminal.
+    Table,
+    /// One JSON object on one line.
+    Json,
+    /// Markdown, as GitHub shows on the page of a workflow's run.
+    Github,
+}
 
 /// What a run, or a log, comes to.
 #[derive(Debug, Default)]

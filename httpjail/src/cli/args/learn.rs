@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 
 use super::{Run, word};
-use crate::config::options::SummaryForm;
+use crate::audit::SummaryForm;
 
 /// Learning a policy.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]

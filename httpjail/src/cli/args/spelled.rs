@@ -7,8 +7,9 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, CommandFactory as _};
 
 use super::Cli;
+use crate::audit::SummaryForm;
 use crate::config::Config;
-use crate::config::options::{SummaryForm, Word};
+use crate::config::options::Word;
 use crate::failure::Failure;
 use crate::policy::{Rule, Source};
 

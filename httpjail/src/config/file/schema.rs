@@ -12,7 +12,8 @@ use super::entry::{ActionWord, Entry};
 use super::error::HINT;
 use super::limits::Limits;
 use super::values::{Address, Hosts, Many, Seconds, Version};
-use crate::config::options::{Auth, Backend, DnsMode, Level, LogFormat, SummaryForm, word};
+use crate::audit::SummaryForm;
+use crate::config::options::{Auth, Backend, DnsMode, Level, LogFormat, word};
 use crate::policy::{Action, Target, request};
 
 /// The whole file.

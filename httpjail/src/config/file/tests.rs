@@ -1,6 +1,7 @@
 mod groups;
 mod schema;
 
+use crate::audit::SummaryForm;
 use std::path::Path;
 use std::time::Duration;
 
