@@ -17,7 +17,7 @@ const SLOWEST_MAX: usize = 5;
 
 /// How a summary is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SummaryForm {
+pub enum SummaryForm {
     /// Aligned columns, for a terminal.
     Table,
     /// One JSON object on one line.
