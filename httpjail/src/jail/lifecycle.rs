@@ -10,27 +10,21 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use crate::failure::Failure;
-use crate::jail::backend::{Backend, hints};
+use crate::jail::backend::{Backend, hints, select};
 use crate::jail::process::approver::Aide;
-use crate::jail::process::command::StartFailure;
-use crate::jail::process::init::{Order, Plan, Report};
-use crate::jail::process::namespaces::Sandbox;
+use crate::jail::process::init::Plan;
+use crate::jail::process::namespaces::{self, Sandbox};
 use crate::jail::process::proxy::Helper;
+use crate::jail::protocol::command::StartFailure;
 use crate::jail::protocol::fd_passing;
+use crate::jail::protocol::init::{Order, Report};
 use crate::jail::sandbox::{mounts, network};
 use crate::jail::self_test;
 use crate::jail::supervisor::{self, Outcome, Running, signals::Signals};
 use crate::jail::unix::Held;
 use crate::net::Listeners;
-
-/// How long init may take for one order. Generous: a loaded machine must not fail a run.
-pub(crate) const STEP_LIMIT: Duration = Duration::from_secs(20);
-
-/// The step that no backend has a part in: what fails there is not mended by another.
-pub(crate) const ARRANGE: &str = "arrange its mounts";
 
 /// A state in which the namespaces exist and nothing is steered: everything the jail would do is refused.
 #[derive(Debug)]
@@ -93,8 +87,8 @@ impl Jail<Prepared> {
         };
         jail.connect()?;
         let user_namespace = jail.sandbox.user_namespace;
-        jail.order(&Order::Arrange { user_namespace })?;
-        match jail.report(ARRANGE)? {
+        jail.sandbox.order(&Order::Arrange { user_namespace })?;
+        match jail.sandbox.report(select::ARRANGE)? {
             Report::Arranged(notes) => {
                 let (lost, notes): (Vec<_>, Vec<_>) = notes
                     .into_iter()
@@ -102,7 +96,7 @@ impl Jail<Prepared> {
                 jail.warnings.extend(lost);
                 jail.notes.extend(notes);
             }
-            other => return Err(unexpected(&other)),
+            other => return Err(namespaces::unexpected(&other)),
         }
         Ok(jail)
     }
@@ -119,14 +113,14 @@ impl Jail<Prepared> {
             self.listeners = listeners.map_err(failed)?;
             return Ok(());
         };
-        self.order(&Order::Connect(inside))?;
-        match self.report_with("set up its network")? {
+        self.sandbox.order(&Order::Connect(inside))?;
+        match self.sandbox.report_with("set up its network")? {
             (Report::Connected { counts, note }, sockets) => {
                 self.listeners = fd_passing::unpack(counts, sockets).map_err(failed)?;
                 self.notes.push(note);
                 Ok(())
             }
-            (other, _) => Err(unexpected(&other)),
+            (other, _) => Err(namespaces::unexpected(&other)),
         }
     }
 
@@ -140,12 +134,12 @@ impl Jail<Prepared> {
             hint: error.hint.clone(),
             ..Failure::new(error.message)
         })?;
-        self.order(&Order::Probe {
+        self.sandbox.order(&Order::Probe {
             ipv6: self.listeners.proxy.len() > 1,
         })?;
-        let wrong = match self.report("probe the steering")? {
+        let wrong = match self.sandbox.report("probe the steering")? {
             Report::Probed(wrong) => wrong,
-            other => return Err(unexpected(&other)),
+            other => return Err(namespaces::unexpected(&other)),
         };
         let flows = self.backend.original_dst(&self.listeners)?;
         let seen = self_test::witness(&self.listeners, flows.as_ref());
@@ -164,7 +158,7 @@ impl Jail<Prepared> {
                 ..Failure::new(message)
             });
         }
-        let sockets = self.hold_sockets()?;
+        let sockets = hold_sockets::hold(&self.sandbox, &self.allowed)?;
         let Jail {
             sandbox,
             helper,
@@ -215,8 +209,8 @@ impl Jail<Armed> {
         };
         let foreground = own_terminal || supervisor::wants_foreground();
         let notify = matches!(self.sockets, Some(Held::Notify { .. })).then(|| self.sandbox.notify());
-        self.order(&Order::Run { foreground, notify })?;
-        match self.report("start the command")? {
+        self.sandbox.order(&Order::Run { foreground, notify })?;
+        match self.sandbox.report("start the command")? {
             Report::Started => Ok(Ok(Running::new(
                 self.sandbox,
                 self.helper,
@@ -227,7 +221,7 @@ impl Jail<Armed> {
                 foreground && !own_terminal,
             ))),
             Report::NotStarted(failure) => Err(SpawnError::Command(failure)),
-            other => Err(unexpected(&other).into()),
+            other => Err(namespaces::unexpected(&other).into()),
         }
     }
 }
@@ -235,10 +229,10 @@ impl Jail<Armed> {
 impl Jail<Armed> {
     /// Has init make a terminal in the jail and take it for its own. Returns the end that is outside.
     fn terminal(&self) -> Result<OwnedFd, Failure> {
-        self.order(&Order::MakeTerminal)?;
-        match self.report_with("make a terminal")? {
+        self.sandbox.order(&Order::MakeTerminal)?;
+        match self.sandbox.report_with("make a terminal")? {
             (Report::Terminal, mut master) if master.len() == 1 => Ok(master.remove(0)),
-            (other, _) => Err(unexpected(&other)),
+            (other, _) => Err(namespaces::unexpected(&other)),
         }
     }
 }
@@ -279,33 +273,10 @@ impl<State> Jail<State> {
     }
 
     fn hand_out(&self, user_namespace: bool) -> Result<Vec<OwnedFd>, Failure> {
-        self.order(&Order::Open { user_namespace })?;
-        match self.report_with("hand out its namespaces")? {
+        self.sandbox.order(&Order::Open { user_namespace })?;
+        match self.sandbox.report_with("hand out its namespaces")? {
             (Report::Opened, namespaces) => Ok(namespaces),
-            (other, _) => Err(unexpected(&other)),
-        }
-    }
-
-    fn order(&self, order: &Order) -> Result<(), Failure> {
-        self.sandbox
-            .line
-            .send(order)
-            .map_err(|error| match self.sandbox.line.receive_within(STEP_LIMIT) {
-                // Its last words are still there.
-                Ok(Report::Failed(message)) => Failure::new(format!("the jail could not be made: {message}")),
-                _ => Failure::new(format!("the jail's init is gone: {error}")),
-            })
-    }
-
-    fn report(&self, step: &str) -> Result<Report, Failure> {
-        Ok(self.report_with(step)?.0)
-    }
-
-    fn report_with(&self, step: &str) -> Result<(Report, Vec<OwnedFd>), Failure> {
-        match self.sandbox.line.receive_with_within(STEP_LIMIT) {
-            Ok((Report::Failed(message), _)) => Err(Failure::new(format!("the jail could not {step}: {message}"))),
-            Ok(report) => Ok(report),
-            Err(error) => Err(Failure::new(format!("the jail did not {step}: {error}"))),
+            (other, _) => Err(namespaces::unexpected(&other)),
         }
     }
 }
@@ -323,8 +294,4 @@ impl From<Failure> for SpawnError {
     fn from(failure: Failure) -> Self {
         SpawnError::Jail(failure)
     }
-}
-
-fn unexpected(report: &Report) -> Failure {
-    Failure::new(format!("the jail's init said something unexpected: {report:?}"))
 }

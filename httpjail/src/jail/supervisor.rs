@@ -18,10 +18,10 @@ use nix::unistd::{getpgrp, getpid};
 
 use super::backend::Backend;
 use super::process::approver::Aide;
-use super::process::init::{Order, Report};
 use super::process::namespaces::Sandbox;
 use super::process::proxy::Helper;
 use super::process_info::socket_holders::{self, Holders};
+use super::protocol::init::{Order, Report};
 use super::sandbox::stdio;
 use super::unix::Held;
 use crate::sys::terminal::Terminal;

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
-use crate::jail::process::proxy::Failure;
+use crate::failure::Failure;
 use crate::jail::sandbox::user_identity::Identity;
 use crate::logging;
 

@@ -15,8 +15,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::config::Publish;
+use crate::failure::Failure;
 use crate::jail::process::port_forwarder::Door;
-use crate::jail::process::proxy::Failure;
 
 /// Connections at a time, over all ports; more wait in the listen queue.
 const CONNECTIONS: usize = 256;

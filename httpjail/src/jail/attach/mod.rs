@@ -29,7 +29,7 @@ use super::backend::Extras;
 use super::backend::cgroup::RunName;
 use super::backend::ebpf::{BpfBackend, HOOKS, Links};
 use super::process::proxy::Helper;
-use super::process_info::client;
+use super::process_info::lookup;
 use super::sandbox::network;
 use super::supervisor::policy_watch::{Round, Watch};
 use super::supervisor::signals::Signals;
@@ -281,7 +281,7 @@ impl Attachment {
     fn line(&self, pid: u32) -> Option<Vec<u32>> {
         let processes = self.target.processes().ok()?;
         let is_inside = |pid: &u32| processes.contains(&Pid::from_raw(pid.cast_signed()));
-        let above = std::iter::successors(client::parent(pid), |pid| client::parent(*pid));
+        let above = std::iter::successors(lookup::parent(pid), |pid| lookup::parent(*pid));
         is_inside(&pid).then(|| above.take_while(is_inside).collect())
     }
 }

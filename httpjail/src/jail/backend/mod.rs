@@ -14,9 +14,9 @@ use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use crate::audit::Record;
+use crate::failure::Failure;
+use crate::jail::protocol::init::Inside;
 use crate::net::{AskedServerSource, Listeners, OriginalDstSource};
 
 /// A step of a backend that failed.
@@ -35,6 +35,15 @@ impl BackendError {
         BackendError {
             message: message.into(),
             hint: None,
+        }
+    }
+}
+
+impl From<BackendError> for Failure {
+    fn from(error: BackendError) -> Self {
+        Failure {
+            hint: error.hint,
+            ..Failure::new(error.message)
         }
     }
 }
@@ -64,13 +73,6 @@ pub(crate) struct Extras {
     pub asked_servers: bool,
     /// The `SO_MARK` of httpjail's own sockets that speak to listeners in the jail (`--publish`).
     pub publish_mark: Option<u32>,
-}
-
-/// What init must know where it steers from inside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Inside {
-    /// A loopback port on which nobody in the jail listens goes to the proxy; else the connect is refused at once.
-    pub host_loopback: bool,
 }
 
 /// A way of steering. Everything it has set up is undone when it is dropped; `disarm` does the same and reports.

@@ -9,9 +9,12 @@ use super::hints;
 use super::netns::NetnsBackend;
 use super::userns;
 use super::{Backend, BackendError, Extras};
-use crate::jail::process::proxy::Failure;
+use crate::failure::Failure;
 use crate::jail::sandbox::nested;
 use crate::jail::sandbox::rights;
+
+/// The step that no backend has a part in: what fails there is not mended by another.
+pub(crate) const ARRANGE: &str = "arrange its mounts";
 
 /// What was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +95,7 @@ pub(crate) const STRONG: [(&str, Prepare); 2] = [("ebpf", ebpf), ("netns", netns
 
 /// What can be said when a jail could not be made with the backend that was left: the other refusals count as well.
 pub(crate) fn explain(mut refused: Vec<Refused>, backend: &'static str, failure: Failure) -> Failure {
-    if refused.is_empty() || failure.message.contains(crate::jail::lifecycle::ARRANGE) {
+    if refused.is_empty() || failure.message.contains(ARRANGE) {
         return failure;
     }
     let Failure { message, hint, .. } = failure;

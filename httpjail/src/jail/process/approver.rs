@@ -12,9 +12,9 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::Pid;
-use serde::{Deserialize, Serialize};
 
-use super::proxy::Failure;
+use crate::failure::Failure;
+use crate::jail::protocol::approver::{Line, Order, Report};
 use crate::jail::protocol::channel::{self, Channel};
 use crate::jail::sandbox::filter::Filter;
 use crate::jail::sandbox::rights;
@@ -35,31 +35,6 @@ pub(crate) enum Kind {
     /// It starts programs.
     Program,
 }
-
-/// What the supervisor tells the aide.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Order {
-    /// The outer end of the jail's terminal comes along: relay.
-    Relay,
-    /// The job is about to be stopped: leave the terminal to the shell.
-    Suspend,
-    /// The job goes on.
-    Resume,
-    /// The jail has ended: show the last of it, and end.
-    Finish,
-}
-
-/// What the aide tells the supervisor.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Report {
-    /// It has no more rights than it needs, and waits; or the order is carried out.
-    Done,
-    /// It cannot go on.
-    Failed(Failure),
-}
-
-/// The aide's end of the line.
-pub(crate) type Line = Channel<Report, Order>;
 
 /// The supervisor's hold on the aide. Dropped, it ends it and puts the terminal in order.
 #[derive(Debug)]

@@ -9,10 +9,9 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::{Pid, access, execve, getpid, setpgid};
-use serde::{Deserialize, Serialize};
 
 use super::working_directory::Workplace;
-use crate::jail::protocol::channel::Channel;
+use crate::jail::protocol::command::{Line, StartFailure, Word};
 use crate::jail::sandbox::filter::Filter;
 use crate::jail::sandbox::rights;
 use crate::jail::sandbox::user_identity::Identity;
@@ -33,29 +32,6 @@ pub(crate) struct Command {
     /// Inherited pipes that it gets besides 0, 1 and 2.
     pub pipes: Vec<i32>,
 }
-
-/// Why the command did not start.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum StartFailure {
-    /// No such program: exit status 127.
-    NotFound,
-    /// The program is there but cannot be executed (the error number): exit status 126.
-    NotExecutable(i32),
-    /// A step of the jail itself failed: exit status 125.
-    Jail(String),
-}
-
-/// What the fork of init tells init before it is the command.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Word {
-    /// Its filter is in force, and hands calls over. Where they arrive comes along. It waits to be told to go on.
-    Watched,
-    /// It will not be the command.
-    Failed(StartFailure),
-}
-
-/// Its line to init.
-pub(crate) type Line = Channel<Word, ()>;
 
 impl Command {
     /// Gives up every right and becomes the command. Returns only if that failed. With `watched` init is to make its

@@ -15,104 +15,22 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, killpg, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, chdir};
-use serde::{Deserialize, Serialize};
 
-use super::command::{Command, StartFailure, Word};
-use crate::jail::backend::Inside;
+use super::command::Command;
 use crate::jail::backend::netns;
-use crate::jail::protocol::channel::{self, Channel};
-use crate::jail::protocol::fd_passing::{self, Counts};
+use crate::jail::protocol::channel;
+use crate::jail::protocol::command::{StartFailure, Word};
+use crate::jail::protocol::fd_passing;
+use crate::jail::protocol::init::{Inside, Line, Notify, Order, Probe, Report};
 use crate::jail::sandbox::filter::Filter;
 use crate::jail::sandbox::mounts::{self, Generated, View};
 use crate::jail::sandbox::rights;
 use crate::jail::sandbox::terminal::Pair;
 use crate::jail::self_test;
-use crate::jail::unix::self_test::Probe;
-use crate::jail::unix::{self, Keeper, Notify};
+use crate::jail::unix::self_test::Trial;
+use crate::jail::unix::{self, Keeper};
 use crate::sys::clone::{self, Side};
 use crate::sys::terminal::Terminal;
-
-/// What the supervisor tells init.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Order {
-    /// Set up the network from inside and hand its sockets out.
-    Connect(Inside),
-    /// The user namespace, if there is one, is mapped: arrange the mounts.
-    Arrange {
-        /// Whether there is one.
-        user_namespace: bool,
-    },
-    /// Try the steering from inside.
-    Probe {
-        /// Whether the namespace speaks IPv6.
-        ipv6: bool,
-    },
-    /// Try from inside whether Unix sockets of the outside are reached. Two of them come along, and maybe a pipe.
-    ProbeSockets {
-        /// Whether init makes the connections.
-        notify: Option<Notify>,
-    },
-    /// Make a terminal and let it be that of init's session, in which the command will run.
-    MakeTerminal,
-    /// Hand out the namespaces that a process outside must enter to make sockets of this network.
-    Open {
-        /// Whether there is a user namespace.
-        user_namespace: bool,
-    },
-    /// Start the command.
-    Run {
-        /// Make it the terminal's foreground group.
-        foreground: bool,
-        /// Whether init makes its connections to Unix sockets.
-        notify: Option<Notify>,
-    },
-    /// Send this signal to the command's process group.
-    Signal(i32),
-    /// Go on after a stop.
-    Resume {
-        /// Make the command the terminal's foreground group first.
-        foreground: bool,
-    },
-}
-
-/// What init tells the supervisor.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Report {
-    /// The network is set up. Its sockets come along.
-    Connected {
-        /// How many of each.
-        counts: Counts,
-        /// For `-v`.
-        note: String,
-    },
-    /// The mounts are arranged; notes for `-v`.
-    Arranged(Vec<String>),
-    /// What the canary saw that must not be; empty when the jail holds.
-    Probed(Vec<String>),
-    /// What came of trying the Unix sockets.
-    ProbedSockets(Probe),
-    /// There is a terminal. Its outer end comes along.
-    Terminal,
-    /// The namespaces come along: the user namespace, if the jail has one, and the network namespace that it owns.
-    Opened,
-    /// The command has been executed.
-    Started,
-    /// The command did not start.
-    NotStarted(StartFailure),
-    /// The command was stopped by this signal.
-    Stopped(i32),
-    /// The command ended: its exit status.
-    Exited(i32),
-    /// The command was ended by this signal.
-    Killed(i32),
-    /// Of the folders that stand for the host's this could not be carried back.
-    NotCarried(Vec<String>),
-    /// A step failed.
-    Failed(String),
-}
-
-/// Init's end of the line.
-pub(crate) type Line = Channel<Report, Order>;
 
 /// What init needs besides its orders.
 #[derive(Debug)]
@@ -144,6 +62,11 @@ fn obey(line: &Line, plan: &Plan) -> io::Result<Infallible> {
     prctl::set_dumpable(false)?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
     chdir("/")?;
+    let trial = Trial {
+        place: &plan.view.place,
+        identity: &plan.command.identity,
+        filter: &plan.filter,
+    };
     let mut command = None;
     // The inner end of a terminal of the jail's own: as long as it is open, the outer one does not see an end.
     let mut _terminal = None;
@@ -166,7 +89,7 @@ fn obey(line: &Line, plan: &Plan) -> io::Result<Infallible> {
             }
             Order::Probe { ipv6 } => line.send(&Report::Probed(self_test::probe(ipv6)))?,
             Order::ProbeSockets { notify } => {
-                let probe = unix::self_test::probe(plan, notify, &sockets, &allowed);
+                let probe = unix::self_test::probe(&trial, notify, &sockets, &allowed);
                 let probe = probe.unwrap_or_else(|error| Probe::Cannot(error.to_string()));
                 line.send(&Report::ProbedSockets(probe))?;
             }

@@ -3,19 +3,24 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use nix::sched::CloneFlags;
 use nix::sys::prctl;
 use nix::unistd::{Gid, Pid, Uid, getegid, geteuid};
 
+use crate::failure::Failure;
 use crate::jail::protocol::channel::{self, Channel};
+use crate::jail::protocol::init::{Notify, Order, Report};
 use crate::jail::sandbox::rights;
 use crate::jail::termination::{self, StillThere};
-use crate::jail::unix::Notify;
 use crate::sys::clone::{self, Side};
 use crate::sys::fds;
 
-use super::init::{self, Order, Plan, Report};
+use super::init::{self, Plan};
+
+/// How long init may take for one order. Generous: a loaded machine must not fail a run.
+pub(crate) const STEP_LIMIT: Duration = Duration::from_secs(20);
 
 /// The namespaces and the init of one jail. Dropped, it kills everything inside.
 #[derive(Debug)]
@@ -109,6 +114,40 @@ impl Sandbox {
         }
     }
 
+    /// Tells init.
+    ///
+    /// # Errors
+    /// That init is gone, with its last words.
+    pub(crate) fn order(&self, order: &Order) -> Result<(), Failure> {
+        self.line
+            .send(order)
+            .map_err(|error| match self.line.receive_within(STEP_LIMIT) {
+                // Its last words are still there.
+                Ok(Report::Failed(message)) => Failure::new(format!("the jail could not be made: {message}")),
+                _ => Failure::new(format!("the jail's init is gone: {error}")),
+            })
+    }
+
+    /// What init tells of `step`, which it was told to do.
+    ///
+    /// # Errors
+    /// What failed, or that init is gone or stuck.
+    pub(crate) fn report(&self, step: &str) -> Result<Report, Failure> {
+        Ok(self.report_with(step)?.0)
+    }
+
+    /// The same, with the descriptors that come along.
+    ///
+    /// # Errors
+    /// As for [`Sandbox::report`].
+    pub(crate) fn report_with(&self, step: &str) -> Result<(Report, Vec<OwnedFd>), Failure> {
+        match self.line.receive_with_within(STEP_LIMIT) {
+            Ok((Report::Failed(message), _)) => Err(Failure::new(format!("the jail could not {step}: {message}"))),
+            Ok(report) => Ok(report),
+            Err(error) => Err(Failure::new(format!("the jail did not {step}: {error}"))),
+        }
+    }
+
     /// What init must know to make the jail's connections itself.
     pub(crate) fn notify(&self) -> Notify {
         Notify {
@@ -129,6 +168,11 @@ impl Sandbox {
         self.line.close();
         termination::end("the jail's first process", pid, self.ended.as_fd())
     }
+}
+
+/// What to say of a report that is out of turn.
+pub(crate) fn unexpected(report: &Report) -> Failure {
+    Failure::new(format!("the jail's init said something unexpected: {report:?}"))
 }
 
 /// Whom the jail's user namespace knows.

@@ -14,10 +14,10 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::jail::protocol::channel::{self, Channel};
+use crate::jail::protocol::forwarder::{Ask, Made};
 use crate::jail::sandbox::rights;
 use crate::jail::termination;
 use crate::sys::clone::{self, Side};
@@ -28,16 +28,6 @@ pub(crate) const MARK: u32 = 0x6874_6a6c;
 
 /// How long a socket may take. Generous: a loaded machine must not lose connections.
 const LIMIT: Duration = Duration::from_secs(5);
-
-/// A TCP socket, please.
-#[derive(Debug, Serialize, Deserialize)]
-struct Ask {
-    ipv6: bool,
-}
-
-/// It comes along, or this is why not.
-#[derive(Debug, Serialize, Deserialize)]
-struct Made(Result<(), String>);
 
 /// The proxy's side: through it come sockets of the jail's network.
 #[derive(Debug)]

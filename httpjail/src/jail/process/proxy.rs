@@ -14,17 +14,16 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::{Pid, dup2_stdin, setsid};
-use serde::{Deserialize, Serialize};
 
 use super::proxy_user::ProxyUser;
-pub(crate) use crate::failure::Failure;
-use crate::jail::backend::BackendError;
-use crate::jail::process_info::client;
+use crate::failure::Failure;
 use crate::jail::process_info::cmdline_reader::Words;
+use crate::jail::process_info::lookup;
 use crate::jail::protocol::channel::{self, Channel};
-use crate::jail::protocol::fd_passing::{self, Counts};
+use crate::jail::protocol::fd_passing;
+use crate::jail::protocol::proxy::{FromProxy, Line, ToProxy};
 use crate::jail::termination::{self, StillThere};
-use crate::net::{Holder, Listeners, Program};
+use crate::net::{Holder, Listeners};
 use crate::sys::clone::{self, Side};
 use crate::sys::fds;
 
@@ -33,93 +32,6 @@ const READY_LIMIT: Duration = Duration::from_secs(20);
 
 /// How long the proxy may take to write the last of its log. Generous: what was learnt would be lost on a busy machine.
 const FINISH_LIMIT: Duration = Duration::from_secs(20);
-
-/// What the supervisor tells the proxy.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum ToProxy {
-    /// The jail's sockets come along, in this order and number: proxy, resolver over UDP, resolver over TCP.
-    Serve {
-        /// How many of each.
-        counts: Counts,
-    },
-    /// The answer to [`FromProxy::Program`].
-    Program {
-        /// The question's number.
-        question: u64,
-        /// What it runs, if it can be told.
-        program: Option<Program>,
-    },
-    /// The answer to [`FromProxy::Log`]; the log comes along, if it could be opened.
-    Log {
-        /// The question's number.
-        question: u64,
-        /// Why it could not.
-        error: Option<String>,
-    },
-    /// The policy file has changed: its new texts come along, or this is why there are none.
-    Policy {
-        /// In words for the user.
-        error: Option<String>,
-    },
-    /// The answer to [`FromProxy::Holder`].
-    Holder {
-        /// The question's number.
-        question: u64,
-        /// Who has it open, if it can be told.
-        holder: Option<Holder>,
-    },
-    /// The command has ended (its exit status as the shell counts): finish the log and end. Nothing is answered any more; the
-    /// log comes along, opened anew, should it have been moved away.
-    Finish {
-        /// 0 to 255.
-        status: i32,
-    },
-}
-
-/// What the proxy tells the supervisor.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum FromProxy {
-    /// The authority is loaded and root given up.
-    Ready {
-        /// The authority's certificate, PEM.
-        authority: String,
-    },
-    /// The log can be written and the sockets are served.
-    Serving,
-    /// It cannot go on.
-    Failed(Failure),
-    /// Which program is this process?
-    Program {
-        /// Repeated in the answer.
-        question: u64,
-        /// Its process id as the supervisor counts.
-        pid: u32,
-    },
-    /// Who has this socket of the jail's open?
-    Holder {
-        /// Repeated in the answer.
-        question: u64,
-        /// Its inode number.
-        socket: u32,
-    },
-    /// The request log was moved away: open it anew.
-    Log {
-        /// Repeated in the answer.
-        question: u64,
-    },
-}
-
-impl From<BackendError> for Failure {
-    fn from(error: BackendError) -> Self {
-        Failure {
-            hint: error.hint,
-            ..Failure::new(error.message)
-        }
-    }
-}
-
-/// The proxy's end of the line.
-pub(crate) type Line = Channel<FromProxy, ToProxy>;
 
 /// The supervisor's hold on the proxy.
 #[derive(Debug)]
@@ -248,7 +160,7 @@ impl Helper {
     ) -> Result<(), String> {
         let sent = match self.line.receive() {
             Ok(FromProxy::Program { question, pid }) => {
-                let program = client::look(pid, |pid| self.words.of(pid), line);
+                let program = lookup::look(pid, |pid| self.words.of(pid), line);
                 self.line.send(&ToProxy::Program { question, program })
             }
             Ok(FromProxy::Holder { question, socket }) => {

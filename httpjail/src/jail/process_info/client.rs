@@ -4,26 +4,21 @@
 //! The same thread that takes the answers hears the order to finish, and the end of the line.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::fs::File;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::jail::process::proxy::{FromProxy, Line, ToProxy};
-use crate::jail::supervisor::policy_watch::{self, Change};
-use crate::net::{Ancestor, Holder, Program, ProgramSource};
+use crate::jail::protocol::policy_file::{self, Change};
+use crate::jail::protocol::proxy::{FromProxy, Line, ToProxy};
+use crate::net::{Holder, Program, ProgramSource};
 
 /// How long an answer may take: on a machine with a hundred times more to run than it has processors it takes seconds.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// The same once nobody has answered in that time, until somebody does: a stopped supervisor must not hold everything up.
 const IMPATIENT_LIMIT: Duration = Duration::from_secs(1);
-
-/// How much of a command line is told.
-const CMDLINE_BYTES: usize = 1024;
-/// How far up a line of parents is followed.
-const PARENTS_MAX: usize = 8;
 
 /// Asks the supervisor over the proxy's line.
 #[derive(Debug)]
@@ -86,7 +81,7 @@ impl Programs {
                     self.tell(question, Told::Log(log));
                 }
                 ToProxy::Holder { question, holder } => self.tell(question, Told::Holder(holder)),
-                ToProxy::Policy { error } => reload(policy_watch::taken(error, descriptors)),
+                ToProxy::Policy { error } => reload(policy_file::taken(error, descriptors)),
                 ToProxy::Finish { status } => {
                     *lock(&self.last_log) = descriptors.into_iter().next().map(File::from);
                     return self.end(Last::Finish(status));
@@ -165,96 +160,5 @@ impl ProgramSource for Programs {
             Told::Holder(holder) => holder,
             Told::Log(_) | Told::Program(_) => None,
         }
-    }
-}
-
-/// What `pid` runs. `words` reads its command line. `line` tells who is above a process that is one of the jail's, nearest first, and is asked after the look:
-/// a number that became another's in between tells nothing.
-pub(crate) fn look(
-    pid: u32,
-    words: impl FnOnce(u32) -> Option<String>,
-    line: impl FnOnce(u32) -> Option<Vec<u32>>,
-) -> Option<Program> {
-    let (exe, cmdline) = (exe(pid), words(pid));
-    let parents = line(pid)?.into_iter().take(PARENTS_MAX).map(|pid| Ancestor {
-        pid,
-        name: exe_or_comm(pid),
-    });
-    Some(Program {
-        exe,
-        cmdline,
-        parents: parents.collect(),
-    })
-}
-
-fn exe_or_comm(pid: u32) -> String {
-    exe(pid).or_else(|| comm(pid)).unwrap_or_default()
-}
-
-fn exe(pid: u32) -> Option<String> {
-    let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-    Some(path.to_string_lossy().into_owned())
-}
-
-/// The name of a process's first thread.
-pub(crate) fn comm(pid: u32) -> Option<String> {
-    let comm = read::<64>(pid, "comm")?;
-    Some(String::from_utf8_lossy(&comm).trim_end().to_owned())
-}
-
-/// The fourth field of `/proc/PID/stat` (proc(5)). The second may hold anything, blanks and brackets too.
-pub(crate) fn parent(pid: u32) -> Option<u32> {
-    let stat = read::<512>(pid, "stat")?;
-    let stat = String::from_utf8_lossy(&stat);
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_whitespace().nth(1)?.parse().ok()
-}
-
-/// proc_pid_cmdline(5): a NUL after each argument, unless the process has written over them. May be kept from coming back
-/// ([`super::cmdline_reader`]).
-pub(crate) fn cmdline(pid: u32) -> Option<String> {
-    let bytes = read::<{ CMDLINE_BYTES + 1 }>(pid, "cmdline")?;
-    Some(words(&bytes)).filter(|line| !line.is_empty())
-}
-
-/// The beginning of a file of `/proc/PID`. One read gives all of it that there is room for.
-pub(crate) fn read<const ROOM: usize>(pid: u32, name: &str) -> Option<Vec<u8>> {
-    let mut bytes = [0; ROOM];
-    let length = File::open(format!("/proc/{pid}/{name}")).ok()?.read(&mut bytes).ok()?;
-    bytes.get(..length).map(<[u8]>::to_vec)
-}
-
-fn words(bytes: &[u8]) -> String {
-    let (bytes, cut) = match bytes.get(..CMDLINE_BYTES) {
-        Some(start) if bytes.len() > CMDLINE_BYTES => (start, "…"),
-        _ => (bytes, ""),
-    };
-    let line = String::from_utf8_lossy(bytes).replace('\0', " ");
-    line.trim_end().to_owned() + cut
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_line_is_one_of_some_length() {
-        assert_eq!(words(b"curl\0-sS\0https://a.test/\0"), "curl -sS https://a.test/");
-        assert_eq!(words(b"npm install"), "npm install");
-        assert_eq!(words(b""), "");
-        assert_eq!(words(&[b'x'; 2000]), "x".repeat(1024) + "…");
-    }
-
-    // Proves: P18.
-    #[test]
-    fn only_those_inside_are_told_of() {
-        let own = std::process::id();
-        let program = look(own, cmdline, |pid| (pid == own).then(Vec::new)).unwrap();
-        assert_eq!(
-            program.exe,
-            std::env::current_exe().unwrap().to_str().map(str::to_owned)
-        );
-        assert!(program.cmdline.unwrap().starts_with(&std::env::args().next().unwrap()));
-        assert_eq!(look(own, cmdline, |_| None), None);
     }
 }

@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
-use super::client;
+use super::lookup;
 use crate::jail::protocol::channel::{self, Channel, readable};
 use crate::sys::clone::{self, Side};
 use crate::sys::fds;
@@ -78,7 +78,7 @@ fn live(line: &Channel<Option<String>, u32>) -> io::Result<std::convert::Infalli
     fds::close_from(0, &[line.as_raw_fd()])?;
     loop {
         let pid = line.receive()?;
-        line.send(&client::cmdline(pid))?;
+        line.send(&lookup::cmdline(pid))?;
     }
 }
 

@@ -2,4 +2,5 @@
 
 pub(crate) mod client;
 pub(crate) mod cmdline_reader;
+pub(crate) mod lookup;
 pub(crate) mod socket_holders;

@@ -12,7 +12,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::client;
+use super::lookup;
 use crate::net::{Holder, Process};
 
 /// How many entries of /proc a question may read: some 20 ms.
@@ -52,10 +52,10 @@ impl Holders {
         let mut looks = LOOKS_MAX;
         let (found, descriptor) = self.remembered(socket).or_else(|| self.search(socket, &mut looks))?;
         let pid = self.eldest(found, descriptor, socket, &mut looks)?;
-        let program = client::look(pid, words, |pid| line(self.init, pid))?;
+        let program = lookup::look(pid, words, |pid| line(self.init, pid))?;
         let process = Process {
             pid,
-            comm: client::comm(pid).unwrap_or_default(),
+            comm: lookup::comm(pid).unwrap_or_default(),
         };
         let cgroup = self.cgroups.of(pid);
         // All of that was this process's if it still has the socket: its number has become nobody else's.
@@ -151,10 +151,10 @@ impl Holders {
 /// none of the jail's.
 pub(crate) fn line(init: u32, pid: u32) -> Option<Vec<u32>> {
     let mut above = Vec::new();
-    let mut next = client::parent(pid)?;
+    let mut next = lookup::parent(pid)?;
     while next != init {
         above.push(next);
-        next = client::parent(next).filter(|_| above.len() < LINE_MAX)?;
+        next = lookup::parent(next).filter(|_| above.len() < LINE_MAX)?;
     }
     Some(above)
 }
@@ -205,7 +205,7 @@ fn named_as_parent(parent: u32, looks: &mut usize) -> Vec<u32> {
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let mut found: Vec<u32> = pids
         .inspect(|_| *looks = looks.saturating_sub(1))
-        .filter(|pid| client::parent(*pid) == Some(parent))
+        .filter(|pid| lookup::parent(*pid) == Some(parent))
         .collect();
     found.sort_unstable();
     found
@@ -221,7 +221,7 @@ struct Cgroups {
 
 impl Cgroups {
     fn of(&mut self, pid: u32) -> Option<u64> {
-        let listed = String::from_utf8(client::read::<4096>(pid, "cgroup")?).ok()?;
+        let listed = String::from_utf8(lookup::read::<4096>(pid, "cgroup")?).ok()?;
         let path = listed.lines().find_map(|line| line.strip_prefix("0::/"))?;
         match &self.latest {
             Some((known, id)) if known == path => Some(*id),
@@ -277,22 +277,22 @@ mod tests {
         let mut shell = child(&socket);
         let mut holders = Holders::below(std::process::id());
         // In the shell's child it is closed: a background command reads from /dev/null.
-        let found = holders.find(inode(&socket), client::cmdline).expect("a holder");
+        let found = holders.find(inode(&socket), lookup::cmdline).expect("a holder");
         assert_eq!((found.process.pid, found.process.comm.as_str()), (shell.id(), "sh"));
         assert_eq!(found.program.parents, []);
         assert!(found.program.cmdline.unwrap().starts_with("sh -c sleep"));
         assert_eq!(
             holders
-                .find(inode(&socket), client::cmdline)
+                .find(inode(&socket), lookup::cmdline)
                 .map(|found| found.process.pid),
             Some(shell.id())
         );
         // This process is init here, and no holder.
         let own = UdpSocket::bind("127.0.0.1:0").unwrap();
-        assert_eq!(holders.find(inode(&own), client::cmdline), None);
+        assert_eq!(holders.find(inode(&own), lookup::cmdline), None);
         shell.kill().unwrap();
         shell.wait().unwrap();
-        assert_eq!(holders.find(inode(&socket), client::cmdline), None);
+        assert_eq!(holders.find(inode(&socket), lookup::cmdline), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::jail::process::proxy::Failure;
+use crate::failure::Failure;
 
 /// The source of the file system with a jail's own files, by which /proc/self/mountinfo tells a jail.
 pub(crate) const SOURCE: &str = "httpjail";

@@ -23,32 +23,23 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{getpid, mkfifo};
 use serde::{Deserialize, Serialize};
 
-use super::{Keeper, Notify, serve_until};
-use crate::jail::process::init::Plan;
+use super::keeper::{Keeper, serve_until};
 use crate::jail::protocol::channel::{self, readable};
+use crate::jail::protocol::init::{Notify, Probe};
+use crate::jail::sandbox::filter::Filter;
 use crate::jail::sandbox::mounts::{RUN_DIR, make_run_dir};
 use crate::jail::sandbox::rights;
+use crate::jail::sandbox::user_identity::Identity;
 use crate::sys::clone::{self, Side};
 
 /// How long it may take on a machine that has much else to do.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// What the canary found.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Probe {
-    /// It reached its own, and nothing else.
-    Holds,
-    /// It could not be tried here, for this reason.
-    Cannot(String),
-    /// It was tried and does not hold.
-    Broken(Vec<String>),
-}
-
 /// A stream socket and one for datagrams, made outside the jail: unbound, for init to bind where the canary finds them.
 ///
 /// # Errors
 /// Those of `socket(2)`.
-pub(in crate::jail) fn outsiders() -> io::Result<[OwnedFd; 2]> {
+pub(crate) fn outsiders() -> io::Result<[OwnedFd; 2]> {
     let made = |kind| socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None);
     Ok([made(SockType::Stream)?, made(SockType::Datagram)?])
 }
@@ -57,7 +48,7 @@ pub(in crate::jail) fn outsiders() -> io::Result<[OwnedFd; 2]> {
 ///
 /// # Errors
 /// Those of `mkfifo(3)` in the folder of root's own.
-pub(in crate::jail) fn pipe() -> io::Result<OwnedFd> {
+pub(crate) fn pipe() -> io::Result<OwnedFd> {
     make_run_dir()?;
     let path = Path::new(RUN_DIR).join(format!("canary-{}", getpid()));
     mkfifo(&path, Mode::S_IRUSR)?;
@@ -76,7 +67,7 @@ pub(in crate::jail) fn pipe() -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// Those of `poll(2)`.
-pub(in crate::jail) fn reached(outsiders: &[OwnedFd]) -> io::Result<bool> {
+pub(crate) fn reached(outsiders: &[OwnedFd]) -> io::Result<bool> {
     for outsider in outsiders {
         if readable(outsider.as_fd(), Duration::ZERO)? {
             return Ok(true);
@@ -85,28 +76,39 @@ pub(in crate::jail) fn reached(outsiders: &[OwnedFd]) -> io::Result<bool> {
     Ok(false)
 }
 
+/// What the canary must know of the command that it stands for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Trial<'a> {
+    /// The folder of the jail's own files.
+    pub place: &'a Path,
+    /// As whom it runs.
+    pub identity: &'a Identity,
+    /// Its seccomp filter.
+    pub filter: &'a Filter,
+}
+
 /// Init's side. A failure is that of the attempt to try it.
-pub(in crate::jail) fn probe(
-    plan: &Plan,
+pub(crate) fn probe(
+    trial: &Trial<'_>,
     notify: Option<Notify>,
     outsiders: &[OwnedFd],
     allowed: &[OwnedFd],
 ) -> io::Result<Probe> {
-    let place = &plan.view.place;
+    let place = trial.place;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("tmpfs"), place, Some("tmpfs"), flags, Some("mode=0755,size=64k"))?;
-    let probed = furnish(plan, outsiders).and_then(|()| attempt(plan, notify, outsiders.get(2), allowed));
+    let probed = furnish(trial, outsiders).and_then(|()| attempt(trial, notify, outsiders.get(2), allowed));
     umount2(place, MntFlags::MNT_DETACH)?;
     probed
 }
 
 /// Binds the outsiders, under several names.
-fn furnish(plan: &Plan, outsiders: &[OwnedFd]) -> io::Result<()> {
-    let place = &plan.view.place;
+fn furnish(trial: &Trial<'_>, outsiders: &[OwnedFd]) -> io::Result<()> {
+    let place = trial.place;
     let own = place.join("own");
     DirBuilder::new().mode(0o700).create(&own)?;
-    if plan.command.identity.switched {
-        nix::unistd::chown(&own, Some(plan.command.identity.uid), Some(plan.command.identity.gid))?;
+    if trial.identity.switched {
+        nix::unistd::chown(&own, Some(trial.identity.uid), Some(trial.identity.gid))?;
     }
     for (socket, name) in outsiders.iter().zip(["stream", "datagram"]) {
         let path = place.join(name);
@@ -121,11 +123,16 @@ fn furnish(plan: &Plan, outsiders: &[OwnedFd]) -> io::Result<()> {
 }
 
 /// Forks the one who keeps, who forks the one who tries: init itself stays as it is.
-fn attempt(plan: &Plan, notify: Option<Notify>, pipe: Option<&OwnedFd>, allowed: &[OwnedFd]) -> io::Result<Probe> {
+fn attempt(
+    trial: &Trial<'_>,
+    notify: Option<Notify>,
+    pipe: Option<&OwnedFd>,
+    allowed: &[OwnedFd],
+) -> io::Result<Probe> {
     let (ours, theirs) = channel::pair::<(), Probe>()?;
     match clone::fork()? {
         Side::Child => clone::live(|| {
-            let probe = keep(plan, notify, pipe, allowed).unwrap_or_else(|error| Probe::Cannot(error.to_string()));
+            let probe = keep(trial, notify, pipe, allowed).unwrap_or_else(|error| Probe::Cannot(error.to_string()));
             i32::from(theirs.send(&probe).is_err())
         }),
         Side::Parent(keeper) => {
@@ -150,11 +157,11 @@ enum Song {
     Failed(String),
 }
 
-fn keep(plan: &Plan, notify: Option<Notify>, pipe: Option<&OwnedFd>, allowed: &[OwnedFd]) -> io::Result<Probe> {
+fn keep(trial: &Trial<'_>, notify: Option<Notify>, pipe: Option<&OwnedFd>, allowed: &[OwnedFd]) -> io::Result<Probe> {
     let (ours, theirs) = channel::pair::<(), Song>()?;
     let canary = match clone::fork()? {
         Side::Child => clone::live(|| {
-            let song = match sing(plan, notify.is_some(), pipe, &theirs) {
+            let song = match sing(trial, notify.is_some(), pipe, &theirs) {
                 Ok(wrong) => Song::Over(wrong),
                 Err(error) => Song::Failed(error.to_string()),
             };
@@ -183,19 +190,19 @@ fn keep(plan: &Plan, notify: Option<Notify>, pipe: Option<&OwnedFd>, allowed: &[
 type Line = channel::Channel<Song, ()>;
 
 /// The canary's life: it becomes what the command will be, and tries.
-fn sing(plan: &Plan, notify: bool, pipe: Option<&OwnedFd>, line: &Line) -> io::Result<Vec<String>> {
-    rights::give_up(&plan.command.identity)?;
+fn sing(trial: &Trial<'_>, notify: bool, pipe: Option<&OwnedFd>, line: &Line) -> io::Result<Vec<String>> {
+    rights::give_up(trial.identity)?;
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     // As after an exec: what cannot be looked at cannot be served. There is nothing in here to be seen, and nobody to look.
     prctl::set_dumpable(true)?;
-    plan.filter.install()?;
+    trial.filter.install()?;
     if notify {
-        let listener = plan.filter.watch()?;
+        let listener = trial.filter.watch()?;
         line.send_with(&Song::Watched, &[listener.as_raw_fd()])?;
         line.receive()?;
     }
-    let mut wrong = tries(&plan.view.place);
-    wrong.extend(pipe.into_iter().flat_map(|pipe| tries_pipes(&plan.view.place, pipe)));
+    let mut wrong = tries(trial.place);
+    wrong.extend(pipe.into_iter().flat_map(|pipe| tries_pipes(trial.place, pipe)));
     Ok(wrong)
 }
 

@@ -25,8 +25,9 @@ use nix::sys::socket::{setsockopt, sockopt};
 use socket2::SockRef;
 
 use super::cgroup::Cgroup;
-use super::{Backend, BackendError, EventSource, Inside};
+use super::{Backend, BackendError, EventSource};
 use crate::jail::backend;
+use crate::jail::protocol::init::Inside;
 use crate::jail::sandbox::network;
 use crate::net::{AskedServerSource, ClientAddr, Listeners, OriginalDst, OriginalDstSource};
 use events::Events;

@@ -14,7 +14,7 @@ use super::expression::{
     is_reset, log, not_protocol, port_is, protocol, redirect, socket_is_not_transparent, tcp_reset, tproxy,
 };
 use super::message::{Attributes, Kind, Requests};
-use crate::jail::backend::Inside;
+use crate::jail::protocol::init::Inside;
 use crate::jail::sandbox::network::{JAIL_V4, JAIL_V6};
 
 const TABLE: &str = "httpjail";

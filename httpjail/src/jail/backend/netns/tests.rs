@@ -12,7 +12,8 @@ use super::flows::Accepted;
 use super::ruleset::{self, Extras};
 use super::tables::{self, Tables};
 use super::{Way, listen, make_transparent};
-use crate::jail::backend::{EventSource as _, Inside, Stopped};
+use crate::jail::backend::{EventSource as _, Stopped};
+use crate::jail::protocol::init::Inside;
 use crate::jail::sandbox::network;
 use crate::net::{ClientAddr, Listeners, OriginalDstSource as _};
 

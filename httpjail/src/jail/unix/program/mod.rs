@@ -7,25 +7,27 @@
 
 mod assembler;
 mod btf;
+mod inode;
+mod jailed;
 mod link_holder;
 mod pipes;
 mod sockets;
 
 use std::fs;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use nix::sys::stat::{major, minor};
-use nix::sys::statfs::{EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, statfs};
+use nix::unistd::Pid;
 
-use assembler::{Code, Helper, Instruction, Label};
+use assembler::Instruction;
 use btf::Types;
+use inode::Inode;
+use jailed::Names;
 use link_holder::Holder;
 use pipes::Known;
 use sockets::Hook;
 
-use crate::jail::process::namespaces::Sandbox;
 use crate::jail::sandbox::rights;
 use crate::sys::bpf;
 
@@ -61,30 +63,17 @@ pub(crate) struct Program {
     pipes: Result<(), String>,
 }
 
-/// The jail, by the numbers of its namespaces.
-#[derive(Debug, Clone, Copy)]
-struct Names {
-    /// Who is in it: processes whose PID namespace is this, or one below.
-    pid: u32,
-    /// What is in it: sockets of this network namespace.
-    net: u32,
-    /// And of those that belong to this user namespace, or to one below.
-    user: Option<u32>,
-}
-
-/// A file, as the kernel numbers it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Inode {
-    device: u32,
-    number: u64,
-}
-
 impl Program {
-    /// Attaches them for this jail, which may reach the `allowed` sockets besides its own.
+    /// Attaches them for the jail of this `init`, whose pidfd is `ended` and which may reach the `allowed` sockets besides its own.
     ///
     /// # Errors
     /// Why this kernel, or this caller, cannot have those for sockets: the next way is taken then.
-    pub(crate) fn attach(sandbox: &Sandbox, allowed: &[PathBuf]) -> Result<Self, String> {
+    pub(crate) fn attach(
+        init: Pid,
+        ended: BorrowedFd<'_>,
+        user_namespace: bool,
+        allowed: &[PathBuf],
+    ) -> Result<Self, String> {
         if !rights::missing_for_programs().is_empty() {
             return Err("only root has programs in the kernel".into());
         }
@@ -103,14 +92,14 @@ impl Program {
             return Err("this kernel takes no programs for functions of its own".into());
         }
         let number = |name: &str| -> Result<u32, String> {
-            let about = fs::metadata(format!("/proc/{}/ns/{name}", sandbox.pid));
+            let about = fs::metadata(format!("/proc/{}/ns/{name}", init));
             let about = about.map_err(|error| format!("the jail's {name} namespace cannot be looked at: {error}"))?;
             u32::try_from(about.ino()).map_err(|_| format!("the {name} namespace has no number"))
         };
         let names = Names {
             pid: number("pid")?,
             net: number("net")?,
-            user: sandbox.user_namespace.then(|| number("user")).transpose()?,
+            user: user_namespace.then(|| number("user")).transpose()?,
         };
         let allowed: Vec<Inode> = allowed.iter().map(|path| Inode::at(path)).collect::<Result<_, _>>()?;
         let bytes = fs::read(TYPES).map_err(|error| format!("{TYPES} cannot be read: {error}"))?;
@@ -128,7 +117,7 @@ impl Program {
             links.push(link(&types, hook.function(), BPF_MODIFY_RETURN, &code)?);
         }
         let pipes = hold_pipes(&types, names).map(|held| links.extend(held));
-        let holder = Holder::start(&links, sandbox.ended.as_fd());
+        let holder = Holder::start(&links, ended);
         Ok(Program {
             _holder: holder.map_err(|error| format!("nobody can be made to hold them: {error}"))?,
             _links: links,
@@ -165,48 +154,4 @@ fn link(types: &Types<'_>, function: &'static str, how: u32, code: &[Instruction
         format!("the kernel takes no program for {function}: {error}")
     })?;
     bpf::trace_attach(program.as_fd()).map_err(|error| format!("{function} takes no program: {error}"))
-}
-
-/// Goes on where a process of the jail called.
-fn if_jailed(code: &mut Code, types: &Types<'_>, names: Names, otherwise: Label) -> Result<(), String> {
-    code.call(Helper::CurrentTask);
-    code.load(1, 0, types.offset("task_struct", "nsproxy")?);
-    code.if_zero(1, otherwise);
-    code.load(1, 1, types.offset("nsproxy", "pid_ns_for_children")?);
-    let (number, parent) = (
-        types.offset("pid_namespace", "ns.inum")?,
-        types.offset("pid_namespace", "parent")?,
-    );
-    code.ancestors((number, parent), names.pid, Label::Jailed);
-    code.jump(otherwise);
-    code.here(Label::Jailed);
-    Ok(())
-}
-
-impl Inode {
-    /// The file that a path leads to.
-    ///
-    /// # Errors
-    /// Where it lies on a file system whose files have other numbers for programs than for the kernel (overlayfs, btrfs).
-    fn at(path: &Path) -> Result<Self, String> {
-        let failed = |error: &dyn std::fmt::Display| format!("{} cannot be looked at: {error}", path.display());
-        let found = fs::metadata(path).map_err(|error| failed(&error))?;
-        let kind = statfs(path).map_err(|error| failed(&error))?.filesystem_type();
-        if [EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC].contains(&kind) {
-            Ok(Inode::of(found.dev(), found.ino()))
-        } else {
-            Err(format!(
-                "{} lies on a file system of another kind than ext4, xfs or tmpfs",
-                path.display()
-            ))
-        }
-    }
-
-    /// The kernel's number of a device (`MKDEV` of include/linux/kdev_t.h).
-    fn of(device: u64, number: u64) -> Self {
-        Inode {
-            device: (major(device) << 20 | minor(device)) as u32,
-            number,
-        }
-    }
 }

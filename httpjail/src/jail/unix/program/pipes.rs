@@ -12,7 +12,8 @@ use nix::sys::statfs::{FsType, fstatfs};
 
 use super::assembler::{Code, Helper, Instruction, Label, Register};
 use super::btf::Types;
-use super::{Inode, Names, if_jailed};
+use super::inode::Inode;
+use super::jailed::{Names, if_jailed};
 use crate::sys::bpf::{self, Map, MapDef};
 
 /// Told of each FIFO: `vfs_mknod`, whose arguments differ from kernel to kernel.

@@ -2,7 +2,8 @@
 
 use super::assembler::{Code, Helper, Instruction, Label};
 use super::btf::Types;
-use super::{Inode, Names, if_jailed};
+use super::inode::Inode;
+use super::jailed::{Names, if_jailed};
 
 /// A function that asks the security modules, and how its program gets to the other socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,31 @@
+//! What the supervisor and the approver say to each other.
+
+use serde::{Deserialize, Serialize};
+
+use super::channel::Channel;
+use crate::failure::Failure;
+
+/// What the supervisor tells the aide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// The outer end of the jail's terminal comes along: relay.
+    Relay,
+    /// The job is about to be stopped: leave the terminal to the shell.
+    Suspend,
+    /// The job goes on.
+    Resume,
+    /// The jail has ended: show the last of it, and end.
+    Finish,
+}
+
+/// What the aide tells the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Report {
+    /// It has no more rights than it needs, and waits; or the order is carried out.
+    Done,
+    /// It cannot go on.
+    Failed(Failure),
+}
+
+/// The aide's end of the line.
+pub(crate) type Line = Channel<Report, Order>;

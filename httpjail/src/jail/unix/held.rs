@@ -1,0 +1,56 @@
+//! How the Unix sockets of a jail are held, and how that is told.
+
+use std::fmt;
+
+use super::program::Program;
+
+/// What holds the Unix sockets of a jail.
+#[derive(Debug)]
+pub(crate) enum Held {
+    /// Programs in the kernel look at the other socket's network namespace, and at who made a named pipe.
+    Program(Program),
+    /// The jail's init makes each connection itself, to listeners that it knows (seccomp notification). Of named pipes it knows
+    /// nothing.
+    Notify {
+        /// Why there are no programs, for the user.
+        because: String,
+    },
+    /// The covers alone, for the reasons given: what is renamed, linked or made later can be reached.
+    Names {
+        /// Why init does not make the connections.
+        because: String,
+        /// Why there are no programs.
+        pipes: String,
+    },
+}
+
+impl Held {
+    /// Whether the socket itself is judged, and not its name.
+    pub(crate) fn by_identity(&self) -> bool {
+        !matches!(self, Held::Names { .. })
+    }
+}
+
+/// The line of `doctor` and `-v`.
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pipes = match self {
+            Held::Program(program) => {
+                f.write_str("unix sockets: by identity (kernel program)")?;
+                program.pipes()
+            }
+            Held::Notify { because } => {
+                f.write_str("unix sockets: by identity (seccomp notification)")?;
+                Err(because.as_str())
+            }
+            Held::Names { because, pipes } => {
+                write!(f, "unix sockets: by name only, because {because}")?;
+                Err(pipes.as_str())
+            }
+        };
+        match pipes {
+            Ok(()) => f.write_str("; named pipes: by who made them (kernel program)"),
+            Err(because) => write!(f, "; named pipes: those below /run alone, because {because}"),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Makes the jail's connections in its place, in init.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use super::caller::Folder;
+use super::handler::Shared;
+use super::registry::Registry;
+use super::unreported::Untold;
+use super::workers;
+use crate::jail::protocol::init::Notify;
+use crate::jail::sandbox::rights;
+use crate::sys::notification::Listener;
+
+/// Makes the jail's connections, once started.
+#[derive(Debug)]
+pub(crate) struct Keeper(Shared);
+
+impl Keeper {
+    /// Takes the listener of a [`crate::jail::sandbox::filter::Filter::watch`] over. This thread keeps only the rights that it needs.
+    ///
+    /// # Errors
+    /// Naming the step: a right that cannot be had, or `/proc`.
+    pub(crate) fn new(notify: Notify, listener: OwnedFd, allowed: &[OwnedFd]) -> io::Result<Self> {
+        rights::keep_for_sockets(notify.users)?;
+        let proc = Folder::open().map_err(|error| io::Error::other(format!("/proc cannot be opened: {error}")))?;
+        Ok(Keeper(Shared {
+            listener: Listener::new(listener),
+            registry: Registry::new(allowed)?,
+            untold: Untold::default(),
+            proc,
+            user_namespace: notify.user_namespace,
+            users: notify.users,
+        }))
+    }
+
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// What keeps the first of them from working.
+    pub(crate) fn start(self) -> io::Result<()> {
+        // A descriptor for each listener of the jail's is held.
+        let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+        workers::start(self.0)
+    }
+}
+
+/// Answers on this thread until `until` can be read: for the canary alone.
+///
+/// # Errors
+/// Those of getting ready, and of `poll(2)`.
+pub(super) fn serve_until(keeper: &Keeper, until: BorrowedFd<'_>) -> io::Result<()> {
+    workers::serve_until(&keeper.0, until)
+}
