@@ -12,7 +12,6 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use crate::failure::Failure;
-use crate::jail::backend::{Backend, hints, select};
 use crate::jail::process::approver::Aide;
 use crate::jail::process::init::Plan;
 use crate::jail::process::namespaces::{self, Sandbox};
@@ -22,6 +21,7 @@ use crate::jail::protocol::fd_passing;
 use crate::jail::protocol::init::{Order, Report};
 use crate::jail::sandbox::{mounts, network};
 use crate::jail::self_test;
+use crate::jail::steering::{Steering, hints, select};
 use crate::jail::supervisor::{self, Outcome, Running, signals::Signals};
 use crate::jail::unix::Held;
 use crate::net::Listeners;
@@ -39,7 +39,7 @@ pub(crate) struct Jail<State> {
     // Dropped in this order: the processes first, then what held them.
     sandbox: Sandbox,
     helper: Helper,
-    backend: Box<dyn Backend>,
+    steering: Box<dyn Steering>,
     listeners: Listeners,
     notes: Vec<String>,
     /// The Unix sockets of the outside that it may reach.
@@ -55,19 +55,19 @@ impl Jail<Prepared> {
     ///
     /// # Errors
     /// Naming the step that failed; what was built is gone again.
-    pub(crate) fn prepare(backend: Box<dyn Backend>, helper: Helper, plan: &Plan) -> Result<Self, Failure> {
-        Self::build(backend, helper, plan).map_err(|failure| Failure {
+    pub(crate) fn prepare(steering: Box<dyn Steering>, helper: Helper, plan: &Plan) -> Result<Self, Failure> {
+        Self::build(steering, helper, plan).map_err(|failure| Failure {
             hint: failure.hint.or_else(|| hints::hint(&failure.message)),
             ..failure
         })
     }
 
-    fn build(mut backend: Box<dyn Backend>, helper: Helper, plan: &Plan) -> Result<Self, Failure> {
+    fn build(mut steering: Box<dyn Steering>, helper: Helper, plan: &Plan) -> Result<Self, Failure> {
         let limited = core_dumps::limit();
-        let sandbox = match Sandbox::build(plan, backend.cgroup(), backend.needs_cgroup()) {
+        let sandbox = match Sandbox::build(plan, steering.cgroup(), steering.needs_cgroup()) {
             Ok(sandbox) => sandbox,
             Err(error) => {
-                let _ = backend.disarm();
+                let _ = steering.disarm();
                 return Err(Failure::new(format!("cannot make the jail's namespaces: {error}")));
             }
         };
@@ -77,7 +77,7 @@ impl Jail<Prepared> {
         let mut jail = Jail {
             sandbox,
             helper,
-            backend,
+            steering,
             listeners,
             notes: Vec::new(),
             allowed: plan.view.allowed.clone(),
@@ -104,7 +104,7 @@ impl Jail<Prepared> {
     /// Sets up the network namespace: from outside, or by init from inside.
     fn connect(&mut self) -> Result<(), Failure> {
         let failed = |error: io::Error| Failure::new(format!("cannot set up the jail's network namespace: {error}"));
-        let Some(inside) = self.backend.inside() else {
+        let Some(inside) = self.steering.inside() else {
             let namespaces = self.hand_out(false)?;
             let namespace = namespaces
                 .first()
@@ -129,7 +129,7 @@ impl Jail<Prepared> {
     /// # Errors
     /// Naming the step, or what the canary saw; the jail is gone again.
     pub(crate) fn arm(mut self) -> Result<Jail<Armed>, Failure> {
-        let armed = self.backend.arm(&self.listeners);
+        let armed = self.steering.arm(&self.listeners);
         armed.map_err(|error| Failure {
             hint: error.hint.clone(),
             ..Failure::new(error.message)
@@ -141,7 +141,7 @@ impl Jail<Prepared> {
             Report::Probed(wrong) => wrong,
             other => return Err(namespaces::unexpected(&other)),
         };
-        let flows = self.backend.original_dst(&self.listeners)?;
+        let flows = self.steering.original_dst(&self.listeners)?;
         let seen = self_test::witness(&self.listeners, flows.as_ref());
         let wrong: Vec<String> = wrong
             .into_iter()
@@ -154,7 +154,7 @@ impl Jail<Prepared> {
             );
             let hint = "another program may be attached above the jail's cgroup, or the BPF object is not httpjail's";
             return Err(Failure {
-                hint: self.backend.needs_cgroup().then(|| hint.into()),
+                hint: self.steering.needs_cgroup().then(|| hint.into()),
                 ..Failure::new(message)
             });
         }
@@ -162,7 +162,7 @@ impl Jail<Prepared> {
         let Jail {
             sandbox,
             helper,
-            backend,
+            steering,
             listeners,
             notes,
             allowed,
@@ -172,7 +172,7 @@ impl Jail<Prepared> {
         Ok(Jail {
             sandbox,
             helper,
-            backend,
+            steering,
             listeners,
             notes,
             allowed,
@@ -214,7 +214,7 @@ impl Jail<Armed> {
             Report::Started => Ok(Ok(Running::new(
                 self.sandbox,
                 self.helper,
-                self.backend,
+                self.steering,
                 self.sockets,
                 signals,
                 aide,
@@ -251,7 +251,7 @@ impl<State> Jail<State> {
     /// What could not be done and did not matter, and where the jail is: for `-v`.
     pub(crate) fn notes(&self) -> impl Iterator<Item = String> {
         let user = if self.sandbox.user_namespace { "with" } else { "without" };
-        let first = format!("steered by {}, {user} a user namespace", self.backend.name());
+        let first = format!("steered by {}, {user} a user namespace", self.steering.name());
         let sockets = self.sockets.iter().map(Held::to_string);
         let of_proxy = self.helper.note().map(str::to_owned);
         let notes = std::iter::once(first).chain(sockets);

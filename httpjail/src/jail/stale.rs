@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use super::attach::pins;
-use super::backend::cgroup::{self, Claimed, Leftover};
+use super::steering::cgroup::{self, Claimed, Leftover};
 
 /// How long the killed processes of all dead runs together may take to go.
 const PATIENCE: Duration = Duration::from_secs(1);

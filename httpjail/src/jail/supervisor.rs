@@ -16,13 +16,13 @@ use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
 use nix::time::ClockId;
 use nix::unistd::{getpgrp, getpid};
 
-use super::backend::Backend;
 use super::process::approver::Aide;
 use super::process::namespaces::Sandbox;
 use super::process::proxy::Helper;
 use super::process_info::socket_holders::{self, Holders};
 use super::protocol::init::{Order, Report};
 use super::sandbox::stdio;
+use super::steering::Steering;
 use super::unix::Held;
 use crate::sys::terminal::Terminal;
 use policy_watch::{Round, Watch};
@@ -60,7 +60,7 @@ impl Outcome {
 pub(crate) struct Running {
     sandbox: Sandbox,
     helper: Helper,
-    backend: Box<dyn Backend>,
+    steering: Box<dyn Steering>,
     /// Kept to the end: what it holds in the kernel goes with it.
     _sockets: Option<Held>,
     signals: Signals,
@@ -94,7 +94,7 @@ impl Running {
     pub(crate) fn new(
         sandbox: Sandbox,
         helper: Helper,
-        backend: Box<dyn Backend>,
+        steering: Box<dyn Steering>,
         sockets: Option<Held>,
         signals: Signals,
         aide: Option<Aide>,
@@ -103,7 +103,7 @@ impl Running {
         Running {
             sandbox,
             helper,
-            backend,
+            steering,
             _sockets: sockets,
             signals,
             aide,
@@ -131,7 +131,7 @@ impl Running {
             aide.finish();
         }
         let finished = self.helper.finish(outcome.status().into(), open_log);
-        let removed = self.backend.disarm();
+        let removed = self.steering.disarm();
         let left = [killed, finished]
             .into_iter()
             .filter_map(|ended| Some(ended.err()?.to_string()));

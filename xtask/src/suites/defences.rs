@@ -23,7 +23,7 @@ struct Defence {
 
 const CHILD: &str = "httpjail/src/jail/process/command.rs";
 const KEPT: &str = "httpjail/src/jail/sandbox/mounts/kept.rs";
-const LINKS: &str = "httpjail/src/jail/backend/ebpf/links.rs";
+const LINKS: &str = "httpjail/src/jail/steering/ebpf/links.rs";
 const MOUNTS: &str = "httpjail/src/jail/sandbox/mounts.rs";
 const RIGHTS: &str = "httpjail/src/jail/sandbox/rights.rs";
 const STDIO: &str = "httpjail/src/jail/sandbox/stdio.rs";
@@ -38,7 +38,7 @@ const DEFENCES: [Defence; 10] = [
             ATTACHED,
             "for (hook, program) in programs.iter().filter(|(hook, _)| hook.name != \"egress\") {",
         )],
-        topics: &["attach", "escapes", "jail::backend::ebpf"],
+        topics: &["attach", "escapes", "jail::steering::ebpf"],
     },
     Defence {
         name: "ingress",
@@ -47,7 +47,7 @@ const DEFENCES: [Defence; 10] = [
             ATTACHED,
             "for (hook, program) in programs.iter().filter(|(hook, _)| hook.name != \"ingress\") {",
         )],
-        topics: &["attach", "jail::backend::ebpf"],
+        topics: &["attach", "jail::steering::ebpf"],
     },
     Defence {
         name: "seccomp",

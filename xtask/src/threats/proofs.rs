@@ -144,7 +144,7 @@ fn test_below<'a>(lines: &[&'a str]) -> Option<&'a str> {
     None
 }
 
-/// `escapes` for `tests/escapes.rs`, `jail::backend::ebpf::tests` for `httpjail/src/jail/backend/ebpf/tests/mod.rs`.
+/// `escapes` for `tests/escapes.rs`, `jail::steering::ebpf::tests` for `httpjail/src/jail/steering/ebpf/tests/mod.rs`.
 fn module(path: &str) -> String {
     let inner = path
         .strip_prefix("httpjail/src/")
@@ -166,9 +166,9 @@ fn default(path: &str, module: &str, test: &str, ways: &Ways) -> Option<BTreeSet
     let within = |prefix: &str| module == prefix || module.starts_with(&format!("{prefix}::"));
     let of: [(&str, &[Backend]); 8] = [
         ("jail::attach", &[Attach]),
-        ("jail::backend::cgroup", &[Ebpf, Attach]),
-        ("jail::backend::ebpf", &[Ebpf, Attach]),
-        ("jail::backend::netns", &[Netns, Rootless]),
+        ("jail::steering::cgroup", &[Ebpf, Attach]),
+        ("jail::steering::ebpf", &[Ebpf, Attach]),
+        ("jail::steering::netns", &[Netns, Rootless]),
         ("jail", &[Ebpf, Netns, Rootless]),
         ("dns", &[Ebpf, Netns, Rootless, Attach]),
         ("weak", &[Weak]),

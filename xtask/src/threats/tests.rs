@@ -59,10 +59,10 @@ fn a_claim_speaks_for_the_backends_of_its_place() {
         "ves: T01.\n    /// Why.\n    #[tokio::test]\n    async fn b() {"
     );
     check_claim(
-        "httpjail/src/jail/backend/ebpf/tests/refused.rs",
+        "httpjail/src/jail/steering/ebpf/tests/refused.rs",
         unit,
         "T01",
-        "jail::backend::ebpf::tests::refused::b",
+        "jail::steering::ebpf::tests::refused::b",
         "ebpf attach",
     );
     check_claim(

@@ -17,12 +17,12 @@ use crate::cli::safe_from::{Holding, SafeFrom};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::jail::attach::{self, Attachment, End, Target};
-use crate::jail::backend::Extras;
-use crate::jail::backend::hints;
 use crate::jail::process::proxy::Helper;
 use crate::jail::sandbox::rights;
 use crate::jail::sandbox::user_identity::Identity;
 use crate::jail::stale;
+use crate::jail::steering::Extras;
+use crate::jail::steering::hints;
 use crate::jail::supervisor::policy_watch::Watch;
 use crate::jail::supervisor::signals::Signals;
 use crate::logging;
@@ -69,7 +69,7 @@ pub(crate) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Resul
         older: attachment.older().to_vec(),
         notebook: &notebook,
         session: session(),
-        backend: attachment.backend(),
+        steering: attachment.steering(),
     };
     let mut helper = Helper::spawn(&keep, move |line, user| task.run(line, user))
         .map_err(|error| Failure::new(format!("cannot fork the proxy: {error}")))?;

@@ -12,9 +12,6 @@ use crate::cli::authority_dirs;
 use crate::cli::compose::jail_plan;
 use crate::cli::output::failure;
 use crate::failure::Failure;
-use crate::jail::backend::hints;
-use crate::jail::backend::select::{self, Prepare, Wants};
-use crate::jail::backend::userns;
 use crate::jail::lifecycle::Jail;
 use crate::jail::process::command::Command;
 use crate::jail::process::init::Plan;
@@ -26,6 +23,9 @@ use crate::jail::sandbox::mounts::View;
 use crate::jail::sandbox::nested;
 use crate::jail::sandbox::sockets::Outside;
 use crate::jail::sandbox::user_identity::Identity;
+use crate::jail::steering::hints;
+use crate::jail::steering::select::{self, Prepare, Wants};
+use crate::jail::steering::userns;
 
 /// Prints the table. Returns 0 if a strong backend works, else 1.
 ///

@@ -21,9 +21,6 @@ use crate::cli::safe_from::{Holding, SafeFrom};
 use crate::config::options::{Backend, DnsMode};
 use crate::config::{Config, Purpose};
 use crate::failure::Failure;
-use crate::jail::backend::Extras;
-use crate::jail::backend::hints;
-use crate::jail::backend::select::{self, Choice, Refused, Selection, Wants};
 use crate::jail::lifecycle::{Jail, SpawnError};
 use crate::jail::process::port_forwarder::{self, Door};
 use crate::jail::process::proxy::Helper;
@@ -33,6 +30,9 @@ use crate::jail::sandbox::sockets::Outside;
 use crate::jail::sandbox::stdio::Inherited;
 use crate::jail::sandbox::user_identity::Identity;
 use crate::jail::stale;
+use crate::jail::steering::Extras;
+use crate::jail::steering::hints;
+use crate::jail::steering::select::{self, Choice, Refused, Selection, Wants};
 use crate::jail::supervisor::Outcome;
 use crate::jail::supervisor::policy_watch::Watch;
 use crate::jail::supervisor::signals::Signals;
@@ -115,7 +115,7 @@ pub(crate) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
         older: Vec::new(),
         notebook: &notebook,
         session: proxy_parts::session(),
-        backend: backend.as_ref(),
+        steering: backend.as_ref(),
         door,
         questions,
     };

@@ -29,8 +29,6 @@ use crate::config::options::DnsMode;
 use crate::config::{Config, LogTarget};
 use crate::dns::{self, Answers, Relay, Servers, SyntheticAddresses};
 use crate::failure::Failure;
-use crate::jail::backend::userns;
-use crate::jail::backend::{Backend, EventSource, Stopped};
 use crate::jail::process::port_forwarder::Door;
 use crate::jail::process::proxy as proxy_process;
 use crate::jail::process::proxy_user::ProxyUser;
@@ -38,6 +36,8 @@ use crate::jail::process_info::client::{Last, Programs};
 use crate::jail::protocol::proxy::{FromProxy, Line};
 use crate::jail::sandbox::network::{JAIL_V4, JAIL_V6};
 use crate::jail::sandbox::user_identity::Identity;
+use crate::jail::steering::userns;
+use crate::jail::steering::{EventSource, Steering, Stopped};
 use crate::logging;
 use crate::net::{Holder, Listeners, NameSource as _, Process, ProgramSource as _};
 use crate::proxy::{self, Clients, HostNetwork, Proxy};
@@ -62,7 +62,7 @@ pub(crate) struct Task<'a> {
     /// SyntheticAddresses the run in the log.
     pub session: String,
     /// Knows where connections were meant to go, and what the kernel stopped.
-    pub backend: &'a dyn Backend,
+    pub steering: &'a dyn Steering,
     /// The way to what the jail listens on, if anything is published.
     pub door: Option<Door>,
     /// The way to whoever decides on what no rule matches, if anybody does.
@@ -125,7 +125,7 @@ impl Task<'_> {
         logging::init(verbosity(self.config.verbosity), Some(log.terminal().clone()));
         proxy_parts::begin(&log)?;
         self.older.iter().for_each(|older| log.record(older.clone()));
-        let flows = self.backend.original_dst(&listeners)?;
+        let flows = self.steering.original_dst(&listeners)?;
         let names = Arc::new(SyntheticAddresses::new(listeners.resolver_udp.len() > 1));
         let approvals = match self.questions.take() {
             None => None,
@@ -155,7 +155,7 @@ impl Task<'_> {
             limits: proxy_parts::fitting(self.config.limits),
             allocated: sys::memory::allocated,
         });
-        let events = self.backend.events(&mut listeners)?;
+        let events = self.steering.events(&mut listeners)?;
         let (ended, end) = oneshot::channel();
         let (changed, changes) = mpsc::channel();
         // On a thread of its own: a long policy takes a while to read, and answers are waited for.
@@ -173,7 +173,7 @@ impl Task<'_> {
             let _ = ended.send(last);
         });
         let answers = self.answers(names)?;
-        let clients = self.among_others.then(|| self.backend.asked_servers()).transpose()?;
+        let clients = self.among_others.then(|| self.steering.asked_servers()).transpose()?;
         let Listeners {
             proxy: sockets,
             resolver_udp,
@@ -210,7 +210,7 @@ impl Task<'_> {
             DnsMode::Off => return Ok(Answers::Off),
             DnsMode::Relay => Servers::Of(host),
             DnsMode::Open => Servers::Named {
-                by: self.backend.asked_servers()?,
+                by: self.steering.asked_servers()?,
                 own: vec![JAIL_V4.into(), JAIL_V6.into()],
                 host,
             },

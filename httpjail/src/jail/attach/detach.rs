@@ -12,8 +12,8 @@ use nix::unistd::Pid;
 use super::pins::{self, Pins};
 use super::self_test;
 use crate::failure::Failure;
-use crate::jail::backend::cgroup::RunName;
 use crate::jail::protocol::channel::readable;
+use crate::jail::steering::cgroup::RunName;
 use crate::sys::clone;
 
 /// How long an httpjail may take to end when it is asked to.

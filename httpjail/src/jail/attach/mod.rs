@@ -24,13 +24,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid};
 
-use super::backend::Backend;
-use super::backend::Extras;
-use super::backend::cgroup::RunName;
-use super::backend::ebpf::{BpfBackend, HOOKS, Links};
 use super::process::proxy::Helper;
 use super::process_info::lookup;
 use super::sandbox::network;
+use super::steering::Extras;
+use super::steering::Steering;
+use super::steering::cgroup::RunName;
+use super::steering::ebpf::{EbpfSteering, HOOKS, Links};
 use super::supervisor::policy_watch::{Round, Watch};
 use super::supervisor::signals::Signals;
 use crate::audit::Record;
@@ -47,7 +47,7 @@ const TICK: Duration = Duration::from_millis(500);
 /// An attachment. Dropped before it is armed it is undone; after that only [`Attachment::detach`] undoes it.
 pub(crate) struct Attachment {
     target: Target,
-    backend: BpfBackend,
+    steering: EbpfSteering,
     pins: Pins,
     network: Option<Pid>,
     older: Vec<Record>,
@@ -101,16 +101,16 @@ impl Attachment {
         }
         let attached = || Links::attached(target.as_fd()).map_err(|error| unreadable(&target, &error));
         let expected = (attached()? + HOOKS.len() as u32).saturating_sub((earlier.len() * HOOKS.len()) as u32);
-        let backend = BpfBackend::attach(target.as_fd(), target.id(), host_loopback)?;
+        let steering = EbpfSteering::attach(target.as_fd(), target.id(), host_loopback)?;
         // Closed from here on; what else there is to do may take its time.
         let name = RunName::own().map_err(|error| Failure::new(error.to_string()))?;
         let lock = pins::lock(tell)?;
-        let pins = Pins::make(backend.links(), target.id(), target.path(), name)?;
+        let pins = Pins::make(steering.links(), target.id(), target.path(), name)?;
         let mut attachment = Attachment {
             stays: !earlier.is_empty(),
             older: Vec::new(),
             target,
-            backend,
+            steering,
             pins,
             network,
         };
@@ -129,8 +129,8 @@ impl Attachment {
     }
 
     /// Where connections go, and what was stopped: for the proxy's process.
-    pub(crate) fn backend(&self) -> &BpfBackend {
-        &self.backend
+    pub(crate) fn steering(&self) -> &EbpfSteering {
+        &self.steering
     }
 
     /// Says what is wanted besides steering; before [`Attachment::arm`].
@@ -138,12 +138,12 @@ impl Attachment {
     /// # Errors
     /// When there is no such thing.
     pub(crate) fn want(&mut self, extras: Extras) -> Result<(), Failure> {
-        Ok(self.backend.want(extras)?)
+        Ok(self.steering.want(extras)?)
     }
 
     /// The descriptors that the proxy's process keeps.
     pub(crate) fn keeps(&self) -> Vec<RawFd> {
-        self.backend.proxy_keeps()
+        self.steering.proxy_keeps()
     }
 
     /// The sockets that were there before, each as the log says it.
@@ -163,8 +163,8 @@ impl Attachment {
     pub(crate) fn arm(&mut self, helper: &Helper) -> Result<(), Failure> {
         let listeners = within(self.network, network::listen_among_others)
             .map_err(|error| Failure::new(format!("cannot listen in the network namespace of the cgroup: {error}")))?;
-        self.backend.arm(&listeners)?;
-        let flows = self.backend.original_dst(&listeners)?;
+        self.steering.arm(&listeners)?;
+        let flows = self.steering.original_dst(&listeners)?;
         let proved = self_test::prove(&self.target, self.network, &self.pins.name, &listeners, flows.as_ref());
         let wrong = proved.map_err(|error| {
             Failure::new(format!(

@@ -16,9 +16,9 @@ use nix::mount::{MsFlags, mount, umount};
 
 use super::target::is_at;
 use crate::failure::Failure;
-use crate::jail::backend::cgroup::RunName;
-use crate::jail::backend::ebpf::Links;
 use crate::jail::sandbox::mounts::{RUN_DIR, make_run_dir};
+use crate::jail::steering::cgroup::RunName;
+use crate::jail::steering::ebpf::Links;
 
 const FOLDER: &str = "httpjail";
 /// Where a bpffs is mounted by us if there is none.

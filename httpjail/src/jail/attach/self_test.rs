@@ -13,9 +13,9 @@ use nix::unistd::Pid;
 
 use super::target::Target;
 use super::within;
-use crate::jail::backend::cgroup::RunName;
 use crate::jail::process::namespaces::STEP_LIMIT;
 use crate::jail::protocol::channel::readable;
+use crate::jail::steering::cgroup::RunName;
 use crate::jail::{self_test, termination};
 use crate::net::{Listeners, OriginalDstSource};
 use crate::sys::clone::{self, Side};

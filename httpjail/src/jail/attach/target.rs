@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 
 use super::pins;
 use crate::failure::Failure;
-use crate::jail::backend::cgroup;
+use crate::jail::steering::cgroup;
 
 /// An existing cgroup, held open: its number is not given to another while it is.
 #[derive(Debug)]

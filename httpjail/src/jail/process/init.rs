@@ -17,7 +17,6 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, chdir};
 
 use super::command::Command;
-use crate::jail::backend::netns;
 use crate::jail::protocol::channel;
 use crate::jail::protocol::command::{StartFailure, Word};
 use crate::jail::protocol::fd_passing;
@@ -27,6 +26,7 @@ use crate::jail::sandbox::mounts::{self, Generated, View};
 use crate::jail::sandbox::rights;
 use crate::jail::sandbox::terminal::Pair;
 use crate::jail::self_test;
+use crate::jail::steering::netns;
 use crate::jail::unix::self_test::Trial;
 use crate::jail::unix::{self, Keeper};
 use crate::sys::clone::{self, Side};

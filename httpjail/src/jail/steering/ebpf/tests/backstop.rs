@@ -3,7 +3,7 @@
 //! The `world` is a namespace at the other end of a veth pair. It records every frame that holds the canary.
 
 use super::lab::{Lab, Talker, in_namespace};
-use crate::jail::backend::ebpf::events::record;
+use crate::jail::steering::ebpf::events::record;
 use std::process::Command;
 
 const WORLD: &str = r#"

@@ -1,8 +1,8 @@
 //! Loading, attaching, and what is left when either fails.
 
 use super::lab::{Lab, in_namespace};
-use crate::jail::backend::cgroup::{Cgroup, leftovers};
-use crate::jail::backend::ebpf::{BpfError, HOOKS, Programs};
+use crate::jail::steering::cgroup::{Cgroup, leftovers};
+use crate::jail::steering::ebpf::{BpfError, HOOKS, Programs};
 use crate::sys::bpf;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::Command;
@@ -203,12 +203,13 @@ fn only_the_cgroups_of_dead_runs_are_left_over() {
     in_namespace(|| {
         let living = Cgroup::create().unwrap();
         let mut name =
-            crate::jail::backend::cgroup::RunName::parse(living.path().file_name().unwrap().to_str().unwrap()).unwrap();
+            crate::jail::steering::cgroup::RunName::parse(living.path().file_name().unwrap().to_str().unwrap())
+                .unwrap();
         // The same process id, started at another time: a run that is dead, its number given to another.
         name.started += 1;
         let dead = living.path().with_file_name(name.to_string());
         std::fs::create_dir(&dead).unwrap();
-        let mine = |name: &crate::jail::backend::cgroup::RunName| name.pid == std::process::id();
+        let mine = |name: &crate::jail::steering::cgroup::RunName| name.pid == std::process::id();
         let found: Vec<_> = leftovers()
             .unwrap()
             .into_iter()

@@ -1,4 +1,4 @@
-//! [`BpfBackend`]: the programs on a cgroup of the run's own, behind the seam that every backend shares.
+//! [`EbpfSteering`]: the programs on a cgroup of the run's own, as a way of steering.
 
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -7,15 +7,15 @@ use std::sync::Arc;
 use httpjail_common::{Address, JailConfig, Ports};
 
 use super::{BpfError, Events, Links, Programs};
-use crate::jail::backend::cgroup::{Cgroup, CgroupError};
-use crate::jail::backend::{Backend, BackendError, EventSource, Extras, Stopped};
 use crate::jail::sandbox::network::{JAIL_V4, JAIL_V6, LOOPBACK_INDEX, OWN_MARK};
+use crate::jail::steering::cgroup::{Cgroup, CgroupError};
+use crate::jail::steering::{EventSource, Extras, Steering, SteeringError, Stopped};
 use crate::net::{AskedServerSource, Listeners, OriginalDstSource};
 use crate::sys::bpf::netns_cookie;
 
 /// Steers by cgroup programs. Attached from the start; until it is armed they deny everything.
 #[cfg_attr(not(feature = "bpf-trace"), derive(Debug))]
-pub(crate) struct BpfBackend {
+pub(crate) struct EbpfSteering {
     // Dropped in this order: the processes end before the programs are detached.
     place: Place,
     links: Links,
@@ -40,22 +40,22 @@ enum Place {
 
 impl Place {
     /// The cgroup's number, which is the jail's.
-    fn id(&self) -> Result<u64, BackendError> {
+    fn id(&self) -> Result<u64, SteeringError> {
         match self {
             Place::Own(cgroup) => Ok(cgroup.id()),
             Place::Given(id) => Ok(*id),
-            Place::Gone => Err(BackendError::new("the jail has been disarmed")),
+            Place::Gone => Err(SteeringError::new("the jail has been disarmed")),
         }
     }
 }
 
-impl BpfBackend {
+impl EbpfSteering {
     /// Loads the programs and attaches them to a fresh cgroup. With `host_loopback` a loopback port on which nobody in the jail
     /// listens goes to the proxy; without, the connect is refused at once.
     ///
     /// # Errors
     /// Naming the step: no cgroup v2, no right to it, a kernel without what is needed.
-    pub(crate) fn prepare(host_loopback: bool) -> Result<Self, BackendError> {
+    pub(crate) fn prepare(host_loopback: bool) -> Result<Self, SteeringError> {
         let programs = load()?;
         let cgroup = Cgroup::create()?;
         let links = programs.attach(cgroup.as_fd())?;
@@ -65,8 +65,8 @@ impl BpfBackend {
     /// The same on a cgroup that is there, of this number. From here on nothing gets out of it.
     ///
     /// # Errors
-    /// As for [`BpfBackend::prepare`].
-    pub(crate) fn attach(cgroup: BorrowedFd<'_>, id: u64, host_loopback: bool) -> Result<Self, BackendError> {
+    /// As for [`EbpfSteering::prepare`].
+    pub(crate) fn attach(cgroup: BorrowedFd<'_>, id: u64, host_loopback: bool) -> Result<Self, SteeringError> {
         let programs = load()?;
         let links = programs.attach(cgroup)?;
         Self::new(Place::Given(id), links, programs, host_loopback)
@@ -77,10 +77,10 @@ impl BpfBackend {
         &self.links
     }
 
-    fn new(place: Place, links: Links, programs: Programs, host_loopback: bool) -> Result<Self, BackendError> {
+    fn new(place: Place, links: Links, programs: Programs, host_loopback: bool) -> Result<Self, SteeringError> {
         #[cfg(feature = "bpf-trace")]
         let trace = std::sync::Mutex::new(Some(Box::new(programs.trace()?) as _));
-        Ok(BpfBackend {
+        Ok(EbpfSteering {
             place,
             links,
             programs,
@@ -95,7 +95,7 @@ impl BpfBackend {
     }
 }
 
-impl Backend for BpfBackend {
+impl Steering for EbpfSteering {
     fn name(&self) -> &'static str {
         "ebpf"
     }
@@ -107,12 +107,12 @@ impl Backend for BpfBackend {
         }
     }
 
-    fn want(&mut self, extras: Extras) -> Result<(), BackendError> {
+    fn want(&mut self, extras: Extras) -> Result<(), SteeringError> {
         self.extras = extras;
         Ok(())
     }
 
-    fn arm(&mut self, listeners: &Listeners) -> Result<(), BackendError> {
+    fn arm(&mut self, listeners: &Listeners) -> Result<(), SteeringError> {
         // A network namespace that is not ours has no addresses that are the jail's alone.
         let none = (Address::UNSPECIFIED, Address::UNSPECIFIED);
         let ((own_v4, own_v6), own_mark) = match &self.place {
@@ -136,23 +136,23 @@ impl Backend for BpfBackend {
         Ok(self.programs.configure(id, &config)?)
     }
 
-    fn original_dst(&self, listeners: &Listeners) -> Result<Arc<dyn OriginalDstSource>, BackendError> {
+    fn original_dst(&self, listeners: &Listeners) -> Result<Arc<dyn OriginalDstSource>, SteeringError> {
         let listener = listeners
             .proxy
             .first()
-            .ok_or_else(|| BackendError::new("the proxy has no listener"))?;
+            .ok_or_else(|| SteeringError::new("the proxy has no listener"))?;
         let cookie = netns_cookie(listener.as_fd())
-            .map_err(|error| BackendError::new(format!("cannot identify the jail's network namespace: {error}")))?;
+            .map_err(|error| SteeringError::new(format!("cannot identify the jail's network namespace: {error}")))?;
         let flows = self.programs.flows(cookie)?;
         flows.probe_unprivileged()?;
         Ok(Arc::new(flows))
     }
 
-    fn asked_servers(&self) -> Result<Arc<dyn AskedServerSource>, BackendError> {
+    fn asked_servers(&self) -> Result<Arc<dyn AskedServerSource>, SteeringError> {
         Ok(Arc::new(self.programs.asked(self.place.id()?)?))
     }
 
-    fn events(&self, _listeners: &mut Listeners) -> Result<Option<Box<dyn EventSource>>, BackendError> {
+    fn events(&self, _listeners: &mut Listeners) -> Result<Option<Box<dyn EventSource>>, SteeringError> {
         #[cfg(feature = "bpf-trace")]
         self.pass_traces_on();
         Ok(Some(Box::new(self.programs.events()?)))
@@ -171,7 +171,7 @@ impl Backend for BpfBackend {
 }
 
 #[cfg(feature = "bpf-trace")]
-impl BpfBackend {
+impl EbpfSteering {
     /// From here to the end of the process, the programs' lines come out with httpjail's own (`-vvv`).
     fn pass_traces_on(&self) {
         let trace = self
@@ -195,8 +195,8 @@ fn load() -> Result<Programs, BpfError> {
 }
 
 /// The ports of one family's sockets; zeroes where the jail has none.
-fn ports(listeners: &Listeners, family: usize) -> Result<Ports, BackendError> {
-    let unknown = |error: std::io::Error| BackendError::new(format!("cannot tell a socket's port: {error}"));
+fn ports(listeners: &Listeners, family: usize) -> Result<Ports, SteeringError> {
+    let unknown = |error: std::io::Error| SteeringError::new(format!("cannot tell a socket's port: {error}"));
     let tcp = |sockets: &[std::net::TcpListener]| {
         sockets
             .get(family)
@@ -225,7 +225,7 @@ impl EventSource for Events {
     }
 }
 
-impl From<BpfError> for BackendError {
+impl From<BpfError> for SteeringError {
     fn from(error: BpfError) -> Self {
         let text = error.to_string();
         // What follows is the verifier's log, which tells its own authors something.
@@ -233,15 +233,15 @@ impl From<BpfError> for BackendError {
         if !log.is_empty() {
             tracing::debug!("the verifier: {log}");
         }
-        BackendError::new(message)
+        SteeringError::new(message)
     }
 }
 
-impl From<CgroupError> for BackendError {
+impl From<CgroupError> for SteeringError {
     fn from(error: CgroupError) -> Self {
-        BackendError {
+        SteeringError {
             hint: error.hint(),
-            ..BackendError::new(error.to_string())
+            ..SteeringError::new(error.to_string())
         }
     }
 }

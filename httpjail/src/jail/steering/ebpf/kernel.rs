@@ -2,7 +2,7 @@
 
 use nix::sys::utsname::uname;
 
-use crate::jail::backend::BackendError;
+use crate::jail::steering::SteeringError;
 
 /// The first on which a process without any right may read a map whose descriptor it was given, where unprivileged BPF is
 /// off, as it is everywhere: the proxy has to. The programs' own helpers are in 5.18 (`bpf_set_retval`).
@@ -11,18 +11,18 @@ const OLDEST: (u32, u32) = (5, 19);
 /// That this kernel is older, if it is. Asked before anything is tried: an old one refuses with errors that tell nothing (up
 /// to 5.10 maps are counted against RLIMIT_MEMLOCK). Red Hat's bear the number that they set out from, and have all that
 /// came later: they are tried.
-pub(crate) fn too_old() -> Option<BackendError> {
+pub(crate) fn too_old() -> Option<SteeringError> {
     let name = uname().ok()?;
     refuse(&name.release().to_string_lossy())
 }
 
-fn refuse(release: &str) -> Option<BackendError> {
+fn refuse(release: &str) -> Option<SteeringError> {
     let mut numbers = release.split(['.', '-', '+', '~']).map(str::parse::<u32>);
     let version = (numbers.next()?.ok()?, numbers.next()?.ok()?);
     let backported = release.contains(".el");
     (version < OLDEST && !backported).then(|| {
         let (major, minor) = OLDEST;
-        BackendError::new(format!("Linux {major}.{minor} is needed, and this is {release}"))
+        SteeringError::new(format!("Linux {major}.{minor} is needed, and this is {release}"))
     })
 }
 

@@ -14,7 +14,7 @@ use socket2::Socket;
 use super::message::{self, Attributes, attributes, messages};
 use super::tables::Tables;
 use crate::audit::record::{Decision, EventKind, Record};
-use crate::jail::backend::{EventSource, Stopped};
+use crate::jail::steering::{EventSource, Stopped};
 
 /// The log group that the rules name: the namespace is ours alone.
 pub(super) const GROUP: u16 = 1;

@@ -1,7 +1,7 @@
 //! What is refused, with the event that says so, beside a twin that is not.
 
 use super::lab::{Lab, in_namespace};
-use crate::jail::backend::ebpf::events::record;
+use crate::jail::steering::ebpf::events::record;
 use httpjail_common::{Event, Stat};
 
 fn reason(event: &Event) -> String {

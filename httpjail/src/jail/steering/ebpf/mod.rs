@@ -6,20 +6,20 @@
 //! configuration that the kernel makes is all zeroes. [`Flows`] and [`Events`] are what the unprivileged proxy gets: two
 //! descriptors, with which it can read flows and events and nothing else.
 
-mod backend;
 mod events;
 mod flows;
 pub(crate) mod kernel;
 mod links;
 mod object;
+mod steering;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use backend::BpfBackend;
 pub(crate) use events::Events;
 pub(crate) use flows::{Asked, Flows};
 pub(crate) use links::{HOOKS, Links};
 pub(crate) use object::Programs;
+pub(crate) use steering::EbpfSteering;
 
 use std::io;
 use std::path::PathBuf;

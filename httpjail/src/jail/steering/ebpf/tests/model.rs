@@ -6,7 +6,7 @@
 //! that disagrees is printed, so that it can be run again.
 
 use super::lab::{Lab, in_namespace};
-use crate::jail::backend::ebpf::Programs;
+use crate::jail::steering::ebpf::Programs;
 use crate::sys::bpf::{Map, MapDef, map_create, prog_test_run};
 use aya_obj::generated::bpf_insn;
 use httpjail_common::JailConfig;

@@ -12,9 +12,9 @@ use super::flows::Accepted;
 use super::ruleset::{self, Extras};
 use super::tables::{self, Tables};
 use super::{Way, listen, make_transparent};
-use crate::jail::backend::{EventSource as _, Stopped};
 use crate::jail::protocol::init::Inside;
 use crate::jail::sandbox::network;
+use crate::jail::steering::{EventSource as _, Stopped};
 use crate::net::{ClientAddr, Listeners, OriginalDstSource as _};
 
 /// Runs `test` on a thread with a network namespace of its own, in which the rules stand.

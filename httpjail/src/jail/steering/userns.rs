@@ -7,7 +7,7 @@ use std::fs;
 
 use nix::unistd::geteuid;
 
-use super::BackendError;
+use super::SteeringError;
 use crate::jail::sandbox::rights;
 
 /// A switch of the host that forbids: its file, the value that does, what to say, how to allow.
@@ -65,18 +65,18 @@ impl Switch {
 }
 
 /// Why nobody but root can make one here, if that can be told beforehand.
-pub(crate) fn forbidden() -> Option<BackendError> {
+pub(crate) fn forbidden() -> Option<SteeringError> {
     if fs::symlink_metadata("/proc/self/ns/user").is_err() {
         let message = "this kernel has no user namespaces (CONFIG_USER_NS)";
-        return Some(BackendError {
+        return Some(SteeringError {
             hint: Some("run httpjail with sudo".into()),
-            ..BackendError::new(message)
+            ..SteeringError::new(message)
         });
     }
     let switch = NEVER_MADE.iter().find(|switch| switch.is_set())?;
-    Some(BackendError {
+    Some(SteeringError {
         hint: Some(switch.fix.into()),
-        ..BackendError::new(switch.says)
+        ..SteeringError::new(switch.says)
     })
 }
 

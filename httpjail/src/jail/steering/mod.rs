@@ -1,6 +1,6 @@
 //! The one seam between a jail and the way its traffic is steered.
 //!
-//! Both strong backends share the jail itself (namespaces, mounts, rights); they differ in who bends a connect towards the
+//! Both kinds share the jail itself (namespaces, mounts, rights); they differ in who bends a connect towards the
 //! proxy, and so who knows where it was meant to go.
 
 pub(crate) mod cgroup;
@@ -19,28 +19,28 @@ use crate::failure::Failure;
 use crate::jail::protocol::init::Inside;
 use crate::net::{AskedServerSource, Listeners, OriginalDstSource};
 
-/// A step of a backend that failed.
+/// A step of steering that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
-pub(crate) struct BackendError {
+pub(crate) struct SteeringError {
     /// What failed, on what, why.
     pub message: String,
     /// What the user can do about it.
     pub hint: Option<String>,
 }
 
-impl BackendError {
+impl SteeringError {
     /// An error without a hint.
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        BackendError {
+        SteeringError {
             message: message.into(),
             hint: None,
         }
     }
 }
 
-impl From<BackendError> for Failure {
-    fn from(error: BackendError) -> Self {
+impl From<SteeringError> for Failure {
+    fn from(error: SteeringError) -> Self {
         Failure {
             hint: error.hint,
             ..Failure::new(error.message)
@@ -66,7 +66,7 @@ pub(crate) struct Stopped {
     pub socket: Option<u32>,
 }
 
-/// What a run wants of its backend besides steering.
+/// What a run wants besides steering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Extras {
     /// To know which name server each question was meant for (`--dns open`).
@@ -76,11 +76,11 @@ pub(crate) struct Extras {
 }
 
 /// A way of steering. Everything it has set up is undone when it is dropped; `disarm` does the same and reports.
-pub(crate) trait Backend {
+pub(crate) trait Steering {
     /// Its name, as `--backend` spells it.
     fn name(&self) -> &'static str;
 
-    /// The cgroup into which the jail's init is born, if the backend has one.
+    /// The cgroup into which the jail's init is born, if it has one.
     fn cgroup(&self) -> Option<BorrowedFd<'_>>;
 
     /// Whether there is no jail without that cgroup.
@@ -93,38 +93,38 @@ pub(crate) trait Backend {
         None
     }
 
-    /// Says what the run wants besides; called before [`Backend::arm`], if at all.
+    /// Says what the run wants besides; called before [`Steering::arm`], if at all.
     ///
     /// # Errors
-    /// When the backend has no such thing.
-    fn want(&mut self, extras: Extras) -> Result<(), BackendError>;
+    /// When it has no such thing.
+    fn want(&mut self, extras: Extras) -> Result<(), SteeringError>;
 
     /// Steers: from here on what the jail does reaches `listeners` or nothing.
     ///
     /// # Errors
     /// Naming the step; the jail must be ended.
-    fn arm(&mut self, listeners: &Listeners) -> Result<(), BackendError>;
+    fn arm(&mut self, listeners: &Listeners) -> Result<(), SteeringError>;
 
     /// Tells where connections to these listeners were meant to go. Also called in the proxy's process, which holds only
-    /// what [`Backend::proxy_keeps`] names.
+    /// what [`Steering::proxy_keeps`] names.
     ///
     /// # Errors
     /// When it cannot be told from this process.
-    fn original_dst(&self, listeners: &Listeners) -> Result<Arc<dyn OriginalDstSource>, BackendError>;
+    fn original_dst(&self, listeners: &Listeners) -> Result<Arc<dyn OriginalDstSource>, SteeringError>;
 
     /// Tells which name servers were asked, where the datagrams do not; only where [`Extras::asked_servers`] was wanted.
     /// Called in the proxy's process.
     ///
     /// # Errors
     /// When it cannot be told from this process.
-    fn asked_servers(&self) -> Result<Arc<dyn AskedServerSource>, BackendError>;
+    fn asked_servers(&self) -> Result<Arc<dyn AskedServerSource>, SteeringError>;
 
-    /// Tells what was stopped in the kernel, if the backend can. Called in the proxy's process, with the sockets it was
+    /// Tells what was stopped in the kernel, if it can. Called in the proxy's process, with the sockets it was
     /// handed.
     ///
     /// # Errors
     /// When the events cannot be read.
-    fn events(&self, listeners: &mut Listeners) -> Result<Option<Box<dyn EventSource>>, BackendError>;
+    fn events(&self, listeners: &mut Listeners) -> Result<Option<Box<dyn EventSource>>, SteeringError>;
 
     /// The descriptors that the proxy process needs for the three above; all others are closed in it.
     fn proxy_keeps(&self) -> Vec<RawFd>;

@@ -3,12 +3,12 @@
 use nix::unistd::geteuid;
 
 use super::cgroup::Cgroup;
-use super::ebpf::BpfBackend;
+use super::ebpf::EbpfSteering;
 use super::ebpf::kernel;
 use super::hints;
-use super::netns::NetnsBackend;
+use super::netns::NetnsSteering;
 use super::userns;
-use super::{Backend, BackendError, Extras};
+use super::{Extras, Steering, SteeringError};
 use crate::failure::Failure;
 use crate::jail::sandbox::nested;
 use crate::jail::sandbox::rights;
@@ -53,13 +53,13 @@ pub(crate) struct Refused {
     /// Its name.
     pub backend: &'static str,
     /// Why, and what to do about it.
-    pub error: BackendError,
+    pub error: SteeringError,
 }
 
 /// A backend to go on with.
 pub(crate) struct Selection {
     /// It.
-    pub backend: Box<dyn Backend>,
+    pub backend: Box<dyn Steering>,
     /// The better ones.
     pub refused: Vec<Refused>,
 }
@@ -88,7 +88,7 @@ pub(crate) fn select(choice: Choice, wants: Wants) -> Result<Selection, Failure>
 }
 
 /// Makes a backend ready, as far as that goes before there is a jail.
-pub(crate) type Prepare = fn(Wants) -> Result<Box<dyn Backend>, BackendError>;
+pub(crate) type Prepare = fn(Wants) -> Result<Box<dyn Steering>, SteeringError>;
 
 /// The backends that hold whatever the command does, strongest first.
 pub(crate) const STRONG: [(&str, Prepare); 2] = [("ebpf", ebpf), ("netns", netns)];
@@ -99,37 +99,37 @@ pub(crate) fn explain(mut refused: Vec<Refused>, backend: &'static str, failure:
         return failure;
     }
     let Failure { message, hint, .. } = failure;
-    let error = BackendError { message, hint };
+    let error = SteeringError { message, hint };
     refused.push(Refused { backend, error });
     none(refused)
 }
 
-fn ebpf(wants: Wants) -> Result<Box<dyn Backend>, BackendError> {
+fn ebpf(wants: Wants) -> Result<Box<dyn Steering>, SteeringError> {
     if let Some(error) = kernel::too_old() {
         return Err(error);
     }
     let missing = rights::missing_for_programs();
     if !missing.is_empty() {
         // Known without reading the object, which takes longer than the whole jail of somebody who is not root.
-        return Err(BackendError {
+        return Err(SteeringError {
             hint: Some(if geteuid().is_root() {
                 "give these capabilities to the container that this root is in".into()
             } else {
                 hints::with_sudo()
             }),
-            ..BackendError::new(format!("it needs root (missing: {})", missing.join(", ")))
+            ..SteeringError::new(format!("it needs root (missing: {})", missing.join(", ")))
         });
     }
-    let mut backend = BpfBackend::prepare(wants.host_loopback)?;
+    let mut backend = EbpfSteering::prepare(wants.host_loopback)?;
     backend.want(wants.extras)?;
     Ok(Box::new(backend))
 }
 
-fn netns(wants: Wants) -> Result<Box<dyn Backend>, BackendError> {
+fn netns(wants: Wants) -> Result<Box<dyn Steering>, SteeringError> {
     match userns::forbidden() {
         Some(error) if !rights::may_change_user() => Err(error),
         _ => {
-            let mut backend = NetnsBackend {
+            let mut backend = NetnsSteering {
                 cgroup: own_cgroup(),
                 host_loopback: wants.host_loopback,
             };

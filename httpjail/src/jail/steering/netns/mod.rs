@@ -25,8 +25,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use socket2::SockRef;
 
 use super::cgroup::Cgroup;
-use super::{Backend, BackendError, EventSource};
-use crate::jail::backend;
+use super::{EventSource, Steering, SteeringError};
 use crate::jail::protocol::init::Inside;
 use crate::jail::sandbox::network;
 use crate::net::{AskedServerSource, ClientAddr, Listeners, OriginalDst, OriginalDstSource};
@@ -39,7 +38,7 @@ const DNS_PORT: u16 = 53;
 
 /// Steers by the rules of the jail's own network namespace.
 #[derive(Debug)]
-pub(crate) struct NetnsBackend {
+pub(crate) struct NetnsSteering {
     /// A cgroup of the jail's own, where one can be had. Nothing is steered by it: it is so that no other can be written.
     pub cgroup: Option<Cgroup>,
     /// A loopback port on which nobody in the jail listens goes to the proxy; else the connect is refused at once.
@@ -55,7 +54,7 @@ impl AskedServerSource for Told {
     }
 }
 
-impl Backend for NetnsBackend {
+impl Steering for NetnsSteering {
     fn name(&self) -> &'static str {
         "netns"
     }
@@ -74,31 +73,31 @@ impl Backend for NetnsBackend {
         })
     }
 
-    fn want(&mut self, _extras: backend::Extras) -> Result<(), BackendError> {
+    fn want(&mut self, _extras: super::Extras) -> Result<(), SteeringError> {
         // The rules let published connections in, and every datagram tells which server was asked.
         Ok(())
     }
 
-    fn arm(&mut self, _listeners: &Listeners) -> Result<(), BackendError> {
+    fn arm(&mut self, _listeners: &Listeners) -> Result<(), SteeringError> {
         // Done by init before there was a listener to hand out.
         Ok(())
     }
 
-    fn original_dst(&self, listeners: &Listeners) -> Result<Arc<dyn OriginalDstSource>, BackendError> {
+    fn original_dst(&self, listeners: &Listeners) -> Result<Arc<dyn OriginalDstSource>, SteeringError> {
         let listener = listeners.proxy.first();
-        let listener = listener.ok_or_else(|| BackendError::new("the proxy has no listener"))?;
+        let listener = listener.ok_or_else(|| SteeringError::new("the proxy has no listener"))?;
         let tables = listeners.tables.first().map(socket2::Socket::try_clone);
         let accepted = Accepted::by(listener)
             .and_then(|accepted| Ok(accepted.asking(tables.transpose()?.map(Tables::new))))
-            .map_err(|error| BackendError::new(format!("cannot tell how connections are steered: {error}")))?;
+            .map_err(|error| SteeringError::new(format!("cannot tell how connections are steered: {error}")))?;
         Ok(Arc::new(accepted))
     }
 
-    fn asked_servers(&self) -> Result<Arc<dyn AskedServerSource>, BackendError> {
+    fn asked_servers(&self) -> Result<Arc<dyn AskedServerSource>, SteeringError> {
         Ok(Arc::new(Told))
     }
 
-    fn events(&self, listeners: &mut Listeners) -> Result<Option<Box<dyn EventSource>>, BackendError> {
+    fn events(&self, listeners: &mut Listeners) -> Result<Option<Box<dyn EventSource>>, SteeringError> {
         let tables = listeners.tables.pop().map(Tables::new);
         let events = listeners.refusals.take().map(|refusals| Events::new(refusals, tables));
         Ok(events.map(|events| Box::new(events) as Box<dyn EventSource>))

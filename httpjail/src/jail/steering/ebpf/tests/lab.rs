@@ -1,7 +1,7 @@
 //! The jail in little.
 
-use crate::jail::backend::cgroup::Cgroup;
-use crate::jail::backend::ebpf::{Events, Flows, Links, Programs};
+use crate::jail::steering::cgroup::Cgroup;
+use crate::jail::steering::ebpf::{Events, Flows, Links, Programs};
 use crate::net::{ClientAddr, OriginalDstSource};
 use crate::sys::bpf::netns_cookie;
 use httpjail_common::{Event, JailConfig, Ports};
@@ -31,7 +31,7 @@ pub(super) fn in_namespace(test: impl FnOnce() + Send + 'static) {
         eprintln!("skipped: needs root");
         return;
     }
-    if let Err(error) = crate::jail::backend::cgroup::mount_point() {
+    if let Err(error) = crate::jail::steering::cgroup::mount_point() {
         eprintln!("skipped: {error}");
         return;
     }
