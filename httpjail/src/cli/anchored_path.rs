@@ -5,17 +5,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::Place;
+pub(crate) use linux::AnchoredPath;
 
 /// Elsewhere a path is all there is.
 #[cfg(not(target_os = "linux"))]
 #[derive(Debug)]
-pub(crate) struct Place(PathBuf);
+pub(crate) struct AnchoredPath(PathBuf);
 
 #[cfg(not(target_os = "linux"))]
-impl Place {
-    pub(crate) fn of(path: &Path, _owners: &[u32]) -> io::Result<Place> {
-        Ok(Place(path.to_owned()))
+impl AnchoredPath {
+    pub(crate) fn of(path: &Path, _owners: &[u32]) -> io::Result<AnchoredPath> {
+        Ok(AnchoredPath(path.to_owned()))
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -45,17 +45,17 @@ mod linux {
 
     /// A name in an open folder.
     #[derive(Debug)]
-    pub(crate) struct Place {
+    pub(crate) struct AnchoredPath {
         folder: OwnedFd,
         name: OsString,
     }
 
-    impl Place {
+    impl AnchoredPath {
         /// Finds the folder with the caller's rights. Links that lead there must be root's or one of `owners`'.
         ///
         /// # Errors
         /// Those of `open(2)`; `ELOOP` at somebody else's link.
-        pub(crate) fn of(path: &Path, owners: &[u32]) -> io::Result<Place> {
+        pub(crate) fn of(path: &Path, owners: &[u32]) -> io::Result<AnchoredPath> {
             let mut ahead: VecDeque<OsString> = steps(path);
             let name = path.file_name().ok_or(Errno::EISDIR)?.to_owned();
             ahead.pop_back();
@@ -78,7 +78,7 @@ mod linux {
                 }
                 steps(&target).into_iter().rev().for_each(|step| ahead.push_front(step));
             }
-            Ok(Place { folder, name })
+            Ok(AnchoredPath { folder, name })
         }
 
         /// The file by a path that leads there as long as this is held, in this process and those forked from it.
@@ -123,7 +123,7 @@ mod linux {
             let dir = tempfile::tempdir().expect("a folder");
             let at = |path: &str| dir.path().join(path);
             fs::create_dir(at("one")).expect("a folder");
-            let place = Place::of(&at("one/../one/file"), &[]).expect("a place");
+            let place = AnchoredPath::of(&at("one/../one/file"), &[]).expect("a place");
             fs::rename(at("one"), at("two")).expect("renamed");
             fs::create_dir(at("one")).expect("a folder");
             fs::write(place.path(), "x").expect("written");
@@ -138,17 +138,17 @@ mod linux {
             fs::create_dir(at("one")).expect("a folder");
             symlink("one", at("link")).expect("a link");
             let me = geteuid().as_raw();
-            let place = Place::of(&at("link/file"), &[me]).expect("a place");
+            let place = AnchoredPath::of(&at("link/file"), &[me]).expect("a place");
             fs::write(place.path(), "x").expect("written");
             assert!(at("one/file").exists());
             if geteuid().is_root() {
                 lchown(at("link"), Some(4321), None).expect("root's right");
-                let error = Place::of(&at("link/file"), &[me]).expect_err("somebody else's");
+                let error = AnchoredPath::of(&at("link/file"), &[me]).expect_err("somebody else's");
                 assert_eq!(error.raw_os_error(), Some(Errno::ELOOP as i32));
             }
             symlink("loop", at("loop")).expect("a link");
-            assert!(Place::of(&at("loop/file"), &[me]).is_err());
-            assert!(Place::of(Path::new("/"), &[me]).is_err());
+            assert!(AnchoredPath::of(&at("loop/file"), &[me]).is_err());
+            assert!(AnchoredPath::of(Path::new("/"), &[me]).is_err());
         }
     }
 }

@@ -7,10 +7,10 @@ use crate::cli::args::{self, Attach, Ca, Cli, Detach, Learn, Other, Run, Serve};
 #[cfg(target_os = "linux")]
 use crate::cli::commands::{attach, doctor, run};
 use crate::cli::commands::{ca, check, completions, learn, lint, man, report, serve, weak};
-use crate::cli::invoking_user::Caller;
+use crate::cli::invoking_user::InvokingUser;
 use crate::cli::output::{failure, print, usage, verbosity};
 use crate::cli::policy_file;
-use crate::cli::run_stats::Findings;
+use crate::cli::run_stats::RunFindings;
 use crate::config::file::{File, SCHEMA};
 use crate::config::options::Backend;
 use crate::config::{Approval, Config, ConfigError, Mode};
@@ -35,12 +35,12 @@ pub fn main() -> ExitCode {
         Some(Other::Ca(action)) => authority(action),
         Some(Other::Attach(args)) => inherited.and_then(|_| hold(*args)),
         Some(Other::Detach(args)) => release(&args),
-        Some(Other::Lint(args)) => Caller::find().and_then(|caller| lint::run(&args, &caller)),
+        Some(Other::Lint(args)) => InvokingUser::find().and_then(|caller| lint::run(&args, &caller)),
         Some(Other::Learn(args)) => inherited.and_then(|inherited| learn_policy(*args, inherited)),
-        Some(Other::Report(args)) => Caller::find().and_then(|caller| report::run(&args, &caller)),
+        Some(Other::Report(args)) => InvokingUser::find().and_then(|caller| report::run(&args, &caller)),
         Some(Other::Completions { shell, words }) => completions::run(shell, &words),
         Some(Other::Man { of }) => man::man(of.as_deref()),
-        Some(Other::Check(args)) => Caller::find().and_then(|caller| check::run(&args, &caller)),
+        Some(Other::Check(args)) => InvokingUser::find().and_then(|caller| check::run(&args, &caller)),
         Some(Other::Schema) => print(SCHEMA),
         Some(Other::Doctor) => inherited.and_then(|_| examine()),
         None => inherited.and_then(|inherited| command(cli.run, inherited)),
@@ -68,7 +68,7 @@ type Inherited = stdio::Inherited;
 type Inherited = ();
 
 fn command(args: Run, inherited: Inherited) -> Result<i32, Failure> {
-    let caller = Caller::find()?;
+    let caller = InvokingUser::find()?;
     let locked = args.locked.clone();
     let file = locked.clone().or(args.shared.config.clone());
     let config = configure(file.as_deref(), &caller, |file| Config::from_args(args, file));
@@ -84,7 +84,7 @@ fn command(args: Run, inherited: Inherited) -> Result<i32, Failure> {
 }
 
 fn learn_policy(args: Learn, inherited: Inherited) -> Result<i32, Failure> {
-    let caller = Caller::find()?;
+    let caller = InvokingUser::find()?;
     let file = args.run.shared.config.clone();
     // A file that is to be added to has rules of its own, if it is there already.
     let file = file.or(args.update.then(|| args.output.clone()).filter(|path| path.exists()));
@@ -106,7 +106,7 @@ fn behind_the_command(config: &Config) {
 }
 
 /// Runs the command, and acts on what was found meanwhile.
-fn go(config: &Config, caller: &Caller, inherited: Inherited) -> Result<i32, Failure> {
+fn go(config: &Config, caller: &InvokingUser, inherited: Inherited) -> Result<i32, Failure> {
     let before = learn::prepare(config, caller)?;
     let (status, findings) = match config.backend {
         Backend::Weak => weak::run(config, caller)?,
@@ -116,14 +116,14 @@ fn go(config: &Config, caller: &Caller, inherited: Inherited) -> Result<i32, Fai
 }
 
 #[cfg(target_os = "linux")]
-fn strong(config: &Config, caller: &Caller, inherited: Inherited) -> Result<(i32, Findings), Failure> {
+fn strong(config: &Config, caller: &InvokingUser, inherited: Inherited) -> Result<(i32, RunFindings), Failure> {
     let (status, findings) = run::run(config, &caller.identity, inherited)?;
     Ok((status.into(), findings))
 }
 
 /// Only Linux has jails; what is left is said to be weak on start.
 #[cfg(not(target_os = "linux"))]
-fn strong(config: &Config, caller: &Caller, _inherited: Inherited) -> Result<(i32, Findings), Failure> {
+fn strong(config: &Config, caller: &InvokingUser, _inherited: Inherited) -> Result<(i32, RunFindings), Failure> {
     match config.backend {
         Backend::Ebpf | Backend::Netns => Err(Failure {
             hint: Some("--backend weak, or none, runs the command without a jail".into()),
@@ -135,7 +135,7 @@ fn strong(config: &Config, caller: &Caller, _inherited: Inherited) -> Result<(i3
 
 #[cfg(target_os = "linux")]
 fn examine() -> Result<i32, Failure> {
-    doctor::run(&Caller::find()?.identity).map(i32::from)
+    doctor::run(&InvokingUser::find()?.identity).map(i32::from)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -147,7 +147,7 @@ fn examine() -> Result<i32, Failure> {
 
 #[cfg(target_os = "linux")]
 fn hold(args: Attach) -> Result<i32, Failure> {
-    let caller = Caller::find()?;
+    let caller = InvokingUser::find()?;
     let (cgroup, file) = (args.cgroup.clone(), args.shared.config.clone());
     let config = configure(file.as_deref(), &caller, |file| Config::for_attaching(args, file))?;
     attach::attach(&config, &caller.identity, &cgroup).map(i32::from)
@@ -169,11 +169,11 @@ fn release(_: &Detach) -> Result<i32, Failure> {
 }
 
 fn authority(action: Ca) -> Result<i32, Failure> {
-    ca::run(action, &Caller::find()?).map(i32::from)
+    ca::run(action, &InvokingUser::find()?).map(i32::from)
 }
 
 fn serve_alone(args: Serve) -> Result<i32, Failure> {
-    let caller = Caller::find()?;
+    let caller = InvokingUser::find()?;
     let file = policy_file::named(args.shared.config.as_deref(), &caller)?;
     let (config, serving) = Config::for_serving(args, file).map_err(usage)?;
     announce(&config);
@@ -183,7 +183,7 @@ fn serve_alone(args: Serve) -> Result<i32, Failure> {
 /// Makes the configuration, with the policy file's text, and says what should be known of it.
 fn configure(
     path: Option<&Path>,
-    caller: &Caller,
+    caller: &InvokingUser,
     make: impl FnOnce(Option<File>) -> Result<Config, ConfigError>,
 ) -> Result<Config, Failure> {
     let config = make(policy_file::named(path, caller)?).map_err(usage)?;

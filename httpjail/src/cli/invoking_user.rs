@@ -13,17 +13,17 @@ use crate::jail::sandbox::user_identity::Identity;
 
 /// The user who called.
 #[derive(Debug)]
-pub(crate) struct Caller {
+pub(crate) struct InvokingUser {
     #[cfg(target_os = "linux")]
     pub(crate) identity: Identity,
 }
 
 #[cfg(target_os = "linux")]
-impl Caller {
+impl InvokingUser {
     /// Under sudo the user who called sudo, else the process's own.
-    pub(crate) fn find() -> Result<Caller, Failure> {
+    pub(crate) fn find() -> Result<InvokingUser, Failure> {
         let identity = Identity::caller().map_err(failure)?;
-        Ok(Caller { identity })
+        Ok(InvokingUser { identity })
     }
 
     /// The user's number, where users have one.
@@ -63,9 +63,9 @@ impl Caller {
 
 /// Elsewhere httpjail needs no rights that its caller has not, so there is nobody else to be.
 #[cfg(not(target_os = "linux"))]
-impl Caller {
-    pub(crate) fn find() -> Result<Caller, Failure> {
-        Ok(Caller {})
+impl InvokingUser {
+    pub(crate) fn find() -> Result<InvokingUser, Failure> {
+        Ok(InvokingUser {})
     }
 
     pub(crate) fn user(&self) -> u32 {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use crate::cli::invoking_user::Caller;
+use crate::cli::invoking_user::InvokingUser;
 use crate::cli::output::{USAGE, usage};
 use crate::config::file;
 use crate::config::{ConfigError, STDIN};
@@ -21,7 +21,7 @@ const PATIENCE_MS: u16 = 10_000;
 ///
 /// # Errors
 /// As [`load`].
-pub(crate) fn named(path: Option<&Path>, caller: &Caller) -> Result<Option<file::File>, Failure> {
+pub(crate) fn named(path: Option<&Path>, caller: &InvokingUser) -> Result<Option<file::File>, Failure> {
     path.map(|path| load(path, caller)).transpose()
 }
 
@@ -29,7 +29,7 @@ pub(crate) fn named(path: Option<&Path>, caller: &Caller) -> Result<Option<file:
 ///
 /// # Errors
 /// When it cannot be read, or is no policy.
-pub(crate) fn load(path: &Path, caller: &Caller) -> Result<file::File, Failure> {
+pub(crate) fn load(path: &Path, caller: &InvokingUser) -> Result<file::File, Failure> {
     let from_stdin = path.as_os_str() == "-";
     let name = match from_stdin {
         true => STDIN.to_owned(),

@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use crate::audit::{EventKind, read_line};
-use crate::cli::invoking_user::Caller;
+use crate::cli::invoking_user::InvokingUser;
 use crate::cli::output::USAGE;
 use crate::failure::Failure;
 use crate::policy::{Target, request};
@@ -24,7 +24,7 @@ pub(crate) struct Seen {
 ///
 /// # Errors
 /// When one cannot be read, or there is no JSON in it.
-pub(crate) fn requests(logs: &[PathBuf], caller: &Caller) -> Result<Seen, Failure> {
+pub(crate) fn requests(logs: &[PathBuf], caller: &InvokingUser) -> Result<Seen, Failure> {
     let mut seen = Seen::default();
     let mut places = HashMap::new();
     for path in logs {

@@ -1,7 +1,7 @@
 //! What is counted while a run goes on, and told at its end: the summary, what was learnt, what `--locked` found.
 //!
 //! It lives where the records are made. In a jail that is the proxy's process, which then knows what it may not write; the
-//! supervisor reads the [`Findings`] from memory that both share, once that process has ended.
+//! supervisor reads the [`RunFindings`] from memory that both share, once that process has ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(unix)]
 use crate::audit::{Decision, EventKind, Record, Summary, SummaryForm, Watcher, printable, redacted};
-use crate::cli::anchored_path::Place;
+use crate::cli::anchored_path::AnchoredPath;
 use crate::cli::hints;
 use crate::cli::output::USAGE;
 use crate::config::{Config, Purpose};
@@ -28,7 +28,7 @@ const PAGE: &str = "GITHUB_STEP_SUMMARY";
 
 /// What a run is found to have asked for, for whoever acts on it.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Findings {
+pub(crate) struct RunFindings {
     /// Rules for what no rule was about.
     pub(crate) learnt: Vec<Learnt>,
     /// How many requests they stand for.
@@ -41,7 +41,7 @@ pub(crate) struct Findings {
 
 /// Counts.
 #[derive(Debug)]
-pub(crate) struct Tally {
+pub(crate) struct RunStats {
     summary: Option<(SummaryForm, Summary)>,
     /// Where the summary goes instead of stderr.
     page: Option<File>,
@@ -57,17 +57,17 @@ struct Denied {
     named: BTreeMap<String, (u64, BTreeSet<String>)>,
 }
 
-/// One tally, wherever it is counted on.
+/// The counts of one run, wherever records are made.
 #[derive(Debug, Clone)]
-pub(crate) struct SharedTally(Arc<Mutex<Tally>>);
+pub(crate) struct SharedRunStats(Arc<Mutex<RunStats>>);
 
-impl SharedTally {
+impl SharedRunStats {
     /// What this run has to count. Opens the page that a summary goes to, with the rights of whoever calls.
     ///
     /// # Errors
     /// When there is no such page.
-    pub(crate) fn new(config: &Config) -> Result<SharedTally, Failure> {
-        Ok(SharedTally(Arc::new(Mutex::new(Tally {
+    pub(crate) fn new(config: &Config) -> Result<SharedRunStats, Failure> {
+        Ok(SharedRunStats(Arc::new(Mutex::new(RunStats {
             summary: config.summary.map(|form| (form, Summary::default())),
             page: page(config)?,
             learner: matches!(config.purpose, Purpose::Learn(_)).then(Learner::default),
@@ -80,8 +80,8 @@ impl SharedTally {
 
     /// What sees every record.
     pub(crate) fn watcher(&self) -> Watcher {
-        let tally = self.clone();
-        Watcher::new(move |record| tally.lock().see(record))
+        let stats = self.clone();
+        Watcher::new(move |record| stats.lock().see(record))
     }
 
     /// What is to be said at the end, line by line. Writes the summary to its page, if it has one.
@@ -90,11 +90,11 @@ impl SharedTally {
     }
 
     /// What was found.
-    pub(crate) fn findings(&self) -> Findings {
+    pub(crate) fn findings(&self) -> RunFindings {
         self.lock().findings()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Tally> {
+    fn lock(&self) -> MutexGuard<'_, RunStats> {
         // A panic elsewhere leaves no count half-done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -133,7 +133,7 @@ fn open_page(path: &Path) -> io::Result<File> {
     if !geteuid().is_root() || path.starts_with("/dev") {
         return options.open(path);
     }
-    let place = Place::of(path, &[])?;
+    let place = AnchoredPath::of(path, &[])?;
     let page = options
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(place.path())?;
@@ -149,7 +149,7 @@ fn open_page(path: &Path) -> io::Result<File> {
     File::options().append(true).create(true).open(path)
 }
 
-impl Tally {
+impl RunStats {
     fn see(&mut self, record: &Record) {
         if let Some((_, summary)) = &mut self.summary {
             summary.add(record);
@@ -223,9 +223,9 @@ impl Tally {
         lines
     }
 
-    fn findings(&mut self) -> Findings {
+    fn findings(&mut self) -> RunFindings {
         let learner = self.learner.take().unwrap_or_default();
-        Findings {
+        RunFindings {
             requests: learner.requests(),
             left_out: learner.left_out(),
             learnt: learner.rules(),
@@ -237,17 +237,17 @@ impl Tally {
 /// Memory that the proxy's process writes its findings to and the supervisor reads them from.
 #[cfg(target_os = "linux")]
 #[derive(Debug)]
-pub(crate) struct Notebook(File);
+pub(crate) struct SharedFindings(File);
 
 #[cfg(target_os = "linux")]
-impl Notebook {
+impl SharedFindings {
     /// More is not read.
     const BYTES_MAX: u64 = 64 << 20;
 
     /// An empty one. Make it before the fork.
-    pub(crate) fn new() -> io::Result<Notebook> {
+    pub(crate) fn new() -> io::Result<SharedFindings> {
         use nix::sys::memfd::{MFdFlags, memfd_create};
-        Ok(Notebook(memfd_create("httpjail", MFdFlags::MFD_CLOEXEC)?.into()))
+        Ok(SharedFindings(memfd_create("httpjail", MFdFlags::MFD_CLOEXEC)?.into()))
     }
 
     /// What the fork must not close.
@@ -257,12 +257,12 @@ impl Notebook {
     }
 
     /// Writes them down, in the process that found them.
-    pub(crate) fn write(&self, findings: &Findings) -> io::Result<()> {
+    pub(crate) fn write(&self, findings: &RunFindings) -> io::Result<()> {
         (&self.0).write_all(&serde_json::to_vec(findings)?)
     }
 
     /// Reads them, in the other process, once that one has ended. An error if it wrote none to its end.
-    pub(crate) fn read(&self) -> io::Result<Findings> {
+    pub(crate) fn read(&self) -> io::Result<RunFindings> {
         use std::io::{Read as _, Seek as _};
         let mut bytes = Vec::new();
         let mut file = &self.0;

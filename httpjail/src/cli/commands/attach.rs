@@ -12,7 +12,7 @@ use crate::cli::compose::log_file::LogAgain;
 use crate::cli::compose::proxy_parts::{session, upstream_authorities};
 use crate::cli::compose::proxy_process::Task;
 use crate::cli::compose::reload::Watcher;
-use crate::cli::run_stats::Notebook;
+use crate::cli::run_stats::SharedFindings;
 use crate::cli::safe_from::{Holding, SafeFrom};
 use crate::config::Config;
 use crate::failure::Failure;
@@ -55,10 +55,11 @@ pub(crate) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Resul
             (Some(aide), Some(socket))
         }
     };
-    let notebook = Notebook::new().map_err(|error| Failure::new(format!("cannot make a notebook: {error}")))?;
+    let shared_findings = SharedFindings::new()
+        .map_err(|error| Failure::new(format!("cannot make memory to share with the proxy: {error}")))?;
     let mut keep = attachment.keeps();
     keep.extend(questions.as_ref().map(AsRawFd::as_raw_fd));
-    keep.push(notebook.descriptor());
+    keep.push(shared_findings.descriptor());
     let task = Task {
         config,
         caller,
@@ -67,7 +68,7 @@ pub(crate) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Resul
         questions,
         among_others: true,
         older: attachment.older().to_vec(),
-        notebook: &notebook,
+        shared_findings: &shared_findings,
         session: session(),
         steering: attachment.steering(),
     };

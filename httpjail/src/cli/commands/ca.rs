@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use ring::digest;
 
 use crate::cli::args::Ca;
-use crate::cli::invoking_user::Caller;
+use crate::cli::invoking_user::InvokingUser;
 use crate::cli::output::failure;
 use crate::failure::Failure;
 use crate::logging;
@@ -43,7 +43,7 @@ const CERTUTIL: &str = "certutil.exe";
 ///
 /// # Errors
 /// What failed.
-pub(crate) fn run(action: Ca, caller: &Caller) -> Result<u8, Failure> {
+pub(crate) fn run(action: Ca, caller: &InvokingUser) -> Result<u8, Failure> {
     let dir = caller.folder()?;
     let path = dir.join(CERTIFICATE);
     let keep = |keep: Keep| {

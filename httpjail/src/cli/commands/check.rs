@@ -11,7 +11,7 @@ use http::Method;
 
 use self::output::{Change, Found, Printer};
 use crate::cli::args::Check;
-use crate::cli::invoking_user::Caller;
+use crate::cli::invoking_user::InvokingUser;
 use crate::cli::output::{USAGE, usage};
 use crate::cli::policy_file;
 use crate::cli::replay;
@@ -44,7 +44,7 @@ struct Score {
 ///
 /// # Errors
 /// When a file or a rule is wrong, or there is nothing to check.
-pub(crate) fn run(args: &Check, caller: &Caller) -> Result<i32, Failure> {
+pub(crate) fn run(args: &Check, caller: &InvokingUser) -> Result<i32, Failure> {
     let judge = Judge::load(args, args.config.as_deref(), caller)?;
     let mut printer = Printer::new(args.json);
     let words: Vec<&str> = args.request.iter().map(String::as_str).collect();
@@ -84,7 +84,7 @@ pub(crate) fn run(args: &Check, caller: &Caller) -> Result<i32, Failure> {
 }
 
 impl Judge {
-    fn load(args: &Check, path: Option<&Path>, caller: &Caller) -> Result<Judge, Failure> {
+    fn load(args: &Check, path: Option<&Path>, caller: &InvokingUser) -> Result<Judge, Failure> {
         let file = policy_file::named(path, caller)?;
         let mut rules = config::typed_rules(&args.rules).map_err(usage)?;
         let (mut intercept_tls, mut passthrough, mut tests) = (!args.no_tls_intercept, Vec::new(), Vec::new());
@@ -217,7 +217,12 @@ impl Pair {
     }
 
     /// Each request of these logs, once.
-    fn replay(&self, logs: &[std::path::PathBuf], caller: &Caller, printer: &mut Printer) -> Result<Score, Failure> {
+    fn replay(
+        &self,
+        logs: &[std::path::PathBuf],
+        caller: &InvokingUser,
+        printer: &mut Printer,
+    ) -> Result<Score, Failure> {
         let seen = replay::requests(logs, caller)?;
         let mut score = Score::default();
         for (target, times) in &seen.requests {

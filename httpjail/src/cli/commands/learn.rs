@@ -8,11 +8,11 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use crate::cli::anchored_path::Place;
-use crate::cli::invoking_user::Caller;
+use crate::cli::anchored_path::AnchoredPath;
+use crate::cli::invoking_user::InvokingUser;
 use crate::cli::output::{USAGE, usage};
 use crate::cli::policy_file;
-use crate::cli::run_stats::Findings;
+use crate::cli::run_stats::RunFindings;
 use crate::config::file::{add_to, document};
 use crate::config::{Config, ConfigError, Existing, Learning, Purpose};
 use crate::failure::Failure;
@@ -27,14 +27,14 @@ pub(crate) struct Before {
     /// The file's text, if rules are to be added to it.
     text: Option<String>,
     /// Where it is written.
-    place: Option<Place>,
+    place: Option<AnchoredPath>,
 }
 
 /// Looks whether what is learnt can be written, before anything runs.
 ///
 /// # Errors
 /// When it could not: exit status 2.
-pub(crate) fn prepare(config: &Config, caller: &Caller) -> Result<Before, Failure> {
+pub(crate) fn prepare(config: &Config, caller: &InvokingUser) -> Result<Before, Failure> {
     let Purpose::Learn(Learning { path, existing }) = &config.purpose else {
         return Ok(Before::default());
     };
@@ -88,10 +88,10 @@ fn is_stdout(path: &Path) -> bool {
 }
 
 /// A file can be made beside it. This one is gone at once.
-fn writable(path: &Path, caller: &Caller) -> Result<Place, Failure> {
+fn writable(path: &Path, caller: &InvokingUser) -> Result<AnchoredPath, Failure> {
     let made = caller.act(|| {
         // Whom the command runs as must not lead root elsewhere.
-        let place = Place::of(path, &[caller.user()])?;
+        let place = AnchoredPath::of(path, &[caller.user()])?;
         beside(&place.path()).map(|_| place)
     });
     made.flatten().map_err(|error| Failure {
@@ -107,9 +107,9 @@ fn writable(path: &Path, caller: &Caller) -> Result<Place, Failure> {
 /// When it cannot be written; then it is printed, so that the run was not in vain.
 pub(crate) fn conclude(
     config: &Config,
-    caller: &Caller,
+    caller: &InvokingUser,
     before: Before,
-    findings: &Findings,
+    findings: &RunFindings,
     status: i32,
 ) -> Result<i32, Failure> {
     let learning = match &config.purpose {
@@ -137,7 +137,7 @@ pub(crate) fn conclude(
             return io::stdout().write_all(text.as_bytes());
         }
         let replaces = learning.existing != Existing::Keep;
-        let place = before.place.as_ref().map(Place::path);
+        let place = before.place.as_ref().map(AnchoredPath::path);
         let path = place.as_ref().unwrap_or(&learning.path);
         caller.act(|| write(path, &text, replaces)).flatten()
     });
@@ -176,7 +176,7 @@ pub(crate) fn conclude(
 }
 
 /// What stands at the file's top. Neither a date nor the arguments: it is compared from run to run, and those may be secret.
-fn about(config: &Config, findings: &Findings) -> Vec<String> {
+fn about(config: &Config, findings: &RunFindings) -> Vec<String> {
     let program = Path::new(&config.command.program)
         .file_name()
         .unwrap_or(OsStr::new("a command"));

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::audit::printable;
 use crate::cli::args::Lint;
-use crate::cli::invoking_user::Caller;
+use crate::cli::invoking_user::InvokingUser;
 use crate::cli::output::{USAGE, print, usage};
 use crate::cli::policy_file;
 use crate::cli::replay;
@@ -34,7 +34,7 @@ struct Line<'a> {
 ///
 /// # Errors
 /// When a rule, a file or a log is wrong.
-pub(crate) fn run(args: &Lint, caller: &Caller) -> Result<i32, Failure> {
+pub(crate) fn run(args: &Lint, caller: &InvokingUser) -> Result<i32, Failure> {
     let mut rules = config::typed_rules(&args.rules).map_err(usage)?;
     let file = policy_file::named(args.config.as_deref(), caller)?;
     let mut warned = false;

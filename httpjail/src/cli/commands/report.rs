@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::audit::{Summary, read_line};
 use crate::cli::args::Report;
-use crate::cli::invoking_user::Caller;
+use crate::cli::invoking_user::InvokingUser;
 use crate::cli::output::USAGE;
 use crate::failure::Failure;
 use crate::logging;
@@ -26,7 +26,7 @@ struct Reading {
 ///
 /// # Errors
 /// When the log cannot be read, or is none.
-pub(crate) fn run(args: &Report, caller: &Caller) -> Result<i32, Failure> {
+pub(crate) fn run(args: &Report, caller: &InvokingUser) -> Result<i32, Failure> {
     let name = args.log.display();
     let usage = |error| Failure {
         status: USAGE,

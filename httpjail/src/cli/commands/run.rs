@@ -16,7 +16,7 @@ use crate::cli::compose::proxy_parts;
 use crate::cli::compose::proxy_process::Task;
 use crate::cli::compose::reload::Watcher;
 use crate::cli::output::{USAGE, failure};
-use crate::cli::run_stats::{Findings, Notebook};
+use crate::cli::run_stats::{RunFindings, SharedFindings};
 use crate::cli::safe_from::{Holding, SafeFrom};
 use crate::config::options::{Backend, DnsMode};
 use crate::config::{Config, Purpose};
@@ -42,7 +42,7 @@ use crate::logging;
 ///
 /// # Errors
 /// What failed before the command started; nothing is left of the jail then.
-pub(crate) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> Result<(u8, Findings), Failure> {
+pub(crate) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> Result<(u8, RunFindings), Failure> {
     // Neither traced nor dumped by the user whose command it jails (without root it runs as that user).
     prctl::set_dumpable(false).map_err(|error| Failure::new(format!("cannot hide from tracing: {error}")))?;
     let signals = Signals::block().map_err(|error| Failure::new(format!("cannot take the signals: {error}")))?;
@@ -105,15 +105,16 @@ pub(crate) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
     let mut keep = backend.proxy_keeps();
     keep.extend(questions.as_ref().map(AsRawFd::as_raw_fd));
     keep.extend(door.as_ref().map(Door::descriptor));
-    let notebook = Notebook::new().map_err(|error| Failure::new(format!("cannot make a notebook: {error}")))?;
-    keep.push(notebook.descriptor());
+    let shared_findings = SharedFindings::new()
+        .map_err(|error| Failure::new(format!("cannot make memory to share with the proxy: {error}")))?;
+    keep.push(shared_findings.descriptor());
     let task = Task {
         config,
         caller,
         upstream_authorities,
         among_others: false,
         older: Vec::new(),
-        notebook: &notebook,
+        shared_findings: &shared_findings,
         session: proxy_parts::session(),
         steering: backend.as_ref(),
         door,
@@ -148,7 +149,7 @@ pub(crate) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
     };
     let running = match jail.spawn(signals, aide) {
         Ok(Ok(running)) => running,
-        Ok(Err(early)) => return Ok((early.status(), Findings::default())),
+        Ok(Err(early)) => return Ok((early.status(), RunFindings::default())),
         Err(SpawnError::Jail(failure)) => return Err(failure),
         Err(SpawnError::Command(reason)) => return Err(not_started(config, reason)),
     };
@@ -165,10 +166,10 @@ pub(crate) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
         ),
         Outcome::Exited(_) | Outcome::Killed(_) => {}
     }
-    match notebook.read() {
+    match shared_findings.read() {
         Ok(findings) => Ok((outcome.status(), findings)),
         // It had to be ended, or failed at its last: nothing hangs on it where nothing was to be found.
-        Err(_) if config.purpose == Purpose::Work => Ok((outcome.status(), Findings::default())),
+        Err(_) if config.purpose == Purpose::Work => Ok((outcome.status(), RunFindings::default())),
         Err(error) => Err(Failure::new(format!("the proxy did not tell what it found: {error}"))),
     }
 }

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::cli::compose::open_proxy::{Access, OpenProxy};
-use crate::cli::invoking_user::Caller;
+use crate::cli::invoking_user::InvokingUser;
 use crate::cli::safe_from::SafeFrom;
 use crate::config::options::Auth;
 use crate::config::{Config, Serving};
@@ -20,7 +20,7 @@ const INTERRUPTED: i32 = 130;
 ///
 /// # Errors
 /// What kept it from serving.
-pub(crate) fn run(config: &Config, caller: &Caller, serving: Serving) -> Result<i32, Failure> {
+pub(crate) fn run(config: &Config, caller: &InvokingUser, serving: Serving) -> Result<i32, Failure> {
     let Serving { listen, auth } = serving;
     let access = match auth {
         Auth::Token => Access::Token,

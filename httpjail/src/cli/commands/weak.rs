@@ -10,8 +10,8 @@ use tempfile::TempDir;
 use crate::cli::args;
 use crate::cli::compose::open_proxy::{Access, OpenProxy};
 use crate::cli::compose::proxy_parts::within_jail;
-use crate::cli::invoking_user::Caller;
-use crate::cli::run_stats::Findings;
+use crate::cli::invoking_user::InvokingUser;
+use crate::cli::run_stats::RunFindings;
 use crate::cli::safe_from::SafeFrom;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -26,7 +26,7 @@ const WARNING: &str = "weak mode: the command is only asked to use the proxy, by
 ///
 /// # Errors
 /// What failed before the command started.
-pub(crate) fn run(config: &Config, caller: &Caller) -> Result<(i32, Findings), Failure> {
+pub(crate) fn run(config: &Config, caller: &InvokingUser) -> Result<(i32, RunFindings), Failure> {
     let hint = if within_jail() {
         Some("this is inside a jail of httpjail, which holds it")
     } else {

@@ -17,9 +17,9 @@ use crate::audit::{EventKind, Log, LogFile, Record, Sink, open_log};
 use crate::cli::compose::approval;
 use crate::cli::compose::proxy_parts;
 use crate::cli::compose::reload::{self, InForce, Own, Watcher};
-use crate::cli::invoking_user::Caller;
+use crate::cli::invoking_user::InvokingUser;
 use crate::cli::output::{failure, verbosity};
-use crate::cli::run_stats::{Findings, SharedTally};
+use crate::cli::run_stats::{RunFindings, SharedRunStats};
 use crate::cli::safe_from::{Holding, SafeFrom};
 use crate::config::{Approval, Config, LogTarget};
 use crate::failure::Failure;
@@ -60,7 +60,7 @@ pub(crate) struct OpenProxy {
     proxy: Arc<Proxy>,
     listener: TcpListener,
     log: Arc<Log>,
-    tally: SharedTally,
+    stats: SharedRunStats,
     watch: Option<Watcher<Own>>,
     heeds_hangup: bool,
     in_force: Arc<InForce>,
@@ -74,7 +74,7 @@ impl OpenProxy {
     /// Naming what failed.
     pub(crate) fn open(
         config: &Config,
-        caller: &Caller,
+        caller: &InvokingUser,
         listen: SocketAddr,
         access: Access,
         guarded: SafeFrom,
@@ -114,7 +114,7 @@ impl OpenProxy {
                 })
             }
         };
-        let tally = SharedTally::new(config)?;
+        let stats = SharedRunStats::new(config)?;
         // Behind another of our own kind the kept authority may be that one's too, and none vouches for its own upstream.
         let (authority, authority_file) = match config.ephemeral_ca || parents.are_ours() {
             true => (CertificateAuthority::generate().map_err(failure)?, None),
@@ -125,7 +125,7 @@ impl OpenProxy {
         let upstream_tls = proxy_parts::upstream_tls(&upstream, &authority)?;
         let runtime = Runtime::new().map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
         runtime.spawn(proxy_parts::give_memory_back());
-        let log = Arc::new(proxy_parts::log(config, file, proxy_parts::session(), &tally)?);
+        let log = Arc::new(proxy_parts::log(config, file, proxy_parts::session(), &stats)?);
         logging::init(verbosity(config.verbosity), Some(log.terminal().clone()));
         proxy_parts::begin(&log)?;
 
@@ -178,7 +178,7 @@ impl OpenProxy {
             proxy,
             listener,
             log,
-            tally,
+            stats,
             watch: Watcher::new(config, guarded, Own),
             // In weak mode the signal is the command's.
             heeds_hangup: !matches!(access, Access::TokenOrSelf),
@@ -195,7 +195,7 @@ impl OpenProxy {
         self,
         work: impl Future<Output = T>,
         status: impl FnOnce(&T) -> Option<u16>,
-    ) -> Result<(T, Findings), Failure> {
+    ) -> Result<(T, RunFindings), Failure> {
         let (proxy, listener) = (self.proxy, self.listener);
         let done = self.runtime.block_on(async {
             let (stop, stopped) = oneshot::channel::<()>();
@@ -225,8 +225,8 @@ impl OpenProxy {
             status: done.as_ref().ok().and_then(status),
             ..Record::new(EventKind::End)
         });
-        self.log.finish(self.tally.last_words());
-        Ok((done?, self.tally.findings()))
+        self.log.finish(self.stats.last_words());
+        Ok((done?, self.stats.findings()))
     }
 }
 

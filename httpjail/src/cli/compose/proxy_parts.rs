@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::cli::compose::reload::Rights;
 use crate::cli::hints;
 use crate::cli::output::{USAGE, failure, verbosity};
-use crate::cli::run_stats::SharedTally;
+use crate::cli::run_stats::SharedRunStats;
 #[cfg(unix)]
 use nix::sys::resource::{Resource, getrlimit};
 
@@ -28,7 +28,7 @@ pub(crate) fn log(
     config: &Config,
     file: Option<LogFile>,
     session: String,
-    tally: &SharedTally,
+    stats: &SharedRunStats,
 ) -> Result<Log, Failure> {
     let show = match (config.log.quiet, verbosity(config.verbosity)) {
         (true, _) => Show::Nothing,
@@ -46,7 +46,7 @@ pub(crate) fn log(
         mend: !matches!(config.purpose, Purpose::Locked(_)),
     };
     Log::new(file, format, policy, session)
-        .map(|log| log.watched_by(tally.watcher()))
+        .map(|log| log.watched_by(stats.watcher()))
         .map_err(|error| Failure::new(format!("cannot speak on stderr: {error}")))
 }
 

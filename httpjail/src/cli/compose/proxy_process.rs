@@ -24,7 +24,7 @@ use crate::cli::compose::proxy_parts;
 use crate::cli::compose::published;
 use crate::cli::compose::reload::InForce;
 use crate::cli::output::{failure, verbosity};
-use crate::cli::run_stats::{Notebook, SharedTally};
+use crate::cli::run_stats::{SharedFindings, SharedRunStats};
 use crate::config::options::DnsMode;
 use crate::config::{Config, LogTarget};
 use crate::dns::{self, Answers, Relay, Servers, SyntheticAddresses};
@@ -58,7 +58,7 @@ pub(crate) struct Task<'a> {
     /// Sockets that were there before the jail (`attach`), for the log.
     pub older: Vec<Record>,
     /// Where the supervisor reads what was found.
-    pub notebook: &'a Notebook,
+    pub shared_findings: &'a SharedFindings,
     /// SyntheticAddresses the run in the log.
     pub session: String,
     /// Knows where connections were meant to go, and what the kernel stopped.
@@ -95,7 +95,10 @@ impl Task<'_> {
                 Some(Opened::File(opened.map_err(failed)?))
             }
         };
-        let tally = self.caller.act(|| SharedTally::new(self.config)).map_err(failure)??;
+        let stats = self
+            .caller
+            .act(|| SharedRunStats::new(self.config))
+            .map_err(failure)??;
         let upstream_tls = proxy_parts::upstream_tls(&self.upstream_authorities, &authority)?;
         let published = published::listen(&self.config.publish)?;
         user.settle().map_err(|error| Failure {
@@ -121,7 +124,7 @@ impl Task<'_> {
                 reopen: Box::new(move || asked.log()),
             },
         });
-        let log = Arc::new(proxy_parts::log(self.config, file, self.session.clone(), &tally)?);
+        let log = Arc::new(proxy_parts::log(self.config, file, self.session.clone(), &stats)?);
         logging::init(verbosity(self.config.verbosity), Some(log.terminal().clone()));
         proxy_parts::begin(&log)?;
         self.older.iter().for_each(|older| log.record(older.clone()));
@@ -198,8 +201,8 @@ impl Task<'_> {
             status: last,
             ..Record::new(EventKind::End)
         });
-        log.finish(tally.last_words());
-        let noted = self.notebook.write(&tally.findings());
+        log.finish(stats.last_words());
+        let noted = self.shared_findings.write(&stats.findings());
         noted.map_err(|error| Failure::new(format!("cannot note what was found: {error}")))
     }
 

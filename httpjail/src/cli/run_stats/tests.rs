@@ -22,10 +22,10 @@ fn request(verdict: Decision, method: &str, url: &str, rule: Option<&str>, reaso
     record
 }
 
-fn tally(line: &[&str], records: &[Record]) -> SharedTally {
-    let tally = SharedTally::new(&config(line)).expect("a tally");
-    records.iter().for_each(|record| tally.lock().see(record));
-    tally
+fn stats(line: &[&str], records: &[Record]) -> SharedRunStats {
+    let stats = SharedRunStats::new(&config(line)).expect("stats");
+    records.iter().for_each(|record| stats.lock().see(record));
+    stats
 }
 
 #[test]
@@ -54,12 +54,12 @@ fn only_what_no_rule_is_about_is_learnt() {
             Some("malformed request"),
         ),
     ];
-    let findings = tally(&["learn"], &records).findings();
+    let findings = stats(&["learn"], &records).findings();
     let patterns: Vec<&str> = findings.learnt.iter().map(|rule| rule.pattern.as_str()).collect();
     assert_eq!((patterns, findings.requests), (vec![r"^https://a\.test/x$"], 1));
     let by: Vec<&String> = findings.learnt[0].programs.iter().collect();
     assert_eq!(by, [r"npm\x1b[2J"]);
-    assert_eq!(tally(&[], &records).findings(), Findings::default());
+    assert_eq!(stats(&[], &records).findings(), RunFindings::default());
 }
 
 #[test]
@@ -84,16 +84,16 @@ fn locked_names_what_the_policy_denied() {
         ),
         request(Decision::Allow, "GET", "https://a.test/z", Some("allow: z"), None),
     ];
-    let tally = tally(&["--locked", "p.yaml"], &records);
+    let stats = stats(&["--locked", "p.yaml"], &records);
     let expected = [
         "error: the command asked for what p.yaml does not allow:",
         r"  GET https://a.test/x?… by npm\x1b[2J, 2 times",
         r"  POST https://a.test/y by npm\x1b[2J",
         "hint: to allow all of it: httpjail learn --update -o p.yaml -- COMMAND",
     ];
-    assert_eq!(tally.last_words(), expected);
-    assert_eq!(tally.findings().denied, 3);
-    let content = self::tally(&["--locked", "p.yaml"], &records[3..]);
+    assert_eq!(stats.last_words(), expected);
+    assert_eq!(stats.findings().denied, 3);
+    let content = self::stats(&["--locked", "p.yaml"], &records[3..]);
     assert!(content.last_words().is_empty() && content.findings().denied == 0);
 }
 
@@ -102,7 +102,7 @@ fn locked_names_so_many_and_no_more() {
     let url = |number: usize| format!("https://a.test/{number}");
     let denied = |number| request(Decision::Deny, "GET", &url(number), None, Some("no rule matched"));
     let records: Vec<Record> = (0..NAMED_MAX + 7).map(denied).collect();
-    let lines = tally(&["--locked", "p.yaml"], &records).last_words();
+    let lines = stats(&["--locked", "p.yaml"], &records).last_words();
     assert_eq!(lines.len(), NAMED_MAX + 3);
     assert_eq!(lines[NAMED_MAX + 1], "  and 7 more");
 }
@@ -110,25 +110,25 @@ fn locked_names_so_many_and_no_more() {
 #[test]
 fn the_summary_is_said_at_the_end() {
     let records = [request(Decision::Allow, "GET", "https://a.test/x", None, None)];
-    let said = |option: &str| tally(&[option], &records).last_words();
+    let said = |option: &str| stats(&[option], &records).last_words();
     assert_eq!(
         said("--summary")[0],
         "httpjail: 1 request allowed, 0 denied; 0 B sent, 0 B received"
     );
     assert!(said("--summary=json")[0].starts_with('{') && said("--summary=json").len() == 1);
-    assert!(tally(&[], &records).last_words().is_empty());
+    assert!(stats(&[], &records).last_words().is_empty());
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn what_is_noted_is_read() {
-    let notebook = Notebook::new().expect("memory");
-    notebook.read().expect_err("nothing was written yet");
-    let findings = tally(
+    let shared_findings = SharedFindings::new().expect("memory");
+    shared_findings.read().expect_err("nothing was written yet");
+    let findings = stats(
         &["learn"],
         &[request(Decision::Allow, "GET", "https://a.test/x", None, None)],
     )
     .findings();
-    notebook.write(&findings).expect("it can be written");
-    assert_eq!(notebook.read().expect("findings"), findings);
+    shared_findings.write(&findings).expect("it can be written");
+    assert_eq!(shared_findings.read().expect("findings"), findings);
 }

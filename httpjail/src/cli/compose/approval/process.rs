@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::decider::{Decider, decider};
 use crate::approve::terminal::{self, PolicyFile, Setup, Supervisor};
 use crate::approve::{ApproverProgram, serve};
-use crate::cli::anchored_path::Place;
+use crate::cli::anchored_path::AnchoredPath;
 use crate::cli::safe_from::Holding;
 use crate::config::{Approval, Config};
 use crate::failure::Failure;
@@ -60,7 +60,7 @@ pub(crate) fn start(config: &Config, caller: &Identity, holding: Holding) -> Res
             let descriptors = [theirs.as_raw_fd(), terminal.as_raw_fd()];
             let keep: Vec<RawFd> = descriptors
                 .into_iter()
-                .chain(place.as_ref().map(Place::descriptor))
+                .chain(place.as_ref().map(AnchoredPath::descriptor))
                 .collect();
             let setup = Setup {
                 terminal,
@@ -83,10 +83,10 @@ pub(crate) fn start(config: &Config, caller: &Identity, holding: Holding) -> Res
 }
 
 /// The policy file that "always" writes to, and what holds its folder. What is no file (a pipe) has none.
-fn policy(config: &Config, holding: Holding) -> Option<(Place, PolicyFile)> {
+fn policy(config: &Config, holding: Holding) -> Option<(AnchoredPath, PolicyFile)> {
     let named = config.file.as_deref()?;
     let real = std::fs::canonicalize(named).ok()?;
-    let place = Place::of(&real, &[]).ok()?;
+    let place = AnchoredPath::of(&real, &[]).ok()?;
     let (Holding::Jail(guard) | Holding::Nothing(guard)) = holding;
     let text = config.reload.as_ref().and_then(|reload| reload.texts.first());
     let file = PolicyFile {
