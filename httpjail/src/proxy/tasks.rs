@@ -2,7 +2,7 @@
 //!
 //! hyper runs each stream of an HTTP/2 connection as a task of its own, and a tunnel goes on when the connection that
 //! opened it is done. Each of them owes the log a record, so the proxy does not end before they have: see
-//! [`crate::proxy::Proxy::run`].
+//! [`crate::proxy::server::Proxy::run`].
 
 use hyper::rt::Executor;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -57,7 +57,7 @@ pub(crate) struct OpenProxy {
     /// Where that lies, if it is kept.
     pub(crate) authority_file: Option<PathBuf>,
     runtime: Runtime,
-    proxy: Arc<Proxy>,
+    proxy: Proxy,
     listener: TcpListener,
     log: Arc<Log>,
     stats: SharedRunStats,

@@ -237,7 +237,7 @@ impl Task<'_> {
 
 /// Serves the jail until the command has ended. Returns its exit status.
 async fn serve(
-    proxy: Arc<Proxy>,
+    proxy: Proxy,
     sockets: Vec<TcpListener>,
     resolver: impl Future<Output = io::Result<()>> + Send + 'static,
     blocked: impl FnMut(Stopped) + Send + 'static,

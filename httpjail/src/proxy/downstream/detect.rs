@@ -5,8 +5,8 @@
 //! TLS any more is told at once, for its client may be waiting for an answer.
 
 use crate::audit::record::NOT_HTTP;
-use crate::proxy::downstream::silence::Late;
-use crate::proxy::http1::framing::is_token;
+use crate::proxy::http1::token::is_token;
+use crate::proxy::timeout::Late;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// What the first bytes say.

@@ -6,113 +6,27 @@
 
 use crate::net::{Host, Scheme};
 use crate::policy::Target;
-use crate::proxy::Clients;
-use crate::proxy::auth::socket_owner;
+use crate::proxy::auth::Ends;
+use crate::proxy::authority::{parse_port, split_port};
+use crate::proxy::config::Clients;
+use crate::proxy::http1::unparsed::raw;
+use crate::proxy::protocol::Wire;
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::service::authorize;
 use crate::proxy::service::authorize::judge;
-use crate::proxy::service::client::{Client, Entry};
+use crate::proxy::service::client::Client;
 use crate::proxy::service::drain;
-use crate::proxy::service::proxy_service::{Interceptor, raw, refuse};
+use crate::proxy::service::proxy_service::{Interceptor, refuse};
+use crate::proxy::service::request_record::Entry;
 use crate::proxy::service::response_body::Download;
-use crate::proxy::service::target::{Destination, Origin, parse_port, split_port};
-use crate::proxy::upstream::pool::Wire;
-use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use http::{HeaderMap, Method, Request, Response, Version, header};
+use crate::proxy::service::target::{Destination, Origin};
+use http::{Method, Request, Response, Version, header};
 use hyper::body::{Body, Incoming};
 use hyper::service::Service;
 use hyper::upgrade::OnUpgrade;
-use ring::hmac;
-use ring::rand::{SecureRandom, SystemRandom};
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OnceCell;
-
-/// The user name in the proxy's URL; only the password counts.
-pub(crate) const USER: &str = "httpjail";
-
-/// Who may use a proxy that everybody on this host can reach.
-pub(crate) enum Guard {
-    /// Everybody.
-    Open,
-    /// Whoever has the token, as the password of `Proxy-Authorization: Basic`.
-    Token(Box<Token>),
-    /// Whoever has the token, and who shows none but is this process's own user, where the system tells that.
-    TokenOrSelf(Box<Token>),
-}
-
-/// The secret of one run. What is kept is a keyed hash, whose comparison takes the same time for every guess.
-pub(crate) struct Token {
-    key: hmac::Key,
-    tag: hmac::Tag,
-}
-
-impl Token {
-    /// A new token, and the one time that it is told.
-    ///
-    /// # Errors
-    /// When the system has no randomness.
-    pub(crate) fn new() -> Result<(Token, String), ring::error::Unspecified> {
-        let random = SystemRandom::new();
-        let mut secret = [0; 24];
-        random.fill(&mut secret)?;
-        let text = URL_SAFE_NO_PAD.encode(secret);
-        let key = hmac::Key::generate(hmac::HMAC_SHA256, &random)?;
-        let tag = hmac::sign(&key, text.as_bytes());
-        Ok((Token { key, tag }, text))
-    }
-
-    /// What stands before the address in a proxy's URL.
-    pub(crate) fn credentials(token: &str) -> String {
-        format!("{USER}:{token}")
-    }
-
-    fn is(&self, guess: &[u8]) -> bool {
-        hmac::verify(&self.key, guess, self.tag.as_ref()).is_ok()
-    }
-}
-
-impl Guard {
-    /// Whether a request with these fields may go on; `own` is what was found out about its connection.
-    async fn admits(&self, fields: &HeaderMap, ends: Ends, own: &OnceCell<bool>) -> bool {
-        let (token, or_self) = match self {
-            Guard::Open => return true,
-            Guard::Token(token) => (token, false),
-            Guard::TokenOrSelf(token) => (token, true),
-        };
-        let mut values = fields.get_all(header::PROXY_AUTHORIZATION).iter();
-        match (values.next(), values.next()) {
-            (Some(value), None) => password(value.as_bytes()).is_some_and(|guess| token.is(&guess)),
-            (None, _) if or_self => {
-                let ask = async || {
-                    let asked = tokio::task::spawn_blocking(move || socket_owner::is_own_user(ends.client, ends.proxy));
-                    asked.await.unwrap_or(false)
-                };
-                *own.get_or_init(ask).await
-            }
-            _ => false,
-        }
-    }
-}
-
-/// The password of `Basic base64(user:password)` (RFC 7617 section 2).
-fn password(value: &[u8]) -> Option<Vec<u8>> {
-    let (scheme, coded) = value.split_at_checked(6)?;
-    let pair = STANDARD.decode(coded.trim_ascii()).ok()?;
-    let colon = pair.iter().position(|byte| *byte == b':')?;
-    scheme
-        .eq_ignore_ascii_case(b"basic ")
-        .then(|| pair[colon + 1..].to_vec())
-}
-
-/// The two ends of an accepted connection.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Ends {
-    pub(crate) client: SocketAddr,
-    pub(crate) proxy: SocketAddr,
-}
 
 /// A tunnel that was promised to a client.
 pub(crate) struct Tunnel {
@@ -171,7 +85,7 @@ impl Front {
     }
 
     async fn handle(self, mut request: Request<Incoming>) -> Response<Download> {
-        if let Clients::Explicit(guard) = &self.client.proxy.config.clients {
+        if let Clients::Explicit(guard) = &self.client.context.config.clients {
             if guard.admits(request.headers(), self.ends, &self.own).await {
                 self.client.guest.is_no_stranger();
             } else {
@@ -182,7 +96,7 @@ impl Front {
         }
         if request.method() == Method::CONNECT {
             let to = match tunnel_of(&request) {
-                Ok((host, port)) => Destination::tunnelled(&self.client, host, port),
+                Ok((host, port)) => Destination::tunnelled(&*self.client.context.config.names, host, port),
                 Err(refusal) => return self.refuse(refusal, request).await,
             };
             if let Some(response) = self.refuse_early(&to, &request).await {
@@ -236,17 +150,17 @@ impl Front {
     /// request, in words that its client shows; where it is not, this is the last place for words. A tunnel to port 80 may
     /// carry cleartext, whose requests have verdicts of their own: what is in it decides.
     async fn refuse_early(&self, to: &Destination, request: &Request<Incoming>) -> Option<Response<Download>> {
-        let proxy = &self.client.proxy;
-        if proxy.config.intercept_tls || to.port == Scheme::Http.default_port() {
+        let context = &self.client.context;
+        if context.config.intercept_tls || to.port == Scheme::Http.default_port() {
             return None;
         }
         let authority = format!("{}:{}", to.host, to.port);
         let target = Target::new(&Method::CONNECT, Scheme::Https, &authority, "/").ok()?;
-        if !authorize::refuses(proxy, &target) {
+        if !authorize::refuses(context, &target) {
             return None;
         }
         let mut entry = Entry::new(self.client.clone(), request.method());
-        let refusal = judge(proxy, &target, &mut entry).await.err()?;
+        let refusal = judge(context, &target, &mut entry).await.err()?;
         Some(refuse(refusal, request.method(), request.headers(), entry).await)
     }
 

@@ -5,15 +5,17 @@
 
 use crate::net::{Host, Scheme};
 use crate::policy::Target;
-use crate::proxy::downstream::silence::{Late, Phase, unless_silent};
+use crate::proxy::downstream::silence::unless_silent;
+use crate::proxy::io::boxed::BoxedIo;
 use crate::proxy::io::metered::Counted;
-use crate::proxy::io::permit::Stream;
 use crate::proxy::io::prefixed::Prefixed;
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::service::authorize::judge;
-use crate::proxy::service::client::{Client, Entry};
+use crate::proxy::service::client::Client;
+use crate::proxy::service::request_record::Entry;
 use crate::proxy::service::target::Destination;
-use crate::proxy::upstream::dial::Goal;
+use crate::proxy::timeout::{Late, Phase};
+use crate::proxy::upstream::key::Goal;
 use crate::tls::sni_host;
 use http::Method;
 use rustls::server::Acceptor;
@@ -60,7 +62,7 @@ pub(crate) async fn passed_through<S>(client: &Client, to: &Destination, stream:
 where
     S: AsyncRead + Unpin,
 {
-    let listed = &client.proxy.config.passthrough;
+    let listed = &client.context.config.passthrough;
     if listed.is_empty() {
         return None;
     }
@@ -99,23 +101,23 @@ where
     }
 }
 
-async fn open(client: &Client, to: &Destination, host: &Host, entry: &mut Entry) -> Result<Stream, Refusal> {
+async fn open(client: &Client, to: &Destination, host: &Host, entry: &mut Entry) -> Result<BoxedIo, Refusal> {
     let authority = format!("{host}:{}", to.port);
     let target = Target::new(&Method::CONNECT, Scheme::Https, &authority, "/")?;
     entry.record.url = Some(target.url().to_owned());
     to.admits(host)?;
-    let vouch = judge(&client.proxy, &target, entry).await?;
+    let vouch = judge(&client.context, &target, entry).await?;
     let goal = Goal {
         host: target.host(),
         port: target.port(),
         vouch,
         preferred: to.chosen(),
     };
-    Ok(client.proxy.pool.stream(Scheme::Https, goal).await?)
+    Ok(client.context.pool.stream(Scheme::Https, goal).await?)
 }
 
 /// Passes everything on, the ClientHello first: it was put back.
-async fn relay<S>(stream: Prefixed<S>, mut upstream: Stream, mut entry: Entry)
+async fn relay<S>(stream: Prefixed<S>, mut upstream: BoxedIo, mut entry: Entry)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {

@@ -8,11 +8,13 @@
 //! Two things are spelt anew on the way. Bytes of a target that hyper does not take ([`target`]); and the names by which a
 //! server finds where a request ends and for whom it is: those have one spelling, whatever the client's was.
 
+pub(crate) mod fault;
 mod head;
 mod target;
 
-use crate::proxy::http1::framing::head::{Head, field, is_text};
-pub(crate) use crate::proxy::http1::framing::head::{is_token, looks_like};
+use self::fault::Fault;
+use self::head::{Content, Head, Spelling, field};
+use crate::proxy::http1::token::{is_text, looks_like};
 use crate::proxy::limits::Limits;
 
 /// The longest line of a chunk, with its extensions, and all extensions of a body. Nobody uses them but to hide things.
@@ -35,70 +37,6 @@ const NO_TRAILERS: [&[u8]; 9] = [
     b"content-encoding",
 ];
 
-/// Why bytes are refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// A line ends without CR, or is no line of its kind: the request line, a field, a chunk's.
-    BareLineFeed,
-    StartLine,
-    Method,
-    RequestTarget,
-    Version,
-    Field,
-    FieldValue,
-    Folded,
-    LookAlike,
-    Length,
-    TwoLengths,
-    TwoHosts,
-    Coding,
-    TraceBody,
-    TooLarge,
-    Chunk,
-    Extension,
-    Trailer,
-    /// The connection ended before the body did.
-    CutShort,
-}
-
-impl Fault {
-    /// The same without what all have in common.
-    pub(crate) fn words(self) -> &'static str {
-        let reason = self.reason();
-        reason.split_once(": ").map_or(reason, |(_, words)| words)
-    }
-
-    /// Whether it is in the bytes themselves, and not that no more came.
-    pub(crate) fn is_malformed(self) -> bool {
-        self != Fault::CutShort
-    }
-
-    /// What the log is told.
-    pub(crate) fn reason(self) -> &'static str {
-        match self {
-            Fault::BareLineFeed => "malformed request: bare line feed",
-            Fault::StartLine => "malformed request: request line",
-            Fault::Method => "malformed request: method",
-            Fault::RequestTarget => "malformed request: request target",
-            Fault::Version => "malformed request: version",
-            Fault::Field => "malformed request: field name",
-            Fault::FieldValue => "malformed request: control character in a field",
-            Fault::Folded => "malformed request: folded field",
-            Fault::LookAlike => "malformed request: field that looks like another",
-            Fault::Length => "malformed request: content length",
-            Fault::TwoLengths => "malformed request: two lengths",
-            Fault::TwoHosts => "malformed request: two hosts",
-            Fault::Coding => "malformed request: transfer encoding",
-            Fault::TraceBody => "malformed request: trace with a body",
-            Fault::TooLarge => "malformed request: too large",
-            Fault::Chunk => "malformed request: chunk",
-            Fault::Extension => "malformed request: chunk extension",
-            Fault::Trailer => "malformed request: trailer",
-            Fault::CutShort => "request cut short",
-        }
-    }
-}
-
 /// What comes after the bytes that pass.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
@@ -110,21 +48,6 @@ pub(crate) enum Stop {
 impl From<Fault> for Stop {
     fn from(fault: Fault) -> Stop {
         Stop::Fault(fault)
-    }
-}
-
-/// Another first line of a head.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Spelling {
-    /// How long the line is that it stands for. Neither has its end.
-    length: usize,
-    line: Vec<u8>,
-}
-
-impl Spelling {
-    /// Changes the head that begins at `start` of `bytes`.
-    pub(crate) fn change(self, bytes: &mut Vec<u8>, start: usize) {
-        bytes.splice(start..start + self.length, self.line);
     }
 }
 
@@ -153,6 +76,17 @@ enum State {
     Trailers(usize),
     /// After a head that wishes for another protocol. What comes next depends on the answer.
     Wish,
+}
+
+impl From<Content> for State {
+    fn from(content: Content) -> State {
+        match content {
+            Content::None => State::default(),
+            Content::Length(length) => State::Length(length),
+            Content::Chunked => State::ChunkLine,
+            Content::Wish => State::Wish,
+        }
+    }
 }
 
 impl Default for State {
@@ -222,7 +156,7 @@ impl Framing {
             State::Head(head) => loop {
                 match self.lines.next(block, self.head_max, Fault::TooLarge)? {
                     None => return Ok(0),
-                    Some([]) if head.started => break (self.lines.finish(), head.body()?),
+                    Some([]) if head.started => break (self.lines.finish(), head.content()?.into()),
                     Some(line) if head.started => head.field(line, self.fields_max)?,
                     Some(line) => {
                         if let Some(spelling) = head.start(line)? {

@@ -3,7 +3,7 @@
 //! What concerns one connection ends here (RFC 9110 section 7.6.1), and so does what would let a client ask for another
 //! method than the one that was judged. The others keep their order: some servers and clients know no other.
 
-use crate::proxy::http1::framing::looks_like;
+use crate::proxy::http1::token::looks_like;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 /// Fields that concern one connection, whatever `Connection` says. `Trailer` stays: without it hyper sends no trailers.
@@ -76,17 +76,6 @@ pub(crate) fn name_host(headers: &mut HeaderMap, host: HeaderValue) {
     headers.reserve(rest.len() + 1);
     headers.insert(header::HOST, host);
     append(headers, rest, &[]);
-}
-
-/// Spells a name as most programs do over HTTP/1: `X-Name`.
-pub(crate) fn title_case(name: &mut [u8]) {
-    let mut after = b'-';
-    for byte in name {
-        match std::mem::replace(&mut after, *byte) {
-            b'-' => byte.make_ascii_uppercase(),
-            _ => byte.make_ascii_lowercase(),
-        }
-    }
 }
 
 /// Takes the fields of these names out. (`HeaderMap::remove` puts the last field into the place of the one that goes.)

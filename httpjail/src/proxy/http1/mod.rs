@@ -1,6 +1,8 @@
 //! The wire rules of HTTP/1 and of header fields. Nothing here owns a connection.
 
+pub(crate) mod exchange;
 pub(crate) mod framing;
 pub(crate) mod headers;
 pub(crate) mod informational;
+pub(crate) mod token;
 pub(crate) mod unparsed;

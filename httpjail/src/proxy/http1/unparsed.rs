@@ -3,10 +3,17 @@
 //! A refusal without a URL looks as if it were the server's. These words are shown and never acted on.
 
 use crate::net::{Host, Scheme};
-use crate::proxy::http1::framing::is_token;
-use crate::proxy::service::proxy_service::{RAW_URL_MAX, raw};
-use crate::proxy::service::target::{Origin, split_port};
+use crate::proxy::authority::split_port;
+use crate::proxy::http1::token::is_token;
 use std::fmt::Write;
+
+/// How much of the URL of a request that could not be understood is recorded and echoed, in characters.
+pub(crate) const RAW_URL_MAX: usize = 2048;
+
+/// What is recorded and echoed of a URL that was not understood.
+pub(crate) fn raw(url: &str) -> String {
+    url.chars().take(RAW_URL_MAX).collect()
+}
 
 /// No registered method is longer.
 const METHOD_MAX: usize = 32;
@@ -19,13 +26,6 @@ pub(crate) struct Way {
 }
 
 impl Way {
-    pub(crate) fn of(origin: &Origin) -> Way {
-        Way {
-            scheme: origin.scheme(),
-            host: Some(origin.tls_host.as_ref().unwrap_or(&origin.to.host).clone()),
-        }
-    }
-
     /// That of a connection to a proxy, which leads nowhere by itself.
     pub(crate) fn unknown() -> Way {
         Way {

@@ -7,6 +7,7 @@
 //! bytes, their order in the stream, its end and what flow control counts stay as they were (RFC 9113 section 6.1); all
 //! other frames pass untouched and in their place. Only what one read brought is joined: nothing waits.
 
+use crate::proxy::io::delegate::delegate_write;
 use crate::proxy::io::flush_counter::Flushes;
 use std::io;
 use std::pin::Pin;
@@ -195,21 +196,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Joined<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Joined<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
+    delegate_write!(stream: write);
+    delegate_write!(stream: shutdown);
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
@@ -217,10 +205,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Joined<S> {
             flushes.add();
         }
         Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

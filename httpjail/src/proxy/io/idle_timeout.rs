@@ -4,6 +4,7 @@
 //! that is silent for ever), it shows here as the same thing: no byte in either direction. What moves here the crowd is told of,
 //! and nothing is read while there is no memory for it.
 
+use crate::proxy::io::delegate::delegate_write;
 use crate::proxy::overload::clients::Guest;
 use crate::proxy::overload::memory::Gate;
 use std::io;
@@ -68,30 +69,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patience<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patience<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let tried = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.judge(cx, tried)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+impl<S: Unpin> Patience<S> {
+    fn in_time<T>(
+        &mut self,
         cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let tried = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        poll: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let tried = poll(Pin::new(&mut self.stream), cx);
         self.judge(cx, tried)
     }
+}
 
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patience<S> {
+    delegate_write!(stream: write through in_time);
+    delegate_write!(stream: flush);
+    delegate_write!(stream: shutdown);
 }

@@ -1,7 +1,10 @@
-//! A connection to an upstream, whatever lies below it: a socket, or a tunnel through another proxy.
+//! A socket with its place among the upstream connections.
 //!
-//! The socket at its bottom keeps its place among [`crate::proxy::limits::Limits::upstreams`] for as long as it is open.
+//! The place is taken for as long as the socket is open, whatever is stacked on it: [`Limits::upstreams`] counts sockets.
+//!
+//! [`Limits::upstreams`]: crate::proxy::limits::Limits::upstreams
 
+use crate::proxy::io::delegate::delegate_write;
 use crate::proxy::overload::memory::Gate;
 use std::io;
 use std::pin::Pin;
@@ -10,19 +13,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// What bytes can be sent over and read from.
-pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
-
-/// An open connection.
-pub(crate) type Stream = Box<dyn Io>;
-
-/// A socket and its place; nothing is read from it while there is no memory for it.
+/// A socket and its permit. Reads wait while there is no memory for what they bring.
 pub(crate) struct Placed {
     pub(crate) socket: TcpStream,
     pub(crate) gate: Gate,
-    pub(crate) _place: OwnedSemaphorePermit,
+    pub(crate) _permit: OwnedSemaphorePermit,
 }
 
 impl AsyncRead for Placed {
@@ -33,27 +28,7 @@ impl AsyncRead for Placed {
 }
 
 impl AsyncWrite for Placed {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
-    }
+    delegate_write!(socket: write);
+    delegate_write!(socket: flush);
+    delegate_write!(socket: shutdown);
 }

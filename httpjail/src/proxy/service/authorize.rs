@@ -7,24 +7,25 @@ use crate::approve::{ApprovalOutcome, ApprovalQueue, ApprovalRequest};
 use crate::audit::Decision;
 use crate::audit::record::{DENIED_BY_RULE, NO_RULE_MATCHED};
 use crate::policy::{Reason, Target, Verdict};
+use crate::proxy::config::Mode;
+use crate::proxy::context::Context;
 use crate::proxy::refusal::{Kind, Refusal};
-use crate::proxy::service::client::Entry;
+use crate::proxy::service::request_record::Entry;
 use crate::proxy::upstream::address::Vouch;
-use crate::proxy::{Mode, Proxy};
 use std::sync::Arc;
 
 /// Whether [`judge`] would refuse `target` without asking anybody. Lets nothing through, and leaves no record.
-pub(crate) fn refuses(proxy: &Proxy, target: &Target) -> bool {
-    match (proxy.config.mode, proxy.config.policy.load().judge(target)) {
+pub(crate) fn refuses(context: &Context, target: &Target) -> bool {
+    match (context.config.mode, context.config.policy.load().judge(target)) {
         (Mode::DryRun | Mode::LogOnly, _) | (_, Verdict::Allow(_)) => false,
-        (Mode::Enforce, Verdict::Deny(reason)) => reason != Reason::NoMatch || proxy.config.approvals.is_none(),
+        (Mode::Enforce, Verdict::Deny(reason)) => reason != Reason::NoMatch || context.config.approvals.is_none(),
         (Mode::Learn, Verdict::Deny(reason)) => reason != Reason::NoMatch,
     }
 }
 
 /// Whether `target` may be forwarded, and how far that vouches for the addresses behind its name.
-pub(crate) async fn judge(proxy: &Proxy, target: &Target, entry: &mut Entry) -> Result<Vouch, Refusal> {
-    let config = &proxy.config;
+pub(crate) async fn judge(context: &Context, target: &Target, entry: &mut Entry) -> Result<Vouch, Refusal> {
+    let config = &context.config;
     entry.record.url = Some(target.url().to_owned());
     entry.record.host = Some(target.host().to_string());
     if !config.audit.healthy() {

@@ -6,23 +6,21 @@
 use crate::approve::Requester;
 use crate::audit::{Decision, EventKind, Record};
 use crate::net::{Flow, Holder, Host, Opener, OriginalDst, ProgramSource};
-use crate::proxy::Proxy;
-use crate::proxy::downstream::http1_gate::Aside;
+use crate::proxy::context::Context;
 use crate::proxy::http1::unparsed::Asked;
 use crate::proxy::io::flush_counter::Flushes;
 use crate::proxy::overload::clients::Guest;
-use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::upstream::bound::Bound;
 use http::StatusCode;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
-use tokio::sync::{OnceCell, OwnedSemaphorePermit};
+use tokio::sync::OnceCell;
 
 /// Who is at the other end of an accepted connection.
 pub(crate) struct Client {
-    pub(crate) proxy: Arc<Proxy>,
+    pub(crate) context: Arc<Context>,
     /// Its place among all who are connected.
     pub(crate) guest: Arc<Guest>,
     /// Whose connection it is and where it was meant to go; nothing where clients come by themselves.
@@ -41,9 +39,9 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(proxy: Arc<Proxy>, flow: Option<Flow>, guest: Arc<Guest>) -> Arc<Client> {
+    pub(crate) fn new(context: Arc<Context>, flow: Option<Flow>, guest: Arc<Guest>) -> Arc<Client> {
         let client = Arc::new(Client {
-            proxy,
+            context,
             guest,
             flow,
             holder: OnceCell::new(),
@@ -71,7 +69,7 @@ impl Client {
     pub(crate) async fn learn_program(&self) {
         let ask = async || {
             let flow = self.flow.clone()?;
-            let programs = self.proxy.config.programs.clone();
+            let programs = self.context.config.programs.clone();
             // The look-up blocks. If its task fails the program is not known.
             tokio::task::spawn_blocking(move || look_up(&*programs, flow))
                 .await
@@ -94,7 +92,7 @@ impl Client {
     fn record_of_all(&self, event: EventKind, verdict: Option<Decision>) -> Record {
         let mut record = self.record(event, Decision::Deny);
         record.verdict = verdict;
-        let behind = |dst: SocketAddr| self.proxy.config.names.name_of(dst.ip());
+        let behind = |dst: SocketAddr| self.context.config.names.name_of(dst.ip());
         let host = match self.tunnel.get() {
             Some((host, port, _)) => {
                 record.method = Some("CONNECT".to_owned());
@@ -108,7 +106,7 @@ impl Client {
     }
 
     /// The program at the other end with those that started it, for whoever is to decide about what it asks.
-    async fn requester(&self) -> Option<Requester> {
+    pub(crate) async fn requester(&self) -> Option<Requester> {
         self.learn_program().await;
         let Holder { process, program, .. } = self.holder.get().cloned().flatten()?;
         Some(Requester {
@@ -175,7 +173,7 @@ impl Client {
     }
 
     /// There is a request, understood or not.
-    fn asks(&self) {
+    pub(crate) fn asks(&self) {
         if !self.spoke.swap(true, Ordering::Relaxed) {
             self.guest.has_asked();
         }
@@ -186,7 +184,7 @@ impl Client {
         self.spoke.load(Ordering::Relaxed)
     }
 
-    fn write(&self, mut record: Record) {
+    pub(crate) fn write(&self, mut record: Record) {
         match (
             self.holder.get(),
             self.flow.as_ref().and_then(|flow| flow.opener.as_ref()),
@@ -198,7 +196,7 @@ impl Client {
             }
             _ => {}
         }
-        self.proxy.config.audit.record(record);
+        self.context.config.audit.record(record);
     }
 }
 
@@ -211,143 +209,5 @@ fn look_up(programs: &dyn ProgramSource, flow: Flow) -> Option<Holder> {
             cgroup: flow.cgroup,
         }),
         Opener::Socket(socket) => programs.holder(socket),
-    }
-}
-
-/// What has moved so far.
-#[derive(Debug, Default)]
-pub(crate) struct Traffic {
-    sent: AtomicU64,
-    received: AtomicU64,
-}
-
-impl Traffic {
-    /// Counts what goes upstream.
-    pub(crate) fn send(&self, bytes: usize) {
-        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-
-    /// Counts what goes to the client.
-    pub(crate) fn receive(&self, bytes: usize) {
-        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-
-    pub(crate) fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn received(&self) -> u64 {
-        self.received.load(Ordering::Relaxed)
-    }
-}
-
-/// The log line of one request, in the making. Starts as a denial: whoever allows says so.
-pub(crate) struct Entry {
-    client: Arc<Client>,
-    pub(crate) record: Record,
-    started: Instant,
-    /// Its place among all requests, if there was one.
-    place: Option<OwnedSemaphorePermit>,
-    /// Body bytes; counted by the bodies themselves.
-    pub(crate) traffic: Arc<Traffic>,
-    /// Whether any of it may have reached the upstream: a request that did was allowed, whatever becomes of it.
-    pub(crate) sent: bool,
-    /// Whether the exchange came to its proper end.
-    pub(crate) complete: bool,
-    /// Over HTTP/1: knows why a body was broken off, if we did it.
-    pub(crate) aside: Option<Arc<Aside>>,
-    /// The short phrase for what went wrong after it was let through.
-    fault: Option<String>,
-}
-
-impl Entry {
-    pub(crate) fn new(client: Arc<Client>, method: &http::Method) -> Entry {
-        client.asks();
-        let mut record = client.record(EventKind::Request, Decision::Deny);
-        record.method = Some(method.as_str().to_owned());
-        let place = client.proxy.requests.clone().try_acquire_owned().ok();
-        Entry {
-            client,
-            place,
-            record,
-            started: Instant::now(),
-            traffic: Arc::default(),
-            sent: false,
-            complete: false,
-            aside: None,
-            fault: None,
-        }
-    }
-
-    /// What has gone over the client's connection.
-    pub(crate) fn flushes(&self) -> &Flushes {
-        &self.client.flushes
-    }
-
-    /// Waits until it is known which program asks.
-    pub(crate) async fn learn_program(&self) {
-        self.client.learn_program().await;
-    }
-
-    /// The program that asks, where that is known.
-    pub(crate) async fn requester(&self) -> Option<Requester> {
-        self.client.requester().await
-    }
-
-    /// Whether there are no more requests at the same time than may be.
-    pub(crate) fn has_place(&self) -> bool {
-        self.place.is_some()
-    }
-
-    /// Gives the reason, unless there is one already: the first is the cause of those after it.
-    pub(crate) fn because(&mut self, reason: &str) {
-        self.record.reason.get_or_insert_with(|| reason.to_owned());
-    }
-
-    /// Says what went wrong after the verdict, which stays: a short phrase, and the same in words. The first is the cause of
-    /// those after it.
-    pub(crate) fn fail(&mut self, reason: &str, words: impl Into<String>) {
-        self.fault.get_or_insert_with(|| reason.to_owned());
-        self.record.failure.get_or_insert_with(|| words.into());
-        self.record.complete = Some(false);
-    }
-
-    /// Says that it gets `refusal` for an answer: that is the verdict, unless it had been let through and failed since.
-    pub(crate) fn refused(&mut self, refusal: &Refusal) {
-        if self.sent || matches!(refusal.kind, Kind::Upstream | Kind::Unread | Kind::TimedOut) {
-            self.fail(refusal.reason, refusal.detail.as_str());
-        } else {
-            self.record.verdict = Some(Decision::Deny);
-            self.record.reason = Some(refusal.reason.to_owned());
-        }
-    }
-}
-
-impl Drop for Entry {
-    fn drop(&mut self) {
-        if !self.complete {
-            if self.record.verdict == Some(Decision::Allow) {
-                self.record.complete = Some(false);
-            }
-            match self.aside.as_ref().and_then(|aside| aside.body_fault()) {
-                // What else went wrong then came of it.
-                Some(fault) => {
-                    self.fault = Some(fault.reason().to_owned());
-                    self.record.failure = fault
-                        .is_malformed()
-                        .then(|| format!("The request's body: {}.", fault.words()));
-                }
-                None if self.fault.is_some() => {}
-                None => self.because(self.client.guest.why().unwrap_or("cut short")),
-            }
-        }
-        if let Some(fault) = self.fault.take() {
-            self.because(&fault);
-        }
-        let mut record = std::mem::replace(&mut self.record, Record::new(EventKind::Request));
-        record.bytes_in = Some(self.traffic.sent());
-        record.bytes_out = Some(self.traffic.received());
-        record.duration_ms = Some(self.started.elapsed().as_secs_f64() * 1000.0);
-        self.client.write(record);
     }
 }

@@ -3,17 +3,18 @@
 //! The upstream request is written from the [`Target`], byte for byte what was judged, never from the client's head.
 
 use crate::policy::Target;
-use crate::proxy::downstream::http1_gate::Aside;
+use crate::proxy::http1::exchange::Aside;
 use crate::proxy::http1::headers;
-use crate::proxy::http1::informational::Watch;
 use crate::proxy::limits::Limits;
 use crate::proxy::refusal::{Kind, Refusal};
-use crate::proxy::service::client::Entry;
-use crate::proxy::service::proxy_service::{Approved, Interceptor};
+use crate::proxy::service::client::Client;
+use crate::proxy::service::request_record::Entry;
 use crate::proxy::service::response_body::Download;
-use crate::proxy::upstream::bound;
 use crate::proxy::upstream::connection::{Connection, Lease};
-use crate::proxy::upstream::dial::DialError;
+use crate::proxy::upstream::connection_auth;
+use crate::proxy::upstream::error::DialError;
+use crate::proxy::upstream::informational::Watch;
+use crate::proxy::upstream::key::Key;
 use crate::proxy::upstream::pool::{Lent, Wants};
 use crate::proxy::upstream::request_body::Upload;
 use crate::proxy::upstream::retry::Fate;
@@ -62,16 +63,15 @@ impl Answer {
     }
 }
 
-/// Sends `request`, as approved, and awaits the head of its answer.
+/// Sends `request`, which means `target`, to the upstream of `key`, and awaits the head of its answer.
 pub(crate) async fn forward(
-    via: &Interceptor,
-    approved: Approved,
+    client: &Client,
+    target: &Target,
+    key: Key,
     request: Request<Incoming>,
     entry: &mut Entry,
 ) -> Result<Answer, Refusal> {
-    let proxy = &via.client.proxy;
-    let Approved { target, vouch } = approved;
-    let key = via.upstream(&target, vouch);
+    let context = &client.context;
     let (head, body) = request.into_parts();
     let aside: Option<Arc<Aside>> = head.extensions.get().cloned();
     let expects =
@@ -86,8 +86,8 @@ pub(crate) async fn forward(
     let (empty, idempotent) = (body.is_end_stream(), target.method().is_idempotent());
     let mut body = Upload::new(body, entry.traffic.clone());
     let mut wants = Wants {
-        bound: &via.client.bound,
-        proves: bound::proves(&fields),
+        bound: &client.bound,
+        proves: connection_auth::proves(&fields),
         http2: head.version == Version::HTTP_2 && headers::is_grpc(&fields),
         serial: head.version != Version::HTTP_2,
         fresh: false,
@@ -98,11 +98,11 @@ pub(crate) async fn forward(
             mut connection,
             reused,
             turn,
-        } = proxy.pool.connection(&key, wants).await?;
+        } = context.pool.connection(&key, wants).await?;
         let http2 = connection.is_http2();
         let spare = (http2 || empty && reused).then(|| fields.clone());
         let repeat = body.repeat(http2);
-        let mut request = write_head(&target, fields, http2)?.map(|()| body);
+        let mut request = write_head(target, fields, http2)?.map(|()| body);
         if !http2 {
             *request.extensions_mut() = match spare {
                 Some(_) => spelling.clone(),
@@ -113,7 +113,7 @@ pub(crate) async fn forward(
         let watch = Watch::on(&mut request, aside.as_ref(), go);
         let heard = connection.heard();
         entry.sent = true;
-        let mut error = match answer(&mut connection, request, &watch, entry, &proxy.config.limits).await? {
+        let mut error = match answer(&mut connection, request, &watch, entry, &context.config.limits).await? {
             // A 101 that nobody asked for: what follows it is not HTTP, and nothing is to be tunnelled (RFC 9110 section
             // 15.2.2). The connection dies with `connection`.
             Ok(response) if response.status().is_informational() => {
@@ -136,13 +136,13 @@ pub(crate) async fn forward(
                 if response.status().is_success() {
                     watch.proceed();
                 }
-                let asks = bound::asks(response.headers());
+                let asks = connection_auth::asks(response.headers());
                 let lent = Lent {
                     connection,
                     reused,
                     turn,
                 };
-                let lease = proxy.pool.give_back(key, lent, wants, asks);
+                let lease = context.pool.give_back(key, lent, wants, asks);
                 return Ok(Answer::Response(response, Some(lease), watch));
             }
             Err(error) => error,
@@ -162,7 +162,7 @@ pub(crate) async fn forward(
             }
             (None, Some(spare)) if fate.allows_another(stale) => {
                 if fate == Fate::WantsHttp1 {
-                    proxy.pool.speak_http1(&key);
+                    context.pool.speak_http1(&key);
                 }
                 match repeat.upload(&entry.traffic) {
                     Some(body) => (spare, body),

@@ -5,6 +5,8 @@ pub(crate) mod client;
 pub(crate) mod drain;
 pub(crate) mod forward;
 pub(crate) mod proxy_service;
+pub(crate) mod render;
+pub(crate) mod request_record;
 pub(crate) mod response_body;
 pub(crate) mod target;
 pub(crate) mod websocket;

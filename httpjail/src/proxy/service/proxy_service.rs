@@ -4,36 +4,30 @@
 //! request it forgets when the request ends.
 
 use crate::policy::Target;
-use crate::proxy::downstream::http1_gate::Aside;
+use crate::proxy::http1::exchange::Aside;
+use crate::proxy::http1::unparsed::raw;
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::service::authorize::judge;
-use crate::proxy::service::client::{Client, Entry};
+use crate::proxy::service::client::Client;
+use crate::proxy::service::render;
+use crate::proxy::service::request_record::Entry;
 use crate::proxy::service::response_body::Download;
 use crate::proxy::service::target::Origin;
 use crate::proxy::service::{drain, forward, websocket};
 use crate::proxy::upstream::address::Vouch;
-use crate::proxy::upstream::bound;
-use crate::proxy::upstream::pool::Key;
+use crate::proxy::upstream::connection_auth;
+use crate::proxy::upstream::key::Key;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-/// How much of the URL of a request that could not be understood is recorded and echoed, in characters.
-pub(crate) const RAW_URL_MAX: usize = 2048;
-
 /// Serves the requests of one connection.
 #[derive(Clone)]
 pub(crate) struct Interceptor {
     pub(crate) client: Arc<Client>,
     pub(crate) origin: Arc<Origin>,
-}
-
-/// A request that may go on its way.
-pub(crate) struct Approved {
-    pub(crate) target: Target,
-    pub(crate) vouch: Vouch,
 }
 
 impl Service<Request<Incoming>> for Interceptor {
@@ -73,7 +67,7 @@ impl Service<Request<Incoming>> for Streams {
 
 impl Interceptor {
     /// The upstream of a request that may go on its way, as the pool knows it.
-    pub(crate) fn upstream(&self, target: &Target, vouch: Vouch) -> Key {
+    fn upstream(&self, target: &Target, vouch: Vouch) -> Key {
         Key {
             wire: self.origin.wire,
             host: target.host().clone(),
@@ -88,8 +82,8 @@ impl Interceptor {
         let mut entry = Entry::new(self.client.clone(), request.method());
         let aside: Option<Arc<Aside>> = request.extensions().get().cloned();
         entry.aside.clone_from(&aside);
-        let approved = match self.admit(&request, &mut entry).await {
-            Ok(approved) => approved,
+        let (target, key) = match self.admit(&request, &mut entry).await {
+            Ok(admitted) => admitted,
             Err(refusal) => {
                 let (parts, body) = request.into_parts();
                 drain::unread_body(&parts, body);
@@ -99,16 +93,16 @@ impl Interceptor {
         let (method, accepts) = (request.method().clone(), forms(request.headers()));
         let outcome = match websocket::Wish::of(&mut request) {
             // Boxed, for it is rare and its future large.
-            Ok(Some(wish)) => Box::pin(wish.carry_out(&self, approved, request)).await,
-            Ok(None) => forward::forward(&self, approved, request, &mut entry).await,
+            Ok(Some(wish)) => Box::pin(wish.carry_out(&self.client, &target, key, request)).await,
+            Ok(None) => forward::forward(&self.client, &target, key, request, &mut entry).await,
             Err(refusal) => Err(refusal),
         };
         match outcome {
             Ok(answer) => {
                 self.client.learn_program().await;
-                let mut response = answer.into_response(entry, self.client.proxy.config.limits.stall);
+                let mut response = answer.into_response(entry, self.client.context.config.limits.stall);
                 if self.origin.to.is_told() && response.status() == StatusCode::UNAUTHORIZED {
-                    bound::promise(response.headers_mut());
+                    connection_auth::promise(response.headers_mut());
                 }
                 response
             }
@@ -124,8 +118,8 @@ impl Interceptor {
         }
     }
 
-    /// Whether `request` may be forwarded. Nothing has been dialled before this says so.
-    async fn admit(&self, request: &Request<Incoming>, entry: &mut Entry) -> Result<Approved, Refusal> {
+    /// What `request` means and where it goes, if it may be forwarded. Nothing has been dialled before this says so.
+    async fn admit(&self, request: &Request<Incoming>, entry: &mut Entry) -> Result<(Target, Key), Refusal> {
         if request.method() == Method::CONNECT {
             entry.record.url = request.uri().authority().map(|authority| raw(authority.as_str()));
             return Err(Refusal::new(
@@ -148,8 +142,9 @@ impl Interceptor {
             let scheme = self.origin.scheme().as_str();
             entry.record.url = Some(raw(&format!("{scheme}://{}{path}", authority.unwrap_or_default())));
         })?;
-        let vouch = judge(&self.client.proxy, &target, entry).await?;
-        Ok(Approved { target, vouch })
+        let vouch = judge(&self.client.context, &target, entry).await?;
+        let key = self.upstream(&target, vouch);
+        Ok((target, key))
     }
 }
 
@@ -163,18 +158,13 @@ pub(crate) async fn refuse(
     entry.learn_program().await;
     entry.refused(&refusal);
     let url = entry.record.url.as_deref().unwrap_or_default();
-    let mut response = refusal.response(method.as_str(), url, entry.record.rule.as_deref(), request);
+    let mut response = render::response(&refusal, method.as_str(), url, entry.record.rule.as_deref(), request);
     // Over HTTP/2 hyper would send it, and the client would take that for an error of the protocol.
     if *method == Method::HEAD {
         response.body_mut().clear();
     }
     entry.record.status = Some(response.status().as_u16());
     response.map(|text| Download::own(text, entry))
-}
-
-/// What is recorded and echoed of a URL that was not understood.
-pub(crate) fn raw(url: &str) -> String {
-    url.chars().take(RAW_URL_MAX).collect()
 }
 
 /// The fields that choose the form of a refusal.

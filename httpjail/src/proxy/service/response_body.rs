@@ -2,11 +2,12 @@
 //!
 //! Backpressure comes from polling: nobody reads a frame before the other leg has room for it.
 
-use crate::proxy::downstream::http1_gate::Busy;
+use crate::proxy::http1::exchange::Busy;
 use crate::proxy::http1::headers;
-use crate::proxy::http1::informational::Watch;
-use crate::proxy::service::client::{Entry, Traffic};
+use crate::proxy::io::metered::Traffic;
+use crate::proxy::service::request_record::Entry;
 use crate::proxy::upstream::connection::Lease;
+use crate::proxy::upstream::informational::Watch;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;

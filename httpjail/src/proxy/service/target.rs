@@ -4,14 +4,15 @@
 //! hyper takes two `Host` fields, none, and any that differ (docs/threat-model.md H01); here they agree or the
 //! request is refused. Fronting, request smuggling by absolute-form and HTTP/2 coalescing all end at this border.
 
-use crate::net::{Host, OriginalDst, Scheme};
+use crate::net::{Host, NameSource, OriginalDst, Scheme};
 use crate::policy::Target;
-use crate::proxy::http1::framing::is_token;
+use crate::proxy::authority::{parse_port, split_port};
+use crate::proxy::http1::token::is_token;
+use crate::proxy::http1::unparsed::Way;
+use crate::proxy::protocol::Wire;
 use crate::proxy::refusal::Refusal;
-use crate::proxy::service::client::Client;
 use crate::proxy::upstream::address;
 use crate::proxy::upstream::address::Class;
-use crate::proxy::upstream::pool::Wire;
 use http::{HeaderName, HeaderValue, Request, Version, header};
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -33,9 +34,9 @@ pub(crate) struct Destination {
 
 impl Destination {
     /// That of a connection that was steered here.
-    pub(crate) fn steered(client: &Client, original: OriginalDst) -> Destination {
+    pub(crate) fn steered(names: &dyn NameSource, original: OriginalDst) -> Destination {
         Destination {
-            host: host_behind(client, original),
+            host: host_behind(names, original),
             port: original.0.port(),
             address: Some(original),
             named: false,
@@ -44,11 +45,11 @@ impl Destination {
     }
 
     /// That of a tunnel to `host`, which a client asked for by CONNECT. An address says no more than one that was dialled.
-    pub(crate) fn tunnelled(client: &Client, host: Host, port: u16) -> Destination {
+    pub(crate) fn tunnelled(names: &dyn NameSource, host: Host, port: u16) -> Destination {
         match host.ip() {
             Some(address) => Destination {
                 tunnel: true,
-                ..Destination::steered(client, OriginalDst((address, port).into()))
+                ..Destination::steered(names, OriginalDst((address, port).into()))
             },
             None => Destination {
                 host,
@@ -82,9 +83,9 @@ impl Destination {
 }
 
 /// The name that was made up for the address that the client connected to, else the address.
-fn host_behind(client: &Client, original: OriginalDst) -> Host {
+fn host_behind(names: &dyn NameSource, original: OriginalDst) -> Host {
     let address = original.0.ip().to_canonical();
-    let name = client.proxy.config.names.name_of(address);
+    let name = names.name_of(address);
     name.unwrap_or(Host::from(address))
 }
 
@@ -101,6 +102,14 @@ pub(crate) struct Origin {
 impl Origin {
     pub(crate) fn scheme(&self) -> Scheme {
         self.wire.scheme()
+    }
+
+    /// How requests are told of that could not be understood.
+    pub(crate) fn way(&self) -> Way {
+        Way {
+            scheme: self.scheme(),
+            host: Some(self.tls_host.as_ref().unwrap_or(&self.to.host).clone()),
+        }
     }
 
     /// The canonical form of `request`, which came over this connection.
@@ -192,25 +201,6 @@ impl Origin {
 /// A quotation mark in a name, which the `http` crate takes for a token; white space around a value.
 fn is_no_field((name, value): (&HeaderName, &HeaderValue)) -> bool {
     !name.as_str().bytes().all(is_token) || matches!(value.as_bytes(), [b' ' | b'\t', ..] | [.., b' ' | b'\t'])
-}
-
-/// Splits `host:port` or `[v6]:port`; an empty port is none (RFC 3986 section 3.2.3).
-pub(crate) fn split_port(authority: &str) -> (&str, Option<&str>) {
-    let host_end = authority.rfind(']').map_or(0, |bracket| bracket + 1);
-    match authority[host_end..].rfind(':') {
-        Some(colon) => {
-            let (host, port) = authority.split_at(host_end + colon);
-            (host, Some(&port[1..]).filter(|port| !port.is_empty()))
-        }
-        None => (authority, None),
-    }
-}
-
-/// A port in its plain form.
-pub(crate) fn parse_port(text: &str) -> Result<u16, Refusal> {
-    let plain = !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
-    let port = text.parse().ok().filter(|_| plain);
-    port.ok_or_else(|| Refusal::malformed("The port is no plain number from 1 to 65535."))
 }
 
 #[cfg(test)]

@@ -4,16 +4,18 @@
 //! What a client asks for opens nothing. A tunnel opens when the upstream has answered 101 for a WebSocket with the hash
 //! of the key that it was sent; proxies that went by the wish alone were made to carry arbitrary bytes (docs/threat-model.md H12).
 
+use crate::policy::Target;
 use crate::proxy::http1::headers;
-use crate::proxy::http1::informational::Watch;
 use crate::proxy::io::metered::Counted;
 use crate::proxy::refusal::{Kind, Refusal};
-use crate::proxy::service::client::Entry;
+use crate::proxy::service::client::Client;
 use crate::proxy::service::forward;
 use crate::proxy::service::forward::Answer;
-use crate::proxy::service::proxy_service::{Approved, Interceptor};
+use crate::proxy::service::request_record::Entry;
 use crate::proxy::tasks::Tasks;
-use crate::proxy::upstream::bound;
+use crate::proxy::upstream::connection_auth;
+use crate::proxy::upstream::informational::Watch;
+use crate::proxy::upstream::key::Key;
 use crate::proxy::upstream::pool::Wants;
 use crate::proxy::upstream::request_body::Upload;
 use base64::Engine;
@@ -81,20 +83,19 @@ impl Wish {
     /// Asks the upstream over HTTP/1.1, on a connection that nobody else will have: one of its own, or that of its client.
     pub(crate) async fn carry_out(
         self,
-        via: &Interceptor,
-        approved: Approved,
+        client: &Client,
+        target: &Target,
+        key: Key,
         request: Request<Incoming>,
     ) -> Result<Answer, Refusal> {
-        let proxy = &via.client.proxy;
-        let Approved { target, vouch } = approved;
-        let key = via.upstream(&target, vouch);
+        let context = &client.context;
         let head = request.into_parts().0;
         let mut fields = head.headers;
         headers::clean_request(&mut fields, None);
         let aside = head.extensions.get().cloned();
         let mut wants = Wants {
-            bound: &via.client.bound,
-            proves: bound::proves(&fields),
+            bound: &client.bound,
+            proves: connection_auth::proves(&fields),
             http2: false,
             serial: !self.extended,
             fresh: false,
@@ -103,14 +104,14 @@ impl Wish {
         fields.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         fields.insert(header::SEC_WEBSOCKET_KEY, self.key.clone());
         loop {
-            let mut request = forward::write_head(&target, fields.clone(), false)?.map(|()| Upload::empty());
+            let mut request = forward::write_head(target, fields.clone(), false)?.map(|()| Upload::empty());
             // Among them is how hyper remembers the spelling of the names.
             *request.extensions_mut() = head.extensions.clone();
             let watch = Watch::on(&mut request, aside.as_ref(), None);
-            let mut lent = proxy.pool.dedicated(&key, wants).await?;
+            let mut lent = context.pool.dedicated(&key, wants).await?;
             let heard = lent.connection.heard();
             let answer = tokio::select! {
-                answer = timeout(proxy.config.limits.response, lent.connection.send(request)) => answer,
+                answer = timeout(context.config.limits.response, lent.connection.send(request)) => answer,
                 () = watch.flooded() => return Err(forward::flooded()),
             };
             let mut response = match answer {
@@ -126,15 +127,15 @@ impl Wish {
             return match response.status() {
                 StatusCode::SWITCHING_PROTOCOLS => {
                     lent.connection.is_a_tunnel();
-                    self.open(response, &proxy.tasks)
+                    self.open(response, &context.tasks)
                 }
                 // To an extended CONNECT this would say that the tunnel is open.
                 status if self.extended && status.is_success() => Err(bad_upgrade()),
                 _ => {
                     forward::vet(&mut response)?;
-                    let asks = bound::asks(response.headers());
+                    let asks = connection_auth::asks(response.headers());
                     let belongs = asks || wants.proves || lent.turn.is_some();
-                    let lease = belongs.then(|| proxy.pool.give_back(key, lent, wants, asks));
+                    let lease = belongs.then(|| context.pool.give_back(key, lent, wants, asks));
                     Ok(Answer::Response(response, lease, watch))
                 }
             };

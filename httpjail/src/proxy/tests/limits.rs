@@ -302,7 +302,7 @@ async fn strangers_take_no_places() {
 // Proves: D04.
 #[test]
 fn accepting_does_not_spin() {
-    let pauses = |code: i32| crate::proxy::pause_after(&std::io::Error::from_raw_os_error(code)).is_some();
+    let pauses = |code: i32| crate::proxy::server::pause_after(&std::io::Error::from_raw_os_error(code)).is_some();
     #[cfg(target_os = "linux")]
     for (code, expected) in [
         (libc::EMFILE, true),

@@ -29,7 +29,7 @@ use tokio_rustls::client::TlsStream;
 pub(super) struct Jail {
     pub(super) world: Arc<World>,
     pub(super) log: Arc<Log>,
-    proxy: Arc<Proxy>,
+    proxy: Proxy,
     address: SocketAddr,
     flows: Arc<Flows>,
     authority: Arc<CertificateAuthority>,
@@ -98,7 +98,7 @@ impl Jail {
 
     /// For how many hosts there is a certificate.
     pub(super) fn minted(&self) -> usize {
-        self.proxy.config.leaves.count()
+        self.proxy.context.config.leaves.count()
     }
 
     /// A connection that the jailed program made towards `destination`.

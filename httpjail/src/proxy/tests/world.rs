@@ -1,8 +1,8 @@
 //! The internet of the tests: names with addresses, and behind all of them two origins on loopback, one of HTTP and one of
 //! HTTPS, which count who comes.
 
-use crate::proxy::Network;
 use crate::proxy::upstream::network::Doing;
+use crate::proxy::upstream::network::Network;
 use crate::tls::{CertificateAuthority, Leaves, sni_host};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header};

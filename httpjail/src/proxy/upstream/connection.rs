@@ -8,7 +8,7 @@ use crate::proxy::io::deferred_error::{Heard, Notes};
 use crate::proxy::io::h2_coalesce::Joined;
 use crate::proxy::limits::Limits;
 use crate::proxy::overload::h2_windows::Counts;
-use crate::proxy::upstream::dial::DialError;
+use crate::proxy::upstream::error::DialError;
 use crate::proxy::upstream::proxy_env::Parent;
 use crate::proxy::upstream::request_body::Upload;
 use http::uri::Scheme;

@@ -6,17 +6,19 @@
 //! are never handed on, so they meet the same checks as ever.
 
 use crate::net::{Host, Scheme};
-use crate::proxy::io::permit::{Placed, Stream};
+use crate::proxy::io::boxed::BoxedIo;
+use crate::proxy::io::permit::Placed;
 use crate::proxy::limits::Limits;
 use crate::proxy::overload::memory::Memory;
 use crate::proxy::upstream::address;
-use crate::proxy::upstream::address::{Class, Vouch};
-use crate::proxy::upstream::bound;
+use crate::proxy::upstream::address::Class;
+use crate::proxy::upstream::error::{DialError, Step};
 use crate::proxy::upstream::happy_eyeballs;
+use crate::proxy::upstream::key::Goal;
 use crate::proxy::upstream::network::Network;
 use crate::proxy::upstream::proxy_env::{Parent, Parents};
 use crate::tls::{self, UpstreamFault, UpstreamTls};
-use http::{HeaderMap, Request, StatusCode, header};
+use http::{Request, header};
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -40,62 +42,12 @@ const METADATA: [&str; 4] = [
     "instance-data.ec2.internal",
 ];
 
-/// Why there is no upstream connection.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum DialError {
-    #[error("this host could not resolve the name {0}: {1}")]
-    Name(Host, io::Error),
-    #[error("the name {0} has no address")]
-    NoAddress(Host),
-    #[error("{0} {verb} {article} {cls}, to which only a rule leads that names this very host", verb = if .0.ip().is_some() { "is" } else { "has" }, article = if matches!(.1, Class::Own | Class::Unspecified) { "an" } else { "a" }, cls = .1.as_str())]
-    Address(Host, Class),
-    #[error("{0} is the proxy itself")]
-    Itself(Host),
-    #[error("connecting to {0} failed: {why}", why = unconnected(.1))]
-    Connect(Host, io::Error),
-    #[error("TLS with {0} failed: {1}")]
-    Tls(Host, String),
-    #[error("{0} timed out: {step}", step = .1.as_str())]
-    TimedOut(Host, Step),
-    #[error("the proxy {0}, which httpjail's own environment names, failed: {1}")]
-    Parent(Arc<Parent>, Box<DialError>),
-    #[error("the proxy {0}, which httpjail's own environment names, {answer}", answer = answer(*.1))]
-    ParentSays(Arc<Parent>, StatusCode),
-    #[error(
-        "the proxy {0}, which httpjail's own environment names, wants NTLM or Negotiate; httpjail has but a password for it \
-         (a proxy in between that knows them, as cntlm or px, helps)"
-    )]
-    ParentWantsMore(Arc<Parent>),
-}
-
-/// What takes its time on the way to an upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Step {
-    Place,
-    Name,
-    Connect,
-    Tls,
-    Tunnel,
-}
-
-impl Step {
-    fn as_str(self) -> &'static str {
-        match self {
-            Step::Place => "too many upstream connections are open",
-            Step::Name => "resolving the name, for which this host's name servers gave no answer",
-            Step::Connect => "connecting, to which nobody answered there (or a firewall drops it)",
-            Step::Tls => "the TLS handshake",
-            Step::Tunnel => "opening a tunnel",
-        }
-    }
-}
-
 /// Where a request goes next.
 pub(crate) enum Hop {
     /// To its server.
-    Server(Stream),
+    Server(BoxedIo),
     /// To another proxy, which wants to be told the whole URL.
-    Parent(Stream, Arc<Parent>),
+    Parent(BoxedIo, Arc<Parent>),
 }
 
 /// Opens checked connections.
@@ -111,17 +63,6 @@ pub(crate) struct Dialler {
     pub(crate) memory: Arc<Memory>,
 }
 
-/// What is to be dialled.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Goal<'a> {
-    pub(crate) host: &'a Host,
-    pub(crate) port: u16,
-    /// How far the verdict vouches for the addresses of `host`.
-    pub(crate) vouch: Vouch,
-    /// Where the client wanted to go: tried first if `host` has it.
-    pub(crate) preferred: Option<IpAddr>,
-}
-
 impl Dialler {
     /// A connection for one cleartext request after the other.
     pub(crate) async fn hop(&self, goal: Goal<'_>) -> Result<Hop, DialError> {
@@ -132,7 +73,7 @@ impl Dialler {
     }
 
     /// A connection to the server itself, in a tunnel if another proxy is in between.
-    pub(crate) async fn stream(&self, scheme: Scheme, goal: Goal<'_>) -> Result<Stream, DialError> {
+    pub(crate) async fn stream(&self, scheme: Scheme, goal: Goal<'_>) -> Result<BoxedIo, DialError> {
         let Some(parent) = self.parent(scheme, goal)? else {
             return self.directly(goal).await;
         };
@@ -145,9 +86,9 @@ impl Dialler {
     pub(crate) async fn tls(
         &self,
         host: &Host,
-        stream: Stream,
+        stream: BoxedIo,
         config: Arc<rustls::ClientConfig>,
-    ) -> Result<(TlsStream<Stream>, bool), DialError> {
+    ) -> Result<(TlsStream<BoxedIo>, bool), DialError> {
         let refused = |why: String| DialError::Tls(host.clone(), why);
         let name = match host {
             Host::Name(name) => ServerName::try_from(name.clone()).map_err(|_| refused("not a server name".into()))?,
@@ -191,7 +132,7 @@ impl Dialler {
         Ok(Some(parent.clone()))
     }
 
-    async fn directly(&self, goal: Goal<'_>) -> Result<Stream, DialError> {
+    async fn directly(&self, goal: Goal<'_>) -> Result<BoxedIo, DialError> {
         let addresses = self.permitted(goal, self.resolve(goal.host).await?)?;
         let addresses = happy_eyeballs::in_turns(addresses, goal.preferred);
         let placed = self.dial(goal.host, addresses, goal.port).await?;
@@ -200,7 +141,7 @@ impl Dialler {
     }
 
     /// A connection to another proxy: the user named it, so it may be anywhere but here.
-    async fn to_parent(&self, parent: &Arc<Parent>) -> Result<Stream, DialError> {
+    async fn to_parent(&self, parent: &Arc<Parent>) -> Result<BoxedIo, DialError> {
         let connect = async {
             let host = &parent.host;
             let mut addresses = self.resolve(host).await?;
@@ -212,11 +153,11 @@ impl Dialler {
                 .dial(host, happy_eyeballs::in_turns(addresses, None), parent.port)
                 .await?;
             match parent.scheme {
-                Scheme::Http => Ok(Box::new(stream) as Stream),
+                Scheme::Http => Ok(Box::new(stream) as BoxedIo),
                 Scheme::Https => {
                     let config = self.tls.config_h1();
                     let config = config.map_err(|error| DialError::Tls(host.clone(), error.to_string()))?;
-                    Ok(Box::new(self.tls(host, Box::new(stream), config).await?.0) as Stream)
+                    Ok(Box::new(self.tls(host, Box::new(stream), config).await?.0) as BoxedIo)
                 }
             }
         };
@@ -224,7 +165,7 @@ impl Dialler {
     }
 
     /// Asks `parent` to connect `stream` with `goal` (RFC 9110 section 9.3.6).
-    async fn tunnel(&self, parent: &Arc<Parent>, stream: Stream, goal: Goal<'_>) -> Result<Stream, DialError> {
+    async fn tunnel(&self, parent: &Arc<Parent>, stream: BoxedIo, goal: Goal<'_>) -> Result<BoxedIo, DialError> {
         let broke = |error: io::Error| DialError::Connect(parent.host.clone(), error).by(parent);
         let authority = format!("{}:{}", goal.host, goal.port);
         let mut request = Request::connect(&authority).header(header::HOST, &authority);
@@ -289,7 +230,7 @@ impl Dialler {
         Ok(Placed {
             socket,
             gate,
-            _place: place,
+            _permit: place,
         })
     }
 
@@ -348,42 +289,5 @@ impl Dialler {
         self.itself
             .iter()
             .any(|own| is(own) || class == Class::Unspecified && own.port() == port)
-    }
-}
-
-impl DialError {
-    /// The error of a request that `parent` has refused with this answer.
-    pub(crate) fn refused_by(parent: &Arc<Parent>, status: StatusCode, fields: &HeaderMap) -> DialError {
-        match status == StatusCode::PROXY_AUTHENTICATION_REQUIRED && bound::takes_no_password(fields) {
-            true => DialError::ParentWantsMore(parent.clone()),
-            false => DialError::ParentSays(parent.clone(), status),
-        }
-    }
-
-    /// The same as a fault of `parent`, on the way to it.
-    fn by(self, parent: &Arc<Parent>) -> DialError {
-        DialError::Parent(parent.clone(), Box::new(self))
-    }
-}
-
-/// Why nobody was reached, for people.
-fn unconnected(error: &io::Error) -> String {
-    let words = match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connection refused: nothing listens at that port there",
-        io::ErrorKind::HostUnreachable => "host unreachable: there is no way to it from this host",
-        io::ErrorKind::NetworkUnreachable => "network unreachable: there is no way to it from this host",
-        io::ErrorKind::TimedOut => "timed out: nobody answers there",
-        _ => return error.to_string(),
-    };
-    words.to_owned()
-}
-
-/// What a proxy's status says, for people.
-fn answer(status: StatusCode) -> String {
-    match status {
-        StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-            "wants a user name and password other than those in its URL".into()
-        }
-        status => format!("answered {status}"),
     }
 }

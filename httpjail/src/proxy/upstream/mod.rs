@@ -3,8 +3,12 @@
 pub(crate) mod address;
 pub(crate) mod bound;
 pub(crate) mod connection;
+pub(crate) mod connection_auth;
 pub(crate) mod dial;
+pub(crate) mod error;
 pub(crate) mod happy_eyeballs;
+pub(crate) mod informational;
+pub(crate) mod key;
 pub(crate) mod network;
 pub(crate) mod no_proxy;
 pub(crate) mod pool;

@@ -65,7 +65,7 @@ impl Entry {
             let bits = bits.parse().ok().filter(|bits| *bits <= most)?;
             return whole(Place::Network(address, bits));
         }
-        let (place, port) = crate::proxy::service::target::split_port(word);
+        let (place, port) = crate::proxy::authority::split_port(word);
         let port = match port {
             None => None,
             Some(port) => Some(port.parse().ok()?),

@@ -6,60 +6,20 @@
 
 mod open;
 
-use crate::net::{self, Host};
-use crate::proxy::io::permit::Stream;
+use crate::net::{self};
+use crate::proxy::io::boxed::BoxedIo;
 use crate::proxy::limits::Limits;
 use crate::proxy::overload::h2_windows::Counts;
-use crate::proxy::upstream::address::Vouch;
+use crate::proxy::protocol::Wire;
 use crate::proxy::upstream::bound::{Asking, Bound, Places, Turn};
 use crate::proxy::upstream::connection::{Connection, Http1, Http2, Lease};
-use crate::proxy::upstream::dial::{DialError, Dialler, Goal};
+use crate::proxy::upstream::dial::Dialler;
+use crate::proxy::upstream::error::DialError;
+use crate::proxy::upstream::key::Goal;
+use crate::proxy::upstream::key::Key;
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
-
-/// How an upstream is spoken to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Wire {
-    /// HTTP/1 in cleartext.
-    Http1,
-    /// HTTP/2 in cleartext, by prior knowledge: the client's knowledge, it spoke so itself.
-    Http2,
-    /// TLS, then what ALPN chose.
-    Tls,
-}
-
-impl Wire {
-    pub(crate) fn scheme(self) -> net::Scheme {
-        match self {
-            Wire::Http1 | Wire::Http2 => net::Scheme::Http,
-            Wire::Tls => net::Scheme::Https,
-        }
-    }
-}
-
-/// What a connection was opened for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Key {
-    pub(crate) wire: Wire,
-    pub(crate) host: Host,
-    pub(crate) port: u16,
-    /// The address that the client chose among those of the host; nothing where it chose none.
-    pub(crate) address: Option<IpAddr>,
-    pub(crate) vouch: Vouch,
-}
-
-impl Key {
-    fn goal(&self) -> Goal<'_> {
-        Goal {
-            host: &self.host,
-            port: self.port,
-            vouch: self.vouch,
-            preferred: self.address,
-        }
-    }
-}
 
 /// What a request wants of its connection.
 #[derive(Clone, Copy)]
@@ -188,7 +148,7 @@ impl Pool {
     }
 
     /// A connection to do with as one likes.
-    pub(crate) async fn stream(&self, scheme: net::Scheme, goal: Goal<'_>) -> Result<Stream, DialError> {
+    pub(crate) async fn stream(&self, scheme: net::Scheme, goal: Goal<'_>) -> Result<BoxedIo, DialError> {
         self.make_room();
         self.dialler.stream(scheme, goal).await
     }

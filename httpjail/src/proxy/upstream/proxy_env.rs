@@ -5,7 +5,7 @@
 //! still ours ([`crate::proxy::upstream::dial`]). A variable that cannot be honoured is an error at the start, never a silent way around.
 
 use crate::net::{Host, Scheme};
-use crate::proxy::downstream::forward_proxy::USER;
+use crate::proxy::auth::token::USER;
 use crate::proxy::upstream::no_proxy::Bypass;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -113,7 +113,7 @@ impl Parent {
             Some((user, place)) => (Some(user), place),
             None => (None, rest),
         };
-        let (host, port) = crate::proxy::service::target::split_port(place);
+        let (host, port) = crate::proxy::authority::split_port(place);
         let port = match port {
             None | Some("") => scheme.default_port(),
             Some(port) => port.parse().map_err(|_| "its port is no number from 1 to 65535")?,

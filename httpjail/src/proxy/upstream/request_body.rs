@@ -5,7 +5,7 @@
 //! heard; a server that has read none of it lets no more than its window come, and 64 KiB are the usual one.
 
 use crate::proxy::http1::headers;
-use crate::proxy::service::client::Traffic;
+use crate::proxy::io::metered::Traffic;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};

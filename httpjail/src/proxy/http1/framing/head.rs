@@ -1,10 +1,40 @@
 //! A head, line by line: what it says of the bytes after it, and what no line of it may be.
 
-use crate::proxy::http1::framing::{Fault, Spelling, State, target};
-use crate::proxy::http1::headers::title_case;
+use crate::proxy::http1::framing::fault::Fault;
+use crate::proxy::http1::framing::target;
+use crate::proxy::http1::token::title_case;
+use crate::proxy::http1::token::{is_text, is_token, looks_like};
 
 /// A `Content-Length` has at most this many digits: no overflow anywhere.
 const LENGTH_DIGITS_MAX: usize = 18;
+
+/// Another first line of a head.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Spelling {
+    /// How long the line is that it stands for. Neither has its end.
+    length: usize,
+    line: Vec<u8>,
+}
+
+impl Spelling {
+    /// Changes the head that begins at `start` of `bytes`.
+    pub(crate) fn change(self, bytes: &mut Vec<u8>, start: usize) {
+        bytes.splice(start..start + self.length, self.line);
+    }
+}
+
+/// What the bytes after a head are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// The next head.
+    None,
+    /// A body of so many bytes.
+    Length(u64),
+    /// A body in chunks.
+    Chunked,
+    /// What they are depends on the answer: the head wishes for another protocol.
+    Wish,
+}
 
 /// What a head says of the bytes after it, as far as it has been read.
 #[derive(Debug, Default)]
@@ -100,16 +130,16 @@ impl Head {
     }
 
     /// What follows the head.
-    pub(crate) fn body(&self) -> Result<State, Fault> {
+    pub(crate) fn content(&self) -> Result<Content, Fault> {
         let next = match (self.length, self.chunked) {
             (Some(_), true) => return Err(Fault::TwoLengths),
-            (None, true) => State::ChunkLine,
-            (Some(length @ 1..), false) => State::Length(length),
-            (Some(0) | None, false) if self.connect || self.upgrade && !self.old => State::Wish,
-            (Some(0) | None, false) => return Ok(State::default()),
+            (None, true) => Content::Chunked,
+            (Some(length @ 1..), false) => Content::Length(length),
+            (Some(0) | None, false) if self.connect || self.upgrade && !self.old => Content::Wish,
+            (Some(0) | None, false) => return Ok(Content::None),
         };
         // RFC 9110 section 9.3.8.
-        if self.trace && !matches!(next, State::Wish) {
+        if self.trace && !matches!(next, Content::Wish) {
             return Err(Fault::TraceBody);
         }
         Ok(next)
@@ -145,20 +175,4 @@ fn length(value: &[u8]) -> Option<u64> {
         value.len() <= LENGTH_DIGITS_MAX && value.iter().all(u8::is_ascii_digit) && !matches!(value, [b'0', _, ..]);
     let text = std::str::from_utf8(value).ok().filter(|_| plain)?;
     text.parse().ok()
-}
-
-/// Whether a server might take `name` for `known` (lower case).
-pub(crate) fn looks_like(name: &[u8], known: &[u8]) -> bool {
-    let same = |(byte, known): (&u8, &u8)| byte.to_ascii_lowercase() == *known || *byte == b'_' && *known == b'-';
-    name.len() == known.len() && name.iter().zip(known).all(same)
-}
-
-/// `tchar` of RFC 9110 section 5.6.2.
-pub(crate) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
-/// What stands in a field's value (RFC 9110 section 5.5): no control character but the tab.
-pub(crate) fn is_text(byte: u8) -> bool {
-    !byte.is_ascii_control() || byte == b'\t'
 }

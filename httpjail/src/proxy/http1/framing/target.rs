@@ -4,7 +4,7 @@
 //! byte is spelt `%3E` before hyper sees it: that is judged, and sent. The policy's canonical form is the same for both
 //! spellings, so none is a way around a rule.
 
-use crate::proxy::http1::framing::Fault;
+use crate::proxy::http1::framing::fault::Fault;
 use http::Uri;
 use std::io::Write;
 

@@ -1,10 +1,13 @@
 //! How a new upstream connection is opened for what its key says, and who speaks which version on it.
 
 use crate::net::Host;
-use crate::proxy::io::permit::Stream;
+use crate::proxy::io::boxed::BoxedIo;
+use crate::proxy::protocol::Wire;
 use crate::proxy::upstream::connection::{Connection, Http1, Http2};
-use crate::proxy::upstream::dial::{DialError, Hop};
-use crate::proxy::upstream::pool::{Key, Pool, Wire};
+use crate::proxy::upstream::dial::Hop;
+use crate::proxy::upstream::error::DialError;
+use crate::proxy::upstream::key::Key;
+use crate::proxy::upstream::pool::Pool;
 use crate::tls::UpstreamError;
 
 /// What a server chose.
@@ -66,7 +69,7 @@ impl Pool {
     }
 
     /// HTTP/1.1 over TLS on `stream`.
-    pub(crate) async fn seal(&self, key: &Key, stream: Stream) -> Result<Http1, DialError> {
+    pub(crate) async fn seal(&self, key: &Key, stream: BoxedIo) -> Result<Http1, DialError> {
         let config = self.dialler.tls.config_h1();
         let config = config.map_err(|error| no_tls(&key.host, &error))?;
         let (stream, asked) = self.dialler.tls(&key.host, stream, config).await?;

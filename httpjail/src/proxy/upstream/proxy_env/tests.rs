@@ -112,7 +112,7 @@ fn what_goes_around() {
     let check = |list: &str, direct: &[&str], proxied: &[&str]| {
         let bypass = Bypass::parse(list);
         let covers = |place: &str| {
-            let (host, port) = crate::proxy::service::target::split_port(place);
+            let (host, port) = crate::proxy::authority::split_port(place);
             bypass.covers(
                 &Host::parse(host).unwrap(),
                 port.map_or(443, |port| port.parse().unwrap()),

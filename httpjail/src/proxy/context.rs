@@ -1,0 +1,63 @@
+//! What all connections of one proxy share.
+
+use crate::proxy::auth::Guard;
+use crate::proxy::config::{Clients, Config};
+use crate::proxy::overload::clients::Crowd;
+use crate::proxy::overload::h2_windows::Counts;
+use crate::proxy::overload::memory::Memory;
+use crate::proxy::tasks::Tasks;
+use crate::proxy::upstream::dial::Dialler;
+use crate::proxy::upstream::pool::Pool;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// What all connections of one proxy share.
+pub(crate) struct Context {
+    pub(crate) config: Config,
+    pub(crate) pool: Arc<Pool>,
+    /// Permits for requests.
+    pub(crate) requests: Arc<Semaphore>,
+    /// What goes on beside the connections that began it: streams of HTTP/2, tunnels.
+    pub(crate) tasks: Tasks,
+    pub(crate) crowd: Arc<Crowd>,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) windows: Counts,
+}
+
+impl Context {
+    pub(crate) fn new(config: Config) -> Arc<Context> {
+        let memory = Memory::new(config.allocated, config.limits.memory);
+        let windows = Counts::default();
+        let dialler = Dialler {
+            network: config.network.clone(),
+            tls: config.upstream_tls.clone(),
+            parents: config.parents.clone(),
+            itself: config.itself.clone(),
+            limits: config.limits,
+            room: Arc::new(Semaphore::new(config.limits.upstreams)),
+            memory: memory.clone(),
+        };
+        Arc::new(Context {
+            requests: Arc::new(Semaphore::new(config.limits.requests)),
+            crowd: Crowd::new(&config.limits),
+            pool: Arc::new(Pool::new(dialler, windows.clone())),
+            tasks: Tasks::default(),
+            memory,
+            windows,
+            config,
+        })
+    }
+
+    /// Returns whether clients have to show a token.
+    pub(crate) fn has_strangers(&self) -> bool {
+        matches!(
+            &self.config.clients,
+            Clients::Explicit(Guard::Token(_) | Guard::TokenOrSelf(_))
+        )
+    }
+
+    /// Returns whether there is neither a connection nor a task.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.crowd.is_empty() && self.tasks.are_none()
+    }
+}

@@ -1,0 +1,235 @@
+//! The stream below hyper's HTTP/1 server: it passes on what [`Framing`] lets pass, and nothing else.
+
+use crate::proxy::downstream::head_clock::HeadClock;
+use crate::proxy::downstream::informational_io::InformationalIo;
+use crate::proxy::http1::exchange::{Aside, Switch};
+use crate::proxy::http1::framing::fault::Fault;
+use crate::proxy::http1::framing::{Framing, Stop};
+use crate::proxy::http1::unparsed::{Asked, Way};
+use crate::proxy::io::delegate::delegate_write;
+use crate::proxy::io::stall_timeout::StallTimeoutIo;
+use crate::proxy::service::client::Client;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+/// Stands for a head that is refused. [`Framing`] lets no lower-case method pass.
+pub(crate) const REFUSED: &str = "refused";
+const REFUSED_HEAD: &[u8] = b"refused / HTTP/1.1\r\nConnection: close\r\n\r\n";
+
+/// What may wait for the answer to a wish for another protocol.
+const WAITING_MAX: usize = 64 * 1024;
+
+/// The stream that hyper reads and writes.
+pub(crate) struct FramingIo<S> {
+    stream: InformationalIo<S>,
+    way: Way,
+    framing: Framing,
+    aside: Arc<Aside>,
+    /// Read from the stream: what was given to hyper, what passed, what did not pass yet.
+    held: Vec<u8>,
+    given: usize,
+    passed: usize,
+    /// What comes after that which passed.
+    then: Then,
+    /// Whether the client sends no more, and how long it is waited for then.
+    ended: bool,
+    leaving: Option<Pin<Box<Sleep>>>,
+    half_closed: Duration,
+    /// Runs while a head is awaited.
+    head: HeadClock,
+}
+
+#[derive(Clone, Copy)]
+enum Then {
+    /// More requests.
+    Requests,
+    /// A fault that hyper has not seen yet.
+    Fault(Fault),
+    /// What is no HTTP any more.
+    Tunnel,
+    /// Nothing: the connection is being closed.
+    Nothing,
+}
+
+impl<S> FramingIo<S> {
+    pub(crate) fn new(stream: S, way: Way, aside: Arc<Aside>, client: &Client) -> FramingIo<S> {
+        let (limits, began) = (&client.context.config.limits, client.began());
+        let stream = StallTimeoutIo::new(stream, limits.stall);
+        FramingIo {
+            stream: InformationalIo::new(stream, aside.clone(), client.flushes.clone()),
+            way,
+            framing: Framing::within(limits),
+            aside,
+            held: Vec::new(),
+            given: 0,
+            passed: 0,
+            then: Then::Requests,
+            ended: false,
+            leaving: None,
+            half_closed: limits.half_closed,
+            head: HeadClock::new(limits, began),
+        }
+    }
+
+    /// Gives what passed; whether there was any.
+    fn give(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        let rest = &self.held[self.given..self.passed];
+        let count = rest.len().min(buf.remaining());
+        buf.put_slice(&rest[..count]);
+        self.given += count;
+        if self.given == self.passed {
+            self.held.drain(..self.passed);
+            (self.given, self.passed) = (0, 0);
+        }
+        count > 0
+    }
+
+    /// Follows what is held and has not passed.
+    fn follow(&mut self) {
+        let (more, stop) = self.framing.follow(&mut self.held[self.passed..]);
+        self.passed += more;
+        self.heed(stop);
+    }
+
+    /// Heeds what comes after that which has passed.
+    fn heed(&mut self, mut stop: Option<Stop>) {
+        while let Some(Stop::Spelling(spelling)) = stop {
+            spelling.change(&mut self.held, self.passed);
+            let (more, next) = self.framing.follow(&mut self.held[self.passed..]);
+            self.passed += more;
+            stop = next;
+        }
+        if let Some(Stop::Fault(fault)) = stop {
+            self.then = Then::Fault(fault);
+        }
+    }
+
+    /// What hyper reads in the place of a fault.
+    fn fault(&mut self, fault: Fault, buf: &mut ReadBuf<'_>) -> io::Result<()> {
+        // All that passed is given: it begins with the head.
+        let held = std::mem::take(&mut self.held);
+        (self.given, self.passed) = (0, 0);
+        if self.framing.is_in_body() {
+            self.aside.break_body(fault);
+            self.then = Then::Nothing;
+            return Err(io::Error::new(io::ErrorKind::InvalidData, fault.reason()));
+        }
+        self.aside.refuse_head(fault, Asked::of(&held, &self.way));
+        self.then = Then::Nothing;
+        self.held = REFUSED_HEAD.to_vec();
+        self.passed = self.held.len();
+        self.give(buf);
+        Ok(())
+    }
+
+    /// The end of what the client sends, after all that passed.
+    fn poll_end(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.framing.is_in_body() {
+            return Poll::Ready(self.fault(Fault::CutShort, buf));
+        }
+        // It may still want its answer; it may also be gone.
+        if self.aside.is_in_flight() {
+            let limit = self.half_closed;
+            let leaving = self.leaving.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+            ready!(leaving.as_mut().poll(cx));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Notes what came of the client's bytes, of which so many passed.
+    fn note(&mut self, passed: usize) {
+        let within = self.held.len() > self.passed && !self.framing.is_in_body();
+        self.aside.set_in_head(within);
+        self.head.wind(within, passed > 0);
+    }
+
+    /// Ends a connection whose next head is awaited for too long.
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let for_a_head =
+            matches!(self.then, Then::Requests) && !self.framing.is_in_body() && !self.framing.is_waiting();
+        let between = !self.aside.is_in_flight() && self.stream.is_idle();
+        if !for_a_head || !between {
+            self.head.stop();
+            return Poll::Pending;
+        }
+        let late = ready!(self.head.poll(cx));
+        self.aside.set_late(late);
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Goes on after a wish, if there is an answer to it.
+    fn heed_answer(&mut self) -> bool {
+        match self.aside.take_decision() {
+            Some(Switch::Tunnel) => {
+                self.then = Then::Tunnel;
+                self.stream.become_tunnel();
+                self.passed = self.held.len();
+            }
+            Some(Switch::Ordinary) => {
+                self.framing.go_on();
+                self.follow();
+            }
+            None => return false,
+        }
+        true
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for FramingIo<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            if this.given < this.passed && this.give(buf) {
+                return Poll::Ready(Ok(()));
+            }
+            let then = this.then;
+            match then {
+                Then::Requests if this.framing.is_waiting() && this.heed_answer() => continue,
+                Then::Requests if this.ended => return this.poll_end(cx, buf),
+                // Whoever answers the wish wakes this task.
+                Then::Requests if this.framing.is_waiting() && this.held.len() > WAITING_MAX => return Poll::Pending,
+                Then::Requests => {}
+                Then::Fault(fault) => return Poll::Ready(this.fault(fault, buf)),
+                Then::Tunnel => return Pin::new(&mut this.stream).poll_read(cx, buf),
+                Then::Nothing => return Poll::Pending,
+            }
+            let before = buf.filled().len();
+            match Pin::new(&mut this.stream).poll_read(cx, buf) {
+                Poll::Ready(read) => read?,
+                Poll::Pending => return this.poll_waiting(cx),
+            }
+            let new = &mut buf.filled_mut()[before..];
+            if new.is_empty() {
+                this.ended = true;
+                continue;
+            }
+            if this.held.is_empty() {
+                let (passed, stop) = this.framing.follow(new);
+                this.held.extend_from_slice(&new[passed..]);
+                buf.set_filled(before + passed);
+                this.heed(stop);
+                this.note(passed + this.passed);
+                if passed > 0 {
+                    return Poll::Ready(Ok(()));
+                }
+            } else {
+                this.held.extend_from_slice(new);
+                buf.set_filled(before);
+                this.follow();
+                let passed = this.passed;
+                this.note(passed);
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for FramingIo<S> {
+    delegate_write!(stream: write);
+    delegate_write!(stream: flush);
+    delegate_write!(stream: shutdown);
+}

@@ -1,0 +1,133 @@
+//! Serves HTTP/1 and HTTP/2 on a client's connection, and records how one ended that no request tells of.
+
+use crate::net::Host;
+use crate::proxy::downstream::first_bytes::LEFT;
+use crate::proxy::downstream::http1_gate;
+use crate::proxy::http1::exchange::{Aside, Ended};
+use crate::proxy::http1::unparsed::Way;
+use crate::proxy::io::h2_coalesce::Joined;
+use crate::proxy::limits::Limits;
+use crate::proxy::protocol::Wire;
+use crate::proxy::service::client::Client;
+use crate::proxy::service::proxy_service::{Interceptor, Streams};
+use crate::proxy::service::response_body::Download;
+use crate::proxy::service::target::{Destination, Origin};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::Service;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+pub(crate) async fn intercept_http1<S>(client: Arc<Client>, origin: Arc<Origin>, named: Option<String>, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let way = origin.way();
+    let interceptor = Interceptor {
+        client: client.clone(),
+        origin,
+    };
+    let (served, aside) = serve_http1(&client, way, interceptor, stream).await;
+    report(&client, served, Some(&aside), named).await;
+}
+
+/// How HTTP/1 is spoken to a client.
+pub(crate) fn builder(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // The gate has the clock, which is always the first to run out: hyper's counts no silence. Without one of its own hyper
+        // does not read on after an answer before something comes, and the gate's would not run.
+        .header_read_timeout(limits.header.saturating_add(limits.arrival).saturating_mul(2))
+        .max_headers(limits.fields)
+        .max_header_size(limits.head)
+        .max_buf_size(limits.read_at_once())
+        // As a server of HTTP/1 spells the names. Those that come from HTTP/2 and from us have no capitals.
+        .preserve_header_case(true)
+        // What the upstream did not say, we do not add.
+        .auto_date_header(false);
+    builder
+}
+
+pub(crate) async fn serve_http1<S, F>(
+    client: &Arc<Client>,
+    way: Way,
+    service: F,
+    stream: S,
+) -> (hyper::Result<()>, Arc<Aside>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    F: Service<Request<Incoming>, Response = Response<Download>, Error = Infallible>,
+    F::Future: Send + 'static,
+{
+    let limits = &client.context.config.limits;
+    let (stream, service, aside) = http1_gate::pair(client, way, stream, service);
+    let served = builder(limits)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+        .await;
+    (served, aside)
+}
+
+pub(crate) async fn serve_http2<S>(client: Arc<Client>, origin: Arc<Origin>, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let named = origin.tls_host.as_ref().map(Host::to_string);
+    let interceptor = Interceptor {
+        client: client.clone(),
+        origin,
+    };
+    let limits = &client.context.config.limits;
+    let (windows, _counted) = client.context.windows.client();
+    let served = http2::Builder::new(client.context.tasks.clone())
+        .timer(TokioTimer::new())
+        // WebSockets (RFC 8441).
+        .enable_connect_protocol()
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
+        // Rapid reset (CVE-2023-44487): resets that we have not seen yet, and those that we had to send.
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(128)
+        .initial_stream_window_size(windows.stream)
+        .initial_connection_window_size(windows.connection)
+        .max_send_buf_size(windows.unsent)
+        .keep_alive_interval(Duration::from_secs(30))
+        .auto_date_header(false)
+        .serve_connection(
+            TokioIo::new(Joined::from_client(stream, client.flushes.clone())),
+            Streams(interceptor),
+        )
+        .await;
+    report(&client, served, None, named).await;
+}
+
+/// Records what no request tells: that hyper refused by itself (it has answered 400, 414 or 431 where it could), that a request
+/// never became whole, or that there was none.
+pub(crate) async fn report(client: &Client, served: hyper::Result<()>, aside: Option<&Aside>, named: Option<String>) {
+    let ended = aside.map_or(Ended::Between, Aside::ended);
+    match (served, ended) {
+        (Err(error), _) if error.is_parse() => client.refused("malformed request", named).await,
+        _ if client.has_spoken() => {}
+        (_, Ended::Late(late)) => client.refused(&late.reason(), named).await,
+        (_, Ended::Within) => client.refused("the request broke off", named).await,
+        (Err(error), _) if !error.is_incomplete_message() && !error.is_timeout() && !broke(&error) => {
+            client.refused("malformed request", named).await;
+        }
+        _ => client.unused(LEFT, named).await,
+    }
+}
+
+/// Whether it is the connection that failed and not what was said on it.
+fn broke(error: &hyper::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<io::Error>())
+}
+
+pub(crate) fn origin_of(to: Destination, wire: Wire, tls_host: Option<Host>) -> Arc<Origin> {
+    Arc::new(Origin { wire, to, tls_host })
+}

@@ -1,0 +1,83 @@
+//! Plays the TLS server that a client asked for by SNI.
+
+use crate::audit::CERTIFICATE_REFUSED;
+use crate::proxy::downstream::detect::Opening;
+use crate::proxy::downstream::first_bytes::{LEFT, OPENING_BYTES, first_byte};
+use crate::proxy::downstream::http::{intercept_http1, origin_of, serve_http2};
+use crate::proxy::downstream::silence::unless_silent;
+use crate::proxy::io::prefixed::Prefixed;
+use crate::proxy::protocol::Wire;
+use crate::proxy::service::client::Client;
+use crate::proxy::service::target::Destination;
+use crate::proxy::timeout::Phase;
+use crate::tls::sni_host;
+use rustls::AlertDescription;
+use std::io;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::LazyConfigAcceptor;
+
+const LEFT_TLS: &str = "the client left within the TLS handshake";
+
+/// Plays the server that the client asked for by SNI.
+pub(crate) async fn terminate<S>(client: Arc<Client>, to: Destination, stream: Prefixed<S>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
+    let hello = match unless_silent(&client, Phase::Handshake, hello).await {
+        Ok(Ok(hello)) => hello,
+        Ok(Err(error)) if is_tls(&error) => return client.refused("malformed tls", None).await,
+        Ok(Err(_)) => return client.unused(LEFT_TLS, None).await,
+        Err(late) => return client.refused(&late.reason(), None).await,
+    };
+    let host = match sni_host(hello.client_hello().server_name()) {
+        Ok(Some(host)) => host,
+        Ok(None) => to.host.clone(),
+        Err(_) => return client.refused("malformed server name", None).await,
+    };
+    let named = Some(host.to_string());
+    let Ok(config) = client.context.config.leaves.config_for(&host) else {
+        return client.refused("no certificate for the name", named).await;
+    };
+    let mut stream = match unless_silent(&client, Phase::Handshake, hello.into_stream(config)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) if is_tls(&error) => return client.refused(handshake_failure(&error), named).await,
+        Ok(Err(_)) => return client.unused(LEFT_TLS, named).await,
+        Err(late) => return client.refused(&late.reason(), named).await,
+    };
+    let (wire, phase) = match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") => (Wire::Http2, Phase::Head),
+        Some(_) => (Wire::Http1, Phase::Head),
+        // Nothing says that this is HTTP: of many protocols the server would speak now.
+        None => (Wire::Http1, Phase::Opening),
+    };
+    let mut bytes = Vec::with_capacity(OPENING_BYTES);
+    match first_byte(&client, phase, &mut stream, &mut bytes).await {
+        None => {}
+        Some(Opening::Late(late)) if phase == Phase::Opening => return client.silent(&late.reason()).await,
+        Some(Opening::Late(late)) => return client.unused(&late.reason(), named).await,
+        Some(_) => return client.unused(LEFT, named).await,
+    }
+    let stream = Prefixed::new(bytes, stream);
+    let origin = origin_of(to, Wire::Tls, Some(host));
+    if wire == Wire::Http2 {
+        return serve_http2(client, origin, stream).await;
+    }
+    intercept_http1(client, origin, named, stream).await;
+}
+
+/// Whether it is what was said that is wrong; else the client is gone.
+fn is_tls(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
+}
+
+fn handshake_failure(error: &io::Error) -> &'static str {
+    use AlertDescription::{BadCertificate, CertificateExpired, CertificateUnknown, UnknownCA, UnsupportedCertificate};
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::AlertReceived(
+            BadCertificate | CertificateExpired | CertificateUnknown | UnknownCA | UnsupportedCertificate,
+        )) => CERTIFICATE_REFUSED,
+        _ => "tls handshake failed",
+    }
+}

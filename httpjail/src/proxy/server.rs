@@ -1,0 +1,121 @@
+//! The accept loops, and the end of all that was accepted.
+
+use crate::proxy::config::Config;
+use crate::proxy::context::Context;
+use crate::proxy::downstream::connection;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+/// The proxy of one jail.
+#[derive(Clone)]
+pub(crate) struct Proxy {
+    pub(crate) context: Arc<Context>,
+}
+
+impl Proxy {
+    /// A proxy that has yet to run.
+    pub(crate) fn new(config: Config) -> Proxy {
+        Proxy {
+            context: Context::new(config),
+        }
+    }
+
+    /// Serves `listeners` until `shutdown` resolves, then gives open connections [`Limits::grace`] to end by themselves.
+    /// Fails only if a listener cannot be handed to the runtime.
+    pub(crate) async fn run(
+        self,
+        listeners: Vec<std::net::TcpListener>,
+        shutdown: impl Future<Output = ()>,
+    ) -> io::Result<()> {
+        let context = self.context;
+        let room = Arc::new(Semaphore::new(context.config.limits.connections));
+        let (connections, mut opened) = tokio::sync::mpsc::channel(64);
+        let mut accepting = JoinSet::new();
+        for listener in listeners {
+            listener.set_nonblocking(true)?;
+            let listener = TcpListener::from_std(listener)?;
+            let (context, room, connections) = (context.clone(), room.clone(), connections.clone());
+            accepting.spawn(async move {
+                loop {
+                    let (stream, peer) = accept(&listener).await;
+                    // Beyond the bound no more than this one is accepted: the kernel's queue fills, then refuses.
+                    let place = match room.clone().try_acquire_owned() {
+                        Ok(place) => Ok(place),
+                        Err(_) => {
+                            context.crowd.make_place();
+                            room.clone().acquire_owned().await
+                        }
+                    };
+                    let Ok(place) = place else { return };
+                    let context = context.clone();
+                    let guest = context.crowd.enter(context.has_strangers());
+                    // Boxed: the channel keeps room for dozens of them, and each is large.
+                    let connection = Box::pin(async move {
+                        connection::serve(context, stream, peer, guest).await;
+                        drop(place);
+                    });
+                    if connections.send(connection).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        let mut serving = JoinSet::new();
+        let mut sweep = tokio::time::interval((context.config.limits.idle / 4).max(Duration::from_secs(1)));
+        tokio::pin!(shutdown);
+        let keeping = context.crowd.keep_within(&context.memory, || context.is_unused());
+        tokio::pin!(keeping);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                Some(connection) = opened.recv() => { serving.spawn(connection); }
+                Some(_) = serving.join_next() => {}
+                _ = sweep.tick() => {
+                    context.pool.sweep();
+                    if context.is_unused() {
+                        context.memory.measure();
+                    }
+                }
+                () = &mut keeping => {}
+            }
+        }
+        accepting.shutdown().await;
+        // Those that were accepted and not yet begun are owed a record too.
+        while let Ok(connection) = opened.try_recv() {
+            serving.spawn(connection);
+        }
+        let all = async { while serving.join_next().await.is_some() {} };
+        let all = async { tokio::join!(all, context.tasks.ended()) };
+        let _ = tokio::time::timeout(context.config.limits.grace, all).await;
+        // Whoever is left is aborted, and its requests are recorded as cut short.
+        serving.shutdown().await;
+        context.tasks.shutdown().await;
+        Ok(())
+    }
+}
+
+/// The next connection, however long that takes: an error ends no accept loop.
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) => {
+                if let Some(pause) = pause_after(&error) {
+                    tracing::warn!("accepting a connection failed: {error}");
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+}
+
+/// How long to wait before the next try: not at all where the client gave up before it was accepted. Anything else is want
+/// of descriptors or memory, and stays so for a while: the listener stays readable meanwhile and would make its loop spin.
+pub(crate) fn pause_after(error: &io::Error) -> Option<Duration> {
+    (error.kind() != io::ErrorKind::ConnectionAborted).then_some(Duration::from_millis(100))
+}

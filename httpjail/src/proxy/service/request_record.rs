@@ -1,0 +1,125 @@
+//! The promise of one line in the log.
+//!
+//! It is written when it is dropped, whichever way its request ended, so no path through the proxy can forget it.
+
+use crate::approve::Requester;
+use crate::audit::{Decision, EventKind, Record};
+use crate::proxy::http1::exchange::Aside;
+use crate::proxy::io::flush_counter::Flushes;
+use crate::proxy::io::metered::Traffic;
+use crate::proxy::refusal::{Kind, Refusal};
+use crate::proxy::service::client::Client;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// The log line of one request, in the making. Starts as a denial: whoever allows says so.
+pub(crate) struct Entry {
+    client: Arc<Client>,
+    pub(crate) record: Record,
+    started: Instant,
+    /// Its place among all requests, if there was one.
+    place: Option<OwnedSemaphorePermit>,
+    /// Body bytes; counted by the bodies themselves.
+    pub(crate) traffic: Arc<Traffic>,
+    /// Whether any of it may have reached the upstream: a request that did was allowed, whatever becomes of it.
+    pub(crate) sent: bool,
+    /// Whether the exchange came to its proper end.
+    pub(crate) complete: bool,
+    /// Over HTTP/1: knows why a body was broken off, if we did it.
+    pub(crate) aside: Option<Arc<Aside>>,
+    /// The short phrase for what went wrong after it was let through.
+    fault: Option<String>,
+}
+
+impl Entry {
+    pub(crate) fn new(client: Arc<Client>, method: &http::Method) -> Entry {
+        client.asks();
+        let mut record = client.record(EventKind::Request, Decision::Deny);
+        record.method = Some(method.as_str().to_owned());
+        let place = client.context.requests.clone().try_acquire_owned().ok();
+        Entry {
+            client,
+            place,
+            record,
+            started: Instant::now(),
+            traffic: Arc::default(),
+            sent: false,
+            complete: false,
+            aside: None,
+            fault: None,
+        }
+    }
+
+    /// What has gone over the client's connection.
+    pub(crate) fn flushes(&self) -> &Flushes {
+        &self.client.flushes
+    }
+
+    /// Waits until it is known which program asks.
+    pub(crate) async fn learn_program(&self) {
+        self.client.learn_program().await;
+    }
+
+    /// The program that asks, where that is known.
+    pub(crate) async fn requester(&self) -> Option<Requester> {
+        self.client.requester().await
+    }
+
+    /// Whether there are no more requests at the same time than may be.
+    pub(crate) fn has_place(&self) -> bool {
+        self.place.is_some()
+    }
+
+    /// Gives the reason, unless there is one already: the first is the cause of those after it.
+    pub(crate) fn because(&mut self, reason: &str) {
+        self.record.reason.get_or_insert_with(|| reason.to_owned());
+    }
+
+    /// Says what went wrong after the verdict, which stays: a short phrase, and the same in words. The first is the cause of
+    /// those after it.
+    pub(crate) fn fail(&mut self, reason: &str, words: impl Into<String>) {
+        self.fault.get_or_insert_with(|| reason.to_owned());
+        self.record.failure.get_or_insert_with(|| words.into());
+        self.record.complete = Some(false);
+    }
+
+    /// Says that it gets `refusal` for an answer: that is the verdict, unless it had been let through and failed since.
+    pub(crate) fn refused(&mut self, refusal: &Refusal) {
+        if self.sent || matches!(refusal.kind, Kind::Upstream | Kind::Unread | Kind::TimedOut) {
+            self.fail(refusal.reason, refusal.detail.as_str());
+        } else {
+            self.record.verdict = Some(Decision::Deny);
+            self.record.reason = Some(refusal.reason.to_owned());
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if !self.complete {
+            if self.record.verdict == Some(Decision::Allow) {
+                self.record.complete = Some(false);
+            }
+            match self.aside.as_ref().and_then(|aside| aside.body_fault()) {
+                // What else went wrong then came of it.
+                Some(fault) => {
+                    self.fault = Some(fault.reason().to_owned());
+                    self.record.failure = fault
+                        .is_malformed()
+                        .then(|| format!("The request's body: {}.", fault.words()));
+                }
+                None if self.fault.is_some() => {}
+                None => self.because(self.client.guest.why().unwrap_or("cut short")),
+            }
+        }
+        if let Some(fault) = self.fault.take() {
+            self.because(&fault);
+        }
+        let mut record = std::mem::replace(&mut self.record, Record::new(EventKind::Request));
+        record.bytes_in = Some(self.traffic.sent());
+        record.bytes_out = Some(self.traffic.received());
+        record.duration_ms = Some(self.started.elapsed().as_secs_f64() * 1000.0);
+        self.client.write(record);
+    }
+}

@@ -1,0 +1,121 @@
+//! Why there is no connection to an upstream, and what the client is told of it.
+
+use crate::net::Host;
+use crate::proxy::refusal::{Kind, Refusal};
+use crate::proxy::upstream::address::Class;
+use crate::proxy::upstream::connection_auth;
+use crate::proxy::upstream::proxy_env::Parent;
+use http::{HeaderMap, StatusCode};
+use std::io;
+use std::sync::Arc;
+
+/// Why there is no upstream connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DialError {
+    #[error("this host could not resolve the name {0}: {1}")]
+    Name(Host, io::Error),
+    #[error("the name {0} has no address")]
+    NoAddress(Host),
+    #[error("{0} {verb} {article} {cls}, to which only a rule leads that names this very host", verb = if .0.ip().is_some() { "is" } else { "has" }, article = if matches!(.1, Class::Own | Class::Unspecified) { "an" } else { "a" }, cls = .1.as_str())]
+    Address(Host, Class),
+    #[error("{0} is the proxy itself")]
+    Itself(Host),
+    #[error("connecting to {0} failed: {why}", why = unconnected(.1))]
+    Connect(Host, io::Error),
+    #[error("TLS with {0} failed: {1}")]
+    Tls(Host, String),
+    #[error("{0} timed out: {step}", step = .1.as_str())]
+    TimedOut(Host, Step),
+    #[error("the proxy {0}, which httpjail's own environment names, failed: {1}")]
+    Parent(Arc<Parent>, Box<DialError>),
+    #[error("the proxy {0}, which httpjail's own environment names, {answer}", answer = answer(*.1))]
+    ParentSays(Arc<Parent>, StatusCode),
+    #[error(
+        "the proxy {0}, which httpjail's own environment names, wants NTLM or Negotiate; httpjail has but a password for it \
+         (a proxy in between that knows them, as cntlm or px, helps)"
+    )]
+    ParentWantsMore(Arc<Parent>),
+}
+
+impl DialError {
+    /// The error of a request that `parent` has refused with this answer.
+    pub(crate) fn refused_by(parent: &Arc<Parent>, status: StatusCode, fields: &HeaderMap) -> DialError {
+        match status == StatusCode::PROXY_AUTHENTICATION_REQUIRED && connection_auth::takes_no_password(fields) {
+            true => DialError::ParentWantsMore(parent.clone()),
+            false => DialError::ParentSays(parent.clone(), status),
+        }
+    }
+
+    /// The same as a fault of `parent`, on the way to it.
+    pub(crate) fn by(self, parent: &Arc<Parent>) -> DialError {
+        DialError::Parent(parent.clone(), Box::new(self))
+    }
+}
+
+/// What takes its time on the way to an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    Place,
+    Name,
+    Connect,
+    Tls,
+    Tunnel,
+}
+
+impl Step {
+    fn as_str(self) -> &'static str {
+        match self {
+            Step::Place => "too many upstream connections are open",
+            Step::Name => "resolving the name, for which this host's name servers gave no answer",
+            Step::Connect => "connecting, to which nobody answered there (or a firewall drops it)",
+            Step::Tls => "the TLS handshake",
+            Step::Tunnel => "opening a tunnel",
+        }
+    }
+}
+
+/// Why nobody was reached, for people.
+fn unconnected(error: &io::Error) -> String {
+    let words = match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused: nothing listens at that port there",
+        io::ErrorKind::HostUnreachable => "host unreachable: there is no way to it from this host",
+        io::ErrorKind::NetworkUnreachable => "network unreachable: there is no way to it from this host",
+        io::ErrorKind::TimedOut => "timed out: nobody answers there",
+        _ => return error.to_string(),
+    };
+    words.to_owned()
+}
+
+/// What a proxy's status says, for people.
+fn answer(status: StatusCode) -> String {
+    match status {
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            "wants a user name and password other than those in its URL".into()
+        }
+        status => format!("answered {status}"),
+    }
+}
+
+impl From<DialError> for Refusal {
+    fn from(error: DialError) -> Refusal {
+        let (kind, reason) = match &error {
+            DialError::Name(..) | DialError::NoAddress(_) => (Kind::Upstream, "name not resolved"),
+            DialError::Address(_, class) => (Kind::Denied, class.as_str()),
+            DialError::Itself(_) => (Kind::Denied, "the proxy itself"),
+            DialError::Connect(..) => (Kind::Upstream, "connect failed"),
+            DialError::Tls(..) => (Kind::Upstream, "certificate"),
+            DialError::TimedOut(..) => (Kind::TimedOut, "timed out"),
+            DialError::Parent(_, by) if matches!(**by, DialError::TimedOut(..)) => (Kind::TimedOut, "upstream proxy"),
+            DialError::Parent(..) | DialError::ParentSays(..) | DialError::ParentWantsMore(_) => {
+                (Kind::Upstream, "upstream proxy")
+            }
+        };
+        Refusal {
+            names_host: match &error {
+                DialError::Address(_, class) => Some(*class == Class::Private),
+                _ => None,
+            },
+            ..Refusal::new(kind, reason, format!("{error}."))
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What a server says before its answer: interim responses (1xx, RFC 9110 section 15.2).
+
+use crate::proxy::http1::exchange::Aside;
+use crate::proxy::http1::headers;
+use crate::proxy::http1::token::title_case;
+use http::{HeaderMap, Request, StatusCode};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Notify, oneshot};
+
+/// So many come before an answer at most: one each 20 seconds (WebDAV's `102 Processing`) for some hours. Whoever sends more
+/// wants no answer to be read.
+const INTERIMS_MAX: usize = 1000;
+
+/// What one try of a request hears before its answer.
+pub(crate) struct Watch {
+    seen: AtomicUsize,
+    flood: Notify,
+    /// Sets the upload going.
+    go: Mutex<Option<oneshot::Sender<()>>>,
+    to: Option<(Arc<Aside>, u64)>,
+}
+
+impl Watch {
+    /// Listens to what comes before the answer to `request`.
+    pub(crate) fn on<B>(
+        request: &mut Request<B>,
+        aside: Option<&Arc<Aside>>,
+        go: Option<oneshot::Sender<()>>,
+    ) -> Arc<Watch> {
+        let watch = Arc::new(Watch {
+            seen: AtomicUsize::new(0),
+            flood: Notify::new(),
+            go: Mutex::new(go),
+            to: aside.map(|aside| (aside.clone(), aside.interims.current())),
+        });
+        let listener = watch.clone();
+        hyper::ext::on_informational(request, move |interim| {
+            listener.hear(interim.status(), interim.headers())
+        });
+        watch
+    }
+
+    /// Resolves when there are too many.
+    pub(crate) async fn flooded(&self) {
+        self.flood.notified().await;
+    }
+
+    /// Whether the upload waits for a word.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.go().is_some()
+    }
+
+    /// Sets the upload going.
+    pub(crate) fn proceed(&self) {
+        // If nobody waits, the upload is over already.
+        let _ = self.go().take().map(|go| go.send(()));
+    }
+
+    fn hear(&self, status: StatusCode, fields: &HeaderMap) {
+        if self.seen.fetch_add(1, Ordering::Relaxed) == INTERIMS_MAX {
+            self.flood.notify_one();
+        }
+        match (status, &self.to) {
+            // The client gets one of its own, from hyper, when the first byte of its body is wanted.
+            (StatusCode::CONTINUE, _) => self.proceed(),
+            (_, Some((aside, request))) => aside.interims.put(*request, written(status, fields)),
+            (_, None) => {}
+        }
+    }
+
+    fn go(&self) -> MutexGuard<'_, Option<oneshot::Sender<()>>> {
+        self.go.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn written(status: StatusCode, fields: &HeaderMap) -> Vec<u8> {
+    let mut fields = fields.clone();
+    headers::clean_response(&mut fields);
+    headers::leave_out(&mut fields, &[http::header::CONTENT_LENGTH]);
+    let reason = status.canonical_reason().unwrap_or("Interim");
+    let mut head = format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).into_bytes();
+    for (name, value) in &fields {
+        // hyper does not tell how it was spelt.
+        let mut name = name.as_str().as_bytes().to_vec();
+        title_case(&mut name);
+        for part in [&*name, b": ", value.as_bytes(), b"\r\n"] {
+            head.extend_from_slice(part);
+        }
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}
