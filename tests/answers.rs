@@ -119,7 +119,7 @@ fn what_is_not_reached_is_named() {
         (
             "https://ok.test:80/",
             "certificate",
-            "TLS with ok.test failed: what it speaks at that port is not TLS",
+            "TLS with ok.test failed: it does not speak TLS on that port",
         ),
         (
             "https://ok.test:8443/length",

@@ -215,7 +215,7 @@ fn the_jail_cannot_draw_over_a_question() {
     open(&gate);
     // Time for it to write, if it could: a key or two more.
     terminal.enter("nonsense");
-    terminal.sees("no such answer");
+    terminal.sees("unknown answer");
     assert!(terminal.screen().contains("https://ok.test/"), "{}", terminal.screen());
     assert!(!terminal.screen().contains("flood"), "{}", terminal.screen());
     terminal.enter("n");
@@ -316,7 +316,7 @@ fn a_question_that_nobody_answers_is_a_denial() {
     let lines = "curl -s --max-time 60 https://ok.test/; echo o''ver";
     terminal.run(jail, &script(&lab, lines));
     terminal.sees("over");
-    terminal.sees("nobody approved it in time");
+    terminal.sees("it was not approved in time");
     assert_eq!(paths_that_reached(&lab), [""; 0]);
 }
 

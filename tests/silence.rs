@@ -91,7 +91,7 @@ fn who_waits_for_the_server_is_told_in_seconds() {
         assert_eq!(outcome.stderr.matches("hint: ").count(), 1, "{outcome:#?}");
         has_all(
             &outcome.stderr,
-            &["hint: only HTTP and HTTPS pass, in which the client speaks first"],
+            &["hint: only HTTP and HTTPS pass, where the client speaks first"],
         );
         has_all(&outcome.stderr, &["0 denied; 0 B sent"]);
     }
@@ -144,7 +144,7 @@ fn another_protocol_is_refused_by_name_and_at_once() {
         &[
             "git config --global url.https://git.ok.test/.insteadOf git@git.ok.test:",
             "git config --global url.https://git.ok.test/.insteadOf git://git.ok.test/",
-            "hint: only HTTP and HTTPS pass, on whatever port",
+            "hint: only HTTP and HTTPS pass, on any port",
             "httpjail: blocked traffic to git.ok.test:443 (udp is not http)",
         ],
     );

@@ -56,7 +56,7 @@ fn fit_for_a_log(file: File) -> io::Result<File> {
     let found = file.metadata()?;
     let kind = found.file_type();
     if kind.is_file() && found.nlink() > 1 {
-        let text = "it has a second name (a hard link), by which it could be changed or be somebody else's file";
+        let text = "it has a second name (a hard link), so another user could change it or own it";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
     if kind.is_file() || kind.is_fifo() || kind.is_char_device() {

@@ -254,7 +254,7 @@ mod tests {
         log.record(denial("b\x1b[2J"));
         let expected = "httpjail: denied GET https://example.com/a?… (no rule matched)\n\
                         hint: no rules were given\n\
-                        httpjail: the same 1 more time\n\
+                        httpjail: last message repeated 1 time\n\
                         httpjail: denied GET https://example.com/b\\x1b[2J (no rule matched)\nlast words\n";
         assert_eq!(said(&log, &mut screen), expected);
         assert!(log.healthy());

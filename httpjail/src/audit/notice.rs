@@ -108,8 +108,8 @@ impl Notices {
     fn repeated(&mut self) -> Option<String> {
         match std::mem::take(&mut self.repeats) {
             0 => None,
-            1 => Some("httpjail: the same 1 more time".to_owned()),
-            times => Some(format!("httpjail: the same {times} more times")),
+            1 => Some("httpjail: last message repeated 1 time".to_owned()),
+            times => Some(format!("httpjail: last message repeated {times} times")),
         }
     }
 }

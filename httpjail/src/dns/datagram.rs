@@ -81,7 +81,7 @@ mod imp {
             MsgFlags::MSG_DONTWAIT,
         )?;
         let client = message.address.as_ref().and_then(address);
-        let client = client.ok_or_else(|| io::Error::other("a datagram from nobody"))?;
+        let client = client.ok_or_else(|| io::Error::other("a datagram without a sender's address"))?;
         let server = message.cmsgs()?.find_map(|control| match control {
             ControlMessageOwned::Ipv4PacketInfo(mut info) => {
                 // In an answer `spec_dst` is the source (ip(7)); what was received tells it as the destination.

@@ -267,7 +267,7 @@ impl Recorder {
             }
         };
         if held_back > 0 {
-            let reason = Some(format!("{held_back} more odd dns questions not recorded"));
+            let reason = Some(format!("{held_back} more unusual dns questions not recorded"));
             self.sink.record(Record {
                 verdict: Some(Decision::Deny),
                 reason,

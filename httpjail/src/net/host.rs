@@ -123,7 +123,7 @@ fn to_ascii(text: &str) -> Result<Cow<'_, str>, HostError> {
     }
     Uts46::new()
         .to_ascii(text.as_bytes(), AsciiDenyList::URL, Hyphens::Allow, DnsLength::Ignore)
-        .map_err(|_| HostError::Malformed("the host is no valid internationalised name"))
+        .map_err(|_| HostError::Malformed("the host is not a valid internationalized name"))
 }
 
 /// A label of letters, digits, hyphens and underscores, 1 to 63 bytes, no hyphen at either end (RFC 1123 §2.1, and what
@@ -162,7 +162,7 @@ fn v4(name: &str) -> Result<Host, HostError> {
     // Rust's parser takes four decimal parts and no leading zeros, nothing else.
     name.parse()
         .map(Host::V4)
-        .map_err(|_| HostError::Malformed("the host is a number but no plain IPv4 address"))
+        .map_err(|_| HostError::Malformed("the host is a number, but not a plain IPv4 address"))
 }
 
 /// What follows the opening bracket. Zone ids are refused: they mean an interface of this machine (RFC 6874).
@@ -174,7 +174,7 @@ fn v6(inner: &str) -> Result<Host, HostError> {
     };
     let address: Ipv6Addr = text
         .parse()
-        .map_err(|_| HostError::Malformed("the host in brackets is no IPv6 address"))?;
+        .map_err(|_| HostError::Malformed("the host in brackets is not an IPv6 address"))?;
     Ok(Host::from(IpAddr::V6(address)))
 }
 

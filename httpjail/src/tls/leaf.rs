@@ -185,7 +185,7 @@ pub(crate) fn sni_host(sni: Option<&str>) -> Result<Option<Host>, HostError> {
     let Some(sni) = sni else { return Ok(None) };
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if !sni.bytes().all(is_name) {
-        return Err(HostError::Malformed("the server name is no host name"));
+        return Err(HostError::Malformed("the server name is not a host name"));
     }
     match Host::parse(sni)? {
         name @ Host::Name(_) => Ok(Some(name)),

@@ -170,7 +170,7 @@ impl Store {
         let written = self
             .owner
             .give(&fd)
-            .map_err(|errno| fault("give away", errno))
+            .map_err(|errno| fault("change the owner of", errno))
             .and_then(|()| {
                 let mut file = File::from(fd);
                 let result = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
@@ -202,7 +202,7 @@ impl Store {
             Err(Errno::ELOOP) => return Err(StoreError::NotFile(self.path(name))), // a link, open(2) O_NOFOLLOW
             Err(errno) => return Err(fault("open", errno)),
         };
-        let status = fstat(&fd).map_err(|errno| fault("look at", errno))?;
+        let status = fstat(&fd).map_err(|errno| fault("examine", errno))?;
         let kind = SFlag::from_bits_truncate(status.st_mode & SFlag::S_IFMT.bits());
         if kind != SFlag::S_IFREG || status.st_size as u64 > LONGEST_FILE {
             return Err(StoreError::NotFile(self.path(name)));

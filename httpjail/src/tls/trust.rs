@@ -137,7 +137,7 @@ pub(super) fn certificate_sections(text: &[u8]) -> Result<Vec<&[u8]>, &'static s
         position += line.len();
         match open {
             None if content == BEGIN => open = Some(start + line.len() - line.trim_ascii_start().len()),
-            None if content == END => return Err("a certificate ends that never began"),
+            None if content == END => return Err("a certificate ends before it begins"),
             None => {}
             Some(begin) if content == END => {
                 sections.push(text[begin..position].trim_ascii_end());

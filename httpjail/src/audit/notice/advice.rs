@@ -13,8 +13,8 @@ use crate::policy::{rule_for, rule_for_host};
 /// For so many hosts something is advised, of each kind.
 const HOSTS_MAX: usize = 20;
 
-const TRUST: &str = "the program has a list of authorities of its own (an option like --cacert, a setting): add to it what \
-                     `httpjail ca show` prints";
+const TRUST: &str = "the program has its own list of authorities (an option like --cacert, or a setting): add the output of \
+                     `httpjail ca show` to it";
 
 /// What was advised so far.
 #[derive(Debug)]
@@ -86,7 +86,8 @@ impl Advice {
         Some(match rule {
             Some(rule) => format!("to allow it, name the host in a rule{place}: -r {}", quoted(&rule)),
             None => {
-                "no rule for a name leads there: ask for the address, or for localhost, and name that in a rule".into()
+                "no rule for a name can allow this: request the address itself, or localhost, and name that in a rule"
+                    .into()
             }
         })
     }
@@ -106,14 +107,18 @@ impl Advice {
         };
         let hint = match (record.event, spoken) {
             (EventKind::Silent, _) => {
-                "only HTTP and HTTPS pass, in which the client speaks first: one that waits for its server to do so (MySQL, \
-                 FTP, SMTP, IMAP) waits in vain"
+                "only HTTP and HTTPS pass, where the client speaks first: a client that waits for its server to begin \
+                 (MySQL, FTP, SMTP, IMAP) waits in vain"
                     .to_owned()
             }
-            (EventKind::Refused, Some(": ssh")) => format!("ssh cannot pass, only HTTP and HTTPS can{}", git("git@", ":")),
-            (EventKind::Refused, Some(": git")) => format!("git:// cannot pass, only HTTP and HTTPS can{}", git("git://", "/")),
+            (EventKind::Refused, Some(": ssh")) => {
+                format!("ssh cannot pass, only HTTP and HTTPS can{}", git("git@", ":"))
+            }
+            (EventKind::Refused, Some(": git")) => {
+                format!("git:// cannot pass, only HTTP and HTTPS can{}", git("git://", "/"))
+            }
             (EventKind::Refused, None) if record.reason.as_deref() == Some(CERTIFICATE_REFUSED) => TRUST.to_owned(),
-            (EventKind::Refused, Some(_)) => "only HTTP and HTTPS pass, on whatever port".to_owned(),
+            (EventKind::Refused, Some(_)) => "only HTTP and HTTPS pass, on any port".to_owned(),
             _ => return None,
         };
         (self.other.len() < HOSTS_MAX && self.other.insert(hint.clone())).then_some(hint)

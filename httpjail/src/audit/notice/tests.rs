@@ -103,7 +103,7 @@ fn wording() {
         shown(&refused),
         [
             "httpjail: refused a connection to 192.0.2.1:22 (not http)",
-            "hint: only HTTP and HTTPS pass, on whatever port"
+            "hint: only HTTP and HTTPS pass, on any port"
         ]
     );
     check(
@@ -209,7 +209,10 @@ fn the_same_again_is_counted() {
     assert!(lines("u", Some(3)).is_empty());
     assert_eq!(
         lines("v", None),
-        ["httpjail: the same 2 more times", "httpjail: denied GET v by curl"]
+        [
+            "httpjail: last message repeated 2 times",
+            "httpjail: denied GET v by curl"
+        ]
     );
 }
 

@@ -216,7 +216,7 @@ fn write(path: &Path, text: &str, replaces: bool) -> io::Result<()> {
     if replaces {
         if let Ok(found) = fs::symlink_metadata(path) {
             if !found.is_file() {
-                return Err(io::Error::other("it is no regular file any more"));
+                return Err(io::Error::other("it is no longer a regular file"));
             }
             file.as_file().set_permissions(found.permissions())?;
         }

@@ -462,10 +462,10 @@ fn passthrough() {
     wrong(
         "tls: {passthrough: [a.test, 192.0.2.1]}\n",
         (1, 29),
-        "`192.0.2.1` is no host name",
+        "invalid host name `192.0.2.1`",
         "",
     );
-    wrong("tls: {passthrough: '*'}\n", (1, 20), "`*` is no host name", "");
+    wrong("tls: {passthrough: '*'}\n", (1, 20), "invalid host name `*`", "");
     wrong("tls: {passtrough: a.test}\n", (1, 7), "unknown key `passtrough`", "");
     wrong("tls: {passthrough: [[a.test]]}\n", (1, 21), "expected a host name", "");
 }

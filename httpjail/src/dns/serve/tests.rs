@@ -196,7 +196,7 @@ fn records_are_few_whatever_the_flood_and_a_full_table_is_told_of_once() {
     recorder.record(anomaly(false), start + Duration::from_secs(1));
     assert_eq!(
         kept.reasons()[21..],
-        ["80 more odd dns questions not recorded", "full false"]
+        ["80 more unusual dns questions not recorded", "full false"]
     );
 }
 

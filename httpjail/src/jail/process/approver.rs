@@ -104,7 +104,7 @@ impl Aide {
     /// When the aide is gone or stuck.
     pub(crate) fn hand_over(&mut self, master: &OwnedFd) -> Result<(), Failure> {
         let sent = self.line.send_with(&Order::Relay, &[master.as_raw_fd()]);
-        sent.map_err(|error| Failure::new(format!("the process that asks is gone: {error}")))?;
+        sent.map_err(|error| Failure::new(format!("the process that asks has ended: {error}")))?;
         self.done("take the terminal")
     }
 

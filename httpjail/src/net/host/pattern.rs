@@ -12,7 +12,9 @@ pub struct HostPattern {
 
 /// Why a text is no [`HostPattern`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no host name: it is as in `api.example.com`, or `*.example.com` for every host below that")]
+#[error(
+    "invalid host name `{0}`: expected a name such as `api.example.com`, or `*.example.com` for every host below it"
+)]
 pub struct HostPatternError(pub String);
 
 impl HostPattern {

@@ -47,7 +47,7 @@ pub(crate) enum StoreError {
         mode: u32,
     },
     /// The key file is a link, a pipe, or too long.
-    #[error("{} is not a plain file of an authority", .0.display())]
+    #[error("{} is not a regular file, or is too long", .0.display())]
     NotFile(PathBuf),
     /// Somebody else than the owner or root made the key.
     #[error("{} belongs to user {uid}, not to user {owner}", path.display())]
@@ -106,7 +106,7 @@ impl StoreError {
             }
             StoreError::NotFile(path) | StoreError::ForeignKey { path, .. } => {
                 format!(
-                    "somebody put it there: look at it, remove {}, and run again",
+                    "httpjail did not make this file: look at it, remove {}, and run again",
                     path.display()
                 )
             }

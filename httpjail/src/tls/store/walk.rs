@@ -53,7 +53,7 @@ pub(super) fn open_or_make(dir: &Path, owner: Owner) -> Result<(OwnedFd, FileSta
             }
         }
     }
-    let status = fstat(&walk.fd).map_err(|errno| walk.fault("look at", OsStr::new(""), errno))?;
+    let status = fstat(&walk.fd).map_err(|errno| walk.fault("examine", OsStr::new(""), errno))?;
     Ok((walk.fd, status))
 }
 
@@ -83,7 +83,7 @@ impl Walk {
     fn step(&mut self, name: &OsStr) -> Result<Option<PathBuf>, StoreError> {
         let status = match fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Err(Errno::ENOENT) => return self.make(name).map(|()| None),
-            other => other.map_err(|errno| self.fault("look at", name, errno))?,
+            other => other.map_err(|errno| self.fault("examine", name, errno))?,
         };
         let kind = SFlag::from_bits_truncate(status.st_mode & SFlag::S_IFMT.bits());
         if kind == SFlag::S_IFLNK {
@@ -107,7 +107,7 @@ impl Walk {
     }
 
     fn make(&mut self, name: &OsStr) -> Result<(), StoreError> {
-        let above = fstat(&self.fd).map_err(|errno| self.fault("look at", OsStr::new(""), errno))?;
+        let above = fstat(&self.fd).map_err(|errno| self.fault("examine", OsStr::new(""), errno))?;
         if self.owner.is_another() && above.st_uid != self.owner.uid.as_raw() {
             let (path, uid, owner) = (self.path.clone(), above.st_uid, self.owner.uid.as_raw());
             return Err(StoreError::ForeignDirectory { path, uid, owner });
@@ -116,7 +116,7 @@ impl Walk {
             Ok(()) => {
                 self.enter(name, OFlag::O_RDONLY)?;
                 self.give_away()
-                    .map_err(|errno| self.fault("give away", OsStr::new(""), errno))
+                    .map_err(|errno| self.fault("change the owner of", OsStr::new(""), errno))
             }
             // Another run made it a moment ago, or its owner did: it is judged like any that was there.
             Err(Errno::EEXIST) => self.enter(name, PASS),

@@ -47,7 +47,7 @@ fn sections_are_found_as_they_stand() {
     check("-----BEGIN CERTIFICATE-----\nAAAA\n", Err("a certificate is cut off"));
     check(
         "-----END CERTIFICATE-----\n",
-        Err("a certificate ends that never began"),
+        Err("a certificate ends before it begins"),
     );
     check(
         &format!("-----BEGIN CERTIFICATE-----\n{a}"),

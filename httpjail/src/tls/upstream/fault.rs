@@ -74,7 +74,7 @@ pub(crate) fn explain(error: &Error) -> UpstreamFault {
             | PeerIncompatible::NoSignatureSchemesInCommon),
         ) => UpstreamFault::NoCommonProtocol(format!("{what:?}")),
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            UpstreamFault::Other("what it speaks at that port is not TLS".into())
+            UpstreamFault::Other("it does not speak TLS on that port".into())
         }
         Error::NoApplicationProtocol => UpstreamFault::NoCommonProtocol("ALPN".into()),
         other => UpstreamFault::Other(other.to_string()),
