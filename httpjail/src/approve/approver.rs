@@ -1,4 +1,4 @@
-//! Who decides, seen from the queue.
+//! What decides about a request, as the queue sees it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -6,11 +6,11 @@ use std::pin::Pin;
 use super::decision::ApprovalDecision;
 use super::request::ApprovalRequest;
 
-/// An answer on its way.
+/// A decision that is still awaited.
 pub(crate) type DecisionFuture = Pin<Box<dyn Future<Output = ApprovalDecision> + Send>>;
 
-/// Whoever answers.
+/// Decides about requests: a program, or the process that asks.
 pub(crate) trait Approver: Send + Sync + 'static {
-    /// Asks, and waits as long as an answer may take; then it is a denial.
+    /// Asks about `request`. After the time that a decision may take, the future yields a denial.
     fn ask(&self, request: ApprovalRequest) -> DecisionFuture;
 }

@@ -1,4 +1,4 @@
-//! Asking another process, over a socket pair.
+//! An approver in another process, asked over a socket pair.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,21 +15,21 @@ use super::decision::{ApprovalDecision, Denial, GrantDuration};
 use super::protocol::{DecisionMessage, QUEUE, RequestMessage, line, write};
 use super::request::ApprovalRequest;
 
-/// The other process, as the one that asks it sees it.
+/// The proxy process's end of the socket.
 pub(crate) struct ApproverClient(Arc<Shared>);
 
 struct Shared {
     next: AtomicU64,
     lines: mpsc::Sender<Vec<u8>>,
-    /// `None` once the other process has gone.
+    /// `None` after the other process has ended.
     waiting: Mutex<Option<HashMap<u64, oneshot::Sender<ApprovalDecision>>>>,
 }
 
 impl ApproverClient {
-    /// Takes the socket over. Call it within a tokio runtime.
+    /// Starts to read and write `socket`. Call it within a tokio runtime.
     ///
     /// # Errors
-    /// When the runtime cannot take the socket.
+    /// Fails when the runtime cannot use the socket.
     pub(crate) fn start(socket: Socket) -> io::Result<ApproverClient> {
         socket.set_nonblocking(true)?;
         let (from, to) = UnixStream::from_std(socket)?.into_split();
@@ -43,17 +43,17 @@ impl ApproverClient {
         let reader = shared.clone();
         tokio::spawn(async move {
             let mut lines = BufReader::new(from).lines();
-            // An answer that cannot be read ends the line: what it was meant to say must not be guessed.
+            // A decision that cannot be parsed ends the connection: its meaning must not be guessed.
             while let Ok(Some(line)) = lines.next_line().await {
-                let Ok(DecisionMessage { id, answer }) = serde_json::from_str(&line) else {
+                let Ok(DecisionMessage { id, decision }) = serde_json::from_str(&line) else {
                     break;
                 };
                 let approver = reader.waiting().as_mut().and_then(|waiting| waiting.remove(&id));
                 if let Some(approver) = approver {
-                    let _ = approver.send(answer);
+                    let _ = approver.send(decision);
                 }
             }
-            // Whoever waits is told by the drop.
+            // The requests that wait see that their sender is dropped.
             reader.waiting().take();
         });
         Ok(ApproverClient(shared))
@@ -67,17 +67,17 @@ impl Shared {
 
     async fn ask(self: &Arc<Self>, request: ApprovalRequest) -> Option<ApprovalDecision> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let (sender, answer) = oneshot::channel();
+        let (sender, decision) = oneshot::channel();
         self.waiting().as_mut()?.insert(id, sender);
         let _withdrawal = Withdrawal { shared: self, id };
         let request = Some(request);
         let line = line(&RequestMessage { id, request })?;
         self.lines.send(line).await.ok()?;
-        answer.await.ok()
+        decision.await.ok()
     }
 }
 
-/// Dropped before there was an answer, it takes the question back.
+/// Withdraws its request if it is dropped before a decision came.
 struct Withdrawal<'a> {
     shared: &'a Shared,
     id: u64,
@@ -88,7 +88,7 @@ impl Drop for Withdrawal<'_> {
         let id = self.id;
         let unanswered = self.shared.waiting().as_mut().and_then(|waiting| waiting.remove(&id));
         if let (Some(_), Some(line)) = (unanswered, line(&RequestMessage { id, request: None })) {
-            // Without room it stays until its time is up.
+            // If the queue is full, the request stays until it times out.
             let _ = self.shared.lines.try_send(line);
         }
     }
@@ -101,7 +101,7 @@ impl Approver for ApproverClient {
             let gone = || {
                 ApprovalDecision::Deny(
                     GrantDuration::Once,
-                    Denial::Failed("the process that asks is gone".into()),
+                    Denial::Failed("the process that asks has ended".into()),
                 )
             };
             shared.ask(request).await.unwrap_or_else(gone)

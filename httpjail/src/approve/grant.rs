@@ -1,16 +1,16 @@
-//! What an answer covers beyond its own request, and how a rule says the same.
+//! Which requests a decision covers, and the rule that says the same.
 
 use serde::{Deserialize, Serialize};
 
 use super::request::ApprovalRequest;
 
-/// How much an answer for the run covers. Each is exactly what is shown when it is offered.
+/// Which requests a decision for the run covers: exactly what the prompt shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum GrantScope {
-    /// This method, this URL to its last byte.
+    /// This method and exactly this URL.
     Url,
-    /// This method, every URL that begins like this one up to the last slash of its path.
+    /// This method and every URL that begins like this one, up to the last slash of its path.
     Prefix,
     /// Every method, this scheme, host and port.
     Host,
@@ -19,11 +19,10 @@ pub(crate) enum GrantScope {
 /// A decision that holds for the run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Grant {
-    /// Whether it allows.
     pub allows: bool,
-    /// `None`: every method.
+    /// `None` means every method.
     method: Option<String>,
-    /// The URL, or what it begins with.
+    /// The URL, or a prefix of it.
     url: String,
     whole: bool,
 }
@@ -34,11 +33,11 @@ const METHODS: [&str; 9] = [
 ];
 
 impl Grant {
-    /// What an answer to `question` covers.
+    /// Returns what a decision about `request` covers.
     pub(crate) fn new(allows: bool, request: &ApprovalRequest, scope: GrantScope) -> Grant {
         let url = match scope {
             GrantScope::Url => request.url.clone(),
-            GrantScope::Prefix => format!("{}{}", origin(request), folder(&request.path)),
+            GrantScope::Prefix => format!("{}{}", origin(request), directory(&request.path)),
             GrantScope::Host => format!("{}/", origin(request)),
         };
         Grant {
@@ -49,7 +48,7 @@ impl Grant {
         }
     }
 
-    /// Whether it is about this request too.
+    /// Returns true if this request is covered too.
     pub(crate) fn covers(&self, method: &str, url: &str) -> bool {
         let place = if self.whole {
             url == self.url
@@ -59,14 +58,14 @@ impl Grant {
         place && self.method.as_deref().is_none_or(|own| own == method)
     }
 
-    /// In words: `GET https://a.test/x/...`.
+    /// Returns the text for the prompt: `GET https://a.test/x/...`.
     pub(crate) fn shown(&self) -> String {
         let method = self.method.as_deref().unwrap_or("any method");
         let rest = if self.whole { "" } else { "..." };
         format!("{method} {}{rest}", self.url)
     }
 
-    /// The methods and the pattern of a rule that says the same; `None` if no rule can.
+    /// Returns the method and the pattern of the equivalent rule, or `None` if no rule can express it.
     pub(crate) fn rule(&self) -> Option<(Option<String>, String)> {
         let method = match &self.method {
             Some(method) if !METHODS.contains(&method.as_str()) => return None,
@@ -77,7 +76,7 @@ impl Grant {
     }
 }
 
-/// `scheme://host[:port]`: the URL up to its path. (That of `OPTIONS *` has none and ends in a star.)
+/// Returns `scheme://host[:port]`, the URL up to its path. (The URL of `OPTIONS *` has no path and ends in a star.)
 fn origin(request: &ApprovalRequest) -> &str {
     let after_scheme = request.scheme.len() + 3;
     let rest = request.url.get(after_scheme..).unwrap_or_default();
@@ -85,11 +84,11 @@ fn origin(request: &ApprovalRequest) -> &str {
     &request.url[..(after_scheme + end).min(request.url.len())]
 }
 
-fn folder(path: &str) -> &str {
+fn directory(path: &str) -> &str {
     path.rfind('/').map_or("/", |slash| &path[..=slash])
 }
 
-/// What a regular expression would take for more than itself, with a backslash before it.
+/// Escapes `text` for a regular expression.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
     for c in text.chars() {

@@ -1,9 +1,8 @@
-//! `--approve-with COMMAND`: a program that is asked, one run of it for each question.
+//! Runs the program of `--approve-with COMMAND`, once for each request.
 //!
 //! It reads one JSON object (a [`ApprovalRequest`]) on its standard input and writes one to its standard output:
 //! `{"verdict": "allow" | "deny", "for": "once" | "run", "extent": "url" | "prefix" | "host", "reason": "..."}`. Only
-//! `verdict` must be there. Whatever else it does (ends with another status than 0, writes something else, or too much, or
-//! takes too long) is a denial.
+//! `verdict` is required. Anything else is a denial: another exit status than 0, other output, too much of it, or a delay.
 
 use std::ffi::OsString;
 use std::io;
@@ -23,16 +22,16 @@ use super::decision::{ApprovalDecision, Denial, GrantDuration};
 use super::grant::GrantScope;
 use super::request::ApprovalRequest;
 
-/// How many run at a time; the others wait for their turn.
+/// How many run at a time; other requests wait.
 const AT_ONCE: usize = 8;
 
-/// Longer answers are none.
+/// Longer output is an error.
 const ANSWER_BYTES: u64 = 64 * 1024;
 
-/// How much of a program's reason is passed on, in characters.
+/// A program's reason is cut to so many characters.
 const REASON_MAX: usize = 500;
 
-/// A program that is asked.
+/// A program that decides.
 #[derive(Debug)]
 pub(crate) struct ApproverProgram(Arc<Inner>);
 
@@ -41,17 +40,17 @@ struct Inner {
     command: String,
     env: Vec<(OsString, OsString)>,
     limit: Duration,
-    folder: Option<PathBuf>,
-    room: Semaphore,
+    directory: Option<PathBuf>,
+    permits: Semaphore,
 }
 
-/// What it answers.
+/// What the program writes.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ProgramOutput {
     verdict: Verdict,
     #[serde(default, rename = "for")]
-    span: For,
+    duration: For,
     #[serde(rename = "extent")]
     scope: Option<GrantScope>,
     reason: Option<String>,
@@ -73,23 +72,22 @@ enum For {
 }
 
 impl ApproverProgram {
-    /// A command for the shell, with its whole environment, and how long it may take.
+    /// `command` is for the shell, `env` its whole environment, `limit` the time that it may take.
     pub(crate) fn new(command: String, env: Vec<(OsString, OsString)>, limit: Duration) -> ApproverProgram {
         ApproverProgram(Arc::new(Inner {
             command,
             env,
             limit,
-            folder: None,
-            room: Semaphore::new(AT_ONCE),
+            directory: None,
+            permits: Semaphore::new(AT_ONCE),
         }))
     }
 
-    /// The same program, run in this folder.
+    /// Returns the same program, to be run in this directory.
     #[must_use]
-    pub(crate) fn at(mut self, folder: PathBuf) -> ApproverProgram {
-        // Nobody else has it yet.
+    pub(crate) fn at(mut self, directory: PathBuf) -> ApproverProgram {
         if let Some(inner) = Arc::get_mut(&mut self.0) {
-            inner.folder = Some(folder);
+            inner.directory = Some(directory);
         }
         self
     }
@@ -99,8 +97,8 @@ impl Approver for ApproverProgram {
     fn ask(&self, request: ApprovalRequest) -> DecisionFuture {
         let inner = self.0.clone();
         Box::pin(async move {
-            let Ok(_place) = inner.room.acquire().await else {
-                return ApprovalDecision::Deny(GrantDuration::Once, Denial::Over);
+            let Ok(_permit) = inner.permits.acquire().await else {
+                return ApprovalDecision::Deny(GrantDuration::Once, Denial::RunEnded);
             };
             inner
                 .run(&request)
@@ -117,13 +115,13 @@ impl Inner {
             move |error: io::Error| Denial::Failed(format!("{what}: {error}"))
         };
         let mut input = serde_json::to_vec(&ProgramInput { version: 1, request })
-            .map_err(|error| Denial::Failed(format!("the question cannot be written: {error}")))?;
+            .map_err(|error| Denial::Failed(format!("cannot write the question: {error}")))?;
         input.push(b'\n');
-        let mut child = Group(self.start().map_err(failed("the program cannot be started"))?);
+        let mut child = Group(self.start().map_err(failed("cannot start the program"))?);
         let (status, output) = timeout(self.limit, child.converse(input))
             .await
-            .map_err(|_| Denial::Late)?
-            .map_err(failed("the program cannot be asked"))?;
+            .map_err(|_| Denial::TimedOut)?
+            .map_err(failed("cannot ask the program"))?;
         if !status.success() {
             return Err(Denial::Failed(format!("the program ended with {status}")));
         }
@@ -146,17 +144,17 @@ impl Inner {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true);
-        self.folder.iter().for_each(|folder| {
-            command.current_dir(folder);
+        self.directory.iter().for_each(|directory| {
+            command.current_dir(directory);
         });
-        // So that all that it started can be ended, and so that no key of the terminal reaches it.
+        // A group of its own: httpjail can end all that the program started, and no key of the terminal reaches it.
         #[cfg(unix)]
         command.process_group(0);
         command.spawn()
     }
 }
 
-/// The question with the version of its form.
+/// The request with the version of the format.
 #[derive(Serialize)]
 struct ProgramInput<'a> {
     version: u32,
@@ -164,7 +162,7 @@ struct ProgramInput<'a> {
     request: &'a ApprovalRequest,
 }
 
-/// A running program. Dropped, it ends with all that it started.
+/// A running program. When it is dropped, it is killed with all that it started.
 struct Group(Child);
 
 impl Group {
@@ -173,7 +171,7 @@ impl Group {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
         let asking = async move {
-            // A program that answers without reading is free to.
+            // A program may answer without reading its input.
             let _ = to.write_all(&input).await;
         };
         let mut output = Vec::new();
@@ -181,7 +179,7 @@ impl Group {
         let (read, ()) = tokio::join!(from.read_to_end(&mut output), asking);
         read?;
         if output.len() as u64 > ANSWER_BYTES {
-            return Err(io::Error::other("it says too much"));
+            return Err(io::Error::other("its output is too long"));
         }
         Ok((self.0.wait().await?, output))
     }
@@ -191,7 +189,7 @@ impl Drop for Group {
     fn drop(&mut self) {
         #[cfg(unix)]
         if let Some(leader) = self.0.id().and_then(|id| i32::try_from(id).ok()) {
-            // Not waited for yet, so the number is still its own; nobody left is no fault.
+            // It has not been waited for yet, so the number is still its own. An empty group is not an error.
             let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(leader), nix::sys::signal::Signal::SIGKILL);
         }
     }
@@ -199,21 +197,21 @@ impl Drop for Group {
 
 fn read(output: &[u8]) -> Result<ApprovalDecision, Denial> {
     let said: ProgramOutput = serde_json::from_slice(output)
-        .map_err(|error| Denial::Failed(format!("the program's answer is no verdict: {error}")))?;
-    let span = match (said.span, said.scope) {
+        .map_err(|error| Denial::Failed(format!("the program's output is not a verdict: {error}")))?;
+    let duration = match (said.duration, said.scope) {
         (For::Once, None) => GrantDuration::Once,
         (For::Run, scope) => GrantDuration::Run(scope.unwrap_or(GrantScope::Url)),
         (For::Once, Some(_)) => {
             return Err(Denial::Failed(
-                "the program's answer has an extent, but is for once".into(),
+                "the program's output has an `extent`, which needs `for` to be `run`".into(),
             ));
         }
     };
     Ok(match said.verdict {
-        Verdict::Allow => ApprovalDecision::Allow(span),
+        Verdict::Allow => ApprovalDecision::Allow(duration),
         Verdict::Deny => {
             let reason = said.reason.map(|reason| reason.chars().take(REASON_MAX).collect());
-            ApprovalDecision::Deny(span, Denial::Said(reason))
+            ApprovalDecision::Deny(duration, Denial::ByApprover(reason))
         }
     })
 }

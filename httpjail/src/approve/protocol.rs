@@ -1,4 +1,4 @@
-//! What the proxy's process and the approver say to each other: one line of JSON for each request and each decision.
+//! The messages between the proxy process and the approver: one line of JSON for each request and each decision.
 
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
@@ -8,24 +8,24 @@ use tokio::sync::mpsc;
 use super::decision::ApprovalDecision;
 use super::request::ApprovalRequest;
 
-/// Messages on their way to the other process.
+/// Messages that wait to be sent.
 pub(super) const QUEUE: usize = 64;
 
-/// A question and its number; without one, the question of that number is withdrawn.
+/// A request with its number. Without a request, the message withdraws the request of that number.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct RequestMessage {
     pub(super) id: u64,
     pub(super) request: Option<ApprovalRequest>,
 }
 
-/// The answer to the question of that number.
+/// The decision about the request of that number.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct DecisionMessage {
     pub(super) id: u64,
-    pub(super) answer: ApprovalDecision,
+    pub(super) decision: ApprovalDecision,
 }
 
-/// Writes what comes until one side is gone.
+/// Sends the messages of the queue, until it closes or the socket fails.
 pub(super) async fn write(mut queue: mpsc::Receiver<Vec<u8>>, mut to: OwnedWriteHalf) {
     while let Some(line) = queue.recv().await {
         if to.write_all(&line).await.is_err() {
@@ -34,7 +34,7 @@ pub(super) async fn write(mut queue: mpsc::Receiver<Vec<u8>>, mut to: OwnedWrite
     }
 }
 
-/// As JSON, which has no newline in it, and a newline.
+/// Encodes a message as one line: compact JSON contains no newline.
 pub(super) fn line(message: &impl Serialize) -> Option<Vec<u8>> {
     let mut line = serde_json::to_vec(message).ok()?;
     line.push(b'\n');

@@ -1,4 +1,4 @@
-//! Where requests wait for an answer: identical ones together, not too many, and none past the end of the run.
+//! Where requests wait for a decision: identical ones together, a bounded number, and none after the run has ended.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,27 +13,27 @@ use super::request::ApprovalRequest;
 use crate::audit::{Admission, Bucket};
 use crate::policy::Target;
 
-/// Questions that wait at a time, and requests that wait for the answer to one of them.
+/// Questions that wait at a time, and requests that wait for one of them.
 const WAITING: usize = 32;
 const JOINED: usize = 256;
 
-/// Questions asked at once, and in each second after that: a person reads no faster.
+/// Questions that are asked at once, and in each second after that. A person does not read faster.
 const BURST: u32 = 32;
 const PER_SECOND: u32 = 1;
 
-/// Answers that are remembered. One more would forget none: it holds for its own request alone.
+/// Decisions that are remembered. Any further one holds for its own request alone.
 const GRANTS: usize = 4096;
 
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ApprovalOutcome {
-    /// Forward it; how it was approved, for the log.
+    /// Forward it; the text says how it was approved, for the log.
     Allowed(String),
     /// Refuse it.
     Denied(Denial),
 }
 
-/// The queue of one run.
+/// The requests of one run that wait for a decision, and the decisions that hold for the run.
 pub(crate) struct ApprovalQueue {
     approver: Arc<dyn Approver>,
     state: Mutex<State>,
@@ -46,20 +46,20 @@ struct State {
     open: bool,
 }
 
-/// Those who wait for one answer. Dropped, it withdraws the question.
+/// The requests that wait for one decision. When it is dropped, the question is withdrawn.
 struct Waiting {
     requests: Vec<oneshot::Sender<ApprovalOutcome>>,
     _asking: oneshot::Sender<()>,
 }
 
-/// A request's place among them. Dropped by a client that gives up, it makes room, and the last one withdraws the question.
-struct Place<'a> {
+/// One request that waits. A client that gives up drops it; the last one withdraws the question.
+struct Waiter<'a> {
     queue: &'a ApprovalQueue,
     key: Key,
-    answer: Option<oneshot::Receiver<ApprovalOutcome>>,
+    outcome: Option<oneshot::Receiver<ApprovalOutcome>>,
 }
 
-/// What makes two questions one: all that is shown, but for the numbers of the processes.
+/// Two requests with equal keys share one question. The key is all that the prompt shows, except process ids.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
     method: String,
@@ -68,7 +68,6 @@ struct Key {
 }
 
 impl ApprovalQueue {
-    /// A queue whose questions go to `approver`.
     pub(crate) fn new(approver: Arc<dyn Approver>) -> Arc<ApprovalQueue> {
         Arc::new(ApprovalQueue {
             approver,
@@ -81,24 +80,24 @@ impl ApprovalQueue {
         })
     }
 
-    /// What has been answered already for the rest of the run.
+    /// Returns what was already decided about `target` for the rest of the run.
     pub(crate) fn remembered(&self, target: &Target) -> Option<ApprovalOutcome> {
         self.state().remembered(target.method().as_str(), target.url())
     }
 
-    /// Asks, or joins those who have asked the same, and waits for the answer. Call it within a tokio runtime.
+    /// Asks the approver, or joins an identical request, and waits for the decision. Call it within a tokio runtime.
     pub(crate) async fn ask(self: &Arc<Self>, request: ApprovalRequest) -> ApprovalOutcome {
-        let Some(mut place) = self.enter(request) else {
-            return ApprovalOutcome::Denied(Denial::Crowded);
+        let Some(mut waiter) = self.enter(request) else {
+            return ApprovalOutcome::Denied(Denial::TooMany);
         };
-        match &mut place.answer {
-            // Dropped unanswered only with the queue's own task.
-            Some(answer) => answer.await.unwrap_or(ApprovalOutcome::Denied(Denial::Over)),
-            None => ApprovalOutcome::Denied(Denial::Over),
+        match &mut waiter.outcome {
+            // The sender is dropped without a decision only when the queue's own task ends.
+            Some(outcome) => outcome.await.unwrap_or(ApprovalOutcome::Denied(Denial::RunEnded)),
+            None => ApprovalOutcome::Denied(Denial::RunEnded),
         }
     }
 
-    /// Denies all who wait, and from now on whoever comes.
+    /// Denies all requests that wait, and all that come from now on.
     pub(crate) fn close(&self) {
         let mut state = self.state();
         state.open = false;
@@ -106,13 +105,13 @@ impl ApprovalQueue {
             .into_values()
             .flat_map(|waiting| waiting.requests)
         {
-            // Whoever asked may have gone.
-            let _ = request.send(ApprovalOutcome::Denied(Denial::Over));
+            // The client may have given up.
+            let _ = request.send(ApprovalOutcome::Denied(Denial::RunEnded));
         }
     }
 
-    /// `None`: there is no room.
-    fn enter(self: &Arc<Self>, request: ApprovalRequest) -> Option<Place<'_>> {
+    /// Returns `None` if too many requests wait.
+    fn enter(self: &Arc<Self>, request: ApprovalRequest) -> Option<Waiter<'_>> {
         let (sender, receiver) = oneshot::channel();
         let key = Key {
             method: request.method.clone(),
@@ -122,19 +121,19 @@ impl ApprovalQueue {
                 .as_ref()
                 .map(|program| program.exe.clone().unwrap_or_else(|| program.comm.clone())),
         };
-        let place = Place {
+        let waiter = Waiter {
             queue: self,
             key: key.clone(),
-            answer: Some(receiver),
+            outcome: Some(receiver),
         };
         let mut state = self.state();
-        // Answered since it was looked for.
+        // It may have been decided since the caller looked.
         let remembered = state.remembered(&request.method, &request.url);
-        let early = remembered.or_else(|| (!state.open).then_some(ApprovalOutcome::Denied(Denial::Over)));
+        let early = remembered.or_else(|| (!state.open).then_some(ApprovalOutcome::Denied(Denial::RunEnded)));
         if let Some(outcome) = early {
             let _ = sender.send(outcome);
             drop(state);
-            return Some(place);
+            return Some(waiter);
         }
         if let Some(others) = state.waiting.get_mut(&key) {
             let room = others.requests.len() < JOINED;
@@ -142,7 +141,7 @@ impl ApprovalQueue {
                 others.requests.push(sender);
             }
             drop(state);
-            return room.then_some(place);
+            return room.then_some(waiter);
         }
         if state.waiting.len() >= WAITING || state.bucket.admit(Instant::now()) == Admission::Hold {
             drop(state);
@@ -158,25 +157,25 @@ impl ApprovalQueue {
         let queue = self.clone();
         tokio::spawn(async move {
             tokio::select! {
-                // Nothing is ever sent: it ends when nobody waits any more.
+                // Nothing is ever sent: it ends when no request waits any more.
                 _ = withdrawn => {}
-                answer = queue.approver.ask(request.clone()) => queue.finish(&key, &request, answer),
+                decision = queue.approver.ask(request.clone()) => queue.finish(&key, &request, decision),
             }
         });
-        Some(place)
+        Some(waiter)
     }
 
-    fn finish(&self, key: &Key, request: &ApprovalRequest, answer: ApprovalDecision) {
-        let (allows, span) = match &answer {
-            ApprovalDecision::Allow(span) => (true, *span),
-            ApprovalDecision::Deny(span, _) => (false, *span),
+    fn finish(&self, key: &Key, request: &ApprovalRequest, decision: ApprovalDecision) {
+        let (allows, duration) = match &decision {
+            ApprovalDecision::Allow(duration) => (true, *duration),
+            ApprovalDecision::Deny(duration, _) => (false, *duration),
         };
         let mut state = self.state();
-        if let (GrantDuration::Run(scope), true) = (span, state.grants.len() < GRANTS) {
+        if let (GrantDuration::Run(scope), true) = (duration, state.grants.len() < GRANTS) {
             state.grants.push(Grant::new(allows, request, scope));
         }
-        let outcome = match answer {
-            ApprovalDecision::Allow(span) => ApprovalOutcome::Allowed(how(span, request)),
+        let outcome = match decision {
+            ApprovalDecision::Allow(duration) => ApprovalOutcome::Allowed(how(duration, request)),
             ApprovalDecision::Deny(_, denial) => ApprovalOutcome::Denied(denial),
         };
         for request in state
@@ -195,22 +194,22 @@ impl ApprovalQueue {
 }
 
 impl State {
-    /// A denial wins over an approval that is wider.
+    /// A denial wins over an approval with a wider scope.
     fn remembered(&self, method: &str, url: &str) -> Option<ApprovalOutcome> {
         let about = |allows: bool| {
             let mut grants = self.grants.iter();
             grants.find(|grant| grant.allows == allows && grant.covers(method, url))
         };
         if about(false).is_some() {
-            return Some(ApprovalOutcome::Denied(Denial::Said(None)));
+            return Some(ApprovalOutcome::Denied(Denial::ByApprover(None)));
         }
         about(true).map(|grant| ApprovalOutcome::Allowed(format!("approved for this run: {}", grant.shown())))
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        drop(self.answer.take());
+        drop(self.outcome.take());
         let mut state = self.queue.state();
         if let Some(waiting) = state.waiting.get_mut(&self.key) {
             waiting.requests.retain(|request| !request.is_closed());
@@ -221,8 +220,8 @@ impl Drop for Place<'_> {
     }
 }
 
-fn how(span: GrantDuration, request: &ApprovalRequest) -> String {
-    match span {
+fn how(duration: GrantDuration, request: &ApprovalRequest) -> String {
+    match duration {
         GrantDuration::Once => "approved once".to_owned(),
         GrantDuration::Run(scope) => format!("approved for this run: {}", Grant::new(true, request, scope).shown()),
     }

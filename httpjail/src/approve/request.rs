@@ -1,44 +1,41 @@
-//! A request that no rule matches, as it is shown to who decides.
+//! A request that no rule matches, as the approver sees it.
 
 use serde::{Deserialize, Serialize};
 
 use crate::net::Ancestor;
 use crate::policy::Target;
 
-/// One request to be decided. This is what a program of `--approve-with` reads, as JSON.
+/// One request to decide about. A program of `--approve-with` reads it as JSON, so field names do not change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ApprovalRequest {
-    /// The method.
     pub method: String,
-    /// The canonical URL, whole.
+    /// The whole canonical URL.
     pub url: String,
     /// `http` or `https`.
     pub scheme: String,
-    /// The host as in the URL, a name in ASCII.
+    /// The host as in the URL; a name is in ASCII.
     pub host: String,
-    /// The port, also where the URL leaves it out.
+    /// The port, even if the URL leaves it out.
     pub port: u16,
     /// The path, without the query.
     pub path: String,
-    /// Who asks, where that is known.
+    /// The program that sends the request, if it is known.
     pub program: Option<Requester>,
 }
 
-/// The program that asks. Its names are its own choice.
+/// The program that sends a request. It chooses its own names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Requester {
-    /// Its process id, as the host counts.
+    /// The process id on the host.
     pub pid: u32,
-    /// Its executable.
     pub exe: Option<String>,
-    /// Its thread's name.
+    /// The thread's name.
     pub comm: String,
-    /// Who started it, nearest first, as far as the jail's first process.
+    /// The processes that started it, nearest first, up to the jail's first process.
     pub parents: Vec<Ancestor>,
 }
 
 impl ApprovalRequest {
-    /// What is asked about `target`.
     pub(crate) fn new(target: &Target, program: Option<Requester>) -> ApprovalRequest {
         ApprovalRequest {
             method: target.method().to_string(),

@@ -1,4 +1,4 @@
-//! The process that is asked: has an [`Approver`] decide about what comes over the socket.
+//! The approver process's end of the socket: passes each request that comes to an [`Approver`].
 
 use std::collections::HashMap;
 use std::io;
@@ -14,10 +14,10 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::approver::Approver;
 use super::protocol::{DecisionMessage, QUEUE, RequestMessage, line, write};
 
-/// The other process's side: has `approver` answer what comes, until the end of the line.
+/// Answers the requests that come over `socket`, until its other end closes.
 ///
 /// # Errors
-/// Those of the socket, and for what is no question.
+/// Fails when the socket fails, and when a message cannot be parsed.
 pub(crate) async fn serve(socket: Socket, approver: Arc<dyn Approver>) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     let (from, to) = UnixStream::from_std(socket)?.into_split();
@@ -30,7 +30,7 @@ pub(crate) async fn serve(socket: Socket, approver: Arc<dyn Approver>) -> io::Re
 
 async fn answer_all(from: OwnedReadHalf, approver: Arc<dyn Approver>, lines: mpsc::Sender<Vec<u8>>) -> io::Result<()> {
     let mut requests = BufReader::new(from).lines();
-    // Dropped with this function, and all that is being asked with it.
+    // When this function ends, it drops the set and so cancels all requests.
     let mut tasks = JoinSet::new();
     let mut asking = HashMap::new();
     while let Some(text) = requests.next_line().await? {
@@ -43,11 +43,11 @@ async fn answer_all(from: OwnedReadHalf, approver: Arc<dyn Approver>, lines: mps
             }
             continue;
         };
-        let (answer, lines) = (approver.ask(request), lines.clone());
+        let (decision, lines) = (approver.ask(request), lines.clone());
         let task = tasks.spawn(async move {
-            let answer = answer.await;
-            if let Some(line) = line(&DecisionMessage { id, answer }) {
-                // Nobody is there to hear it: the run is over.
+            let decision = decision.await;
+            if let Some(line) = line(&DecisionMessage { id, decision }) {
+                // If the other end has closed, the run is over.
                 let _ = lines.send(line).await;
             }
         });

@@ -26,7 +26,7 @@ impl Approver for ByHand {
         Box::pin(async move {
             answer
                 .await
-                .unwrap_or(ApprovalDecision::Deny(GrantDuration::Once, Denial::Over))
+                .unwrap_or(ApprovalDecision::Deny(GrantDuration::Once, Denial::RunEnded))
         })
     }
 }
@@ -70,11 +70,11 @@ async fn identical_requests_are_one_question() {
     assert!(requests.try_recv().is_err());
     answer.send(ApprovalDecision::Allow(GrantDuration::Once)).unwrap();
     other_answer
-        .send(ApprovalDecision::Deny(GrantDuration::Once, Denial::Late))
+        .send(ApprovalDecision::Deny(GrantDuration::Once, Denial::TimedOut))
         .unwrap();
     assert_eq!(first.await.unwrap(), ApprovalOutcome::Allowed("approved once".into()));
     assert_eq!(second.await.unwrap(), ApprovalOutcome::Allowed("approved once".into()));
-    assert_eq!(other.await.unwrap(), ApprovalOutcome::Denied(Denial::Late));
+    assert_eq!(other.await.unwrap(), ApprovalOutcome::Denied(Denial::TimedOut));
     // Once is once.
     assert_eq!(queue.remembered(&target("GET", "https://a.test/")), None);
 }
@@ -101,7 +101,7 @@ async fn another_program_is_another_question() {
     assert_eq!(asked.program.unwrap().pid, 3);
     drop((first, second));
     for waiting in waiting {
-        assert_eq!(waiting.await.unwrap(), ApprovalOutcome::Denied(Denial::Over));
+        assert_eq!(waiting.await.unwrap(), ApprovalOutcome::Denied(Denial::RunEnded));
     }
 }
 
@@ -144,7 +144,7 @@ async fn an_answer_for_the_run_covers_what_was_shown() {
             let (_, answer) = requests.recv().await.unwrap();
             let said = match allows {
                 true => ApprovalDecision::Allow(GrantDuration::Run(scope)),
-                false => ApprovalDecision::Deny(GrantDuration::Run(scope), Denial::Said(None)),
+                false => ApprovalDecision::Deny(GrantDuration::Run(scope), Denial::ByApprover(None)),
             };
             answer.send(said).unwrap();
             assert_eq!(matches!(waiting.await.unwrap(), ApprovalOutcome::Allowed(_)), allows);
@@ -188,7 +188,7 @@ async fn a_flood_is_held_back() {
     for _ in 0..1000 - 32 {
         assert_eq!(
             waiting.join_next().await.unwrap().unwrap(),
-            ApprovalOutcome::Denied(Denial::Crowded)
+            ApprovalOutcome::Denied(Denial::TooMany)
         );
     }
     let mut asked = Vec::new();
@@ -198,11 +198,11 @@ async fn a_flood_is_held_back() {
     assert!(requests.try_recv().is_err());
     queue.close();
     while let Some(outcome) = waiting.join_next().await {
-        assert_eq!(outcome.unwrap(), ApprovalOutcome::Denied(Denial::Over));
+        assert_eq!(outcome.unwrap(), ApprovalOutcome::Denied(Denial::RunEnded));
     }
     assert_eq!(
         queue.ask(request("GET", "https://b.test/")).await,
-        ApprovalOutcome::Denied(Denial::Over)
+        ApprovalOutcome::Denied(Denial::RunEnded)
     );
 }
 
@@ -232,7 +232,7 @@ impl Approver for ByPath {
             match request.path.as_str() {
                 "/yes" => ApprovalDecision::Allow(GrantDuration::Run(GrantScope::Host)),
                 "/never" => std::future::pending().await,
-                _ => ApprovalDecision::Deny(GrantDuration::Once, Denial::Said(Some("no".into()))),
+                _ => ApprovalDecision::Deny(GrantDuration::Once, Denial::ByApprover(Some("no".into()))),
             }
         })
     }
@@ -245,7 +245,7 @@ async fn another_process_is_asked() {
     let remote = ApproverClient::start(ours).unwrap();
     let serving = tokio::spawn(serve(theirs, Arc::new(ByPath(AtomicUsize::new(0)))));
     let never = tokio::spawn(remote.ask(request("GET", "https://a.test/never")));
-    let no = ApprovalDecision::Deny(GrantDuration::Once, Denial::Said(Some("no".into())));
+    let no = ApprovalDecision::Deny(GrantDuration::Once, Denial::ByApprover(Some("no".into())));
     assert_eq!(remote.ask(request("GET", "https://a.test/no")).await, no);
     assert_eq!(
         remote.ask(request("GET", "https://a.test/yes")).await,
@@ -254,7 +254,7 @@ async fn another_process_is_asked() {
     serving.abort();
     let gone = ApprovalDecision::Deny(
         GrantDuration::Once,
-        Denial::Failed("the process that asks is gone".into()),
+        Denial::Failed("the process that asks has ended".into()),
     );
     assert_eq!(never.await.unwrap(), gone);
     assert_eq!(remote.ask(request("GET", "https://a.test/yes")).await, gone);
@@ -301,14 +301,14 @@ async fn a_program_decides() {
             r#"echo '{"verdict":"deny","reason":"why"}'"#,
             Ok(ApprovalDecision::Deny(
                 GrantDuration::Once,
-                Denial::Said(Some("why".into())),
+                Denial::ByApprover(Some("why".into())),
             )),
         ),
         (
             r#"echo '{"verdict":"deny","for":"run","extent":"prefix"}'"#,
             Ok(ApprovalDecision::Deny(
                 GrantDuration::Run(GrantScope::Prefix),
-                Denial::Said(None),
+                Denial::ByApprover(None),
             )),
         ),
         // The question comes in whole.
@@ -322,13 +322,16 @@ async fn a_program_decides() {
         ),
         (r#"echo '{"verdict":"allow"}'; exit 1"#, Err("ended with")),
         (r#"echo '{"verdict":"allow"}'; kill -9 $$"#, Err("ended with")),
-        ("echo allow", Err("no verdict")),
-        ("true", Err("no verdict")),
-        (r#"echo '{"verdict":"allow"} {"verdict":"deny"}'"#, Err("no verdict")),
-        (r#"echo '{"verdict":"allow","extent":"all"}'"#, Err("no verdict")),
-        (r#"echo '{"verdict":"allow","until":"tomorrow"}'"#, Err("no verdict")),
-        (r#"echo '{"verdict":"allow","extent":"host"}'"#, Err("for once")),
-        ("yes '{'", Err("too much")),
+        ("echo allow", Err("not a verdict")),
+        ("true", Err("not a verdict")),
+        (r#"echo '{"verdict":"allow"} {"verdict":"deny"}'"#, Err("not a verdict")),
+        (r#"echo '{"verdict":"allow","extent":"all"}'"#, Err("not a verdict")),
+        (r#"echo '{"verdict":"allow","until":"tomorrow"}'"#, Err("not a verdict")),
+        (
+            r#"echo '{"verdict":"allow","extent":"host"}'"#,
+            Err("which needs `for`"),
+        ),
+        ("yes '{'", Err("too long")),
     ];
     for (command, expected) in cases {
         let program = ApproverProgram::new(command.into(), path(), Duration::from_secs(60));
@@ -354,7 +357,7 @@ async fn a_program_that_hangs_is_ended_with_all_that_it_started() {
     let reader = tokio::task::spawn_blocking(move || std::fs::read(pipe).unwrap());
     let program = ApproverProgram::new(command, path(), Duration::from_millis(300));
     let answer = program.ask(request("GET", "https://a.test/")).await;
-    assert_eq!(answer, ApprovalDecision::Deny(GrantDuration::Once, Denial::Late));
+    assert_eq!(answer, ApprovalDecision::Deny(GrantDuration::Once, Denial::TimedOut));
     assert_eq!(reader.await.unwrap(), b"");
 }
 

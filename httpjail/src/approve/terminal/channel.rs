@@ -1,4 +1,4 @@
-//! The line to the proxy, from which questions come and to which answers go. Never waits.
+//! The socket to the proxy process: requests come from it, decisions go to it. Never blocks.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -9,11 +9,11 @@ use nix::poll::PollFlags;
 use crate::approve::decision::ApprovalDecision;
 use crate::approve::protocol::{DecisionMessage, RequestMessage, line};
 
-/// A longer question is none.
+/// A longer message ends the connection.
 const QUESTION_BYTES: usize = 1 << 20;
 
 pub(super) struct RequestChannel {
-    /// `None` when nobody is left to ask for.
+    /// `None` after the proxy process has closed it.
     socket: Option<UnixStream>,
     unread: Vec<u8>,
     answers: Vec<u8>,
@@ -39,7 +39,7 @@ impl RequestChannel {
         Some((self.socket.as_ref()?.as_fd(), wanted))
     }
 
-    /// What has come. What is no question ends the line: nothing more can be asked then, and all is denied.
+    /// Returns the messages that have come. One that cannot be parsed ends the connection, and the proxy denies everything.
     pub(super) fn hear(&mut self) -> Vec<RequestMessage> {
         let mut bytes = [0; 4096];
         while let Some(socket) = &mut self.socket {
@@ -63,14 +63,14 @@ impl RequestChannel {
         heard
     }
 
-    pub(super) fn send(&mut self, id: u64, answer: ApprovalDecision) {
-        // It is plain data: it can be written.
+    pub(super) fn send(&mut self, id: u64, decision: ApprovalDecision) {
+        // Plain data can always be encoded.
         self.answers
-            .extend(line(&DecisionMessage { id, answer }).unwrap_or_default());
+            .extend(line(&DecisionMessage { id, decision }).unwrap_or_default());
         self.reply();
     }
 
-    /// Writes what can be written.
+    /// Writes as much as the socket takes.
     pub(super) fn reply(&mut self) {
         while let Some(socket) = self.socket.as_mut().filter(|_| !self.answers.is_empty()) {
             match socket.write(&self.answers) {

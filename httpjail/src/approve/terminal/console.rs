@@ -1,4 +1,4 @@
-//! The loop: what is asked, what is on the screen, what is typed, and how long each may take.
+//! The loop that relays and asks: which question is on the screen, what is typed, and how long each may take.
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,10 +20,10 @@ use crate::approve::grant::{Grant, GrantScope};
 use crate::approve::protocol::RequestMessage;
 use crate::approve::request::ApprovalRequest;
 
-/// A question counts as seen when nothing was typed for so long after it was drawn.
+/// A question counts as seen when nothing was typed for this time after it was drawn.
 const UNDISTURBED: Duration = Duration::from_millis(500);
 
-/// Questions that wait here.
+/// How many questions may wait.
 const WAITING: usize = 64;
 
 pub(super) struct Console {
@@ -40,7 +40,7 @@ pub(super) struct Console {
 struct Waiting {
     id: u64,
     request: ApprovalRequest,
-    /// Set when it is the first: also where it cannot be shown it does not stay for ever.
+    /// Set when the question is the first: it must not stay forever even if it cannot be shown.
     deadline: Option<Instant>,
 }
 
@@ -52,9 +52,9 @@ struct View {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Arming {
-    /// Not all of it is on the screen yet.
+    /// Not all of the question is on the screen yet.
     Drawing,
-    /// It counts from then on, if nothing is typed before.
+    /// Keys count from then on, if nothing is typed before.
     At(Instant),
     Armed,
 }
@@ -73,13 +73,13 @@ impl Console {
         })
     }
 
-    /// Leaves the terminal as it was found.
+    /// Restores the terminal.
     pub(super) fn leave(&mut self) {
         self.hide();
         self.relay.leave();
     }
 
-    /// Whether the supervisor saw to its end (and waits to hear so).
+    /// Runs the loop. Returns true if the supervisor asked for the end and waits for a report.
     pub(super) fn live(&mut self, supervisor: &impl Supervisor, signals: &SignalFd) -> io::Result<bool> {
         loop {
             self.advance(Instant::now());
@@ -103,7 +103,7 @@ impl Console {
                             self.relay.drain();
                             return Ok(true);
                         }
-                        // Gone: so is the jail.
+                        // The supervisor has ended, and with it the jail.
                         Err(_) => return Ok(false),
                     },
                     Source::Signals => {
@@ -120,12 +120,12 @@ impl Console {
         }
     }
 
-    /// What the passing of time brings: an end to waiting, a question that is due, keys that count.
+    /// Does what is due at `now`: ends a wait, shows a question, lets keys count.
     fn advance(&mut self, now: Instant) {
         if let Some(first) = self.waiting.front_mut() {
             let deadline = *first.deadline.get_or_insert(now + self.limit);
             if deadline <= now {
-                self.answer(ApprovalDecision::Deny(GrantDuration::Once, Denial::Late));
+                self.answer(ApprovalDecision::Deny(GrantDuration::Once, Denial::TimedOut));
                 return self.advance(now);
             }
         }
@@ -176,7 +176,7 @@ impl Console {
             };
             if self.waiting.len() >= WAITING {
                 self.requests
-                    .send(id, ApprovalDecision::Deny(GrantDuration::Once, Denial::Crowded));
+                    .send(id, ApprovalDecision::Deny(GrantDuration::Once, Denial::TooMany));
                 continue;
             }
             self.waiting.push_back(Waiting {
@@ -192,7 +192,7 @@ impl Console {
         }
     }
 
-    /// Whoever asked has given up.
+    /// Removes the question whose client has given up.
     fn withdraw(&mut self, id: u64) {
         if self.waiting.front().is_some_and(|first| first.id == id) {
             self.waiting.pop_front();
@@ -203,7 +203,7 @@ impl Console {
         }
     }
 
-    /// Tells how many wait. This alone the jail can change while a question is on the screen, and only so often.
+    /// Shows how many questions wait. The jail can change nothing else while a question is on the screen.
     fn count(&mut self) {
         let mut out = Vec::new();
         if let Some(view) = &self.view {
@@ -212,7 +212,7 @@ impl Console {
         self.relay.outgoing().append(&mut out);
     }
 
-    /// Puts the first question on the screen, if there is one and the screen is ours.
+    /// Shows the first question, if there is one and this process holds the screen.
     fn show(&mut self) {
         let Some((rows, columns)) = self.relay.screen_size() else {
             return;
@@ -220,7 +220,7 @@ impl Console {
         let Some(first) = self.waiting.front() else { return };
         let frame = self.frame();
         let Some(prompt) = Prompt::new(&first.request, frame, rows, columns) else {
-            let why = "it cannot be shown whole on this terminal".to_owned();
+            let why = "the terminal is too small to show it whole".to_owned();
             self.answer(ApprovalDecision::Deny(GrantDuration::Once, Denial::Failed(why)));
             return self.show();
         };
@@ -234,7 +234,7 @@ impl Console {
         });
     }
 
-    /// Takes the question off the screen. It stays a question.
+    /// Takes the question off the screen. It still waits for an answer.
     fn hide(&mut self) {
         if self.view.take().is_some() {
             self.relay.give_screen();
@@ -287,13 +287,13 @@ impl Console {
                 }
                 ApprovalDecision::Allow(GrantDuration::Run(scope))
             }
-            Choice::Deny => ApprovalDecision::Deny(GrantDuration::Once, Denial::Said(None)),
-            Choice::DenyRun => ApprovalDecision::Deny(GrantDuration::Run(GrantScope::Url), Denial::Said(None)),
+            Choice::Deny => ApprovalDecision::Deny(GrantDuration::Once, Denial::ByApprover(None)),
+            Choice::DenyRun => ApprovalDecision::Deny(GrantDuration::Run(GrantScope::Url), Denial::ByApprover(None)),
         };
         self.answer(answer);
     }
 
-    /// Answers the first question, and those that the answer covers too.
+    /// Answers the first question, and all others that the answer covers.
     fn answer(&mut self, answer: ApprovalDecision) {
         let Some(first) = self.waiting.pop_front() else { return };
         if let ApprovalDecision::Allow(GrantDuration::Run(scope))
@@ -317,7 +317,8 @@ impl Console {
         self.next();
     }
 
-    /// The first question is no more. The next one is drawn anew, and must be seen first; without one the screen goes back.
+    /// Continues after the first question. The next one is drawn again and must be seen first. Without one, the jail gets the
+    /// screen back.
     fn next(&mut self) {
         match self.waiting.is_empty() {
             true => self.hide(),

@@ -1,7 +1,7 @@
-//! "Always": one more rule at the end of the user's policy file, everything else in it as it was, comments too.
+//! Implements the answer "always": appends a rule to the user's policy file, and keeps everything else, comments too.
 //!
-//! The text is added to, not written anew, and then read as a policy: unless that has the rules that were there, in order, and
-//! one more which allows the request, nothing is written. The file is replaced in one step, with the caller's rights.
+//! The text is extended, not generated again, and then parsed as a policy. Unless that policy has the old rules in their order
+//! and one more, which allows the request, nothing is written. The file is replaced in one step, with the caller's rights.
 
 use std::fs::{self, Permissions};
 use std::io::{self, Read as _, Write as _};
@@ -20,22 +20,23 @@ use crate::policy::{Policy, Target, Verdict};
 /// The policy file that "always" writes to.
 #[derive(Debug)]
 pub(crate) struct PolicyFile {
-    /// As it was named.
+    /// The name that the user gave.
     pub name: String,
-    /// Where it is, by a path that the command cannot lead elsewhere.
+    /// Its path, which the command cannot redirect.
     pub path: PathBuf,
-    /// What must be in it, where the command could write it too.
+    /// The text that it must have, if the command could write the file too.
     pub known: Option<String>,
 }
 
 impl PolicyFile {
-    /// Adds a rule for `grant`, which allows `question`.
+    /// Adds a rule for `grant`, which allows `request`.
     pub(super) fn add(&mut self, grant: &Grant, request: &ApprovalRequest) -> Result<(), String> {
         let (text, permissions) = read(&self.path).map_err(|error| error.to_string())?;
         if self.known.as_ref().is_some_and(|known| *known != text) {
-            return Err("the file was changed meanwhile, and the command could have done it".to_owned());
+            return Err("the file has changed, and the command could have changed it".to_owned());
         }
-        let added = added(&text, grant).ok_or("no rule can say that, or the file has no list of rules to add to")?;
+        let added =
+            added(&text, grant).ok_or("no rule can express that, or the file has no list of rules to add to")?;
         check(&text, &added, request)?;
         replace(&self.path, &added, permissions).map_err(|error| error.to_string())?;
         self.known.iter_mut().for_each(|known| known.clone_from(&added));
@@ -43,13 +44,13 @@ impl PolicyFile {
     }
 }
 
-/// A regular file, and no link to one.
+/// Reads a regular file; does not follow a link.
 fn read(path: &Path) -> io::Result<(String, Permissions)> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let mut file = fs::File::options().read(true).custom_flags(flags).open(path)?;
     let found = file.metadata()?;
     if !found.is_file() {
-        return Err(io::Error::other("it is no regular file any more"));
+        return Err(io::Error::other("it is no longer a regular file"));
     }
     let mut text = String::new();
     file.read_to_string(&mut text)?;
@@ -57,8 +58,8 @@ fn read(path: &Path) -> io::Result<(String, Permissions)> {
 }
 
 fn replace(path: &Path, text: &str, permissions: Permissions) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
     file.write_all(text.as_bytes())?;
     file.as_file().set_permissions(permissions)?;
     file.as_file().sync_all()?;
@@ -66,7 +67,7 @@ fn replace(path: &Path, text: &str, permissions: Permissions) -> io::Result<()> 
     Ok(())
 }
 
-/// Whether `new` says what `old` says and one thing more: to allow this request.
+/// Checks that `new` has the rules of `old` and one more, which allows this request.
 fn check(old: &str, new: &str, request: &ApprovalRequest) -> Result<(), String> {
     let read = |text: &str| policy_file::parse("the policy file", text).map_err(|error| error.to_string());
     let (old, new) = (read(old)?, read(new)?);
@@ -80,7 +81,7 @@ fn check(old: &str, new: &str, request: &ApprovalRequest) -> Result<(), String> 
     let policy = Policy::new(new.rules);
     match policy.judge(&target) {
         Verdict::Allow(id) if same && id.0 == before.len() => Ok(()),
-        _ => Err("the rule would not do in that file".to_owned()),
+        _ => Err("the file with that rule would not allow the request".to_owned()),
     }
 }
 
@@ -96,7 +97,7 @@ fn target(request: &ApprovalRequest) -> Option<Target> {
         .filter(|target| target.url() == request.url)
 }
 
-/// The text with the rule in its place.
+/// Returns the text with the new rule after the last one.
 fn added(text: &str, grant: &Grant) -> Option<String> {
     let (method, pattern) = grant.rule()?;
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();

@@ -1,11 +1,10 @@
-//! What comes from the keyboard, told from what a terminal says by itself.
+//! Separates keys from the escape sequences that a terminal sends by itself.
 //!
-//! A terminal answers questions (where is the cursor, what color is this) in escape sequences on the same line as the
-//! keys, and a jailed program may have asked. None of that may count as an answer to a prompt, nor may a paste. So only
-//! plain characters pass; sequences are swallowed whole, also one that began before the prompt (ECMA-48 section 5; xterm's
-//! control sequences).
+//! A terminal answers queries (where is the cursor, which color is this) with escape sequences in the same stream as the
+//! keys, and a jailed program may have sent such a query. Neither these nor a paste may answer a prompt. So only plain characters
+//! pass. Sequences are dropped whole, even one that began before the prompt (ECMA-48 section 5; xterm's control sequences).
 
-/// Swallows sequences. Fed with every byte that comes, also while nobody asks, so that it knows where it is.
+/// Drops sequences. It gets every byte, even without a question on the screen, so that it knows its state.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
     state: State,
@@ -28,7 +27,7 @@ enum State {
     TextEscape,
 }
 
-/// Longer parameters are nobody's.
+/// No known sequence has longer parameters.
 const PARAMETERS: usize = 64;
 const INTERRUPT: u8 = 3;
 const BELL: u8 = 7;
@@ -36,10 +35,10 @@ const CANCEL: u8 = 0x18;
 const ESCAPE: u8 = 0x1b;
 
 impl Keys {
-    /// Takes one byte; returns it if it is a key by itself.
+    /// Takes one byte. Returns it if it is a key by itself.
     pub(super) fn take(&mut self, byte: u8) -> Option<u8> {
         use State::{Control, Escape, Ground, Single, Text, TextEscape};
-        // What is stuck in a sequence that never ends is freed by ^C, which then does nothing else.
+        // ^C ends a sequence that never ends, and then does nothing else.
         if self.state != Ground && (byte == CANCEL || byte == INTERRUPT) {
             self.state = Ground;
             return None;
@@ -73,14 +72,14 @@ impl Keys {
         None
     }
 
-    /// Nothing has come for so long that whatever had begun is over: a lone Escape key, mostly.
+    /// Ends the current sequence after a pause: most often it was a lone Escape key.
     pub(super) fn settle(&mut self) {
         if !self.pasting {
             self.state = State::Ground;
         }
     }
 
-    /// A paste in brackets (`CSI 200 ~` ... `CSI 201 ~`) is no key, whatever is in it.
+    /// Notes where a bracketed paste (`CSI 200 ~` ... `CSI 201 ~`) begins and ends: nothing in it is a key.
     fn end(&mut self, last: u8) {
         match (self.parameters.as_slice(), last) {
             (b"200", b'~') => self.pasting = true,

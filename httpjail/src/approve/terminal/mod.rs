@@ -1,11 +1,11 @@
-//! `--interactive`: holds the caller's terminal, relays between it and the jail's own, and asks there.
+//! Implements `--interactive`: holds the caller's terminal, relays between it and the jail's terminal, and asks there.
 //!
-//! The jail has a pseudo-terminal and no way to the caller's. What it writes is passed on; while a question is on the
-//! screen nothing of it is (it waits in the kernel, and then the program waits), so it can neither draw over the question
-//! nor scroll it away. What is typed goes to the jail, but not while a question is there; and what is typed before somebody can
-//! have seen the question is no answer. After the answer the screen is the program's again.
+//! The jail has a pseudo-terminal and no access to the caller's. Its output is passed on, but not while a question is on the
+//! screen: then the output waits in the kernel, and when that is full the program waits. So the program can neither draw over
+//! the question nor scroll it away. Input goes to the jail, but not while a question is on the screen. Keys that were typed
+//! before a person can have seen the question do not answer it. After the answer the program has its screen again.
 //!
-//! One thread, one loop, in a process with the caller's rights that can neither open a socket nor start a program.
+//! It is one loop in one thread, in a process with the caller's rights that can neither open a socket nor start a program.
 
 mod channel;
 mod console;
@@ -28,11 +28,10 @@ pub(crate) use file::PolicyFile;
 pub(crate) use setup::Setup;
 pub(crate) use supervisor::{Supervisor, TerminalCommand};
 
-/// Relays and asks until the supervisor has enough or is gone. The terminal is as it was found then. Every signal must be
-/// blocked.
+/// Relays and asks until the supervisor says to finish, or has ended. Then restores the terminal. Every signal must be blocked.
 ///
 /// # Errors
-/// What kept it from going on.
+/// Fails when the terminal or the supervisor cannot be read.
 pub(crate) fn run(setup: Setup, supervisor: &impl Supervisor) -> io::Result<()> {
     let signals = SignalFd::with_flags(
         &SigSet::from(Signal::SIGWINCH),

@@ -1,32 +1,32 @@
-//! A question on a screen, and what is typed in answer. Pure.
+//! Lays a question out on a screen and interprets the answer. Does no I/O.
 //!
-//! The whole URL is shown, on as many pages as it takes, its host first and alone; whatever a program chose (a URL, its own
-//! name) is plain ASCII in a column of its own, so that it can neither hide a part nor look like one of our lines.
+//! It shows the whole URL, on as many pages as that takes, and the host first and alone. Text that a program chose (a URL, its
+//! own name) is plain ASCII in its own column, so it can neither hide a part of itself nor look like a line of httpjail's.
 
 use std::fmt::Write as _;
 
 use crate::approve::grant::{Grant, GrantScope};
 use crate::approve::request::ApprovalRequest;
 
-/// A screen that is smaller shows nothing that could be answered.
+/// On a smaller screen no question is shown.
 const ROWS_MIN: usize = 6;
 const COLUMNS_MIN: usize = 30;
 
-/// Where values begin, and how long a typed answer may be.
+/// The column of values, and the longest answer that can be typed.
 const INDENT: usize = 11;
 const INPUT_MAX: usize = 8;
 
-/// More is not shown: nobody reads it. (Such a request is denied.)
+/// A question with more pages is not shown, because people do not read so many. Such a request is denied.
 const PAGES_MAX: usize = 12;
 
-/// What was chosen.
+/// What the user chose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Choice {
     /// Allow this request.
     Once,
-    /// Allow so much for this run.
+    /// Allow this scope for this run.
     Run(GrantScope),
-    /// The same, and write it down.
+    /// The same, and write the rule to the policy file.
     Always(GrantScope),
     /// Deny this request.
     Deny,
@@ -34,16 +34,16 @@ pub(super) enum Choice {
     DenyRun,
 }
 
-/// What a key did.
+/// The effect of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Typed {
-    /// Nothing that is seen.
+    /// Nothing changes on the screen.
     Nothing,
-    /// The bottom line is another.
+    /// The bottom line has changed.
     Line,
-    /// Another page is due.
+    /// Another page must be drawn.
     Page,
-    /// It is answered.
+    /// The question is answered.
     ApprovalDecision(Choice),
 }
 
@@ -62,16 +62,16 @@ pub(super) struct Prompt {
 /// What is on the screen besides the question.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Frame<'a> {
-    /// What a real prompt of this run bears.
+    /// The code that every real question of this run shows.
     pub(super) mark: &'a str,
-    /// Which file "always" writes to, if any.
+    /// The file that "always" writes to, if there is one.
     pub(super) file: Option<&'a str>,
     /// How many questions wait, this one included.
     pub(super) waiting: usize,
 }
 
 impl Prompt {
-    /// Lays the question out. `None`: it cannot be shown whole on such a screen.
+    /// Lays the question out. Returns `None` if the screen is too small for all of it.
     pub(super) fn new(request: &ApprovalRequest, frame: Frame<'_>, rows: usize, columns: usize) -> Option<Prompt> {
         if rows < ROWS_MIN || columns < COLUMNS_MIN {
             return None;
@@ -84,7 +84,7 @@ impl Prompt {
         put("method", &request.method);
         put("url", &request.url);
         match &request.program {
-            None => put("program", "unknown: this backend does not tell"),
+            None => put("program", "unknown: this backend does not say"),
             Some(program) => {
                 let name = program.exe.as_deref().unwrap_or("(gone)");
                 put(
@@ -149,7 +149,7 @@ impl Prompt {
         })
     }
 
-    /// The whole picture. `armed`: what is typed counts.
+    /// Draws the whole screen. `armed` says whether keys count.
     pub(super) fn draw(&self, frame: Frame<'_>, armed: bool, out: &mut Vec<u8>) {
         out.extend(b"\x1b[0m\x1b[2J");
         self.draw_head(frame, out);
@@ -159,7 +159,7 @@ impl Prompt {
         self.draw_line(armed, out);
     }
 
-    /// The first line, which tells how many wait.
+    /// Draws the first line, which says how many questions wait.
     pub(super) fn draw_head(&self, frame: Frame<'_>, out: &mut Vec<u8>) {
         let others = match frame.waiting.saturating_sub(1) {
             0 => String::new(),
@@ -172,7 +172,7 @@ impl Prompt {
         self.place_cursor(out);
     }
 
-    /// The last line.
+    /// Draws the last line.
     pub(super) fn draw_line(&self, armed: bool, out: &mut Vec<u8>) {
         let text = self.line(armed);
         out.extend(format!("\x1b[{};1H\x1b[K{text}", self.rows).bytes());
@@ -194,10 +194,9 @@ impl Prompt {
         out.extend(format!("\x1b[{};{column}H", self.rows).bytes());
     }
 
-    /// Takes a key.
     pub(super) fn take(&mut self, key: u8) -> Typed {
         match key {
-            // ^C: no.
+            // ^C denies.
             3 => return Typed::ApprovalDecision(Choice::Deny),
             b'\r' | b'\n' if !self.is_last() => {
                 self.page += 1;
@@ -207,7 +206,7 @@ impl Prompt {
                 let word = std::mem::take(&mut self.input);
                 match self.choice(&word) {
                     Some(choice) => return Typed::ApprovalDecision(choice),
-                    None => self.note = Some("no such answer".to_owned()),
+                    None => self.note = Some("unknown answer".to_owned()),
                 }
             }
             8 | 0x7f => drop(self.input.pop()),
@@ -218,7 +217,7 @@ impl Prompt {
         Typed::Line
     }
 
-    /// Tells why what was chosen did not come about.
+    /// Shows why the choice could not be carried out.
     pub(super) fn complain(&mut self, note: &str) {
         self.note = Some(plain(note));
     }
@@ -245,7 +244,7 @@ impl Prompt {
     }
 }
 
-/// `label` and `text` beside it, in as many lines as that takes; only the first has the label.
+/// Appends `text` in as many lines as it takes, the first with `label` before it.
 fn wrap(label: &str, text: &str, columns: usize, lines: &mut Vec<String>) {
     let characters: Vec<char> = plain(text).chars().collect();
     let width = columns - INDENT - 1;
@@ -262,7 +261,7 @@ fn wrap(label: &str, text: &str, columns: usize, lines: &mut Vec<String>) {
     }
 }
 
-/// Printable ASCII, all else written out: one column for each character, whatever terminal and font.
+/// Returns `text` as printable ASCII, other characters escaped: each character has one column on any terminal and font.
 fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,4 +1,4 @@
-//! The caller's terminal and the jail's, and the bytes between them.
+//! Moves bytes between the caller's terminal (outer) and the jail's (inner), and switches the modes of the outer one.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -15,13 +15,13 @@ use super::keys::Keys;
 use super::screen::Screen;
 use crate::sys::terminal::{Modes, set_size, size};
 
-/// Bytes on their way to either side; more are not read.
-const ROOM: usize = 64 * 1024;
+/// Bytes that wait for either side; no more are read.
+const BUFFER_MAX: usize = 64 * 1024;
 
-/// How long the last output may take to show.
+/// How long the last output may take.
 const LAST: Duration = Duration::from_secs(3);
 
-/// A program that draws its screen anew when its size changes is left so long to draw it once, in the smaller size.
+/// How long a program may take to draw its screen once in the smaller size, before it gets its size back.
 const REDRAW: Duration = Duration::from_millis(100);
 const REDRAW_MOST: Duration = Duration::from_secs(1);
 
@@ -32,13 +32,13 @@ pub(super) struct Relay {
     pub(super) keys: Keys,
     to_outer: Vec<u8>,
     to_inner: Vec<u8>,
-    /// What the caller's terminal had, while it has other modes: it is ours then.
+    /// The caller's terminal's own modes, while this process holds the terminal with other ones.
     modes: Option<Modes>,
-    /// The screen is the prompt's.
+    /// A question is on the screen.
     taken: bool,
     /// The caller has hung up.
     hung_up: bool,
-    /// When a program that was made smaller gets its size back: then, or at the latest then.
+    /// When a program that was made smaller gets its size back, and when at the latest.
     grow: Option<(Instant, Instant)>,
 }
 
@@ -59,7 +59,7 @@ impl Relay {
         })
     }
 
-    /// Takes the jail's terminal, gives it the modes and the size of the caller's, and begins.
+    /// Takes the jail's terminal, gives it the modes and the size of the caller's, and starts to relay.
     pub(super) fn start(&mut self, inner: OwnedFd) -> io::Result<()> {
         unblock(inner.as_fd())?;
         Modes::of(self.outer.as_fd())?.set(inner.as_fd())?;
@@ -78,17 +78,17 @@ impl Relay {
         Ok(())
     }
 
-    /// Gives it back as it was. Output goes on.
+    /// Restores the caller's terminal. Output continues.
     pub(super) fn leave(&mut self) {
         self.flush_for(LAST);
-        // A shell that has taken it already (the supervisor was killed) has set what it wants.
+        // If the supervisor was killed, a shell may have taken the terminal and set its own modes.
         if let Some(modes) = self.modes.take().filter(|_| self.is_foreground()) {
-            // A terminal that is gone has no modes.
+            // It fails only if the terminal no longer exists.
             let _ = modes.set(self.outer.as_fd());
         }
     }
 
-    /// Shows what the jail has still written, to its end.
+    /// Shows the rest of the jail's output.
     pub(super) fn drain(&mut self) {
         let deadline = Instant::now() + LAST;
         while self.inner.is_some() && Instant::now() < deadline {
@@ -96,7 +96,7 @@ impl Relay {
             self.flush();
             let Some(inner) = &self.inner else { break };
             let mut polled = [PollFd::new(inner.as_fd(), PollFlags::POLLIN)];
-            // Either outcome will do: what is there is read on the next turn.
+            // The result does not matter: the next turn reads what is there.
             let _ = poll(&mut polled, PollTimeout::from(20u8));
         }
         let mut rest = Vec::new();
@@ -104,14 +104,14 @@ impl Relay {
         self.to_outer.append(&mut rest);
     }
 
-    /// Rows and columns for a prompt, if the screen is ours to draw on.
+    /// Returns rows and columns for a prompt, if this process holds the screen.
     pub(super) fn screen_size(&self) -> Option<(usize, usize)> {
         self.modes.as_ref()?;
         let size = self.size();
         Some((size.ws_row.into(), size.ws_col.into()))
     }
 
-    /// From here on the screen is a prompt's. What was typed before is the jail's.
+    /// Takes the screen for a prompt. What was typed before goes to the jail.
     pub(super) fn take_screen(&mut self) {
         if std::mem::replace(&mut self.taken, true) {
             return;
@@ -133,7 +133,7 @@ impl Relay {
         }
     }
 
-    /// The screen is the jail's again.
+    /// Gives the screen back to the jail.
     pub(super) fn give_screen(&mut self) {
         if !std::mem::take(&mut self.taken) {
             return;
@@ -145,7 +145,7 @@ impl Relay {
         }
     }
 
-    /// The caller's terminal may have another size.
+    /// Passes on the size of the caller's terminal, which may have changed.
     pub(super) fn resize(&mut self) {
         if self.grow.is_none() {
             self.set_inner_size(self.size());
@@ -174,31 +174,34 @@ impl Relay {
 
     pub(super) fn outer_wants(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
         let mut wanted = PollFlags::empty();
-        wanted.set(PollFlags::POLLIN, self.modes.is_some() && self.to_inner.len() < ROOM);
+        wanted.set(
+            PollFlags::POLLIN,
+            self.modes.is_some() && self.to_inner.len() < BUFFER_MAX,
+        );
         wanted.set(PollFlags::POLLOUT, !self.to_outer.is_empty());
         (!self.hung_up && !wanted.is_empty()).then(|| (self.outer.as_fd(), wanted))
     }
 
     pub(super) fn inner_wants(&self, asking: bool) -> Option<(BorrowedFd<'_>, PollFlags)> {
         let mut wanted = PollFlags::empty();
-        wanted.set(PollFlags::POLLIN, !asking && self.to_outer.len() < ROOM);
+        wanted.set(PollFlags::POLLIN, !asking && self.to_outer.len() < BUFFER_MAX);
         wanted.set(PollFlags::POLLOUT, !self.to_inner.is_empty());
         let inner = self.inner.as_ref().filter(|_| !wanted.is_empty())?;
         Some((inner.as_fd(), wanted))
     }
 
-    /// Moves what can be moved from and to the jail's terminal; while a question is on the screen nothing from it.
+    /// Reads from and writes to the jail's terminal; does not read while a question is on the screen.
     pub(super) fn inner(&mut self, asking: bool) {
         let Some(inner) = &mut self.inner else { return };
         if !self.to_inner.is_empty() {
             match inner.write(&self.to_inner) {
                 Ok(count) => drop(self.to_inner.drain(..count)),
                 Err(error) if is_passing(&error) => {}
-                // Nobody is left to read it.
+                // The jail has ended, so there is no reader.
                 Err(_) => self.to_inner.clear(),
             }
         }
-        if asking || self.to_outer.len() >= ROOM {
+        if asking || self.to_outer.len() >= BUFFER_MAX {
             return;
         }
         let mut bytes = [0; 16 * 1024];
@@ -210,14 +213,14 @@ impl Relay {
                 }
             }
             Err(error) if is_passing(&error) => {}
-            // The jail has ended: nobody has the other end open any more (EIO).
+            // The jail has ended: the other end is closed (EIO).
             Ok(0) | Err(_) => self.inner = None,
         }
         self.flush();
     }
 
-    /// Moves what can be moved to and from the caller's terminal. While a question is on the screen, returns what came: each
-    /// byte, as a key or (`None`) as part of something else.
+    /// Reads from and writes to the caller's terminal. While a question is on the screen, returns each byte that came: as a
+    /// key, or as `None` if it is part of a sequence.
     pub(super) fn outer(&mut self, asking: bool) -> io::Result<Vec<Option<u8>>> {
         self.flush();
         if self.modes.is_none() {
@@ -242,7 +245,7 @@ impl Relay {
             }
             Ok(count) => count,
             Err(error) if is_passing(&error) => 0,
-            // From the background nothing can be read (POSIX.1-2024, 11.1.4); else the caller has hung up.
+            // A background process cannot read (POSIX.1-2024, 11.1.4); otherwise the caller has hung up.
             Err(error) if error.raw_os_error() == Some(Errno::EIO as i32) => {
                 self.hung_up = self.is_foreground();
                 self.modes = None;
@@ -260,7 +263,7 @@ impl Relay {
                 Ok(count @ 1..) => drop(self.to_outer.drain(..count)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // Hung up: nobody sees it.
+                // The caller has hung up.
                 Ok(0) | Err(_) => {
                     self.hung_up = true;
                     self.to_outer.clear();
@@ -283,7 +286,7 @@ impl Relay {
         tcgetpgrp(&self.outer).is_ok_and(|group| group == getpgrp())
     }
 
-    /// The caller's terminal's; some have none.
+    /// Returns the size of the caller's terminal, or 24 by 80 if it has none.
     fn size(&self) -> Winsize {
         let none = Winsize {
             ws_row: 24,
@@ -297,7 +300,7 @@ impl Relay {
 
     fn set_inner_size(&self, size: Winsize) {
         if let Some(inner) = &self.inner {
-            // It has ended: nobody is left to draw.
+            // It fails only if the jail has ended.
             let _ = set_size(inner.as_fd(), size);
         }
     }

@@ -1,10 +1,10 @@
-//! What the jail's output has made of the caller's screen, as far as it must be undone for a prompt and redone after it.
+//! Tracks the state of the caller's screen, as far as a prompt must change it and restore it.
 //!
-//! It draws nothing and knows no picture: it follows the escape sequences in what is relayed, so that a prompt never begins
-//! in the midst of one, and keeps the modes that would be in a prompt's way (xterm's control sequences, "DEC Private Mode
-//! Set"). The picture is kept by the terminal, which has two screens; a program that uses the second one draws it again.
+//! It does not know the screen's content. It follows the escape sequences in the relayed output, so that a prompt never begins
+//! inside one, and remembers the modes that would disturb a prompt (xterm's control sequences, "DEC Private Mode Set"). The
+//! terminal keeps the content: it has two screens. A program that uses the second one draws it again.
 
-/// The modes that a prompt switches off, with what they are at first.
+/// The modes that a prompt switches off, with their initial states.
 const MODES: [(u16, bool); 12] = [
     (5, false),    // all colors swapped
     (25, true),    // the cursor is shown
@@ -23,7 +23,7 @@ const MODES: [(u16, bool); 12] = [
 /// The second screen, by its three numbers.
 const OTHER_SCREEN: [u16; 3] = [47, 1047, 1049];
 
-/// So much of an unfinished sequence waits for its end; of a longer one (a picture, a clipboard) nothing does.
+/// Up to this length an unfinished sequence is held back until it ends. A longer one (a picture, a clipboard) is passed on.
 const HELD: usize = 512;
 
 const BELL: u8 = 7;
@@ -31,7 +31,7 @@ const CANCEL: u8 = 0x18;
 const SUBSTITUTE: u8 = 0x1a;
 const ESCAPE: u8 = 0x1b;
 
-/// The state of the screen that is written to.
+/// The state of the caller's screen.
 #[derive(Debug)]
 pub(super) struct Screen {
     state: State,
@@ -61,12 +61,12 @@ impl Screen {
         }
     }
 
-    /// Whether a program uses the second screen.
+    /// Returns true if a program uses the second screen.
     pub(super) fn is_other(&self) -> bool {
         self.other
     }
 
-    /// Passes output on to `out`, whole sequences at a time.
+    /// Passes output on to `out`, in whole sequences.
     pub(super) fn pass(&mut self, output: &[u8], out: &mut Vec<u8>) {
         self.held.extend_from_slice(output);
         let mut whole = 0;
@@ -82,17 +82,17 @@ impl Screen {
         out.extend(self.held.drain(..whole));
     }
 
-    /// What is still held: for the end.
+    /// Passes on what is still held back.
     pub(super) fn rest(&mut self, out: &mut Vec<u8>) {
         out.append(&mut self.held);
     }
 
-    /// Takes the screen for a prompt. Whatever the jail has begun is cut off, and its colors and modes are put away.
+    /// Takes the screen for a prompt: cuts off an unfinished sequence, and saves colors and modes.
     pub(super) fn take_over(&self, out: &mut Vec<u8>) {
-        // Ends a sequence, also one that holds text: else the prompt would become part of a window's title.
+        // Ends any sequence, even one that holds text: otherwise the prompt would become part of a window's title.
         out.extend(b"\x18\x1b\\");
-        // What is written goes to the screen, not to a printer, and is a VT100's, not a VT52's: else the jail's own picture
-        // would stay, and be answered.
+        // Output goes to the screen, not to a printer, in VT100 mode, not VT52: otherwise the jail's own picture would stay, and the
+        // user would answer that.
         out.extend(b"\x1b[4i\x1b<");
         // Both save the cursor, its colors and character set.
         out.extend_from_slice(if self.other { b"\x1b7" } else { b"\x1b[?1049h" });
@@ -104,12 +104,12 @@ impl Screen {
         out.extend(b"\x1b[0m\x1b(B\x0f\x1b[?6l\x1b[4l\x1b[20l\x1b[?25h\x1b[>0u\x1b[?2004h");
     }
 
-    /// Gives it back.
+    /// Gives the screen back to the jail.
     pub(super) fn give_back(&self, out: &mut Vec<u8>) {
         out.extend(b"\x1b[?2004l\x1b[<1u\x1b[0m\x1b[2J\x1b[H");
         out.extend_from_slice(if self.other { b"\x1b8" } else { b"\x1b[?1049l" });
         for ((mode, _), on) in MODES.iter().zip(self.modes) {
-            // An update that was cut off is drawn as it is.
+            // A synchronized update (2026) that was cut off is not resumed.
             if *mode != 2026 && (on || *mode == 25) {
                 out.extend(format!("\x1b[?{mode}{}", if on { 'h' } else { 'l' }).bytes());
             }
@@ -171,8 +171,8 @@ impl Screen {
             if OTHER_SCREEN.contains(&number) {
                 self.other = on;
             }
-            if let Some(place) = MODES.iter().position(|(mode, _)| *mode == number) {
-                self.modes[place] = on;
+            if let Some(index) = MODES.iter().position(|(mode, _)| *mode == number) {
+                self.modes[index] = on;
             }
         }
     }

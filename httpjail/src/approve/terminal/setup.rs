@@ -1,4 +1,4 @@
-//! What the process that holds the terminal is given at its start.
+//! What the process that holds the terminal gets at its start.
 
 use std::fs::File;
 use std::os::unix::net::UnixStream;
@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use super::file::PolicyFile;
 
-/// What it takes to hold a terminal.
+/// The descriptors and options of the process that holds the terminal.
 #[derive(Debug)]
 pub(crate) struct Setup {
-    /// The caller's terminal, opened for this alone.
+    /// The caller's terminal, opened for this process alone.
     pub terminal: File,
-    /// Where questions come from.
+    /// The socket from which requests come.
     pub requests: UnixStream,
     /// The policy file that "always" writes to.
     pub policy: Option<PolicyFile>,
-    /// How long a question stays.
+    /// How long a question stays on the screen.
     pub limit: Duration,
-    /// What a real question of this run bears.
+    /// The code that every real question of this run shows.
     pub mark: String,
 }

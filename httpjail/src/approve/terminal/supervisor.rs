@@ -1,32 +1,32 @@
-//! The supervisor as the process that holds the terminal sees it.
+//! The supervisor, as the process that holds the terminal sees it.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// What the supervisor wants.
+/// A command of the supervisor.
 #[derive(Debug)]
 pub(crate) enum TerminalCommand {
     /// Relay between the caller's terminal and this one.
     Relay(OwnedFd),
-    /// Leave the caller's terminal to the shell.
+    /// Give the caller's terminal back to the shell.
     Suspend,
-    /// Take it again.
+    /// Take the caller's terminal again.
     Resume,
-    /// Show the last of the jail's output, and end.
+    /// Show the rest of the jail's output, and end.
     Finish,
 }
 
-/// The supervisor, as it is heard from here. Readable when there is an order.
+/// The channel to the supervisor. It is readable when there is a command.
 pub(crate) trait Supervisor: AsFd {
-    /// The next order.
+    /// Reads the next command.
     ///
     /// # Errors
-    /// When the supervisor is gone.
+    /// Fails when the supervisor has ended.
     fn next(&self) -> io::Result<TerminalCommand>;
 
-    /// Tells that the last one is carried out.
+    /// Reports that the last command is carried out.
     ///
     /// # Errors
-    /// When the supervisor is gone.
+    /// Fails when the supervisor has ended.
     fn done(&self) -> io::Result<()>;
 }

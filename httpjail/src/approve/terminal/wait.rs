@@ -1,4 +1,4 @@
-//! Waits until one of several files is ready or a deadline has come.
+//! Waits until one of several files is ready, or until a deadline.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// What can wake the loop.
+/// What can end a wait of the loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
     Supervisor,
@@ -30,7 +30,7 @@ impl<'a> Sources<'a> {
         self.polled.push(PollFd::new(file, wanted));
     }
 
-    /// Returns the sources that are ready, none of them at the deadline or after a signal.
+    /// Returns the sources that are ready: none at the deadline or after a signal.
     pub(super) fn wait(mut self, deadline: Option<Instant>) -> io::Result<Vec<Source>> {
         let now = Instant::now();
         // Rounded up, or the loop would spin through the last millisecond.

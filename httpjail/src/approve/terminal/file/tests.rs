@@ -74,7 +74,7 @@ fn what_cannot_be_added_to_stays_as_it_is() {
     check_added(
         "rules:\n- {action: deny, pattern: '.*'}\n",
         GrantScope::Url,
-        Err("would not do"),
+        Err("would not allow"),
     );
 }
 
@@ -96,7 +96,7 @@ fn what_the_command_could_write_is_added_to_as_it_was_known_alone() {
     assert_eq!((add("/one"), add("/two")), (Ok(()), Ok(())));
     let own = fs::read_to_string(&path).unwrap();
     fs::write(&path, own.clone() + "- {action: allow, host: b.test}\n").unwrap();
-    assert!(add("/three").is_err_and(|why| why.contains("changed meanwhile")));
+    assert!(add("/three").is_err_and(|why| why.contains("has changed")));
     fs::write(&path, &own).unwrap();
     assert_eq!(add("/three"), Ok(()));
     // A link in its place is not followed.
