@@ -1,4 +1,4 @@
-//! What ends a run before its time, in words for the user. Any part may fail; one place prints it ([`crate::logging`]).
+//! The error that ends a run early, in words for the user. Any part may fail; only [`crate::logging`] prints it.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, thiserror::Error, Serialize, Deserialize)]
 #[error("{message}")]
 pub(crate) struct Failure {
-    /// What failed, on what, why.
+    /// Which operation failed, on which object, and why.
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
@@ -15,7 +15,7 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// A failure of httpjail itself (exit status 125).
+    /// Creates a failure of httpjail itself (exit status 125).
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Failure {
             message: message.into(),

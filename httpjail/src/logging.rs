@@ -1,8 +1,7 @@
-//! What httpjail says about itself, always on stderr: stdout belongs to the command.
+//! Prints httpjail's own messages, always on stderr: stdout belongs to the command.
 //!
-//! [`error`] and [`warn`] are the one place that prints `error: ...`, `warning: ...` and `hint: ...`; [`init`] sets up
-//! tracing for `-v` and more. Everything is escaped on the way out, for an error may quote what the jail sent. Color is for
-//! terminals alone, and nothing hangs on it.
+//! Only [`error`] and [`warn`] print `error: ...`, `warning: ...` and `hint: ...`. [`init`] sets up tracing for `-v` and more. Everything
+//! is escaped when it is printed, because an error may quote text from the jail. Color is for terminals only.
 
 use crate::audit::{Terminal, paint, printable, wants_color};
 use std::error::Error;
@@ -14,9 +13,9 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Sets up tracing: `verbosity` counts the `-v`s (0 shows warnings, 3 everything). With `terminal`, lines go the way of
-/// the request log's, which never waits and keeps off a full-screen program; without, straight to stderr. Once a
-/// process: later calls change nothing.
+/// Sets up tracing: `verbosity` counts the `-v`s (0 shows warnings, 3 everything). With `terminal`, lines go through the request
+/// log's terminal, which never blocks and waits for full-screen programs; without it, directly to stderr. Only the first call
+/// in a process has an effect.
 pub(crate) fn init(verbosity: u8, terminal: Option<Terminal>) {
     let (own, others) = match verbosity {
         0 => (Level::WARN, Level::ERROR),
@@ -29,7 +28,7 @@ pub(crate) fn init(verbosity: u8, terminal: Option<Terminal>) {
         .with_target(verbosity > 1)
         .with_writer(Out(terminal));
     let filter = Targets::new().with_target("httpjail", own).with_default(others);
-    // The error says that one is set already.
+    // It fails only if tracing is already set up.
     let _ = tracing_subscriber::registry().with(lines).with(filter).try_init();
 }
 
@@ -43,12 +42,12 @@ pub(crate) fn warn(text: &str, hint: Option<&str>) {
     say(&message("warning", text, hint));
 }
 
-/// Prints `httpjail: ...`: what is neither wrong nor dubious.
+/// Prints `httpjail: ...`, for a message that is neither an error nor a warning.
 pub(crate) fn note(text: &str) {
     say(&message("httpjail", text, None));
 }
 
-/// `error` and its causes in one line, `: ` between them. A cause that the text before it already ends with is left out.
+/// Returns `error` and its causes in one line, with `: ` between them. Leaves out a cause that the text already ends with.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -72,8 +71,8 @@ fn message(kind: &str, text: &str, hint: Option<&str>) -> String {
     out
 }
 
-/// Text of several lines (a regex error points at the place) stays so, each further line indented: none of them can
-/// pass for a message of its own.
+/// Text of several lines (a regex error points at a position) keeps its lines. Further ones are indented, so that none can look like
+/// a message of its own.
 fn push_paragraph(out: &mut String, kind: &str, text: &str) {
     for (number, line) in text.trim_end().split('\n').enumerate() {
         let _ = match number {
@@ -83,7 +82,7 @@ fn push_paragraph(out: &mut String, kind: &str, text: &str) {
     }
 }
 
-/// In one write, and without `eprintln!`, which panics when stderr is gone.
+/// Prints in one write, and without `eprintln!`, which panics when stderr is closed.
 fn say(text: &str) {
     let painted = || text.split_inclusive('\n').map(paint).collect::<String>();
     let text = if wants_color(&io::stderr()) {
@@ -94,7 +93,7 @@ fn say(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
-/// Where tracing writes its events: one call of `write` an event.
+/// The writer of tracing's events: one call of `write` for each event.
 struct Out(Option<Terminal>);
 
 impl<'a> MakeWriter<'a> for Out {

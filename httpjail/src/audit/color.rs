@@ -1,7 +1,7 @@
-//! Color for what is said on a terminal: the first words of a line, never a thing that only color would tell.
+//! Colors the first words of a line on a terminal. Color never carries information of its own.
 //!
-//! Whether there is any follows the same conventions as clap's help: not without a terminal, not with NO_COLOR, CLICOLOR=0 or
-//! TERM=dumb; always with CLICOLOR_FORCE.
+//! The conventions are those of clap's help: no color without a terminal, with NO_COLOR, CLICOLOR=0 or TERM=dumb; always
+//! color with CLICOLOR_FORCE.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ const YELLOW: &str = "\x1b[1;33m";
 const CYAN: &str = "\x1b[1;36m";
 const PLAIN: &str = "\x1b[0m";
 
-/// How lines of httpjail's begin, and in which color.
+/// The beginnings of httpjail's lines, with their colors.
 const BEGINNINGS: [(&str, &str); 6] = [
     ("error:", RED),
     ("warning:", YELLOW),
@@ -23,12 +23,12 @@ const BEGINNINGS: [(&str, &str); 6] = [
     ("httpjail: blocked", RED),
 ];
 
-/// Whether lines to `stream` are to be painted.
+/// Returns true if lines to `stream` get color.
 pub(crate) fn wants_color(stream: &impl RawStream) -> bool {
     AutoStream::choice(stream) != ColorChoice::Never
 }
 
-/// `line`, already escaped, with its beginning in color.
+/// Returns `line`, which is already escaped, with its beginning in color.
 pub(crate) fn paint(line: &str) -> Cow<'_, str> {
     let known = BEGINNINGS
         .iter()

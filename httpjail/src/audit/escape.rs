@@ -1,17 +1,17 @@
 //! Makes text from the jail safe to show.
 //!
-//! A URL, a header, a DNS label or a thread's name may hold bytes that a terminal obeys (ESC sequences, the C1 control
-//! 0x9b), that break one line of a log into two, or that make text read otherwise than it is (bidirectional overrides,
-//! invisible characters). [`printable`] writes each of them out as `\x1b` or `\u{202e}`. A backslash stays as it is: a
-//! rule is full of them, and what was written out can confuse a reader but not a terminal.
+//! A URL, a header, a DNS label or a thread's name can contain bytes that control a terminal (ESC sequences, the C1 control
+//! 0x9b), that break one line of a log into two, or that change how text is displayed (bidirectional overrides, invisible
+//! characters). [`printable`] escapes each of them as `\x1b` or `\u{202e}`. A backslash stays as it is, because rules are full
+//! of them: an escape can then be ambiguous to a reader, but not to a terminal.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// A URL or a rule is shown up to this many characters.
+/// A longer URL or rule is cut to this many characters.
 const LONGEST: usize = 200;
 
-/// `text` with every character that a terminal or a reader could be deceived by written out. One line in any case.
+/// Returns `text` as one line, with every character escaped that could deceive a terminal or a reader.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
@@ -38,7 +38,7 @@ pub(super) fn push_printable(out: &mut String, c: char) {
     };
 }
 
-/// Whether `c` may never reach a terminal or a log line as it is.
+/// Returns true if `c` must not reach a terminal or a log line unescaped.
 pub(super) fn is_unsafe(c: char) -> bool {
     c.is_control() // C0, DEL and C1
         || matches!(c,
@@ -51,7 +51,7 @@ pub(super) fn is_unsafe(c: char) -> bool {
             | '\u{e0000}'..='\u{e007f}') // tags: invisible ASCII
 }
 
-/// A URL fit to be shown, without its query, where secrets travel.
+/// Returns a URL for display, without its query, because queries contain secrets.
 pub(crate) fn redacted(url: &str) -> String {
     match url.split_once('?') {
         Some((place, _query)) => short(place) + "?…",
@@ -59,7 +59,7 @@ pub(crate) fn redacted(url: &str) -> String {
     }
 }
 
-/// What may be shown of `text`, in one line.
+/// Returns `text` for display: one line, cut to a bounded length.
 pub(super) fn short(text: &str) -> String {
     let shown = printable(text);
     match shown.char_indices().nth(LONGEST) {

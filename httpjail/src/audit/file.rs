@@ -1,9 +1,8 @@
-//! The request log's file: opened so that it cannot be led astray, written so that a line is whole or known to be torn, and
-//! opened anew when somebody has moved it away.
+//! Opens, writes and reopens the request log's file.
 //!
-//! logrotate(8) renames a log and expects that its writer lets go of it, or (`copytruncate`) empties it under its writer, which
-//! needs nothing but O_APPEND. A renamed file still takes lines that nobody looks for; so before each line the kernel is asked
-//! where the open file is by now.
+//! A link cannot redirect the file. A line is written whole, or it is known to be torn. logrotate(8) either renames a log and expects
+//! its writer to reopen it, or (`copytruncate`) truncates it, for which O_APPEND is enough. A renamed file still accepts
+//! lines, but in a place where they are not expected. So before each line this module asks the kernel for the path of the open file.
 
 #[cfg(target_os = "linux")]
 use std::ffi::OsString;
@@ -19,26 +18,25 @@ use std::path::{Path, PathBuf};
 #[cfg(target_os = "linux")]
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 
-/// How long one line may wait for the reader of a pipe before the log counts as unwritable.
+/// How long one line may wait for the reader of a pipe. After that the log counts as unwritable.
 #[cfg(unix)]
 const PATIENCE_MS: u8 = 100;
 
-/// As much as a pipe takes that poll(2) says is writable.
+/// The size that a pipe accepts without blocking when poll(2) says that it is writable.
 const PIECE: usize = 4096;
 
-/// Opens (or creates, mode 0600) the log at `path` for appending, with the rights of whoever calls.
+/// Opens (or creates, mode 0600) the log at `path` for appending, with the rights of the process.
 ///
-/// A link in the last place is not followed (`ELOOP`), a file with a second name is refused, for by that a jailed command could
-/// empty it, and only a regular file, a FIFO with a reader, or a character
-/// device (`/dev/null`) will do. The descriptor does not block: a FIFO that nobody reads, or reads too slowly, is a log
-/// that cannot be written, not a proxy that stands still.
+/// A link in the last place of the path is not followed (`ELOOP`). A file with a second name is refused, because a jailed command
+/// could truncate it by that name. The file must be regular, a FIFO with a reader, or a character device (`/dev/null`). The
+/// descriptor does not block: a FIFO without a reader, or with a slow one, makes the log unwritable but does not stop the proxy.
 #[cfg(unix)]
 pub(crate) fn open_log(path: &Path) -> io::Result<File> {
     use nix::libc;
     use std::os::unix::fs::OpenOptionsExt;
 
-    // O_NONBLOCK also keeps open(2) itself from waiting for a FIFO's reader (ENXIO instead), and O_NOCTTY keeps a
-    // terminal from becoming ours. std adds O_CLOEXEC.
+    // O_NONBLOCK also makes open(2) fail with ENXIO instead of waiting for a FIFO's reader. With O_NOCTTY a terminal does
+    // not become the controlling one. std adds O_CLOEXEC.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = File::options()
         .append(true)
@@ -68,67 +66,71 @@ fn fit_for_a_log(file: File) -> io::Result<File> {
     ))
 }
 
-/// Opens the log as [`open_log`] does where root opens what another user may have arranged: no link is followed in any place
-/// of the path (`ELOOP`).
+/// Opens the log as [`open_log`] does, but follows no link in any place of the path (`ELOOP`): for root, where another user may
+/// have arranged the path.
 #[cfg(target_os = "linux")]
 pub(crate) fn open_log_without_links(path: &Path) -> io::Result<File> {
     open_at(nix::fcntl::AT_FDCWD, path, ResolveFlag::RESOLVE_NO_SYMLINKS)
 }
 
 #[cfg(target_os = "linux")]
-fn open_at(folder: BorrowedFd<'_>, path: &Path, resolve: ResolveFlag) -> io::Result<File> {
+fn open_at(directory: BorrowedFd<'_>, path: &Path, resolve: ResolveFlag) -> io::Result<File> {
     use nix::sys::stat::Mode;
 
     let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_CLOEXEC;
     let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let how = OpenHow::new().flags(flags).mode(Mode::S_IRUSR | Mode::S_IWUSR);
-    let file = File::from(openat2(folder, path, how.resolve(resolve))?);
+    let file = File::from(openat2(directory, path, how.resolve(resolve))?);
     fit_for_a_log(file)
 }
 
-/// A log's place: its name in a folder that is held. The log itself is covered in the jail and cannot be renamed there, but a
-/// folder above it can: by its path a new log would be opened where the command can write it.
+/// The location of a log: its name in an open directory. The jail covers the log, so it cannot be renamed there. But a directory
+/// above it can, and then a new log opened by path would be where the command can write it.
 #[cfg(target_os = "linux")]
 #[derive(Debug)]
 pub(crate) struct LogPlace {
-    folder: OwnedFd,
+    directory: OwnedFd,
     name: OsString,
     resolve: ResolveFlag,
 }
 
 #[cfg(target_os = "linux")]
 impl LogPlace {
-    /// Where [`open_log`] opens `path`.
+    /// Returns the location where [`open_log`] opens `path`.
     ///
     /// # Errors
-    /// Those of `open(2)`.
+    /// Fails as `open(2)` does.
     pub(crate) fn of(path: &Path) -> io::Result<LogPlace> {
         LogPlace::found(path, ResolveFlag::empty())
     }
 
-    /// Where [`open_log_without_links`] does.
+    /// Returns the location where [`open_log_without_links`] opens `path`.
     ///
     /// # Errors
-    /// Those of `open(2)`.
+    /// Fails as `open(2)` does.
     pub(crate) fn without_links(path: &Path) -> io::Result<LogPlace> {
         LogPlace::found(path, ResolveFlag::RESOLVE_NO_SYMLINKS)
     }
 
     fn found(path: &Path, resolve: ResolveFlag) -> io::Result<LogPlace> {
         let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_owned();
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
         let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC);
-        let folder = folder.unwrap_or(Path::new("."));
-        let folder = openat2(nix::fcntl::AT_FDCWD, folder, how.resolve(resolve))?;
-        Ok(LogPlace { folder, name, resolve })
+        let directory = directory.unwrap_or(Path::new("."));
+        let directory = openat2(nix::fcntl::AT_FDCWD, directory, how.resolve(resolve))?;
+        Ok(LogPlace {
+            directory,
+            name,
+            resolve,
+        })
     }
 
-    /// Opens (or creates) the log there.
+    /// Opens (or creates) the log at this location.
     ///
     /// # Errors
-    /// As the function that opened it first.
+    /// Fails as the function that opened it first.
     pub(crate) fn open(&self) -> io::Result<File> {
-        open_at(self.folder.as_fd(), self.name.as_ref(), self.resolve)
+        open_at(self.directory.as_fd(), self.name.as_ref(), self.resolve)
     }
 }
 
@@ -138,12 +140,12 @@ pub fn open_log(path: &Path) -> io::Result<File> {
     File::options().append(true).create(true).open(path)
 }
 
-/// Standard output or error as a log. It is opened anew, so that whoever else writes there does so as before; where that cannot
-/// be (a socket, somebody else's terminal), each line waits for its place. A regular file is shared: whoever writes there goes
-/// on where the other one stopped.
+/// Opens standard output or error as a log. Opens the file a second time, so that other writers keep their own flags. Where that
+/// is impossible (a socket, another user's terminal), each line waits until the stream is writable. A regular file is shared,
+/// with its offset: each writer continues where the other one stopped.
 ///
 /// # Errors
-/// When it is closed.
+/// Fails when the stream is closed.
 #[cfg(unix)]
 pub(crate) fn open_stream(stream: BorrowedFd<'_>) -> io::Result<File> {
     use nix::libc;
@@ -156,26 +158,26 @@ pub(crate) fn open_stream(stream: BorrowedFd<'_>) -> io::Result<File> {
     }
     let link = format!("/proc/self/fd/{}", stream.as_raw_fd());
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-    let anew = File::options().append(true).custom_flags(flags).open(link);
-    Ok(anew.unwrap_or(shared))
+    let second = File::options().append(true).custom_flags(flags).open(link);
+    Ok(second.unwrap_or(shared))
 }
 
-/// A request log, opened, and how to open it anew.
+/// An open request log, and how to open it again.
 pub(crate) struct LogFile {
     /// Open for appending.
     pub file: File,
-    /// Opens it anew, at its old place.
+    /// Opens it again at its old location.
     pub reopen: Box<dyn FnMut() -> io::Result<File> + Send>,
 }
 
-/// A file that takes whole lines.
+/// A file to which whole lines are written.
 pub(super) struct LineFile {
     log: LogFile,
-    /// Where it was when it was opened; `None` for what is no regular file, and where that cannot be told.
-    place: Option<PathBuf>,
-    /// It is not ours alone, and may block.
+    /// Its path when it was opened; `None` if it is not a regular file, or its path is unknown.
+    path: Option<PathBuf>,
+    /// It is shared with other processes, and may block.
     blocks: bool,
-    /// The last line was written in part: the next one begins with a newline, so that only one line is lost.
+    /// The last line was written in part. The next one begins with a newline, so that only one line is lost.
     torn: bool,
 }
 
@@ -190,33 +192,33 @@ impl fmt::Debug for LineFile {
 impl LineFile {
     pub(super) fn new(log: LogFile) -> Self {
         LineFile {
-            place: place_of(&log.file),
+            path: path_of(&log.file),
             blocks: may_block(&log.file),
             log,
             torn: false,
         }
     }
 
-    /// Opens the file anew if it is not where it was. Its lines go on there; those before stay in what was moved.
+    /// Opens the file again if it has been moved. Earlier lines stay in the moved file.
     pub(super) fn follow(&mut self) -> io::Result<()> {
-        if self.place.is_some() && place_of(&self.log.file) != self.place {
+        if self.path.is_some() && path_of(&self.log.file) != self.path {
             self.log.file = (self.log.reopen)()?;
-            self.place = place_of(&self.log.file);
+            self.path = path_of(&self.log.file);
             self.torn = false;
         }
         Ok(())
     }
 
-    /// What must stand before the next line.
+    /// Returns what must come before the next line.
     pub(super) fn separator(&self) -> &'static [u8] {
         if self.torn { b"\n" } else { b"" }
     }
 
-    /// Writes `line` (separator and newline included): one write(2), and more only where the first was short.
+    /// Writes `line` (with separator and newline) with one write(2), and further ones only after a short write.
     pub(super) fn append(&mut self, line: &[u8]) -> io::Result<()> {
         let mut rest = line;
         while !rest.is_empty() {
-            // What may block takes as much as poll(2) promises (pipe(7), PIPE_BUF), and is not waited for longer than others.
+            // A stream that may block gets no more than poll(2) promises (pipe(7), PIPE_BUF), and waits no longer than others.
             let most = if self.blocks { rest.len().min(PIECE) } else { rest.len() };
             if self.blocks && !wait_writable(&self.log.file) {
                 self.torn |= rest.len() < line.len();
@@ -241,23 +243,23 @@ impl LineFile {
     }
 }
 
-/// The path of an open file as it is now (proc_pid_fd(5)): another after a rename, with ` (deleted)` behind it after an unlink.
-/// A process may always ask that of itself, whatever rights it has given up (fs/proc/base.c, proc_fd_access_allowed).
+/// Returns the current path of an open file (proc_pid_fd(5)). It changes with a rename, and ends in ` (deleted)` after an unlink. A
+/// process may always read its own links, whatever rights it has given up (fs/proc/base.c, proc_fd_access_allowed).
 #[cfg(target_os = "linux")]
-fn place_of(file: &File) -> Option<PathBuf> {
+fn path_of(file: &File) -> Option<PathBuf> {
     use std::os::fd::AsRawFd;
     let regular = file.metadata().is_ok_and(|found| found.is_file());
     let link = format!("/proc/self/fd/{}", file.as_raw_fd());
     regular.then(|| std::fs::read_link(link).ok()).flatten()
 }
 
-/// Elsewhere a log is never opened anew.
+/// On other systems a log is never reopened.
 #[cfg(not(target_os = "linux"))]
-fn place_of(_file: &File) -> Option<PathBuf> {
+fn path_of(_file: &File) -> Option<PathBuf> {
     None
 }
 
-/// Whether writing may wait for a reader: so does a stream that could not be opened anew.
+/// Returns true if writing may block: on a stream that could not be opened a second time.
 #[cfg(unix)]
 fn may_block(file: &File) -> bool {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -271,7 +273,7 @@ fn may_block(_file: &File) -> bool {
     false
 }
 
-/// Waits a moment until a descriptor that does not block takes more; `false` when it will not.
+/// Waits a moment until a non-blocking descriptor is writable. Returns false if it is not.
 #[cfg(unix)]
 pub(super) fn wait_writable(file: &File) -> bool {
     use nix::poll::{PollFd, PollFlags, poll};
@@ -281,7 +283,7 @@ pub(super) fn wait_writable(file: &File) -> bool {
     poll(&mut fds, PATIENCE_MS).is_ok_and(|ready| ready > 0)
 }
 
-/// Nothing but Unix has logs that do not block.
+/// Only Unix has logs that do not block.
 #[cfg(not(unix))]
 pub(super) fn wait_writable(_file: &File) -> bool {
     false

@@ -1,7 +1,7 @@
-//! One record as one line: text for eyes and grep, JSON for programs.
+//! Formats one record as one line: text for people and grep, JSON for programs.
 //!
-//! Both are one line whatever the record holds. JSON escapes what a terminal could obey or a reader be deceived by as
-//! `\uXXXX` (RFC 8259 allows any character to be written so), so that `cat` of a log is as safe as `jq` of it.
+//! Both are one line, whatever the record contains. JSON escapes every character that could deceive a terminal or a reader as
+//! `\uXXXX` (RFC 8259 allows that for any character), so that `cat` of a log is as safe as `jq` of it.
 
 use super::escape::{is_unsafe, push_printable};
 use super::record::{Decision, EventKind, Record};
@@ -11,7 +11,7 @@ use serde::Serialize;
 use std::fmt::{self, Write as _};
 use std::io;
 
-/// How the request log is written.
+/// The format of the request log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
     /// `2026-01-02T03:04:05.678Z request deny GET https://example.com/ status=403 reason="no rule matched"`
@@ -23,11 +23,11 @@ pub(crate) enum Format {
 /// What the log adds to each record.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stamp<'a> {
-    /// When it was recorded.
+    /// The time of the record.
     pub(super) ts: Timestamp,
     /// Names the run.
     pub(super) session: &'a str,
-    /// Counts the records of the run, from 1: a gap is a record that could not be written.
+    /// Counts the run's records from 1. A gap is a record that could not be written.
     pub(super) seq: u64,
 }
 
@@ -44,7 +44,7 @@ impl Format {
 }
 
 impl EventKind {
-    /// All of them.
+    /// Every kind.
     pub(crate) const ALL: [EventKind; 10] = [
         EventKind::Start,
         EventKind::Request,
@@ -134,8 +134,8 @@ fn pair(line: &mut String, key: &str, value: Option<impl fmt::Display>) {
     }
 }
 
-/// Appends `value`, in quotes where it could be taken for more than one word. A quote inside is written `\x22`, never
-/// `\"`: backslashes are not escaped, so that only this spelling cannot be forged into an end of the value.
+/// Appends `value`, in quotes if it could be read as more than one word. A quote inside is written `\x22`, never `\"`: backslashes
+/// are not escaped, so `\"` could be forged to end the value early.
 fn push_value(line: &mut String, value: &str) {
     let quoted = value.is_empty() || value.contains(|c: char| c == '"' || c.is_whitespace());
     if quoted {
@@ -233,21 +233,21 @@ fn write_json(out: &mut Vec<u8>, value: &impl Serialize) -> io::Result<()> {
     value.serialize(&mut writer).map_err(io::Error::from)
 }
 
-/// `value` on one line that is fit to be shown.
+/// Returns `value` as one line that is safe to show.
 pub(super) fn safe_json(value: &serde_json::Value) -> String {
     let mut out = Vec::new();
-    // Neither can fail: a value of text keys is always written to memory, and as UTF-8.
+    // Neither can fail: the keys are text, the output is memory, and JSON is UTF-8.
     let _ = write_json(&mut out, value);
     String::from_utf8(out).unwrap_or_default()
 }
 
-/// Milliseconds to three places: more is noise.
+/// Rounds milliseconds to three places: more would be noise.
 fn thousandths(ms: f64) -> f64 {
     (ms * 1000.0).round() / 1000.0
 }
 
-/// serde_json's compact form, with every unsafe character of a string as `\uXXXX`. serde_json itself leaves DEL, the C1
-/// controls and everything above ASCII as it is.
+/// serde_json's compact format, with every unsafe character of a string as `\uXXXX`. serde_json itself does not escape DEL, the
+/// C1 controls and characters above ASCII.
 struct Escaping;
 
 impl serde_json::ser::Formatter for Escaping {

@@ -1,7 +1,7 @@
-//! The sink of a real run: the request log on one side, the person at the terminal on the other.
+//! The sink of a real run: it writes the request log and reports at the terminal.
 //!
-//! The file decides about health, the terminal never does: a log that was asked for and cannot be written makes the
-//! proxy deny, a terminal that does not read merely misses lines.
+//! Only the file decides about health. If a request log cannot be written, the proxy denies. A terminal that does not read merely
+//! misses lines.
 
 use super::file::{LineFile, LogFile};
 use super::format::{Format, Stamp};
@@ -20,7 +20,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 pub(crate) struct Watcher(Box<dyn FnMut(&Record) + Send>);
 
 impl Watcher {
-    /// One that calls `see`, quickly: the proxy waits for it.
+    /// Creates a watcher that calls `see`. The proxy waits for the call, so it must be fast.
     pub(crate) fn new(see: impl FnMut(&Record) + Send + 'static) -> Watcher {
         Watcher(Box::new(see))
     }
@@ -43,7 +43,7 @@ pub(crate) struct Log {
     terminal: Terminal,
 }
 
-/// What one writer at a time may touch.
+/// The part that one writer at a time may use.
 #[derive(Debug)]
 struct Lines {
     file: Option<LineFile>,
@@ -53,13 +53,13 @@ struct Lines {
 }
 
 impl Log {
-    /// A log that writes to `file` (none: no request log) and tells `stderr`'s share to the terminal. `session` names
-    /// the run in every JSON line. Starts a thread: call it after the last fork.
+    /// Creates a log that writes to `file`, if there is one, and reports at the terminal what `stderr` selects. `session` names the
+    /// run in every JSON line. Starts a thread: call it after the last fork.
     pub(crate) fn new(file: Option<LogFile>, format: Format, stderr: StderrPolicy, session: String) -> io::Result<Log> {
         Ok(Log::on(Terminal::stderr()?, file, format, stderr, session))
     }
 
-    /// The same on a terminal of one's own.
+    /// Creates a log that reports at `term`.
     pub(crate) fn on(
         term: Terminal,
         file: Option<LogFile>,
@@ -83,7 +83,7 @@ impl Log {
         }
     }
 
-    /// The same, seen by somebody else too.
+    /// Returns the log with a watcher, which sees each record.
     pub(crate) fn watched_by(self, watcher: Watcher) -> Log {
         Log {
             watcher: Some(Mutex::new(watcher)),
@@ -91,12 +91,12 @@ impl Log {
         }
     }
 
-    /// The terminal that this log speaks to, for whatever else has to be said while the command runs.
+    /// Returns the terminal of this log, for other messages while the command runs.
     pub(crate) fn terminal(&self) -> &Terminal {
         &self.terminal
     }
 
-    /// Says what was held back, then `last` (fit to be shown), and waits, for a moment at most, until all of it is on stderr.
+    /// Prints what was held back, then `last` (already escaped), and waits a moment until all of it is on stderr.
     pub(crate) fn finish(&self, last: impl IntoIterator<Item = String>) {
         for line in lock(&self.notices).rest().into_iter().chain(last) {
             self.terminal.line(line);
@@ -113,7 +113,7 @@ impl Sink for Log {
         {
             let mut lines = lock(&self.lines);
             let written = lines.write(&record, &self.session);
-            // Inside the lock: what is remembered is the outcome of the last write, not of the last to get here.
+            // Inside the lock, so that the outcome of the last write is remembered, not that of the last thread to get here.
             let was_healthy = self.healthy.swap(written.is_ok(), Ordering::SeqCst);
             if let (Err(error), true) = (written, was_healthy) {
                 self.terminal.line(format!("error: cannot write the log: {error}"));

@@ -1,9 +1,9 @@
-//! The log of what was asked and what was decided.
+//! Logs what was requested and what was decided.
 //!
-//! One [`Record`] goes to one [`Sink`]; [`Log`] is the sink of a real run. It writes a line to the request log (whole
-//! lines, one `write(2)` each, and a failure is remembered so that the proxy can deny) and tells the person at the
-//! terminal about denials, from a thread of its own so that a terminal that does not read can never hold up the proxy.
-//! Whatever came from the jail is escaped here, at the last moment, by [`printable`] and by the formats.
+//! Each [`Record`] goes to a [`Sink`]. [`Log`] is the sink of a real run. It writes a line to the request log, with one
+//! `write(2)` for a whole line, and remembers a failure so that the proxy can deny. It also reports denials at the terminal, from
+//! a thread of its own, so that a terminal that does not read never blocks the proxy. Text from the jail is escaped here, when
+//! it is written, by [`printable`] and by the formats.
 
 mod color;
 mod escape;
@@ -34,12 +34,12 @@ pub(crate) use terminal::Terminal;
 
 pub(crate) use rate::{Admission, Bucket};
 
-/// Where records go. Writing is synchronous and whole lines at a time.
+/// Takes records. Writing is synchronous, in whole lines.
 pub(crate) trait Sink: Send + Sync + 'static {
-    /// Writes one record. Failures are remembered: see [`Sink::healthy`].
+    /// Writes one record. A failure is remembered: see [`Sink::healthy`].
     fn record(&self, record: Record);
 
-    /// Whether the last write succeeded. A proxy whose log cannot be written must deny (it may probe by recording the
-    /// denial: success makes the sink healthy again).
+    /// Returns true if the last write succeeded. The proxy must deny while the log cannot be written. It records the denial, and
+    /// when that succeeds the sink is healthy again.
     fn healthy(&self) -> bool;
 }

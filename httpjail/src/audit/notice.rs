@@ -1,8 +1,8 @@
-//! What the person at the terminal is told: one short line a denial.
+//! Makes the lines for the terminal: one short line for each denial.
 //!
-//! A jailed program can be denied thousands of times a second and chooses the URLs. So query strings (where secrets
-//! travel) are hidden, long URLs are cut, the same denial again is only counted, and more than a handful a second are
-//! only counted too. The request log has them all.
+//! A jailed program can be denied thousands of times a second, and it chooses the URLs. So query strings are hidden, because they
+//! contain secrets; long URLs are cut; a repeated denial is only counted, and so are more than a few a second. The request
+//! log has them all.
 
 mod advice;
 mod policy;
@@ -16,11 +16,11 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::time::Instant;
 
-/// Lines at once, and lines a second in the long run.
+/// How many lines are shown at once, and how many a second after that.
 const BURST: u32 = 20;
 const PER_SECOND: u32 = 5;
 
-/// So many places are remembered as ones where HTTP is spoken, or of which something was said.
+/// How many destinations are remembered: where HTTP is spoken, or about which something was printed.
 const PLACES_MAX: usize = 500;
 
 /// Turns records into lines for stderr, or into nothing.
@@ -29,9 +29,9 @@ pub(super) struct Notices {
     show: Show,
     bucket: Bucket,
     advice: Advice,
-    /// Where HTTP is spoken, and of which silent or probed places something was said.
+    /// Destinations where HTTP is spoken (true), or of silent or probed connections that were reported (false).
     places: BTreeSet<(bool, String)>,
-    /// What was last said, without the process that it was said of, and how often it would have been said again.
+    /// The last line, without its process, and how often it was repeated since.
     last: String,
     repeats: u64,
 }
@@ -48,7 +48,7 @@ impl Notices {
         }
     }
 
-    /// The lines to print for `record`, recorded `now`.
+    /// Returns the lines to print for `record`, which was recorded `now`.
     pub(super) fn lines(&mut self, record: &Record, now: Instant) -> Vec<String> {
         let Some(what) = self.wants(record).then(|| what_happened(record)).flatten() else {
             return Vec::new();
@@ -78,20 +78,20 @@ impl Notices {
             Show::Everything => true,
         };
         match record.event {
-            // Look-ups of names probe each address, once for each kind of socket.
+            // A name look-up probes each address, once for each kind of socket.
             EventKind::Probe => everything && self.is_new(false, record),
             EventKind::Dns | EventKind::Unused => everything,
             EventKind::Request => {
                 self.is_new(true, record);
                 everything || record.verdict == Some(Decision::Deny) || is_unanswered(record)
             }
-            // Where HTTP is spoken too, it is a connection in reserve.
+            // Where HTTP is spoken too, it is a spare connection.
             EventKind::Silent => everything || self.is_new(true, record),
             _ => everything || record.verdict == Some(Decision::Deny),
         }
     }
 
-    /// Whether nothing was noted yet of the place that `record` is about.
+    /// Returns true if the destination of `record` was not noted yet, and notes it.
     fn is_new(&mut self, heard: bool, record: &Record) -> bool {
         let Some(place) = record.place().filter(|_| self.places.len() < PLACES_MAX) else {
             return false;
@@ -99,7 +99,7 @@ impl Notices {
         self.places.insert((heard, place))
     }
 
-    /// What is still to be said when nothing more will come.
+    /// Returns the lines that are left to print at the end.
     pub(super) fn rest(&mut self) -> Vec<String> {
         let held_back = self.bucket.take_held_back();
         self.repeated().into_iter().chain(not_shown(held_back)).collect()
@@ -122,12 +122,12 @@ fn not_shown(held_back: u64) -> Option<String> {
     }
 }
 
-/// Whether its client got our words for an answer, though it was allowed: many programs show no more of them than the status.
+/// Returns true if an allowed request was answered by httpjail. Many programs show only the status of such an answer.
 fn is_unanswered(record: &Record) -> bool {
     record.has_failed() && matches!(record.status, Some(502 | 504))
 }
 
-/// `denied GET https://host/path?… (rule deny: .*)`, or `None` for what nobody needs to be told.
+/// Returns `denied GET https://host/path?… (rule deny: .*)`, or `None` if the record needs no line.
 fn what_happened(record: &Record) -> Option<String> {
     let request = || {
         let words = [record.method.as_deref().map(short), record.url.as_deref().map(redacted)];
@@ -183,7 +183,7 @@ fn by(record: &Record) -> String {
     }
 }
 
-/// Counts, for the terminal's own losses.
+/// Returns the line about lines that the terminal has lost.
 pub(super) fn lines_lost(count: impl Display) -> String {
     format!("httpjail: {count} more lines not shown")
 }

@@ -1,18 +1,17 @@
-//! A token bucket: so many at once, so many a second after that, and a count of what was held back.
+//! Limits the rate of events with a token bucket, and counts those that it holds back.
 //!
-//! It holds no clock. Whoever asks says what time it is, so that tests need not wait.
+//! It has no clock: the caller passes the time, so that tests need not wait.
 
 use std::time::Instant;
 
-/// What a [`Bucket`] says of one more event.
+/// The decision of a [`Bucket`] about one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Admission {
-    /// Let it through; this many were held back since the last one that was let through.
+    /// Let it through.
     Pass {
-        /// How many were held back before.
+        /// How many events were held back since the last one that was let through.
         held_back: u64,
     },
-    /// Hold it back.
     Hold,
 }
 
@@ -27,7 +26,7 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
-    /// A full bucket that lets `burst` events through at once and `per_second` a second in the long run.
+    /// Creates a full bucket: `burst` events pass at once, and `per_second` a second after that.
     pub(crate) fn new(burst: u32, per_second: u32) -> Self {
         let (burst, per_second) = (f64::from(burst), f64::from(per_second));
         Bucket {
@@ -39,7 +38,7 @@ impl Bucket {
         }
     }
 
-    /// Judges one event that happens `now`.
+    /// Decides about one event that happens `now`.
     pub(crate) fn admit(&mut self, now: Instant) -> Admission {
         let elapsed = self
             .last
@@ -56,7 +55,7 @@ impl Bucket {
         }
     }
 
-    /// How many were held back since the last one that was let through, counting from zero again.
+    /// Returns how many events were held back since the last one that passed, and resets that count.
     pub(crate) fn take_held_back(&mut self) -> u64 {
         std::mem::take(&mut self.held_back)
     }

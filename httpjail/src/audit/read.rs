@@ -1,11 +1,11 @@
-//! A line of a JSON log, read back: the record that was written, without what the log added to it.
+//! Parses a line of a JSON log back into its record, without the fields that the log adds.
 
 use serde::Deserialize;
 
 use super::record::{Decision, EventKind, Record};
 use crate::net::Ancestor;
 
-/// The fields that [`super::format`] writes. Those of later versions are passed over.
+/// The fields that [`super::format`] writes. Fields of later versions are ignored.
 #[derive(Deserialize)]
 struct Line {
     event: String,
@@ -31,7 +31,7 @@ struct Line {
     duration_ms: Option<f64>,
 }
 
-/// Reads one line of a JSON log; `None` for what is none (a torn line, or an event that this version does not know).
+/// Parses one line of a JSON log. Returns `None` for a torn line, and for an event that this version does not know.
 pub(crate) fn read_line(line: &[u8]) -> Option<Record> {
     let line: Line = serde_json::from_slice(line).ok()?;
     let event = EventKind::ALL.into_iter().find(|kind| kind.as_str() == line.event)?;

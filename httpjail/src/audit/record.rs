@@ -1,55 +1,54 @@
-//! What one line of the log says. One record a request, written when its last byte has gone; one for each other attempt.
+//! The content of one line of the log.
 //!
-//! Everything in it that came from the jail is raw here and is escaped by the formats, never by the one who records.
+//! A request has one record, written when its last byte has gone. Every other attempt has one, too. Text from the jail is raw in a
+//! record; the formats escape it, so that a caller cannot forget to.
 
 use std::net::SocketAddr;
 
 use crate::net::{Ancestor, Holder, is_made_up};
 
-/// What kind of thing happened.
+/// The kind of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EventKind {
-    /// The jail is armed and the command is about to start. Its failing to be written stops the run.
+    /// The jail is armed and the command is about to start. If this record cannot be written, the run stops.
     Start,
     /// An HTTP request was judged.
     Request,
-    /// A connection that is not HTTP, or that could not be understood, was refused.
+    /// A connection was refused that is not HTTP, or that could not be parsed.
     Refused,
     /// A program opened a connection, asked for nothing, and closed it (or left it unused for long): programs race the
     /// addresses of a host, and open spare connections. Nothing was decided.
     Unused,
-    /// A connection was closed on which nothing at all was said: its program waits for the server to speak first, which HTTP
-    /// has not, or opened it too early. Nothing was decided.
+    /// A connection was closed on which the client sent nothing: the program waits for the server to speak first, which no HTTP
+    /// server does, or it opened the connection too early. Nothing was decided.
     Silent,
     /// A packet or a socket was stopped in the kernel (UDP, raw, multicast, ...).
     Blocked,
-    /// The kernel refused what programs ordinarily try and do without: giving a UDP socket a peer (name look-ups do that to
-    /// sort addresses, RFC 6724, and send nothing; so does a QUIC client before it sends), or connecting to a loopback port
-    /// on which nobody in the jail listens yet.
+    /// The kernel refused an attempt that programs make routinely and can do without: connecting a UDP socket (name look-ups do
+    /// that to sort addresses, RFC 6724, and send nothing; so does a QUIC client before it sends), or connecting to a loopback
+    /// port on which no program in the jail listens yet.
     Probe,
     /// A DNS question was answered or refused.
     Dns,
-    /// The policy file changed, and was taken or not.
+    /// The policy file changed, and was accepted or not.
     Reload,
     /// The command ended.
     End,
 }
 
-/// Which way the decision went.
+/// The verdict of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// It was let through.
     Allow,
-    /// It was refused.
     Deny,
 }
 
-/// The reason of a request that was denied because no rule is about it.
+/// The reason of a request that was denied because no rule matches it.
 pub(crate) const NO_RULE_MATCHED: &str = "no rule matched";
 /// The reason of a request that was denied by a deny rule.
 pub(crate) const DENIED_BY_RULE: &str = "denied by rule";
 
-/// The reason of a connection on which something else was spoken; what that is may follow, behind a colon.
+/// The reason of a connection with another protocol. Its name may follow after a colon.
 pub(crate) const NOT_HTTP: &str = "not http";
 /// The reason of a connection to a loopback port on which a program of the host listens.
 pub(crate) const SERVICE_OF_HOST: &str = "a service of this host";
@@ -59,39 +58,37 @@ pub(crate) const CERTIFICATE_REFUSED: &str = "client refused our certificate";
 /// One line of the log. Fields that do not apply are `None` and left out.
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
-    /// What happened.
     pub event: EventKind,
-    /// How it was decided; `None` where nothing was.
+    /// The verdict, or `None` where nothing was decided.
     pub verdict: Option<Decision>,
     /// The request's method, as received.
     pub method: Option<String>,
-    /// The canonical URL (or, for what could not be made canonical, the escaped original).
+    /// The canonical URL, or the escaped original if there is no canonical form.
     pub url: Option<String>,
     /// The canonical host.
     pub host: Option<String>,
-    /// Where the program wanted to connect.
+    /// The address that the program wanted to connect to.
     pub dst: Option<SocketAddr>,
     /// The status code that the client received.
     pub status: Option<u16>,
     /// The rule that decided, as typed (`allow-get: ^https://...`).
     pub rule: Option<String>,
-    /// Why, in a short stable phrase (`no rule matched`, `not http`, `certificate`, ...).
+    /// The reason, a short stable phrase (`no rule matched`, `not http`, `certificate`, ...).
     pub reason: Option<String>,
     /// Process id in the supervisor's PID namespace.
     pub pid: Option<u32>,
-    /// The executable's path.
     pub exe: Option<String>,
     /// The thread's name.
     pub comm: Option<String>,
-    /// The command line, its arguments separated by spaces; cut where it is long.
+    /// The command line, with its arguments separated by spaces, cut if it is long.
     pub cmdline: Option<String>,
-    /// Who started the process, nearest first.
+    /// The processes that started it, nearest first.
     pub parents: Vec<Ancestor>,
-    /// The id of the jail's cgroup, or of the process's where the jail has none.
+    /// The id of the jail's cgroup, or of the process's cgroup if the jail has none.
     pub cgroup: Option<u64>,
-    /// `false` where a request that was allowed did not come to its proper end; the reason tells why.
+    /// `false` if an allowed request did not end properly; the reason says why.
     pub complete: Option<bool>,
-    /// What went wrong with a request after it was let through, in words. The verdict stands beside it, as does the verdict's reason.
+    /// What went wrong with a request after it was allowed, in words. Verdict and reason stay.
     pub failure: Option<String>,
     /// Request body bytes that went upstream.
     pub bytes_in: Option<u64>,
@@ -102,8 +99,8 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Whether it is a request that the policy denied: by a rule, or because there is none for it. What was refused for another
-    /// reason no rule could have allowed.
+    /// Returns true for a request that the policy denied: by a rule, or because none matches. No rule could have allowed a
+    /// request that was refused for another reason.
     pub(crate) fn is_denied_by_policy(&self) -> bool {
         let by_policy = [NO_RULE_MATCHED, DENIED_BY_RULE]
             .map(Some)
@@ -111,7 +108,7 @@ impl Record {
         self.event == EventKind::Request && self.verdict == Some(Decision::Deny) && by_policy
     }
 
-    /// Where a connection or a packet went, by name where there is one.
+    /// Returns the destination of a connection or a packet, by name if it has one.
     pub(crate) fn place(&self) -> Option<String> {
         match (self.dst, &self.host) {
             (Some(dst), Some(host)) => Some(format!("{host}:{}", dst.port())),
@@ -120,28 +117,28 @@ impl Record {
         }
     }
 
-    /// The address that it went to, unless it was made up for a name.
+    /// Returns the destination's address, unless it is a synthetic one.
     pub(crate) fn real_address(&self) -> Option<SocketAddr> {
         self.dst.filter(|dst| self.host.is_none() || !is_made_up(dst.ip()))
     }
 
-    /// Whether it was refused for the address that its host has, though the policy allows it.
+    /// Returns true if it was refused because of its host's address, although a rule allows the URL.
     pub(crate) fn is_about_its_address(&self) -> bool {
         let reason = self.reason.as_deref().unwrap_or_default();
         self.event == EventKind::Request && (reason.ends_with(" address") || reason == "address of this host")
     }
 
-    /// Whether it went to a port of the host's loopback, where a program of the host listens.
+    /// Returns true if it went to a loopback port on which a program of the host listens.
     pub(crate) fn is_to_the_host(&self) -> bool {
         self.reason.as_deref() == Some(SERVICE_OF_HOST)
     }
 
-    /// Whether it is a request that was allowed and that its server, the way there or its client's bytes let down.
+    /// Returns true for an allowed request that failed because of its server, the way there, or the client's bytes.
     pub(crate) fn has_failed(&self) -> bool {
         self.verdict == Some(Decision::Allow) && self.failure.is_some()
     }
 
-    /// Says whose it is.
+    /// Fills in the process that the event belongs to.
     pub(crate) fn of(&mut self, holder: Holder) {
         let Holder {
             process,
@@ -153,7 +150,7 @@ impl Record {
         self.cgroup = self.cgroup.or(cgroup);
     }
 
-    /// The rule that denied it, or else the reason.
+    /// Returns the rule that denied it, or otherwise the reason.
     pub(crate) fn denied_by(&self) -> (Option<&str>, Option<&str>) {
         match (self.rule.as_deref(), self.reason.as_deref()) {
             (Some(rule), None | Some(DENIED_BY_RULE)) => (Some(rule), None),
@@ -161,7 +158,7 @@ impl Record {
         }
     }
 
-    /// A record of `event` with nothing else in it.
+    /// Creates a record of `event` in which every other field is empty.
     pub(crate) fn new(event: EventKind) -> Self {
         Record {
             event,

@@ -1,8 +1,8 @@
-//! Stderr, from a thread of its own.
+//! Writes to stderr from a thread of its own.
 //!
-//! A pipe that nobody reads must not hold up the proxy, and a full-screen program must not find our lines in its
-//! picture. So lines go through a bounded queue to a thread; while the terminal is in raw mode (some program reads it key
-//! by key) the thread keeps them, and prints them when the mode has passed or at the end. What finds no room is counted.
+//! A pipe without a reader must not block the proxy, and lines must not appear in the picture of a full-screen program. So lines
+//! go through a bounded queue to a thread. While the terminal is in raw mode (a program reads it key by key), the thread keeps
+//! the lines, and prints them after that or at the end. Lines that do not fit are counted.
 
 use super::color::{paint, wants_color};
 use super::file::wait_writable;
@@ -15,14 +15,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
-/// Lines on their way to the thread, and lines that it keeps while the terminal is raw.
+/// How many lines the queue holds, and how many the thread keeps while the terminal is raw.
 const QUEUE: usize = 1024;
 const KEPT: usize = 500;
 
-/// How often a raw terminal is looked at again.
+/// How often the mode of a raw terminal is checked.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// A handle on the thread that writes to stderr. The thread ends with its last handle.
+/// A handle to the thread that writes to stderr. The thread ends with its last handle.
 #[derive(Debug, Clone)]
 pub(crate) struct Terminal {
     queue: SyncSender<Message>,
@@ -58,14 +58,14 @@ impl Terminal {
         Ok(Terminal { queue, lost })
     }
 
-    /// Prints `line` (already escaped, without its newline) soon, or counts it as lost. Never waits.
+    /// Queues `line` (already escaped, without a newline), or counts it as lost. Never blocks.
     pub(crate) fn line(&self, line: String) {
         if self.queue.try_send(Message::Line(line)).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Prints everything that is waiting, even on a raw terminal; gives up after `within`.
+    /// Prints all queued lines, even on a raw terminal. Gives up after `within`.
     pub(crate) fn flush(&self, within: Duration) {
         let deadline = Instant::now() + within;
         let (done, printed) = mpsc::sync_channel(0);
@@ -78,7 +78,7 @@ impl Terminal {
             message = back;
             std::thread::sleep(Duration::from_millis(5));
         }
-        // Either outcome will do: the far end is dropped when all is printed, or time is up.
+        // The result does not matter: all is printed and the sender dropped, or the time is up.
         let _ = printed.recv_timeout(deadline.saturating_duration_since(Instant::now()));
     }
 }
@@ -104,7 +104,7 @@ impl Printer {
         }
     }
 
-    /// One step; `false` after the last.
+    /// Handles one message. Returns false after the last.
     fn take(&mut self, message: Result<Message, RecvTimeoutError>) -> bool {
         match message {
             Ok(Message::Line(line)) => self.keep(line),
@@ -130,7 +130,7 @@ impl Printer {
     }
 
     fn print(&mut self) {
-        // A raw terminal usually does not turn a newline into a new line.
+        // On a raw terminal a newline usually does not return the cursor to the first column.
         let end = if is_raw(&self.screen) { "\r\n" } else { "\n" };
         let lost = self.lost.swap(0, Ordering::Relaxed);
         let lost = (lost > 0).then(|| lines_lost(lost));
@@ -141,8 +141,8 @@ impl Printer {
     }
 }
 
-/// Writes to a screen that may have been made non-blocking by another process (node does that to its stdio, and the
-/// flag belongs to the open file, not to the descriptor). What cannot be written has nowhere else to go.
+/// Writes to a screen that another process may have made non-blocking (node does that to its stdio, and the flag belongs to the
+/// open file, not to the descriptor). What cannot be written is lost.
 fn write_all(screen: &mut File, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         match screen.write(bytes) {
@@ -169,7 +169,7 @@ fn own_stderr() -> io::Result<File> {
     Ok(File::from(io::stderr().as_handle().try_clone_to_owned()?))
 }
 
-/// Whether some program reads this terminal key by key. Anything that is no terminal is not raw.
+/// Returns true if a program reads this terminal key by key. A file that is not a terminal is not raw.
 #[cfg(unix)]
 fn is_raw(screen: &File) -> bool {
     use nix::sys::termios::{LocalFlags, tcgetattr};
@@ -181,14 +181,14 @@ fn is_raw(_screen: &File) -> bool {
     false
 }
 
-/// The command owns the terminal, so we write from the background. Under `stty tostop` that stops the whole process,
-/// unless the writing thread blocks SIGTTOU: then the write goes through (POSIX.1-2024, 11.1.4).
+/// The command owns the terminal, so httpjail writes from the background. Under `stty tostop` that stops the whole process, unless
+/// the writing thread blocks SIGTTOU: then the write succeeds (POSIX.1-2024, 11.1.4).
 #[cfg(unix)]
 fn let_background_write() {
     use nix::sys::signal::{SigSet, Signal};
     let mut set = SigSet::empty();
     set.add(Signal::SIGTTOU);
-    // It fails for a wrong `how` only.
+    // It fails only for an invalid `how`.
     let _ = set.thread_block();
 }
 

@@ -1,9 +1,8 @@
-//! One datagram and its answer, from the address that was asked.
+//! Receives a datagram, and sends its answer from the address that was asked.
 //!
-//! Where every address is local the resolver's socket is bound to none of them, and an answer would leave from the
-//! route's own address: a connected client throws it away. So the packet's destination is read beside it and given back
-//! as the answer's source (`IP_PKTINFO`, ip(7); RFC 3542 section 6.1). A socket whose maker did not ask for that tells
-//! nothing, and answers as any socket does.
+//! With `netns` every address is local, and the resolver's socket is not bound to one of them. An answer would leave from the
+//! route's own address, and a connected client would drop it. So the packet's destination is read with the packet and set as
+//! the answer's source (`IP_PKTINFO`, ip(7); RFC 3542 section 6.1). A socket without that option works as any socket does.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,10 +12,10 @@ use tokio::net::UdpSocket;
 
 use crate::net::OriginalDst;
 
-/// Where sockets that tell are bound.
+/// The port of sockets that have that option.
 const DNS_PORT: u16 = 53;
 
-/// Who asked, and whom.
+/// The client that asked, and the server that it asked.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked {
     client: SocketAddr,
@@ -28,7 +27,7 @@ impl Asked {
         self.client
     }
 
-    /// The server that was asked, where the socket tells it. Its port is that of the socket.
+    /// Returns the server that was asked, if the socket knows it.
     pub(super) fn server(&self) -> Option<OriginalDst> {
         self.server
             .as_ref()
@@ -36,7 +35,7 @@ impl Asked {
     }
 }
 
-/// Waits for a datagram. Longer than the buffer, it fills it.
+/// Waits for a datagram. One that is longer than the buffer is cut.
 pub(super) async fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, Asked)> {
     socket
         .async_io(Interest::READABLE, || imp::receive(socket, buffer))
@@ -84,7 +83,7 @@ mod imp {
         let client = client.ok_or_else(|| io::Error::other("a datagram without a sender's address"))?;
         let server = message.cmsgs()?.find_map(|control| match control {
             ControlMessageOwned::Ipv4PacketInfo(mut info) => {
-                // In an answer `spec_dst` is the source (ip(7)); what was received tells it as the destination.
+                // In an answer `spec_dst` is the source (ip(7)), which was the destination of the question.
                 info.ipi_spec_dst = info.ipi_addr;
                 info.ipi_ifindex = 0;
                 Some(Server::V4(info))
@@ -138,7 +137,7 @@ mod imp {
 
     use super::Asked;
 
-    /// No jail of this system has a socket that must tell.
+    /// There is no `netns` backend on this system.
     #[derive(Debug, Clone, Copy)]
     pub(super) enum Server {}
 

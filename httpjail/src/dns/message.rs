@@ -1,7 +1,7 @@
-//! One question in, one answer out: no sockets, no clock, no state but the table of names.
+//! Parses one question and makes its answer, without sockets, without a clock, with the table of names as its only state.
 //!
-//! Reading is strict, since the jail chooses every byte: one question, nothing in the sections that a question has no
-//! use for, no trailing bytes. Writing is hickory's. Answers are two short records at most, so none is ever truncated.
+//! Parsing is strict, because the jail chooses every byte: one question, empty sections where a question needs none, no trailing
+//! bytes. hickory encodes the answer. An answer has at most two short records, so it is never truncated.
 
 use super::synthetic::SyntheticAddresses;
 use crate::net::{Host, NameSource};
@@ -14,40 +14,40 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// A question longer than this is refused unread. A name is 255 bytes at most, and clients pad to a few hundred.
 pub(super) const LONGEST: usize = 1024;
 
-/// Answers may be kept this long, in seconds. An address never changes hands, so this could be any number.
+/// How long clients may keep an answer, in seconds. A synthetic address never changes its name, so any number would do.
 const TTL: u32 = 60;
 
-/// What a question may carry besides: an OPT record, and room for what might come.
+/// How many additional records a question may have: an OPT record, and some for future use.
 const MOST_ADDITIONALS: u16 = 4;
 
-/// What we can receive by UDP (RFC 6891, 6.2.3).
+/// The largest UDP message that the resolver can receive (RFC 6891, 6.2.3).
 pub(super) const PAYLOAD: u16 = 1232;
 
-/// Firefox asks for this name before it turns to a resolver of its own; NXDOMAIN asks it not to
-/// (support.mozilla.org, "Canary domain - use-application-dns.net").
+/// Firefox asks for this name before it uses its own resolver. NXDOMAIN tells it not to (support.mozilla.org, "Canary domain -
+/// use-application-dns.net").
 const FIREFOX_CANARY: &str = "use-application-dns.net";
 
-/// What becomes of one datagram or TCP message.
+/// The answer to one datagram or TCP message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answer {
-    /// The bytes to send back; `None` where silence is right.
+    /// The bytes to send back, or `None` if there must be no answer.
     pub reply: Option<Vec<u8>>,
-    /// What was odd about the question, for the log.
+    /// What was unusual about the question, for the log.
     pub anomaly: Option<Anomaly>,
 }
 
-/// Why a question is worth a line in the log.
+/// What is unusual about a question, so that it gets a line in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Anomaly {
     /// A short stable phrase.
     pub reason: String,
-    /// The name that was asked for, where it could be read: raw bytes of the jail, lossily decoded.
+    /// The name that was asked for, if it could be parsed: raw bytes of the jail, lossily decoded.
     pub name: Option<String>,
-    /// The table of names is full: said once, whatever the rate.
+    /// The table of names is full. This is recorded once, without a rate limit.
     pub full: bool,
 }
 
-/// Answers the message `bytes` from the jail. Never panics, whatever they are.
+/// Answers the message `bytes` from the jail. Never panics.
 pub(crate) fn answer(bytes: &[u8], names: &SyntheticAddresses) -> Answer {
     match read(bytes) {
         Ok(question) => resolve(&question.query, names, question.reply),
@@ -66,27 +66,27 @@ pub(super) fn refuse(bytes: &[u8]) -> Answer {
     }
 }
 
-/// One question as it was asked, and the beginning of its answer.
+/// A parsed question, and the beginning of its answer.
 pub(super) struct Question {
     pub(super) query: Query,
-    /// Name, type and class as they stand in the message, case and all.
+    /// Name, type and class, byte for byte as in the message.
     pub(super) bytes: Vec<u8>,
     pub(super) edns: Option<Edns>,
     reply: Reply,
 }
 
 impl Question {
-    /// The id and the flags that the answer repeats.
+    /// Returns the id and the flags that the answer repeats.
     pub(super) fn metadata(&self) -> &Metadata {
         &self.reply.message.metadata
     }
 
-    /// The name with dots, lossily decoded.
+    /// Returns the name with dots, lossily decoded.
     pub(super) fn name(&self) -> String {
         dotted(&self.query.name)
     }
 
-    /// An answer without records.
+    /// Returns an answer without records.
     pub(super) fn refused(&self, code: ResponseCode, truncated: bool) -> Option<Vec<u8>> {
         let mut message = self.reply.message.clone();
         message.metadata.truncation = truncated;
@@ -95,14 +95,14 @@ impl Question {
     }
 }
 
-/// The question in the message `bytes`, or the answer to what is none.
+/// Parses the question in the message `bytes`. On an error, returns the answer to it.
 pub(super) fn read(bytes: &[u8]) -> Result<Question, Answer> {
     let mut decoder = BinDecoder::new(bytes);
     let Ok(header) = Header::read(&mut decoder) else {
         return Err(headless(bytes));
     };
     if header.message_type != MessageType::Query {
-        // An answer to an answer could go on for ever.
+        // Answering an answer could go on forever.
         return Err(Answer {
             reply: None,
             anomaly: Some(Anomaly::new("dns response", None)),
@@ -121,7 +121,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Question, Answer> {
     };
     reply.message.queries.push(query.clone());
     reply.edns(edns.as_ref());
-    // RFC 6891, 6.1.3: say which version is spoken here.
+    // RFC 6891, 6.1.3: answer with the version that is supported.
     if edns.as_ref().is_some_and(|edns| edns.version() > 0) {
         return Err(reply.end(ResponseCode::BADVERS, None));
     }
@@ -133,11 +133,11 @@ pub(super) fn read(bytes: &[u8]) -> Result<Question, Answer> {
     })
 }
 
-/// Less than a header: an id at least is answered.
+/// Answers a message that is shorter than a header, if it has an id.
 fn headless(bytes: &[u8]) -> Answer {
     let anomaly = Some(Anomaly::new("dns malformed", None));
     match bytes {
-        // Bit 7 of the third byte is QR: what may be an answer is not answered.
+        // Bit 7 of the third byte is QR. A message that may be an answer gets none.
         [_, _, flags, ..] if flags & 0x80 != 0 => Answer { reply: None, anomaly },
         [high, low, ..] => {
             let message = Message::error_msg(u16::from_be_bytes([*high, *low]), OpCode::Query, ResponseCode::FormErr);
@@ -150,17 +150,16 @@ fn headless(bytes: &[u8]) -> Answer {
     }
 }
 
-/// The one question of a message, its OPT record, and where the question ends, if the message has nothing else and ends where
-/// it should.
+/// Returns the only question of a message, its OPT record, and the end of the question, if the message contains nothing else.
 fn read_question(header: &Header, mut decoder: BinDecoder<'_>, length: usize) -> Option<(Query, Option<Edns>, usize)> {
     let counts = header.counts;
-    // RFC 9619: never more than one question. The counts come first, hickory would make room for each.
+    // RFC 9619: never more than one question. Check the counts first, because hickory would allocate for each record.
     if counts.queries != 1 || counts.answers != 0 || counts.authorities != 0 || counts.additionals > MOST_ADDITIONALS {
         return None;
     }
     let start = decoder.index();
     let query = Query::read(&mut decoder).ok()?;
-    // A name in the first question has nothing to be compressed against. Without pointers the echo is byte for byte.
+    // A name in the first question has nothing to point back to. Without pointers the echo is byte for byte the question.
     let name_length = 1 + query.name.iter().map(|label| 1 + label.len()).sum::<usize>();
     let end = decoder.index();
     if end - start != name_length + 4 {
@@ -181,7 +180,7 @@ fn resolve(query: &Query, names: &SyntheticAddresses, mut reply: Reply) -> Answe
     match query.query_type {
         RecordType::A | RecordType::AAAA => {}
         RecordType::PTR => return reverse(query, names, reply),
-        // Browsers and curl ask for these beside every address; they get their connection without.
+        // Browsers and curl ask for these with every address, and connect without an answer.
         RecordType::HTTPS | RecordType::SVCB => return reply.end(ResponseCode::NoError, None),
         other => {
             let reason = match other {
@@ -223,7 +222,7 @@ fn resolve(query: &Query, names: &SyntheticAddresses, mut reply: Reply) -> Answe
     reply.end(ResponseCode::NoError, None)
 }
 
-/// PTR: the name behind an address that was made up here, and localhost.
+/// Answers PTR questions for synthetic addresses and for localhost.
 fn reverse(query: &Query, names: &SyntheticAddresses, mut reply: Reply) -> Answer {
     let address = match query.name.parse_arpa_name() {
         Ok(net) if net.prefix_len() == net.max_prefix_len() => net.addr(),
@@ -237,7 +236,7 @@ fn reverse(query: &Query, names: &SyntheticAddresses, mut reply: Reply) -> Answe
             _ => None,
         }
     };
-    // `from_ascii` reads backslash escapes, of which a host name has none.
+    // `from_ascii` interprets backslash escapes, but a host name contains none.
     match name.and_then(|name| Name::from_ascii(name + ".").ok()) {
         Some(name) => {
             reply.add(&query.name, RData::PTR(PTR(name)));
@@ -247,11 +246,11 @@ fn reverse(query: &Query, names: &SyntheticAddresses, mut reply: Reply) -> Answe
     }
 }
 
-/// The canonical spelling of a name that a URL could have; `None` for any other, address literals among them.
+/// Returns the canonical spelling of a host name, or `None` if it is not one, or is an address literal.
 fn host_name(name: &Name) -> Option<String> {
     let mut text = String::new();
     for label in name.iter() {
-        // Per label: a dot inside one must not pass for two.
+        // Check each label: a dot inside a label must not be read as two labels.
         if !label
             .iter()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
@@ -284,7 +283,7 @@ fn dotted(name: &Name) -> String {
     labels.join(".")
 }
 
-/// An answer in the making.
+/// An answer that is being built.
 struct Reply {
     message: Message,
 }
@@ -293,12 +292,12 @@ impl Reply {
     fn to(header: &Header) -> Reply {
         let mut message = Message::response(header.id, header.op_code);
         message.metadata = Metadata::response_from_request(&header.metadata);
-        // Without RA, glibc takes an empty answer for a lame server's and asks elsewhere (res_send.c, "referred query").
+        // Without RA, glibc treats an empty answer as a lame server's and asks another (res_send.c, "referred query").
         message.metadata.recursion_available = true;
         Reply { message }
     }
 
-    /// RFC 6891, 6.1.1: an OPT record is answered by one.
+    /// Answers an OPT record with one (RFC 6891, 6.1.1).
     fn edns(&mut self, asked: Option<&Edns>) {
         if asked.is_some() {
             let mut edns = Edns::new();

@@ -1,10 +1,10 @@
-//! The jail's resolver. With `--dns synthetic` it answers every question by itself, and nothing leaves the host.
+//! The jail's resolver. With `--dns synthetic` it answers every question itself, and nothing leaves the host.
 //!
-//! A and AAAA get an address made up for the name ([`SyntheticAddresses`]); the proxy resolves the name, and only once a request that
-//! the rules allow asks for it. The made-up address leads back to the name where TLS has no SNI. Everything else gets an
-//! empty answer: a question whose labels carry data ends here, and so does one of a type made to carry data.
-//! [`answer`] is the pure core; [`serve()`] gives it sockets. Ordinary questions are not recorded (the request that
-//! follows will be), odd ones are, a few a second at most. [`Relay`] is the other way, for those who ask for it.
+//! Questions for A and AAAA get an address that is made up for the name ([`SyntheticAddresses`]). The proxy resolves the name itself
+//! when an allowed request needs it. If TLS has no SNI, the synthetic address leads back to the name. Other questions get an
+//! empty answer. So data in a question's labels, or in a type that is made to carry data, ends here. The module `message` does no
+//! I/O; [`serve()`] gives it sockets. Ordinary questions are not recorded, because the request that follows is. Unusual ones are
+//! recorded, a few a second at most. [`Relay`] asks real servers instead (`--dns relay` and `open`).
 
 mod datagram;
 mod message;

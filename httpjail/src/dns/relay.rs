@@ -1,9 +1,8 @@
-//! `--dns relay` and `--dns open`: questions of the jail that are asked outside, of the host's name servers or of the one
-//! that the program named.
+//! Implements `--dns relay` and `--dns open`: asks the host's name servers, or the server that the program names.
 //!
-//! What goes out is written anew from the one question that was read, never the jail's bytes: no records, no options.
-//! Each try has a random id and a socket, and so a source port, of its own; only an answer from the server that was
-//! asked, to that very id and question, letter for letter, is passed on (RFC 5452, 9.1). How many are under way is bounded.
+//! The message that goes out is encoded from the parsed question. It never contains the jail's bytes, records or options. Each
+//! try has its own random id and its own socket, and so its own source port. Only an answer from the server that was asked, with
+//! that id and exactly that question, is passed on (RFC 5452, 9.1). The number of open questions is bounded.
 
 use super::message::{PAYLOAD, Question};
 use crate::net::{AskedServerSource, ClientAddr, OriginalDst};
@@ -19,34 +18,34 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-/// Questions under way at a time; one more is answered SERVFAIL at once.
+/// Open questions at a time. A further one is answered SERVFAIL at once.
 const UNDER_WAY: usize = 256;
 
-/// For one try with one server, and how often the servers are gone through. resolv.conf(5) waits longer, but so does the
-/// client: it has given up by then.
+/// The time for one try with one server, and how often all servers are tried. resolv.conf(5) waits longer, but by then the client has
+/// given up.
 const TRY: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 2;
 
-/// No more servers than a libc would ask (`MAXNS`).
+/// As many servers as a libc asks (`MAXNS`).
 const SERVERS: usize = 3;
 
 const DNS: u16 = 53;
 
-/// Asks outside.
+/// Asks name servers outside.
 pub(crate) struct Relay {
     servers: Servers,
     permits: Semaphore,
 }
 
-/// Who is asked.
+/// The servers that are asked.
 pub(crate) enum Servers {
-    /// Those of this file, in the form of resolv.conf(5), read for each question: a laptop changes its network.
+    /// The servers in this file, in the form of resolv.conf(5). It is read for each question, because laptops change networks.
     Of(PathBuf),
-    /// The one that the program named; the file's where it named the jail itself.
+    /// The server that the program named, or those in the file if it named the jail itself.
     Named {
-        /// Knows which one that was.
+        /// Knows which server that was.
         by: Arc<dyn AskedServerSource>,
-        /// The jail's own addresses besides loopback, one of which stands in its resolv.conf.
+        /// The jail's own addresses besides loopback. Its resolv.conf has one of them.
         own: Vec<IpAddr>,
         /// As [`Servers::Of`].
         host: PathBuf,
@@ -61,7 +60,6 @@ pub(super) enum Via {
 }
 
 impl Relay {
-    /// A relay to these servers.
     pub(crate) fn new(servers: Servers) -> Self {
         Relay {
             servers,
@@ -69,7 +67,7 @@ impl Relay {
         }
     }
 
-    /// Whom to ask what `client` sent in a datagram, best first.
+    /// Returns the servers for a datagram of `client`, the best first.
     pub(super) fn servers_for_datagram(&self, client: SocketAddr) -> Vec<SocketAddr> {
         let asked = match &self.servers {
             Servers::Of(_) => None,
@@ -78,21 +76,21 @@ impl Relay {
         self.servers_for(asked)
     }
 
-    /// Whom to ask what was meant for `asked`, best first.
+    /// Returns the servers for a question that was sent to `asked`, the best first.
     pub(super) fn servers_for(&self, asked: Option<OriginalDst>) -> Vec<SocketAddr> {
         let (own, host) = match &self.servers {
             Servers::Of(host) => return configured(host),
             Servers::Named { own, host, .. } => (own, host),
         };
         match asked.map(|asked| SocketAddr::new(asked.0.ip().to_canonical(), asked.0.port())) {
-            // The jail's loopback is not the host's: a program that names it means "whoever is configured here".
+            // The jail's loopback is not the host's. A program that names it means the configured server.
             Some(server) if server.ip().is_loopback() || own.contains(&server.ip()) => configured(host),
             Some(server) if is_one_host(server.ip()) => vec![server],
             Some(_) | None => Vec::new(),
         }
     }
 
-    /// The answer to `question`, with the server that gave it; `None` when nobody did in time.
+    /// Returns the answer to `question` with the server that gave it, or `None` if no server answered in time.
     pub(super) async fn ask(&self, question: &Question, servers: &[SocketAddr]) -> Option<(Vec<u8>, SocketAddr)> {
         let _permit = self.permits.try_acquire().ok()?;
         for _ in 0..ROUNDS {
@@ -108,12 +106,12 @@ impl Relay {
     }
 }
 
-/// Multicast and broadcast addresses would ask many, `0.0.0.0` this host.
+/// Returns false for addresses that mean many hosts (multicast, broadcast) or this one (`0.0.0.0`).
 fn is_one_host(address: IpAddr) -> bool {
     !address.is_multicast() && !address.is_unspecified() && address != IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
-/// The name servers of a resolv.conf; this host where it names none, as libc takes it.
+/// Returns the name servers of a resolv.conf, or this host if it names none, as libc does.
 fn configured(file: &PathBuf) -> Vec<SocketAddr> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     parse(&text)
@@ -122,7 +120,7 @@ fn configured(file: &PathBuf) -> Vec<SocketAddr> {
 fn parse(text: &str) -> Vec<SocketAddr> {
     let named = text.lines().filter_map(|line| {
         let mut words = line.split_ascii_whitespace();
-        // One with a zone (`fe80::1%eth0`) is passed over.
+        // A server with a zone (`fe80::1%eth0`) is skipped.
         (words.next()? == "nameserver").then_some(words.next()?.parse::<IpAddr>().ok()?)
     });
     let mut servers: Vec<_> = named.take(SERVERS).map(|ip| SocketAddr::new(ip, DNS)).collect();
@@ -132,14 +130,14 @@ fn parse(text: &str) -> Vec<SocketAddr> {
     servers
 }
 
-/// One question to one server, by UDP, and by TCP where the answer is too long for that.
+/// Asks one server by UDP, and by TCP if the answer is too long for UDP.
 async fn exchange(question: &Question, server: SocketAddr) -> io::Result<Vec<u8>> {
     let (id, message) = written(question)?;
     let any: IpAddr = match server {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    // Port 0: the kernel picks one at random. Connected: it drops what comes from anybody else.
+    // Port 0: the kernel picks a random one. On a connected socket it drops packets from other addresses.
     let socket = UdpSocket::bind((any, 0)).await?;
     socket.connect(server).await?;
     socket.send(&message).await?;
@@ -147,7 +145,7 @@ async fn exchange(question: &Question, server: SocketAddr) -> io::Result<Vec<u8>
     loop {
         let length = socket.recv(&mut buffer).await?;
         let answer = buffer.get(..length).unwrap_or_default();
-        // Anything else may be a forgery; the true answer may still come.
+        // Anything else may be forged, and the real answer may still come.
         match answers(answer, id, question) {
             Some(truncated) if truncated => break,
             Some(_) => return Ok(answer.to_vec()),
@@ -164,11 +162,14 @@ async fn exchange(question: &Question, server: SocketAddr) -> io::Result<Vec<u8>
     stream.read_exact(&mut buffer).await?;
     match answers(&buffer, id, question) {
         Some(_) => Ok(buffer),
-        None => Err(io::Error::new(io::ErrorKind::InvalidData, "it answered something else")),
+        None => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "its answer is not to this question",
+        )),
     }
 }
 
-/// The question as it goes out, and its id.
+/// Encodes the question, and returns it with its id.
 fn written(question: &Question) -> io::Result<(u16, Vec<u8>)> {
     let mut id = [0; 2];
     let filled = SystemRandom::new().fill(&mut id);
@@ -189,7 +190,7 @@ fn written(question: &Question) -> io::Result<(u16, Vec<u8>)> {
     Ok((id, message.to_vec().map_err(io::Error::other)?))
 }
 
-/// Whether `bytes` answer the question that went out as `id`, and if so whether they were cut short.
+/// Returns `None` if `bytes` do not answer the question with this `id`, otherwise whether the answer is truncated.
 fn answers(bytes: &[u8], id: u16, question: &Question) -> Option<bool> {
     let (header, rest) = bytes.split_first_chunk::<12>()?;
     let [i, d, flags, _, queries @ ..] = *header;
@@ -197,7 +198,7 @@ fn answers(bytes: &[u8], id: u16, question: &Question) -> Option<bool> {
     (fits && rest.starts_with(&question.bytes)).then_some(flags & 2 != 0)
 }
 
-/// What the jail gets of a server's answer: with its own id, and cut to what it said it can take.
+/// Returns a server's answer for the jail: with the jail's id, or empty and marked as truncated if it is too long for the client.
 pub(super) fn passed_on(mut answer: Vec<u8>, question: &Question, via: Via) -> Option<Vec<u8>> {
     let most = match (via, &question.edns) {
         (Via::Connection, _) => usize::from(u16::MAX),

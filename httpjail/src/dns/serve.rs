@@ -1,8 +1,8 @@
-//! The resolver's sockets.
+//! Serves the resolver's sockets.
 //!
-//! Each datagram is answered on the socket it came to, to whom it came from (the backend restores the server's address
-//! that the program asked). TCP is RFC 7766's: a length before each message, several messages a connection. Memory is
-//! bounded: one buffer a socket, so many connections, an idle time-out, and a table of names with an end.
+//! Each datagram is answered on its own socket, to its sender; the backend restores the server's address that the program asked.
+//! TCP follows RFC 7766: a length before each message, several messages on a connection. Memory is bounded: one buffer for each
+//! socket, a limit on connections, an idle time-out, and a bounded table of names.
 
 use super::datagram;
 use super::message::{self, Anomaly, LONGEST, Question};
@@ -23,32 +23,32 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-/// TCP connections at a time; one more is closed at once.
+/// TCP connections at a time. A further one is closed at once.
 const CONNECTIONS: usize = 64;
 
-/// A TCP connection may take this long for the next message, or for taking an answer.
+/// How long a TCP connection may take for the next message, or to accept an answer.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// After an error of a socket (no descriptors left, say), so that a loop does not spin.
+/// The pause after a socket's error (for example, no descriptors left), so that a loop does not spin.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Records of odd questions: so many at once, and one a second in the long run.
+/// Records of unusual questions: so many at once, and one a second after that.
 const BURST: u32 = 20;
 const PER_SECOND: u32 = 1;
 
 /// Where answers come from (`--dns`).
 pub(crate) enum Answers {
-    /// Made up here.
+    /// From the table of synthetic addresses.
     Synthetic(Arc<SyntheticAddresses>),
-    /// Asked for outside.
+    /// From servers outside.
     Relayed(Arc<Relay>),
-    /// There are none.
+    /// Every question is refused.
     Off,
 }
 
-/// Answers on these sockets until `shutdown` completes. Fails when a socket cannot be used, or when a task ends that
-/// never should: without its resolver a jail is closed, not open. `flows` knows the TCP connections that are the jail's, and
-/// `clients`, where others than the jail can send datagrams too, those whose datagrams are.
+/// Answers on these sockets until `shutdown` completes. Fails when a socket cannot be used, or when a task ends too early: a jail
+/// without its resolver is closed, not open. `flows` knows which TCP connections come from the jail. `clients` knows which
+/// datagrams do; it is needed where programs outside the jail can send some, too.
 pub(crate) async fn serve(
     answers: Answers,
     udp: Vec<std::net::UdpSocket>,
@@ -92,11 +92,11 @@ struct Resolver {
     clients: Option<Arc<dyn AskedServerSource>>,
 }
 
-/// What becomes of one message.
+/// The next step for one message.
 enum Step {
-    /// This is its answer, if it gets one.
+    /// It has this answer, or gets none.
     Done(Option<Vec<u8>>),
-    /// It has to be asked outside.
+    /// A server outside must be asked.
     Ask(Arc<Relay>, Box<Question>),
 }
 
@@ -116,7 +116,7 @@ impl Resolver {
         Step::Done(answer.reply)
     }
 
-    /// Asks outside, and records what was asked of whom.
+    /// Asks a server outside, and records the question with that server.
     async fn ask(&self, relay: &Relay, question: &Question, servers: &[SocketAddr], via: Via) -> Option<Vec<u8>> {
         let answer = relay.ask(question, servers).await;
         let (unanswered, server) = match &answer {
@@ -140,7 +140,7 @@ impl Resolver {
 async fn datagrams(resolver: Arc<Resolver>, socket: UdpSocket) {
     let socket = Arc::new(socket);
     let mut asking = JoinSet::new();
-    // One byte more than the longest: a longer question shows itself by filling it.
+    // One byte more than the longest question: a longer one fills the buffer.
     let mut buffer = [0; LONGEST + 1];
     loop {
         let (length, asked) = match datagram::receive(&socket, &mut buffer).await {
@@ -155,7 +155,7 @@ async fn datagrams(resolver: Arc<Resolver>, socket: UdpSocket) {
         if clients.is_some_and(|clients| clients.asked(ClientAddr(asked.client())).is_none()) {
             continue;
         }
-        // A client that is gone misses its answer, as on any network.
+        // A client that has ended misses its answer, as on any network.
         match resolver.answer(buffer.get(..length).unwrap_or_default()) {
             Step::Done(Some(reply)) => drop(datagram::answer(&socket, &reply, &asked).await),
             Step::Done(None) => {}
@@ -181,12 +181,12 @@ async fn connections(resolver: Arc<Resolver>, listener: TcpListener) {
     loop {
         match listener.accept().await {
             Ok((stream, client)) => {
-                // Each flow must be taken, or the table of flows fills up; who has none is no program of the jail.
+                // Take each flow, or the table of flows fills up. A client without one is not a program of the jail.
                 let Some(flow) = resolver.flows.take(ClientAddr(client), SockRef::from(&stream)) else {
                     continue;
                 };
                 while clients.try_join_next().is_some() {}
-                // With none left the stream is dropped, and so closed.
+                // Without a permit the stream is dropped, and so closed.
                 if let Ok(permit) = Arc::clone(&resolver.connections).try_acquire_owned() {
                     let resolver = Arc::clone(&resolver);
                     clients.spawn(async move {
@@ -223,13 +223,13 @@ async fn connection(resolver: &Resolver, mut stream: TcpStream, asked: OriginalD
             timeout(IDLE, stream.write_all(&[&prefix, &reply[..]].concat())).await??;
         }
         if length > LONGEST {
-            // The rest of it is not worth reading.
+            // The rest of the message is not read, so the connection ends.
             return Ok(());
         }
     }
 }
 
-/// Reads one message, or as much of it as the buffer takes; `None` at the end of the connection.
+/// Reads one message, or as much of it as fits into the buffer. Returns `None` at the end of the connection.
 async fn receive(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<Option<usize>> {
     let length = match stream.read_u16().await {
         Ok(length) => usize::from(length).min(buffer.len()),
@@ -242,10 +242,10 @@ async fn receive(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<Option
     Ok(Some(length))
 }
 
-/// Writes odd questions to the log, a few a second.
+/// Records unusual questions, a few a second.
 struct Recorder {
     sink: Arc<dyn Sink>,
-    /// The rate, and whether the full table has been told of.
+    /// The rate limit, and whether the full table was recorded.
     state: Mutex<(Bucket, bool)>,
 }
 
@@ -253,9 +253,9 @@ impl Recorder {
     fn record(&self, anomaly: Anomaly, now: Instant) {
         let held_back = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let (bucket, told) = &mut *state;
+            let (bucket, recorded) = &mut *state;
             if anomaly.full {
-                if std::mem::replace(told, true) {
+                if std::mem::replace(recorded, true) {
                     return;
                 }
                 0

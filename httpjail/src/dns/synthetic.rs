@@ -1,8 +1,8 @@
-//! The addresses that are made up for names, and the way back.
+//! Makes addresses up for names, and finds the name of such an address.
 //!
-//! One open-addressing hash table is all there is: the slot in which a name lies *is* its address, in both families. The
-//! hash has no secret, so a name keeps its address from run to run (but for collisions); nothing is ever removed, so an
-//! address never changes hands while a program may still hold it; a full table refuses new names.
+//! It is one open-addressing hash table: the slot of a name *is* its address, in both families. The hash has no secret, so a name
+//! keeps its address from run to run, except after collisions. Nothing is ever removed, so an address keeps its name while a
+//! program may still use it. A full table refuses new names.
 
 use crate::net::{Host, NameSource};
 use std::collections::HashMap;
@@ -10,38 +10,38 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A table takes this many names: half its slots, so that probes stay short.
+/// How many names a table takes: half of its slots, so that probes stay short.
 const CAPACITY: usize = 65_536;
 
-/// 198.18.0.0/15 (RFC 2544) has 512 blocks of 256, and in each .0 and .255 look like a network and a broadcast address.
+/// 198.18.0.0/15 (RFC 2544) has 512 blocks of 256. In each, .0 and .255 look like a network and a broadcast address.
 const HOSTS: u32 = 254;
 const SLOTS: u32 = 512 * HOSTS;
 
-/// A name is looked for in this many slots. At half load the chance of finding all taken is 2^-64; names chosen to
-/// collide harm only each other.
+/// In how many slots a name is searched for. At half load the chance that all are taken is 2^-64. Names that are chosen to collide
+/// harm only each other.
 const PROBES: u64 = 64;
 
-/// The upper half of the IPv6 addresses: a /64 of 2001:2::/48 (RFC 5180) without 2001:2::1, which is the jail's own.
+/// The upper half of the IPv6 addresses: a /64 of 2001:2::/48 (RFC 5180). It does not contain 2001:2::1, the jail's own address.
 const PREFIX: [u16; 4] = [0x2001, 2, 0, 1];
 
-/// The names asked for so far.
+/// The names that were asked for, with their addresses.
 #[derive(Debug)]
 pub(crate) struct SyntheticAddresses {
     ipv6: bool,
     table: Mutex<HashMap<Slot, Box<str>>>,
 }
 
-/// There is no room for a new name.
+/// The table has no slot for a new name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no room for another name in the resolver's table")]
+#[error("the resolver's table of names is full")]
 pub(crate) struct TableFull;
 
-/// A place in the table, from 1: slot 0 would be 198.18.0.1, which is the jail's own.
+/// An index of the table, from 1: slot 0 would be 198.18.0.1, the jail's own address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Slot(u32);
 
 impl SyntheticAddresses {
-    /// An empty table. Without `ipv6` (the jail has none) AAAA questions get no address.
+    /// Creates an empty table. Without `ipv6` (the jail has none), AAAA questions get no address.
     pub(crate) fn new(ipv6: bool) -> Self {
         SyntheticAddresses {
             ipv6,
@@ -49,12 +49,12 @@ impl SyntheticAddresses {
         }
     }
 
-    /// Whether AAAA questions get an address.
+    /// Returns true if AAAA questions get an address.
     pub(crate) fn ipv6(&self) -> bool {
         self.ipv6
     }
 
-    /// The addresses of `name` (canonical, as in [`Host::Name`]), made up now if it is new.
+    /// Returns the addresses of `name` (canonical, as in [`Host::Name`]). Makes them up if the name is new.
     pub(crate) fn addresses_of(&self, name: &str) -> Result<(Ipv4Addr, Ipv6Addr), TableFull> {
         let mut table = self.table();
         for slot in slots_of(name) {
@@ -84,9 +84,10 @@ impl NameSource for SyntheticAddresses {
     }
 }
 
-/// Where `name` may lie, in the order of trial. Two hashes, so that names which share their first slot soon part.
+/// Yields the slots of `name` in the order in which they are tried. There are two hashes, so that names with the same first slot
+/// differ in the next ones.
 fn slots_of(name: &str) -> impl Iterator<Item = Slot> {
-    // std promises no algorithm from one release to the next: then addresses change once, which is no harm.
+    // std may change the algorithm between releases. Then addresses change once, which is harmless.
     let mut hasher = DefaultHasher::new();
     name.hash(&mut hasher);
     let hash = hasher.finish();

@@ -1,9 +1,8 @@
-//! The canonical host of a URL, an SNI or a DNS question: one spelling for each, anything ambiguous refused.
+//! Parses the host of a URL, an SNI or a DNS question into its only canonical spelling. Anything ambiguous is refused.
 //!
-//! A verdict is about a name, and whoever dials must mean the same name. So there is one parser for every place a host
-//! can come from, and what two readers could understand differently (an octal or shortened IPv4, a zone id, a percent
-//! escape, a second trailing dot) is no host at all. What is left has exactly one spelling, and that one is judged,
-//! resolved, dialled, sent and logged.
+//! A verdict is about a name, and the proxy must connect to the same name. So one parser handles every place that a host can come
+//! from. A text that two parsers could read differently (an octal or shortened IPv4, a zone id, a percent escape, a second
+//! trailing dot) is not a host. The canonical spelling is judged, resolved, dialed, sent and logged.
 
 mod pattern;
 
@@ -16,8 +15,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use idna::AsciiDenyList;
 use idna::uts46::{DnsLength, Hyphens, Uts46};
 
-/// A host in its one canonical spelling: a lower-case ASCII (IDNA) name without a trailing dot, an IPv4 address in
-/// dotted-quad form, or an IPv6 address. `Display` writes it as it stands in a URL (IPv6 in brackets).
+/// A host in its canonical spelling: a lower-case ASCII (IDNA) name without a trailing dot, an IPv4 address in
+/// dotted-quad form, or an IPv6 address. `Display` writes it as in a URL (IPv6 in brackets).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Host {
     /// A DNS name: letters, digits, hyphens and underscores, at most 253 bytes.
@@ -28,27 +27,27 @@ pub enum Host {
     V6(Ipv6Addr),
 }
 
-/// Why a spelling is no host.
+/// Why a text is not a host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
-    /// Nothing there.
+    /// The text is empty.
     #[error("the host is empty")]
     Empty,
-    /// Something that no host may contain, or a spelling that clients read differently.
+    /// It contains what no host may contain, or clients read it in different ways.
     #[error("{0}")]
     Malformed(&'static str),
 }
 
 /// The longest name in the DNS, in bytes of text without the root's dot (RFC 1035 §2.3.4).
 const NAME_MAX: usize = 253;
-/// The longest spelling looked at: a long name may shrink when it becomes canonical, but not for ever.
+/// The longest text that is parsed. A longer name can become shorter in its canonical form, but only so much.
 const SPELLING_MAX: usize = 1024;
 
 impl Host {
-    /// Reads a host as it stands in a URL's authority (IPv6 in brackets, no port), in an SNI or in a DNS question.
+    /// Parses a host as in a URL's authority (IPv6 in brackets, no port), in an SNI or in a DNS question.
     ///
     /// # Errors
-    /// [`HostError`] for whatever is no host, or is one in a spelling that not everybody reads alike.
+    /// Returns a [`HostError`] if the text is not a host, or if clients read it in different ways.
     pub fn parse(text: &str) -> Result<Host, HostError> {
         if text.is_empty() {
             return Err(HostError::Empty);
@@ -74,7 +73,7 @@ impl Host {
         Ok(Host::Name(name.to_owned()))
     }
 
-    /// The name, if this is one and no address.
+    /// Returns the name, or `None` for an address.
     pub fn as_name(&self) -> Option<&str> {
         match self {
             Host::Name(name) => Some(name),
@@ -82,7 +81,7 @@ impl Host {
         }
     }
 
-    /// The address, if this is a literal.
+    /// Returns the address, or `None` for a name.
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
             Host::Name(_) => None,
@@ -93,7 +92,7 @@ impl Host {
 }
 
 impl From<IpAddr> for Host {
-    /// The literal for an address; a v4-mapped IPv6 address becomes the IPv4 one that it stands for.
+    /// Returns the literal of an address. A v4-mapped IPv6 address becomes its IPv4 address.
     fn from(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(v4) => Host::V4(v4),
@@ -112,7 +111,7 @@ impl fmt::Display for Host {
     }
 }
 
-/// Lower case and IDNA (UTS 46). What is plain already, nearly always, is not copied.
+/// Converts to lower case and IDNA (UTS 46). A host that is canonical already, as most are, is not copied.
 fn to_ascii(text: &str) -> Result<Cow<'_, str>, HostError> {
     let plain = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_');
     if text.bytes().all(plain) && !text.contains("xn--") {
@@ -126,8 +125,8 @@ fn to_ascii(text: &str) -> Result<Cow<'_, str>, HostError> {
         .map_err(|_| HostError::Malformed("the host is not a valid internationalized name"))
 }
 
-/// A label of letters, digits, hyphens and underscores, 1 to 63 bytes, no hyphen at either end (RFC 1123 §2.1, and what
-/// TLS libraries accept; the underscore is for service names).
+/// Checks a label: letters, digits, hyphens and underscores, 1 to 63 bytes, no hyphen at either end (RFC 1123 §2.1, and what TLS
+/// libraries accept; the underscore is for service names).
 fn label(label: &str) -> Result<(), HostError> {
     let bytes = label.as_bytes();
     if bytes.is_empty() || bytes.len() > 63 {
@@ -147,7 +146,7 @@ fn label(label: &str) -> Result<(), HostError> {
     Ok(())
 }
 
-/// Whether some reader takes this for an IPv4 address (WHATWG URL, "ends in a number checker").
+/// Returns true if some parser reads this as an IPv4 address (WHATWG URL, "ends in a number checker").
 fn ends_in_number(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or(name);
     let hex = last
@@ -156,16 +155,16 @@ fn ends_in_number(name: &str) -> bool {
     hex || last.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Only the plain dotted quad. `0177.0.0.1` is 127.0.0.1 to inet_aton and 177.0.0.1 to others, `127.1` an address to
-/// some and a name to others.
+/// Parses a plain dotted quad and nothing else. `0177.0.0.1` is 127.0.0.1 for inet_aton and 177.0.0.1 for others; `127.1` is an address
+/// for some and a name for others.
 fn v4(name: &str) -> Result<Host, HostError> {
-    // Rust's parser takes four decimal parts and no leading zeros, nothing else.
+    // Rust's parser accepts only four decimal parts without leading zeros.
     name.parse()
         .map(Host::V4)
         .map_err(|_| HostError::Malformed("the host is a number, but not a plain IPv4 address"))
 }
 
-/// What follows the opening bracket. Zone ids are refused: they mean an interface of this machine (RFC 6874).
+/// Parses what follows the opening bracket. Refuses zone ids: they mean an interface of this machine (RFC 6874).
 fn v6(inner: &str) -> Result<Host, HostError> {
     let Some(text) = inner.strip_suffix(']') else {
         return Err(HostError::Malformed(

@@ -1,8 +1,8 @@
-//! The words that every other module shares: addresses by role, hosts, flows.
+//! The types that all other modules share: addresses by role, hosts, flows.
 //!
-//! `proxy` and `jail` never import each other; they meet here. The jail yields an [`OriginalDstSource`] and
-//! [`Listeners`]; the proxy answers with nothing but verdicts. Each address has a newtype for the part it plays, so that
-//! what the jail asked for can never be mistaken for what knocked at the proxy.
+//! `proxy` and `jail` never import each other. They share these types: the jail yields an [`OriginalDstSource`] and [`Listeners`],
+//! which the proxy uses. Each address has a newtype for its role, so that the address that a program asked for cannot be
+//! confused with the address that connected to the proxy.
 
 mod host;
 
@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use serde::{Deserialize, Serialize};
 use socket2::{SockRef, Socket};
 
-/// Where a jailed program wanted to connect, as the kernel saw it: never taken from bytes that the program sent.
+/// The address that a jailed program connected to, as the kernel saw it; never taken from bytes that the program sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OriginalDst(pub SocketAddr);
 
@@ -31,7 +31,7 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// The scheme's name in lower case, as in a URL.
+    /// Returns the scheme's name in lower case, as in a URL.
     pub fn as_str(self) -> &'static str {
         match self {
             Scheme::Http => "http",
@@ -39,7 +39,7 @@ impl Scheme {
         }
     }
 
-    /// The port that a URL of this scheme leaves out.
+    /// Returns the port that a URL of this scheme leaves out.
     pub fn default_port(self) -> u16 {
         match self {
             Scheme::Http => 80,
@@ -57,34 +57,34 @@ pub struct Process {
     pub comm: String,
 }
 
-/// How it is told who opened a connection.
+/// How the process that opened a connection is identified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Opener {
-    /// The kernel recorded it when the process connected.
+    /// By the process that the kernel recorded at the connect.
     Process(Process),
-    /// Whoever in the jail has this socket open; its inode number, as `/proc/PID/fd` shows it.
+    /// By the socket that the process has open: its inode number, as in `/proc/PID/fd`.
     Socket(u32),
 }
 
-/// One connection of the jail: where it was meant to go and who opened it.
+/// One connection of the jail: its destination, and the process that opened it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flow {
-    /// Where the program wanted to connect.
+    /// The address that the program connected to.
     pub original: OriginalDst,
-    /// Who connected, where the backend can tell.
+    /// The process that connected, if the backend knows it.
     pub opener: Option<Opener>,
-    /// The id (inode number) of the jail's cgroup, where there is one.
+    /// The id (inode number) of the jail's cgroup, if there is one.
     pub cgroup: Option<u64>,
 }
 
-/// Tells where an accepted connection was meant to go. Each flow can be taken once; `None` means that the connection is
-/// not one of the jail's and must be closed.
+/// Knows the destinations of accepted connections. Each flow can be taken once. `None` means that the connection does not come from
+/// the jail and must be closed.
 pub trait OriginalDstSource: Send + Sync + 'static {
-    /// Takes the flow of the connection `accepted`, whose far end is `client`. Does not block beyond a system call or two.
+    /// Takes the flow of the connection `accepted`, whose peer is `client`. Blocks for a system call or two at most.
     fn take(&self, client: ClientAddr, accepted: SockRef<'_>) -> Option<Flow>;
 }
 
-/// A process that started another, as far as it can be told.
+/// A process that started another, as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ancestor {
     /// Its process id in the supervisor's PID namespace.
@@ -93,48 +93,47 @@ pub struct Ancestor {
     pub name: String,
 }
 
-/// What a process runs and who started it, as the kernel shows it. All of it the jail's own words: escape it.
+/// The program of a process and its ancestors, as the kernel shows them. The jail chooses all of it: escape it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
     /// The executable's path (`/proc/PID/exe`).
     pub exe: Option<String>,
-    /// The arguments, separated by spaces (`/proc/PID/cmdline`); cut where it is long.
+    /// The arguments, separated by spaces (`/proc/PID/cmdline`), cut if they are long.
     pub cmdline: Option<String>,
-    /// Who started it, and who that one, nearest first.
+    /// The processes that started it, nearest first.
     #[serde(default)]
     pub parents: Vec<Ancestor>,
 }
 
-/// Who has a socket of the jail's open.
+/// A process that has a socket of the jail open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
-    /// The process.
     pub process: Process,
-    /// What it runs.
+    /// The program that it runs.
     pub program: Program,
-    /// The id (inode number) of its cgroup, where there is one.
+    /// The id (inode number) of its cgroup, if there is one.
     pub cgroup: Option<u64>,
 }
 
-/// Tells what a process runs. Asked once a connection; `None` where it cannot be known. Both block for one local round trip
-/// at most; call them from a blocking context.
+/// Knows which program a process runs. It is asked once for each connection, and returns `None` if that is unknown. Both methods block
+/// for one local round trip at most: call them from a blocking context.
 pub trait ProgramSource: Send + Sync + 'static {
-    /// The program of `pid`.
+    /// Returns the program of the process `pid`.
     fn program(&self, pid: u32) -> Option<Program>;
 
-    /// Who has the socket of this inode number open.
+    /// Returns the process that has the socket with this inode number open.
     fn holder(&self, _socket: u32) -> Option<Holder> {
         None
     }
 }
 
-/// Tells the name for which the resolver made up an address.
+/// Knows the names of synthetic addresses.
 pub trait NameSource: Send + Sync + 'static {
-    /// The name behind a made-up address, or `None` if the address was not made up by this jail's resolver.
+    /// Returns the name of a synthetic address, or `None` if this jail's resolver did not make the address up.
     fn name_of(&self, address: IpAddr) -> Option<Host>;
 }
 
-/// Whether `address` is one of those that are kept for made-up ones: 198.18.0.0/15 (RFC 2544), 2001:2::/48 (RFC 5180).
+/// Returns true if `address` is in the ranges of synthetic addresses: 198.18.0.0/15 (RFC 2544), 2001:2::/48 (RFC 5180).
 pub fn is_made_up(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => matches!(v4.octets(), [198, 18..=19, ..]),
@@ -142,24 +141,24 @@ pub fn is_made_up(address: IpAddr) -> bool {
     }
 }
 
-/// Tells which name server a datagram was meant for, before it was bent to the jail's resolver (`--dns open`). Of
-/// connections the flow tells.
+/// Knows which name server a datagram was sent to before it was redirected to the jail's resolver (`--dns open`). For connections,
+/// the flow says so.
 pub trait AskedServerSource: Send + Sync + 'static {
-    /// The server that the latest datagram from `client` was sent to. `None`: not known, so nobody may be asked.
+    /// Returns the server that the latest datagram from `client` was sent to. If it is `None`, no server may be asked.
     fn asked(&self, client: ClientAddr) -> Option<OriginalDst>;
 }
 
-/// The sockets of one jail, created inside its network namespace (a socket stays in the namespace it was made in).
+/// The sockets of one jail, created in its network namespace. (A socket stays in the namespace in which it was created.)
 #[derive(Debug, Default)]
 pub struct Listeners {
-    /// The proxy's TCP listeners, IPv4 and (where the host has it) IPv6.
+    /// The proxy's TCP listeners, for IPv4 and, if the host has it, IPv6.
     pub proxy: Vec<TcpListener>,
     /// The resolver's UDP sockets.
     pub resolver_udp: Vec<UdpSocket>,
     /// The resolver's TCP listeners.
     pub resolver_tcp: Vec<TcpListener>,
-    /// Tells what was refused in the kernel, where that is told by a socket of the jail's namespace.
+    /// Receives reports of what the kernel refused, if a socket of the jail's namespace does so.
     pub refusals: Option<Socket>,
-    /// Ask the namespace's socket tables whose a connection is, and whose a refused packet, where nothing else tells.
+    /// Query the namespace's socket tables for the owner of a connection or of a refused packet, if nothing else knows it.
     pub tables: Vec<Socket>,
 }

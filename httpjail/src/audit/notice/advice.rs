@@ -1,7 +1,6 @@
-//! What follows a line on stderr so that its reader can go on: the rule that is missing, the protocol that cannot pass.
+//! Makes the hint that follows a line on stderr: the missing rule, or why a protocol cannot pass.
 //!
-//! Each piece of advice is given once, for a bounded number of hosts; whether it fits what the run is for was decided by
-//! whoever made the [`StderrPolicy`].
+//! Each hint is given once, for a bounded number of hosts. [`StderrPolicy`] says which hints fit the run.
 
 use std::collections::BTreeSet;
 
@@ -10,13 +9,13 @@ use crate::audit::escape::{printable, short};
 use crate::audit::record::{CERTIFICATE_REFUSED, EventKind, NO_RULE_MATCHED, NOT_HTTP, Record};
 use crate::policy::{rule_for, rule_for_host};
 
-/// For so many hosts something is advised, of each kind.
+/// For how many hosts each kind of hint is given.
 const HOSTS_MAX: usize = 20;
 
 const TRUST: &str = "the program has its own list of authorities (an option like --cacert, or a setting): add the output of \
                      `httpjail ca show` to it";
 
-/// What was advised so far.
+/// The hints that were given so far.
 #[derive(Debug)]
 pub(super) struct Advice {
     no_rules: Option<String>,
@@ -24,7 +23,7 @@ pub(super) struct Advice {
     mends: bool,
     /// The hosts for which a rule was shown.
     suggested: BTreeSet<String>,
-    /// What was said of other protocols, and of programs that do not trust the proxy.
+    /// Hints about other protocols, and about programs that do not trust the proxy.
     other: BTreeSet<String>,
 }
 
@@ -39,7 +38,7 @@ impl Advice {
         }
     }
 
-    /// The `hint: ...` that belongs after the line about `record`.
+    /// Returns the `hint: ...` for the line about `record`.
     pub(super) fn after(&mut self, record: &Record) -> Option<String> {
         let no_rule = record.is_denied_by_policy() && record.reason.as_deref() == Some(NO_RULE_MATCHED);
         let hint = no_rule.then(|| self.no_rules.take()).flatten();
@@ -48,7 +47,7 @@ impl Advice {
         Some(format!("hint: {}", printable(&hint)))
     }
 
-    /// The option that would have allowed it: the first time for each of a few hosts.
+    /// Returns the option that would have allowed it, the first time for each of a few hosts.
     fn rule(&mut self, record: &Record) -> Option<String> {
         let known = self.suggested.len() >= HOSTS_MAX || self.suggested.contains(record.host.as_ref()?);
         if !self.suggest || known || !record.is_denied_by_policy() {
@@ -64,7 +63,7 @@ impl Advice {
         Some(format!("to allow it{place}: -r {}", quoted(&rule)))
     }
 
-    /// What leads to an address that the policy's own words do not lead to: the first time for each of a few hosts.
+    /// Returns the rule that an address needs, the first time for each of a few hosts.
     fn address(&mut self, record: &Record) -> Option<String> {
         let key = match (record.is_to_the_host(), record.dst) {
             (true, Some(dst)) => format!("localhost:{}", dst.port()),
@@ -92,7 +91,7 @@ impl Advice {
         })
     }
 
-    /// Why what is not HTTP does not pass, in any mode, and what can be done instead.
+    /// Says why another protocol does not pass, in any mode, and what to do instead.
     fn protocol(&mut self, record: &Record) -> Option<String> {
         let spoken = record
             .reason
@@ -125,7 +124,7 @@ impl Advice {
     }
 }
 
-/// One word for a POSIX shell, whatever is in it (POSIX.1-2024, XCU section 2.2.2).
+/// Quotes `text` as one word for a POSIX shell (POSIX.1-2024, XCU section 2.2.2).
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }

@@ -1,25 +1,25 @@
-//! What of the log is told at the terminal, as whoever starts the run decides it.
+//! Which records are reported at the terminal, and with which hints.
 
-/// Which records stderr gets.
+/// Which records are reported on stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Show {
     /// None (`-q`).
     Nothing,
-    /// What was denied (the default). DNS questions are left out: programs ask for odd types by habit.
+    /// Denials (the default), but not DNS questions: programs ask for unusual types by habit.
     Denials,
-    /// Allowed requests and DNS too, none held back (`-v`).
+    /// Allowed requests and DNS too, without a rate limit (`-v`).
     Everything,
 }
 
-/// What the log says on stderr.
+/// What is reported on stderr.
 #[derive(Debug, Clone)]
 pub(crate) struct StderrPolicy {
     /// Which records.
     pub show: Show,
-    /// Said once, as `hint: ...`, after the first request that was denied for want of a rule.
+    /// Printed once, as `hint: ...`, after the first request that was denied because no rule matched.
     pub no_rules: Option<String>,
-    /// Whether the rule that would allow it is shown with the first denial for each host.
+    /// Whether the first denial for each host shows the rule that would allow it.
     pub suggest: bool,
-    /// Whether the rule is shown that leads to an address which needs one that names the host.
+    /// Whether a denial because of an address shows the rule that it needs, which names the host.
     pub mend: bool,
 }

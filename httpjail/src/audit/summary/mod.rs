@@ -1,7 +1,7 @@
-//! Who asked for what: one aggregation of records, for the end of a run and for a log that is read later.
+//! Sums records up, for the end of a run and for a log that is read later.
 //!
-//! Pure, and bounded: what the jail chooses (hosts, URLs, names of programs) is counted by name up to a number and as "others"
-//! beyond it. Query strings are never kept: a summary is pasted into tickets and build pages.
+//! It does no I/O and is bounded: names that the jail chooses (hosts, URLs, programs) are counted one by one up to a limit, and as
+//! "others" beyond it. Query strings are never kept, because summaries are pasted into tickets and build pages.
 
 mod render;
 
@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use super::escape::{redacted, short};
 use super::record::{Decision, EventKind, Record};
 
-/// Names of one kind that are kept apart.
+/// How many names of one kind are counted one by one.
 const NAMES_MAX: usize = 200;
-/// The slowest requests that are kept.
+/// How many of the slowest requests are kept.
 const SLOWEST_MAX: usize = 5;
 
 /// How a summary is written.
@@ -26,11 +26,11 @@ pub enum SummaryForm {
     Github,
 }
 
-/// What a run, or a log, comes to.
+/// The summary of a run, or of a log.
 #[derive(Debug, Default)]
 pub(crate) struct Summary {
     requests: Counts,
-    /// Connections and requests that were not understood.
+    /// Connections and requests that could not be parsed.
     refused: u64,
     /// Packets and sockets that the kernel stopped.
     blocked: u64,
@@ -48,9 +48,9 @@ pub(crate) struct Summary {
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Counts {
-    /// Those that came to their end, or whose client wanted no more.
+    /// Allowed requests that ended properly, or whose client gave up.
     allowed: u64,
-    /// Those that were allowed and failed.
+    /// Allowed requests that failed.
     failed: u64,
     denied: u64,
 }
@@ -62,7 +62,7 @@ struct Host {
     bytes_out: u64,
 }
 
-/// What was denied or failed where, and why.
+/// The host and the reason of a denial or a failure.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Cause {
     host: String,
@@ -83,11 +83,11 @@ struct Slow {
     what: String,
 }
 
-/// Things by name, so many and no more.
+/// A bounded map by name.
 #[derive(Debug)]
 struct Named<K, V> {
     kept: BTreeMap<K, V>,
-    /// How often something found no room.
+    /// How often a name did not fit.
     others: u64,
 }
 
@@ -131,7 +131,7 @@ impl Summary {
 
     fn request(&mut self, record: &Record) {
         let (up, down) = (record.bytes_in.unwrap_or(0), record.bytes_out.unwrap_or(0));
-        // What a refusal's own page weighs is of no interest.
+        // The size of httpjail's own refusal is not counted.
         let allowed = record.verdict == Some(Decision::Allow);
         let down = if allowed { down } else { 0 };
         self.requests.add(record);
@@ -143,16 +143,16 @@ impl Summary {
             host.bytes_out = host.bytes_out.saturating_add(down);
         }
         if let (true, Some(milliseconds), Some(what)) = (allowed, record.duration_ms, what(record)) {
-            let place = self.slowest.partition_point(|slow| slow.milliseconds >= milliseconds);
-            if place < SLOWEST_MAX {
-                self.slowest.insert(place, Slow { milliseconds, what });
+            let index = self.slowest.partition_point(|slow| slow.milliseconds >= milliseconds);
+            if index < SLOWEST_MAX {
+                self.slowest.insert(index, Slow { milliseconds, what });
                 self.slowest.truncate(SLOWEST_MAX);
             }
         }
     }
 }
 
-/// A request's URL has its port; of what is none the port tells the most.
+/// Returns the host of a request, and host and port of anything else.
 fn host_of(record: &Record) -> String {
     let host = match record.event {
         EventKind::Request => record.host.clone(),
@@ -207,7 +207,7 @@ impl<K, V> Default for Named<K, V> {
 }
 
 impl<K: Ord, V: Default> Named<K, V> {
-    /// The entry of that name, unless it is one too many.
+    /// Returns the entry of that name, unless the map is full.
     fn of(&mut self, name: K) -> Option<&mut V> {
         if self.kept.len() >= NAMES_MAX && !self.kept.contains_key(&name) {
             self.others += 1;

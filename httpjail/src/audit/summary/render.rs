@@ -1,4 +1,4 @@
-//! A summary in words: a table, JSON, or Markdown. What is in it was made printable when it was counted.
+//! Renders a summary as a table, JSON, or Markdown. Its text was escaped when it was counted.
 
 use std::cmp::Reverse;
 use std::fmt::Write as _;
@@ -8,11 +8,11 @@ use serde_json::json;
 use super::{Cause, Counts, Group, Host, Named, Slow, Summary, SummaryForm};
 use crate::audit::format::safe_json;
 
-/// Rows of one table on a terminal or a page. JSON has all that is known.
+/// Rows of one table. JSON has all of them.
 const ROWS_MAX: usize = 15;
 
 impl Summary {
-    /// The summary's text, with its last newline.
+    /// Returns the summary's text, which ends in a newline.
     pub(crate) fn text(&self, form: SummaryForm) -> String {
         match form {
             SummaryForm::Table => self.table(),
@@ -115,7 +115,7 @@ impl Summary {
             self.programs.others,
         );
         if self.requests.failed == 0 {
-            // Where all went well nobody looks for it.
+            // Without a failure the column is not needed.
             hosts.drop_column(1);
             programs.drop_column(1);
         }
@@ -157,7 +157,7 @@ impl Summary {
             "slowest": self.slowest.iter().map(|Slow { milliseconds, what }| json!({
                 "duration_ms": milliseconds.round(), "request": what,
             })).collect::<Vec<_>>(),
-            // How often something came by a name for which there was no room.
+            // How often a name did not fit.
             "not_listed": {
                 "denials": self.denials.others, "failures": self.failures.others, "hosts": self.hosts.others,
                 "programs": self.programs.others,
@@ -180,7 +180,7 @@ impl Summary {
 }
 
 impl Named<Cause, Group> {
-    /// The groups, the largest first.
+    /// Returns the groups, the largest first.
     fn by_count(&self) -> Vec<(&Cause, &Group)> {
         let mut groups: Vec<_> = self.kept.iter().collect();
         groups.sort_by_key(|(_, group)| Reverse(group.count));
@@ -189,17 +189,18 @@ impl Named<Cause, Group> {
 }
 
 impl Counts {
-    /// Allowed, failed, denied.
+    /// Returns allowed, failed, denied.
     fn in_words(self) -> [String; 3] {
         [self.allowed, self.failed, self.denied].map(|count| count.to_string())
     }
 }
 
-/// Columns with their names, and whether each begins at its left.
+/// A table of text.
 struct Table {
+    /// Each column's name, and whether it is aligned to the left.
     columns: Vec<(&'static str, bool)>,
     rows: Vec<Vec<String>>,
-    /// What stands below it of those that are not in it.
+    /// The line below the table about rows that are not in it.
     more: Option<String>,
 }
 
@@ -280,7 +281,7 @@ impl Table {
     }
 }
 
-/// Text that somebody else chose, as code: neither links nor markup come of it. Pipes end a cell also there (GFM section 4.10).
+/// Returns untrusted text as code, so that it becomes neither a link nor markup. A pipe ends a cell even in code (GFM section 4.10).
 fn code(text: &str) -> String {
     match text.is_empty() {
         true => String::new(),

@@ -1,4 +1,4 @@
-//! Hosts by name, or all below a name: `api.example.com`, `*.example.com`.
+//! Matches one host, or all hosts below a name: `api.example.com`, `*.example.com`.
 
 use super::Host;
 use std::fmt;
@@ -10,7 +10,7 @@ pub struct HostPattern {
     below: bool,
 }
 
-/// Why a text is no [`HostPattern`].
+/// A text that is not a [`HostPattern`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "invalid host name `{0}`: expected a name such as `api.example.com`, or `*.example.com` for every host below it"
@@ -18,10 +18,10 @@ pub struct HostPattern {
 pub struct HostPatternError(pub String);
 
 impl HostPattern {
-    /// Reads a name, or `*.` and a name. Addresses are none.
+    /// Parses a name, or `*.` and a name.
     ///
     /// # Errors
-    /// [`HostPatternError`] for anything else.
+    /// Returns a [`HostPatternError`] for anything else, such as an address.
     pub fn parse(text: &str) -> Result<HostPattern, HostPatternError> {
         let below = text.strip_prefix("*.");
         match Host::parse(below.unwrap_or(text)) {
@@ -33,7 +33,7 @@ impl HostPattern {
         }
     }
 
-    /// Whether `host` is it, or one of them.
+    /// Returns true if the pattern matches `host`.
     pub fn covers(&self, host: &Host) -> bool {
         host.as_name().is_some_and(|name| match self.below {
             false => name == self.name,
@@ -41,13 +41,13 @@ impl HostPattern {
         })
     }
 
-    /// The host, if it is only one.
+    /// Returns the host, if the pattern matches only one.
     pub fn only(&self) -> Option<Host> {
         (!self.below).then(|| Host::Name(self.name.clone()))
     }
 }
 
-/// As it was written.
+/// Writes the pattern as it is parsed.
 impl fmt::Display for HostPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", if self.below { "*." } else { "" }, self.name)
