@@ -7,13 +7,15 @@
 
 use crate::{
     ALLOW, DENY,
-    lookup::{Endpoint, Owner, tcp_gone, tcp_owner, to_address, to_words, udp_owner},
+    bits::Bit,
+    endpoint::{Endpoint, ports},
+    halves::{Halves, to_address, to_comm},
+    lookup::{Owner, tcp_gone, tcp_owner, udp_owner},
     maps::{ASKED, armed, socket_state},
     report::{Caller, event, send},
 };
 use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_sk_fullsock, macros::cgroup_skb, programs::SkBuffContext};
-use httpjail_common::{Address, Direction, FlowKey, FlowValue, JailConfig, Reason};
-use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
+use httpjail_common::{Direction, FlowKey, FlowValue, JailConfig, Reason};
 
 const ETH_P_IP: u32 = 0x0800;
 const ETH_P_IPV6: u32 = 0x86dd;
@@ -24,7 +26,7 @@ const IPPROTO_UDP: u8 = 17;
 const PLAIN_IPV4: u8 = 0x45;
 /// A hop-by-hop header that holds a jumbo payload's length and nothing else, behind it TCP (RFC 2675 §2): next header,
 /// length 0, option 0xc2 of 4 bytes.
-const JUMBO: [u8; 4] = [IPPROTO_TCP, 0, 0xc2, 4];
+const JUMBO: u32 = u32::from_ne_bytes([IPPROTO_TCP, 0, 0xc2, 4]);
 const JUMBO_LEN: usize = 8;
 /// The offset of the flags within a TCP header, and two of them (RFC 9293 §3.1).
 const TCP_FLAGS: usize = 13;
@@ -32,6 +34,33 @@ const TCP_FLAGS: usize = 13;
 const TCP_OFFSET: usize = 12;
 const TCP_SYN: u8 = 2;
 const TCP_ACK: u8 = 16;
+
+/// An IPv4 header without options (RFC 791 §3.1), each field in network order. The addresses are numbers, because LLVM reads
+/// arrays of bytes one by one.
+#[repr(C)]
+struct Ipv4Header {
+    version_and_length: u8,
+    service: u8,
+    length: u16,
+    identification: u16,
+    fragment: u16,
+    time_to_live: u8,
+    protocol: u8,
+    checksum: u16,
+    source: u32,
+    destination: u32,
+}
+
+/// An IPv6 header (RFC 8200 §3), likewise.
+#[repr(C)]
+struct Ipv6Header {
+    version_class_and_flow: u32,
+    payload_length: u16,
+    next_header: u8,
+    hop_limit: u8,
+    source: Halves,
+    destination: Halves,
+}
 
 /// Packets that sockets of the jail send.
 #[cgroup_skb(egress)]
@@ -56,14 +85,8 @@ struct Packet {
 
 const NOTHING: Packet = Packet {
     protocol: 0,
-    source: Endpoint {
-        address: [0; 4],
-        port: 0,
-    },
-    destination: Endpoint {
-        address: [0; 4],
-        port: 0,
-    },
+    source: Endpoint::NONE,
+    destination: Endpoint::NONE,
     transport: 0,
 };
 
@@ -85,42 +108,36 @@ fn judge(ctx: &SkBuffContext, direction: Direction) -> i32 {
 fn parse(ctx: &SkBuffContext, packet: &mut Packet) -> Result<(), Reason> {
     match u32::from(u16::from_be(ctx.skb.protocol() as u16)) {
         ETH_P_IP => {
-            let header: Ipv4Hdr = ctx.load(0).map_err(|_| Reason::PacketTruncated)?;
-            packet.protocol = header.proto;
-            packet.source = Endpoint::v4(u32::from_ne_bytes(header.src_addr), 0);
-            packet.destination = Endpoint::v4(u32::from_ne_bytes(header.dst_addr), 0);
-            packet.transport = Ipv4Hdr::LEN;
-            if header.vihl != PLAIN_IPV4 {
+            let header: Ipv4Header = ctx.load(0).map_err(|_| Reason::PacketTruncated)?;
+            packet.protocol = header.protocol;
+            packet.source = Endpoint::v4(header.source, 0);
+            packet.destination = Endpoint::v4(header.destination, 0);
+            packet.transport = size_of::<Ipv4Header>();
+            if header.version_and_length != PLAIN_IPV4 {
                 return Err(Reason::PacketOptions);
             }
             // "More fragments" or an offset: only the first fragment has ports.
-            if u16::from_be_bytes(header.frags) & 0x3fff != 0 {
+            if u16::from_be(header.fragment) & 0x3fff != 0 {
                 return Err(Reason::PacketFragment);
             }
         }
         ETH_P_IPV6 => {
-            let header: Ipv6Hdr = ctx.load(0).map_err(|_| Reason::PacketTruncated)?;
-            packet.protocol = header.next_hdr;
-            packet.source = Endpoint {
-                address: to_words(Address(header.src_addr)),
-                port: 0,
-            };
-            packet.destination = Endpoint {
-                address: to_words(Address(header.dst_addr)),
-                port: 0,
-            };
-            packet.transport = Ipv6Hdr::LEN;
+            let header: Ipv6Header = ctx.load(0).map_err(|_| Reason::PacketTruncated)?;
+            packet.protocol = header.next_header;
+            packet.source = Endpoint::new(header.source, 0);
+            packet.destination = Endpoint::new(header.destination, 0);
+            packet.transport = size_of::<Ipv6Header>();
             // On `lo` segments of more than 64 KiB stay whole, and the kernel itself puts this before them (`ip6_xmit` in
             // net/ipv6/ip6_output.c, since Linux 5.19). Refused, it would come again in small pieces, 200 ms later.
-            if header.next_hdr == IPPROTO_HOPOPTS && header.payload_len == [0; 2] {
-                let option: [u8; 4] = ctx.load(Ipv6Hdr::LEN).map_err(|_| Reason::PacketTruncated)?;
+            if header.next_header == IPPROTO_HOPOPTS && header.payload_length == 0 {
+                let option: u32 = ctx.load(packet.transport).map_err(|_| Reason::PacketTruncated)?;
                 if option == JUMBO {
                     packet.protocol = IPPROTO_TCP;
                     packet.transport += JUMBO_LEN;
                 }
             }
             // A fragment has its own extension header and so is no TCP or UDP either.
-            if packet.source.is_v4() || packet.destination.is_v4() {
+            if (packet.source.is_v4 | packet.destination.is_v4).holds() {
                 return Err(Reason::PacketFamily);
             }
         }
@@ -129,9 +146,9 @@ fn parse(ctx: &SkBuffContext, packet: &mut Packet) -> Result<(), Reason> {
     if packet.protocol != IPPROTO_TCP && packet.protocol != IPPROTO_UDP {
         return Err(Reason::PacketProtocol);
     }
-    let ports: [[u8; 2]; 2] = ctx.load(packet.transport).map_err(|_| Reason::PacketTruncated)?;
-    packet.source.port = u16::from_be_bytes(ports[0]);
-    packet.destination.port = u16::from_be_bytes(ports[1]);
+    let ports: [u16; 2] = ctx.load(packet.transport).map_err(|_| Reason::PacketTruncated)?;
+    packet.source.port = u16::from_be(ports[0]);
+    packet.destination.port = u16::from_be(ports[1]);
     Ok(())
 }
 
@@ -147,12 +164,13 @@ fn peer(ctx: &SkBuffContext, config: &JailConfig, packet: &Packet, direction: Di
         Direction::Egress => (packet.source, packet.destination),
         _ => (packet.destination, packet.source),
     };
-    if !far.is_local(config) {
+    if !far.is_local(config).holds() {
         return Err(Reason::PacketPeer);
     }
-    let ports = if far.is_v4() { &config.v4 } else { &config.v6 };
+    let ports = ports(config, far.is_v4);
+    let at_localhost = far.is_localhost() & !Bit::is_zero(far.port.into());
     if packet.protocol == IPPROTO_UDP {
-        if far.is_localhost() && far.port != 0 && far.port == ports.resolver_udp {
+        if (at_localhost & far.has_port(ports.resolver_udp)).holds() {
             // SAFETY: a cgroup_skb program's own context.
             if config.own_mark != 0 && unsafe { udp_owner(skb.cast(), near, far, config) } != Owner::Httpjail {
                 return Err(Reason::PacketPeer);
@@ -169,7 +187,7 @@ fn peer(ctx: &SkBuffContext, config: &JailConfig, packet: &Packet, direction: Di
         };
     }
 
-    let httpjail = far.is_localhost() && far.port != 0 && (far.port == ports.proxy || far.port == ports.resolver_tcp);
+    let httpjail = (at_localhost & (far.has_port(ports.proxy) | far.has_port(ports.resolver_tcp))).holds();
     if httpjail && config.own_mark == 0 {
         return Ok(());
     }
@@ -180,8 +198,8 @@ fn peer(ctx: &SkBuffContext, config: &JailConfig, packet: &Packet, direction: Di
     if httpjail {
         // Who listens there when httpjail is gone is not it. What comes after a SYN that passed is its connection's.
         // SAFETY: a cgroup_skb program's own context.
-        let passes = !opening
-            || unsafe { tcp_owner(skb.cast(), Endpoint { port: 0, ..near }, far, config) } == Owner::Httpjail;
+        let passes =
+            !opening || unsafe { tcp_owner(skb.cast(), Endpoint { port: 0, ..near }, far, config) } == Owner::Httpjail;
         return if passes { Ok(()) } else { Err(Reason::PacketPeer) };
     }
     // SAFETY: a cgroup_skb program's own context.
@@ -241,8 +259,8 @@ fn remember_server(ctx: &SkBuffContext, config: &JailConfig, client: Endpoint) {
         };
         let asked = FlowValue {
             cgroup: (*state).cgroup,
-            address: (*state).destination,
-            comm: (*state).comm,
+            address: to_address((*state).destination),
+            comm: to_comm((*state).comm),
             pid: (*state).pid,
             port: (*state).port.into(),
         };
@@ -273,7 +291,7 @@ fn report(ctx: &SkBuffContext, config: &JailConfig, packet: &Packet, direction: 
                 && let Some(state) = socket_state(socket, config.jail)
             {
                 event.cgroup = (*state).cgroup;
-                event.comm = (*state).comm;
+                event.comm = to_comm((*state).comm);
                 event.pid = (*state).pid;
             }
         }

@@ -6,7 +6,7 @@
 //! where data and accept come with the SYN.
 
 use crate::{
-    lookup::to_address,
+    halves::{from_words, to_address, to_comm},
     maps::{FLOWS, armed, socket_state, socket_state_or_new},
     report::count,
 };
@@ -62,8 +62,8 @@ fn connecting(ctx: &SockOpsContext, config: &JailConfig) {
     }
     let flow = FlowValue {
         cgroup: state.cgroup,
-        address: state.destination,
-        comm: state.comm,
+        address: to_address(state.destination),
+        comm: to_comm(state.comm),
         pid: state.pid,
         port: state.port.into(),
     };
@@ -120,7 +120,7 @@ fn key(ctx: &SockOpsContext) -> FlowKey {
         let address = if family == AF_INET {
             Address::v4(v4.to_ne_bytes())
         } else {
-            to_address(v6)
+            to_address(from_words(v6))
         };
         FlowKey {
             netns,

@@ -1,117 +1,18 @@
 //! Whose socket is at the other end? Asked of the kernel's own socket tables at the moment it matters; there is no map of
 //! ports that could go stale.
 
-use crate::maps::socket_state;
+use crate::{endpoint::Endpoint, maps::socket_state};
 use aya_ebpf::{
-    bindings::{
-        bpf_sock, bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1,
-        bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2,
-    },
+    bindings::bpf_sock,
     helpers::generated::{bpf_sk_lookup_tcp, bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp},
 };
-use core::{
-    ffi::c_void,
-    mem::{transmute, zeroed},
-};
-use httpjail_common::{Address, JailConfig};
+use core::ffi::c_void;
+use httpjail_common::JailConfig;
 
 /// `BPF_F_CURRENT_NETNS` (-1): look in the network namespace of the context's socket or device.
 const CURRENT_NETNS: u64 = u64::MAX;
 /// `TCP_TIME_WAIT` of include/net/tcp_states.h.
 const TIME_WAIT: u32 = 6;
-
-/// An address as four words in network order, v4-mapped for IPv4, with a port in host order.
-#[derive(Clone, Copy)]
-pub struct Endpoint {
-    pub address: [u32; 4],
-    pub port: u16,
-}
-
-/// [`Address::from_words`] without going through single bytes, which LLVM does not put together again for this target.
-#[inline(always)]
-pub fn to_address(words: [u32; 4]) -> Address {
-    // SAFETY: sixteen plain bytes each.
-    unsafe { transmute(words) }
-}
-
-/// [`Address::words`], for the same reason.
-#[inline(always)]
-pub fn to_words(address: Address) -> [u32; 4] {
-    // SAFETY: sixteen plain bytes each.
-    unsafe { transmute(address) }
-}
-
-// The comparisons below branch on each word, on purpose: joined by `|` and `^` into one test they made connect6 take the
-// verifier 290 ms and not 6, because it then carries every combination of the intermediate values along.
-const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
-const LOCALHOST_V4: u32 = u32::from_ne_bytes([127, 0, 0, 1]);
-const LOCALHOST_V6: u32 = u32::from_ne_bytes([0, 0, 0, 1]);
-
-impl Endpoint {
-    #[inline(always)]
-    pub fn v4(address: u32, port: u16) -> Self {
-        Endpoint {
-            address: [0, 0, MAPPED, address],
-            port,
-        }
-    }
-
-    #[inline(always)]
-    pub fn is_v4(&self) -> bool {
-        self.address[0] == 0 && self.address[1] == 0 && self.address[2] == MAPPED
-    }
-
-    /// 0.0.0.0 or `::`, which the kernel takes for "this host".
-    #[inline(always)]
-    pub fn is_unspecified(&self) -> bool {
-        self.address[3] == 0
-            && self.address[0] == 0
-            && self.address[1] == 0
-            && (self.address[2] == 0 || self.address[2] == MAPPED)
-    }
-
-    /// 127.0.0.1 or `::1`, where httpjail's own sockets listen.
-    #[inline(always)]
-    pub fn is_localhost(&self) -> bool {
-        if self.is_v4() {
-            self.address[3] == LOCALHOST_V4
-        } else {
-            self.address[0] == 0 && self.address[1] == 0 && self.address[2] == 0 && self.address[3] == LOCALHOST_V6
-        }
-    }
-
-    /// The localhost address of the same family, with another port.
-    #[inline(always)]
-    pub fn localhost(&self, port: u16) -> Self {
-        if self.is_v4() {
-            Endpoint::v4(LOCALHOST_V4, port)
-        } else {
-            Endpoint {
-                address: [0, 0, 0, LOCALHOST_V6],
-                port,
-            }
-        }
-    }
-
-    /// An address of the jail itself: loopback (127/8, `::1`) or the extra one on `lo`. A listener on a wildcard address would
-    /// answer for every address that is routed here; only these count.
-    #[inline(always)]
-    pub fn is_local(&self, config: &JailConfig) -> bool {
-        if self.is_v4() && self.address[3] & u32::from_ne_bytes([0xff, 0, 0, 0]) == u32::from_ne_bytes([127, 0, 0, 0]) {
-            return true;
-        }
-        let (v4, v6) = (to_words(config.own_v4), to_words(config.own_v6));
-        self.is_localhost() || (self.same_address(v4) && v4[3] != 0) || (self.same_address(v6) && v6[3] != 0)
-    }
-
-    #[inline(always)]
-    fn same_address(&self, other: [u32; 4]) -> bool {
-        self.address[0] == other[0]
-            && self.address[1] == other[1]
-            && self.address[2] == other[2]
-            && self.address[3] == other[3]
-    }
-}
 
 /// What lives at an address.
 #[derive(Clone, Copy, PartialEq)]
@@ -136,7 +37,7 @@ pub enum Owner {
 pub unsafe fn udp_owner(ctx: *mut c_void, from: Endpoint, to: Endpoint, config: &JailConfig) -> Owner {
     let (mut tuple, len) = tuple(from, to);
     // SAFETY: the caller vouches for the context; tuple and length belong together.
-    let socket = unsafe { bpf_sk_lookup_udp(ctx, &mut tuple, len, CURRENT_NETNS, 0) };
+    let socket = unsafe { bpf_sk_lookup_udp(ctx, (&raw mut tuple).cast(), len, CURRENT_NETNS, 0) };
     if socket.is_null() {
         return Owner::Nobody;
     }
@@ -156,7 +57,7 @@ pub unsafe fn udp_owner(ctx: *mut c_void, from: Endpoint, to: Endpoint, config: 
 pub unsafe fn tcp_owner(ctx: *mut c_void, from: Endpoint, to: Endpoint, config: &JailConfig) -> Owner {
     let (mut tuple, len) = tuple(from, to);
     // SAFETY: as in `udp_owner`.
-    let socket = unsafe { bpf_sk_lookup_tcp(ctx, &mut tuple, len, CURRENT_NETNS, 0) };
+    let socket = unsafe { bpf_sk_lookup_tcp(ctx, (&raw mut tuple).cast(), len, CURRENT_NETNS, 0) };
     if socket.is_null() {
         return Owner::Nobody;
     }
@@ -195,7 +96,7 @@ unsafe fn owner_of(socket: *mut bpf_sock, config: &JailConfig) -> Owner {
 pub unsafe fn tcp_gone(ctx: *mut c_void, from: Endpoint, to: Endpoint) -> bool {
     let (mut tuple, len) = tuple(from, to);
     // SAFETY: as in `udp_owner`.
-    let socket = unsafe { bpf_skc_lookup_tcp(ctx, &mut tuple, len, CURRENT_NETNS, 0) };
+    let socket = unsafe { bpf_skc_lookup_tcp(ctx, (&raw mut tuple).cast(), len, CURRENT_NETNS, 0) };
     if socket.is_null() {
         return true;
     }
@@ -207,25 +108,31 @@ pub unsafe fn tcp_gone(ctx: *mut c_void, from: Endpoint, to: Endpoint) -> bool {
     }
 }
 
+/// `struct bpf_sock_tuple` of either family. For IPv6 it is two addresses and two ports. For IPv4 it is the same with shorter
+/// addresses, so that the ports are where IPv6 has the second half of the first address.
+#[repr(C)]
+struct Tuple {
+    addresses: [u64; 4],
+    ports: u32,
+}
+
+/// The tuple and its length, which says the family.
 #[inline(always)]
-fn tuple(from: Endpoint, to: Endpoint) -> (bpf_sock_tuple, u32) {
-    // SAFETY: plain integers. Zeroed as a whole because the verifier wants every byte of it written.
-    let mut tuple: bpf_sock_tuple = unsafe { zeroed() };
-    if to.is_v4() {
-        tuple.__bindgen_anon_1.ipv4 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 {
-            saddr: from.address[3],
-            daddr: to.address[3],
-            sport: from.port.to_be(),
-            dport: to.port.to_be(),
-        };
-        (tuple, size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1>() as u32)
-    } else {
-        tuple.__bindgen_anon_1.ipv6 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 {
-            saddr: from.address,
-            daddr: to.address,
-            sport: from.port.to_be(),
-            dport: to.port.to_be(),
-        };
-        (tuple, size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2>() as u32)
-    }
+fn tuple(from: Endpoint, to: Endpoint) -> (Tuple, u32) {
+    const V4: u64 = 2 * 4 + 4;
+    const V6: u64 = 2 * 16 + 4;
+    let ports = u32::from(from.port.to_be()) | u32::from(to.port.to_be()) << 16;
+    let v4_addresses = u64::from(from.v4_address()) | u64::from(to.v4_address()) << 32;
+    let tuple = Tuple {
+        addresses: [
+            to.is_v4.choose(v4_addresses, from.address[0]),
+            to.is_v4.choose(ports.into(), from.address[1]),
+            to.address[0],
+            to.address[1],
+        ],
+        ports,
+    };
+    // The verifier must know that the length is at most that of the tuple. It does for a sum with a masked number. Linux 6.1
+    // does not for `36 - 24 * is_v4`, which LLVM computes as a product with -24.
+    (tuple, (V4 + (!to.is_v4).choose(V6 - V4, 0)) as u32)
 }

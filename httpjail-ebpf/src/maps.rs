@@ -9,6 +9,7 @@
 //! | EVENTS | every program that denies | proxy | by the reader; lost (and counted) when full |
 //! | STATS | every program | supervisor | never |
 
+use crate::halves::Halves;
 use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type::BPF_MAP_TYPE_CGROUP_STORAGE, bpf_sock},
     btf_maps::SkStorage,
@@ -17,7 +18,7 @@ use aya_ebpf::{
     maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use core::{cell::UnsafeCell, ffi::c_void, ptr::null_mut};
-use httpjail_common::{Address, Comm, FlowKey, FlowValue, JailConfig, Stat};
+use httpjail_common::{FlowKey, FlowValue, JailConfig, Stat};
 
 /// What is known of a socket of the jail, from its birth to its end. A socket without it was made elsewhere.
 #[repr(C)]
@@ -28,9 +29,9 @@ pub struct SocketState {
     /// The cgroup of the process that made or last connected it.
     pub cgroup: u64,
     /// Where it was last asked to go, if `redirected`.
-    pub destination: Address,
+    pub destination: Halves,
     /// The thread that made or last connected it.
-    pub comm: Comm,
+    pub comm: Halves,
     /// Its process (thread group) id.
     pub pid: u32,
     /// The port it was last asked to go to, if `redirected`.

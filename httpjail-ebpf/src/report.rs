@@ -1,28 +1,31 @@
 //! Telling the user side: one event for each refusal, and the counters.
 
-use crate::maps::{EVENTS, STATS, SocketState};
+use crate::{
+    halves::{Halves, to_comm},
+    maps::{EVENTS, STATS, SocketState},
+};
 use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid,
     generated::{bpf_get_current_cgroup_id, bpf_get_current_comm},
 };
-use httpjail_common::{Address, Comm, Direction, Event, JailConfig, Reason, Stat};
+use httpjail_common::{Address, Direction, Event, JailConfig, Reason, Stat};
 
 /// Who makes the system call.
 pub struct Caller {
     pub cgroup: u64,
     pub pid: u32,
-    pub comm: Comm,
+    pub comm: Halves,
 }
 
 impl Caller {
     /// The current thread. Only where the hook runs in the context of the process that asked.
     #[inline(always)]
     pub fn current() -> Self {
-        let mut comm = Comm([0; 16]);
+        let mut comm = [0; 2];
         // SAFETY: the helper writes at most the sixteen bytes that are there, and only zeroes when it fails. Called by itself
-        // because aya's wrapper returns an array of alignment 1, which is then copied byte by byte.
+        // because aya's wrapper returns single bytes.
         let cgroup = unsafe {
-            bpf_get_current_comm((&raw mut comm).cast(), size_of::<Comm>() as u32);
+            bpf_get_current_comm((&raw mut comm).cast(), size_of_val(&comm) as u32);
             bpf_get_current_cgroup_id()
         };
         Caller {
@@ -38,7 +41,7 @@ impl Caller {
     #[inline(always)]
     pub fn of(state: *mut SocketState) -> Self {
         let mut caller = Caller::current();
-        if words(&caller.comm) == words(&CONNECTS_FOR_OTHERS) {
+        if caller.comm == CONNECTS_FOR_OTHERS {
             // SAFETY: a value of the socket's storage, alive while the program runs.
             unsafe {
                 caller.cgroup = (*state).cgroup;
@@ -53,20 +56,12 @@ impl Caller {
     pub const UNKNOWN: Caller = Caller {
         cgroup: 0,
         pid: 0,
-        comm: Comm([0; 16]),
+        comm: [0; 2],
     };
 }
 
 /// The name of the threads that do so (`httpjail/src/jail/unix/workers.rs`).
-const CONNECTS_FOR_OTHERS: Comm = Comm(*b"httpjail-unix\0\0\0");
-
-#[inline(always)]
-fn words(Comm(c): &Comm) -> [u64; 2] {
-    [
-        u64::from_ne_bytes([c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]]),
-        u64::from_ne_bytes([c[8], c[9], c[10], c[11], c[12], c[13], c[14], c[15]]),
-    ]
-}
+const CONNECTS_FOR_OTHERS: Halves = [u64::from_ne_bytes(*b"httpjail"), u64::from_ne_bytes(*b"-unix\0\0\0")];
 
 /// An event of this caller with nothing else in it.
 #[inline(always)]
@@ -76,7 +71,7 @@ pub fn event(config: &JailConfig, caller: Caller, direction: Direction, reason: 
         cgroup: caller.cgroup,
         source: Address::UNSPECIFIED,
         destination: Address::UNSPECIFIED,
-        comm: caller.comm,
+        comm: to_comm(caller.comm),
         pid: caller.pid,
         ifindex: 0,
         option: 0,

@@ -4,7 +4,10 @@
 //! branch, because LLVM otherwise merges the loads into one through a computed pointer, which the verifier refuses
 //! ("dereference of modified ctx ptr"). Hence volatile.
 
-use crate::lookup::Endpoint;
+use crate::{
+    endpoint::Endpoint,
+    halves::{from_words, to_words},
+};
 use aya_ebpf::{bindings::bpf_sock, bindings::bpf_sock_addr, programs::SockAddrContext};
 use core::ptr::{read_volatile, write_volatile};
 
@@ -36,7 +39,7 @@ pub fn read(ctx: &SockAddrContext, form: Form) -> Endpoint {
                     read_volatile(&raw const (*raw).user_ip6[3]),
                 ]
             };
-            Endpoint { address, port }
+            Endpoint::new(from_words(address), port)
         }
     }
 }
@@ -48,12 +51,13 @@ pub fn write(ctx: &SockAddrContext, form: Form, to: Endpoint) {
     // SAFETY: the context is alive while the program runs.
     unsafe {
         match form {
-            Form::V4 => write_volatile(&raw mut (*raw).user_ip4, to.address[3]),
+            Form::V4 => write_volatile(&raw mut (*raw).user_ip4, to.v4_address()),
             Form::V6 => {
-                write_volatile(&raw mut (*raw).user_ip6[0], to.address[0]);
-                write_volatile(&raw mut (*raw).user_ip6[1], to.address[1]);
-                write_volatile(&raw mut (*raw).user_ip6[2], to.address[2]);
-                write_volatile(&raw mut (*raw).user_ip6[3], to.address[3]);
+                let words = to_words(to.address);
+                write_volatile(&raw mut (*raw).user_ip6[0], words[0]);
+                write_volatile(&raw mut (*raw).user_ip6[1], words[1]);
+                write_volatile(&raw mut (*raw).user_ip6[2], words[2]);
+                write_volatile(&raw mut (*raw).user_ip6[3], words[3]);
             }
         }
         write_volatile(&raw mut (*raw).user_port, u32::from(to.port.to_be()));

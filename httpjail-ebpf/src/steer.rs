@@ -2,7 +2,9 @@
 
 use crate::{
     ALLOW, DENY,
-    lookup::{Endpoint, Owner, tcp_owner, to_address, to_words, udp_owner},
+    endpoint::{Endpoint, ports},
+    halves::{from_words, to_address},
+    lookup::{Owner, tcp_owner, udp_owner},
     maps::{SocketState, armed, socket_state},
     report::{Caller, count, event, send},
     sockaddr::{self, Form},
@@ -70,17 +72,14 @@ fn decide(ctx: &SockAddrContext, config: &JailConfig, asked: Endpoint, call: Cal
     let socket = sockaddr::socket(ctx);
     // SAFETY: these hooks have a full socket.
     let state = unsafe { socket_state(socket, config.jail) }.ok_or(Reason::ForeignSocket)?;
-    let ports = if asked.is_v4() { &config.v4 } else { &config.v6 };
+    let ports = ports(config, asked.is_v4);
 
     // The kernel would choose the address itself (ip_route_output_key_hash_rcu, tcp_v6_connect), and not always localhost:
     // say which one is meant.
-    let meant = if asked.is_unspecified() {
-        asked.localhost(asked.port)
-    } else {
-        asked
-    };
-    if meant.is_local(config) {
-        if meant.is_localhost()
+    let meant = asked.or_localhost();
+    let local = meant.is_local(config).holds();
+    if local {
+        if meant.is_localhost().holds()
             && (if udp {
                 meant.port == ports.resolver_udp
             } else {
@@ -110,7 +109,7 @@ fn decide(ctx: &SockAddrContext, config: &JailConfig, asked: Endpoint, call: Cal
         (_, true, Call::Connect) => return Err(Reason::UdpConnect),
         (_, true, Call::Send) => return Err(Reason::UdpSend),
     };
-    if !udp && meant.port != DNS && config.host_loopback == 0 && meant.is_local(config) {
+    if !udp && meant.port != DNS && config.host_loopback == 0 && local {
         return Err(Reason::NobodyListens);
     }
     if door == 0 {
@@ -160,16 +159,7 @@ fn bound(socket: *mut bpf_sock, to: Endpoint) -> Endpoint {
             read_volatile(&raw const (*socket).src_port) as u16,
         )
     };
-    let from = if to.is_v4() {
-        Endpoint::v4(v4, port)
-    } else {
-        Endpoint { address: v6, port }
-    };
-    if from.is_unspecified() {
-        to.localhost(port)
-    } else {
-        from
-    }
+    Endpoint::of_family(to.is_v4, v4, from_words(v6), port).or_localhost()
 }
 
 #[inline(always)]
@@ -179,7 +169,7 @@ fn remember(state: *mut SocketState, destination: Endpoint) {
     // mix their destinations; both are the jail's own words.
     unsafe {
         (*state).cgroup = caller.cgroup;
-        (*state).destination = to_address(destination.address);
+        (*state).destination = destination.address;
         (*state).comm = caller.comm;
         (*state).pid = caller.pid;
         (*state).port = destination.port;
@@ -193,10 +183,10 @@ fn remember(state: *mut SocketState, destination: Endpoint) {
 pub fn unsteer(ctx: &SockAddrContext, form: Form, datagram: bool) -> i32 {
     let Some(config) = armed() else { return ALLOW };
     let shown = sockaddr::read(ctx, form);
-    let ports = if shown.is_v4() { &config.v4 } else { &config.v6 };
+    let ports = ports(config, shown.is_v4);
     let ours = shown.port == ports.resolver_udp
         || (!datagram && (shown.port == ports.proxy || shown.port == ports.resolver_tcp));
-    if !ours || !shown.is_localhost() {
+    if !ours || !shown.is_localhost().holds() {
         return ALLOW;
     }
     // SAFETY: these hooks have a full socket.
@@ -204,17 +194,9 @@ pub fn unsteer(ctx: &SockAddrContext, form: Form, datagram: bool) -> i32 {
         return ALLOW;
     };
     // SAFETY: a value of the socket's storage, alive while the program runs.
-    let (redirected, asked) = unsafe {
-        (
-            (*state).redirected,
-            Endpoint {
-                address: to_words((*state).destination),
-                port: (*state).port,
-            },
-        )
-    };
+    let (redirected, asked) = unsafe { ((*state).redirected, Endpoint::new((*state).destination, (*state).port)) };
     // One socket may have asked over IPv4 and IPv6: only the last is remembered, and only its own family is rewritten.
-    if redirected == 1 && asked.is_v4() == shown.is_v4() {
+    if redirected == 1 && !(asked.is_v4 ^ shown.is_v4).holds() {
         sockaddr::write(ctx, form, asked);
     }
     ALLOW

@@ -98,6 +98,9 @@ fn build(root: &Path, target_dir: &Path, bin: &str, feature: Option<&str>) -> Re
     let flags = [
         "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".to_owned(),
+        // Has LLVM copy and clear in place. By default it calls functions that loop over single bytes, and the verifier follows
+        // each round.
+        "-Clink-arg=--disable-expand-memcpy-in-order".to_owned(),
         // aya takes the bindings of the machine that builds unless told; the programs use nothing that differs between them.
         "--cfg=bpf_target_arch=\"x86_64\"".to_owned(),
         format!("--remap-path-prefix={}=/httpjail", root.display()),

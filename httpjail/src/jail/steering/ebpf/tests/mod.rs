@@ -6,6 +6,7 @@
 
 mod attach;
 mod backstop;
+mod cost;
 mod lab;
 mod model;
 mod refused;
