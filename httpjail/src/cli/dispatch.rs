@@ -71,7 +71,7 @@ fn command(args: Run, inherited: Inherited) -> Result<i32, Failure> {
     let caller = InvokingUser::find()?;
     let locked = args.locked.clone();
     let file = locked.clone().or(args.shared.config.clone());
-    let config = configure(file.as_deref(), &caller, |file| Config::from_args(args, file));
+    let config = configure(file.as_deref(), &caller, |file| args.configure(file));
     let config = config.map_err(|failure| Failure {
         hint: failure.hint.or_else(|| {
             let missing = locked.filter(|path| !path.exists())?.display().to_string();
@@ -88,7 +88,7 @@ fn learn_policy(args: Learn, inherited: Inherited) -> Result<i32, Failure> {
     let file = args.run.shared.config.clone();
     // A file that is to be added to has rules of its own, if it is there already.
     let file = file.or(args.update.then(|| args.output.clone()).filter(|path| path.exists()));
-    let config = configure(file.as_deref(), &caller, |file| Config::for_learning(args, file))?;
+    let config = configure(file.as_deref(), &caller, |file| args.configure(file))?;
     go(&config, &caller, inherited)
 }
 
@@ -149,7 +149,7 @@ fn examine() -> Result<i32, Failure> {
 fn hold(args: Attach) -> Result<i32, Failure> {
     let caller = InvokingUser::find()?;
     let (cgroup, file) = (args.cgroup.clone(), args.shared.config.clone());
-    let config = configure(file.as_deref(), &caller, |file| Config::for_attaching(args, file))?;
+    let config = configure(file.as_deref(), &caller, |file| args.configure(file))?;
     attach::attach(&config, &caller.identity, &cgroup).map(i32::from)
 }
 
@@ -175,7 +175,7 @@ fn authority(action: Ca) -> Result<i32, Failure> {
 fn serve_alone(args: Serve) -> Result<i32, Failure> {
     let caller = InvokingUser::find()?;
     let file = policy_file::named(args.shared.config.as_deref(), &caller)?;
-    let (config, serving) = Config::for_serving(args, file).map_err(usage)?;
+    let (config, serving) = args.configure(file).map_err(usage)?;
     announce(&config);
     serve::run(&config, &caller, serving)
 }

@@ -57,10 +57,10 @@ mod tests {
         };
         let cli = Cli::parse_from([&["httpjail"], line, command].concat());
         let made = match cli.other {
-            Some(Other::Learn(learn)) => Config::for_learning(*learn, None),
-            Some(Other::Serve(serve)) => Config::for_serving(*serve, None).map(|(config, _)| config),
-            Some(Other::Attach(attach)) => Config::for_attaching(*attach, None),
-            _ => Config::from_args(cli.run, None),
+            Some(Other::Learn(learn)) => learn.configure(None),
+            Some(Other::Serve(serve)) => serve.configure(None).map(|(config, _)| config),
+            Some(Other::Attach(attach)) => attach.configure(None),
+            _ => cli.run.configure(None),
         };
         made.expect("a configuration")
     }

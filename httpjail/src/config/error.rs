@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::config::file::FileError;
+use super::file::FileError;
 use crate::policy::RuleError;
 
 /// Why what was typed means nothing. Exit status 2.

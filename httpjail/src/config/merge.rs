@@ -1,208 +1,185 @@
 //! The command line and the policy file become one: what is typed wins over what the file says, and what cannot stand
 //! together is refused.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 
-use super::{
-    Approval, Command, Config, ConfigError, Log, LogTarget, Mode, Publish, Purpose, Reload, STDIN, Stream, limits,
-};
-use crate::cli::args::Run;
-use crate::config::file::File;
-use crate::config::options::{Backend, DnsMode, Level, LogFormat};
+use super::error::ConfigError;
+use super::file::File;
+use super::options::{Backend, DnsMode, Level, LogFormat};
+use super::overrides::{CommandLine, Overrides};
+use super::publish;
+use super::reload::Reload;
+use super::typed_rules::typed_rules;
+use super::types::{Approval, Command, Config, Log, LogTarget, Mode, Publish, Purpose, STDIN, Stream};
 use crate::net::{HostPattern, Scheme};
-use crate::policy::{Policy, Rule, Source, Target, Verdict, Warning, lint};
+use crate::policy::{Policy, Target, Verdict, Warning, lint};
 
 /// How long a request waits to be approved.
 const APPROVE_LIMIT: Duration = Duration::from_secs(60);
 
-impl Config {
-    pub(super) fn of(args: Run, file: Option<File>, command: Command) -> Result<Config, ConfigError> {
-        let shared = args.shared;
-        let mut rules = typed_rules(&shared.rules)?;
-        // What came from stdin is nowhere to be looked at again, nor written to.
-        let named = shared.config.filter(|path| path.as_os_str() != "-");
-        let reload = file.as_ref().map(|file| Reload::new(&shared.rules, file));
-        let reload = reload.filter(|reload| reload.texts.first().is_none_or(|(path, _)| path.as_os_str() != STDIN));
-        let (options, logging, bounds, passthrough, mut warnings) = match file {
-            None => Default::default(),
-            Some(file) => {
-                rules.extend(file.rules);
-                (file.options, file.logging, file.limits, file.passthrough, file.warnings)
-            }
-        };
+/// The configuration that both make together.
+pub(super) fn of(line: CommandLine, file: Option<File>, command: Command) -> Result<Config, ConfigError> {
+    let mut rules = typed_rules(&line.rules)?;
+    // What came from stdin is nowhere to be looked at again, nor written to.
+    let named = line.config.filter(|path| path.as_os_str() != "-");
+    let reload = file.as_ref().map(|file| Reload::new(&line.rules, file));
+    let reload = reload.filter(|reload| reload.texts.first().is_none_or(|(path, _)| path.as_os_str() != STDIN));
+    let file = file.unwrap_or_default();
+    let set = line.options.or(set_by(&file)?);
+    rules.extend(file.rules);
 
-        let mode = match (shared.dry_run, shared.log_only) {
-            (true, _) => Mode::DryRun,
-            (_, true) => Mode::LogOnly,
-            _ => match (options.dry_run.unwrap_or(false), options.log_only.unwrap_or(false)) {
-                (true, true) => return Err(ConfigError::Conflict("dry-run", "log-only")),
-                (true, false) => Mode::DryRun,
-                (false, true) => Mode::LogOnly,
-                (false, false) => Mode::Enforce,
-            },
-        };
-        if options.log.is_some() && logging.file.is_some() {
-            return Err(ConfigError::Conflict("log", "logging.file"));
-        }
-        if options.log_format.is_some() && logging.format.is_some() {
-            return Err(ConfigError::Conflict("log-format", "logging.format"));
-        }
-        if options.verbose.is_some() && logging.level.is_some() {
-            return Err(ConfigError::Conflict("verbose", "logging.level"));
-        }
-        if options.weak == Some(true) && options.backend.is_some_and(|backend| backend != Backend::Weak) {
-            return Err(ConfigError::Conflict("weak", "backend"));
-        }
-        let backend = match (args.weak, args.backend) {
-            (true, _) => Backend::Weak,
-            (false, Some(backend)) => backend,
-            (false, None) if options.weak == Some(true) => Backend::Weak,
-            (false, None) => options.backend.unwrap_or(Backend::Auto),
-        };
-        let dns = args.dns.or(options.dns).unwrap_or(DnsMode::Synthetic);
-        let approval = approval(
-            args.interactive,
-            shared.approve_with,
-            options.interactive.unwrap_or(false),
-            options.approve_with,
-        )?;
-        if approval != Approval::Nobody && mode != Mode::Enforce {
-            return Err(ConfigError::Conflict(
-                "asking about requests",
-                "letting all of them through",
-            ));
-        }
-        let user = args.user.or(options.user);
-        let publish = if args.publish.is_empty() {
-            options.publish
-        } else {
-            args.publish
-        };
-        let allow_sockets = either(args.allow_socket, options.allow_socket);
-        // Where there are no jails it is the default.
-        let weak = backend == Backend::Weak || (backend == Backend::Auto && cfg!(not(target_os = "linux")));
-        if weak {
-            let of_jails = [
-                (user.is_some(), "--user"),
-                (dns != DnsMode::Synthetic, "--dns"),
-                (approval == Approval::Terminal, "--interactive"),
-                (!publish.is_empty(), "--publish"),
-                (!allow_sockets.is_empty(), "--allow-socket"),
-            ];
-            if let Some((_, name)) = of_jails.into_iter().find(|(asked, _)| *asked) {
-                return Err(ConfigError::OfJails(name));
-            }
-        }
-        let publish = publish
-            .iter()
-            .map(|text| published(text))
-            .collect::<Result<Vec<_>, _>>()?;
-        for Publish { host, port } in &publish {
-            if let Some(host) = host.filter(|host| !host.is_loopback()) {
-                warnings.push(Warning {
-                    message: format!(
-                        "port {port} of the jail is published on {host}, where other machines may reach it"
-                    ),
-                    hint: Some(format!("--publish {port} is for this machine alone")),
-                });
-            }
-        }
-
-        let intercept_tls = !(shared.no_tls_intercept || options.no_tls_intercept.unwrap_or(false));
-        let policy = Policy::new(rules);
-        if mode != Mode::LogOnly {
-            warnings.extend(lint::warnings(&policy));
-            if !intercept_tls {
-                warnings.extend(lint::unjudgeable_without_interception(&policy));
-            }
-            warnings.extend(passthrough.iter().filter_map(|host| unreachable(&policy, host)));
-        }
-        let file_log = options.log.or(logging.file).map(PathBuf::from);
-        let target = shared.log.or(file_log).map_or(LogTarget::Stderr, log_target);
-        let format = shared.log_format.or(options.log_format).or(logging.format);
-        if format.is_some() && target == LogTarget::Stderr {
-            warnings.push(Warning::new(
-                "the form of the request log was given, and there is no log",
-                "--log FILE writes one; --log /dev/stderr writes it there",
-            ));
-        }
-        Ok(Config {
-            command,
-            policy: Arc::new(policy),
-            mode,
-            purpose: Purpose::Work,
-            summary: shared.summary.or(options.summary),
-            intercept_tls,
-            passthrough,
-            timeout: args.timeout.or(options.timeout),
-            log: Log {
-                target,
-                format: format.unwrap_or(LogFormat::Text),
-                quiet: shared.quiet || options.quiet.unwrap_or(false),
-            },
-            verbosity: verbosity(shared.verbose)
-                .or(logging.level)
-                .or(options.verbose.and_then(verbosity))
-                .unwrap_or(Level::Warn),
-            user,
-            allow_sockets,
-            upstream_ca: either(shared.upstream_ca, options.upstream_ca),
-            ephemeral_ca: shared.ephemeral_ca || options.ephemeral_ca.unwrap_or(false),
-            backend,
-            dns,
-            limits: limits::of(&bounds),
-            publish,
-            file: named,
-            approval,
-            approve_timeout: shared
-                .approve_timeout
-                .or(options.approve_timeout)
-                .unwrap_or(APPROVE_LIMIT),
-            reload,
-            warnings,
-        })
+    let policy = Policy::new(rules);
+    let mode = mode(&set)?;
+    let backend = backend(&set);
+    let dns = set.dns.unwrap_or(DnsMode::Synthetic);
+    let approval = approval(&set, mode)?;
+    if is_weak(backend) {
+        refuse_what_needs_a_jail(&set, dns, &approval)?;
     }
-}
-
-/// Standard output and error have names of their own, for links are not followed to a log.
-fn log_target(path: PathBuf) -> LogTarget {
-    match path.to_str() {
-        Some("-" | "/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1") => LogTarget::Stream(Stream::Stdout),
-        Some("/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2") => LogTarget::Stream(Stream::Stderr),
-        _ => LogTarget::File(path),
-    }
-}
-
-/// Who is asked. The command line wins over the file.
-fn approval(
-    interactive: bool,
-    program: Option<String>,
-    file_interactive: bool,
-    file_program: Option<String>,
-) -> Result<Approval, ConfigError> {
-    match (interactive, program, file_interactive, file_program) {
-        (true, Some(_), ..) | (false, None, true, Some(_)) => Err(ConfigError::Conflict("interactive", "approve-with")),
-        (true, None, ..) | (false, None, true, None) => Ok(Approval::Terminal),
-        (false, Some(program), ..) | (false, None, false, Some(program)) => Ok(Approval::Program(program)),
-        (false, None, false, None) => Ok(Approval::Nobody),
-    }
-}
-
-/// The rules of `-r`.
-///
-/// # Errors
-/// [`ConfigError::Rule`] for the first that is none.
-pub(crate) fn typed_rules(texts: &[String]) -> Result<Vec<Rule>, ConfigError> {
-    let rule = |(index, text): (usize, &String)| {
-        let rule = Rule::parse(text, Source::Option(index + 1));
-        rule.map_err(|error| ConfigError::Rule(index + 1, text.clone(), error))
+    let publish: Vec<Publish> = set
+        .publish
+        .iter()
+        .map(|text| publish::parse(text))
+        .collect::<Result<_, _>>()?;
+    let intercept_tls = !set.no_tls_intercept.unwrap_or(false);
+    let log = Log {
+        target: set.log.map_or(LogTarget::Stderr, log_target),
+        format: set.log_format.unwrap_or(LogFormat::Text),
+        quiet: set.quiet.unwrap_or(false),
     };
-    texts.iter().enumerate().map(rule).collect()
+    let mut warnings = file.warnings;
+    warnings.extend(publish.iter().filter_map(publish::warning));
+    if mode != Mode::LogOnly {
+        warnings.extend(warnings_of(&policy, intercept_tls, &file.passthrough));
+    }
+    if set.log_format.is_some() && log.target == LogTarget::Stderr {
+        warnings.push(Warning::new(
+            "the form of the request log was given, and there is no log",
+            "--log FILE writes one; --log /dev/stderr writes it there",
+        ));
+    }
+    Ok(Config {
+        command,
+        policy: Arc::new(policy),
+        mode,
+        purpose: Purpose::Work,
+        summary: set.summary,
+        intercept_tls,
+        passthrough: file.passthrough,
+        timeout: set.timeout,
+        log,
+        verbosity: set.level.or(set.verbose.and_then(verbosity)).unwrap_or(Level::Warn),
+        user: set.user,
+        allow_sockets: set.allow_socket,
+        upstream_ca: set.upstream_ca,
+        ephemeral_ca: set.ephemeral_ca.unwrap_or(false),
+        backend,
+        dns,
+        limits: file.limits,
+        publish,
+        file: named,
+        approval,
+        approve_timeout: set.approve_timeout.unwrap_or(APPROVE_LIMIT),
+        reload,
+        warnings,
+    })
+}
+
+/// What the file sets, with its `logging:` among the options that say the same.
+fn set_by(file: &File) -> Result<Overrides, ConfigError> {
+    let (set, logging) = (file.options.clone(), file.logging.clone());
+    let twice = [
+        (set.log.is_some() && logging.file.is_some(), "log", "logging.file"),
+        (
+            set.log_format.is_some() && logging.format.is_some(),
+            "log-format",
+            "logging.format",
+        ),
+        (
+            set.verbose.is_some() && logging.level.is_some(),
+            "verbose",
+            "logging.level",
+        ),
+        (
+            set.weak == Some(true) && set.backend.is_some_and(|backend| backend != Backend::Weak),
+            "weak",
+            "backend",
+        ),
+    ];
+    if let Some((_, one, other)) = twice.into_iter().find(|(wrong, ..)| *wrong) {
+        return Err(ConfigError::Conflict(one, other));
+    }
+    Ok(Overrides {
+        log: set.log.or(logging.file.map(PathBuf::from)),
+        log_format: set.log_format.or(logging.format),
+        level: logging.level,
+        ..set
+    })
+}
+
+fn mode(set: &Overrides) -> Result<Mode, ConfigError> {
+    match (set.dry_run.unwrap_or(false), set.log_only.unwrap_or(false)) {
+        (true, true) => Err(ConfigError::Conflict("dry-run", "log-only")),
+        (true, false) => Ok(Mode::DryRun),
+        (false, true) => Ok(Mode::LogOnly),
+        (false, false) => Ok(Mode::Enforce),
+    }
+}
+
+fn backend(set: &Overrides) -> Backend {
+    match set.weak {
+        Some(true) => Backend::Weak,
+        _ => set.backend.unwrap_or(Backend::Auto),
+    }
+}
+
+/// Where there are no jails weak mode is the default.
+fn is_weak(backend: Backend) -> bool {
+    backend == Backend::Weak || (backend == Backend::Auto && cfg!(not(target_os = "linux")))
+}
+
+/// Who is asked.
+fn approval(set: &Overrides, mode: Mode) -> Result<Approval, ConfigError> {
+    let approval = match (set.interactive.unwrap_or(false), &set.approve_with) {
+        (true, Some(_)) => return Err(ConfigError::Conflict("interactive", "approve-with")),
+        (true, None) => Approval::Terminal,
+        (false, Some(program)) => Approval::Program(program.clone()),
+        (false, None) => return Ok(Approval::Nobody),
+    };
+    if mode != Mode::Enforce {
+        return Err(ConfigError::Conflict(
+            "asking about requests",
+            "letting all of them through",
+        ));
+    }
+    Ok(approval)
+}
+
+fn refuse_what_needs_a_jail(set: &Overrides, dns: DnsMode, approval: &Approval) -> Result<(), ConfigError> {
+    let of_jails = [
+        (set.user.is_some(), "--user"),
+        (dns != DnsMode::Synthetic, "--dns"),
+        (*approval == Approval::Terminal, "--interactive"),
+        (!set.publish.is_empty(), "--publish"),
+        (!set.allow_socket.is_empty(), "--allow-socket"),
+    ];
+    match of_jails.into_iter().find(|(given, _)| *given) {
+        Some((_, name)) => Err(ConfigError::OfJails(name)),
+        None => Ok(()),
+    }
+}
+
+fn warnings_of(policy: &Policy, intercept_tls: bool, passthrough: &[HostPattern]) -> Vec<Warning> {
+    let mut warnings = lint::warnings(policy);
+    if !intercept_tls {
+        warnings.extend(lint::unjudgeable_without_interception(policy));
+    }
+    warnings.extend(passthrough.iter().filter_map(|host| unreachable(policy, host)));
+    warnings
 }
 
 /// A host whose TLS is to be passed through, and that no rule allows to be reached so.
@@ -215,15 +192,12 @@ fn unreachable(policy: &Policy, listed: &HostPattern) -> Option<Warning> {
     })
 }
 
-fn published(text: &str) -> Result<Publish, ConfigError> {
-    let (host, port) = match (text.parse::<SocketAddr>(), text.strip_prefix("localhost:")) {
-        (Ok(at), _) => (Some(at.ip()), Some(at.port())),
-        (Err(_), Some(port)) => (None, port.parse().ok()),
-        (Err(_), None) => (None, text.parse().ok()),
-    };
-    match port {
-        Some(port) if port > 0 => Ok(Publish { host, port }),
-        _ => Err(ConfigError::Publish(text.to_owned())),
+/// Standard output and error have names of their own, for links are not followed to a log.
+fn log_target(path: PathBuf) -> LogTarget {
+    match path.to_str() {
+        Some("-" | "/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1") => LogTarget::Stream(Stream::Stdout),
+        Some("/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2") => LogTarget::Stream(Stream::Stderr),
+        _ => LogTarget::File(path),
     }
 }
 
@@ -233,14 +207,5 @@ fn verbosity(count: u8) -> Option<Level> {
         1 => Some(Level::Info),
         2 => Some(Level::Debug),
         _ => Some(Level::Trace),
-    }
-}
-
-/// What the command line lists, or else what the file lists.
-fn either(typed: Vec<PathBuf>, file: Vec<String>) -> Vec<PathBuf> {
-    if typed.is_empty() {
-        file.into_iter().map(PathBuf::from).collect()
-    } else {
-        typed
     }
 }

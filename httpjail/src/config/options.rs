@@ -2,39 +2,10 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::net::SocketAddr;
-use std::time::Duration;
 
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
 use crate::audit::SummaryForm;
-
-/// The command-line options that a file can set, as typed; `None` and empty where it does not.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Options {
-    pub dry_run: Option<bool>,
-    pub log_only: Option<bool>,
-    pub no_tls_intercept: Option<bool>,
-    pub weak: Option<bool>,
-    pub interactive: Option<bool>,
-    pub approve_with: Option<String>,
-    pub approve_timeout: Option<Duration>,
-    pub ephemeral_ca: Option<bool>,
-    pub dns: Option<DnsMode>,
-    pub backend: Option<Backend>,
-    pub user: Option<String>,
-    pub timeout: Option<Duration>,
-    pub log: Option<String>,
-    pub log_format: Option<LogFormat>,
-    pub summary: Option<SummaryForm>,
-    pub quiet: Option<bool>,
-    pub verbose: Option<u8>,
-    pub publish: Vec<String>,
-    pub allow_socket: Vec<String>,
-    pub upstream_ca: Vec<String>,
-    pub listen: Option<SocketAddr>,
-    pub auth: Option<Auth>,
-}
 
 /// A type whose values are words.
 pub(crate) trait Word: Copy + Eq + 'static {

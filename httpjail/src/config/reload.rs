@@ -4,9 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::typed_rules;
-use crate::config::file::{self, File, Limits, Logging};
-use crate::config::options::Options;
+use super::file::{self, File, Limits, Logging};
+use super::overrides::Overrides;
+use super::typed_rules::typed_rules;
 use crate::net::HostPattern;
 use crate::policy::{Policy, Warning, lint};
 
@@ -16,7 +16,7 @@ pub(crate) struct Reload {
     /// The policy file's text, and those of the files that it takes groups from, each with its path.
     pub texts: Vec<(PathBuf, String)>,
     typed: Vec<String>,
-    options: Options,
+    options: Overrides,
     logging: Logging,
     limits: Limits,
     passthrough: Vec<HostPattern>,

@@ -25,8 +25,7 @@ pub(super) const IMPORTS: &[Row] = &[
     ("approve", &["net", "policy", "audit", "sys", "config::file"]),
     ("proxy", &["net", "policy", "tls", "audit", "approve"]),
     ("jail", &["failure", "net", "sys", "audit::record", "audit::Record"]),
-    // `cli::args` is what was typed, and has no code that acts: config turns it into what is meant.
-    ("config", &["cli::args", "net", "policy", "audit", "proxy"]),
+    ("config", &["net", "policy", "audit"]),
     ("cli", ALL),
     ("lib", ALL),
     ("main", ALL),

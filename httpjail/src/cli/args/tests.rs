@@ -1,7 +1,12 @@
-use clap::CommandFactory;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
 use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 
 use super::*;
+use crate::config::options::{Auth, Backend, DnsMode, LogFormat};
 
 fn parse(line: &[&str]) -> Result<Run, clap::Error> {
     Cli::try_parse_from([&["httpjail"], line].concat()).map(|cli| cli.run)
@@ -170,7 +175,7 @@ fn wrong_lines() {
 fn serving() {
     let serve = |line: &[&str]| {
         let words = [&["httpjail"], line].concat().into_iter().map(OsString::from);
-        match Cli::try_parse_from(spelled::read(words)).expect("arguments").other {
+        match Cli::try_parse_from(rewrite::read(words)).expect("arguments").other {
             Some(Other::Serve(serve)) => serve,
             _ => panic!("{line:?} runs a command"),
         }
@@ -184,7 +189,7 @@ fn serving() {
     assert!(full.shared.rules == ["allow: a"] && full.shared.quiet);
     for line in [&["--", "serve"][..], &["--", "--server"], &["curl", "--server"]] {
         let words = [&["httpjail"], line].concat().into_iter().map(OsString::from);
-        let cli = Cli::try_parse_from(spelled::read(words)).expect("arguments");
+        let cli = Cli::try_parse_from(rewrite::read(words)).expect("arguments");
         assert!(cli.other.is_none() && !cli.run.command.is_empty(), "{line:?}");
     }
     for line in [

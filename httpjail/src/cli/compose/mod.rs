@@ -9,6 +9,7 @@ pub(crate) mod environment;
 pub(crate) mod host_ports;
 #[cfg(target_os = "linux")]
 pub(crate) mod jail_plan;
+pub(crate) mod limits;
 #[cfg(target_os = "linux")]
 pub(crate) mod log_file;
 pub(crate) mod open_proxy;

@@ -15,8 +15,8 @@ use tokio::task::JoinHandle;
 use crate::approve::ApprovalQueue;
 use crate::audit::{EventKind, Log, LogFile, Record, Sink, open_log};
 use crate::cli::compose::approval;
-use crate::cli::compose::proxy_parts;
 use crate::cli::compose::reload::{self, InForce, Own, Watcher};
+use crate::cli::compose::{limits, proxy_parts};
 use crate::cli::invoking_user::InvokingUser;
 use crate::cli::output::{failure, verbosity};
 use crate::cli::run_stats::{RunFindings, SharedRunStats};
@@ -162,7 +162,7 @@ impl OpenProxy {
             network: Arc::new(HostNetwork::new(proxy_parts::within_jail())),
             parents,
             itself: vec![local],
-            limits: proxy_parts::fitting(config.limits),
+            limits: limits::of(&config.limits),
             allocated: sys::memory::allocated,
         });
         let address = ProxyAddress {

@@ -10,8 +10,6 @@ use crate::cli::compose::reload::Rights;
 use crate::cli::hints;
 use crate::cli::output::{USAGE, failure, verbosity};
 use crate::cli::run_stats::SharedRunStats;
-#[cfg(unix)]
-use nix::sys::resource::{Resource, getrlimit};
 
 #[cfg(unix)]
 use crate::audit;
@@ -19,7 +17,7 @@ use crate::audit::{EventKind, Format, Log, LogFile, Record, Show, Sink, StderrPo
 use crate::config::options::LogFormat;
 use crate::config::{Config, Mode, Purpose, Stream};
 use crate::failure::Failure;
-use crate::proxy::{self, Limits, Parents};
+use crate::proxy::{self, Parents};
 use crate::sys;
 use crate::tls::{AuthorityFile, CertificateAuthority, UpstreamTls};
 
@@ -117,15 +115,6 @@ pub(crate) fn mode(mode: Mode) -> proxy::Mode {
         Mode::LogOnly => proxy::Mode::LogOnly,
         Mode::Learn => proxy::Mode::Learn,
     }
-}
-
-/// `limits`, as far as this process may open so many connections.
-pub(crate) fn fitting(limits: Limits) -> Limits {
-    #[cfg(unix)]
-    if let Ok((descriptors, _)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        return limits.within(descriptors);
-    }
-    limits
 }
 
 /// What a burst of connections has taken is not to stay taken for the rest of a run that may last days.

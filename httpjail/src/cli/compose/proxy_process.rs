@@ -20,9 +20,9 @@ use crate::audit::{EventKind, Log, LogFile, Record, Sink};
 use crate::cli::authority_dirs;
 use crate::cli::compose::host_ports::HostPorts;
 use crate::cli::compose::log_file::open_log_as;
-use crate::cli::compose::proxy_parts;
 use crate::cli::compose::published;
 use crate::cli::compose::reload::InForce;
+use crate::cli::compose::{limits, proxy_parts};
 use crate::cli::output::{failure, verbosity};
 use crate::cli::run_stats::{SharedFindings, SharedRunStats};
 use crate::config::options::DnsMode;
@@ -155,7 +155,7 @@ impl Task<'_> {
             network: Arc::new(HostNetwork::new(false)),
             parents,
             itself: Vec::new(),
-            limits: proxy_parts::fitting(self.config.limits),
+            limits: limits::of(&self.config.limits),
             allocated: sys::memory::allocated,
         });
         let events = self.steering.events(&mut listeners)?;

@@ -6,8 +6,8 @@ use crate::cli::args::{Cli, Other};
 fn config(line: &[&str]) -> Config {
     let cli = Cli::parse_from(["httpjail"].iter().chain(line).chain(&["--", "npm", "ci"]));
     match cli.other {
-        Some(Other::Learn(learn)) => Config::for_learning(*learn, None),
-        _ => Config::from_args(cli.run, None),
+        Some(Other::Learn(learn)) => learn.configure(None),
+        _ => cli.run.configure(None),
     }
     .expect("a configuration")
 }

@@ -8,7 +8,8 @@ use super::groups::{Known, Read};
 use super::limits::Limits;
 use super::schema::{Logging, Shape, TestEntry};
 use super::text::Text;
-use crate::config::options::Options;
+use super::values::Many;
+use crate::config::overrides::Overrides;
 use crate::net::HostPattern;
 use crate::policy::{Action, Rule, Target, Warning};
 
@@ -16,7 +17,7 @@ use crate::policy::{Action, Rule, Target, Warning};
 pub const SCHEMA: &str = include_str!("schema.json");
 
 /// What a policy file says.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct File {
     /// Its rules, in order, those of groups where they are used.
     pub rules: Vec<Rule>,
@@ -25,7 +26,7 @@ pub struct File {
     /// `logging:`.
     pub logging: Logging,
     /// The options that it sets.
-    pub options: Options,
+    pub options: Overrides,
     /// `passthrough:` of `tls:`.
     pub passthrough: Vec<HostPattern>,
     /// `limits:`.
@@ -74,7 +75,7 @@ pub fn load<'a>(name: &str, bytes: Vec<u8>, read: &'a mut Read<'a>) -> Result<Fi
             None => format!("{name}, test {}", index + 1),
         },
     };
-    let options = Options {
+    let options = Overrides {
         dry_run: shape.dry_run,
         log_only: shape.log_only,
         no_tls_intercept: shape.no_tls_intercept,
@@ -87,14 +88,15 @@ pub fn load<'a>(name: &str, bytes: Vec<u8>, read: &'a mut Read<'a>) -> Result<Fi
         backend: shape.backend,
         user: shape.user,
         timeout: shape.timeout.map(|seconds| seconds.0),
-        log: shape.log,
+        log: shape.log.map(PathBuf::from),
         log_format: shape.log_format,
         summary: shape.summary,
         quiet: shape.quiet,
         verbose: shape.verbose,
+        level: None,
         publish: shape.publish.0,
-        allow_socket: shape.allow_socket.0,
-        upstream_ca: shape.upstream_ca.0,
+        allow_socket: paths(shape.allow_socket),
+        upstream_ca: paths(shape.upstream_ca),
         listen: shape.listen.map(|address| address.0),
         auth: shape.auth,
     };
@@ -117,4 +119,8 @@ pub fn load<'a>(name: &str, bytes: Vec<u8>, read: &'a mut Read<'a>) -> Result<Fi
 pub fn parse(name: &str, text: &str) -> Result<File, FileError> {
     let mut alone = |_: &Path| Err("a file that is read by itself cannot name others".to_owned());
     load(name, text.as_bytes().to_vec(), &mut alone)
+}
+
+fn paths(texts: Many) -> Vec<PathBuf> {
+    texts.0.into_iter().map(PathBuf::from).collect()
 }

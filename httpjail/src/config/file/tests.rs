@@ -8,6 +8,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::Overrides;
 use crate::config::options::*;
 use crate::policy::Policy;
 
@@ -113,7 +114,7 @@ fn empty_files_are_policies_without_rules() {
         "null",
     ] {
         let file = read(text);
-        assert_eq!((file.rules.len(), file.options), (0, Options::default()), "{text:?}");
+        assert_eq!((file.rules.len(), file.options), (0, Overrides::default()), "{text:?}");
     }
 }
 
@@ -139,7 +140,7 @@ fn every_option() {
          backend: ebpf\nuser: nobody\ntimeout: 1.5\nlog: a.log\nlog-format: json\npublish: 3000\nallow-socket: /a\nupstream-ca:\n  - b\n  - c\n\
          quiet: true\nsummary: github\nverbose: 2\nlisten: '[::1]:9'\nauth: none\nversion: 1\n",
     );
-    let expected = Options {
+    let expected = Overrides {
         dry_run: Some(true),
         log_only: Some(false),
         no_tls_intercept: Some(true),
@@ -160,6 +161,7 @@ fn every_option() {
         quiet: Some(true),
         summary: Some(SummaryForm::Github),
         verbose: Some(2),
+        level: None,
         listen: "[::1]:9".parse().ok(),
         auth: Some(Auth::None),
     };

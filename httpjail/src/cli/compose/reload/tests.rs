@@ -48,7 +48,7 @@ impl World {
         let mut read = |path: &Path| fs::read(path).map_err(|error| error.to_string());
         let file = file::load(&name, fs::read(&name).expect("r.yaml"), &mut read).expect("a policy");
         let cli = Cli::try_parse_from(["httpjail", "--", "command"]).expect("arguments");
-        Config::from_args(cli.run, Some(file)).expect("a configuration")
+        cli.run.configure(Some(file)).expect("a configuration")
     }
 
     fn watcher(&self) -> Watcher<Own> {

@@ -2,11 +2,23 @@
 
 use std::time::Duration;
 
-use super::file;
+#[cfg(unix)]
+use nix::sys::resource::{Resource, getrlimit};
+
+use crate::config::file;
 use crate::proxy::Limits;
 
-/// The usual bounds with the file's in their place.
-pub(super) fn of(file: &file::Limits) -> Limits {
+/// The usual bounds with the file's in their place, as far as there are descriptors.
+pub(crate) fn of(file: &file::Limits) -> Limits {
+    let limits = set(file);
+    #[cfg(unix)]
+    if let Ok((descriptors, _)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        return limits.within(descriptors);
+    }
+    limits
+}
+
+fn set(file: &file::Limits) -> Limits {
     let mut limits = Limits::default();
     for (bound, set) in [
         (&mut limits.connections, file.connections),
@@ -38,4 +50,26 @@ pub(super) fn of(file: &file::Limits) -> Limits {
     }
     limits.streams = file.streams.unwrap_or(limits.streams);
     limits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_of_the_file() {
+        assert_eq!(set(&file::Limits::default()), Limits::default());
+        let file = file::parse(
+            "r.yaml",
+            "limits: {connections: 5, streams: 6, header-bytes: 9000, tls-timeout: 0.5}\n",
+        );
+        let expected = Limits {
+            connections: 5,
+            streams: 6,
+            head: 9000,
+            tls: Duration::from_millis(500),
+            ..Limits::default()
+        };
+        assert_eq!(set(&file.expect("a file").limits), expected);
+    }
 }

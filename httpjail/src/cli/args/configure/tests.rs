@@ -1,12 +1,20 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
 use clap::Parser;
 
 use super::*;
 use crate::cli::args::Cli;
-use crate::policy::RuleId;
+use crate::config::file;
+use crate::config::options::{Auth, Backend, DnsMode, Level, LogFormat};
+use crate::config::types::{Command, Log};
+use crate::config::{LogTarget, Mode, Publish};
+use crate::policy::{RuleId, Warning};
 
 fn build(line: &[&str], file: Option<&str>) -> Result<Config, ConfigError> {
     let cli = Cli::try_parse_from([&["httpjail"], line, &["--", "cmd", "-x"]].concat()).expect("arguments");
-    Config::from_args(cli.run, file.map(|text| file::parse("r.yaml", text)).transpose()?)
+    cli.run
+        .configure(file.map(|text| file::parse("r.yaml", text)).transpose()?)
 }
 
 fn good(line: &[&str], file: Option<&str>) -> Config {
@@ -154,25 +162,6 @@ fn every_long_option_is_a_key_of_the_file() {
 }
 
 #[test]
-fn limits_of_the_file() {
-    let usual = good(&[], None).limits;
-    assert_eq!(usual, Limits::default());
-    let set = good(
-        &[],
-        Some("limits: {connections: 5, streams: 6, header-bytes: 9000, tls-timeout: 0.5}\n"),
-    )
-    .limits;
-    let expected = Limits {
-        connections: 5,
-        streams: 6,
-        head: 9000,
-        tls: Duration::from_millis(500),
-        ..Limits::default()
-    };
-    assert_eq!(set, expected);
-}
-
-#[test]
 fn passthrough_of_the_file() {
     let check = |rules: &str, warned: bool| {
         let text = format!("tls: {{passthrough: [pinned.test, '*.bank.test']}}\nrules:\n{rules}");
@@ -310,7 +299,7 @@ fn wrong_rules_and_files() {
     );
     assert_eq!(error.hint().as_deref(), Some("did you mean `rules`?"));
     assert_eq!(
-        Config::from_args(Run::default(), None).map(|config| config.mode),
+        Run::default().configure(None).map(|config| config.mode),
         Err(ConfigError::NoCommand)
     );
 }
@@ -338,15 +327,15 @@ fn attaching_refuses_what_only_a_command_can_have() {
     let attach = |change: fn(&mut Attach)| {
         let mut attach = Attach {
             cgroup: "/c".into(),
-            shared: crate::cli::args::Shared::default(),
+            shared: Shared::default(),
             dns: None,
         };
         change(&mut attach);
         attach
     };
-    let config = Config::for_attaching(attach(|_| {}), None).expect("a configuration");
+    let config = attach(|_| {}).configure(None).expect("a configuration");
     assert_eq!(config.backend, Backend::Ebpf);
-    let error = Config::for_attaching(attach(|attach| attach.shared.ephemeral_ca = true), None).err();
+    let error = attach(|attach| attach.shared.ephemeral_ca = true).configure(None).err();
     assert_eq!(error, Some(ConfigError::Conflict("attach", "--ephemeral-ca")));
     for (line, name) in [
         ("timeout: 1", "timeout"),
@@ -357,7 +346,7 @@ fn attaching_refuses_what_only_a_command_can_have() {
     ] {
         let text = format!("rules: []\n{line}\n");
         let file = file::parse("f.yaml", &text).expect("a file");
-        let error = Config::for_attaching(attach(|_| {}), Some(file)).err();
+        let error = attach(|_| {}).configure(Some(file)).err();
         assert_eq!(error, Some(ConfigError::Conflict("attach", name)));
     }
 }
@@ -369,11 +358,13 @@ fn a_proxy_for_everybody_is_for_this_host_alone() {
         let Some(crate::cli::args::Other::Serve(serve)) = Cli::try_parse_from(line).expect("arguments").other else {
             panic!("not serving")
         };
-        Config::for_serving(*serve, None)
+        serve.configure(None)
     };
     let with = |text: &str| {
         let file = file::parse("f.yaml", text).expect("a file");
-        Config::for_serving(Serve::default(), Some(file)).map(|(_, serving)| serving.listen)
+        Serve::default()
+            .configure(Some(file))
+            .map(|(_, serving)| serving.listen)
     };
     assert_eq!(with("listen: '[::1]:9'\nauth: none\n"), Ok("[::1]:9".parse().unwrap()));
     assert!(matches!(
@@ -398,6 +389,6 @@ fn a_proxy_for_everybody_is_for_this_host_alone() {
     let (config, serving) = serve(&[]).expect("a configuration");
     assert_eq!(
         (config.backend, serving.listen, serving.auth),
-        (Backend::Weak, LISTEN, Auth::Token)
+        (Backend::Weak, "127.0.0.1:8080".parse().unwrap(), Auth::Token)
     );
 }

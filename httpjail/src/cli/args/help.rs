@@ -1,0 +1,78 @@
+//! What stands below the options in the help of each command.
+
+pub(super) const ATTACH_AFTER: &str = "\
+What is held, and what is not:
+  IP is closed but for requests that the rules allow, whatever was open before: connections are cut, sockets that
+  listened already are reached by nobody any more, not even from inside; those made from now on only from inside.
+  Unix sockets, files and rights of the processes stay as they are: root among them can leave the cgroup.
+  When httpjail is killed the cgroup stays closed, until `httpjail detach`.
+
+Example:
+  httpjail attach --cgroup system.slice/agent.service -r 'allow: ^https://api\\.github\\.com/'";
+
+pub(super) const COMPLETIONS_AFTER: &str = "\
+bash:  httpjail completions bash > ~/.local/share/bash-completion/completions/httpjail
+zsh:   httpjail completions zsh > DIR/_httpjail, where DIR is in $fpath
+fish:  httpjail completions fish > ~/.config/fish/completions/httpjail.fish";
+pub(super) const CHECK_USAGE: &str = "\
+httpjail check [OPTIONS] [METHOD] URL
+       httpjail check [OPTIONS] -
+       httpjail check [OPTIONS] --replay LOG [--diff FILE]
+       httpjail check [OPTIONS] [--tests]";
+
+pub(super) const CHECK_AFTER: &str = "\
+Examples:
+  httpjail check -c rules.yaml POST https://api.example.com/v1/items
+  httpjail check -c rules.yaml --replay requests.jsonl --diff new-rules.yaml
+
+Exit status:
+  0 if all is allowed, passes, or stays as it is; 1 if not; 2 for a wrong option, rule, file or request.";
+
+pub(super) const LINT_AFTER: &str = "\
+Examples:
+  httpjail lint -c rules.yaml
+  httpjail lint -c rules.yaml --log requests.jsonl
+
+Exit status:
+  0 if nothing is wrong; 1 if something is; 2 for a wrong option, rule, file or log.";
+
+pub(super) const SHORT_AFTER: &str = "\
+Example:
+  httpjail -r 'allow-get: ^https://api\\.github\\.com/' -- curl https://api.github.com/zen
+
+More with --help.";
+
+pub(super) const LONG_AFTER: &str = "\
+Rules:
+  -r 'allow: ^https://github\\.com/'        all requests to github.com
+  -r 'allow-get: ^https://api\\.test/'      only GET requests
+  -r 'deny-post: telemetry'                no POST to a URL that has this in it
+  -r 'allow: .*'                           everything else (usually last)
+  `github\\.com` alone also matches https://evil.example/?github.com: begin with ^https:// and end the host with a slash.
+
+A program that has the name of a command of httpjail's own is started after `--`: httpjail -- doctor
+
+Examples:
+  httpjail -r 'allow: ^https://github\\.com/' -- git clone https://github.com/user/repo
+  httpjail --config rules.yaml -- npm install
+  httpjail --dry-run -r 'deny: telemetry' -r 'allow: .*' -- ./application
+  httpjail --log-only --log requests.jsonl --log-format json -- ./application
+  httpjail report requests.jsonl
+  httpjail learn -- npm ci && httpjail --locked httpjail.yaml -- npm ci
+
+Environment:
+  https_proxy, http_proxy, all_proxy, no_proxy   the way out for httpjail itself, through http:// and https:// proxies
+
+Exit status:
+  the command's own; 1 when --locked found what the policy does not allow; 128+N when signal N ended it;
+  124 on time-out; 125 when httpjail itself failed;
+  126 not executable; 127 not found; 2 for a wrong option, rule or file.";
+
+pub(super) const LEARN_AFTER: &str = "\
+Requests of one kind become one rule: ids, hashes and versions in paths are written in their
+general form, and where a host has more than a dozen names at one place, any name will do.
+Read the file before you trust it. Learn with empty caches: what a cache has is not asked for.
+
+Example:
+  httpjail learn -- npm ci                        writes httpjail.yaml
+  httpjail --locked httpjail.yaml -- npm ci       the same, and nothing else";

@@ -1,0 +1,22 @@
+//! What is typed: the command line as it stands. What it means is [`crate::config`]'s business.
+
+mod configure;
+mod help;
+mod judging;
+mod policies;
+mod read;
+mod rewrite;
+mod slips;
+mod steering;
+mod top;
+mod word;
+
+pub(crate) use judging::Run;
+pub(crate) use policies::{Check, Learn, Lint, Report};
+pub(super) use read::told;
+pub(super) use slips::{meant_command, misplaced_option};
+pub(crate) use steering::{Attach, Detach, Serve};
+pub(crate) use top::{Ca, Cli, Other};
+
+#[cfg(test)]
+mod tests;

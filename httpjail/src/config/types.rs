@@ -1,0 +1,181 @@
+//! What a run, a proxy alone or an attachment needs to know.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::file::Limits;
+use super::options::{Auth, Backend, DnsMode, Level, LogFormat};
+use super::reload::Reload;
+use crate::audit::SummaryForm;
+use crate::net::HostPattern;
+use crate::policy::{Policy, Warning};
+
+/// Everything that a run needs to know.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// The command and its arguments.
+    pub command: Command,
+    /// The rules.
+    pub policy: Arc<Policy>,
+    /// What verdicts do.
+    pub mode: Mode,
+    /// What the run is for.
+    pub purpose: Purpose,
+    /// The summary at its end, if one is wanted.
+    pub summary: Option<SummaryForm>,
+    /// Whether TLS is decrypted.
+    pub intercept_tls: bool,
+    /// Hosts whose TLS is not decrypted all the same.
+    pub passthrough: Vec<HostPattern>,
+    /// When the command is ended.
+    pub timeout: Option<Duration>,
+    /// The request log.
+    pub log: Log,
+    /// How much httpjail says of itself.
+    pub verbosity: Level,
+    /// The user that the command runs as, if one was named.
+    pub user: Option<String>,
+    /// Unix sockets of the host that stay reachable.
+    pub allow_sockets: Vec<PathBuf>,
+    /// Files with further roots to trust servers by.
+    pub upstream_ca: Vec<PathBuf>,
+    /// Whether the interception authority is kept in memory only.
+    pub ephemeral_ca: bool,
+    /// How traffic is steered.
+    pub backend: Backend,
+    /// What the resolver answers.
+    pub dns: DnsMode,
+    /// The proxy's bounds that the file sets.
+    pub limits: Limits,
+    /// Ports that the jail listens on and that this host is to reach.
+    pub publish: Vec<Publish>,
+    /// The policy file, if one was named.
+    pub file: Option<PathBuf>,
+    /// Who decides on what no rule matches.
+    pub approval: Approval,
+    /// How long that may take for one request.
+    pub approve_timeout: Duration,
+    /// What a new policy is made of when the policy file changes; none without a file.
+    pub reload: Option<Reload>,
+    /// What the user should be told before the command starts.
+    pub warnings: Vec<Warning>,
+}
+
+/// Who decides on what no rule matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Approval {
+    /// Nobody: it is denied.
+    Nobody,
+    /// Whoever sits at the terminal.
+    Terminal,
+    /// A program: a command for the shell.
+    Program(String),
+}
+
+/// A port of the jail that this host is to reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Publish {
+    /// The address of this host at which it can be reached; loopback if none was named.
+    pub host: Option<IpAddr>,
+    /// The port, there and here.
+    pub port: u16,
+}
+
+/// A program and its arguments; empty where there is none to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Command {
+    /// The program, as typed.
+    pub program: OsString,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+}
+
+/// What verdicts do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// A denied request is refused.
+    Enforce,
+    /// Requests are judged and logged, and all go through.
+    DryRun,
+    /// Requests are logged, not judged, and all go through.
+    LogOnly,
+    /// What a rule denies is refused; what no rule is about goes through.
+    Learn,
+}
+
+/// What a run is for, besides the command's own work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Nothing else.
+    Work,
+    /// To write the policy that allows what the command asks for.
+    Learn(Learning),
+    /// To show that the command asks for nothing but what the policy of this file allows.
+    Locked(PathBuf),
+}
+
+/// Where what is learnt goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Learning {
+    /// The policy file.
+    pub path: PathBuf,
+    /// What becomes of a file that is there already.
+    pub existing: Existing,
+}
+
+/// What becomes of a file that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Existing {
+    /// It stays, and nothing is learnt.
+    Keep,
+    /// It is replaced.
+    Replace,
+    /// Rules are added to its own.
+    Extend,
+}
+
+/// The request log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Log {
+    /// Where it goes.
+    pub target: LogTarget,
+    /// Its form.
+    pub format: LogFormat,
+    /// Whether denials on stderr are left out.
+    pub quiet: bool,
+}
+
+/// Where the request log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum LogTarget {
+    /// Denials to stderr, one line each.
+    Stderr,
+    /// Every request to this file.
+    File(PathBuf),
+    /// Every request there.
+    Stream(Stream),
+}
+
+/// An output that httpjail was started with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stream {
+    /// Standard output, which is the command's besides.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// What a policy file is called that was read from standard input.
+pub(crate) const STDIN: &str = "stdin";
+
+/// How `serve` is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Serving {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// What clients must show.
+    pub auth: Auth,
+}
