@@ -108,6 +108,7 @@ pub struct Program {
 /// A process that has a socket of the jail open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
+    /// The process itself.
     pub process: Process,
     /// The program that it runs.
     pub program: Program,
