@@ -1,9 +1,9 @@
-//! The certificate authority: the one key that the jail's programs trust, and the leaves it signs with it.
+//! The certificate authority: the key that the jail's programs trust, and the leaves that it signs.
 //!
-//! Its name holds random digits and nothing of the user or the host, so two installations are never mistaken for each
-//! other. Leaves share one P-256 key a process (making a key costs as much as signing), have random 128-bit serials
-//! (NSS refuses two certificates of one issuer with the same serial) and live a week at most, so a lost leaf key is
-//! soon worth nothing.
+//! The authority's name has random digits, and nothing of the user or the host, so two installations are never confused.
+//! All leaves of a process share one P-256 key, because making a key costs as much as signing. They have random 128-bit serials,
+//! because NSS refuses two certificates of one issuer with the same serial. They are valid for a week at most, so a stolen leaf
+//! key soon has no value.
 
 use super::provider;
 use crate::net::Host;
@@ -22,22 +22,22 @@ use zeroize::{Zeroize, Zeroizing};
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
-/// Five years: long enough that nobody meets the end by surprise, and `httpjail ca rotate` is one command.
+/// The lifetime of the authority: five years. `httpjail ca rotate` makes a new one.
 const AUTHORITY_LIFE: u64 = 5 * 365 * DAY;
-/// The lifetime of a leaf, in seconds; it is minted anew when half of it is over.
+/// The lifetime of a leaf, in seconds. A new leaf is issued when half of it is over.
 pub(super) const LEAF_LIFE: u64 = 7 * DAY;
-/// Leaves begin this many seconds in the past, for jails (containers, VMs) whose clock runs behind.
+/// Leaves are valid from this many seconds in the past, for jails (containers, VMs) whose clock is behind.
 const BACKDATE: u64 = HOUR;
 /// The longest CommonName that X.520 allows (`ub-common-name`, RFC 5280 appendix A.1).
 const LONGEST_COMMON_NAME: usize = 64;
 
-/// Why an authority could not be made, read or used.
+/// Why an authority cannot be made, read or used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AuthorityError {
     /// There is no certificate in the text, or it cannot be parsed.
     #[error("the certificate of the authority cannot be read: {0}")]
     Certificate(String),
-    /// There is no PKCS#8 private key in the text, or it cannot be parsed. Says nothing about its content.
+    /// There is no PKCS#8 private key in the text, or it cannot be parsed. The error shows nothing of the key.
     #[error("the private key of the authority cannot be read")]
     Key,
     /// The key belongs to another certificate.
@@ -46,19 +46,19 @@ pub(crate) enum AuthorityError {
     /// The certificate may not sign others.
     #[error("the certificate is not that of a certificate authority")]
     NotAuthority,
-    /// The certificate's time is over.
+    /// The certificate has expired.
     #[error("the authority's certificate expired on {0}")]
     Expired(String),
-    /// The certificate's time has not come: most often a wrong clock.
+    /// The certificate is not valid yet, most often because of a wrong clock.
     #[error("the authority's certificate is not valid before {0}")]
     NotYetValid(String),
-    /// A name that cannot stand in a certificate.
+    /// The name cannot be in a certificate.
     #[error("no certificate can be made for {0}")]
     Name(String),
     /// Making a key or a signature failed.
     #[error("cannot make a certificate: {0}")]
     Make(#[from] rcgen::Error),
-    /// The signing key was refused, or there was no randomness.
+    /// The signing key was refused, or the system gave no random bytes.
     #[error("cannot make a key: {0}")]
     Crypto(#[from] rustls::Error),
 }
@@ -68,7 +68,7 @@ pub(crate) struct CertificateAuthority {
     certificate: CertificateDer<'static>,
     certificate_pem: String,
     issuer: Issuer<'static, KeyPair>,
-    /// Seconds since 1970; no leaf outlives its authority.
+    /// The first and last second of its validity, since 1970. No leaf outlives its authority.
     valid: (u64, u64),
     leaf_public: KeyPair,
     leaf_key: Arc<dyn rustls::sign::SigningKey>,
@@ -106,10 +106,10 @@ impl CertificateAuthority {
         )
     }
 
-    /// Takes an authority from PEM text: one certificate and its PKCS#8 key. Each text may hold other sections too.
+    /// Reads an authority from PEM text: one certificate and its PKCS#8 key. Each text may have other sections, too.
     ///
-    /// Checks that the key belongs to the certificate, that this may sign others and that its time is now. Neither the
-    /// errors nor their `Debug` show anything of the key.
+    /// Checks that the key belongs to the certificate, and that the certificate may sign others and is valid now. Neither the errors
+    /// nor their `Debug` show anything of the key.
     pub(crate) fn from_pem(certificate_pem: &str, key_pem: &str) -> Result<Self, AuthorityError> {
         let certificate = CertificateDer::from_pem_slice(certificate_pem.as_bytes())
             .map_err(|err| AuthorityError::Certificate(err.to_string()))?;
@@ -159,24 +159,24 @@ impl CertificateAuthority {
         })
     }
 
-    /// The certificate in PEM form: what the jail is to trust.
+    /// Returns the certificate in PEM form, for the jail to trust.
     pub(crate) fn certificate_pem(&self) -> &str {
         &self.certificate_pem
     }
 
-    /// The certificate in DER form.
+    /// Returns the certificate in DER form.
     pub(crate) fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
     }
 
-    /// The private key in PEM form (PKCS#8), wiped from memory when dropped. The authority keeps its own copy as long as
-    /// it lives: the process that holds it must not be dumpable.
+    /// Returns the private key in PEM form (PKCS#8), wiped from memory when it is dropped. The authority itself also keeps the key in
+    /// memory, so the process must not be dumpable.
     pub(crate) fn key_pem(&self) -> Zeroizing<String> {
         Zeroizing::new(self.issuer.key().serialize_pem())
     }
 
-    /// Signs a certificate for `host`, valid from an hour ago until a week from now (never longer than the authority's
-    /// own). Every call makes a new one: [`super::Leaves`] keeps them.
+    /// Signs a certificate for `host`, valid from an hour ago until a week from now, but not longer than the authority. Every call
+    /// makes a new one; [`super::Leaves`] caches them.
     pub(crate) fn issue(&self, host: &Host) -> Result<CertifiedKey, AuthorityError> {
         let now = unix_now();
         let not_after = (now + LEAF_LIFE - BACKDATE).min(self.valid.1);
@@ -197,13 +197,13 @@ impl CertificateAuthority {
             Host::V6(address) => (SanType::IpAddress(IpAddr::V6(*address)), address.to_string()),
         };
         params.subject_alt_names = vec![name];
-        // Clients match the alternative name; the subject is for humans, and rcgen marks the former critical without it.
+        // Clients match the alternative name. The subject is for people; without it rcgen marks the alternative name as critical.
         if common_name.len() <= LONGEST_COMMON_NAME {
             params.distinguished_name.push(DnType::CommonName, common_name);
         }
         params.serial_number = Some(random_serial()?);
         set_validity(&mut params, (now - BACKDATE).max(self.valid.0), not_after);
-        // Spelled out rather than left away: with it rcgen writes the subject key identifier too.
+        // Set explicitly, because rcgen then writes the subject key identifier too.
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -212,13 +212,13 @@ impl CertificateAuthority {
         Ok(CertifiedKey::new(vec![certificate.into()], Arc::clone(&self.leaf_key)))
     }
 
-    /// When, in seconds since 1970, the authority's own certificate ends.
+    /// Returns the last second, since 1970, at which the authority is valid.
     pub(crate) fn not_after(&self) -> u64 {
         self.valid.1
     }
 }
 
-/// Shows the name, never the key.
+/// Shows the validity, never the key.
 impl std::fmt::Debug for CertificateAuthority {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CertificateAuthority")
@@ -227,8 +227,8 @@ impl std::fmt::Debug for CertificateAuthority {
     }
 }
 
-/// Seconds since 1970 by the wall clock (certificates know no other). Never less than a day, so that backdating has room on a
-/// machine that woke up without a clock.
+/// Returns the seconds since 1970 by the wall clock, which certificates use. At least one day, so that backdating works on a machine
+/// without a clock.
 pub(super) fn unix_now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -243,7 +243,7 @@ fn read_key(pem: &str) -> Result<KeyPair, AuthorityError> {
     key
 }
 
-/// The first certificate section of `pem`, without what stands around it (comments, perhaps the key).
+/// Returns the first certificate section of `pem`, without the text around it (comments, perhaps the key).
 fn certificate_section(pem: &str) -> Option<String> {
     super::trust::certificate_sections(pem.as_bytes())
         .ok()?
@@ -255,28 +255,28 @@ fn certificate_section(pem: &str) -> Option<String> {
         })
 }
 
-/// Random bytes, straight from the system.
+/// Returns random bytes from the system.
 pub(super) fn random<const N: usize>() -> Result<[u8; N], AuthorityError> {
     let mut bytes = [0; N];
     provider().secure_random.fill(&mut bytes).map_err(rustls::Error::from)?;
     Ok(bytes)
 }
 
-/// 128 random bits as a positive DER integer: the top bit is cleared (it is the sign, and rcgen would have to pad to 17
-/// bytes) and the next one set (so that no leading zero shortens it). RFC 5280 section 4.1.2.2 allows 20 bytes.
+/// Returns a random serial of 16 bytes as a positive DER integer. The top bit is clear, because it is the sign and rcgen would pad to
+/// 17 bytes. The next bit is set, so that no leading zero shortens it. RFC 5280 section 4.1.2.2 allows 20 bytes.
 fn random_serial() -> Result<SerialNumber, AuthorityError> {
     let mut bytes = random::<16>()?;
     bytes[0] = bytes[0] & 0x7f | 0x40;
     Ok(SerialNumber::from_slice(&bytes))
 }
 
-/// Sets the first and last second, counted from 1970.
+/// Sets the first and last second of the validity, since 1970.
 fn set_validity(params: &mut CertificateParams, not_before: u64, not_after: u64) {
     params.not_before = date_time_ymd(1970, 1, 1) + Duration::from_secs(not_before);
     params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(not_after);
 }
 
-/// A point in time for people to read.
+/// Returns a point in time as text.
 fn spell(unix: u64) -> String {
     ASN1Time::from_timestamp(unix as i64).map_or_else(|_| format!("second {unix}"), |time| time.to_string())
 }

@@ -1,9 +1,9 @@
-//! The certificates that the jail is shown: one leaf a host, minted when first asked for and kept.
+//! The certificates that the jail sees: one leaf for each host, issued on demand and cached.
 //!
-//! The proxy reads a ClientHello, decides which host the connection is for (the SNI, else the original address or the
-//! name behind it) and asks [`Leaves::config_for`] that host. What it gets is a whole server configuration with one
-//! certificate in it, so nothing that the jail sends later can choose another. All of them share their ciphers and one
-//! ticket key; a ticket carries the host it was given for and is worth nothing at any other (docs/threat-model.md T10).
+//! The proxy reads a ClientHello and decides which host the connection is for: the SNI, or otherwise the original address or the
+//! name behind it. [`Leaves::config_for`] returns a whole server configuration for that host with a single certificate, so nothing
+//! that the jail sends later can choose another one. All configurations share their ciphers and one ticket key. A ticket contains
+//! its host and is not valid for another (docs/threat-model.md T10).
 
 use super::authority::{LEAF_LIFE, unix_now};
 use super::{AuthorityError, CertificateAuthority, provider};
@@ -15,7 +15,7 @@ use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::sign::SingleCertAndKey;
 use std::sync::Arc;
 
-/// How many hosts keep their leaf.
+/// How many leaves are cached.
 const CACHED_HOSTS: usize = 4096;
 
 /// Why there is no certificate for a host.
@@ -23,18 +23,13 @@ const CACHED_HOSTS: usize = 4096;
 pub(crate) enum LeafError {
     /// The authority could not sign.
     #[error("no certificate for {host}: {source}")]
-    Issue {
-        /// The host asked for.
-        host: String,
-        /// What went wrong.
-        source: AuthorityError,
-    },
-    /// rustls refused its own configuration, or there was no randomness.
+    Issue { host: String, source: AuthorityError },
+    /// rustls refused its own configuration, or the system gave no random bytes.
     #[error("cannot prepare TLS for the jail: {0}")]
     Tls(#[from] rustls::Error),
 }
 
-/// Server configurations by host, each with its leaf: at most 4096, minted once however many connections ask at a time.
+/// Server configurations by host, each with its leaf: at most 4096, and each issued once even if many connections ask at a time.
 pub(crate) struct Leaves {
     authority: Arc<CertificateAuthority>,
     template: ServerConfig,
@@ -45,13 +40,13 @@ pub(crate) struct Leaves {
 #[derive(Clone)]
 struct Leaf {
     config: Arc<ServerConfig>,
-    minted: u64,
+    issued: u64,
 }
 
 impl Leaf {
-    /// A leaf serves the first half of its life. A clock that was set back makes it stale too: it may not have begun.
+    /// Returns true in the first half of the leaf's life. After the clock was set back the leaf may not be valid yet.
     fn serves(&self, now: u64) -> bool {
-        (self.minted..self.minted + LEAF_LIFE / 2).contains(&now)
+        (self.issued..self.issued + LEAF_LIFE / 2).contains(&now)
     }
 }
 
@@ -67,9 +62,9 @@ impl Leaves {
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(rustls::server::ResolvesServerCertUsingSni::new()));
         template.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        // Our order of cipher suites: client and proxy share a processor, and scanners miss one that is not imposed.
+        // The server's order of cipher suites: client and proxy share a processor, and scanners want the server to impose an order.
         template.ignore_client_order = true;
-        // Tickets alone: they cost no memory here, and a session cache could not tell apart hosts without an SNI.
+        // Tickets only: they take no memory here, and a session cache could not distinguish hosts without an SNI.
         template.session_storage = Arc::new(NoServerSessionStorage {});
         template.send_tls13_tickets = 1;
         Ok(Leaves {
@@ -80,15 +75,14 @@ impl Leaves {
         })
     }
 
-    /// The server configuration whose only certificate is that of `host`. A look-up when the host is known, one signature
-    /// when not; never waits for anything but another thread's minting of the same host.
+    /// Returns the server configuration whose only certificate is that of `host`. Costs a look-up if the host is cached, otherwise one
+    /// signature. Waits only for another thread that issues a leaf for the same host.
     ///
-    /// `host` is what the connection is judged by: the SNI that [`sni_host`] took, else the original destination.
+    /// `host` is the host that the connection is judged by: the SNI that [`sni_host`] returned, or the original destination.
     pub(crate) fn config_for(&self, host: &Host) -> Result<Arc<ServerConfig>, LeafError> {
         self.config_at(host, unix_now())
     }
 
-    /// How many hosts have one.
     #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
         self.cache.len()
@@ -102,11 +96,11 @@ impl Leaves {
             self.cache.remove_if(host, |leaf| !leaf.serves(now));
         }
         self.cache
-            .get_or_insert_with(host, || self.mint(host, now))
+            .get_or_insert_with(host, || self.issue(host, now))
             .map(|leaf| leaf.config)
     }
 
-    fn mint(&self, host: &Host, now: u64) -> Result<Leaf, LeafError> {
+    fn issue(&self, host: &Host, now: u64) -> Result<Leaf, LeafError> {
         let issued = self.authority.issue(host);
         let key = issued.map_err(|source| LeafError::Issue {
             host: format!("{host:?}"),
@@ -120,7 +114,7 @@ impl Leaves {
         });
         Ok(Leaf {
             config: Arc::new(config),
-            minted: now,
+            issued: now,
         })
     }
 }
@@ -134,9 +128,9 @@ impl std::fmt::Debug for Leaves {
     }
 }
 
-/// Tickets that only the host which gave them takes back.
+/// Tickets that are valid only for the host that issued them.
 ///
-/// rustls compares the SNI (RFC 6066 section 3 wants that), but two hosts reached without an SNI look the same to it.
+/// rustls compares the SNI, as RFC 6066 section 3 requires, but cannot distinguish two hosts without an SNI.
 #[derive(Debug)]
 struct HostTickets {
     tickets: Arc<dyn ProducesTickets>,
@@ -164,7 +158,7 @@ impl ProducesTickets for HostTickets {
     }
 }
 
-/// A spelling of the host that is no prefix of another's: kind and length come first.
+/// Returns bytes for the host that are not a prefix of another host's: kind and length come first.
 fn tag(host: &Host) -> Vec<u8> {
     let (kind, bytes) = match host {
         Host::Name(name) => (0, name.as_bytes().to_vec()),
@@ -177,10 +171,10 @@ fn tag(host: &Host) -> Vec<u8> {
     tag
 }
 
-/// The host that a ClientHello's server name asks for; `None` where it names none.
+/// Returns the host of a ClientHello's server name, or `None` if it has none.
 ///
-/// A name is all that an SNI may hold (RFC 6066 section 3 rules out addresses), and nothing that could not stand in a
-/// URL passes: no wildcard, no empty label, nothing longer than a name. rustls itself refuses most of that before.
+/// An SNI may only contain a name (RFC 6066 section 3 excludes addresses). A name that cannot be in a URL is refused: a wildcard, an
+/// empty label, a name that is too long. rustls itself refuses most of these before.
 pub(crate) fn sni_host(sni: Option<&str>) -> Result<Option<Host>, HostError> {
     let Some(sni) = sni else { return Ok(None) };
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');

@@ -1,9 +1,9 @@
-//! Trust: our authority, the leaves it signs, the roots we verify upstreams against, the bundle the child sees.
+//! Trust: httpjail's authority, the leaves that it signs, the roots for upstreams, the bundle that the jailed command sees.
 //!
-//! TLS ends twice at the proxy. Towards the jail we are the server: [`Leaves`] gives each host a certificate that
-//! [`CertificateAuthority`] signed, and only the jail is told to trust that authority ([`trust`]). Towards the world we
-//! are the client, and the jailed program can no longer see who answered: [`UpstreamTls`] verifies in its place, against
-//! the system's roots and never against our own authority. `store` keeps the authority between runs.
+//! The proxy ends TLS on both sides. Towards the jail it is the server: [`Leaves`] gives each host a certificate that
+//! [`CertificateAuthority`] signed, and only the jail trusts that authority ([`trust`]). Towards the server it is the client. The
+//! jailed program cannot see the server's certificate, so [`UpstreamTls`] verifies it: against the system's roots, never against
+//! httpjail's own authority. `store` keeps the authority between runs.
 
 mod authority;
 mod leaf;
@@ -22,7 +22,7 @@ pub(crate) use upstream::{AuthorityFile, UpstreamError, UpstreamFault, UpstreamT
 use rustls::crypto::CryptoProvider;
 use std::sync::{Arc, LazyLock};
 
-/// ring's primitives, with X25519 in front of the other groups: on the local leg a handshake costs little else.
+/// Returns ring's primitives, with X25519 before the other groups: the group is most of the cost of a local handshake.
 fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
         use rustls::crypto::ring::{self, kx_group};

@@ -1,12 +1,12 @@
-//! The authority on disk: made on the first run, the same ever after, readable by its owner alone.
+//! Keeps the authority on disk: makes it on the first run, loads it later; only its owner can read it.
 //!
-//! Often run by root in a directory that somebody else can write to (sudo), so nothing here trusts a path twice: every
-//! step is taken from an open directory, links are followed only by [`walk`]'s rules, files are made with `O_EXCL` and
-//! the right mode from the first instant, and given away through their descriptor. It is safe like that, and also when
-//! the caller has switched the file-system user before; then there is nothing to give away.
+//! Root often runs this in a directory that another user can write to (sudo). So no path is trusted twice: every step starts
+//! from an open directory, links are followed only by the rules of [`walk`], files are created with `O_EXCL` and the right mode
+//! at once, and change their owner through their descriptor. If the caller has switched the file-system user before, the owner is
+//! right from the start.
 //!
-//! `ca.key` holds the key and a copy of its certificate. That makes creation one atomic step (`link(2)`, which fails
-//! where a file is): of two first runs at once the loser finds the winner's pair. `ca.crt` is written after it, from it.
+//! `ca.key` contains the key and a copy of its certificate. So creation is one atomic step: `link(2)`, which fails if the file
+//! exists. If two first runs happen at once, the second finds the pair of the first. `ca.crt` is written from `ca.key`.
 
 mod error;
 mod owner;
@@ -29,16 +29,16 @@ use zeroize::Zeroizing;
 
 const KEY: &str = "ca.key";
 const CERTIFICATE: &str = "ca.crt";
-/// More than any pair takes.
+/// Longer than any pair.
 const LONGEST_FILE: u64 = 64 << 10;
 
-/// Loads the authority kept in `dir`, or makes one and keeps it there.
+/// Loads the authority in `dir`, or makes one there.
 ///
-/// `owner` (user and group id) is whom it is for and who owns what is created; `None` is whoever runs this. Missing
-/// directories are made with mode 0700. A directory that exists may be readable by others (the key is not), but not
-/// writable. Acting as root for somebody else, nothing is created in a directory that is not theirs.
+/// `owner` (user and group id) owns the files that are created; `None` is the current user. Missing directories are created with mode
+/// 0700. An existing directory may be readable by others (the key is not), but not writable. Root, acting for another user, creates
+/// nothing in a directory that does not belong to that user.
 ///
-/// `dir` must be absolute. Called once a start; takes some system calls when the authority exists.
+/// `dir` must be absolute. This is called once at each start, and costs a few system calls if the authority exists.
 pub(crate) fn load_or_create(dir: &Path, owner: Option<(u32, u32)>) -> Result<CertificateAuthority, StoreError> {
     let store = Store::open(dir, owner)?;
     if let Some(authority) = store.load()? {
@@ -47,15 +47,15 @@ pub(crate) fn load_or_create(dir: &Path, owner: Option<(u32, u32)>) -> Result<Ce
     store.create()
 }
 
-/// Throws away the authority kept in `dir`, in whatever state it is, and keeps a new one there; as [`load_or_create`].
-/// What the old one signed is trusted by no jail that starts from now on.
+/// Replaces the authority in `dir`, whatever its state, as [`load_or_create`] does. Jails that start later do not trust the leaves of
+/// the old one.
 pub(crate) fn rotate(dir: &Path, owner: Option<(u32, u32)>) -> Result<CertificateAuthority, StoreError> {
     let store = Store::open(dir, owner)?;
     store.remove(KEY)?;
     store.create()
 }
 
-/// The directory of an authority, open and checked.
+/// The open and checked directory of an authority.
 struct Store {
     dir: OwnedFd,
     path: PathBuf,
@@ -103,7 +103,7 @@ impl Store {
             return Err(StoreError::LooseKey { path, mode });
         }
         let beside = self.read(CERTIFICATE)?.map(|(text, _)| text);
-        // A pair that the user brought along may have its certificate in ca.crt alone.
+        // A pair from elsewhere may have its certificate in ca.crt alone.
         let certificate = match (&beside, key.contains("-----BEGIN CERTIFICATE-----")) {
             (Some(beside), false) => beside,
             _ => &key,
@@ -118,7 +118,7 @@ impl Store {
         Ok(Some(authority))
     }
 
-    /// Makes an authority and keeps it, unless another run is first: then theirs is loaded.
+    /// Makes and stores an authority. If another run was first, loads that one.
     fn create(&self) -> Result<CertificateAuthority, StoreError> {
         let fresh = CertificateAuthority::generate().map_err(StoreError::Make)?;
         let key = fresh.key_pem();
@@ -126,7 +126,7 @@ impl Store {
         let mut pair = Zeroizing::new(String::with_capacity(key.len() + fresh.certificate_pem().len()));
         pair.push_str(&key);
         pair.push_str(fresh.certificate_pem());
-        // A certificate without its key is that of an authority that is no more.
+        // A certificate without its key is that of an authority that no longer exists.
         self.remove(CERTIFICATE)?;
         self.publish(KEY, 0o600, &pair)?;
         let errno = Errno::ENOENT;
@@ -148,7 +148,7 @@ impl Store {
         }
     }
 
-    /// Puts a whole file in place, or leaves the one that is there.
+    /// Writes a whole file in one step. Keeps a file that exists.
     fn publish(&self, name: &str, mode: u32, text: &str) -> Result<(), StoreError> {
         let fault = |operation, errno| StoreError::Io {
             operation,
@@ -187,14 +187,14 @@ impl Store {
         linked
     }
 
-    /// The text of a file and what `fstat` says of it; `None` where there is no file.
+    /// Returns the text of a file and its status, or `None` if there is no file.
     fn read(&self, name: &str) -> Result<Option<(Zeroizing<String>, FileStat)>, StoreError> {
         let fault = |operation, errno| StoreError::Io {
             operation,
             path: self.path(name),
             errno,
         };
-        // O_NONBLOCK: opening a FIFO that somebody left here must not wait.
+        // O_NONBLOCK: opening a FIFO must not wait.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let fd = match openat(&self.dir, name, flags, Mode::empty()) {
             Ok(fd) => fd,
@@ -214,7 +214,7 @@ impl Store {
     }
 }
 
-/// The permission bits, in the one width that every system's fit in.
+/// Returns the permission bits, in a width that is enough on every system.
 #[cfg_attr(
     target_os = "linux",
     expect(clippy::unnecessary_cast, reason = "macOS's mode_t has 16 bits")

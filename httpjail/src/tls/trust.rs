@@ -1,8 +1,8 @@
-//! What the jailed program is told to trust: the distribution's roots plus our authority, in one file.
+//! Makes the bundle that the jailed program trusts: the distribution's roots and httpjail's authority, in one file.
 //!
-//! The host's own trust store is never touched. The jail mounts the merged bundle over every path that exists of
-//! [`SYSTEM_BUNDLE_PATHS`], in the child's mount namespace only, and [`environment()`] points clients that bring their own
-//! roots (node, certifi, ...) at it. Both end with the process.
+//! The host's own trust store never changes. In the command's mount namespace, the jail mounts the merged bundle over every path
+//! of [`SYSTEM_BUNDLE_PATHS`] that exists. [`environment()`] points clients that have their own roots (node, certifi, ...) to the
+//! bundle. Both end with the process.
 
 mod chromium;
 mod environment;
@@ -37,22 +37,22 @@ pub(crate) const SYSTEM_BUNDLE_PATHS: &[&str] = &[
     "/opt/etc/ssl/certs/ca-certificates.crt", // Entware
 ];
 
-/// The longest bundle that is read. Debian's has a quarter of a megabyte.
+/// The longest bundle that is read. Debian's is a quarter of a megabyte.
 const LONGEST_BUNDLE: u64 = 4 << 20;
 
-/// A merged bundle, and what could not go into it.
+/// A merged bundle, and the files that could not be merged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Bundle {
-    /// Certificates in PEM form, ours first.
+    /// Certificates in PEM form, the authority first.
     pub pem: Vec<u8>,
-    /// How many certificates beside ours.
+    /// How many certificates besides the authority.
     pub roots: usize,
-    /// Files that were left out, and why: one line each.
+    /// One line for each file that was left out, with the reason.
     pub notes: Vec<String>,
 }
 
-/// The bundle files that exist below `root` (`/` on this host), links followed and none twice: what the merged bundle is
-/// mounted over.
+/// Returns the bundle files that exist below `root` (`/` on this host), with links resolved and without duplicates. The merged bundle
+/// is mounted over them.
 pub(crate) fn existing_paths(root: &Path) -> Vec<PathBuf> {
     let mut seen = HashSet::new();
     let paths = SYSTEM_BUNDLE_PATHS
@@ -63,11 +63,11 @@ pub(crate) fn existing_paths(root: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Merges our certificate with the roots in `files`: the distribution's ([`existing_paths`]) and those that the user's
-/// own environment names ([`inherited_bundles`]).
+/// Merges the authority's certificate with the roots in `files`: the distribution's ([`existing_paths`]), and those that the user's
+/// environment names ([`inherited_bundles`]).
 ///
-/// Only certificates are copied, each once, whatever else stands in the files. A file that is missing, too long or not
-/// PEM is left out with a note; ours is always in.
+/// Copies only certificates, each once. A file that is missing, too long or not PEM is left out with a note. The authority is
+/// always included.
 pub(crate) fn bundle(ca_pem: &str, files: &[PathBuf]) -> Bundle {
     let read = files
         .iter()
@@ -77,7 +77,7 @@ pub(crate) fn bundle(ca_pem: &str, files: &[PathBuf]) -> Bundle {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    // Asked before opening: opening a FIFO would wait for a writer.
+    // Check before opening: opening a FIFO would wait for a writer.
     if !fs::metadata(path).map_err(|err| err.to_string())?.is_file() {
         return Err("not a file".into());
     }
@@ -122,10 +122,9 @@ fn merge(ca_pem: &str, files: &[(String, Result<Vec<u8>, String>)]) -> Bundle {
     bundle
 }
 
-/// The certificate sections of a PEM text, from `-----BEGIN` to the last hyphen, as they stand there. Comments and
-/// sections of another kind are skipped.
+/// Returns the certificate sections of a PEM text unchanged, from `-----BEGIN` to the last hyphen. Skips comments and other sections.
 ///
-/// Base64 is checked by its alphabet alone: decoding a whole distribution's bundle on each start would gain nothing.
+/// Checks only the alphabet of base64: decoding a distribution's whole bundle on each start would gain nothing.
 pub(super) fn certificate_sections(text: &[u8]) -> Result<Vec<&[u8]>, &'static str> {
     const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
     const END: &[u8] = b"-----END CERTIFICATE-----";

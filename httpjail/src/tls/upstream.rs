@@ -1,9 +1,9 @@
-//! The upstream side of TLS: who we trust out there, and why a handshake failed, said so that a person can act on it.
+//! TLS with servers: which authorities are trusted, and why a handshake failed, in words that a user can act on.
 //!
-//! The jailed program sees only our certificates, so the proxy must verify in its place (docs/threat-model.md T01): against the
-//! system's roots and the authorities that the user named, never against our own: its key lies on this machine, and who
-//! steals it may deceive the jail, but not us. Roots are read when the first request needs them, not at start. There is no switch to turn
-//! verification off.
+//! The jailed program sees only httpjail's certificates, so the proxy must verify the server in its place (docs/threat-model.md
+//! T01). It trusts the system's roots and the authorities that the user names, but never httpjail's own authority: that key is on this
+//! machine, and a thief could deceive the jail with it, but not the proxy. Roots are read when the first request needs them. There
+//! is no option to turn verification off.
 
 mod fault;
 mod given;
@@ -21,27 +21,22 @@ use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-/// Why upstream TLS cannot be used. HTTPS requests fail as long as it stands.
+/// Why upstream TLS cannot be used. All HTTPS requests fail then.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum UpstreamError {
     /// An authority named by the user cannot be read.
     #[error("cannot use the authorities in {}: {reason}", file.display())]
-    Extra {
-        /// The file that it stands in.
-        file: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// Nothing to verify against.
+    Extra { file: PathBuf, reason: String },
+    /// There are no roots.
     #[error("no trusted root certificate was found on this system, so no HTTPS server can be verified{reasons}")]
     NoRoots {
-        /// What kept the roots from being read, beginning with a colon, or nothing.
+        /// Why the roots could not be read, beginning with a colon, or empty.
         reasons: String,
     },
     /// rustls refused its own configuration.
     #[error("cannot prepare upstream TLS: {0}")]
     Tls(#[from] rustls::Error),
-    /// There are roots, and no verifier can be made of them.
+    /// No verifier can be made from the roots.
     #[error("cannot prepare upstream TLS: {0}")]
     Verifier(#[from] rustls::server::VerifierBuilderError),
 }
@@ -49,13 +44,13 @@ pub(crate) enum UpstreamError {
 /// A PEM file that the user named, as it was read.
 #[derive(Debug, Clone)]
 pub(crate) struct AuthorityFile {
-    /// What it was called.
+    /// The name that the user gave.
     pub path: PathBuf,
-    /// What stands in it.
+    /// Its content.
     pub pem: Vec<u8>,
 }
 
-/// TLS towards the world: client configurations that verify, made when first needed.
+/// Client configurations that verify servers, made on first use.
 #[derive(Debug)]
 pub(crate) struct UpstreamTls {
     extra: Vec<CertificateDer<'static>>,
@@ -70,13 +65,13 @@ struct Configs {
 }
 
 impl UpstreamTls {
-    /// Takes the files of authorities to trust beside the system's (`--upstream-ca`), each with one certificate at
-    /// least; also of servers to trust. `own` is the authority that never vouches for an upstream, even if the user installed it system-wide.
+    /// Takes the files of `--upstream-ca`: authorities to trust besides the system's, or certificates of servers. Each has at least one
+    /// certificate. `own` is httpjail's authority, which is never trusted for an upstream, even if the user installed it.
     ///
-    /// Reads no file; the system's roots are read by the first call of a `config_*`.
+    /// Reads no file. The first call of a `config_*` reads the system's roots.
     ///
     /// # Errors
-    /// When a file holds no certificate, or one that nothing can be verified by.
+    /// Fails when a file has no certificate, or one that cannot be used for verification.
     pub(crate) fn new(files: &[AuthorityFile], own: Option<&CertificateAuthority>) -> Result<Self, UpstreamError> {
         let mut extra = Vec::new();
         for AuthorityFile { path, pem } in files {
@@ -102,12 +97,12 @@ impl UpstreamTls {
         })
     }
 
-    /// For clients that speak HTTP/2 or HTTP/1.1, as the server chooses by ALPN.
+    /// Returns the configuration for HTTP/2 or HTTP/1.1, as the server chooses by ALPN.
     pub(crate) fn config_h1h2(&self) -> Result<Arc<ClientConfig>, UpstreamError> {
         self.configs().map(|configs| Arc::clone(&configs.h1h2))
     }
 
-    /// For clients that must speak HTTP/1.1 (a WebSocket's upgrade).
+    /// Returns the configuration for HTTP/1.1 only (a WebSocket's upgrade).
     pub(crate) fn config_h1(&self) -> Result<Arc<ClientConfig>, UpstreamError> {
         self.configs().map(|configs| Arc::clone(&configs.h1))
     }
@@ -127,7 +122,7 @@ impl UpstreamTls {
     fn build(&self, system: Vec<CertificateDer<'static>>, reasons: &[String]) -> Result<Configs, UpstreamError> {
         let mut roots = RootCertStore::empty();
         let trusted = system.into_iter().chain(self.extra.iter().cloned());
-        // Old root files hold certificates that webpki cannot read: those are left out, the others serve.
+        // Old root files have certificates that webpki cannot parse. Those are left out.
         roots.add_parsable_certificates(trusted.filter(|certificate| Some(certificate) != self.own.as_ref()));
         if roots.is_empty() {
             let reasons = reasons.iter().map(|reason| format!(": {reason}")).collect();
@@ -143,7 +138,7 @@ impl UpstreamTls {
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_client_cert_resolver(Arc::new(Nobody));
+            .with_client_cert_resolver(Arc::new(NoClientCertificate));
         let mut h1h2 = h1.clone();
         h1.alpn_protocols = vec![b"http/1.1".to_vec()];
         h1h2.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -155,19 +150,19 @@ impl UpstreamTls {
 }
 
 tokio::task_local! {
-    /// Whether a server has asked who we are, in the handshake that is being made.
-    static ASKED: Cell<bool>;
+    /// Whether the server requested a client certificate in the current handshake.
+    static REQUESTED: Cell<bool>;
 }
 
-/// The client certificate that we have for a server: none. It only notices the question, which a server of TLS 1.3 may ask
-/// and then, without a word, hang up on who has no answer.
+/// Has no client certificate, but notes that a server requested one. A TLS 1.3 server may close the connection without an alert if it
+/// gets none.
 #[derive(Debug)]
-struct Nobody;
+struct NoClientCertificate;
 
-impl ResolvesClientCert for Nobody {
+impl ResolvesClientCert for NoClientCertificate {
     fn resolve(&self, _issuers: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        // Outside of `noticing` nobody wants to know.
-        let _ = ASKED.try_with(|asked| asked.set(true));
+        // It fails outside of `noticing`, where the note is not needed.
+        let _ = REQUESTED.try_with(|requested| requested.set(true));
         None
     }
 
@@ -176,13 +171,13 @@ impl ResolvesClientCert for Nobody {
     }
 }
 
-/// What comes of `handshake`, and whether the server asked for a client certificate in it.
+/// Returns the result of `handshake`, and whether the server requested a client certificate in it.
 pub(crate) async fn noticing<T>(handshake: impl Future<Output = T>) -> (T, bool) {
     let made = async {
         let made = handshake.await;
-        (made, ASKED.with(Cell::get))
+        (made, REQUESTED.with(Cell::get))
     };
-    ASKED.scope(Cell::new(false), made).await
+    REQUESTED.scope(Cell::new(false), made).await
 }
 
 #[cfg(test)]

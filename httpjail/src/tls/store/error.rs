@@ -1,80 +1,48 @@
-//! What can be wrong with the authority on disk, and what its owner can do about it.
+//! The errors of the authority on disk, and what its owner can do about them.
 //!
-//! Nothing is repaired silently: a key that others could read is no secret any more, whatever its mode becomes now.
+//! Nothing is repaired silently: a key that others could read is not secret any more, even if its mode is corrected.
 
 use crate::tls::AuthorityError;
 use nix::errno::Errno;
 use std::path::PathBuf;
 
-/// Why the authority could not be loaded or kept. [`StoreError::hint`] says what to do.
+/// Why the authority cannot be loaded or stored. [`StoreError::hint`] says what to do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
     /// A system call failed.
     #[error("cannot {operation} {}: {errno}", path.display())]
     Io {
-        /// What was tried.
         operation: &'static str,
-        /// With which file.
         path: PathBuf,
-        /// What the system said.
         errno: Errno,
     },
     /// The directory was not given as an absolute path.
     #[error("{} is not an absolute path", .0.display())]
     Relative(PathBuf),
-    /// Something that is no directory stands where one should.
+    /// A directory is needed, and something else is there.
     #[error("{} is not a directory", .0.display())]
     NotDirectory(PathBuf),
-    /// A link on the way that neither root nor the owner made.
+    /// A link in the path belongs to neither root nor the owner.
     #[error("{} is a symbolic link of another user", .0.display())]
     ForeignLink(PathBuf),
-    /// A directory that belongs to somebody else than the one for whom the authority is kept.
+    /// A directory belongs to another user than the owner.
     #[error("{} belongs to user {uid}, not to user {owner}", path.display())]
-    ForeignDirectory {
-        /// The directory.
-        path: PathBuf,
-        /// Whose it is.
-        uid: u32,
-        /// Whose it should be.
-        owner: u32,
-    },
-    /// Others may replace the files in the directory.
+    ForeignDirectory { path: PathBuf, uid: u32, owner: u32 },
+    /// Other users can replace the files in the directory.
     #[error("{} can be written by others (mode {mode:04o})", path.display())]
-    LooseDirectory {
-        /// The directory.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
+    LooseDirectory { path: PathBuf, mode: u32 },
     /// The key file is a link, a pipe, or too long.
     #[error("{} is not a regular file, or is too long", .0.display())]
     NotFile(PathBuf),
-    /// Somebody else than the owner or root made the key.
+    /// The key belongs to another user than the owner or root.
     #[error("{} belongs to user {uid}, not to user {owner}", path.display())]
-    ForeignKey {
-        /// The key file.
-        path: PathBuf,
-        /// Whose it is.
-        uid: u32,
-        /// Whose it should be.
-        owner: u32,
-    },
-    /// Others may read the key, and may have.
+    ForeignKey { path: PathBuf, uid: u32, owner: u32 },
+    /// Other users can read the key, or could before.
     #[error("{} can be read or written by others (mode {mode:04o})", path.display())]
-    LooseKey {
-        /// The key file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
+    LooseKey { path: PathBuf, mode: u32 },
     /// The pair is corrupt, does not belong together or has expired.
     #[error("{}: {source}", path.display())]
-    Unusable {
-        /// The file at fault.
-        path: PathBuf,
-        /// What is wrong.
-        source: AuthorityError,
-    },
+    Unusable { path: PathBuf, source: AuthorityError },
     /// `ca.crt` is not the certificate that `ca.key` holds.
     #[error("{} is not the certificate of the key beside it", .0.display())]
     Mismatch(PathBuf),
@@ -84,7 +52,7 @@ pub(crate) enum StoreError {
 }
 
 impl StoreError {
-    /// What the user can do about it.
+    /// Returns what the user can do about it.
     pub(crate) fn hint(&self) -> String {
         match self {
             StoreError::Io {

@@ -1,15 +1,15 @@
-//! For whom the authority is kept.
+//! The user for whom the authority is kept.
 
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use nix::unistd::{Gid, Uid, fchown, geteuid};
 use std::os::fd::OwnedFd;
 
-/// For whom files are made.
+/// The owner of the files that are made.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Owner {
     pub(super) uid: Uid,
-    /// Only set where files have to be given away.
+    /// Set if the owner of new files must be changed.
     gid: Option<Gid>,
 }
 
@@ -27,13 +27,13 @@ impl Owner {
         }
     }
 
-    /// Whether we hold more rights than the one for whom we act, and must not lend them.
+    /// Returns true if the process is root and acts for another user, who must not get its rights.
     pub(super) fn is_another(self) -> bool {
         geteuid().is_root() && !self.uid.is_root()
     }
 
-    /// Gives away what we have just made. Nothing happens if it is theirs already (the usual case, and that of a caller
-    /// who switched the file-system user).
+    /// Changes the owner of a file that was just made, unless it is right already (as usual, and after the caller switched the
+    /// file-system user).
     pub(super) fn give(self, fd: &OwnedFd) -> Result<(), Errno> {
         match self.gid {
             Some(gid) if fstat(fd)?.st_uid != self.uid.as_raw() => fchown(fd, Some(self.uid), Some(gid)),

@@ -1,8 +1,8 @@
-//! The authority on disk where files have no mode: made on the first run, the same ever after.
+//! Keeps the authority on disk on systems without file modes: makes it on the first run, loads it later.
 //!
-//! Its folder lies in the user's profile, which Windows opens to that user, the system and administrators alone, and what
-//! is made in it inherits that. httpjail never acts for somebody else there, so unlike on Unix nobody is to be outwitted;
-//! what stays is that a file is whole or not there: of two first runs at once the loser finds the winner's pair.
+//! Its directory is in the user's profile, which Windows opens to that user, the system and administrators only; new files
+//! inherit that. httpjail never acts for another user there, so it needs no defense against one. A file still appears whole or not
+//! at all: if two first runs happen at once, the second finds the pair of the first.
 
 use super::CertificateAuthority;
 use super::authority::{AuthorityError, random};
@@ -13,10 +13,10 @@ use zeroize::Zeroizing;
 
 const KEY: &str = "ca.key";
 const CERTIFICATE: &str = "ca.crt";
-/// More than any pair takes.
+/// Longer than any pair.
 const LONGEST_FILE: u64 = 64 << 10;
 
-/// Why the authority could not be loaded or kept. [`StoreError::hint`] says what to do.
+/// Why the authority cannot be loaded or stored. [`StoreError::hint`] says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A file could not be used.
@@ -46,7 +46,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// What the user can do about it.
+    /// Returns what the user can do about it.
     pub fn hint(&self) -> String {
         match self {
             StoreError::Unusable {
@@ -59,7 +59,7 @@ impl StoreError {
     }
 }
 
-/// Loads the authority kept in `dir`, or makes one and keeps it there. `dir` must be absolute; `owner` means nothing here.
+/// Loads the authority in `dir`, or makes one there. `dir` must be absolute. `owner` is not used here.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -74,7 +74,7 @@ pub fn load_or_create(dir: &Path, _owner: Option<(u32, u32)>) -> Result<Certific
     }
 }
 
-/// Throws away the authority kept in `dir`, in whatever state it is, and keeps a new one there.
+/// Replaces the authority in `dir`, whatever its state.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -105,13 +105,13 @@ fn create(dir: &Path) -> Result<CertificateAuthority, StoreError> {
     let mut pair = Zeroizing::new(String::with_capacity(key.len() + fresh.certificate_pem().len()));
     pair.push_str(&key);
     pair.push_str(fresh.certificate_pem());
-    // A certificate without its key is that of an authority that is no more.
+    // A certificate without its key is that of an authority that no longer exists.
     remove(&dir.join(CERTIFICATE))?;
     publish(dir, KEY, &pair)?;
     load(dir)?.ok_or_else(|| fault("read back", &dir.join(KEY))(io::ErrorKind::NotFound.into()))
 }
 
-/// Puts a whole file in place, or leaves the one that is there.
+/// Writes a whole file in one step. Keeps a file that exists.
 fn publish(dir: &Path, name: &str, text: &str) -> Result<(), StoreError> {
     let path = dir.join(name);
     if path.exists() {
@@ -123,12 +123,12 @@ fn publish(dir: &Path, name: &str, text: &str) -> Result<(), StoreError> {
         file.write_all(text.as_bytes())?;
         file.sync_all()
     });
-    // A second name fails where a file is, which a change of name does not.
+    // A hard link fails if the file exists; a rename would replace it.
     let linked = written.and_then(|()| match fs::hard_link(&temporary, &path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         linked => linked,
     });
-    // What is left of a failure is of no use to anybody.
+    // A temporary file that cannot be removed is harmless.
     let _ = fs::remove_file(&temporary);
     linked.map_err(fault("create", &path))
 }

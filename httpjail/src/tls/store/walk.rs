@@ -1,9 +1,9 @@
-//! Walks to the authority's directory, one open directory at a time, and makes what is missing.
+//! Walks to the authority's directory, one open directory at a time, and makes missing ones.
 //!
-//! Root walks here through directories that other users can write to. A link is followed only if root or the owner made
-//! it (the rule of the kernel's `protected_symlinks`); and as root for somebody else, a directory is made only inside one
-//! that is theirs, so that no link of theirs can have something made elsewhere. A race can lead us to another place
-//! than a moment ago, but every place is judged by its open descriptor.
+//! Root may walk through directories that other users can write to. A link is followed only if root or the owner made it (the
+//! rule of the kernel's `protected_symlinks`). Root, acting for another user, makes a directory only in one that belongs to that
+//! user, so that a link cannot make root create something elsewhere. A race can change where a path leads, but every directory
+//! is checked by its open descriptor.
 
 use super::error::StoreError;
 use super::owner::Owner;
@@ -17,16 +17,16 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
-/// As many links as the kernel follows in one path (path_resolution(7)).
+/// The kernel's limit of links in one path (path_resolution(7)).
 const MOST_LINKS: usize = 40;
 
-/// Enough to pass through a directory: those above a home are often not readable.
+/// The flag to pass through a directory: those above a home are often not readable.
 #[cfg(target_os = "linux")]
 const PASS: OFlag = OFlag::O_PATH;
 #[cfg(not(target_os = "linux"))]
 const PASS: OFlag = OFlag::O_RDONLY;
 
-/// Opens `dir`, making it and those above it with mode 0700 where they are missing.
+/// Opens `dir`. Creates it and the directories above it with mode 0700 if they are missing.
 pub(super) fn open_or_make(dir: &Path, owner: Owner) -> Result<(OwnedFd, FileStat), StoreError> {
     if !dir.is_absolute() {
         return Err(StoreError::Relative(dir.to_owned()));
@@ -79,7 +79,7 @@ struct Walk {
 }
 
 impl Walk {
-    /// Goes one step; if a link is there, stays and returns where it points.
+    /// Enters the directory `name`. If it is a link, stays and returns its target.
     fn step(&mut self, name: &OsStr) -> Result<Option<PathBuf>, StoreError> {
         let status = match fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Err(Errno::ENOENT) => return self.make(name).map(|()| None),
@@ -118,14 +118,14 @@ impl Walk {
                 self.give_away()
                     .map_err(|errno| self.fault("change the owner of", OsStr::new(""), errno))
             }
-            // Another run made it a moment ago, or its owner did: it is judged like any that was there.
+            // Another run or the owner has just made it. It is checked like any other.
             Err(Errno::EEXIST) => self.enter(name, PASS),
             Err(errno) => Err(self.fault("create the directory", name, errno)),
         }
     }
 
-    /// Gives the directory that we made to its owner. Between `mkdir` and `open` they may have put another of root's
-    /// directories in its place (rename within a directory of theirs): only an empty one is given, which is worth nothing.
+    /// Changes the owner of a directory that was just made. Between `mkdir` and `open` the owner may have put another of root's
+    /// directories in its place (by a rename in the owner's directory). So only an empty directory is given, which has no value.
     fn give_away(&self) -> Result<(), Errno> {
         if !self.owner.is_another() {
             return Ok(());
@@ -151,7 +151,7 @@ impl Walk {
     }
 }
 
-/// Does to a directory what is done to one just made.
+/// Treats a directory as if it was just made.
 #[cfg(test)]
 pub(super) fn give_away_at(path: &Path, owner: Owner) -> Result<(), Errno> {
     let fd = open(

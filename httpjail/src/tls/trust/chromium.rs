@@ -1,13 +1,13 @@
-//! What makes Chromium trust the authority: it has roots of its own and takes others by policy (`CACertificates`, since
-//! Chromium 128; chromeenterprise.google/policies), from a file in a folder that is compiled in.
+//! Makes Chromium trust the authority. Chromium has its own roots and takes others from a policy (`CACertificates`, since Chromium
+//! 128; chromeenterprise.google/policies), a file in a directory that is compiled in.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::CertificateDer;
 use std::path::{Path, PathBuf};
 
-/// A browser's policy folder, the folder of the host below which it may be made to appear, and the sign that the browser is
-/// there. Only what is the browser's own, or that of add-on packages, is ever covered: /etc itself is not.
+/// A browser's policy directory, the host's directory below which it may be mounted, and a path that shows that the browser is
+/// installed. Only directories of the browser or of add-on packages are ever covered, never /etc itself.
 const BROWSERS: &[(&str, &str, &str)] = &[
     ("etc/chromium", "etc/chromium", "etc/chromium"),
     ("etc/chromium-browser", "etc/chromium-browser", "etc/chromium-browser"),
@@ -21,22 +21,22 @@ const BROWSERS: &[(&str, &str, &str)] = &[
     ("etc/brave", "etc/brave", "opt/brave.com"),
 ];
 
-/// Where a browser below `root` (`/` on this host) reads a policy of ours, and below which folder it may be put.
+/// Returns the policy files of the browsers below `root` (`/` on this host), each with the directory below which it may be mounted.
 pub(crate) fn chromium_policies(root: &Path) -> Vec<(PathBuf, PathBuf)> {
     let there = BROWSERS
         .iter()
         .filter(|(_, floor, sign)| root.join(floor).is_dir() && root.join(sign).exists());
     there
-        .map(|(folder, floor, _)| {
+        .map(|(directory, floor, _)| {
             (
-                root.join(folder).join("policies/managed/httpjail.json"),
+                root.join(directory).join("policies/managed/httpjail.json"),
                 root.join(floor),
             )
         })
         .collect()
 }
 
-/// The policy: trust this certificate for servers.
+/// Returns the policy that makes a browser trust this certificate.
 pub(crate) fn chromium_policy(certificate: &CertificateDer<'_>) -> Vec<u8> {
     // Base64 needs no escaping.
     format!("{{\"CACertificates\": [\"{}\"]}}\n", STANDARD.encode(certificate)).into_bytes()

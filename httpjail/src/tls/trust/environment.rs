@@ -1,24 +1,24 @@
-//! Which environment variable makes which client read the merged bundle.
+//! The environment variables that make clients read the merged bundle.
 //!
-//! Most of them replace the client's roots, so they get the whole bundle; a few add to them, and get our certificate
-//! alone (node parses what it is given on every start). The mounts make most of this needless on Linux; clients that
-//! carry their own roots, and jails without mounts, live by it.
+//! Most variables replace the client's roots, so they name the whole bundle. A few add to the roots, and name the authority's
+//! certificate alone (node parses the file on every start). On Linux the mounts make most variables unnecessary. Clients with their
+//! own roots, and weak mode, need them.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// Where the files of [`environment`] are, as the jailed program sees them.
+/// The paths of the files for [`environment`], as the jailed program sees them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TrustPaths<'a> {
     /// The merged bundle.
     pub bundle: &'a str,
-    /// Our certificate alone.
+    /// The authority's certificate alone.
     pub ca: &'a str,
-    /// A directory that holds our certificate under its [`super::hashed_name`], if one was made.
+    /// A directory with the authority's certificate under its [`super::hashed_name`], if one was made.
     pub dir: Option<&'a str>,
 }
 
-/// Clients that take the bundle in place of their own roots.
+/// The variables that replace a client's roots.
 const BUNDLE: &[&str] = &[
     "SSL_CERT_FILE",                      // OpenSSL, Go, rustls-native-certs, Ruby, PHP, .NET, uv, httpx
     "NIX_SSL_CERT_FILE",                  // Nix's OpenSSL
@@ -38,17 +38,17 @@ const BUNDLE: &[&str] = &[
     "npm_config_cafile",                  // npm, pnpm, yarn: only so that a cafile in the user's .npmrc does not win
 ];
 
-/// Clients that add our certificate to their own roots.
+/// The variables that add to a client's roots.
 const CA: &[&str] = &[
     "NODE_EXTRA_CA_CERTS", // node and all that run on it, bun
     "DENO_CERT",           // deno
 ];
 
-/// The variables to set for the jailed program, each once.
+/// Returns the variables to set for the jailed program, each once.
 ///
-/// `SSL_CERT_DIR` names our directory alone: what reads only directories then finds our authority, which has signed all
-/// that the jail will meet, and Go does not scan the distribution's hundreds of files. Without a directory it is not set;
-/// the jail should remove an inherited one, which might hide the bundle.
+/// `SSL_CERT_DIR` names the authority's directory alone. A client that reads only directories finds the authority there, which signs
+/// every certificate that the jail sees, and Go does not scan the distribution's hundreds of files. Without a directory the variable
+/// is not set. The jail should then remove an inherited one, which could hide the bundle.
 pub(crate) fn environment(paths: TrustPaths<'_>) -> Vec<(&'static str, String)> {
     let bundle = BUNDLE.iter().map(|&name| (name, paths.bundle));
     let ca = CA.iter().map(|&name| (name, paths.ca));
@@ -60,8 +60,8 @@ pub(crate) fn environment(paths: TrustPaths<'_>) -> Vec<(&'static str, String)> 
         .collect()
 }
 
-/// The files that the caller's own environment names in these variables (a corporate root, most often): as they are set
-/// anew, what stood there goes into the bundle instead. `variable` looks one up, [`std::env::var_os`] for instance.
+/// Returns the files that the caller's environment names in these variables, most often a corporate root. The variables are replaced,
+/// so these files go into the bundle. `variable` looks one up, for example [`std::env::var_os`].
 pub(crate) fn inherited_bundles(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for value in BUNDLE

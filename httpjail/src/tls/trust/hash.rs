@@ -1,4 +1,4 @@
-//! The file name under which OpenSSL looks for an authority in a certificate directory (`SSL_CERT_DIR`).
+//! Computes the file name under which OpenSSL searches for an authority in a certificate directory (`SSL_CERT_DIR`).
 //!
 //! OpenSSL opens `HASH.0`, HASH being the first four bytes, little-endian, of the SHA-1 of the subject in a canonical
 //! encoding: strings as UTF-8, ASCII lower case, blanks trimmed and runs of them made one, without the outer SEQUENCE
@@ -13,7 +13,8 @@ const UTF8_STRING: u8 = 0x0c;
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 
-/// The name, as in `5f3e7a10.0`; `None` for a certificate that cannot be parsed or whose subject holds what is no string.
+/// Returns the name, such as `5f3e7a10.0`, or `None` if the certificate cannot be parsed or its subject contains other values than
+/// strings.
 pub(crate) fn hashed_name(certificate: &CertificateDer<'_>) -> Option<String> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let mut canonical = Vec::new();
@@ -39,7 +40,7 @@ fn attribute(attribute: &AttributeTypeAndValue<'_>) -> Option<Vec<u8>> {
     Some(wrap(SEQUENCE, &content))
 }
 
-/// A DER value: tag, length, content.
+/// Encodes a DER value: tag, length, content.
 fn wrap(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = content.len().to_be_bytes();
     let significant = &length[length.iter().take_while(|&&byte| byte == 0).count()..];

@@ -1,9 +1,9 @@
-//! The trust store of Java, which reads no PEM: a `cacerts` of the same certificates, to be laid over each JVM's own.
+//! Makes the trust store of Java, which does not read PEM: a `cacerts` of the same certificates, to mount over each JVM's own.
 //!
-//! The format is JKS, the one that Debian's own `cacerts` has. Every JDK reads it as its default store, whatever
-//! `keystore.type` says (`keystore.type.compat`, on since JDK 8u60), and with no password: in JKS certificates are not encrypted, and
-//! the digest at the end is only checked against a password that is given. A PKCS #12 store is empty to a JDK that does not
-//! know its password. It costs no key derivation either, so nothing needs to be cached.
+//! The format is JKS, as in Debian's own `cacerts`. Every JDK reads it as its default store, whatever `keystore.type` says
+//! (`keystore.type.compat`, on since JDK 8u60), and without a password: JKS does not encrypt certificates, and the digest at the end
+//! is only checked if a password is given. A PKCS #12 store, in contrast, is empty for a JDK that does not know its password. JKS
+//! also needs no key derivation, so nothing has to be cached.
 
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 use rustls::pki_types::CertificateDer;
@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-/// Where JVMs keep their store, below the root; `*` is any one name.
+/// The stores of JVMs below the root; `*` is any one name.
 const SYSTEM: &[&str] = &[
     "etc/ssl/certs/java/cacerts",                     // Debian: what its JVMs link to
     "etc/pki/java/cacerts",                           // Fedora, RHEL: the same
@@ -27,7 +27,7 @@ const SYSTEM: &[&str] = &[
     "usr/java/*/lib/security/cacerts",
     "usr/local/*/lib/security/cacerts",
     "opt/*/lib/security/cacerts",
-    "opt/*/*/lib/security/cacerts", // a JVM that an application or a vendor's folder holds
+    "opt/*/*/lib/security/cacerts", // a JVM in the directory of an application or a vendor
 ];
 
 /// The same below a user's home.
@@ -37,19 +37,19 @@ const HOME: &[&str] = &[
     ".gradle/jdks/*/lib/security/cacerts",
 ];
 
-/// The same below a JVM's own folder.
+/// The same below a JVM's own directory.
 const JVM: &[&str] = &["lib/security/cacerts", "jre/lib/security/cacerts"];
 
-/// The password that everybody gives (`keytool`'s documentation), for who gives one.
+/// The usual password (`keytool`'s documentation), for clients that give one.
 const PASSWORD: &str = "changeit";
 
-/// The stores of the JVMs below `root` (`/` on this host), of those in `home`, of `java_home`, and of the `java` along
-/// `path`; links followed and none twice. Where there is no JVM this is a few look-ups of names.
+/// Returns the stores of the JVMs below `root` (`/` on this host), in `home`, in `java_home`, and of the `java` in `path`, with links
+/// resolved and without duplicates. Without a JVM this costs a few look-ups.
 pub(crate) fn java_stores(root: &Path, home: &Path, java_home: Option<&OsStr>, path: Option<&OsStr>) -> Vec<PathBuf> {
     let program = path
         .into_iter()
         .flat_map(std::env::split_paths)
-        .filter_map(|folder| fs::canonicalize(folder.join("java")).ok())
+        .filter_map(|directory| fs::canonicalize(directory.join("java")).ok())
         .filter_map(|java| Some(java.parent()?.parent()?.to_owned()));
     let jvms = java_home.map(PathBuf::from).into_iter().chain(program);
     let mut found = Vec::new();
@@ -64,7 +64,7 @@ pub(crate) fn java_stores(root: &Path, home: &Path, java_home: Option<&OsStr>, p
         .collect()
 }
 
-/// Every path below `base` that `pattern` fits.
+/// Adds every path below `base` that matches `pattern`.
 fn expand(base: &Path, pattern: &str, found: &mut Vec<PathBuf>) {
     match pattern.split_once("*/") {
         None => found.push(base.join(pattern)),
@@ -76,8 +76,8 @@ fn expand(base: &Path, pattern: &str, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The certificates of a PEM bundle as a JKS store. One that cannot be parsed is left out: it would make the whole store
-/// unreadable.
+/// Encodes the certificates of a PEM bundle as a JKS store. Leaves out one that cannot be parsed, because it would make the whole
+/// store unreadable.
 pub(crate) fn java_keystore(bundle: &[u8]) -> Vec<u8> {
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(bundle)
         .filter_map(Result::ok)
@@ -95,7 +95,7 @@ pub(crate) fn java_keystore(bundle: &[u8]) -> Vec<u8> {
     for (index, certificate) in certificates.iter().enumerate() {
         number(&mut store, 2);
         text(&mut store, &format!("httpjail-{index}"));
-        // When it was put in, in milliseconds since 1970: the same store for the same bundle.
+        // The time of the entry, in milliseconds since 1970. It is constant, so that equal bundles give equal stores.
         store.extend(0_u64.to_be_bytes());
         text(&mut store, "X.509");
         number(&mut store, certificate.len());
@@ -111,7 +111,7 @@ pub(crate) fn java_keystore(bundle: &[u8]) -> Vec<u8> {
     store
 }
 
-/// `DataOutput.writeUTF` for short ASCII.
+/// Appends short ASCII text as `DataOutput.writeUTF` does.
 fn text(store: &mut Vec<u8>, text: &str) {
     store.extend(u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes());
     store.extend_from_slice(text.as_bytes());

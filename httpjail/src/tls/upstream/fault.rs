@@ -1,35 +1,35 @@
-//! Why an upstream's TLS failed, in words for the 502 that the jail is answered with.
+//! Says why TLS with an upstream failed, in words for the 502 that the jail gets.
 //!
-//! The jailed program would have seen the certificate error itself; now only the proxy can tell. Names taken from a
-//! stranger's certificate are cut short and escaped before they stand in a text.
+//! Without httpjail the program would see the certificate error itself; now only the proxy can report it. Names from an untrusted
+//! certificate are cut and escaped.
 
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 use std::io;
 
-/// How many of a certificate's names a text lists.
+/// How many of a certificate's names are listed.
 const NAMES_SHOWN: usize = 4;
 
-/// What is wrong with an upstream's TLS.
+/// A fault of an upstream's TLS.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UpstreamFault {
-    /// Its certificate's time is over.
+    /// Its certificate has expired.
     #[error("the server's certificate has expired (is this machine's clock right?)")]
     Expired,
-    /// Its certificate's time has not come.
+    /// Its certificate is not valid yet.
     #[error("the server's certificate is not valid yet (is this machine's clock right?)")]
     NotYetValid,
-    /// Nobody whom this system trusts signed its certificate.
+    /// Its certificate is not signed by an authority that this system trusts.
     #[error("the server's certificate is not signed by an authority that this system trusts (--upstream-ca adds one)")]
     UnknownIssuer,
     /// Its certificate is for other names.
     #[error("the server's certificate is not valid for {expected}, only for {presented}")]
     WrongName {
-        /// The name that was asked for.
+        /// The requested name.
         expected: String,
         /// The names in the certificate.
         presented: String,
     },
-    /// Its certificate says that it is an authority's, and the user has not named that very one.
+    /// Its certificate is an authority's, and the user has not named that certificate.
     #[error(
         "the server shows the certificate of an authority as its own (a self-signed one, as `openssl req -x509` makes them): \
          name that certificate with --upstream-ca, or make it with `-addext basicConstraints=CA:FALSE`"
@@ -38,7 +38,7 @@ pub(crate) enum UpstreamFault {
     /// Its certificate may not be used by a server.
     #[error("the server's certificate is not meant for servers")]
     WrongPurpose,
-    /// It wants to know who calls. The jail's own client certificate cannot be handed through.
+    /// It requires a client certificate. The jail's own one cannot be passed through.
     #[error(
         "the server requires a client certificate, which cannot pass through interception (`tls: passthrough:` in a policy \
          file leaves a host's TLS alone)"
@@ -52,7 +52,7 @@ pub(crate) enum UpstreamFault {
     Other(String),
 }
 
-/// Sorts a failed handshake.
+/// Classifies the error of a handshake.
 pub(crate) fn explain(error: &Error) -> UpstreamFault {
     match error {
         Error::InvalidCertificate(certificate) => explain_certificate(certificate),
@@ -62,7 +62,7 @@ pub(crate) fn explain(error: &Error) -> UpstreamFault {
             | AlertDescription::InsufficientSecurity
             | AlertDescription::NoApplicationProtocol),
         ) => UpstreamFault::NoCommonProtocol(format!("alert {alert:?}")),
-        // What OpenSSL answers in TLS 1.2 both to a missing client certificate and to ciphers that it does not like.
+        // In TLS 1.2 OpenSSL sends this both for a missing client certificate and for ciphers that it does not accept.
         Error::AlertReceived(AlertDescription::HandshakeFailure) => UpstreamFault::Other(
             "it refused the handshake; it may require a client certificate or other ciphers".into(),
         ),
@@ -81,8 +81,8 @@ pub(crate) fn explain(error: &Error) -> UpstreamFault {
     }
 }
 
-/// Sorts an I/O error if TLS is its cause: TLS 1.3 servers ask for a client certificate only after the handshake, so the
-/// refusal comes with the first read.
+/// Classifies an I/O error if TLS caused it. A TLS 1.3 server refuses a missing client certificate only after the client's handshake, so
+/// that error comes with the first read.
 pub(crate) fn explain_io(error: &io::Error) -> Option<UpstreamFault> {
     error.get_ref()?.downcast_ref::<Error>().map(explain)
 }
@@ -124,13 +124,13 @@ fn list(names: &[String]) -> String {
     shown
 }
 
-/// A name without its kind: rustls says `DnsName("a.test")`.
+/// Returns a name without its kind: rustls writes `DnsName("a.test")`.
 fn bare(name: &str) -> &str {
     let inside = name.strip_suffix(')').and_then(|name| name.split_once('('));
     inside.map_or(name, |(_kind, name)| name.trim_matches('"'))
 }
 
-/// A stranger's text: no control characters, no end without end.
+/// Returns untrusted text without control characters, cut to 200 characters.
 fn shorten(text: &str) -> String {
     text.chars()
         .take(200)

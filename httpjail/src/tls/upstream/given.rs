@@ -1,9 +1,8 @@
-//! A server whose certificate the user named himself, byte for byte (`--upstream-ca`).
+//! Accepts a server's certificate that the user named itself, byte for byte (`--upstream-ca`).
 //!
-//! `openssl req -x509` makes certificates that say of themselves that they are an authority's, and internal servers show
-//! them as their own. The usual verifier refuses that, also where the user has named that very certificate. Here such a
-//! one is taken, as other clients take it, and one whose issuer is unknown, too: the user vouches for it. Its time and its
-//! names are held to all the same.
+//! `openssl req -x509` makes certificates that are marked as an authority's, and internal servers use them as their own. The usual
+//! verifier refuses these, even if the user named that very certificate. This verifier accepts it, as other clients do, and also
+//! one whose issuer is unknown. It still checks the certificate's validity and names.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
@@ -12,22 +11,22 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 use std::sync::Arc;
 
-/// The usual verifier, and the certificates that are taken as they are.
+/// The usual verifier, and the certificates that the user named.
 #[derive(Debug)]
 pub(super) struct Given {
     pub(super) usual: Arc<WebPkiServerVerifier>,
     pub(super) certificates: Vec<CertificateDer<'static>>,
 }
 
-/// Whether a server was refused only for what its certificate is not said to be by an authority.
+/// Returns true if a server was refused only because no authority signed its certificate.
 ///
-/// webpki looks at a server's own certificate first, at its time before what it may be used for, and only then for who
-/// vouches for it: with either error its time is right.
-fn lacks_only_a_voucher(error: &CertificateError) -> bool {
+/// webpki checks the server's own certificate first, its validity before its usage, and its issuer after that. So with either error the
+/// certificate is valid now.
+fn lacks_only_an_issuer(error: &CertificateError) -> bool {
     *error == CertificateError::UnknownIssuer || is_of_an_authority(error)
 }
 
-/// Whether the server shows the certificate of an authority as its own. rustls has no name for it.
+/// Returns true if the server uses the certificate of an authority as its own. rustls has no variant for this error.
 pub(super) fn is_of_an_authority(error: &CertificateError) -> bool {
     matches!(error, CertificateError::Other(other) if other.0.to_string() == "CaUsedAsEndEntity")
 }
@@ -43,7 +42,7 @@ impl ServerCertVerifier for Given {
     ) -> Result<ServerCertVerified, Error> {
         match self.usual.verify_server_cert(server, intermediates, name, ocsp, now) {
             Err(Error::InvalidCertificate(error))
-                if lacks_only_a_voucher(&error) && self.certificates.iter().any(|given| given == server) =>
+                if lacks_only_an_issuer(&error) && self.certificates.iter().any(|given| given == server) =>
             {
                 verify_server_name(&ParsedCertificate::try_from(server)?, name)?;
                 Ok(ServerCertVerified::assertion())
