@@ -1,8 +1,8 @@
-//! One form for every address: sixteen bytes in network order, IPv4 as v4-mapped (RFC 4291 §2.5.5.2), so that a key made
-//! in the kernel and a key made by the proxy agree byte for byte whichever family the socket had.
+//! One form for every address: sixteen bytes in network order, IPv4 as v4-mapped (RFC 4291 §2.5.5.2). So keys of the kernel
+//! and of the proxy are equal byte for byte, whichever family the socket has.
 
-/// An IP address: IPv6 as it stands, IPv4 as `::ffff:a.b.c.d`. All zeroes where there is none.
-/// Aligned so that the BPF programs, which may not load or store across a boundary, copy words and not single bytes.
+/// An IP address: IPv6 unchanged, IPv4 as `::ffff:a.b.c.d`. All zeroes mean no address.
+/// It is aligned so that the BPF programs, which may not load or store across a boundary, copy words and not single bytes.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Address(pub [u8; 16]);
@@ -19,13 +19,13 @@ impl Address {
     /// `127.0.0.1`.
     pub const LOCALHOST_V4: Address = Address::v4([127, 0, 0, 1]);
 
-    /// The address of an IPv4 host.
+    /// Returns the form of an IPv4 address.
     #[inline(always)]
     pub const fn v4(o: [u8; 4]) -> Self {
         Address([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, o[0], o[1], o[2], o[3]])
     }
 
-    /// The address as four words whose memory holds the bytes in network order: how the kernel keeps `in6_addr`.
+    /// Returns the address as four words, with the bytes in network order, as the kernel stores `in6_addr`.
     #[inline(always)]
     pub const fn words(self) -> [u32; 4] {
         let b = self.0;
@@ -80,7 +80,7 @@ mod user {
     }
 
     impl From<Address> for IpAddr {
-        /// A v4-mapped address becomes IPv4: a program that dials `::ffff:192.0.2.1` means the IPv4 host.
+        /// A v4-mapped address becomes IPv4: a program that connects to `::ffff:192.0.2.1` means the IPv4 host.
         fn from(address: Address) -> Self {
             Ipv6Addr::from(address.0).to_canonical()
         }

@@ -1,9 +1,9 @@
-//! What the programs must know about a jail. All zeroes, as the kernel makes it, denies everything.
+//! What the programs must know about a jail. All zeroes, the kernel's initial value, deny everything.
 
 use crate::Address;
 
-/// The ports of httpjail's own sockets on the loopback address of one family. 0 where there is no such socket: what would
-/// go there is denied.
+/// The ports of httpjail's own sockets on the loopback address of one family. 0 means that there is no such socket; traffic
+/// to it is denied.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(Debug, Default))]
@@ -18,32 +18,32 @@ pub struct Ports {
     pub reserved: u16,
 }
 
-/// One jail, written by the supervisor after attaching, read by every program.
+/// One jail. The supervisor writes it after attaching, and every program reads it.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(Debug))]
 pub struct JailConfig {
     /// The jail's id: the id of its cgroup.
     pub jail: u64,
-    /// An IPv4 address of the jail itself besides 127/8; [`Address::UNSPECIFIED`] if there is none.
+    /// An IPv4 address of the jail itself besides 127/8, or [`Address::UNSPECIFIED`].
     pub own_v4: Address,
-    /// An IPv6 address of the jail itself besides `::1`; [`Address::UNSPECIFIED`] if there is none.
+    /// An IPv6 address of the jail itself besides `::1`, or [`Address::UNSPECIFIED`].
     pub own_v6: Address,
-    /// 1 once the jail is armed. Anything else: every program denies.
+    /// 1 after the jail is armed. With any other value every program denies.
     pub armed: u32,
     /// The index of `lo` in the jail's network namespace; no packet may use another interface.
     pub ifindex: u32,
     /// `SO_MARK` of httpjail's own sockets that speak to the jail's listeners (`--publish`); 0 if there are none. Setting a mark
-    /// needs CAP_NET_ADMIN over the namespace, which nobody in the jail has.
+    /// needs CAP_NET_ADMIN over the namespace, which no process in the jail has.
     pub publish_mark: u32,
-    /// 1 if the resolver wants to know which server a datagram was meant for (`--dns open`).
+    /// 1 if the resolver needs the server to which a datagram was sent (`--dns open`).
     pub dns_open: u32,
-    /// 1 if a rule leads to servers on the host's loopback: then a loopback port on which nobody in the jail listens goes to the
-    /// proxy. Otherwise such a connect is answered like everywhere: ECONNREFUSED, which programs that wait for their own
-    /// server count on.
+    /// 1 if a rule leads to servers on the host's loopback: then a loopback port on which no process in the jail listens goes to
+    /// the proxy. Otherwise such a connect fails with ECONNREFUSED, as usual: programs that wait for their own server rely
+    /// on that.
     pub host_loopback: u32,
-    /// `SO_MARK` of httpjail's own listeners and resolver where others share the network namespace (`attach`): if httpjail is
-    /// killed, what binds to its ports is not it. 0 where the ports alone tell.
+    /// `SO_MARK` of httpjail's own listeners and resolver if other processes share the network namespace (`attach`): if httpjail is
+    /// killed, another process can bind to its ports. 0 if the ports are enough.
     pub own_mark: u32,
     /// httpjail's sockets on 127.0.0.1.
     pub v4: Ports,
@@ -56,7 +56,7 @@ const _: () = assert!(size_of::<JailConfig>() == 8 + 2 * size_of::<Address>() + 
 
 #[cfg(feature = "user")]
 impl JailConfig {
-    /// The configuration that denies everything: what a cgroup has before it is written.
+    /// The configuration that denies everything: a cgroup has it until another one is written.
     pub const DENY_ALL: JailConfig = JailConfig {
         jail: 0,
         own_v4: Address::UNSPECIFIED,

@@ -1,27 +1,27 @@
-//! What the programs report: each attempt that they stopped, and a few counters.
+//! What the BPF programs report: each attempt that they stopped, and a few counters.
 
 use crate::{Address, Comm};
 
-/// One attempt that was stopped in the kernel.
+/// One attempt that a program stopped.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(Debug))]
 pub struct Event {
     /// The jail's id.
     pub jail: u64,
-    /// The id of the cgroup of the process; 0 where there was no process to ask.
+    /// The id of the process's cgroup, or 0 if the program ran without a process.
     pub cgroup: u64,
-    /// Where it came from; unspecified where that is not decided yet.
+    /// The source; unspecified if it is not decided yet.
     pub source: Address,
-    /// Where it was meant to go; unspecified for a socket that was refused at birth.
+    /// The destination; unspecified for a socket that was refused when it was made.
     pub destination: Address,
-    /// The name of the thread that tried, or, for a packet, of the one that made or last connected its socket.
+    /// The name of the thread that tried. For a packet: of the thread that made or last connected its socket.
     pub comm: Comm,
     /// That thread's process id in the initial PID namespace; 0 if unknown.
     pub pid: u32,
-    /// For packets: the interface. Else 0.
+    /// For packets: the interface. Otherwise 0.
     pub ifindex: u32,
-    /// For socket options: the option's number, with its level in the upper half. Else 0.
+    /// For socket options: the option's number, with its level in the upper half. Otherwise 0.
     pub option: u32,
     /// Port of `source`, 0 if unknown.
     pub source_port: u16,
@@ -63,13 +63,13 @@ pub enum Reason {
     UdpConnect = 2,
     /// A UDP datagram to something that is not DNS.
     UdpSend = 3,
-    /// A connect straight to the proxy's or the resolver's own port.
+    /// A direct connect to the proxy's or the resolver's own port.
     OwnPort = 4,
     /// No proxy or resolver listens in this address family.
     NoListener = 5,
     /// A socket that was not made inside the jail.
     ForeignSocket = 6,
-    /// The kernel had no memory to remember the destination.
+    /// The kernel had no memory to store the destination.
     NoMemory = 7,
     /// A socket option that could steer packets or put chosen bytes on a wire.
     SocketOption = 8,
@@ -85,9 +85,9 @@ pub enum Reason {
     PacketProtocol = 13,
     /// A packet on an interface other than the jail's `lo`.
     PacketInterface = 14,
-    /// A packet whose far end is neither httpjail nor a socket of the jail.
+    /// A packet whose peer is neither httpjail nor a socket of the jail.
     PacketPeer = 15,
-    /// A connect to a loopback port on which nobody in the jail listens. Answered ECONNREFUSED, not EPERM.
+    /// A connect to a loopback port on which no process in the jail listens. It fails with ECONNREFUSED, not EPERM.
     NobodyListens = 16,
 }
 
@@ -96,17 +96,17 @@ pub enum Reason {
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(Debug))]
 pub enum Stat {
-    /// Connections bent towards the proxy or the resolver.
+    /// Connections that were redirected to the proxy or the resolver.
     Redirected = 0,
     /// Connections and datagrams to the jail's own sockets.
     OwnSocket = 1,
     /// Flows written.
     FlowWritten = 2,
-    /// Flows that could not be written (the map is full): the proxy will close these connections.
+    /// Flows that could not be written because the map is full. The proxy closes these connections.
     FlowLost = 3,
-    /// Attempts stopped.
+    /// Attempts that were stopped.
     Denied = 4,
-    /// Events that found the ring full.
+    /// Events that did not fit into the ring.
     EventLost = 5,
 }
 
@@ -121,7 +121,7 @@ mod user {
     use std::net::SocketAddr;
 
     impl Event {
-        /// Why it was stopped; `None` if the object in the kernel is newer than this code.
+        /// Returns why it was stopped, or `None` if the object in the kernel is newer than this code.
         pub fn reason(&self) -> Option<Reason> {
             use Reason::*;
             const ALL: [Reason; 16] = [
@@ -145,7 +145,7 @@ mod user {
             ALL.into_iter().find(|&reason| reason as u16 == self.reason)
         }
 
-        /// Where it was stopped.
+        /// Returns where it was stopped.
         pub fn direction(&self) -> Option<Direction> {
             use Direction::*;
             [Call, Egress, Ingress]
@@ -153,12 +153,12 @@ mod user {
                 .find(|&direction| direction as u16 == self.direction)
         }
 
-        /// Where it came from.
+        /// Returns the source.
         pub fn source(&self) -> SocketAddr {
             SocketAddr::new(self.source.into(), self.source_port)
         }
 
-        /// Where it was meant to go.
+        /// Returns the destination.
         pub fn destination(&self) -> SocketAddr {
             SocketAddr::new(self.destination.into(), self.destination_port)
         }

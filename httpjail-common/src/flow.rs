@@ -1,8 +1,8 @@
-//! A flow: which destination a connection had before it was bent towards the proxy.
+//! A flow: the destination that a connection had before it was redirected to the proxy.
 
 use crate::Address;
 
-/// A thread's name as the kernel keeps it (`TASK_COMM_LEN` bytes, NUL-padded). Chosen by the jail: escape it. Aligned for the
+/// A thread's name in the kernel's form (`TASK_COMM_LEN` bytes, NUL-padded). The jail chooses it: escape it. Aligned for the
 /// same reason as [`Address`].
 #[repr(C, align(8))]
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub struct Comm(pub [u8; 16]);
 
 const _: () = assert!(size_of::<Comm>() == 16);
 
-/// The jailed end of a connection: exactly what `accept` tells the proxy, and the network namespace it happened in.
+/// The jailed end of a connection: the peer address that `accept` returns to the proxy, and its network namespace.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "user", derive(Debug))]
@@ -27,7 +27,7 @@ pub struct FlowKey {
     pub reserved: u32,
 }
 
-/// Where the connection was meant to go, and who opened it.
+/// The destination of the connection, and the process that opened it.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(Debug))]
@@ -53,7 +53,7 @@ mod user {
     use std::net::SocketAddr;
 
     impl FlowKey {
-        /// The key of the connection whose far end is `client`, seen in the namespace with this cookie.
+        /// Returns the key of the connection whose peer is `client`, in the namespace with this cookie.
         pub fn new(netns: u64, client: SocketAddr) -> Self {
             FlowKey {
                 netns,
@@ -65,14 +65,14 @@ mod user {
     }
 
     impl FlowValue {
-        /// The original destination. `None` for a port that no port can be, which the programs never write.
+        /// Returns the original destination, or `None` for an invalid port, which the programs never write.
         pub fn destination(&self) -> Option<SocketAddr> {
             Some(SocketAddr::new(self.address.into(), u16::try_from(self.port).ok()?))
         }
     }
 
     impl Comm {
-        /// The name, lossily decoded.
+        /// Returns the name, lossily decoded.
         pub fn text(&self) -> String {
             let end = self.0.iter().position(|&byte| byte == 0).unwrap_or(self.0.len());
             String::from_utf8_lossy(&self.0[..end]).into_owned()

@@ -1,8 +1,8 @@
-//! What crosses the kernel border: the plain data that httpjail's BPF programs and its user side both read and write.
+//! The data that crosses the kernel border: httpjail's BPF programs and its user side both read and write it.
 //!
-//! Every type is `repr(C)` without implicit padding (sizes are asserted beside each), because the kernel hashes map keys
-//! byte by byte and a padding byte would be garbage in one of the two. Addresses are big-endian byte arrays of one form
-//! ([`Address`]), ports and everything else are in host order. The crate is `no_std` for the BPF target; the feature `user`
+//! Every type is `repr(C)` without implicit padding (an assertion beside each checks its size), because the kernel hashes map
+//! keys byte by byte, and padding bytes could differ between the two sides. Addresses are big-endian byte arrays of one form
+//! ([`Address`]); ports and everything else are in host order. The crate is `no_std` for the BPF target; the feature `user`
 //! adds aya's `Pod` and conversions to std types.
 #![cfg_attr(not(feature = "user"), no_std)]
 
@@ -20,7 +20,7 @@ pub use flow::{Comm, FlowKey, FlowValue};
 pub const MAP_CONFIG: &str = "CONFIG";
 /// The map from [`FlowKey`] to [`FlowValue`].
 pub const MAP_FLOWS: &str = "FLOWS";
-/// The map from [`FlowKey`] to [`FlowValue`] for datagrams that were bent to the resolver, if the jail wants it
+/// The map from [`FlowKey`] to [`FlowValue`] for datagrams that were redirected to the resolver, if the jail wants it
 /// ([`JailConfig::dns_open`]).
 pub const MAP_ASKED: &str = "ASKED";
 /// The ring buffer of [`Event`]s.
