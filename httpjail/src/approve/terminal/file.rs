@@ -13,9 +13,8 @@ use nix::libc;
 
 use crate::approve::grant::Grant;
 use crate::approve::request::ApprovalRequest;
-use crate::config::file::{self as policy_file, File};
 use crate::net::Scheme;
-use crate::policy::{Policy, Target, Verdict};
+use crate::policy::{Policy, Rule, Target, Verdict};
 
 /// The policy file that "always" writes to.
 #[derive(Debug)]
@@ -26,6 +25,17 @@ pub(crate) struct PolicyFile {
     pub path: PathBuf,
     /// The text that it must have, if the command could write the file too.
     pub known: Option<String>,
+    /// Reads a text as a policy file, or says why it is not one.
+    pub parse: fn(&str) -> Result<Contents, String>,
+}
+
+/// What a policy file has.
+#[derive(Debug)]
+pub(crate) struct Contents {
+    /// Its rules, in their order.
+    pub rules: Vec<Rule>,
+    /// All else, in a form that shows every difference.
+    pub rest: String,
 }
 
 impl PolicyFile {
@@ -37,7 +47,7 @@ impl PolicyFile {
         }
         let added =
             added(&text, grant).ok_or("no rule can express that, or the file has no list of rules to add to")?;
-        check(&text, &added, request)?;
+        check((self.parse)(&text)?, (self.parse)(&added)?, request)?;
         replace(&self.path, &added, permissions).map_err(|error| error.to_string())?;
         self.known.iter_mut().for_each(|known| known.clone_from(&added));
         Ok(())
@@ -68,15 +78,10 @@ fn replace(path: &Path, text: &str, permissions: Permissions) -> io::Result<()> 
 }
 
 /// Checks that `new` has the rules of `old` and one more, which allows this request.
-fn check(old: &str, new: &str, request: &ApprovalRequest) -> Result<(), String> {
-    let read = |text: &str| policy_file::parse("the policy file", text).map_err(|error| error.to_string());
-    let (old, new) = (read(old)?, read(new)?);
-    let texts = |file: &File| file.rules.iter().map(ToString::to_string).collect::<Vec<_>>();
+fn check(old: Contents, new: Contents, request: &ApprovalRequest) -> Result<(), String> {
+    let texts = |contents: &Contents| contents.rules.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (before, after) = (texts(&old), texts(&new));
-    let same = after.len() == before.len() + 1
-        && after.starts_with(&before)
-        && old.options == new.options
-        && old.logging == new.logging;
+    let same = after.len() == before.len() + 1 && after.starts_with(&before) && old.rest == new.rest;
     let target = target(request).ok_or("the request cannot be read again")?;
     let policy = Policy::new(new.rules);
     match policy.judge(&target) {

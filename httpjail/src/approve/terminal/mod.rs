@@ -24,7 +24,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use console::Console;
-pub(crate) use file::PolicyFile;
+pub(crate) use file::{Contents, PolicyFile};
 pub(crate) use setup::Setup;
 pub(crate) use supervisor::{Supervisor, TerminalCommand};
 

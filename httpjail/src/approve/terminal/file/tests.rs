@@ -2,9 +2,18 @@
 
 use super::*;
 use crate::approve::grant::GrantScope;
+use crate::config::file as policy_file;
 
 fn request(method: &Method, authority: &str, path: &str) -> ApprovalRequest {
     ApprovalRequest::new(&Target::new(method, Scheme::Https, authority, path).unwrap(), None)
+}
+
+fn parse(text: &str) -> Result<Contents, String> {
+    let file = policy_file::parse("the policy file", text).map_err(|error| error.to_string())?;
+    Ok(Contents {
+        rest: format!("{:?} {:?}", file.options, file.logging),
+        rules: file.rules,
+    })
 }
 
 #[track_caller]
@@ -17,6 +26,7 @@ fn check_added(before: &str, scope: GrantScope, after: Result<&str, &str>) {
         name: "rules.yaml".into(),
         path: path.clone(),
         known: None,
+        parse,
     };
     let done = file.add(&Grant::new(true, &request, scope), &request);
     let found = fs::read_to_string(&path).unwrap();
@@ -88,6 +98,7 @@ fn what_the_command_could_write_is_added_to_as_it_was_known_alone() {
         name: "rules.yaml".into(),
         path: path.clone(),
         known: Some("rules: []\n".into()),
+        parse,
     };
     let mut add = |path: &str| {
         let request = request(&Method::GET, "a.test", path);

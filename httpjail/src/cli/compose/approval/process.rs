@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::decider::{Decider, decider};
-use crate::approve::terminal::{self, PolicyFile, Setup, Supervisor};
+use crate::approve::terminal::{self, Contents, PolicyFile, Setup, Supervisor};
 use crate::approve::{ApproverProgram, serve};
 use crate::cli::anchored_path::AnchoredPath;
 use crate::cli::safe_from::Holding;
-use crate::config::{Approval, Config};
+use crate::config::{Approval, Config, file};
 use crate::failure::Failure;
 use crate::jail::process::approver::{Aide, Kind};
 use crate::jail::protocol::approver::{Line, Order, Report};
@@ -97,8 +97,17 @@ fn policy(config: &Config, holding: Holding) -> Option<(AnchoredPath, PolicyFile
             .is_err()
             .then(|| text.map(|(_, text)| text.clone()))
             .flatten(),
+        parse: contents,
     };
     Some((place, file))
+}
+
+fn contents(text: &str) -> Result<Contents, String> {
+    let file = file::parse("the policy file", text).map_err(|error| error.to_string())?;
+    Ok(Contents {
+        rest: format!("{:?} {:?}", file.options, file.logging),
+        rules: file.rules,
+    })
 }
 
 /// The aide's life with `--approve-with`.
