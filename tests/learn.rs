@@ -106,7 +106,7 @@ fn a_file_that_is_there_is_left_alone() {
     jail().option("--force").shell(ASKS).run().expect_code(0);
     assert!(fs::read_to_string(&policy).unwrap().contains("ok"));
 
-    // Made by the command while it runs: it stays, and what was learnt is printed.
+    // Made by the command while it runs: it stays, and what was learned is printed.
     let taken = folder.join("taken.yaml");
     let script = format!("{ASKS}; echo mine > {}", taken.display());
     let outcome = learn(&lab, Way::Ebpf, &taken).shell(&script).run().expect_code(125);
@@ -198,7 +198,7 @@ fn the_summary_goes_where_it_is_wanted() {
         .expect_stderr_has("GITHUB_STEP_SUMMARY is not set");
 }
 
-/// What was allowed and failed is told apart: at once, in the log, in the summary, and in what is learnt.
+/// What was allowed and failed is told apart: at once, in the log, in the summary, and in what is learned.
 #[test]
 fn what_failed_is_marked() {
     let lab = lab();

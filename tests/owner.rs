@@ -425,14 +425,14 @@ fn a_learnt_policy_that_a_link_leads_away() {
         let jail: JailBuilder<'_> = Lab::jail(lab).subcommand("learn").without_log();
         jail.option("--user").option(USER).option("-o").option(out)
     };
-    let outcome = learn(&lab, &sub.join("learnt.yaml"))
+    let outcome = learn(&lab, &sub.join("learned.yaml"))
         .shell(&swap)
         .run()
         .expect_stdout("swapped");
     assert_eq!(fs::read_dir(&roots).unwrap().count(), 0, "{outcome:#?}");
-    assert!(lab.home(USER).join("sub-moved/learnt.yaml").exists(), "{outcome:#?}");
+    assert!(lab.home(USER).join("sub-moved/learned.yaml").exists(), "{outcome:#?}");
     // The link is there now.
-    learn(&lab, &sub.join("learnt.yaml"))
+    learn(&lab, &sub.join("learned.yaml"))
         .shell("echo ran")
         .run()
         .expect_code(2)

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::request::ApprovalRequest;
+use crate::policy::{Methods, literal};
 
 /// Which requests a decision for the run covers: exactly what the prompt shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,11 +27,6 @@ pub(crate) struct Grant {
     url: String,
     whole: bool,
 }
-
-/// What the rules of a policy can be about (`policy::methods`): another method cannot be written down.
-const METHODS: [&str; 9] = [
-    "GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE", "PATCH",
-];
 
 impl Grant {
     /// Returns what a decision about `request` covers.
@@ -68,11 +64,12 @@ impl Grant {
     /// Returns the method and the pattern of the equivalent rule, or `None` if no rule can express it.
     pub(crate) fn rule(&self) -> Option<(Option<String>, String)> {
         let method = match &self.method {
-            Some(method) if !METHODS.contains(&method.as_str()) => return None,
+            // A rule cannot name it.
+            Some(method) if Methods::parse(method).is_none() => return None,
             method => method.as_ref().map(|method| method.to_ascii_lowercase()),
         };
         let end = if self.whole { "$" } else { "" };
-        Some((method, format!("^{}{end}", escaped(&self.url))))
+        Some((method, format!("^{}{end}", literal(&self.url))))
     }
 }
 
@@ -86,16 +83,4 @@ fn origin(request: &ApprovalRequest) -> &str {
 
 fn directory(path: &str) -> &str {
     path.rfind('/').map_or("/", |slash| &path[..=slash])
-}
-
-/// Escapes `text` for a regular expression.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        if r"\.+*?()|[]{}^$".contains(c) {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    out
 }

@@ -1,4 +1,4 @@
-//! What is counted while a run goes on, and told at its end: the summary, what was learnt, what `--locked` found.
+//! What is counted while a run goes on, and told at its end: the summary, what was learned, what `--locked` found.
 //!
 //! It lives where the records are made. In a jail that is the proxy's process, which then knows what it may not write; the
 //! supervisor reads the [`RunFindings`] from memory that both share, once that process has ended.
@@ -18,7 +18,7 @@ use crate::cli::hints;
 use crate::cli::output::USAGE;
 use crate::config::{Config, Purpose};
 use crate::failure::Failure;
-use crate::policy::learn::{Learner, Learnt};
+use crate::policy::learn::{LearnedRule, Learner};
 
 /// Requests that `--locked` names.
 const NAMED_MAX: usize = 50;
@@ -30,10 +30,10 @@ const PAGE: &str = "GITHUB_STEP_SUMMARY";
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RunFindings {
     /// Rules for what no rule was about.
-    pub(crate) learnt: Vec<Learnt>,
+    pub(crate) learned: Vec<LearnedRule>,
     /// How many requests they stand for.
     pub(crate) requests: u64,
-    /// How many requests more there were, to more hosts than are learnt.
+    /// How many requests more there were, to more hosts than are learned.
     pub(crate) left_out: u64,
     /// How many requests the policy denied.
     pub(crate) denied: u64,
@@ -228,7 +228,7 @@ impl RunStats {
         RunFindings {
             requests: learner.requests(),
             left_out: learner.left_out(),
-            learnt: learner.rules(),
+            learned: learner.rules(),
             denied: self.locked.as_ref().map_or(0, |(_, denied)| denied.count),
         }
     }

@@ -39,7 +39,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Makes the configuration of a run that a policy is learnt from; `file` is the one that is added to, or `--config`.
+    /// Makes the configuration of a run that a policy is learned from; `file` is the one that is added to, or `--config`.
     ///
     /// # Errors
     /// As [`Config::for_command`].

@@ -22,7 +22,7 @@ pub(crate) struct Reload {
     passthrough: Vec<HostPattern>,
 }
 
-/// A policy that was read anew.
+/// A policy that was read again.
 #[derive(Debug)]
 pub(crate) struct Reloaded {
     /// What is in force from now on.

@@ -117,7 +117,7 @@ pub(crate) enum Purpose {
     Locked(PathBuf),
 }
 
-/// Where what is learnt goes.
+/// Where what is learned goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Learning {
     /// The policy file.
@@ -129,7 +129,7 @@ pub(crate) struct Learning {
 /// What becomes of a file that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Existing {
-    /// It stays, and nothing is learnt.
+    /// It stays, and nothing is learned.
     Keep,
     /// It is replaced.
     Replace,

@@ -46,6 +46,16 @@ const SPELLING_MAX: usize = 1024;
 impl Host {
     /// Parses a host as in a URL's authority (IPv6 in brackets, no port), in an SNI or in a DNS question.
     ///
+    /// ```
+    /// use httpjail::net::Host;
+    ///
+    /// assert_eq!(Host::parse("API.Example.com.")?.to_string(), "api.example.com");
+    /// assert_eq!(Host::parse("[0:0::1]")?.to_string(), "[::1]");
+    /// // Some clients read this as 127.0.0.1.
+    /// assert!(Host::parse("127.1").is_err());
+    /// # Ok::<(), httpjail::net::HostError>(())
+    /// ```
+    ///
     /// # Errors
     /// Returns a [`HostError`] if the text is not a host, or if clients read it in different ways.
     pub fn parse(text: &str) -> Result<Host, HostError> {

@@ -34,7 +34,22 @@ pub enum Outcome {
 }
 
 impl Policy {
-    /// The verdict on a request, and what each rule up to it said. As slow as there are rules.
+    /// Returns the verdict on a request, and what each rule up to the deciding one said. It tries the rules one by one,
+    /// without the index.
+    ///
+    /// ```
+    /// use httpjail::policy::{Policy, Rule, RuleError, Source, request};
+    ///
+    /// let rules = [r"allow-get: ^https://example\.com/docs/", r"allow: ^https://example\.com/"];
+    /// let rules = rules.iter().map(|text| Rule::parse(text, Source::Option(1)));
+    /// let policy = Policy::new(rules.collect::<Result<_, RuleError>>()?);
+    ///
+    /// let target = request::read("GET https://example.com/index.html").expect("a request");
+    /// let explanation = policy.explain(&target);
+    /// let said: Vec<String> = explanation.steps.iter().map(|step| step.outcome.to_string()).collect();
+    /// assert_eq!(said, ["another path", "matches"]);
+    /// # Ok::<(), RuleError>(())
+    /// ```
     pub fn explain(&self, target: &Target) -> Explanation {
         let mut steps = Vec::new();
         for (id, rule) in self.rules() {

@@ -3,6 +3,7 @@
 //! A request becomes a [`Target`]; a [`Policy`] is a list of [`Rule`]s, and the first one that matches decides. What no
 //! rule matches is denied.
 
+mod entry;
 mod explain;
 pub(crate) mod guess;
 mod hint;
@@ -22,6 +23,7 @@ mod target;
 mod url_part;
 mod verdict;
 
+pub(crate) use entry::{Fields, RuleEntry};
 pub use explain::{Explanation, Outcome, Step};
 pub use host_analysis::Pin;
 pub use lint::Warning;
@@ -30,7 +32,8 @@ pub use methods::Methods;
 pub use pattern::{Pattern, PatternError};
 pub use rule::{Action, Rule, RuleError, Source};
 pub use ruleset::Policy;
-pub use suggest::{rule_for, rule_for_host};
+pub(crate) use suggest::literal;
+pub use suggest::{suggest_rule, suggest_rule_for_host};
 pub use target::{Target, TargetError};
 pub use url_part::Part;
 pub use verdict::{Reason, RuleId, Verdict};

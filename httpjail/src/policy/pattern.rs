@@ -4,9 +4,9 @@
 //! automaton when they are first asked, which can be forgotten again.
 
 mod automaton;
-mod hir;
 #[cfg(test)]
-mod odd;
+mod differential;
+mod hir;
 mod plain;
 mod url_test;
 

@@ -67,7 +67,21 @@ pub enum RuleError {
 }
 
 impl Rule {
-    /// Reads a rule as `-r` takes it.
+    /// Reads a rule as `-r` takes it: `action[-method]: pattern`.
+    ///
+    /// ```
+    /// use httpjail::policy::{Action, Rule, RuleError, Source};
+    ///
+    /// let rule = Rule::parse(r"allow-get: ^https://api\.example\.com/", Source::Option(1))?;
+    /// assert_eq!(rule.action(), Action::Allow);
+    ///
+    /// let error = Rule::parse("api.example.com", Source::Option(1)).unwrap_err();
+    /// assert_eq!(
+    ///     error.hint("api.example.com").as_deref(),
+    ///     Some(r#"write "allow: ^https://api\.example\.com/""#)
+    /// );
+    /// # Ok::<(), RuleError>(())
+    /// ```
     ///
     /// # Errors
     /// [`RuleError`] if the text is no rule.

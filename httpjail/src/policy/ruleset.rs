@@ -16,7 +16,7 @@ pub struct Policy {
     held: AtomicUsize,
 }
 
-/// Bytes that the automata of a policy's patterns may take together; then they are forgotten, and made anew when asked for.
+/// Bytes that the automata of a policy's patterns may take together; then they are forgotten, and made again when asked for.
 const HELD_MAX: usize = 64 << 20;
 
 impl Policy {
@@ -30,7 +30,21 @@ impl Policy {
         }
     }
 
-    /// The verdict on a request: that of the first rule that matches, and denial if none does.
+    /// Returns the verdict of the first rule that matches the request, and a denial if none does.
+    ///
+    /// ```
+    /// use httpjail::policy::{Policy, Reason, Rule, RuleError, RuleId, Source, Verdict, request};
+    ///
+    /// let rules = [r"deny-post: ^https://example\.com/", r"allow: ^https://example\.com/"];
+    /// let rules = rules.iter().map(|text| Rule::parse(text, Source::Option(1)));
+    /// let policy = Policy::new(rules.collect::<Result<_, RuleError>>()?);
+    ///
+    /// let verdict = |text| request::read(text).map(|target| policy.judge(&target));
+    /// assert_eq!(verdict("GET https://example.com/"), Ok(Verdict::Allow(RuleId(1))));
+    /// assert_eq!(verdict("POST https://example.com/"), Ok(Verdict::Deny(Reason::Rule(RuleId(0)))));
+    /// assert_eq!(verdict("GET https://example.org/"), Ok(Verdict::Deny(Reason::NoMatch)));
+    /// # Ok::<(), RuleError>(())
+    /// ```
     pub fn judge(&self, target: &Target) -> Verdict {
         let mut grown = 0;
         let found = self.index.first(self.rules.len(), target, |place| {

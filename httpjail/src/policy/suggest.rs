@@ -10,7 +10,7 @@ use super::target::split_authority;
 const PATH_MAX: usize = 150;
 
 /// `allow-get: ^https://api\.test/users(\?|$)` for a request with this canonical URL; `None` for what is none.
-pub fn rule_for(method: &str, url: &str) -> Option<String> {
+pub fn suggest_rule(method: &str, url: &str) -> Option<String> {
     let (scheme, authority, path) = split(url)?;
     let methods = Methods::parse(method).unwrap_or(Methods::EVERY);
     let (bare, _query) = path.split_once('?').unwrap_or((path, ""));
@@ -24,7 +24,7 @@ pub fn rule_for(method: &str, url: &str) -> Option<String> {
 
 /// The rule that names the host of this URL, for an address that no other rule leads to; `None` where none does, for a name may
 /// lead into a private network, but not to this host or its link.
-pub fn rule_for_host(url: &str, is_private: bool) -> Option<String> {
+pub fn suggest_rule_for_host(url: &str, is_private: bool) -> Option<String> {
     let (scheme, authority, _) = split(url)?;
     let (host, _) = split_authority(authority).ok()?;
     let led = is_private || host.as_name().is_none_or(|name| name == "localhost");
@@ -41,7 +41,7 @@ pub(super) fn split(url: &str) -> Option<(&str, &str, &str)> {
 }
 
 /// `text` as a pattern that matches it alone. The crate also escapes what is special inside brackets only.
-pub(super) fn literal(text: &str) -> String {
+pub(crate) fn literal(text: &str) -> String {
     let mut out = regex_syntax::escape(text);
     for plain in ["-", "&", "~"] {
         out = out.replace(&format!("\\{plain}"), plain);
@@ -72,7 +72,7 @@ mod tests {
             Target::new(&method, Scheme::Https, authority, path).expect("a target")
         };
         let target = made(method, path);
-        let text = rule_for(method, target.url()).expect("a rule");
+        let text = suggest_rule(method, target.url()).expect("a rule");
         assert_eq!(text, expected);
         let rule = Rule::parse(&text, Source::Option(1)).expect("a rule that can be read");
         assert!(rule.matches(&target), "{text} {}", target.url());
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn the_rule_that_names_a_host() {
-        let rule = |url: &str, is_private| rule_for_host(url, is_private).unwrap_or_default();
+        let rule = |url: &str, is_private| suggest_rule_for_host(url, is_private).unwrap_or_default();
         assert_eq!(rule("http://10.0.0.1/x?y", true), r"allow: ^http://10\.0\.0\.1/");
         assert_eq!(rule("https://a.corp:8443/x", true), r"allow: ^https://a\.corp:8443/");
         assert_eq!(rule("http://localhost:3000/", false), "allow: ^http://localhost:3000/");
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn what_is_no_url_has_no_rule() {
         for url in ["", "a.test:443", "https://", "https:///x", "https://a.test"] {
-            assert_eq!(rule_for("GET", url), None, "{url}");
+            assert_eq!(suggest_rule("GET", url), None, "{url}");
         }
     }
 }

@@ -32,6 +32,19 @@ const METHOD_MAX: usize = 32;
 impl Target {
     /// Makes the canonical target of a request. `authority` is `host[:port]`; an empty `path_and_query` means `/`.
     ///
+    /// ```
+    /// use http::Method;
+    /// use httpjail::net::Scheme;
+    /// use httpjail::policy::{Target, TargetError};
+    ///
+    /// let target = Target::new(&Method::GET, Scheme::Https, "Example.com:443", "/a/../b%2Dc?q")?;
+    /// assert_eq!(target.to_string(), "GET https://example.com/b-c?q");
+    ///
+    /// // Some servers read this as `/secret`, others as `/public/..;/secret`.
+    /// assert!(Target::new(&Method::GET, Scheme::Https, "example.com", "/public/..;/secret").is_err());
+    /// # Ok::<(), TargetError>(())
+    /// ```
+    ///
     /// `*` is taken for `OPTIONS` only; its URL is the authority followed by `*`, so that it is not mistaken for `/*`.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use super::policy::StderrPolicy;
 use crate::audit::escape::{printable, short};
 use crate::audit::record::{CERTIFICATE_REFUSED, EventKind, NO_RULE_MATCHED, NOT_HTTP, Record};
-use crate::policy::{rule_for, rule_for_host};
+use crate::policy::{suggest_rule, suggest_rule_for_host};
 
 /// For how many hosts each kind of hint is given.
 const HOSTS_MAX: usize = 20;
@@ -53,7 +53,7 @@ impl Advice {
         if !self.suggest || known || !record.is_denied_by_policy() {
             return None;
         }
-        let rule = rule_for(record.method.as_deref()?, record.url.as_deref()?)?;
+        let rule = suggest_rule(record.method.as_deref()?, record.url.as_deref()?)?;
         self.suggested.insert(record.host.clone()?);
         let place = if record.rule.is_some() {
             ", before that rule"
@@ -75,7 +75,7 @@ impl Advice {
         }
         let rule = match record.is_to_the_host() {
             true => Some(format!("allow: ^http://{key}/")),
-            false => rule_for_host(
+            false => suggest_rule_for_host(
                 record.url.as_deref()?,
                 record.reason.as_deref() == Some("private address"),
             ),

@@ -11,7 +11,7 @@ use crate::audit::SummaryForm;
 /// Learning a policy.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub(crate) struct Learn {
-    /// The run that is learnt from. Its own rules go on to decide; what they say nothing about is learnt.
+    /// The run that is learned from. Its own rules go on to decide; what they say nothing about is learned.
     #[command(flatten)]
     pub run: Run,
 
@@ -26,7 +26,7 @@ pub(crate) struct Learn {
     )]
     pub output: PathBuf,
 
-    /// Add to the file: what it allows already is not learnt anew, what it denies is refused
+    /// Add to the file: what it allows already is not learned again, what it denies is refused
     #[arg(long, conflicts_with_all = ["force", "config"], help_heading = "The policy")]
     pub update: bool,
 

@@ -30,7 +30,7 @@ pub(crate) struct Before {
     place: Option<AnchoredPath>,
 }
 
-/// Looks whether what is learnt can be written, before anything runs.
+/// Looks whether what is learned can be written, before anything runs.
 ///
 /// # Errors
 /// When it could not: exit status 2.
@@ -123,13 +123,13 @@ pub(crate) fn conclude(
         true => Path::new("standard output").display(),
         false => learning.path.display(),
     };
-    if before.text.is_some() && findings.learnt.is_empty() {
+    if before.text.is_some() && findings.learned.is_empty() {
         logging::note(&format!("{name} allows all that was asked for"));
         return Ok(status);
     }
-    let new = document(&about(config, findings), &findings.learnt);
+    let new = document(&about(config, findings), &findings.learned);
     let text = match &before.text {
-        Some(text) => add_to(text, &findings.learnt),
+        Some(text) => add_to(text, &findings.learned),
         None => new.clone(),
     };
     let written = text.map_err(io::Error::other).and_then(|text| {
@@ -145,11 +145,11 @@ pub(crate) fn conclude(
         // Without a stderr there is nobody to tell.
         let _ = io::stderr().write_all(new.unwrap_or_default().as_bytes());
         return Err(Failure {
-            hint: Some("what was learnt stands above".into()),
+            hint: Some("what was learned stands above".into()),
             ..Failure::new(format!("cannot write {name}: {error}"))
         });
     }
-    let rules = counted(findings.learnt.len() as u64, "rule");
+    let rules = counted(findings.learned.len() as u64, "rule");
     let requests = counted(findings.requests - findings.left_out, "request");
     let verb = if before.text.is_some() {
         "added to"
@@ -159,7 +159,7 @@ pub(crate) fn conclude(
     logging::note(&format!(
         "{rules} for {requests} {verb} {name}; read it before you trust it"
     ));
-    let failed = findings.learnt.iter().filter(|rule| rule.failure.is_some()).count();
+    let failed = findings.learned.iter().filter(|rule| rule.failure.is_some()).count();
     if failed > 0 {
         let failed = counted(failed as u64, "rule");
         let text = format!("{failed} for requests of which none got its answer, marked `failed` in {name}");
@@ -168,7 +168,7 @@ pub(crate) fn conclude(
     if findings.left_out > 0 {
         let left_out = counted(findings.left_out, "request");
         logging::warn(
-            &format!("{left_out} went to more hosts than are learnt, and no rule allows them"),
+            &format!("{left_out} went to more hosts than are learned, and no rule allows them"),
             None,
         );
     }
@@ -183,12 +183,12 @@ fn about(config: &Config, findings: &RunFindings) -> Vec<String> {
     let program = program.to_string_lossy();
     let mut about = vec![
         format!(
-            "Learnt by httpjail from a run of {}.",
+            "LearnedRule by httpjail from a run of {}.",
             crate::audit::printable(&program)
         ),
         "A request that no rule allows is denied. Read it before you trust it.".to_owned(),
     ];
-    if findings.learnt.is_empty() {
+    if findings.learned.is_empty() {
         about.push("It asked for nothing.".to_owned());
     }
     about

@@ -161,11 +161,11 @@ fn kept(config: &Config, caller: &Identity, deciders: Vec<PathBuf>) -> Vec<Kept>
         LogTarget::Stderr | LogTarget::Stream(_) => None,
     };
     let policies = config.reload.iter().flat_map(|reload| &reload.texts);
-    let learnt = match &config.purpose {
+    let learned = match &config.purpose {
         Purpose::Learn(learning) => Some(&learning.path),
         Purpose::Work | Purpose::Locked(_) => None,
     };
-    let read = policies.map(|(path, _)| path).chain(learnt);
+    let read = policies.map(|(path, _)| path).chain(learned);
     let mut kept: Vec<Kept> = read.filter_map(|path| of(path, Keeping::ReadOnly)).collect();
     kept.extend(log);
     kept.extend(deciders.into_iter().map(|path| Kept {

@@ -55,9 +55,9 @@ fn only_what_no_rule_is_about_is_learnt() {
         ),
     ];
     let findings = stats(&["learn"], &records).findings();
-    let patterns: Vec<&str> = findings.learnt.iter().map(|rule| rule.pattern.as_str()).collect();
+    let patterns: Vec<&str> = findings.learned.iter().map(|rule| rule.pattern.as_str()).collect();
     assert_eq!((patterns, findings.requests), (vec![r"^https://a\.test/x$"], 1));
-    let by: Vec<&String> = findings.learnt[0].programs.iter().collect();
+    let by: Vec<&String> = findings.learned[0].programs.iter().collect();
     assert_eq!(by, [r"npm\x1b[2J"]);
     assert_eq!(stats(&[], &records).findings(), RunFindings::default());
 }

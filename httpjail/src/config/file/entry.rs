@@ -6,28 +6,20 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::error::{HINT, LIKE};
-use super::values::Many;
-use crate::policy::{Action, Matcher, Methods, Pattern, Place, guess};
+use super::error::{HINT, LIKE, with_hint};
+use super::values::OneOrMany;
+use crate::policy::{Action, Fields, Methods, Pattern, RuleEntry, guess};
 
 /// One entry.
 #[derive(Debug)]
 pub(super) enum Entry {
-    /// A rule.
-    Rule(RuleEntry),
+    Rule {
+        rule: RuleEntry,
+        /// `methods:` stands there with nothing after it.
+        empty_methods: bool,
+    },
     /// `use:`, with the groups that it names.
     Use(Vec<String>),
-}
-
-/// One rule.
-#[derive(Debug)]
-pub(super) struct RuleEntry {
-    pub(super) action: Action,
-    pub(super) methods: Methods,
-    /// `methods:` stands there with nothing after it.
-    pub(super) empty_methods: bool,
-    pub(super) matcher: Matcher,
-    pub(super) name: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -41,7 +33,7 @@ struct RawEntry {
     methods: MethodList,
     name: Option<String>,
     #[serde(rename = "use")]
-    uses: Option<Many>,
+    uses: Option<OneOrMany>,
 }
 
 pub(super) struct ActionWord(pub(super) Action);
@@ -63,38 +55,25 @@ impl RawEntry {
         let Some(ActionWord(action)) = self.action else {
             return Err(E::missing_field("action"));
         };
-        let matcher = match (self.pattern, self.host, self.path) {
-            (Some(pattern), None, None) => Matcher::Pattern(pattern.0),
-            (Some(_), _, _) => {
-                return Err(E::custom(
-                    "a rule has either `pattern:` or `host:` and `path:`, not both",
-                ));
-            }
-            (None, Some(host), path) => Matcher::Place(Place::new(&host, path.as_deref()).map_err(E::custom)?),
-            (None, None, Some(_)) => return Err(E::custom("a rule with `path:` needs a `host:`")),
-            (None, None, None) => {
-                return Err(E::custom(format!(
-                    "a rule needs a `pattern:` or a `host:`{HINT}to match every request write `pattern: '.*'`"
-                )));
-            }
-        };
         let (methods, empty_methods) = match self.methods {
             MethodList::Absent => (Methods::EVERY, false),
             MethodList::Empty => (Methods::EVERY, true),
             MethodList::Some(methods) => (methods, false),
         };
-        Ok(Entry::Rule(RuleEntry {
-            action,
-            methods,
-            empty_methods,
-            matcher,
-            name: self.name,
-        }))
+        let fields = Fields {
+            pattern: self.pattern.map(|pattern| pattern.0),
+            host: self.host,
+            path: self.path,
+        };
+        match RuleEntry::new(action, methods, fields, self.name) {
+            Ok(rule) => Ok(Entry::Rule { rule, empty_methods }),
+            Err(error) => Err(with_hint(&error, error.hint())),
+        }
     }
 
     fn only_uses<E: Error>(self) -> Result<Vec<String>, E> {
         let RawEntry {
-            uses: Some(Many(names)),
+            uses: Some(OneOrMany(names)),
             action: None,
             pattern: None,
             host: None,
@@ -176,10 +155,9 @@ impl<'de> Deserialize<'de> for PatternText {
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<PatternText, E> {
-                Pattern::new(text).map(PatternText).map_err(|error| {
-                    let hint = error.hint(text).map(|hint| format!("{HINT}{hint}")).unwrap_or_default();
-                    E::custom(format!("{error}{hint}"))
-                })
+                Pattern::new(text)
+                    .map(PatternText)
+                    .map_err(|error| with_hint(&error, error.hint(text)))
             }
         }
         deserializer.deserialize_str(PatternVisitor)

@@ -28,6 +28,14 @@ pub(super) const HINT: &str = "\nhint: ";
 pub(super) const LIKE: &str =
     "write a rule as - {action: allow, host: example.com} or - {action: deny, pattern: telemetry}";
 
+/// An error that serde carries, with its hint.
+pub(super) fn with_hint<E: serde::de::Error>(error: &impl std::error::Error, hint: Option<String>) -> E {
+    match hint {
+        Some(hint) => E::custom(format!("{error}{HINT}{hint}")),
+        None => E::custom(error),
+    }
+}
+
 /// A longer line is shown in part.
 const WIDTH: usize = 100;
 

@@ -8,13 +8,13 @@ use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::entry::{Entry, RuleEntry};
+use super::entry::Entry;
 use super::error::{FileError, Origin, nearest};
-use super::schema::{Groups, GroupsShape, Shape};
+use super::schema::{Groups, GroupsSchema, Schema};
 use super::spans::Lines;
 use super::text::Text;
-use super::values::Many;
-use crate::policy::{Rule, Source, Warning, lint};
+use super::values::OneOrMany;
+use crate::policy::{Rule, RuleEntry, Source, Warning, lint};
 
 /// Gives the bytes of the file at a path, or says why not.
 pub type Read<'a> = dyn FnMut(&Path) -> Result<Vec<u8>, String> + 'a;
@@ -25,7 +25,7 @@ const BYTES_MAX: usize = 64 << 20;
 const RULES_MAX: usize = 300_000;
 
 /// The groups that there are.
-pub(super) struct Known<'a> {
+pub(super) struct GroupRegistry<'a> {
     read: &'a mut Read<'a>,
     groups: HashMap<String, Rc<Group>>,
     files: HashSet<PathBuf>,
@@ -43,9 +43,9 @@ struct Group {
     lines: Option<Vec<usize>>,
 }
 
-impl<'a> Known<'a> {
-    pub(super) fn new(read: &'a mut Read<'a>, main: &Text) -> Known<'a> {
-        Known {
+impl<'a> GroupRegistry<'a> {
+    pub(super) fn new(read: &'a mut Read<'a>, main: &Text) -> GroupRegistry<'a> {
+        GroupRegistry {
             read,
             groups: HashMap::new(),
             files: HashSet::from([normal(Path::new(&*main.file))]),
@@ -56,7 +56,13 @@ impl<'a> Known<'a> {
     }
 
     /// Takes the groups of a file, and those of the files that it names.
-    pub(super) fn take(&mut self, text: &Rc<Text>, lines: &Lines, groups: Groups, from: Many) -> Result<(), FileError> {
+    pub(super) fn take(
+        &mut self,
+        text: &Rc<Text>,
+        lines: &Lines,
+        groups: Groups,
+        from: OneOrMany,
+    ) -> Result<(), FileError> {
         self.take_below(text, lines, groups, from, &mut vec![normal(Path::new(&*text.file))])
     }
 
@@ -65,7 +71,7 @@ impl<'a> Known<'a> {
         text: &Rc<Text>,
         lines: &Lines,
         groups: Groups,
-        from: Many,
+        from: OneOrMany,
         above: &mut Vec<PathBuf>,
     ) -> Result<(), FileError> {
         let origin = text.origin();
@@ -103,21 +109,26 @@ impl<'a> Known<'a> {
                 return Err(origin.error_at(1, &named, message));
             }
             let text = Rc::new(Text::new(&path.display().to_string(), bytes)?);
-            let (shape, lines): (GroupsShape, _) = text.read(&mut self.warnings)?;
+            let (schema, lines): (GroupsSchema, _) = text.read(&mut self.warnings)?;
             self.texts.push((path.clone(), text.text.clone()));
             above.push(path);
-            self.take_below(&text, &lines, shape.groups, shape.groups_from, above)?;
+            self.take_below(&text, &lines, schema.groups, schema.groups_from, above)?;
             above.pop();
         }
         Ok(())
     }
 
     /// The rules of the policy file, each `use:` replaced.
-    pub(super) fn rules(&mut self, text: &Rc<Text>, lines: &Lines, shape: &mut Shape) -> Result<Vec<Rule>, FileError> {
-        let mut entries = shape.rules.take().unwrap_or_default();
+    pub(super) fn rules(
+        &mut self,
+        text: &Rc<Text>,
+        lines: &Lines,
+        schema: &mut Schema,
+    ) -> Result<Vec<Rule>, FileError> {
+        let mut entries = schema.rules.take().unwrap_or_default();
         let mut found = lines.items("rules", entries.len()).map(<[usize]>::to_vec);
-        if !shape.uses.0.is_empty() {
-            entries.push(Entry::Use(std::mem::take(&mut shape.uses.0)));
+        if !schema.uses.0.is_empty() {
+            entries.push(Entry::Use(std::mem::take(&mut schema.uses.0)));
             if let Some(found) = &mut found {
                 found.push(text.line_of("use"));
             }
@@ -136,8 +147,10 @@ impl<'a> Known<'a> {
             lines,
         };
         for (index, entry) in group.entries.iter().enumerate() {
-            if let Entry::Rule(rule) = entry
-                && rule.empty_methods
+            if let Entry::Rule {
+                rule,
+                empty_methods: true,
+            } = entry
             {
                 self.warnings.extend(lint::empty_methods(&group.rule(index, rule)));
             }
@@ -153,7 +166,7 @@ impl<'a> Known<'a> {
     ) -> Result<(), FileError> {
         for (index, entry) in group.entries.iter().enumerate() {
             match entry {
-                Entry::Rule(rule) => rules.push(group.rule(index, rule)),
+                Entry::Rule { rule, .. } => rules.push(group.rule(index, rule)),
                 Entry::Use(names) => {
                     for name in names {
                         let wrong = |message| {
@@ -210,7 +223,7 @@ impl Group {
             number: index + 1,
             line,
         };
-        Rule::new(entry.action, entry.methods, entry.matcher.clone(), source).named(entry.name.clone())
+        entry.rule(source)
     }
 }
 

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::error::FileError;
-use super::groups::{Known, Read};
+use super::groups::{GroupRegistry, Read};
 use super::limits::Limits;
-use super::schema::{Logging, Shape, TestEntry};
+use super::schema::{Logging, Schema, TestEntry};
 use super::text::Text;
-use super::values::Many;
+use super::values::OneOrMany;
 use crate::config::overrides::Overrides;
 use crate::net::HostPattern;
 use crate::policy::{Action, Rule, Target, Warning};
@@ -56,16 +56,16 @@ pub struct Test {
 pub fn load<'a>(name: &str, bytes: Vec<u8>, read: &'a mut Read<'a>) -> Result<File, FileError> {
     let text = Rc::new(Text::new(name, bytes)?);
     let mut warnings = Vec::new();
-    let (mut shape, lines): (Shape, _) = text.read(&mut warnings)?;
-    let mut known = Known::new(read, &text);
-    let from = std::mem::take(&mut shape.groups_from);
-    known.take(&text, &lines, std::mem::take(&mut shape.groups), from)?;
-    let rules = known.rules(&text, &lines, &mut shape)?;
-    warnings.append(&mut known.warnings);
+    let (mut schema, lines): (Schema, _) = text.read(&mut warnings)?;
+    let mut registry = GroupRegistry::new(read, &text);
+    let from = std::mem::take(&mut schema.groups_from);
+    registry.take(&text, &lines, std::mem::take(&mut schema.groups), from)?;
+    let rules = registry.rules(&text, &lines, &mut schema)?;
+    warnings.append(&mut registry.warnings);
     let mut texts = vec![(PathBuf::from(name), text.text.clone())];
-    texts.append(&mut known.texts);
+    texts.append(&mut registry.texts);
 
-    let tests = shape.tests.unwrap_or_default();
+    let tests = schema.tests.unwrap_or_default();
     let places = lines.items("tests", tests.len());
     let test = |(index, entry): (usize, TestEntry)| Test {
         target: entry.request.0,
@@ -76,37 +76,37 @@ pub fn load<'a>(name: &str, bytes: Vec<u8>, read: &'a mut Read<'a>) -> Result<Fi
         },
     };
     let options = Overrides {
-        dry_run: shape.dry_run,
-        log_only: shape.log_only,
-        no_tls_intercept: shape.no_tls_intercept,
-        weak: shape.weak,
-        interactive: shape.interactive,
-        approve_with: shape.approve_with,
-        approve_timeout: shape.approve_timeout.map(|seconds| seconds.0),
-        ephemeral_ca: shape.ephemeral_ca,
-        dns: shape.dns,
-        backend: shape.backend,
-        user: shape.user,
-        timeout: shape.timeout.map(|seconds| seconds.0),
-        log: shape.log.map(PathBuf::from),
-        log_format: shape.log_format,
-        summary: shape.summary,
-        quiet: shape.quiet,
-        verbose: shape.verbose,
+        dry_run: schema.dry_run,
+        log_only: schema.log_only,
+        no_tls_intercept: schema.no_tls_intercept,
+        weak: schema.weak,
+        interactive: schema.interactive,
+        approve_with: schema.approve_with,
+        approve_timeout: schema.approve_timeout.map(|seconds| seconds.0),
+        ephemeral_ca: schema.ephemeral_ca,
+        dns: schema.dns,
+        backend: schema.backend,
+        user: schema.user,
+        timeout: schema.timeout.map(|seconds| seconds.0),
+        log: schema.log.map(PathBuf::from),
+        log_format: schema.log_format,
+        summary: schema.summary,
+        quiet: schema.quiet,
+        verbose: schema.verbose,
         level: None,
-        publish: shape.publish.0,
-        allow_socket: paths(shape.allow_socket),
-        upstream_ca: paths(shape.upstream_ca),
-        listen: shape.listen.map(|address| address.0),
-        auth: shape.auth,
+        publish: schema.publish.0,
+        allow_socket: paths(schema.allow_socket),
+        upstream_ca: paths(schema.upstream_ca),
+        listen: schema.listen.map(|address| address.0),
+        auth: schema.auth,
     };
     Ok(File {
         rules,
         tests: tests.into_iter().enumerate().map(test).collect(),
-        logging: shape.logging.unwrap_or_default(),
+        logging: schema.logging.unwrap_or_default(),
         options,
-        passthrough: shape.tls.unwrap_or_default().passthrough.0,
-        limits: shape.limits.unwrap_or_default(),
+        passthrough: schema.tls.unwrap_or_default().passthrough.0,
+        limits: schema.limits.unwrap_or_default(),
         warnings,
         texts,
     })
@@ -121,6 +121,6 @@ pub fn parse(name: &str, text: &str) -> Result<File, FileError> {
     load(name, text.as_bytes().to_vec(), &mut alone)
 }
 
-fn paths(texts: Many) -> Vec<PathBuf> {
+fn paths(texts: OneOrMany) -> Vec<PathBuf> {
     texts.0.into_iter().map(PathBuf::from).collect()
 }

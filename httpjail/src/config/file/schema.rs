@@ -1,4 +1,4 @@
-//! The shape of a policy file, as serde reads it. Values are checked while they are read, so that an error knows its place.
+//! The schema of a policy file, as serde reads it. Values are checked while they are read, so that an error knows its place.
 //!
 //! `schema.json` beside this file says the same to editors; a test compares the two.
 
@@ -9,9 +9,9 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use super::entry::{ActionWord, Entry};
-use super::error::HINT;
+use super::error::with_hint;
 use super::limits::Limits;
-use super::values::{Address, Hosts, Many, Seconds, Version};
+use super::values::{Address, Hosts, OneOrMany, Seconds, Version};
 use crate::audit::SummaryForm;
 use crate::config::options::{Auth, Backend, DnsMode, Level, LogFormat, word};
 use crate::policy::{Action, Target, request};
@@ -19,16 +19,16 @@ use crate::policy::{Action, Target, request};
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "keys such as `rules:`")]
-pub(super) struct Shape {
+pub(super) struct Schema {
     #[serde(rename = "version")]
     _version: Option<Version>,
     pub(super) rules: Option<Vec<Entry>>,
     #[serde(default, rename = "use")]
-    pub(super) uses: Many,
+    pub(super) uses: OneOrMany,
     #[serde(default)]
     pub(super) groups: Groups,
     #[serde(default)]
-    pub(super) groups_from: Many,
+    pub(super) groups_from: OneOrMany,
     pub(super) tests: Option<Vec<TestEntry>>,
     pub(super) logging: Option<Logging>,
     pub(super) tls: Option<Tls>,
@@ -55,11 +55,11 @@ pub(super) struct Shape {
     pub(super) quiet: Option<bool>,
     pub(super) verbose: Option<u8>,
     #[serde(default)]
-    pub(super) publish: Many,
+    pub(super) publish: OneOrMany,
     #[serde(default)]
-    pub(super) allow_socket: Many,
+    pub(super) allow_socket: OneOrMany,
     #[serde(default)]
-    pub(super) upstream_ca: Many,
+    pub(super) upstream_ca: OneOrMany,
     pub(super) listen: Option<Address>,
     #[serde(default, deserialize_with = "word")]
     pub(super) auth: Option<Auth>,
@@ -68,13 +68,13 @@ pub(super) struct Shape {
 /// A file that groups are taken from has nothing else.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "`groups:`")]
-pub(super) struct GroupsShape {
+pub(super) struct GroupsSchema {
     #[serde(rename = "version")]
     _version: Option<Version>,
     #[serde(default)]
     pub(super) groups: Groups,
     #[serde(default)]
-    pub(super) groups_from: Many,
+    pub(super) groups_from: OneOrMany,
 }
 
 /// `logging:` of a policy file.
@@ -158,10 +158,9 @@ impl<'de> Deserialize<'de> for RequestText {
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<RequestText, E> {
-                request::read(text).map(RequestText).map_err(|error| {
-                    let hint = error.hint().map(|hint| format!("{HINT}{hint}")).unwrap_or_default();
-                    E::custom(format!("{error}{hint}"))
-                })
+                request::read(text)
+                    .map(RequestText)
+                    .map_err(|error| with_hint(&error, error.hint()))
             }
         }
         deserializer.deserialize_str(RequestVisitor)

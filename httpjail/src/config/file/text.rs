@@ -36,22 +36,22 @@ impl Text {
         }
     }
 
-    /// The shape, and the lines of its lists.
+    /// The schema, and the lines of its lists.
     pub(super) fn read<S: for<'de> Deserialize<'de> + Default>(
         &self,
         warnings: &mut Vec<Warning>,
     ) -> Result<(S, Lines), FileError> {
         let located = |error: &_| self.origin().located(error);
-        let shape = match read(&self.text) {
+        let schema = match read(&self.text) {
             Err(error) if escapes::is_bad(&error) => {
                 let mended = escapes::mend(&self.text);
-                let shape = read(&mended.text).map_err(|error| located(&error))?;
+                let schema = read(&mended.text).map_err(|error| located(&error))?;
                 warnings.extend(mended.scalars.iter().map(|scalar| scalar.warning(&self.file)));
-                shape
+                schema
             }
             other => other.map_err(|error| located(&error))?,
         };
-        Ok((shape, Lines::of(&self.text)))
+        Ok((schema, Lines::of(&self.text)))
     }
 
     /// The line of a key that begins one.

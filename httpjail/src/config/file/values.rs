@@ -15,7 +15,7 @@ const VERSION: u64 = 1;
 
 /// A string, a list of strings, or nothing.
 #[derive(Debug, Default)]
-pub(super) struct Many(pub(super) Vec<String>);
+pub(super) struct OneOrMany(pub(super) Vec<String>);
 
 /// Hosts by name: one, a list, or nothing.
 #[derive(Debug, Default)]
@@ -69,37 +69,37 @@ pub(crate) fn parse_seconds(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-impl<'de> Deserialize<'de> for Many {
+impl<'de> Deserialize<'de> for OneOrMany {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ManyVisitor;
-        impl<'de> Visitor<'de> for ManyVisitor {
-            type Value = Many;
+        struct OneOrManyVisitor;
+        impl<'de> Visitor<'de> for OneOrManyVisitor {
+            type Value = OneOrMany;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a text or a list of texts")
             }
 
-            fn visit_unit<E: Error>(self) -> Result<Many, E> {
-                Ok(Many::default())
+            fn visit_unit<E: Error>(self) -> Result<OneOrMany, E> {
+                Ok(OneOrMany::default())
             }
 
-            fn visit_u64<E: Error>(self, number: u64) -> Result<Many, E> {
-                Ok(Many(vec![number.to_string()]))
+            fn visit_u64<E: Error>(self, number: u64) -> Result<OneOrMany, E> {
+                Ok(OneOrMany(vec![number.to_string()]))
             }
 
-            fn visit_str<E: Error>(self, text: &str) -> Result<Many, E> {
-                Ok(Many(vec![text.to_owned()]))
+            fn visit_str<E: Error>(self, text: &str) -> Result<OneOrMany, E> {
+                Ok(OneOrMany(vec![text.to_owned()]))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Many, A::Error> {
-                let mut all = Many::default();
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<OneOrMany, A::Error> {
+                let mut all = OneOrMany::default();
                 while let Some(item) = list.next_element::<String>()? {
                     all.0.push(item);
                 }
                 Ok(all)
             }
         }
-        deserializer.deserialize_any(ManyVisitor)
+        deserializer.deserialize_any(OneOrManyVisitor)
     }
 }
 

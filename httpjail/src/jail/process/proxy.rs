@@ -30,7 +30,7 @@ use crate::sys::fds;
 /// How long the proxy may take to load what it needs. Generous: the first run makes a key.
 const READY_LIMIT: Duration = Duration::from_secs(20);
 
-/// How long the proxy may take to write the last of its log. Generous: what was learnt would be lost on a busy machine.
+/// How long the proxy may take to write the last of its log. Generous: what was learned would be lost on a busy machine.
 const FINISH_LIMIT: Duration = Duration::from_secs(20);
 
 /// The supervisor's hold on the proxy.

@@ -56,9 +56,9 @@ struct Asked {
     failure: Option<String>,
 }
 
-/// One rule that was learnt.
+/// One rule that was learned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Learnt {
+pub struct LearnedRule {
     /// `host[:port]`.
     pub host: String,
     /// Pinned to scheme and host.
@@ -139,7 +139,7 @@ impl Learner {
     }
 
     /// The rules, by host and path.
-    pub fn rules(self) -> Vec<Learnt> {
+    pub fn rules(self) -> Vec<LearnedRule> {
         let mut rules = Vec::new();
         for ((host, scheme), mut root) in self.hosts {
             root.generalise();
@@ -181,8 +181,8 @@ impl Node {
         }
     }
 
-    fn rules(self, host: &str, so_far: String, out: &mut Vec<Learnt>) {
-        let learnt = |asked: Asked, pattern: String| Learnt {
+    fn rules(self, host: &str, so_far: String, out: &mut Vec<LearnedRule>) {
+        let learned = |asked: Asked, pattern: String| LearnedRule {
             host: host.to_owned(),
             pattern,
             methods: asked.methods,
@@ -192,10 +192,10 @@ impl Node {
         };
         if let Some(asked) = self.here {
             let end = suggest::end(asked.without_query, asked.with_query);
-            out.push(learnt(asked, format!("{so_far}{end}")));
+            out.push(learned(asked, format!("{so_far}{end}")));
         }
         if let Some(asked) = self.beyond {
-            out.push(learnt(asked, format!("{so_far}/")));
+            out.push(learned(asked, format!("{so_far}/")));
         }
         for (segment, node) in self.below {
             node.rules(host, format!("{so_far}{segment}"), out);

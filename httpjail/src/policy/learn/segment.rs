@@ -1,4 +1,4 @@
-//! One segment of a path as a pattern: what is chosen anew each time (an id, a hash, a version) in its general form, the
+//! One segment of a path as a pattern: what is chosen again each time (an id, a hash, a version) in its general form, the
 //! rest letter by letter.
 
 use std::sync::LazyLock;

@@ -4,7 +4,7 @@ use super::*;
 use crate::net::Scheme;
 use crate::policy::{Action, Matcher, Methods, Pattern, Policy, Rule, Source, Target, Verdict};
 
-fn learn(requests: &[(&str, &str)]) -> Vec<Learnt> {
+fn learn(requests: &[(&str, &str)]) -> Vec<LearnedRule> {
     let mut learner = Learner::default();
     for (method, url) in requests {
         learner.see(method, url, Some("curl"), None);
@@ -12,17 +12,17 @@ fn learn(requests: &[(&str, &str)]) -> Vec<Learnt> {
     learner.rules()
 }
 
-fn policy(learnt: &[Learnt]) -> Policy {
-    let rule = |learnt: &Learnt| {
-        let methods = learnt
+fn policy(learned: &[LearnedRule]) -> Policy {
+    let rule = |learned: &LearnedRule| {
+        let methods = learned
             .methods
             .iter()
             .map(|method| Methods::parse(method).expect("a method"));
         let methods = methods.reduce(Methods::and).expect("some methods");
-        let pattern = Pattern::new(&learnt.pattern).expect("a pattern");
+        let pattern = Pattern::new(&learned.pattern).expect("a pattern");
         Rule::new(Action::Allow, methods, Matcher::Pattern(pattern), Source::Option(1))
     };
-    Policy::new(learnt.iter().map(rule).collect())
+    Policy::new(learned.iter().map(rule).collect())
 }
 
 fn allows(policy: &Policy, method: &str, url: &str) -> bool {
@@ -36,8 +36,8 @@ fn allows(policy: &Policy, method: &str, url: &str) -> bool {
 #[track_caller]
 fn check(requests: &[(&str, &str)], patterns: &[&str]) {
     let rules = learn(requests);
-    let learnt: Vec<&str> = rules.iter().map(|rule| rule.pattern.as_str()).collect();
-    assert_eq!(learnt, patterns);
+    let learned: Vec<&str> = rules.iter().map(|rule| rule.pattern.as_str()).collect();
+    assert_eq!(learned, patterns);
     let policy = policy(&rules);
     for (method, url) in requests {
         assert!(allows(&policy, method, url), "{method} {url}");

@@ -15,7 +15,7 @@ pub(super) fn test(text: &str) -> Option<UrlTest> {
     };
     let both = rest.strip_prefix("https?://");
     rest = both.unwrap_or(rest);
-    // How learnt rules end: the path as it is, with or without a query.
+    // How learned rules end: the path as it is, with or without a query.
     let bare = rest.strip_suffix(r"(\?|$)").filter(|_| begins);
     rest = bare.unwrap_or(rest);
     let mut runs = vec![String::new()];

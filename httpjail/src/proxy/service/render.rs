@@ -3,7 +3,7 @@
 //! Every answer names the request and says whose decision it is, since what reads it is often a program (or a model)
 //! that would otherwise try again for ever. Everything echoed is escaped.
 
-use crate::policy::rule_for_host;
+use crate::policy::suggest_rule_for_host;
 use crate::proxy::refusal::{Kind, Refusal};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
@@ -76,7 +76,7 @@ pub(crate) fn response(
         }
         if let Some(meant) = refusal
             .names_host
-            .and_then(|is_private| rule_for_host(&url, is_private))
+            .and_then(|is_private| suggest_rule_for_host(&url, is_private))
         {
             *body += &format!("  that rule would be {}\n", escaped(&meant));
         }

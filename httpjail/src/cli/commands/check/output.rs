@@ -6,7 +6,7 @@ use crate::audit::printable;
 use crate::cli::output::print;
 use crate::config::file::Test;
 use crate::failure::Failure;
-use crate::policy::{Action, Explanation, Outcome, Part, Policy, Rule, Target, rule_for_host};
+use crate::policy::{Action, Explanation, Outcome, Part, Policy, Rule, Target, suggest_rule_for_host};
 use crate::proxy::{Class, Foreseen};
 
 /// What a policy says of a request.
@@ -255,7 +255,7 @@ impl Found<'_> {
         let Foreseen::Refused(class) = self.address else {
             return None;
         };
-        rule_for_host(self.target.url(), class == Class::Private)
+        suggest_rule_for_host(self.target.url(), class == Class::Private)
     }
 
     fn by(&self) -> String {

@@ -1,4 +1,4 @@
-//! What was learnt as the text of a policy file.
+//! What was learned as the text of a policy file.
 //!
 //! Whatever is written is read again before anybody else sees it: a file that does not hold the rules that it should is none.
 
@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use super::load::parse;
 use crate::policy::Methods;
-use crate::policy::learn::Learnt;
+use crate::policy::learn::LearnedRule;
 
 /// A policy file to which rules cannot be added.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,7 +15,7 @@ use crate::policy::learn::Learnt;
 pub(crate) struct Unreadable;
 
 /// A whole policy file. `about` becomes comment lines at its top.
-pub(crate) fn document(about: &[String], rules: &[Learnt]) -> Result<String, Unreadable> {
+pub(crate) fn document(about: &[String], rules: &[LearnedRule]) -> Result<String, Unreadable> {
     let mut text = String::new();
     for line in about {
         let _ = writeln!(text, "# {line}");
@@ -31,7 +31,7 @@ pub(crate) fn document(about: &[String], rules: &[Learnt]) -> Result<String, Unr
 }
 
 /// The text of a policy file with rules added after those that it has.
-pub(crate) fn add_to(text: &str, rules: &[Learnt]) -> Result<String, Unreadable> {
+pub(crate) fn add_to(text: &str, rules: &[LearnedRule]) -> Result<String, Unreadable> {
     let had = parse("", text).map_err(|_| Unreadable)?.rules.len();
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let head = lines.iter().position(|line| line.trim_end().starts_with("rules:"));
@@ -81,7 +81,7 @@ fn newline(text: &str) -> &'static str {
     }
 }
 
-fn list(rules: &[Learnt], indent: &str) -> String {
+fn list(rules: &[LearnedRule], indent: &str) -> String {
     let mut text = String::new();
     let mut host = None;
     for rule in rules {

@@ -17,9 +17,9 @@ fn a_document_to_read() {
     }
     learner.see("GET", "https://registry.test/it's", Some("npm install"), None);
     learner.see("PROPFIND", "https://dav.test/", None, Some("connect failed"));
-    let text = document(&["Learnt from npm.".into()], &learner.rules()).expect("a document");
+    let text = document(&["LearnedRule from npm.".into()], &learner.rules()).expect("a document");
     insta::assert_snapshot!(text, @r"
-    # Learnt from npm.
+    # LearnedRule from npm.
     rules:
       # dav.test
       - action: allow # 1 request, failed: connect failed
@@ -85,7 +85,7 @@ proptest! {
             learner.see(target.method().as_str(), target.url(), Some("p"), None);
         }
         let text = document(&[], &learner.rules()).expect("a document");
-        let policy = Policy::new(parse("learnt.yaml", &text).expect("a policy").rules);
+        let policy = Policy::new(parse("learned.yaml", &text).expect("a policy").rules);
         for target in &targets {
             prop_assert!(matches!(policy.judge(target), Verdict::Allow(_)), "{} {}", target.url(), text);
             prop_assert!(policy.rules().any(|(_, rule)| rule.is_pinned_to(target.host())), "{}", text);
