@@ -25,10 +25,10 @@ use crate::jail::lifecycle::{Jail, SpawnError};
 use crate::jail::process::port_forwarder::{self, Door};
 use crate::jail::process::proxy::Helper;
 use crate::jail::protocol::command::StartFailure;
-use crate::jail::sandbox::rights;
 use crate::jail::sandbox::sockets::Outside;
 use crate::jail::sandbox::stdio::Inherited;
 use crate::jail::sandbox::user_identity::Identity;
+use crate::jail::sandbox::{network, rights};
 use crate::jail::stale;
 use crate::jail::steering::Extras;
 use crate::jail::steering::hints;
@@ -73,7 +73,7 @@ pub(crate) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
         host_loopback: config.policy.names_loopback(),
         extras: Extras {
             asked_servers: config.dns == DnsMode::Open,
-            publish_mark: (!config.publish.is_empty()).then_some(port_forwarder::MARK),
+            publish_mark: (!config.publish.is_empty()).then_some(network::PUBLISH_MARK),
         },
     };
     let Selection { backend, refused } = select::select(choice(config.backend)?, wants)?;

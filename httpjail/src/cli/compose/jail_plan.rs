@@ -17,8 +17,9 @@ use crate::jail::process::init::Plan;
 use crate::jail::process::working_directory::Workplace;
 use crate::jail::sandbox::filter::Filter;
 use crate::jail::sandbox::mounts::additions::Addition;
-use crate::jail::sandbox::mounts::{self, Keeping, Kept, Overlay, View};
+use crate::jail::sandbox::mounts::{Keeping, Kept, Overlay, View};
 use crate::jail::sandbox::network::JAIL_V4;
+use crate::jail::sandbox::run_dir;
 use crate::jail::sandbox::sockets::Outside;
 use crate::jail::sandbox::stdio::Inherited;
 use crate::jail::sandbox::user_identity::Identity;
@@ -139,7 +140,7 @@ fn nsswitch() -> String {
 
 /// The folder that the jail's own files are mounted on.
 pub(crate) fn place(caller: &Identity) -> Result<PathBuf, Failure> {
-    mounts::place(&caller.config_dir().join("httpjail")).map_err(|error| Failure {
+    run_dir::place(&caller.config_dir().join("httpjail")).map_err(|error| Failure {
         hint: Some("have root make it once: mkdir -p -m 755 /run/httpjail".into()),
         ..Failure::new(format!(
             "no folder for the jail's own files: cannot make /run/httpjail: {error}"

@@ -9,7 +9,8 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use super::pins::{self, Pins};
+use super::lock::lock_pins;
+use super::pins::Pins;
 use super::self_test;
 use crate::failure::Failure;
 use crate::jail::protocol::channel::readable;
@@ -46,7 +47,7 @@ pub(crate) fn detach(cgroup: Option<&Path>) -> Result<Vec<PathBuf>, Failure> {
         }
     }
     // What is left is a dead run's.
-    let _lock = pins::lock(&|_| {})?;
+    let _lock = lock_pins(&|_| {})?;
     for pins in meant() {
         remove(&pins)?;
     }

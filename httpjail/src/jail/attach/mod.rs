@@ -5,6 +5,7 @@
 //! pinned ([`pins`]): when httpjail is killed the cgroup is closed, not open, until somebody detaches.
 
 mod detach;
+mod lock;
 mod neighbors;
 pub(crate) mod pins;
 mod preexisting;
@@ -36,8 +37,10 @@ use super::supervisor::signals::Signals;
 use crate::audit::Record;
 use crate::failure::Failure;
 use detach::{lives, remove};
+use lock::lock_pins;
 use pins::Pins;
 use preexisting::Older;
+use target::within;
 
 /// How long the kernel may take to let go of programs.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -104,7 +107,7 @@ impl Attachment {
         let steering = EbpfSteering::attach(target.as_fd(), target.id(), host_loopback)?;
         // Closed from here on; what else there is to do may take its time.
         let name = RunName::own().map_err(|error| Failure::new(error.to_string()))?;
-        let lock = pins::lock(tell)?;
+        let lock = lock_pins(tell)?;
         let pins = Pins::make(steering.links(), target.id(), target.path(), name)?;
         let mut attachment = Attachment {
             stays: !earlier.is_empty(),
@@ -235,7 +238,7 @@ impl Attachment {
     /// Naming what stays.
     pub(crate) fn detach(mut self) -> Result<(), Failure> {
         self.stays = true;
-        let _lock = pins::lock(&|_| {})?;
+        let _lock = lock_pins(&|_| {})?;
         // `httpjail detach` may have been quicker.
         let ours = Pins::all().into_iter().any(|pins| pins.name == self.pins.name);
         if ours { remove(&self.pins) } else { Ok(()) }
@@ -289,7 +292,7 @@ impl Attachment {
 impl Drop for Attachment {
     fn drop(&mut self) {
         if !self.stays
-            && let Err(failure) = pins::lock(&|_| {}).and_then(|_lock| remove(&self.pins))
+            && let Err(failure) = lock_pins(&|_| {}).and_then(|_lock| remove(&self.pins))
         {
             tracing::warn!(%failure, "an attachment stays behind");
         }
@@ -317,14 +320,6 @@ fn asked(signals: &Signals) -> io::Result<Asked> {
         asked.reload |= signal == Signal::SIGHUP;
     }
     Ok(asked)
-}
-
-/// Does it in the network namespace of that process, or in our own.
-fn within<T>(network: Option<Pid>, inside: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    match network {
-        Some(pid) => network::within(pid, inside),
-        None => inside(),
-    }
 }
 
 fn unreadable(target: &Target, error: &io::Error) -> Failure {

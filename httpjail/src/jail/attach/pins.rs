@@ -5,18 +5,16 @@
 //! links, and no name with a dot. Taking the files away opens the cgroup: so only `detach`, the end of its own httpjail, or
 //! a newer attachment does that, and anybody once the cgroup is gone.
 
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount, umount};
 
 use super::target::is_at;
 use crate::failure::Failure;
-use crate::jail::sandbox::mounts::{RUN_DIR, make_run_dir};
+use crate::jail::sandbox::run_dir::{RUN_DIR, make_run_dir};
 use crate::jail::steering::cgroup::RunName;
 use crate::jail::steering::ebpf::Links;
 
@@ -24,10 +22,6 @@ const FOLDER: &str = "httpjail";
 /// Where a bpffs is mounted by us if there is none.
 const OWN_MOUNT: &str = "bpf";
 const PLACE: &str = "cgroup";
-
-/// How long another httpjail may hold the lock; it pins a dozen programs meanwhile.
-const LOCK_LIMIT: Duration = Duration::from_secs(20);
-const LOCK_TICK: Duration = Duration::from_millis(10);
 
 /// The pins of one attachment.
 #[derive(Debug)]
@@ -42,7 +36,7 @@ pub(crate) struct Pins {
 }
 
 impl Pins {
-    /// Pins `links`. Call it, like all that changes pins, with the [`lock`] held.
+    /// Pins `links`. Call it, like all that changes pins, with the [`super::lock::lock_pins`] held.
     ///
     /// # Errors
     /// When there is no bpffs and none can be mounted, or it is not root's alone.
@@ -110,53 +104,6 @@ impl Pins {
             fs::remove_dir(own_mount())?;
         }
         Ok(())
-    }
-}
-
-/// Held while pins are made or removed, so that two httpjails do not mount and unmount at once. `tell` is told where that is
-/// waited for.
-///
-/// # Errors
-/// When there is no folder to lock, or another process does not let it go.
-pub(crate) fn lock(tell: &dyn Fn(&str)) -> Result<File, Failure> {
-    // The folder itself, so that no file stays.
-    let opened = make_run_dir().and_then(|()| File::open(RUN_DIR));
-    let opened = opened.map_err(|error| Failure {
-        hint: (error.kind() == io::ErrorKind::PermissionDenied).then(|| "run httpjail with sudo".into()),
-        ..Failure::new(format!("cannot open {RUN_DIR}: {error}"))
-    })?;
-    hold(opened, Path::new(RUN_DIR), tell)
-}
-
-/// Locks `opened`, which is at `path`, and tells where that is waited for.
-pub(super) fn hold(opened: File, path: &Path, tell: &dyn Fn(&str)) -> Result<File, Failure> {
-    let failed = |error: &dyn std::fmt::Display| format!("cannot lock {}: {error}", path.display());
-    // Whoever holds it has a few calls to make, unless it is stopped, or somebody else's program.
-    let late = Instant::now() + LOCK_LIMIT;
-    let mut told = false;
-    loop {
-        match opened.try_lock() {
-            Ok(()) => return Ok(opened),
-            Err(TryLockError::WouldBlock) if Instant::now() < late => {
-                if !std::mem::replace(&mut told, true) {
-                    tell(&format!(
-                        "waiting for another httpjail that attaches or detaches ({})",
-                        path.display()
-                    ));
-                }
-                sleep(LOCK_TICK);
-            }
-            Err(TryLockError::WouldBlock) => {
-                return Err(Failure {
-                    hint: Some(format!(
-                        "another httpjail attaches or detaches and does not go on: `fuser {}` tells which",
-                        path.display()
-                    )),
-                    ..Failure::new(failed(&"it is held for too long"))
-                });
-            }
-            Err(TryLockError::Error(error)) => return Err(Failure::new(failed(&error))),
-        }
     }
 }
 

@@ -11,8 +11,7 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use super::target::Target;
-use super::within;
+use super::target::{Target, within};
 use crate::jail::process::namespaces::STEP_LIMIT;
 use crate::jail::protocol::channel::readable;
 use crate::jail::steering::cgroup::RunName;

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::Pid;
 
-use super::pins;
+use super::lock;
 use crate::failure::Failure;
+use crate::jail::sandbox::network;
 use crate::jail::steering::cgroup;
 
 /// An existing cgroup, held open: its number is not given to another while it is.
@@ -143,7 +144,7 @@ impl Target {
     pub(super) fn lock(&self, tell: &dyn Fn(&str)) -> Result<File, Failure> {
         let opened = File::open(&self.path)
             .map_err(|error| Failure::new(format!("cannot open the cgroup {}: {error}", self.path.display())))?;
-        pins::hold(opened, &self.path, tell)
+        lock::hold(opened, &self.path, tell)
     }
 
     /// Parents before children.
@@ -175,6 +176,14 @@ impl AsFd for Target {
 /// Whether the cgroup of that number is at that place.
 pub(super) fn is_at(path: &Path, id: u64) -> bool {
     fs::metadata(path).is_ok_and(|found| found.ino() == id)
+}
+
+/// Does it in the network namespace of that process, or in our own.
+pub(super) fn within<T>(network: Option<Pid>, inside: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    match network {
+        Some(pid) => network::within(pid, inside),
+        None => inside(),
+    }
 }
 
 /// The full path of a cgroup that is named as people name it: in the file system, or as `/proc/PID/cgroup` does.

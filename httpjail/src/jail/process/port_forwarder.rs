@@ -18,13 +18,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::jail::protocol::channel::{self, Channel};
 use crate::jail::protocol::forwarder::{Ask, Made};
+use crate::jail::sandbox::network::PUBLISH_MARK;
 use crate::jail::sandbox::rights;
 use crate::jail::termination;
 use crate::sys::clone::{self, Side};
 use crate::sys::fds;
-
-/// The mark. It need be no secret: nobody in the jail can set one.
-pub(crate) const MARK: u32 = 0x6874_6a6c;
 
 /// How long a socket may take. Generous: a loaded machine must not lose connections.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -117,7 +115,7 @@ impl Doorway {
 fn socket(ipv6: bool) -> io::Result<Socket> {
     let domain = if ipv6 { Domain::IPV6 } else { Domain::IPV4 };
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_mark(MARK)?;
+    socket.set_mark(PUBLISH_MARK)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }

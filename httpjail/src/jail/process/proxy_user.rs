@@ -19,8 +19,9 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid, User};
 
-use crate::jail::sandbox::mounts::{self, RUN_DIR};
 use crate::jail::sandbox::rights;
+use crate::jail::sandbox::run_dir;
+use crate::jail::sandbox::run_dir::RUN_DIR;
 use crate::sys::users;
 
 /// Where to look, best first. All of it is marked as unused in systemd's list (UIDS-GIDS): above its containers, and above
@@ -114,7 +115,7 @@ impl ProxyUser {
 }
 
 fn locks() -> io::Result<File> {
-    mounts::make_run_dir()?;
+    run_dir::make_run_dir()?;
     let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC;
     let mut file = File::options();
     let file = file.read(true).write(true).create(true).mode(0o600).custom_flags(flags);

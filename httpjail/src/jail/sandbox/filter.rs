@@ -7,34 +7,25 @@
 //! strace and LeakSanitizer need it. Nested user namespaces stay: Chromium's sandbox is made of them.
 
 mod limits;
+mod rules;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use libc::{AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, SOCK_DGRAM, SOCK_STREAM, c_long, sock_filter};
-use seccompiler::SeccompCmpArgLen::Dword;
+use libc::{AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, SOCK_DGRAM, SOCK_STREAM, sock_filter};
 use seccompiler::SeccompCmpOp::{Eq, MaskedEq, Ne};
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch, apply_filter,
-};
+use seccompiler::{BpfProgram, apply_filter};
 
 use crate::sys::notification;
-
-#[cfg(target_arch = "x86_64")]
-const ARCH: TargetArch = TargetArch::x86_64;
-#[cfg(target_arch = "aarch64")]
-const ARCH: TargetArch = TargetArch::aarch64;
+use rules::{Rules, other, program, rule};
 
 /// Not in every libc: the multipath TCP protocol number.
 const IPPROTO_MPTCP: u64 = 262;
 
 /// SOCK_TYPE_MASK of include/linux/net.h: the rest of the word is flags.
 const TYPE: u64 = 0xf;
-
-type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
 
 /// The compiled filters, made before the fork so that nothing can fail for want of memory after it.
 #[derive(Debug)]
@@ -258,27 +249,4 @@ fn foreign_numbers() -> Option<BpfProgram> {
 #[cfg(not(target_arch = "x86_64"))]
 fn foreign_numbers() -> Option<BpfProgram> {
     None
-}
-
-/// One filter: the rules answer `errno`, all else passes. The crate's prologue kills a foreign architecture (i386).
-fn program(rules: Rules, errno: i32) -> io::Result<BpfProgram> {
-    let refuse = SeccompAction::Errno(errno as u32);
-    let filter =
-        SeccompFilter::new(rules, SeccompAction::Allow, refuse, ARCH).map_err(|error| other("compile", error))?;
-    filter.try_into().map_err(|error| other("compile", error))
-}
-
-/// A rule that holds when every condition does: (argument's index, comparison, value), each on 32 bits.
-fn rule(conditions: &[(u8, SeccompCmpOp, u64)]) -> io::Result<SeccompRule> {
-    let conditions: Result<Vec<_>, _> = conditions
-        .iter()
-        .map(|(index, op, value)| SeccompCondition::new(*index, Dword, op.clone(), *value))
-        .collect();
-    conditions
-        .and_then(SeccompRule::new)
-        .map_err(|error| other("write", error))
-}
-
-fn other(what: &str, error: impl std::fmt::Display) -> io::Error {
-    io::Error::other(format!("cannot {what} the seccomp filter: {error}"))
 }

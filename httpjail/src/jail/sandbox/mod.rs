@@ -6,6 +6,7 @@ pub(crate) mod mounts;
 pub(crate) mod nested;
 pub(crate) mod network;
 pub(crate) mod rights;
+pub(crate) mod run_dir;
 pub(crate) mod sockets;
 pub(crate) mod stdio;
 pub(crate) mod terminal;

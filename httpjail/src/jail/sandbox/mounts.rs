@@ -1,7 +1,7 @@
 //! The jail's view of the file system: the host's, with what leads out covered and what makes it trust us laid over.
 //!
 //! Everything happens in the mount namespace of the jail's init and ends with it: no file and no mount on the host. The
-//! files that are laid over live on a small tmpfs of the namespace ([`place`] says where).
+//! files that are laid over live on a small tmpfs of the namespace ([`crate::jail::sandbox::run_dir::place`] says where).
 
 pub(crate) mod additions;
 mod cgroups;
@@ -9,113 +9,27 @@ mod devices;
 mod generated;
 mod kept;
 mod kernel;
+mod operations;
 mod terminals;
+mod view;
 
 pub(crate) use generated::Generated;
 pub(crate) use kept::{Keeping, Kept};
+pub(crate) use operations::MountError;
 pub(crate) use terminals::NO_NAME_FOR;
+pub(crate) use view::{Overlay, View};
 
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt as _, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{OFlag, open};
-use nix::mount::{MsFlags, mount};
+use nix::mount::MsFlags;
 use nix::sys::stat::{Mode, umask};
 
-use super::mountinfo::{self, Mount};
 use super::nested;
-use super::sockets::Outside;
-use additions::Addition;
-
-/// Inside a jail a tmpfs with the files laid over others; on the host a folder that root makes once, empty.
-pub(crate) const RUN_DIR: &str = "/run/httpjail";
-
-/// Folders that are mostly there and mostly empty, for when nothing better is.
-const SPARE_DIRS: [&str; 5] = ["/mnt", "/media", "/srv", "/opt", "/home"];
-
-/// A file that the jail sees in place of the host's.
-#[derive(Debug, Clone)]
-pub(crate) struct Overlay {
-    /// Its name below [`View::place`].
-    pub name: String,
-    /// What is in it.
-    pub content: Vec<u8>,
-    /// The host's files that it covers, those that exist.
-    pub covers: Vec<PathBuf>,
-}
-
-/// Everything that the view needs to know.
-#[derive(Debug)]
-pub(crate) struct View {
-    /// The folder that is covered with the jail's own files ([`place`]).
-    pub place: PathBuf,
-    /// Files laid over the host's.
-    pub overlays: Vec<Overlay>,
-    /// The authority's certificate, as it stands in bundles.
-    pub authority: Vec<u8>,
-    /// Files that appear where the host has none.
-    pub additions: Vec<Addition>,
-    /// Unix sockets of the host.
-    pub outside: Outside,
-    /// Folders that the jail must not see (the authority's key, httpjail's state).
-    pub hidden: Vec<PathBuf>,
-    /// Files that the command must not change.
-    pub kept: Vec<Kept>,
-    /// Unix sockets that stay reachable (`--allow-socket`).
-    pub allowed: Vec<PathBuf>,
-    /// Whether the jail has terminals of its own, and sees none of the host's.
-    pub own_terminals: bool,
-    /// The command's user and group, who own the folders that stand in for covered ones.
-    pub owner: (u32, u32),
-}
-
-/// A step of the view that failed, on what.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {step} {path}: {source}")]
-pub(crate) struct MountError {
-    step: &'static str,
-    path: PathBuf,
-    source: io::Error,
-}
-
-/// Finds a folder for the jail's own files. A mount needs one that exists, and only root can make one that is nobody's:
-/// else it is `own`, the authority's, which the jail may not see anyway, or one in which there is nothing to see.
-///
-/// # Errors
-/// When there is none.
-pub(crate) fn place(own: &Path) -> io::Result<PathBuf> {
-    let run = Path::new(RUN_DIR);
-    let made = DirBuilder::new().mode(0o755).create(run);
-    if run.is_dir() {
-        return Ok(run.into());
-    }
-    let empty = |dir: &&Path| fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none());
-    let spare = || SPARE_DIRS.iter().map(Path::new).find(empty);
-    let found = Some(own).filter(|own| own.is_dir()).or_else(spare);
-    found
-        .map(Path::to_owned)
-        .ok_or_else(|| made.err().unwrap_or_else(|| io::ErrorKind::NotFound.into()))
-}
-
-/// Makes the folder of httpjail's own, by root. It is there once it was made.
-///
-/// # Errors
-/// Those of making it, and when it is not root's alone.
-pub(crate) fn make_run_dir() -> io::Result<()> {
-    match DirBuilder::new().mode(0o755).create(RUN_DIR) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        made => return made,
-    }
-    let found = fs::symlink_metadata(RUN_DIR)?;
-    if found.is_dir() && found.uid() == 0 && found.mode() & 0o022 == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::other(format!("{RUN_DIR} is not a folder of root's alone")))
-    }
-}
+use operations::{bind, cover_folder, hold, is_there, raw, remount_read_only, write};
 
 /// What came of arranging it.
 #[derive(Debug)]
@@ -164,7 +78,7 @@ fn arrange_all(view: &View, user_namespace: bool) -> Result<Arranged, MountError
     let held = devices::arrange(view.own_terminals, &mut notes)?;
     notes.extend(cgroups::arrange(view.owner.0 == 0)?);
     kernel::read_only_sys()?;
-    kept::arrange(view)?;
+    kept::arrange(&view.hidden, &view.kept, view.owner)?;
     for folder in &view.outside.folders {
         cover_folder(folder, view.owner)?;
     }
@@ -194,22 +108,6 @@ fn arrange_all(view: &View, user_namespace: bool) -> Result<Arranged, MountError
     })
 }
 
-fn mounted() -> Result<Vec<Mount>, MountError> {
-    let path = Path::new("/proc/self/mountinfo");
-    let table = fs::read(path).map_err(|source| failed("read", path, source))?;
-    Ok(mountinfo::parse(&String::from_utf8_lossy(&table)))
-}
-
-/// Covers a folder with an empty one that belongs to the command's user, who may expect to write there.
-fn cover_folder(folder: &Path, owner: (u32, u32)) -> Result<(), MountError> {
-    if !is_there(folder, fs::Metadata::is_dir)? {
-        return Ok(());
-    }
-    let options = format!("mode=0700,uid={},gid={},size=16m", owner.0, owner.1);
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    raw("cover", folder, Some("tmpfs"), Some("tmpfs"), flags, Some(&options))
-}
-
 /// Covers a socket with a file that nobody listens on: `connect` answers ECONNREFUSED.
 fn cover_socket(socket: &Path) -> Result<(), MountError> {
     match fs::symlink_metadata(socket) {
@@ -225,16 +123,6 @@ fn cover_socket(socket: &Path) -> Result<(), MountError> {
             path: socket.into(),
             source,
         }),
-    }
-}
-
-/// Whether something of this kind is there, for us and so for the command.
-fn is_there(path: &Path, kind: fn(&fs::Metadata) -> bool) -> Result<bool, MountError> {
-    match fs::metadata(path) {
-        Ok(found) => Ok(kind(&found)),
-        Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => Ok(false),
-        Err(error) if error.raw_os_error() == Some(libc::EACCES) => Ok(false),
-        Err(source) => Err(failed("look at", path, source)),
     }
 }
 
@@ -278,23 +166,6 @@ fn lay_files(run: &Path, overlays: &[Overlay], generated: &[Generated]) -> Resul
     Ok(notes)
 }
 
-pub(super) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
-    file.set_permissions(Permissions::from_mode(0o644))?;
-    file.write_all(content)
-}
-
-pub(super) fn hold(path: &Path) -> Result<OwnedFd, MountError> {
-    open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).map_err(|error| MountError {
-        step: "open",
-        path: path.into(),
-        source: error.into(),
-    })
-}
-
 /// Puts an allowed socket back in its place, in a folder that may have been covered.
 fn uncover(path: &Path, socket: &OwnedFd) -> Result<(), MountError> {
     if fs::symlink_metadata(path).is_err() {
@@ -305,47 +176,4 @@ fn uncover(path: &Path, socket: &OwnedFd) -> Result<(), MountError> {
         })?;
     }
     bind(&PathBuf::from(format!("/proc/self/fd/{}", socket.as_raw_fd())), path)
-}
-
-pub(super) fn bind(source: &Path, target: &Path) -> Result<(), MountError> {
-    bind_with(MsFlags::empty(), source, target)
-}
-
-fn bind_with(flags: MsFlags, source: &Path, target: &Path) -> Result<(), MountError> {
-    let flags = flags | MsFlags::MS_BIND;
-    let done = mount(Some(source), target, None::<&str>, flags, None::<&str>);
-    done.map_err(|error| MountError {
-        step: "bind over",
-        path: target.into(),
-        source: error.into(),
-    })
-}
-
-/// `flags` are those that the mount has: in a user namespace they are locked and must be named again.
-pub(super) fn remount_read_only(target: &Path, flags: MsFlags) -> Result<(), MountError> {
-    let flags = flags | MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
-    raw("make read-only", target, None, None, flags, None)
-}
-
-pub(super) fn failed(step: &'static str, path: &Path, source: io::Error) -> MountError {
-    MountError {
-        step,
-        path: path.into(),
-        source,
-    }
-}
-
-pub(super) fn raw(
-    step: &'static str,
-    target: &Path,
-    source: Option<&str>,
-    kind: Option<&str>,
-    flags: MsFlags,
-    options: Option<&str>,
-) -> Result<(), MountError> {
-    mount(source, target, kind, flags, options).map_err(|error| MountError {
-        step,
-        path: target.into(),
-        source: error.into(),
-    })
 }

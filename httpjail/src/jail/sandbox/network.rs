@@ -35,6 +35,9 @@ pub(crate) const JAIL_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 1);
 /// wants a right that goes around the programs anyway.
 pub(crate) const OWN_MARK: u32 = 0x6874_6a6c;
 
+/// The mark of the sockets that reach what the jail listens on (`JailConfig::publish_mark`). It need be no secret: nobody in the jail can set one.
+pub(crate) const PUBLISH_MARK: u32 = 0x6874_6a6c;
+
 /// Ports that only root may bind and that `bindresvport(3)` chooses from, too.
 const RESERVED: std::ops::Range<u16> = 600..1024;
 

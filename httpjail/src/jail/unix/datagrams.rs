@@ -9,7 +9,7 @@ use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, so
 use nix::sys::uio::{RemoteIoVec, process_vm_writev};
 
 use super::caller::Caller;
-use super::handler::{Answer, Shared, errno};
+use super::shared::{Answer, Shared, errno};
 use crate::sys::notification::Call;
 
 /// One that sends nothing. Some programs only ask it for the number of an interface.

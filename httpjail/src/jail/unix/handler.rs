@@ -16,11 +16,10 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::stat::fstat;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 
-use super::caller::{self, Caller, Folder};
+use super::caller::{self, Caller};
 use super::datagrams;
-use super::registry::Registry;
-use super::unreported::Untold;
-use crate::sys::notification::{Call, Listener, RESTART};
+use super::shared::{Answer, Shared, errno, errno_of};
+use crate::sys::notification::{Call, RESTART};
 use crate::sys::socket as raw;
 use crate::sys::thread::{self, Alarm};
 
@@ -31,23 +30,6 @@ const UNIX_MAX: usize = 110;
 /// How often a call that waits looks whether it still should.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What all threads that make calls share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    /// Where the calls come from.
-    pub listener: Listener,
-    /// Who may be reached.
-    pub registry: Registry,
-    /// What was done and could not be told.
-    pub untold: Untold,
-    /// The kernel's own files.
-    pub proc: Folder,
-    /// The jail has a user namespace: what this process may do to a network, it may because that network is in the jail.
-    pub user_namespace: bool,
-    /// There is more than one user.
-    pub users: bool,
-}
-
 /// One thread that makes calls.
 #[derive(Debug)]
 pub(super) struct Handler<'a> {
@@ -56,9 +38,6 @@ pub(super) struct Handler<'a> {
     /// Whose ids the thread has.
     ids: Option<(u32, u32, Vec<u32>)>,
 }
-
-/// A call's answer; an error is an error number.
-pub(super) type Answer = Result<i64, Errno>;
 
 impl<'a> Handler<'a> {
     /// Makes this thread one: it keeps its capabilities, but for those that it takes up as needed.
@@ -323,12 +302,4 @@ fn read(call: &Call, from: u64, into: &mut [u8]) -> Result<(), Errno> {
         Err(Errno::EPERM) => Err(Errno::EPERM),
         _ => Err(Errno::EFAULT),
     }
-}
-
-fn errno_of(error: &io::Error) -> Option<Errno> {
-    error.raw_os_error().map(Errno::from_raw)
-}
-
-pub(super) fn errno(error: io::Error) -> Errno {
-    errno_of(&error).unwrap_or(Errno::EIO)
 }

@@ -6,8 +6,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::caller::Folder;
-use super::handler::Shared;
 use super::registry::Registry;
+use super::shared::Shared;
 use super::unreported::Untold;
 use super::workers;
 use crate::jail::protocol::init::Notify;

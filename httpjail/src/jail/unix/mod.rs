@@ -13,6 +13,7 @@ mod keeper;
 pub(crate) mod program;
 mod registry;
 pub(crate) mod self_test;
+mod shared;
 mod unreported;
 mod workers;
 

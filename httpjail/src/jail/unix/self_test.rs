@@ -27,8 +27,8 @@ use super::keeper::{Keeper, serve_until};
 use crate::jail::protocol::channel::{self, readable};
 use crate::jail::protocol::init::{Notify, Probe};
 use crate::jail::sandbox::filter::Filter;
-use crate::jail::sandbox::mounts::{RUN_DIR, make_run_dir};
 use crate::jail::sandbox::rights;
+use crate::jail::sandbox::run_dir::{RUN_DIR, make_run_dir};
 use crate::jail::sandbox::user_identity::Identity;
 use crate::sys::clone::{self, Side};
 

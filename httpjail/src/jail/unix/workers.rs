@@ -14,7 +14,8 @@ use std::thread::Builder;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::handler::{Handler, Shared};
+use super::handler::Handler;
+use super::shared::Shared;
 use crate::sys::clone;
 use crate::sys::notification::Call;
 

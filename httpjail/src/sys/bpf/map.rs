@@ -1,6 +1,6 @@
 //! Maps: making them, and reading and writing what is in them.
 
-use super::{AddrU64, bpf, bpf_fd, object_name, raw};
+use super::call::{AddrU64 as _, bpf, bpf_fd, object_name, raw};
 use aya::Pod;
 use std::io;
 use std::marker::PhantomData;

@@ -6,6 +6,7 @@
 //! safe code. The layouts are those of `union bpf_attr` in include/uapi/linux/bpf.h; the kernel takes an attribute shorter
 //! than its own for one whose rest is zero.
 
+mod call;
 mod map;
 #[cfg(test)]
 mod run;
@@ -18,9 +19,11 @@ pub(crate) use run::prog_test_run;
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+
+use call::{AddrU64 as _, bpf, bpf_fd, object_name, raw};
 
 const BPF_PROG_LOAD: i32 = 5;
 const BPF_OBJ_PIN: i32 = 6;
@@ -257,61 +260,4 @@ pub(crate) fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
     } else {
         Err(io::Error::last_os_error())
     }
-}
-
-fn raw(fd: BorrowedFd<'_>) -> u32 {
-    // Never negative: a `BorrowedFd` is open.
-    fd.as_raw_fd().unsigned_abs()
-}
-
-/// A name as the kernel shows it: letters, digits, `_` and `.`, at most 15 bytes.
-fn object_name(name: &str) -> [u8; 16] {
-    let mut out = [0; 16];
-    let allowed = name
-        .bytes()
-        .filter(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.'));
-    for (slot, byte) in out[..15].iter_mut().zip(allowed) {
-        *slot = byte;
-    }
-    out
-}
-
-/// The kernel wants pointers as 64-bit numbers.
-trait AddrU64 {
-    fn addr_u64(self) -> u64;
-}
-
-impl<T> AddrU64 for *const T {
-    fn addr_u64(self) -> u64 {
-        self.expose_provenance() as u64
-    }
-}
-
-impl<T> AddrU64 for *mut T {
-    fn addr_u64(self) -> u64 {
-        self.expose_provenance() as u64
-    }
-}
-
-/// # Safety
-/// Every pointer in `attr` must be good for what `command` does with it.
-unsafe fn bpf<A>(command: i32, attr: &mut A) -> io::Result<i64> {
-    // SAFETY: the kernel reads (and for some commands writes) at most `size_of::<A>()` bytes of the attribute; the caller
-    // vouches for what it points to.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attr, size_of::<A>()) };
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
-}
-
-/// # Safety
-/// As for [`bpf`]; and `command` must be one that returns a new descriptor.
-unsafe fn bpf_fd<A>(command: i32, attr: &mut A) -> io::Result<OwnedFd> {
-    // SAFETY: the caller's promise.
-    let fd = unsafe { bpf(command, attr) }?;
-    let fd = i32::try_from(fd).map_err(|_| io::Error::from_raw_os_error(libc::EOVERFLOW))?;
-    // SAFETY: the kernel just made it and nobody else knows it. It is close-on-exec (`bpf_*_new_fd` pass O_CLOEXEC).
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

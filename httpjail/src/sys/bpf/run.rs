@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use super::{AddrU64 as _, bpf, raw};
+use super::call::{AddrU64 as _, bpf, raw};
 
 const BPF_PROG_TEST_RUN: i32 = 10;
 /// The word of `struct __sk_buff` that holds the interface (include/uapi/linux/bpf.h).

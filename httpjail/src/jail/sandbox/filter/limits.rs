@@ -12,7 +12,7 @@ use seccompiler::SeccompCmpArgLen::{Dword, Qword};
 use seccompiler::SeccompCmpOp::{Eq, Ne};
 use seccompiler::{SeccompCondition, SeccompRule};
 
-use super::{Rules, other};
+use super::rules::{Rules, other};
 
 /// The calls that answer success and do nothing.
 pub(super) fn kept() -> io::Result<Rules> {

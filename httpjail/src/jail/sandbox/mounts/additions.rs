@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
 
-use super::{MountError, failed, hold, raw, remount_read_only, write};
+use super::operations::{MountError, failed, hold, raw, remount_read_only, write};
 
 /// A file that appears.
 #[derive(Debug, Clone)]

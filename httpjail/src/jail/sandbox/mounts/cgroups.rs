@@ -12,7 +12,8 @@ use nix::errno::Errno;
 use nix::mount::MsFlags;
 use nix::sched::{CloneFlags, unshare};
 
-use super::{MountError, failed, mountinfo, raw, remount_read_only};
+use super::operations::{MountError, failed, raw, remount_read_only};
+use crate::jail::sandbox::mountinfo;
 
 /// Makes the cgroup namespace and covers the host's mounts of cgroup v2, all in the calling process's own namespaces. Returns
 /// what a command that is `root` may write all the same.

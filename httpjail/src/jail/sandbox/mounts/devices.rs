@@ -25,9 +25,9 @@ use std::path::{Path, PathBuf};
 
 use nix::mount::MsFlags;
 
-use super::super::mountinfo::Mount;
+use super::operations::{MountError, bind, bind_with, failed, hold, mounted, raw, remount_read_only};
 use super::terminals::{self, Given};
-use super::{MountError, bind, bind_with, failed, hold, mounted, raw, remount_read_only};
+use crate::jail::sandbox::mountinfo::Mount;
 use crate::sys::mounts::{close_devices, open_devices};
 
 const DEV: &str = "/dev";

@@ -22,7 +22,8 @@ use memchr::memmem;
 use nix::mount::MsFlags;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
-use super::{MountError, Overlay, failed, hold, raw};
+use super::operations::{MountError, failed, hold, raw};
+use super::view::Overlay;
 
 /// What the tools of distributions generate, and nothing that a package brings: Debian, Alpine; Fedora; openSUSE; Arch.
 const FOLDERS: [&str; 4] = [

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use nix::mount::MsFlags;
 
-use super::{MountError, View, bind, bind_with, cover_folder, mounted, mountinfo, remount_read_only};
-use mountinfo::Mount;
+use super::operations::{MountError, bind, bind_with, cover_folder, mounted, remount_read_only};
+use crate::jail::sandbox::mountinfo::{self, Mount};
 
 /// A file that the command must not change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,14 +35,14 @@ pub(crate) enum Keeping {
     InPlace,
 }
 
-/// Hides and keeps what the view says.
-pub(super) fn arrange(view: &View) -> Result<(), MountError> {
+/// Hides and keeps these from a command of that user and group.
+pub(super) fn arrange(hidden: &[PathBuf], kept: &[Kept], owner: (u32, u32)) -> Result<(), MountError> {
     // As it is before any of this is mounted.
     let mounts = mounted()?;
-    let user = view.owner.0;
-    let hidden = view.hidden.iter().flat_map(|folder| names(&mounts, folder));
+    let user = owner.0;
+    let hidden = hidden.iter().flat_map(|folder| names(&mounts, folder));
     let hidden: Vec<PathBuf> = hidden.collect();
-    let kept = view.kept.iter().flat_map(|kept| {
+    let kept = kept.iter().flat_map(|kept| {
         let names = names(&mounts, &kept.path).into_iter();
         names.map(|name| (name, kept.how))
     });
@@ -59,7 +59,7 @@ pub(super) fn arrange(view: &View) -> Result<(), MountError> {
         }
     }
     for folder in &hidden {
-        cover_folder(folder, view.owner)?;
+        cover_folder(folder, owner)?;
     }
     for (name, how) in &kept {
         match how {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use nix::mount::MsFlags;
 
-use super::{MountError, bind_with, failed, mounted, raw, remount_read_only};
+use super::operations::{MountError, bind_with, failed, mounted, raw, remount_read_only};
 
 /// Those that are made read-only, wherever they are. Of cgroups the first version alone is left as the host has it.
 const ORDERS: [&str; 11] = [

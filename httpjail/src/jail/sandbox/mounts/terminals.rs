@@ -21,8 +21,8 @@ use nix::pty::{posix_openpt, ptsname_r};
 use nix::sys::stat::{FileStat, Mode, fstat, major, makedev, minor};
 use nix::sys::termios::tcgetsid;
 
-use super::super::stdio::is_terminal;
-use super::{MountError, bind, hold, raw};
+use super::operations::{MountError, bind, hold, raw};
+use crate::jail::sandbox::stdio::is_terminal;
 
 /// `include/uapi/linux/major.h`: TTYAUX_MAJOR, of `/dev/tty`, `/dev/console` and `/dev/ptmx`.
 const AUXILIARY: u64 = 5;

@@ -1,15 +1,12 @@
 //! Where cgroup v2 is mounted, and whether it is safe to put a jail there.
 
-use super::{CgroupError, make_directory};
+use super::error::{CgroupError, PARENT};
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
-
-/// The directory of all runs, below the mount.
-pub(super) const PARENT: &str = "httpjail";
 
 /// Where cgroup v2 is mounted: `/sys/fs/cgroup`, or on hybrid hosts a directory below it.
 ///
@@ -141,6 +138,20 @@ fn check_owner(path: &Path) -> Result<(), CgroupError> {
         });
     }
     Ok(())
+}
+
+pub(super) fn make_directory(path: &Path) -> Result<(), CgroupError> {
+    fs::DirBuilder::new()
+        .mode(0o755)
+        .create(path)
+        .map_err(|source| match source.kind() {
+            io::ErrorKind::ReadOnlyFilesystem => CgroupError::ReadOnly(path.to_owned()),
+            _ => CgroupError::Io {
+                operation: "make the cgroup",
+                path: path.to_owned(),
+                source,
+            },
+        })
 }
 
 #[cfg(test)]

@@ -1,13 +1,17 @@
 //! Whose run a cgroup is, said in its name, and which runs are dead.
 
-use super::mount::{PARENT, mount_point, own_cgroup};
-use super::{BELOW, CgroupError, kill, remove_tree};
+use super::error::{CgroupError, PARENT};
+use super::mount::{mount_point, own_cgroup};
+use super::removal::{kill, remove_tree};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
+
+/// How the name of a run's cgroup begins that lies below its caller's own.
+pub(super) const BELOW: &str = "httpjail-";
 
 /// The name of a run's cgroup: who its supervisor is, so exactly that no other process is ever taken for it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::events::GROUP;
 use super::message::Attributes;
-use crate::jail::process::port_forwarder::MARK;
+use crate::jail::sandbox::network::PUBLISH_MARK;
 
 const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
@@ -90,7 +90,7 @@ pub(super) fn address(side: Side, ip: IpAddr, length: usize) -> Vec<Expression> 
 
 /// What a socket of [`crate::jail::process::port_forwarder`] sends.
 pub(super) fn is_published() -> Vec<Expression> {
-    vec![meta(Meta::Mark), compare(Compare::Equal, &MARK.to_ne_bytes())]
+    vec![meta(Meta::Mark), compare(Compare::Equal, &PUBLISH_MARK.to_ne_bytes())]
 }
 
 pub(super) fn socket_is_not_transparent() -> Vec<Expression> {

@@ -1,0 +1,62 @@
+//! The two locks of attaching: a cgroup's own, and the one over all pins.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::failure::Failure;
+use crate::jail::sandbox::run_dir::{RUN_DIR, make_run_dir};
+
+/// How long another httpjail may hold the lock; it pins a dozen programs meanwhile.
+const LOCK_LIMIT: Duration = Duration::from_secs(20);
+
+const LOCK_TICK: Duration = Duration::from_millis(10);
+
+/// Held while pins are made or removed, so that two httpjails do not mount and unmount at once. `tell` is told where that is
+/// waited for.
+///
+/// # Errors
+/// When there is no folder to lock, or another process does not let it go.
+pub(super) fn lock_pins(tell: &dyn Fn(&str)) -> Result<File, Failure> {
+    // The folder itself, so that no file stays.
+    let opened = make_run_dir().and_then(|()| File::open(RUN_DIR));
+    let opened = opened.map_err(|error| Failure {
+        hint: (error.kind() == io::ErrorKind::PermissionDenied).then(|| "run httpjail with sudo".into()),
+        ..Failure::new(format!("cannot open {RUN_DIR}: {error}"))
+    })?;
+    hold(opened, Path::new(RUN_DIR), tell)
+}
+
+/// Locks `opened`, which is at `path`, and tells where that is waited for.
+pub(super) fn hold(opened: File, path: &Path, tell: &dyn Fn(&str)) -> Result<File, Failure> {
+    let failed = |error: &dyn std::fmt::Display| format!("cannot lock {}: {error}", path.display());
+    // Whoever holds it has a few calls to make, unless it is stopped, or somebody else's program.
+    let late = Instant::now() + LOCK_LIMIT;
+    let mut told = false;
+    loop {
+        match opened.try_lock() {
+            Ok(()) => return Ok(opened),
+            Err(TryLockError::WouldBlock) if Instant::now() < late => {
+                if !std::mem::replace(&mut told, true) {
+                    tell(&format!(
+                        "waiting for another httpjail that attaches or detaches ({})",
+                        path.display()
+                    ));
+                }
+                sleep(LOCK_TICK);
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(Failure {
+                    hint: Some(format!(
+                        "another httpjail attaches or detaches and does not go on: `fuser {}` tells which",
+                        path.display()
+                    )),
+                    ..Failure::new(failed(&"it is held for too long"))
+                });
+            }
+            Err(TryLockError::Error(error)) => return Err(Failure::new(failed(&error))),
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! The folder of httpjail's own, `/run/httpjail`, and what stands in for it where only root could make it.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+/// Inside a jail a tmpfs with the files laid over others; on the host a folder that root makes once, empty.
+pub(crate) const RUN_DIR: &str = "/run/httpjail";
+
+/// Folders that are mostly there and mostly empty, for when nothing better is.
+const SPARE_DIRS: [&str; 5] = ["/mnt", "/media", "/srv", "/opt", "/home"];
+
+/// Finds a folder for the jail's own files. A mount needs one that exists, and only root can make one that is nobody's:
+/// else it is `own`, the authority's, which the jail may not see anyway, or one in which there is nothing to see.
+///
+/// # Errors
+/// When there is none.
+pub(crate) fn place(own: &Path) -> io::Result<PathBuf> {
+    let run = Path::new(RUN_DIR);
+    let made = DirBuilder::new().mode(0o755).create(run);
+    if run.is_dir() {
+        return Ok(run.into());
+    }
+    let empty = |dir: &&Path| fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none());
+    let spare = || SPARE_DIRS.iter().map(Path::new).find(empty);
+    let found = Some(own).filter(|own| own.is_dir()).or_else(spare);
+    found
+        .map(Path::to_owned)
+        .ok_or_else(|| made.err().unwrap_or_else(|| io::ErrorKind::NotFound.into()))
+}
+
+/// Makes the folder of httpjail's own, by root. It is there once it was made.
+///
+/// # Errors
+/// Those of making it, and when it is not root's alone.
+pub(crate) fn make_run_dir() -> io::Result<()> {
+    match DirBuilder::new().mode(0o755).create(RUN_DIR) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => return made,
+    }
+    let found = fs::symlink_metadata(RUN_DIR)?;
+    if found.is_dir() && found.uid() == 0 && found.mode() & 0o022 == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("{RUN_DIR} is not a folder of root's alone")))
+    }
+}
