@@ -16,7 +16,7 @@ use nix::libc;
 use nix::unistd::{Uid, User};
 
 use crate::failure::Failure;
-use crate::jail::sandbox::user_identity::Identity;
+use crate::jail::sandbox::user_identity::UserIdentity;
 
 /// The authority's folder below a home.
 const USUAL: &str = ".config/httpjail";
@@ -34,7 +34,7 @@ const KEYS: [&str; 2] = ["ca.key", "weak/ca.key"];
 ///
 /// # Errors
 /// When that cannot be remembered.
-pub(crate) fn folder(caller: &Identity) -> Result<PathBuf, Failure> {
+pub(crate) fn folder(caller: &UserIdentity) -> Result<PathBuf, Failure> {
     let home = home(caller)?;
     let below_home = caller.config_dir().starts_with(&caller.home);
     if below_home
@@ -76,7 +76,7 @@ pub(crate) fn folder(caller: &Identity) -> Result<PathBuf, Failure> {
 ///
 /// # Errors
 /// When it is not known where theirs would be.
-pub(crate) fn hidden(caller: &Identity, identity: &Identity) -> Result<Vec<PathBuf>, Failure> {
+pub(crate) fn hidden(caller: &UserIdentity, identity: &UserIdentity) -> Result<Vec<PathBuf>, Failure> {
     let mut homes = BTreeSet::from([home(caller)?, home(identity)?]);
     homes.extend([caller, identity].map(|user| user.home.clone()));
     if identity.uid.is_root() {
@@ -107,7 +107,7 @@ fn is_closed(error: &io::Error) -> bool {
 }
 
 /// The home that does not change with the environment, unless that is all there is.
-fn home(user: &Identity) -> Result<PathBuf, Failure> {
+fn home(user: &UserIdentity) -> Result<PathBuf, Failure> {
     let known = account(user.uid).filter(|home| home.is_dir());
     let own = std::env::var_os("HOME").map(PathBuf::from);
     let own = own.filter(|home| !user.switched && home.is_absolute());

@@ -9,20 +9,20 @@ use crate::cli::authority_dirs;
 use crate::cli::output::failure;
 use crate::failure::Failure;
 #[cfg(target_os = "linux")]
-use crate::jail::sandbox::user_identity::Identity;
+use crate::jail::sandbox::user_identity::UserIdentity;
 
 /// The user who called.
 #[derive(Debug)]
 pub(crate) struct InvokingUser {
     #[cfg(target_os = "linux")]
-    pub(crate) identity: Identity,
+    pub(crate) identity: UserIdentity,
 }
 
 #[cfg(target_os = "linux")]
 impl InvokingUser {
     /// Under sudo the user who called sudo, else the process's own.
     pub(crate) fn find() -> Result<InvokingUser, Failure> {
-        let identity = Identity::caller().map_err(failure)?;
+        let identity = UserIdentity::caller().map_err(failure)?;
         Ok(InvokingUser { identity })
     }
 

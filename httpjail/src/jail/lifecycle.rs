@@ -4,7 +4,7 @@
 //! can start the command. Each step's undo is a guard, dropped in reverse; what a SIGKILL leaves, [`crate::jail::stale`] removes.
 
 mod core_dumps;
-mod hold_sockets;
+mod guard_sockets;
 
 use std::io;
 use std::marker::PhantomData;
@@ -12,18 +12,18 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use crate::failure::Failure;
-use crate::jail::process::approver::Aide;
+use crate::jail::process::approver::ApproverProcess;
 use crate::jail::process::init::Plan;
 use crate::jail::process::namespaces::{self, Sandbox};
-use crate::jail::process::proxy::Helper;
+use crate::jail::process::proxy::ProxyProcess;
 use crate::jail::protocol::command::StartFailure;
 use crate::jail::protocol::fd_passing;
-use crate::jail::protocol::init::{Order, Report};
+use crate::jail::protocol::init::{InitReply, InitRequest};
 use crate::jail::sandbox::{mounts, network};
 use crate::jail::self_test;
 use crate::jail::steering::{Steering, hints, select};
 use crate::jail::supervisor::{self, Outcome, Running, signals::Signals};
-use crate::jail::unix::Held;
+use crate::jail::unix::SocketGuard;
 use crate::net::Listeners;
 
 /// A state in which the namespaces exist and nothing is steered: everything the jail would do is refused.
@@ -38,14 +38,14 @@ pub(crate) struct Armed;
 pub(crate) struct Jail<State> {
     // Dropped in this order: the processes first, then what held them.
     sandbox: Sandbox,
-    helper: Helper,
+    proxy_process: ProxyProcess,
     steering: Box<dyn Steering>,
     listeners: Listeners,
     notes: Vec<String>,
     /// The Unix sockets of the outside that it may reach.
     allowed: Vec<PathBuf>,
     /// How all others are held, once that is chosen.
-    sockets: Option<Held>,
+    sockets: Option<SocketGuard>,
     warnings: Vec<String>,
     state: PhantomData<State>,
 }
@@ -55,14 +55,18 @@ impl Jail<Prepared> {
     ///
     /// # Errors
     /// Naming the step that failed; what was built is gone again.
-    pub(crate) fn prepare(steering: Box<dyn Steering>, helper: Helper, plan: &Plan) -> Result<Self, Failure> {
-        Self::build(steering, helper, plan).map_err(|failure| Failure {
+    pub(crate) fn prepare(
+        steering: Box<dyn Steering>,
+        proxy_process: ProxyProcess,
+        plan: &Plan,
+    ) -> Result<Self, Failure> {
+        Self::build(steering, proxy_process, plan).map_err(|failure| Failure {
             hint: failure.hint.or_else(|| hints::hint(&failure.message)),
             ..failure
         })
     }
 
-    fn build(mut steering: Box<dyn Steering>, helper: Helper, plan: &Plan) -> Result<Self, Failure> {
+    fn build(mut steering: Box<dyn Steering>, proxy_process: ProxyProcess, plan: &Plan) -> Result<Self, Failure> {
         let limited = core_dumps::limit();
         let sandbox = match Sandbox::build(plan, steering.cgroup(), steering.needs_cgroup()) {
             Ok(sandbox) => sandbox,
@@ -76,7 +80,7 @@ impl Jail<Prepared> {
         let warnings = unheld.collect();
         let mut jail = Jail {
             sandbox,
-            helper,
+            proxy_process,
             steering,
             listeners,
             notes: Vec::new(),
@@ -87,9 +91,9 @@ impl Jail<Prepared> {
         };
         jail.connect()?;
         let user_namespace = jail.sandbox.user_namespace;
-        jail.sandbox.order(&Order::Arrange { user_namespace })?;
-        match jail.sandbox.report(select::ARRANGE)? {
-            Report::Arranged(notes) => {
+        jail.sandbox.request(&InitRequest::Arrange { user_namespace })?;
+        match jail.sandbox.reply(select::ARRANGE)? {
+            InitReply::Arranged(notes) => {
                 let (lost, notes): (Vec<_>, Vec<_>) = notes
                     .into_iter()
                     .partition(|note| note.starts_with(mounts::NO_NAME_FOR));
@@ -113,9 +117,9 @@ impl Jail<Prepared> {
             self.listeners = listeners.map_err(failed)?;
             return Ok(());
         };
-        self.sandbox.order(&Order::Connect(inside))?;
-        match self.sandbox.report_with("set up its network")? {
-            (Report::Connected { counts, note }, sockets) => {
+        self.sandbox.request(&InitRequest::Connect(inside))?;
+        match self.sandbox.reply_with("set up its network")? {
+            (InitReply::Connected { counts, note }, sockets) => {
                 self.listeners = fd_passing::unpack(counts, sockets).map_err(failed)?;
                 self.notes.push(note);
                 Ok(())
@@ -134,11 +138,11 @@ impl Jail<Prepared> {
             hint: error.hint.clone(),
             ..Failure::new(error.message)
         })?;
-        self.sandbox.order(&Order::Probe {
+        self.sandbox.request(&InitRequest::Probe {
             ipv6: self.listeners.proxy.len() > 1,
         })?;
-        let wrong = match self.sandbox.report("probe the steering")? {
-            Report::Probed(wrong) => wrong,
+        let wrong = match self.sandbox.reply("probe the steering")? {
+            InitReply::Probed(wrong) => wrong,
             other => return Err(namespaces::unexpected(&other)),
         };
         let flows = self.steering.original_dst(&self.listeners)?;
@@ -158,10 +162,10 @@ impl Jail<Prepared> {
                 ..Failure::new(message)
             });
         }
-        let sockets = hold_sockets::hold(&self.sandbox, &self.allowed)?;
+        let sockets = guard_sockets::strongest(&self.sandbox, &self.allowed)?;
         let Jail {
             sandbox,
-            helper,
+            proxy_process,
             steering,
             listeners,
             notes,
@@ -171,7 +175,7 @@ impl Jail<Prepared> {
         } = self;
         Ok(Jail {
             sandbox,
-            helper,
+            proxy_process,
             steering,
             listeners,
             notes,
@@ -191,36 +195,36 @@ impl Jail<Armed> {
     pub(crate) fn spawn(
         mut self,
         signals: Signals,
-        mut aide: Option<Aide>,
+        mut approver: Option<ApproverProcess>,
     ) -> Result<Result<Running, Outcome>, SpawnError> {
-        self.helper.serve(std::mem::take(&mut self.listeners))?;
+        self.proxy_process.serve(std::mem::take(&mut self.listeners))?;
         let early = signals
             .ending()
             .map_err(|error| Failure::new(format!("cannot read the signals: {error}")))?;
         if let Some(signal) = early {
             return Ok(Err(Outcome::Killed(signal as i32)));
         }
-        let own_terminal = match aide.as_mut().filter(|aide| aide.holds_terminal()) {
-            Some(aide) => {
-                aide.hand_over(&self.terminal()?)?;
+        let own_terminal = match approver.as_mut().filter(|approver| approver.holds_terminal()) {
+            Some(approver) => {
+                approver.hand_over(&self.terminal()?)?;
                 true
             }
             None => false,
         };
         let foreground = own_terminal || supervisor::wants_foreground();
-        let notify = matches!(self.sockets, Some(Held::Notify { .. })).then(|| self.sandbox.notify());
-        self.sandbox.order(&Order::Run { foreground, notify })?;
-        match self.sandbox.report("start the command")? {
-            Report::Started => Ok(Ok(Running::new(
+        let notify = matches!(self.sockets, Some(SocketGuard::Notify { .. })).then(|| self.sandbox.notify());
+        self.sandbox.request(&InitRequest::Run { foreground, notify })?;
+        match self.sandbox.reply("start the command")? {
+            InitReply::Started => Ok(Ok(Running::new(
                 self.sandbox,
-                self.helper,
+                self.proxy_process,
                 self.steering,
                 self.sockets,
                 signals,
-                aide,
+                approver,
                 foreground && !own_terminal,
             ))),
-            Report::NotStarted(failure) => Err(SpawnError::Command(failure)),
+            InitReply::NotStarted(failure) => Err(SpawnError::Command(failure)),
             other => Err(namespaces::unexpected(&other).into()),
         }
     }
@@ -229,9 +233,9 @@ impl Jail<Armed> {
 impl Jail<Armed> {
     /// Has init make a terminal in the jail and take it for its own. Returns the end that is outside.
     fn terminal(&self) -> Result<OwnedFd, Failure> {
-        self.sandbox.order(&Order::MakeTerminal)?;
-        match self.sandbox.report_with("make a terminal")? {
-            (Report::Terminal, mut master) if master.len() == 1 => Ok(master.remove(0)),
+        self.sandbox.request(&InitRequest::MakeTerminal)?;
+        match self.sandbox.reply_with("make a terminal")? {
+            (InitReply::Terminal, mut master) if master.len() == 1 => Ok(master.remove(0)),
             (other, _) => Err(namespaces::unexpected(&other)),
         }
     }
@@ -240,20 +244,20 @@ impl Jail<Armed> {
 impl<State> Jail<State> {
     /// Whether Unix sockets of the outside are out of reach whatever their names.
     pub(crate) fn holds_sockets(&self) -> bool {
-        self.sockets.as_ref().is_some_and(Held::by_identity)
+        self.sockets.as_ref().is_some_and(SocketGuard::by_identity)
     }
 
     /// Whether init makes the jail's connections to Unix sockets, and so none for datagrams.
     pub(crate) fn makes_connections(&self) -> bool {
-        matches!(self.sockets, Some(Held::Notify { .. }))
+        matches!(self.sockets, Some(SocketGuard::Notify { .. }))
     }
 
     /// What could not be done and did not matter, and where the jail is: for `-v`.
     pub(crate) fn notes(&self) -> impl Iterator<Item = String> {
         let user = if self.sandbox.user_namespace { "with" } else { "without" };
         let first = format!("steered by {}, {user} a user namespace", self.steering.name());
-        let sockets = self.sockets.iter().map(Held::to_string);
-        let of_proxy = self.helper.note().map(str::to_owned);
+        let sockets = self.sockets.iter().map(SocketGuard::to_string);
+        let of_proxy = self.proxy_process.note().map(str::to_owned);
         let notes = std::iter::once(first).chain(sockets);
         notes.chain(self.notes.iter().cloned()).chain(of_proxy)
     }
@@ -273,9 +277,9 @@ impl<State> Jail<State> {
     }
 
     fn hand_out(&self, user_namespace: bool) -> Result<Vec<OwnedFd>, Failure> {
-        self.sandbox.order(&Order::Open { user_namespace })?;
-        match self.sandbox.report_with("hand out its namespaces")? {
-            (Report::Opened, namespaces) => Ok(namespaces),
+        self.sandbox.request(&InitRequest::Open { user_namespace })?;
+        match self.sandbox.reply_with("hand out its namespaces")? {
+            (InitReply::Opened, namespaces) => Ok(namespaces),
             (other, _) => Err(namespaces::unexpected(&other)),
         }
     }

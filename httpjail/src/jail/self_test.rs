@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::protocol::channel::readable;
+use super::protocol::channel::wait_readable;
 use crate::net::{ClientAddr, Flow, Listeners, OriginalDstSource};
 
 /// Documentation addresses (RFC 5737, RFC 3849): nobody's, and no route leads there from the jail's namespace.
@@ -172,7 +172,7 @@ fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
 }
 
 fn await_readable(socket: &impl AsFd) -> io::Result<()> {
-    let ready = readable(socket.as_fd(), LIMIT)?;
+    let ready = wait_readable(socket.as_fd(), LIMIT)?;
     if ready {
         Ok(())
     } else {

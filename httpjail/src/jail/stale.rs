@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use super::attach::pins;
-use super::steering::cgroup::{self, Claimed, Leftover};
+use super::steering::cgroup::{self, Claimed, StaleCgroup};
 
 /// How long the killed processes of all dead runs together may take to go.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -16,9 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Removes what dead runs left; a run that lives is never touched. Returns what could not be removed: no reason not to run.
 pub(crate) fn remove() -> Vec<String> {
     let mut left = pins::remove_stale();
-    match cgroup::leftovers() {
+    match cgroup::stale_cgroups() {
         Ok(found) => {
-            let claimed: Vec<Claimed> = found.into_iter().filter_map(Leftover::claim).collect();
+            let claimed: Vec<Claimed> = found.into_iter().filter_map(StaleCgroup::claim).collect();
             // All at once, and then they are waited for.
             claimed.iter().for_each(Claimed::kill);
             let deadline = Instant::now() + PATIENCE;

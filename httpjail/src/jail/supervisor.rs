@@ -16,16 +16,16 @@ use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
 use nix::time::ClockId;
 use nix::unistd::{getpgrp, getpid};
 
-use super::process::approver::Aide;
+use super::process::approver::ApproverProcess;
 use super::process::namespaces::Sandbox;
-use super::process::proxy::Helper;
-use super::process_info::socket_holders::{self, Holders};
-use super::protocol::init::{Order, Report};
+use super::process::proxy::ProxyProcess;
+use super::process_info::socket_holders::{self, SocketHolders};
+use super::protocol::init::{InitReply, InitRequest};
 use super::sandbox::stdio;
 use super::steering::Steering;
-use super::unix::Held;
+use super::unix::SocketGuard;
 use crate::sys::terminal::Terminal;
-use policy_watch::{Round, Watch};
+use policy_watch::{PolicyPoller, PolicyWatch};
 use signals::{Signals, is_forwarded};
 
 /// Between SIGTERM and SIGKILL when the time is up.
@@ -59,13 +59,13 @@ impl Outcome {
 /// A jail whose command runs.
 pub(crate) struct Running {
     sandbox: Sandbox,
-    helper: Helper,
+    proxy_process: ProxyProcess,
     steering: Box<dyn Steering>,
     /// Kept to the end: what it holds in the kernel goes with it.
-    _sockets: Option<Held>,
+    _sockets: Option<SocketGuard>,
     signals: Signals,
     /// Answers what no rule does, if anybody is asked.
-    aide: Option<Aide>,
+    approver: Option<ApproverProcess>,
     /// The command holds the terminal, which must be taken back from it.
     holds_terminal: bool,
 }
@@ -93,20 +93,20 @@ fn wake_at(deadline: Instant) -> io::Result<Timer> {
 impl Running {
     pub(crate) fn new(
         sandbox: Sandbox,
-        helper: Helper,
+        proxy_process: ProxyProcess,
         steering: Box<dyn Steering>,
-        sockets: Option<Held>,
+        sockets: Option<SocketGuard>,
         signals: Signals,
-        aide: Option<Aide>,
+        approver: Option<ApproverProcess>,
         holds_terminal: bool,
     ) -> Self {
         Running {
             sandbox,
-            helper,
+            proxy_process,
             steering,
             _sockets: sockets,
             signals,
-            aide,
+            approver,
             holds_terminal,
         }
     }
@@ -118,19 +118,19 @@ impl Running {
     pub(crate) fn wait(
         mut self,
         limit: Option<Duration>,
-        watch: Option<&mut dyn Watch>,
+        watch: Option<&mut dyn PolicyWatch>,
         open_log: &dyn Fn() -> io::Result<File>,
     ) -> (Outcome, Vec<String>) {
         let outcome = self
-            .supervise(limit, Round::new(watch), open_log)
+            .supervise(limit, PolicyPoller::new(watch), open_log)
             .unwrap_or_else(|error| Outcome::Failed(error.to_string()));
         self.take_terminal();
         let killed = self.sandbox.kill();
         // Before the proxy, whose last lines are for the caller's own terminal.
-        if let Some(aide) = &mut self.aide {
-            aide.finish();
+        if let Some(approver) = &mut self.approver {
+            approver.finish();
         }
-        let finished = self.helper.finish(outcome.status().into(), open_log);
+        let finished = self.proxy_process.finish(outcome.status().into(), open_log);
         let removed = self.steering.disarm();
         let left = [killed, finished]
             .into_iter()
@@ -144,16 +144,16 @@ impl Running {
     fn supervise(
         &mut self,
         limit: Option<Duration>,
-        mut round: Round<'_>,
+        mut poller: PolicyPoller<'_>,
         open_log: &dyn Fn() -> io::Result<File>,
     ) -> io::Result<Outcome> {
         let init = u32::try_from(self.sandbox.pid.as_raw()).map_err(io::Error::other)?;
-        let mut holders = Holders::below(init);
+        let mut holders = SocketHolders::below(init);
         let line = |pid| socket_holders::line(init, pid);
         let mut deadline = limit.map(|limit| Instant::now() + limit);
         let mut out_of_time = false;
         loop {
-            let next = deadline.into_iter().chain(round.next()).min();
+            let next = deadline.into_iter().chain(poller.next()).min();
             let wait = next.map(|next| next.saturating_duration_since(Instant::now()));
             // Rounded up, or the loop would spin through the last millisecond.
             let wait = wait.map_or(PollTimeout::NONE, |wait| {
@@ -161,39 +161,39 @@ impl Running {
             });
             let mut polled = vec![
                 PollFd::new(self.sandbox.line.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.helper.line.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.proxy_process.line.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             ];
             polled.extend(
-                self.aide
+                self.approver
                     .as_ref()
-                    .map(|aide| PollFd::new(aide.as_fd(), PollFlags::POLLIN)),
+                    .map(|approver| PollFd::new(approver.as_fd(), PollFlags::POLLIN)),
             );
             match poll(&mut polled, wait) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),
             }
             let came = |at: usize| polled.get(at).is_some_and(|polled| polled.any().unwrap_or(true));
-            let (init, proxy, signals, aide) = (came(0), came(1), came(2), came(3));
+            let (init, proxy, signals, approver) = (came(0), came(1), came(2), came(3));
             // It speaks only when spoken to, or when it fails. Heard before init: what a command says of a denial is not to
             // hide that there was nobody to ask.
-            if aide && let Some(aide) = &self.aide {
-                return Ok(Outcome::Failed(aide.last_words()));
+            if approver && let Some(approver) = &self.approver {
+                return Ok(Outcome::Failed(approver.last_words()));
             }
             if init && let Some(outcome) = self.hear_init(deadline)? {
                 return Ok(if out_of_time { Outcome::TimedOut } else { outcome });
             }
             if proxy
-                && let Err(message) = self
-                    .helper
-                    .answer(line, |socket, words| holders.find(socket, words), open_log)
+                && let Err(message) =
+                    self.proxy_process
+                        .answer(line, |socket, words| holders.find(socket, words), open_log)
             {
                 return Ok(Outcome::Failed(message));
             }
             if signals {
                 self.pass_signals()?;
             }
-            if let Err(error) = round.look(&self.helper) {
+            if let Err(error) = poller.look(&self.proxy_process) {
                 return Ok(Outcome::Failed(format!("the proxy ended: {error}")));
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
@@ -202,19 +202,19 @@ impl Running {
                 }
                 out_of_time = true;
                 deadline = Some(Instant::now() + GRACE);
-                self.sandbox.line.send(&Order::Signal(Signal::SIGTERM as i32))?;
+                self.sandbox.line.send(&InitRequest::Signal(Signal::SIGTERM as i32))?;
                 // A stopped command would not hear it.
-                self.sandbox.line.send(&Order::Signal(Signal::SIGCONT as i32))?;
+                self.sandbox.line.send(&InitRequest::Signal(Signal::SIGCONT as i32))?;
             }
         }
     }
 
     fn hear_init(&mut self, deadline: Option<Instant>) -> io::Result<Option<Outcome>> {
         match self.sandbox.line.receive() {
-            Ok(Report::Exited(status)) => Ok(Some(Outcome::Exited(status))),
-            Ok(Report::Killed(signal)) => Ok(Some(Outcome::Killed(signal))),
-            Ok(Report::Stopped(signal)) => self.stop(signal, deadline).map(|()| None),
-            Ok(Report::NotCarried(left)) => {
+            Ok(InitReply::Exited(status)) => Ok(Some(Outcome::Exited(status))),
+            Ok(InitReply::Killed(signal)) => Ok(Some(Outcome::Killed(signal))),
+            Ok(InitReply::Stopped(signal)) => self.stop(signal, deadline).map(|()| None),
+            Ok(InitReply::NotCarried(left)) => {
                 tracing::warn!(
                     "what the command wrote could not be carried back to the host: {}",
                     left.join("; ")
@@ -231,7 +231,7 @@ impl Running {
             if signal == Signal::SIGCONT {
                 self.resume()?;
             } else if is_forwarded(signal) {
-                self.sandbox.line.send(&Order::Signal(signal as i32))?;
+                self.sandbox.line.send(&InitRequest::Signal(signal as i32))?;
             }
         }
         Ok(())
@@ -249,8 +249,8 @@ impl Running {
             return self.resume();
         }
         self.take_terminal();
-        if let Some(aide) = &self.aide {
-            aide.suspend()?;
+        if let Some(approver) = &self.approver {
+            approver.suspend()?;
         }
         // Dropped, it is disarmed.
         let _alarm = deadline.map(wake_at).transpose()?;
@@ -261,14 +261,14 @@ impl Running {
 
     /// We were continued: so is the command, with the terminal if the shell has put us in the foreground (`fg`).
     fn resume(&mut self) -> io::Result<()> {
-        if let Some(aide) = self.aide.as_ref().filter(|aide| aide.holds_terminal()) {
-            aide.resume()?;
+        if let Some(approver) = self.approver.as_ref().filter(|approver| approver.holds_terminal()) {
+            approver.resume()?;
             // Its own terminal is always the command's.
-            return self.sandbox.line.send(&Order::Resume { foreground: true });
+            return self.sandbox.line.send(&InitRequest::Resume { foreground: true });
         }
         let foreground = Terminal::open().is_some_and(|terminal| terminal.is_ours());
         self.holds_terminal |= foreground;
-        self.sandbox.line.send(&Order::Resume { foreground })
+        self.sandbox.line.send(&InitRequest::Resume { foreground })
     }
 
     fn take_terminal(&mut self) {

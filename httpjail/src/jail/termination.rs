@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
-use super::protocol::channel::readable;
+use super::protocol::channel::wait_readable;
 
 /// How long a process may take to go once it was killed. Generous: the jail's first one goes after all the others.
 pub(crate) const LIMIT: Duration = Duration::from_secs(10);
@@ -20,7 +20,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 /// A process of ours that does not end.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{who} (process {pid}) has not ended within {} s of being killed: {why}", LIMIT.as_secs())]
-pub(crate) struct StillThere {
+pub(crate) struct NotEnded {
     who: &'static str,
     pid: Pid,
     why: String,
@@ -31,10 +31,10 @@ pub(crate) struct StillThere {
 ///
 /// # Errors
 /// When it stays. Whoever calls goes on without it.
-pub(crate) fn end(who: &'static str, pid: Pid, ended: BorrowedFd<'_>) -> Result<(), StillThere> {
+pub(crate) fn kill_and_reap(who: &'static str, pid: Pid, ended: BorrowedFd<'_>) -> Result<(), NotEnded> {
     // Our own child, not yet waited for: the number cannot be anybody else's.
     let killed = kill(pid, Signal::SIGKILL);
-    if let Ok(true) = readable(ended, LIMIT) {
+    if let Ok(true) = wait_readable(ended, LIMIT) {
         // It is a zombie: there is nothing to wait for.
         let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
         return Ok(());
@@ -46,7 +46,7 @@ pub(crate) fn end(who: &'static str, pid: Pid, ended: BorrowedFd<'_>) -> Result<
             waits_in(pid)
         ),
     };
-    Err(StillThere { who, pid, why })
+    Err(NotEnded { who, pid, why })
 }
 
 /// What the kernel says that it is doing, where it says so.

@@ -17,13 +17,13 @@ use crate::cli::safe_from::{Holding, SafeFrom};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::jail::attach::{self, Attachment, End, Target};
-use crate::jail::process::proxy::Helper;
+use crate::jail::process::proxy::ProxyProcess;
 use crate::jail::sandbox::rights;
-use crate::jail::sandbox::user_identity::Identity;
+use crate::jail::sandbox::user_identity::UserIdentity;
 use crate::jail::stale;
 use crate::jail::steering::Extras;
 use crate::jail::steering::hints;
-use crate::jail::supervisor::policy_watch::Watch;
+use crate::jail::supervisor::policy_watch::PolicyWatch;
 use crate::jail::supervisor::signals::Signals;
 use crate::logging;
 
@@ -31,7 +31,7 @@ use crate::logging;
 ///
 /// # Errors
 /// What failed; the cgroup is as it was before, unless the message says that it stays closed.
-pub(crate) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Result<u8, Failure> {
+pub(crate) fn attach(config: &Config, caller: &UserIdentity, cgroup: &Path) -> Result<u8, Failure> {
     needs_root("attach")?;
     let signals = Signals::block().map_err(|error| Failure::new(format!("cannot take the signals: {error}")))?;
     let upstream_authorities = upstream_authorities(config, caller)?;
@@ -48,11 +48,11 @@ pub(crate) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Resul
     // Who is in the cgroup is not known beforehand.
     let (_aide, questions) = match approval::start(config, caller, Holding::Nothing(SafeFrom::AllBut(0)))? {
         None => (None, None),
-        Some(Questions { aide, socket, held }) => {
+        Some(Questions { approver, socket, held }) => {
             if let Some(text) = approval::unheld(&held).filter(|_| !config.log.quiet) {
                 logging::warn(&text, None);
             }
-            (Some(aide), Some(socket))
+            (Some(approver), Some(socket))
         }
     };
     let shared_findings = SharedFindings::new()
@@ -64,26 +64,26 @@ pub(crate) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Resul
         config,
         caller,
         upstream_authorities,
-        door: None,
+        socket_client: None,
         questions,
         among_others: true,
-        older: attachment.older().to_vec(),
+        older: attachment.preexisting().to_vec(),
         shared_findings: &shared_findings,
         session: session(),
         steering: attachment.steering(),
     };
-    let mut helper = Helper::spawn(&keep, move |line, user| task.run(line, user))
+    let mut proxy_process = ProxyProcess::spawn(&keep, move |line, user| task.run(line, user))
         .map_err(|error| Failure::new(format!("cannot fork the proxy: {error}")))?;
     let log = LogAgain::new(config, caller);
-    helper.ready()?;
-    attachment.arm(&helper)?;
+    proxy_process.ready()?;
+    attachment.arm(&proxy_process)?;
     let path = attachment.target().path().display().to_string();
     announce(config, caller, &attachment, &path);
 
     // Who is in the cgroup is not known beforehand: nobody but root may be able to write the file.
     let mut watcher = Watcher::new(config, SafeFrom::AllBut(0), caller);
-    let watch = watcher.as_mut().map(|watcher| watcher as &mut dyn Watch);
-    let end = attachment.watch(&helper, &signals, watch, &|| log.open());
+    let watch = watcher.as_mut().map(|watcher| watcher as &mut dyn PolicyWatch);
+    let end = attachment.watch(&proxy_process, &signals, watch, &|| log.open());
     match &end {
         End::Failed(message) => {
             return Err(Failure {
@@ -101,7 +101,7 @@ pub(crate) fn attach(config: &Config, caller: &Identity, cgroup: &Path) -> Resul
         ),
     }
     attachment.detach()?;
-    if let Err(error) = helper.finish(0, &|| log.open()) {
+    if let Err(error) = proxy_process.finish(0, &|| log.open()) {
         logging::warn(&error.to_string(), None);
     }
     Ok(0)
@@ -141,10 +141,10 @@ fn needs_root(what: &str) -> Result<(), Failure> {
 }
 
 /// What whoever attaches should know, now that it holds.
-fn announce(config: &Config, caller: &Identity, attachment: &Attachment, path: &str) {
+fn announce(config: &Config, caller: &UserIdentity, attachment: &Attachment, path: &str) {
     let target = attachment.target();
     let processes = target.processes().unwrap_or_default();
-    let older = attachment.older().len();
+    let older = attachment.preexisting().len();
     say(
         config,
         &format!(

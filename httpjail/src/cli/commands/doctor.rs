@@ -13,16 +13,16 @@ use crate::cli::compose::jail_plan;
 use crate::cli::output::failure;
 use crate::failure::Failure;
 use crate::jail::lifecycle::Jail;
-use crate::jail::process::command::Command;
+use crate::jail::process::command::JailedCommand;
 use crate::jail::process::init::Plan;
-use crate::jail::process::proxy::Helper;
-use crate::jail::process::working_directory::Workplace;
+use crate::jail::process::proxy::ProxyProcess;
+use crate::jail::process::working_directory::WorkingDirectory;
 use crate::jail::protocol::proxy::FromProxy;
 use crate::jail::sandbox::filter::Filter;
 use crate::jail::sandbox::mounts::View;
 use crate::jail::sandbox::nested;
 use crate::jail::sandbox::sockets::Outside;
-use crate::jail::sandbox::user_identity::Identity;
+use crate::jail::sandbox::user_identity::UserIdentity;
 use crate::jail::steering::hints;
 use crate::jail::steering::select::{self, Prepare, Wants};
 use crate::jail::steering::userns;
@@ -31,7 +31,7 @@ use crate::jail::steering::userns;
 ///
 /// # Errors
 /// When it cannot be printed.
-pub(crate) fn run(caller: &Identity) -> Result<u8, Failure> {
+pub(crate) fn run(caller: &UserIdentity) -> Result<u8, Failure> {
     if nested::is_within() {
         let Failure { message, hint, .. } = nested::refusal();
         return print(&format!("{message}\n{}\n", hint.unwrap_or_default())).map(|()| 1);
@@ -67,7 +67,7 @@ fn print(text: &str) -> Result<(), Failure> {
 }
 
 /// Each run keeps its authority in the caller's configuration. Where that cannot be written none starts.
-fn no_authority(caller: &Identity) -> Option<String> {
+fn no_authority(caller: &UserIdentity) -> Option<String> {
     let folder = caller.config_dir().join("httpjail");
     let nearest = folder.ancestors().find(|folder| folder.exists())?;
     let may = caller
@@ -85,13 +85,13 @@ fn no_authority(caller: &Identity) -> Option<String> {
 }
 
 /// Builds a jail, steers it, has the canary prove it, and ends it.
-fn trial(prepare: Prepare, caller: &Identity) -> Result<Vec<String>, Failure> {
+fn trial(prepare: Prepare, caller: &UserIdentity) -> Result<Vec<String>, Failure> {
     // As a run does, so that nothing is to be seen here that is out of sight there.
     prctl::set_dumpable(false).map_err(failure)?;
     let backend = prepare(Wants::NOTHING)?;
     let plan = plan(caller)?;
     // In place of the proxy: a process that gives up what that gives up, and waits for the end.
-    let helper = Helper::spawn(&backend.proxy_keeps(), |line, user| {
+    let proxy_process = ProxyProcess::spawn(&backend.proxy_keeps(), |line, user| {
         user.settle().map_err(|error| Failure {
             hint: userns::alone(),
             ..Failure::new(format!("cannot give up root: {error}"))
@@ -104,13 +104,13 @@ fn trial(prepare: Prepare, caller: &Identity) -> Result<Vec<String>, Failure> {
         }
         Ok(())
     });
-    let helper = helper.map_err(|error| Failure::new(format!("cannot fork: {error}")))?;
-    helper.ready()?;
-    let jail = Jail::prepare(backend, helper, &plan)?.arm()?;
+    let proxy_process = proxy_process.map_err(|error| Failure::new(format!("cannot fork: {error}")))?;
+    proxy_process.ready()?;
+    let jail = Jail::prepare(backend, proxy_process, &plan)?.arm()?;
     Ok(jail.notes().chain(jail.warnings().iter().cloned()).collect())
 }
 
-fn plan(caller: &Identity) -> Result<Plan, Failure> {
+fn plan(caller: &UserIdentity) -> Result<Plan, Failure> {
     let place = jail_plan::place(caller)?;
     let outside = Outside::look().map_err(failure)?;
     Ok(Plan {
@@ -126,10 +126,10 @@ fn plan(caller: &Identity) -> Result<Plan, Failure> {
             allowed: Vec::new(),
             owner: (caller.uid.as_raw(), caller.gid.as_raw()),
         },
-        command: Command {
+        command: JailedCommand {
             argv: vec![OsString::from("true")],
             env: Vec::new(),
-            workplace: Workplace::root(),
+            working_directory: WorkingDirectory::root(),
             identity: caller.clone(),
             pipes: Vec::new(),
         },

@@ -22,19 +22,19 @@ use crate::config::options::{Backend, DnsMode};
 use crate::config::{Config, Purpose};
 use crate::failure::Failure;
 use crate::jail::lifecycle::{Jail, SpawnError};
-use crate::jail::process::port_forwarder::{self, Door};
-use crate::jail::process::proxy::Helper;
+use crate::jail::process::port_forwarder::{self, SocketClient};
+use crate::jail::process::proxy::ProxyProcess;
 use crate::jail::protocol::command::StartFailure;
 use crate::jail::sandbox::sockets::Outside;
 use crate::jail::sandbox::stdio::Inherited;
-use crate::jail::sandbox::user_identity::Identity;
+use crate::jail::sandbox::user_identity::UserIdentity;
 use crate::jail::sandbox::{network, rights};
 use crate::jail::stale;
 use crate::jail::steering::Extras;
 use crate::jail::steering::hints;
 use crate::jail::steering::select::{self, Choice, Refused, Selection, Wants};
 use crate::jail::supervisor::Outcome;
-use crate::jail::supervisor::policy_watch::Watch;
+use crate::jail::supervisor::policy_watch::PolicyWatch;
 use crate::jail::supervisor::signals::Signals;
 use crate::logging;
 
@@ -42,12 +42,12 @@ use crate::logging;
 ///
 /// # Errors
 /// What failed before the command started; nothing is left of the jail then.
-pub(crate) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> Result<(u8, RunFindings), Failure> {
+pub(crate) fn run(config: &Config, caller: &UserIdentity, inherited: Inherited) -> Result<(u8, RunFindings), Failure> {
     // Neither traced nor dumped by the user whose command it jails (without root it runs as that user).
     prctl::set_dumpable(false).map_err(|error| Failure::new(format!("cannot hide from tracing: {error}")))?;
     let signals = Signals::block().map_err(|error| Failure::new(format!("cannot take the signals: {error}")))?;
     let identity = match &config.user {
-        Some(name) => Identity::named(name).map_err(|error| Failure {
+        Some(name) => UserIdentity::named(name).map_err(|error| Failure {
             status: USAGE,
             ..failure(error)
         })?,
@@ -85,16 +85,16 @@ pub(crate) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
     if backend.cgroup().is_some() {
         stale::remove().iter().for_each(|left| logging::warn(left, None));
     }
-    let (door, doorway) = match config.publish.is_empty() {
+    let (socket_client, socket_server) = match config.publish.is_empty() {
         true => (None, None),
         false => {
             let made = port_forwarder::pair().map_err(|error| Failure::new(format!("cannot make a line: {error}")))?;
             (Some(made.0), Some(made.1))
         }
     };
-    let (aide, questions, deciders) = match approval::start(config, caller, holding)? {
+    let (approver, questions, deciders) = match approval::start(config, caller, holding)? {
         None => (None, None, Vec::new()),
-        Some(Questions { aide, socket, held }) => (Some(aide), Some(socket), held),
+        Some(Questions { approver, socket, held }) => (Some(approver), Some(socket), held),
     };
     if identity.uid.is_root() && !deciders.is_empty() && !config.log.quiet {
         logging::warn(
@@ -104,7 +104,7 @@ pub(crate) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
     }
     let mut keep = backend.proxy_keeps();
     keep.extend(questions.as_ref().map(AsRawFd::as_raw_fd));
-    keep.extend(door.as_ref().map(Door::descriptor));
+    keep.extend(socket_client.as_ref().map(SocketClient::descriptor));
     let shared_findings = SharedFindings::new()
         .map_err(|error| Failure::new(format!("cannot make memory to share with the proxy: {error}")))?;
     keep.push(shared_findings.descriptor());
@@ -117,16 +117,16 @@ pub(crate) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
         shared_findings: &shared_findings,
         session: proxy_parts::session(),
         steering: backend.as_ref(),
-        door,
+        socket_client,
         questions,
     };
-    let helper = Helper::spawn(&keep, move |line, user| task.run(line, user))
+    let proxy_process = ProxyProcess::spawn(&keep, move |line, user| task.run(line, user))
         .map_err(|error| Failure::new(format!("cannot fork the proxy: {error}")))?;
-    let authority = helper.ready()?;
+    let authority = proxy_process.ready()?;
 
     let jailed = identity.uid;
     let plan = jail_plan::plan(config, caller, identity, &authority, outside, inherited, deciders)?;
-    let jail = Jail::prepare(backend, helper, &plan).and_then(Jail::arm);
+    let jail = Jail::prepare(backend, proxy_process, &plan).and_then(Jail::arm);
     let jail = jail.map_err(|failure| select::explain(refused, name, failure))?;
     jail.notes().for_each(|note| tracing::info!("{note}"));
     if !jail.holds_sockets() {
@@ -139,22 +139,22 @@ pub(crate) fn run(config: &Config, caller: &Identity, inherited: Inherited) -> R
     // Before the command, which could move folders about.
     let log = LogAgain::new(config, caller);
     // Before the command starts, and ended after it: dropped with this function's other guards.
-    let _doorman = match doorway {
-        Some(doorway) => Some(
-            doorway
+    let _forwarder = match socket_server {
+        Some(socket_server) => Some(
+            socket_server
                 .open(jail.namespaces()?)
                 .map_err(|error| Failure::new(format!("cannot reach into the jail's network: {error}")))?,
         ),
         None => None,
     };
-    let running = match jail.spawn(signals, aide) {
+    let running = match jail.spawn(signals, approver) {
         Ok(Ok(running)) => running,
         Ok(Err(early)) => return Ok((early.status(), RunFindings::default())),
         Err(SpawnError::Jail(failure)) => return Err(failure),
         Err(SpawnError::Command(reason)) => return Err(not_started(config, reason)),
     };
     let mut watcher = Watcher::new(config, SafeFrom::User(jailed.as_raw()), caller);
-    let watch = watcher.as_mut().map(|watcher| watcher as &mut dyn Watch);
+    let watch = watcher.as_mut().map(|watcher| watcher as &mut dyn PolicyWatch);
     let (outcome, left) = running.wait(config.timeout, watch, &|| log.open());
     left.iter()
         .for_each(|left| logging::warn(left, Some("the next run of httpjail removes it")));

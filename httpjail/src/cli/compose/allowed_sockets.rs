@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::jail::sandbox::user_identity::Identity;
+use crate::jail::sandbox::user_identity::UserIdentity;
 use crate::logging;
 
 /// Sockets whose owner runs what he is asked to, outside of every jail: the path's ending, and who it is.
@@ -31,7 +31,7 @@ const ENGINES: [(&str, &str); 13] = [
 ///
 /// # Errors
 /// For a path that is no socket, with status 2.
-pub(crate) fn check(config: &Config, caller: &Identity) -> Result<(), Failure> {
+pub(crate) fn check(config: &Config, caller: &UserIdentity) -> Result<(), Failure> {
     for path in &config.allow_sockets {
         let found = caller.act(|| look(path)).and_then(|found| found);
         let real = found.map_err(|error| Failure {
@@ -52,7 +52,7 @@ pub(crate) fn check(config: &Config, caller: &Identity) -> Result<(), Failure> {
 }
 
 /// Says which of them nothing can be sent to, where init makes the jail's connections.
-pub(crate) fn warn_of_datagrams(config: &Config, caller: &Identity) {
+pub(crate) fn warn_of_datagrams(config: &Config, caller: &UserIdentity) {
     let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
     // The fifth field is the socket's type, SOCK_DGRAM is 2; the eighth its name (net/unix/af_unix.c, unix_seq_show).
     let for_datagrams = |path: &Path| {

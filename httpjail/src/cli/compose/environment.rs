@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 
-use crate::jail::sandbox::user_identity::Identity;
+use crate::jail::sandbox::user_identity::UserIdentity;
 
 /// Variables that name a proxy: the jail has one of its own, and a client that asked for another would be refused.
 const PROXIES: [&str; 10] = [
@@ -43,7 +43,7 @@ const SUDO: [&str; 6] = [
 /// one of them may be allowed.
 pub(crate) fn build(
     own: impl Iterator<Item = (OsString, OsString)>,
-    identity: &Identity,
+    identity: &UserIdentity,
     trust: Vec<(&'static str, String)>,
     sockets_allowed: bool,
 ) -> Vec<(OsString, OsString)> {
@@ -77,7 +77,7 @@ mod tests {
     use nix::unistd::{Gid, Uid};
 
     fn check(own: &[(&str, &str)], switched: bool, sockets: bool, expected: &[(&str, &str)]) {
-        let identity = Identity {
+        let identity = UserIdentity {
             uid: Uid::from_raw(1000),
             gid: Gid::from_raw(1000),
             groups: vec![],

@@ -12,9 +12,9 @@ use crate::cli::compose::environment;
 use crate::cli::output::failure;
 use crate::config::{Approval, Config, LogTarget, Purpose};
 use crate::failure::Failure;
-use crate::jail::process::command::Command;
+use crate::jail::process::command::JailedCommand;
 use crate::jail::process::init::Plan;
-use crate::jail::process::working_directory::Workplace;
+use crate::jail::process::working_directory::WorkingDirectory;
 use crate::jail::sandbox::filter::Filter;
 use crate::jail::sandbox::mounts::additions::Addition;
 use crate::jail::sandbox::mounts::{Keeping, Kept, Overlay, View};
@@ -22,7 +22,7 @@ use crate::jail::sandbox::network::JAIL_V4;
 use crate::jail::sandbox::run_dir;
 use crate::jail::sandbox::sockets::Outside;
 use crate::jail::sandbox::stdio::Inherited;
-use crate::jail::sandbox::user_identity::Identity;
+use crate::jail::sandbox::user_identity::UserIdentity;
 use crate::logging;
 use crate::tls::trust::{self, TrustPaths};
 
@@ -36,8 +36,8 @@ const FOLDER: &str = "certs";
 /// What init needs: the command, and the file system as the jail sees it.
 pub(crate) fn plan(
     config: &Config,
-    caller: &Identity,
-    identity: Identity,
+    caller: &UserIdentity,
+    identity: UserIdentity,
     authority: &str,
     outside: Outside,
     inherited: Inherited,
@@ -82,10 +82,10 @@ pub(crate) fn plan(
     };
     Ok(Plan {
         view,
-        command: Command {
+        command: JailedCommand {
             argv,
             env,
-            workplace: Workplace::inherited(&identity, tell),
+            working_directory: WorkingDirectory::inherited(&identity, tell),
             identity,
             pipes: inherited.pipes,
         },
@@ -94,7 +94,7 @@ pub(crate) fn plan(
 }
 
 /// The files that the jail sees in place of the host's: who to trust, whom to ask for names, and how.
-fn overlays(authority: &str, certificate: &CertificateDer<'_>, caller: &Identity) -> Result<Vec<Overlay>, Failure> {
+fn overlays(authority: &str, certificate: &CertificateDer<'_>, caller: &UserIdentity) -> Result<Vec<Overlay>, Failure> {
     let system = trust::existing_paths(Path::new("/"));
     let own = trust::inherited_bundles(|name| std::env::var_os(name));
     let sources: Vec<PathBuf> = system.iter().cloned().chain(own).collect();
@@ -139,7 +139,7 @@ fn nsswitch() -> String {
 }
 
 /// The folder that the jail's own files are mounted on.
-pub(crate) fn place(caller: &Identity) -> Result<PathBuf, Failure> {
+pub(crate) fn place(caller: &UserIdentity) -> Result<PathBuf, Failure> {
     run_dir::place(&caller.config_dir().join("httpjail")).map_err(|error| Failure {
         hint: Some("have root make it once: mkdir -p -m 755 /run/httpjail".into()),
         ..Failure::new(format!(
@@ -149,7 +149,7 @@ pub(crate) fn place(caller: &Identity) -> Result<PathBuf, Failure> {
 }
 
 /// What httpjail runs, reads or writes for its owner while the command lives: the command must not be able to change it.
-fn kept(config: &Config, caller: &Identity, deciders: Vec<PathBuf>) -> Vec<Kept> {
+fn kept(config: &Config, caller: &UserIdentity, deciders: Vec<PathBuf>) -> Vec<Kept> {
     let of = |path: &Path, how| {
         let path = caller.act(|| fs::canonicalize(path)).flatten().ok()?;
         let kind = fs::symlink_metadata(&path).ok()?.file_type();

@@ -6,14 +6,14 @@ use std::path::Path;
 
 use crate::audit::{LogPlace, open_log, open_log_without_links};
 use crate::config::{Config, LogTarget};
-use crate::jail::sandbox::user_identity::Identity;
+use crate::jail::sandbox::user_identity::UserIdentity;
 
 /// Opens the log with the caller's rights first, then as root, for a log in root's own folders. What root opens must not be
 /// led elsewhere by links that the user, or a jailed command of an earlier run, has put on the way.
 ///
 /// # Errors
 /// Those of `open(2)`.
-pub(crate) fn open_log_as(config: &Config, caller: &Identity, path: &Path) -> io::Result<File> {
+pub(crate) fn open_log_as(config: &Config, caller: &UserIdentity, path: &Path) -> io::Result<File> {
     let own = if config.user.is_some() && !caller.switched {
         open_log_without_links(path)
     } else {
@@ -29,13 +29,13 @@ pub(crate) fn open_log_as(config: &Config, caller: &Identity, path: &Path) -> io
 
 /// Opens the log anew as [`open_log_as`] opened it, in the folders that were there before the command was.
 pub(crate) struct LogAgain<'a> {
-    caller: &'a Identity,
+    caller: &'a UserIdentity,
     own: Option<LogPlace>,
     roots: Option<LogPlace>,
 }
 
 impl<'a> LogAgain<'a> {
-    pub(crate) fn new(config: &Config, caller: &'a Identity) -> LogAgain<'a> {
+    pub(crate) fn new(config: &Config, caller: &'a UserIdentity) -> LogAgain<'a> {
         let (mut own, mut roots) = (None, None);
         if let LogTarget::File(path) = &config.log.target {
             own = match config.user.is_some() && !caller.switched {

@@ -29,13 +29,13 @@ use crate::config::options::DnsMode;
 use crate::config::{Config, LogTarget};
 use crate::dns::{self, Answers, Relay, Servers, SyntheticAddresses};
 use crate::failure::Failure;
-use crate::jail::process::port_forwarder::Door;
+use crate::jail::process::port_forwarder::SocketClient;
 use crate::jail::process::proxy as proxy_process;
 use crate::jail::process::proxy_user::ProxyUser;
-use crate::jail::process_info::client::{Last, Programs};
-use crate::jail::protocol::proxy::{FromProxy, Line};
+use crate::jail::process_info::client::{ProcessInfoClient, Shutdown};
+use crate::jail::protocol::proxy::{FromProxy, ProxyEnd};
 use crate::jail::sandbox::network::{JAIL_V4, JAIL_V6};
-use crate::jail::sandbox::user_identity::Identity;
+use crate::jail::sandbox::user_identity::UserIdentity;
 use crate::jail::steering::userns;
 use crate::jail::steering::{EventSource, Steering, Stopped};
 use crate::logging;
@@ -50,7 +50,7 @@ pub(crate) struct Task<'a> {
     /// The run's configuration.
     pub config: &'a Config,
     /// The user who called.
-    pub caller: &'a Identity,
+    pub caller: &'a UserIdentity,
     /// Certificates of authorities to trust upstream (`--upstream-ca`), PEM, read with the caller's rights.
     pub upstream_authorities: Vec<AuthorityFile>,
     /// Whether others than the jail are in its network namespace (`attach`): they are not served.
@@ -64,7 +64,7 @@ pub(crate) struct Task<'a> {
     /// Knows where connections were meant to go, and what the kernel stopped.
     pub steering: &'a dyn Steering,
     /// The way to what the jail listens on, if anything is published.
-    pub door: Option<Door>,
+    pub socket_client: Option<SocketClient>,
     /// The way to whoever decides on what no rule matches, if anybody does.
     pub questions: Option<UnixStream>,
 }
@@ -80,7 +80,7 @@ impl Task<'_> {
     ///
     /// # Errors
     /// What failed; the supervisor ends the run and tells it.
-    pub(crate) fn run(mut self, line: Arc<Line>, user: &ProxyUser) -> Result<(), Failure> {
+    pub(crate) fn run(mut self, line: Arc<ProxyEnd>, user: &ProxyUser) -> Result<(), Failure> {
         let parents = proxy_parts::parents()?;
         let authority = Arc::new(self.authority()?);
         let file = match &self.config.log.target {
@@ -115,8 +115,8 @@ impl Task<'_> {
 
         let runtime = Runtime::new().map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
         runtime.spawn(proxy_parts::give_memory_back());
-        let programs = Arc::new(Programs::new(line.clone()));
-        let asked = programs.clone();
+        let process_info = Arc::new(ProcessInfoClient::new(line.clone()));
+        let asked = process_info.clone();
         let file = file.map(|opened| match opened {
             Opened::Stream(stream) => stream,
             Opened::File(file) => LogFile {
@@ -147,7 +147,7 @@ impl Task<'_> {
             intercept_tls: self.config.intercept_tls,
             passthrough: self.config.passthrough.clone(),
             clients: Clients::Steered(flows.clone()),
-            programs: programs.clone(),
+            programs: process_info.clone(),
             names: names.clone(),
             leaves: Arc::new(Leaves::new(authority).map_err(failure)?),
             upstream_tls: Arc::new(upstream_tls),
@@ -163,9 +163,9 @@ impl Task<'_> {
         let (changed, changes) = mpsc::channel();
         // On a thread of its own: a long policy takes a while to read, and answers are waited for.
         thread::spawn(move || changes.into_iter().for_each(|change| in_force.take(change)));
-        let blocked = noting(log.clone(), names.clone(), programs.clone());
+        let blocked = noting(log.clone(), names.clone(), process_info.clone());
         thread::spawn(move || {
-            let last = programs.listen(|change| {
+            let last = process_info.listen(|change| {
                 // The receiver ends with the process.
                 let _ = changed.send(change);
             });
@@ -186,8 +186,8 @@ impl Task<'_> {
         } = listeners;
         let never = std::future::pending();
         let resolver = dns::serve(answers, resolver_udp, resolver_tcp, flows, clients, log.clone(), never);
-        let door = self.door.take().map(Arc::new);
-        let published = published::serve(published, door);
+        let socket_client = self.socket_client.take().map(Arc::new);
+        let published = published::serve(published, socket_client);
         let resolver = async {
             tokio::select! {
                 ended = resolver => ended,
@@ -242,8 +242,8 @@ async fn serve(
     resolver: impl Future<Output = io::Result<()>> + Send + 'static,
     blocked: impl FnMut(Stopped) + Send + 'static,
     events: Option<Box<dyn EventSource>>,
-    line: &Line,
-    end: oneshot::Receiver<Last>,
+    line: &ProxyEnd,
+    end: oneshot::Receiver<Shutdown>,
 ) -> Result<Option<u16>, Failure> {
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async {
@@ -264,8 +264,8 @@ async fn serve(
         ended = &mut resolved => return Err(part("resolver or a published port", ended)),
         ended = &mut recorded => return Err(part("reader of kernel events", ended)),
         last = end => match last {
-            Ok(Last::Finish(status)) => status,
-            Ok(Last::Gone) | Err(_) => return Err(Failure::new("the supervisor is gone")),
+            Ok(Shutdown::Finish(status)) => status,
+            Ok(Shutdown::Gone) | Err(_) => return Err(Failure::new("the supervisor is gone")),
         },
     };
     drop(stop);
@@ -282,7 +282,7 @@ async fn serve(
 fn noting(
     log: Arc<Log>,
     names: Arc<SyntheticAddresses>,
-    programs: Arc<Programs>,
+    process_info: Arc<ProcessInfoClient>,
 ) -> impl FnMut(Stopped) + Send + 'static {
     let mut latest: Option<(Trier, Option<Holder>)> = None;
     let mut ports = HostPorts::default();
@@ -298,7 +298,7 @@ fn noting(
         let known = latest.take().filter(|(known, _)| *known == trier);
         let (_, holder) = latest.insert(known.unwrap_or_else(|| {
             let holder = match &trier {
-                Trier::Process(pid, comm) => programs.program(*pid).map(|program| Holder {
+                Trier::Process(pid, comm) => process_info.program(*pid).map(|program| Holder {
                     process: Process {
                         pid: *pid,
                         comm: comm.clone(),
@@ -306,7 +306,7 @@ fn noting(
                     program,
                     cgroup: None,
                 }),
-                Trier::Socket(socket) => programs.holder(*socket),
+                Trier::Socket(socket) => process_info.holder(*socket),
             };
             (trier, holder)
         }));

@@ -1,7 +1,7 @@
 //! `--publish`: ports of this host at which what the jail listens on can be reached.
 //!
 //! The listeners are the host's, made before root is given up. Each connection to one is passed on, byte for byte, to the
-//! same port of the jail's loopback, over a socket that comes through the [`Door`].
+//! same port of the jail's loopback, over a socket that comes through the [`SocketClient`].
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::config::Publish;
 use crate::failure::Failure;
-use crate::jail::process::port_forwarder::Door;
+use crate::jail::process::port_forwarder::SocketClient;
 
 /// Connections at a time, over all ports; more wait in the listen queue.
 const CONNECTIONS: usize = 256;
@@ -66,8 +66,11 @@ fn is_missing(error: &io::Error) -> bool {
 }
 
 /// Passes connections on, for as long as it is polled.
-pub(crate) async fn serve(listeners: Vec<std::net::TcpListener>, door: Option<Arc<Door>>) -> io::Result<()> {
-    let Some(door) = door else {
+pub(crate) async fn serve(
+    listeners: Vec<std::net::TcpListener>,
+    socket_client: Option<Arc<SocketClient>>,
+) -> io::Result<()> {
+    let Some(socket_client) = socket_client else {
         return std::future::pending().await;
     };
     let room = Arc::new(Semaphore::new(CONNECTIONS));
@@ -75,7 +78,7 @@ pub(crate) async fn serve(listeners: Vec<std::net::TcpListener>, door: Option<Ar
     for listener in listeners {
         tasks.spawn(accept(
             TcpListener::from_std(listener)?,
-            Arc::clone(&door),
+            Arc::clone(&socket_client),
             Arc::clone(&room),
         ));
     }
@@ -85,7 +88,7 @@ pub(crate) async fn serve(listeners: Vec<std::net::TcpListener>, door: Option<Ar
     }
 }
 
-async fn accept(listener: TcpListener, door: Arc<Door>, room: Arc<Semaphore>) -> io::Result<()> {
+async fn accept(listener: TcpListener, socket_client: Arc<SocketClient>, room: Arc<Semaphore>) -> io::Result<()> {
     let port = listener.local_addr()?.port();
     let mut connections = JoinSet::new();
     loop {
@@ -93,10 +96,10 @@ async fn accept(listener: TcpListener, door: Arc<Door>, room: Arc<Semaphore>) ->
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, client)) => {
-                let door = Arc::clone(&door);
+                let socket_client = Arc::clone(&socket_client);
                 connections.spawn(async move {
                     let _place = place;
-                    if let Err(error) = pass_on(stream, &door, port).await {
+                    if let Err(error) = pass_on(stream, &socket_client, port).await {
                         tracing::debug!(%client, port, %error, "a connection to a published port ended");
                     }
                 });
@@ -109,10 +112,10 @@ async fn accept(listener: TcpListener, door: Arc<Door>, room: Arc<Semaphore>) ->
     }
 }
 
-async fn pass_on(mut outside: TcpStream, door: &Arc<Door>, port: u16) -> io::Result<()> {
-    let connected = match timeout(CONNECT, connect(door, (Ipv4Addr::LOCALHOST, port).into())).await? {
+async fn pass_on(mut outside: TcpStream, socket_client: &Arc<SocketClient>, port: u16) -> io::Result<()> {
+    let connected = match timeout(CONNECT, connect(socket_client, (Ipv4Addr::LOCALHOST, port).into())).await? {
         // Some servers listen on "localhost", and that may be `::1` alone.
-        Err(_) => timeout(CONNECT, connect(door, (Ipv6Addr::LOCALHOST, port).into())).await?,
+        Err(_) => timeout(CONNECT, connect(socket_client, (Ipv6Addr::LOCALHOST, port).into())).await?,
         connected => connected,
     };
     let mut inside = match connected {
@@ -128,9 +131,9 @@ async fn pass_on(mut outside: TcpStream, door: &Arc<Door>, port: u16) -> io::Res
     tokio::io::copy_bidirectional(&mut outside, &mut inside).await.map(drop)
 }
 
-async fn connect(door: &Arc<Door>, at: SocketAddr) -> io::Result<TcpStream> {
-    let door = Arc::clone(door);
-    let made = tokio::task::spawn_blocking(move || door.socket(at.is_ipv6()));
+async fn connect(socket_client: &Arc<SocketClient>, at: SocketAddr) -> io::Result<TcpStream> {
+    let socket_client = Arc::clone(socket_client);
+    let made = tokio::task::spawn_blocking(move || socket_client.socket(at.is_ipv6()));
     let socket = made.await.map_err(io::Error::other)??;
     TcpSocket::from_std_stream(socket.into()).connect(at).await
 }

@@ -13,7 +13,7 @@ use super::lock::lock_pins;
 use super::pins::Pins;
 use super::self_test;
 use crate::failure::Failure;
-use crate::jail::protocol::channel::readable;
+use crate::jail::protocol::channel::wait_readable;
 use crate::jail::steering::cgroup::RunName;
 use crate::sys::clone;
 
@@ -56,7 +56,7 @@ pub(crate) fn detach(cgroup: Option<&Path>) -> Result<Vec<PathBuf>, Failure> {
 
 /// Removes what holds an attachment.
 pub(super) fn remove(pins: &Pins) -> Result<(), Failure> {
-    self_test::remove_cage(&pins.cgroup, &pins.name);
+    self_test::remove_test_cgroup(&pins.cgroup, &pins.name);
     pins.remove()
         .map_err(|error| Failure::new(format!("cannot detach from {}: {error}", pins.cgroup.display())))
 }
@@ -88,7 +88,7 @@ fn end(name: &RunName) -> io::Result<()> {
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
         sent => sent?,
     }
-    if readable(process.as_fd(), LIMIT)? {
+    if wait_readable(process.as_fd(), LIMIT)? {
         Ok(())
     } else {
         Err(io::Error::new(io::ErrorKind::TimedOut, "it does not end"))

@@ -25,21 +25,21 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid};
 
-use super::process::proxy::Helper;
+use super::process::proxy::ProxyProcess;
 use super::process_info::lookup;
 use super::sandbox::network;
 use super::steering::Extras;
 use super::steering::Steering;
 use super::steering::cgroup::RunName;
 use super::steering::ebpf::{EbpfSteering, HOOKS, Links};
-use super::supervisor::policy_watch::{Round, Watch};
+use super::supervisor::policy_watch::{PolicyPoller, PolicyWatch};
 use super::supervisor::signals::Signals;
 use crate::audit::Record;
 use crate::failure::Failure;
 use detach::{lives, remove};
 use lock::lock_pins;
 use pins::Pins;
-use preexisting::Older;
+use preexisting::PreexistingSocket;
 use target::within;
 
 /// How long the kernel may take to let go of programs.
@@ -53,7 +53,7 @@ pub(crate) struct Attachment {
     steering: EbpfSteering,
     pins: Pins,
     network: Option<Pid>,
-    older: Vec<Record>,
+    preexisting: Vec<Record>,
     /// Dropped, it stays closed.
     stays: bool,
 }
@@ -111,7 +111,7 @@ impl Attachment {
         let pins = Pins::make(steering.links(), target.id(), target.path(), name)?;
         let mut attachment = Attachment {
             stays: !earlier.is_empty(),
-            older: Vec::new(),
+            preexisting: Vec::new(),
             target,
             steering,
             pins,
@@ -127,7 +127,7 @@ impl Attachment {
         while Links::attached(attachment.target.as_fd()).is_ok_and(|count| count > expected) && Instant::now() < late {
             sleep(Duration::from_millis(5));
         }
-        attachment.older = attachment.cut()?;
+        attachment.preexisting = attachment.cut()?;
         Ok(attachment)
     }
 
@@ -150,8 +150,8 @@ impl Attachment {
     }
 
     /// The sockets that were there before, each as the log says it.
-    pub(crate) fn older(&self) -> &[Record] {
-        &self.older
+    pub(crate) fn preexisting(&self) -> &[Record] {
+        &self.preexisting
     }
 
     /// The cgroup.
@@ -163,7 +163,7 @@ impl Attachment {
     ///
     /// # Errors
     /// Naming the step, or what the canary saw.
-    pub(crate) fn arm(&mut self, helper: &Helper) -> Result<(), Failure> {
+    pub(crate) fn arm(&mut self, proxy_process: &ProxyProcess) -> Result<(), Failure> {
         let listeners = within(self.network, network::listen_among_others)
             .map_err(|error| Failure::new(format!("cannot listen in the network namespace of the cgroup: {error}")))?;
         self.steering.arm(&listeners)?;
@@ -185,7 +185,7 @@ impl Attachment {
                 ))
             });
         }
-        helper.serve(listeners)?;
+        proxy_process.serve(listeners)?;
         self.stays = true;
         Ok(())
     }
@@ -193,19 +193,19 @@ impl Attachment {
     /// Serves the proxy's questions until it is over, and looks after the policy file. `open_log` opens the request log anew.
     pub(crate) fn watch(
         &self,
-        helper: &Helper,
+        proxy_process: &ProxyProcess,
         signals: &Signals,
-        policy: Option<&mut dyn Watch>,
+        policy: Option<&mut dyn PolicyWatch>,
         open_log: &dyn Fn() -> io::Result<File>,
     ) -> End {
-        let mut round = Round::new(policy);
+        let mut poller = PolicyPoller::new(policy);
         let tick = PollTimeout::try_from(TICK).unwrap_or(PollTimeout::MAX);
         loop {
             if self.target.is_gone() {
                 return End::Gone;
             }
             let mut polled = [
-                PollFd::new(helper.line.as_fd(), PollFlags::POLLIN),
+                PollFd::new(proxy_process.line.as_fd(), PollFlags::POLLIN),
                 PollFd::new(signals.as_fd(), PollFlags::POLLIN),
             ];
             match poll(&mut polled, tick) {
@@ -213,20 +213,20 @@ impl Attachment {
                 Err(error) => return End::Failed(format!("cannot wait: {error}")),
             }
             let [proxy, signal] = polled.map(|polled| polled.any().unwrap_or(true));
-            if proxy && let Err(message) = helper.answer(|pid| self.line(pid), |_, _| None, open_log) {
+            if proxy && let Err(message) = proxy_process.answer(|pid| self.line(pid), |_, _| None, open_log) {
                 return End::Failed(message);
             }
             if signal {
                 match asked(signals) {
                     Ok(Asked { end: true, .. }) => return End::Asked,
-                    Ok(Asked { reload: true, .. }) if round.demand(helper).is_err() => {
+                    Ok(Asked { reload: true, .. }) if poller.demand(proxy_process).is_err() => {
                         return End::Failed("the proxy ended".to_owned());
                     }
                     Ok(_) => {}
                     Err(error) => return End::Failed(format!("cannot read the signals: {error}")),
                 }
             }
-            if let Err(error) = round.look(helper) {
+            if let Err(error) = poller.look(proxy_process) {
                 return End::Failed(format!("the proxy ended: {error}"));
             }
         }
@@ -250,8 +250,8 @@ impl Attachment {
         let ids = self.target.ids().map_err(unreadable)?;
         let processes = self.target.processes().map_err(unreadable)?;
         within(self.network, || {
-            let older = Older::list(&ids, &processes)?;
-            for socket in older
+            let preexisting = PreexistingSocket::list(&ids, &processes)?;
+            for socket in preexisting
                 .iter()
                 .filter(|socket| socket.is_connection() && !socket.is_foreign(&ids))
             {
@@ -260,14 +260,14 @@ impl Attachment {
                     tracing::debug!(%socket, %error, "cannot end an old connection");
                 }
             }
-            Ok((older.iter().map(Older::record).collect(), older))
+            Ok((preexisting.iter().map(PreexistingSocket::record).collect(), preexisting))
         })
         .map_err(|error| Failure {
             hint: Some("modprobe -a tcp_diag udp_diag".into()),
             ..Failure::new(format!("cannot list the sockets that are there already: {error}"))
         })
-        .and_then(|(records, older): (_, Vec<Older>)| {
-            match older.iter().find(|socket| socket.is_foreign(&ids)) {
+        .and_then(|(records, preexisting): (_, Vec<PreexistingSocket>)| {
+            match preexisting.iter().find(|socket| socket.is_foreign(&ids)) {
                 None => Ok(records),
                 Some(foreign) => Err(Failure {
                     hint: Some("restart that process inside the cgroup, so that it opens its sockets there".into()),

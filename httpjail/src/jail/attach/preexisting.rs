@@ -42,7 +42,7 @@ const TCP_TIME_WAIT: u8 = 6;
 
 /// A socket that is older than the attachment.
 #[derive(Debug)]
-pub(super) struct Older {
+pub(super) struct PreexistingSocket {
     family: u8,
     protocol: (u8, &'static str),
     state: u8,
@@ -54,12 +54,12 @@ pub(super) struct Older {
     holder: Option<Pid>,
 }
 
-impl Older {
+impl PreexistingSocket {
     /// Those of the network namespace we are in that belong to the cgroups `ids`, or that one of `processes` has open.
     ///
     /// # Errors
     /// When the kernel cannot list its sockets.
-    pub(super) fn list(ids: &BTreeSet<u64>, processes: &[Pid]) -> io::Result<Vec<Older>> {
+    pub(super) fn list(ids: &BTreeSet<u64>, processes: &[Pid]) -> io::Result<Vec<PreexistingSocket>> {
         let holders = holders(processes);
         let mut found = Vec::new();
         for protocol in PROTOCOLS {
@@ -135,7 +135,7 @@ impl Older {
     }
 }
 
-impl std::fmt::Display for Older {
+impl std::fmt::Display for PreexistingSocket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let near = u16::from_be_bytes([self.id[0], self.id[1]]);
         write!(f, "{} port {near} to {}", self.protocol.1, self.far())?;
@@ -161,7 +161,7 @@ fn holders(processes: &[Pid]) -> BTreeMap<u32, Pid> {
     holders
 }
 
-fn dump(family: u8, protocol: (u8, &'static str)) -> io::Result<Vec<Older>> {
+fn dump(family: u8, protocol: (u8, &'static str)) -> io::Result<Vec<PreexistingSocket>> {
     let message = request(SOCK_DIAG_BY_FAMILY, DUMP, family, protocol.0, &[0; ID]);
     let mut sockets = Vec::new();
     for answer in ask(&message)? {
@@ -175,7 +175,7 @@ fn dump(family: u8, protocol: (u8, &'static str)) -> io::Result<Vec<Older>> {
 }
 
 /// Reads a `struct inet_diag_msg` and the attribute that tells the cgroup.
-fn read(body: &[u8], protocol: (u8, &'static str)) -> Option<Older> {
+fn read(body: &[u8], protocol: (u8, &'static str)) -> Option<PreexistingSocket> {
     let (fixed, mut attributes) = body.split_at_checked(ANSWER)?;
     let mut cgroup = None;
     while let Some((header, rest)) = attributes.split_at_checked(4) {
@@ -186,7 +186,7 @@ fn read(body: &[u8], protocol: (u8, &'static str)) -> Option<Older> {
         }
         attributes = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
-    Some(Older {
+    Some(PreexistingSocket {
         family: fixed[0],
         protocol,
         state: fixed[1],
@@ -258,8 +258,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let far = near.peer_addr().unwrap();
-        let mine = || -> Vec<Older> {
-            let listed = Older::list(&BTreeSet::new(), &[nix::unistd::getpid()]).unwrap();
+        let mine = || -> Vec<PreexistingSocket> {
+            let listed = PreexistingSocket::list(&BTreeSet::new(), &[nix::unistd::getpid()]).unwrap();
             listed.into_iter().filter(|socket| socket.far() == far).collect()
         };
         let [socket] = &mine()[..] else { panic!("{:?}", mine()) };

@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 
 use super::target::{Target, within};
 use crate::jail::process::namespaces::STEP_LIMIT;
-use crate::jail::protocol::channel::readable;
+use crate::jail::protocol::channel::wait_readable;
 use crate::jail::steering::cgroup::RunName;
 use crate::jail::{self_test, termination};
 use crate::net::{Listeners, OriginalDstSource};
@@ -22,7 +22,7 @@ use crate::sys::clone::{self, Side};
 const NAME: &str = "httpjail-canary-";
 
 /// The canary's cgroup; removed when dropped.
-struct Cage(PathBuf);
+struct TestCgroup(PathBuf);
 
 /// Sends the canary out from below `target`. Returns what went other than it must; nothing when all is well.
 ///
@@ -35,7 +35,7 @@ pub(super) fn prove(
     listeners: &Listeners,
     flows: &dyn OriginalDstSource,
 ) -> io::Result<Vec<String>> {
-    let cage = Cage(target.path().join(format!("{NAME}{name}")));
+    let cage = TestCgroup(target.path().join(format!("{NAME}{name}")));
     DirBuilder::new().mode(0o755).create(&cage.0)?;
     let directory = File::open(&cage.0)?;
     let id = directory.metadata()?.ino();
@@ -55,8 +55,9 @@ pub(super) fn prove(
     let pid = side?;
     let ended = clone::pidfd(pid)?;
     // It says what it has to say in one piece, and then it ends.
-    let in_time = readable(told.as_fd(), STEP_LIMIT).and_then(|told| Ok(told && readable(ended.as_fd(), STEP_LIMIT)?));
-    termination::end("the canary", pid, ended.as_fd()).map_err(io::Error::other)?;
+    let in_time =
+        wait_readable(told.as_fd(), STEP_LIMIT).and_then(|told| Ok(told && wait_readable(ended.as_fd(), STEP_LIMIT)?));
+    termination::kill_and_reap("the canary", pid, ended.as_fd()).map_err(io::Error::other)?;
     in_time?;
     let mut bytes = Vec::new();
     told.read_to_end(&mut bytes)?;
@@ -70,12 +71,12 @@ pub(super) fn prove(
 }
 
 /// Removes the cage of a run that was killed before it did so itself.
-pub(super) fn remove_cage(cgroup: &std::path::Path, name: &RunName) {
+pub(super) fn remove_test_cgroup(cgroup: &std::path::Path, name: &RunName) {
     // Nearly always there is none.
-    drop(Cage(cgroup.join(format!("{NAME}{name}"))));
+    drop(TestCgroup(cgroup.join(format!("{NAME}{name}"))));
 }
 
-impl Drop for Cage {
+impl Drop for TestCgroup {
     fn drop(&mut self) {
         let _ = fs::remove_dir(&self.0);
     }

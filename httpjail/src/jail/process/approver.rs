@@ -1,4 +1,4 @@
-//! The aide: the process in which a request that no rule matches is decided, with the caller's rights and no others.
+//! The approver: the process in which a request that no rule matches is decided, with the caller's rights and no others.
 //!
 //! It is none of the jail's and none of the supervisor's: it holds the caller's terminal (`--interactive`), or starts the
 //! program that decides (`--approve-with`). Forked before the proxy, which asks it over a socket pair. When it ends before
@@ -14,11 +14,11 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::Pid;
 
 use crate::failure::Failure;
-use crate::jail::protocol::approver::{Line, Order, Report};
-use crate::jail::protocol::channel::{self, Channel};
+use crate::jail::protocol::approver::{ApproverEnd, ApproverReply, ApproverRequest};
+use crate::jail::protocol::channel::{self, IpcChannel};
 use crate::jail::sandbox::filter::Filter;
 use crate::jail::sandbox::rights;
-use crate::jail::sandbox::user_identity::Identity;
+use crate::jail::sandbox::user_identity::UserIdentity;
 use crate::jail::termination;
 use crate::sys::clone::{self, Side};
 use crate::sys::fds;
@@ -27,7 +27,7 @@ use crate::sys::terminal::{Modes, Terminal};
 /// How long it may take for one order. Generous: a terminal may be slow.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// What an aide is for.
+/// What an approver is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// It holds the terminal and asks there. It starts nothing and opens no socket.
@@ -36,28 +36,28 @@ pub(crate) enum Kind {
     Program,
 }
 
-/// The supervisor's hold on the aide. Dropped, it ends it and puts the terminal in order.
+/// The supervisor's hold on the approver. Dropped, it ends it and puts the terminal in order.
 #[derive(Debug)]
-pub(crate) struct Aide {
+pub(crate) struct ApproverProcess {
     kind: Kind,
     pid: Pid,
     ended: OwnedFd,
-    line: Channel<Order, Report>,
+    line: IpcChannel<ApproverRequest, ApproverReply>,
     modes: Option<Modes>,
 }
 
-impl Aide {
-    /// Forks the aide, which gives up what `caller` has not, runs `main`, and ends with it. `keep` are the descriptors that
+impl ApproverProcess {
+    /// Forks the approver, which gives up what `caller` has not, runs `main`, and ends with it. `keep` are the descriptors that
     /// `main` uses besides 0, 1, 2 and the line.
     ///
     /// # Errors
-    /// Those of the fork, and what the aide tells.
+    /// Those of the fork, and what the approver tells.
     pub(crate) fn spawn(
         kind: Kind,
-        caller: &Identity,
+        caller: &UserIdentity,
         keep: &[RawFd],
-        main: impl FnOnce(&Line) -> Result<(), Failure>,
-    ) -> Result<Aide, Failure> {
+        main: impl FnOnce(&ApproverEnd) -> Result<(), Failure>,
+    ) -> Result<ApproverProcess, Failure> {
         let failed = |error: io::Error| Failure::new(format!("cannot fork the process that asks: {error}"));
         let modes = match kind {
             Kind::Terminal => Terminal::open()
@@ -69,7 +69,7 @@ impl Aide {
         let (ours, theirs) = channel::pair().map_err(failed)?;
         match clone::fork().map_err(failed)? {
             Side::Parent(pid) => {
-                let aide = Aide {
+                let approver = ApproverProcess {
                     kind,
                     pid,
                     ended: clone::pidfd(pid).map_err(failed)?,
@@ -77,8 +77,8 @@ impl Aide {
                     modes,
                 };
                 drop(theirs);
-                aide.done("start")?;
-                Ok(aide)
+                approver.done("start")?;
+                Ok(approver)
             }
             Side::Child => clone::live(|| {
                 drop(ours);
@@ -101,9 +101,9 @@ impl Aide {
     /// Hands over the outer end of the jail's terminal.
     ///
     /// # Errors
-    /// When the aide is gone or stuck.
+    /// When the approver is gone or stuck.
     pub(crate) fn hand_over(&mut self, master: &OwnedFd) -> Result<(), Failure> {
-        let sent = self.line.send_with(&Order::Relay, &[master.as_raw_fd()]);
+        let sent = self.line.send_with(&ApproverRequest::Relay, &[master.as_raw_fd()]);
         sent.map_err(|error| Failure::new(format!("the process that asks has ended: {error}")))?;
         self.done("take the terminal")
     }
@@ -111,23 +111,23 @@ impl Aide {
     /// Has it leave the terminal as it was found.
     ///
     /// # Errors
-    /// When the aide is gone or stuck.
+    /// When the approver is gone or stuck.
     pub(crate) fn suspend(&self) -> io::Result<()> {
-        self.tell(Order::Suspend)
+        self.tell(ApproverRequest::Suspend)
     }
 
     /// Has it take the terminal again, if the job is in its foreground.
     ///
     /// # Errors
-    /// When the aide is gone or stuck.
+    /// When the approver is gone or stuck.
     pub(crate) fn resume(&self) -> io::Result<()> {
-        self.tell(Order::Resume)
+        self.tell(ApproverRequest::Resume)
     }
 
     /// Why it has ended.
     pub(crate) fn last_words(&self) -> String {
         match self.line.receive() {
-            Ok(Report::Failed(failure)) => failure.message,
+            Ok(ApproverReply::Failed(failure)) => failure.message,
             _ => "the process that asks has ended".to_owned(),
         }
     }
@@ -138,11 +138,11 @@ impl Aide {
             return;
         }
         let orderly = self.kind == Kind::Terminal
-            && self.line.send(&Order::Finish).is_ok()
-            && matches!(self.line.receive_within(LIMIT), Ok(Report::Done))
-            && channel::readable(self.ended.as_fd(), LIMIT).unwrap_or(false);
+            && self.line.send(&ApproverRequest::Finish).is_ok()
+            && matches!(self.line.receive_within(LIMIT), Ok(ApproverReply::Done))
+            && channel::wait_readable(self.ended.as_fd(), LIMIT).unwrap_or(false);
         self.line.close();
-        if let Err(error) = termination::end("the process that asks", self.pid, self.ended.as_fd()) {
+        if let Err(error) = termination::kill_and_reap("the process that asks", self.pid, self.ended.as_fd()) {
             tracing::warn!("{error}");
         }
         self.pid = Pid::from_raw(0);
@@ -152,40 +152,40 @@ impl Aide {
         }
     }
 
-    fn tell(&self, order: Order) -> io::Result<()> {
+    fn tell(&self, order: ApproverRequest) -> io::Result<()> {
         if self.kind == Kind::Program {
             return Ok(());
         }
         self.line.send(&order)?;
         match self.line.receive_within(LIMIT)? {
-            Report::Done => Ok(()),
-            Report::Failed(failure) => Err(io::Error::other(failure.message)),
+            ApproverReply::Done => Ok(()),
+            ApproverReply::Failed(failure) => Err(io::Error::other(failure.message)),
         }
     }
 
     fn done(&self, what: &str) -> Result<(), Failure> {
         match self.line.receive_within(LIMIT) {
-            Ok(Report::Done) => Ok(()),
-            Ok(Report::Failed(failure)) => Err(failure),
+            Ok(ApproverReply::Done) => Ok(()),
+            Ok(ApproverReply::Failed(failure)) => Err(failure),
             Err(error) => Err(Failure::new(format!("the process that asks did not {what}: {error}"))),
         }
     }
 }
 
-impl AsFd for Aide {
+impl AsFd for ApproverProcess {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.line.as_fd()
     }
 }
 
-impl Drop for Aide {
+impl Drop for ApproverProcess {
     fn drop(&mut self) {
         self.finish();
     }
 }
 
-fn live(line: Line, main: impl FnOnce(&Line) -> Result<(), Failure>) -> i32 {
-    if line.send(&Report::Done).is_err() {
+fn live(line: ApproverEnd, main: impl FnOnce(&ApproverEnd) -> Result<(), Failure>) -> i32 {
+    if line.send(&ApproverReply::Done).is_err() {
         return 125;
     }
     match main(&line) {
@@ -194,13 +194,13 @@ fn live(line: Line, main: impl FnOnce(&Line) -> Result<(), Failure>) -> i32 {
     }
 }
 
-fn give_up(line: &Line, failure: Failure) -> i32 {
+fn give_up(line: &ApproverEnd, failure: Failure) -> i32 {
     // The supervisor is the only one to tell; if it is gone, so are we.
-    let _ = line.send(&Report::Failed(failure));
+    let _ = line.send(&ApproverReply::Failed(failure));
     125
 }
 
-fn settle(kind: Kind, caller: &Identity, keep: &[RawFd]) -> io::Result<()> {
+fn settle(kind: Kind, caller: &UserIdentity, keep: &[RawFd]) -> io::Result<()> {
     prctl::set_dumpable(false)?;
     fds::close_from(3, keep)?;
     let mut mask = SigSet::empty();
@@ -214,7 +214,7 @@ fn settle(kind: Kind, caller: &Identity, keep: &[RawFd]) -> io::Result<()> {
     // Cleared by a change of user (kernel/cred.c, commit_creds).
     prctl::set_dumpable(false)?;
     match kind {
-        Kind::Terminal => Filter::of_aide()?.install(),
+        Kind::Terminal => Filter::of_approver()?.install(),
         // Its standard input is the command's.
         Kind::Program => {
             nix::unistd::dup2_stdin(std::fs::File::open("/dev/null")?)?;

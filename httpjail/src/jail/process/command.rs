@@ -10,33 +10,38 @@ use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::{Pid, access, execve, getpid, setpgid};
 
-use super::working_directory::Workplace;
-use crate::jail::protocol::command::{Line, StartFailure, Word};
+use super::working_directory::WorkingDirectory;
+use crate::jail::protocol::command::{CommandEnd, CommandEvent, StartFailure};
 use crate::jail::sandbox::filter::Filter;
 use crate::jail::sandbox::rights;
-use crate::jail::sandbox::user_identity::Identity;
+use crate::jail::sandbox::user_identity::UserIdentity;
 use crate::sys::fds;
 use crate::sys::terminal::Terminal;
 
 /// What to run, as whom.
 #[derive(Debug)]
-pub(crate) struct Command {
+pub(crate) struct JailedCommand {
     /// The program and its arguments; never empty.
     pub argv: Vec<OsString>,
     /// The whole environment.
     pub env: Vec<(OsString, OsString)>,
     /// Where it starts.
-    pub workplace: Workplace,
+    pub working_directory: WorkingDirectory,
     /// As whom.
-    pub identity: Identity,
+    pub identity: UserIdentity,
     /// Inherited pipes that it gets besides 0, 1 and 2.
     pub pipes: Vec<i32>,
 }
 
-impl Command {
+impl JailedCommand {
     /// Gives up every right and becomes the command. Returns only if that failed. With `watched` init is to make its
     /// connections to Unix sockets.
-    pub(crate) fn start(&self, filter: &Filter, terminal: Option<&Terminal>, watched: Option<&Line>) -> StartFailure {
+    pub(crate) fn start(
+        &self,
+        filter: &Filter,
+        terminal: Option<&Terminal>,
+        watched: Option<&CommandEnd>,
+    ) -> StartFailure {
         match self.prepare(filter, terminal, watched) {
             Ok((argv, env)) => self.exec(&argv, &env),
             Err(error) => StartFailure::Jail(error.to_string()),
@@ -47,7 +52,7 @@ impl Command {
         &self,
         filter: &Filter,
         terminal: Option<&Terminal>,
-        watched: Option<&Line>,
+        watched: Option<&CommandEnd>,
     ) -> io::Result<(Vec<CString>, Vec<CString>)> {
         let argv = self
             .argv
@@ -62,9 +67,9 @@ impl Command {
             terminal.give_to(getpid())?;
         }
         default_signals()?;
-        let entered = self.workplace.enter();
+        let entered = self.working_directory.enter();
         rights::give_up(&self.identity)?;
-        if !entered && let Some(place) = self.workplace.enter_as_user()? {
+        if !entered && let Some(place) = self.working_directory.enter_as_user()? {
             // A shell would take the caller's for its own.
             env.retain(|variable| !variable.as_bytes().starts_with(b"PWD="));
             env.push(variable(&("PWD".into(), place.into()))?);
@@ -73,7 +78,7 @@ impl Command {
         filter.install()?;
         if let Some(line) = watched {
             let listener = filter.watch()?;
-            line.send_with(&Word::Watched, &[listener.as_raw_fd()])?;
+            line.send_with(&CommandEvent::Watched, &[listener.as_raw_fd()])?;
             line.receive()?;
         }
         Ok((argv, env))

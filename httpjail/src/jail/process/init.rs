@@ -16,19 +16,19 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, chdir};
 
-use super::command::Command;
+use super::command::JailedCommand;
 use crate::jail::protocol::channel;
-use crate::jail::protocol::command::{StartFailure, Word};
+use crate::jail::protocol::command::{CommandEvent, StartFailure};
 use crate::jail::protocol::fd_passing;
-use crate::jail::protocol::init::{Inside, Line, Notify, Order, Probe, Report};
+use crate::jail::protocol::init::{InitEnd, InitReply, InitRequest, Inside, Notify, ProbeOutcome};
 use crate::jail::sandbox::filter::Filter;
 use crate::jail::sandbox::mounts::{self, Generated, View};
 use crate::jail::sandbox::rights;
 use crate::jail::sandbox::terminal::Pair;
 use crate::jail::self_test;
 use crate::jail::steering::netns;
-use crate::jail::unix::self_test::Trial;
-use crate::jail::unix::{self, Keeper};
+use crate::jail::unix::self_test::ProbeSetup;
+use crate::jail::unix::{self, ConnectBroker};
 use crate::sys::clone::{self, Side};
 use crate::sys::terminal::Terminal;
 
@@ -38,31 +38,31 @@ pub(crate) struct Plan {
     /// The jail's view of the file system.
     pub view: View,
     /// The command.
-    pub command: Command,
+    pub command: JailedCommand,
     /// Its seccomp filter.
     pub filter: Filter,
 }
 
 /// Lives as PID 1, in the child of the clone, to the end of the line. Returns the exit status.
-pub(crate) fn live(line: &Line, plan: &Plan) -> i32 {
+pub(crate) fn live(line: &InitEnd, plan: &Plan) -> i32 {
     let Err(error) = obey(line, plan);
     give_up(line, &error)
 }
 
 /// Tells why, and returns the exit status.
-pub(crate) fn give_up(line: &Line, error: &io::Error) -> i32 {
+pub(crate) fn give_up(line: &InitEnd, error: &io::Error) -> i32 {
     // If it was the end of the line, the supervisor is gone and nobody is left to tell.
-    let _ = line.send(&Report::Failed(error.to_string()));
+    let _ = line.send(&InitReply::Failed(error.to_string()));
     125
 }
 
-fn obey(line: &Line, plan: &Plan) -> io::Result<Infallible> {
+fn obey(line: &InitEnd, plan: &Plan) -> io::Result<Infallible> {
     // Set first and never cleared: no change of credentials follows but dropping capabilities.
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     prctl::set_dumpable(false)?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
     chdir("/")?;
-    let trial = Trial {
+    let setup = ProbeSetup {
         place: &plan.view.place,
         identity: &plan.command.identity,
         filter: &plan.filter,
@@ -79,41 +79,41 @@ fn obey(line: &Line, plan: &Plan) -> io::Result<Infallible> {
         }
         let (order, sockets) = line.receive_with()?;
         match order {
-            Order::Connect(inside) => connect(line, inside)?,
-            Order::Arrange { user_namespace } => {
+            InitRequest::Connect(inside) => connect(line, inside)?,
+            InitRequest::Arrange { user_namespace } => {
                 let arranged = mounts::arrange(&plan.view, user_namespace).map_err(io::Error::other)?;
                 _held = arranged.held;
                 allowed = arranged.allowed;
                 generated = arranged.generated;
-                line.send(&Report::Arranged(arranged.notes))?;
+                line.send(&InitReply::Arranged(arranged.notes))?;
             }
-            Order::Probe { ipv6 } => line.send(&Report::Probed(self_test::probe(ipv6)))?,
-            Order::ProbeSockets { notify } => {
-                let probe = unix::self_test::probe(&trial, notify, &sockets, &allowed);
-                let probe = probe.unwrap_or_else(|error| Probe::Cannot(error.to_string()));
-                line.send(&Report::ProbedSockets(probe))?;
+            InitRequest::Probe { ipv6 } => line.send(&InitReply::Probed(self_test::probe(ipv6)))?,
+            InitRequest::ProbeSockets { notify } => {
+                let probe = unix::self_test::probe(&setup, notify, &sockets, &allowed);
+                let probe = probe.unwrap_or_else(|error| ProbeOutcome::Cannot(error.to_string()));
+                line.send(&InitReply::ProbedSockets(probe))?;
             }
-            Order::MakeTerminal => {
+            InitRequest::MakeTerminal => {
                 let pair = Pair::take_session(&plan.command.identity)?;
-                line.send_with(&Report::Terminal, &[pair.master.as_raw_fd()])?;
+                line.send_with(&InitReply::Terminal, &[pair.master.as_raw_fd()])?;
                 _terminal = Some(pair.slave);
             }
-            Order::Open { user_namespace } => open(line, user_namespace)?,
-            Order::Run { foreground, notify } => match spawn(plan, foreground, notify, &allowed)? {
+            InitRequest::Open { user_namespace } => open(line, user_namespace)?,
+            InitRequest::Run { foreground, notify } => match spawn(plan, foreground, notify, &allowed)? {
                 Ok(child) => {
                     rights::keep_only_kill()?;
-                    line.send(&Report::Started)?;
+                    line.send(&InitReply::Started)?;
                     command = Some(child);
                 }
-                Err(failure) => line.send(&Report::NotStarted(failure))?,
+                Err(failure) => line.send(&InitReply::NotStarted(failure))?,
             },
-            Order::Signal(number) => {
+            InitRequest::Signal(number) => {
                 let signal = Signal::try_from(number)?;
                 if let Some(child) = &command {
                     child.signal(signal);
                 }
             }
-            Order::Resume { foreground } => {
+            InitRequest::Resume { foreground } => {
                 if let Some(child) = &command {
                     child.resume(foreground)?;
                 }
@@ -123,7 +123,7 @@ fn obey(line: &Line, plan: &Plan) -> io::Result<Infallible> {
 }
 
 /// Sets the network up. Init keeps none of the sockets.
-fn connect(line: &Line, inside: Inside) -> io::Result<()> {
+fn connect(line: &InitEnd, inside: Inside) -> io::Result<()> {
     let (listeners, way, tells) = netns::set_up(inside)?;
     let mut note = match way {
         netns::Way::Tproxy => "nftables hands connections over by tproxy".to_owned(),
@@ -134,18 +134,18 @@ fn connect(line: &Line, inside: Inside) -> io::Result<()> {
     }
     let (counts, sockets) = fd_passing::pack(listeners);
     let raw: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
-    line.send_with(&Report::Connected { counts, note }, &raw)
+    line.send_with(&InitReply::Connected { counts, note }, &raw)
 }
 
 /// Hands the namespaces out: init cannot be looked at by others of its user, but by itself.
-fn open(line: &Line, user_namespace: bool) -> io::Result<()> {
+fn open(line: &InitEnd, user_namespace: bool) -> io::Result<()> {
     let names: &[&str] = if user_namespace { &["user", "net"] } else { &["net"] };
     let namespaces = names
         .iter()
         .map(|name| File::open(format!("/proc/self/ns/{name}")))
         .collect::<io::Result<Vec<_>>>()?;
     let raw: Vec<RawFd> = namespaces.iter().map(AsRawFd::as_raw_fd).collect();
-    line.send_with(&Report::Opened, &raw)
+    line.send_with(&InitReply::Opened, &raw)
 }
 
 /// The running command.
@@ -190,7 +190,7 @@ fn spawn(
             let watched = notify.map(|_| &theirs);
             let failure = plan.command.start(&plan.filter, terminal.as_ref(), watched);
             // Init hears it, or is gone and takes this process along.
-            let _ = theirs.send(&Word::Failed(failure));
+            let _ = theirs.send(&CommandEvent::Failed(failure));
             125
         }),
         Side::Parent(pid) => {
@@ -200,18 +200,18 @@ fn spawn(
                 let _ = nix::unistd::close(*pipe);
             }
             let mut word = ours.receive_with();
-            if let (Ok((Word::Watched, listener)), Some(notify)) = (&mut word, notify) {
+            if let (Ok((CommandEvent::Watched, listener)), Some(notify)) = (&mut word, notify) {
                 let listener = listener.pop().ok_or(io::ErrorKind::InvalidData)?;
-                Keeper::new(notify, listener, allowed)?.start()?;
+                ConnectBroker::new(notify, listener, allowed)?.start()?;
                 ours.send(&())?;
                 word = ours.receive_with();
             }
             match word {
-                Ok((Word::Failed(failure), _)) => {
+                Ok((CommandEvent::Failed(failure), _)) => {
                     waitpid(pid, None)?;
                     Ok(Err(failure))
                 }
-                Ok((Word::Watched, _)) => Err(io::ErrorKind::InvalidData.into()),
+                Ok((CommandEvent::Watched, _)) => Err(io::ErrorKind::InvalidData.into()),
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Ok(Child {
                     pid,
                     signals,
@@ -224,7 +224,7 @@ fn spawn(
 }
 
 /// Reaps and reports until the supervisor has an order.
-fn watch(line: &Line, child: &mut Child, generated: &[Generated]) -> io::Result<()> {
+fn watch(line: &InitEnd, child: &mut Child, generated: &[Generated]) -> io::Result<()> {
     loop {
         let mut polled = vec![
             PollFd::new(line.as_fd(), PollFlags::POLLIN),
@@ -248,23 +248,23 @@ fn watch(line: &Line, child: &mut Child, generated: &[Generated]) -> io::Result<
     }
 }
 
-fn reap(line: &Line, child: &mut Child, generated: &[Generated]) -> io::Result<()> {
+fn reap(line: &InitEnd, child: &mut Child, generated: &[Generated]) -> io::Result<()> {
     loop {
         let status = match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
             Ok(WaitStatus::StillAlive) | Err(nix::errno::Errno::ECHILD) => return Ok(()),
             status => status?,
         };
         let report = match status {
-            WaitStatus::Exited(pid, code) if pid == child.pid => Report::Exited(code),
-            WaitStatus::Signaled(pid, signal, _) if pid == child.pid => Report::Killed(signal as i32),
-            WaitStatus::Stopped(pid, signal) if pid == child.pid => Report::Stopped(signal as i32),
+            WaitStatus::Exited(pid, code) if pid == child.pid => InitReply::Exited(code),
+            WaitStatus::Signaled(pid, signal, _) if pid == child.pid => InitReply::Killed(signal as i32),
+            WaitStatus::Stopped(pid, signal) if pid == child.pid => InitReply::Stopped(signal as i32),
             _ => continue,
         };
-        if !matches!(report, Report::Stopped(_)) {
+        if !matches!(report, InitReply::Stopped(_)) {
             child.ended = true;
             let left: Vec<String> = generated.iter().flat_map(Generated::carry_back).collect();
             if !left.is_empty() {
-                line.send(&Report::NotCarried(left))?;
+                line.send(&InitReply::NotCarried(left))?;
             }
         }
         line.send(&report)?;

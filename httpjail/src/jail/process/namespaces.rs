@@ -10,10 +10,10 @@ use nix::sys::prctl;
 use nix::unistd::{Gid, Pid, Uid, getegid, geteuid};
 
 use crate::failure::Failure;
-use crate::jail::protocol::channel::{self, Channel};
-use crate::jail::protocol::init::{Notify, Order, Report};
+use crate::jail::protocol::channel::{self, IpcChannel};
+use crate::jail::protocol::init::{InitReply, InitRequest, Notify};
 use crate::jail::sandbox::rights;
-use crate::jail::termination::{self, StillThere};
+use crate::jail::termination::{self, NotEnded};
 use crate::sys::clone::{self, Side};
 use crate::sys::fds;
 
@@ -30,7 +30,7 @@ pub(crate) struct Sandbox {
     /// Readable when init has ended, and with it everything in its PID namespace.
     pub ended: OwnedFd,
     /// Init's line.
-    pub line: Channel<Order, Report>,
+    pub line: IpcChannel<InitRequest, InitReply>,
     /// Whether it has a user namespace of its own.
     pub user_namespace: bool,
     /// What it does not hold.
@@ -118,12 +118,12 @@ impl Sandbox {
     ///
     /// # Errors
     /// That init is gone, with its last words.
-    pub(crate) fn order(&self, order: &Order) -> Result<(), Failure> {
+    pub(crate) fn request(&self, request: &InitRequest) -> Result<(), Failure> {
         self.line
-            .send(order)
+            .send(request)
             .map_err(|error| match self.line.receive_within(STEP_LIMIT) {
                 // Its last words are still there.
-                Ok(Report::Failed(message)) => Failure::new(format!("the jail could not be made: {message}")),
+                Ok(InitReply::Failed(message)) => Failure::new(format!("the jail could not be made: {message}")),
                 _ => Failure::new(format!("the jail's init is gone: {error}")),
             })
     }
@@ -132,17 +132,17 @@ impl Sandbox {
     ///
     /// # Errors
     /// What failed, or that init is gone or stuck.
-    pub(crate) fn report(&self, step: &str) -> Result<Report, Failure> {
-        Ok(self.report_with(step)?.0)
+    pub(crate) fn reply(&self, step: &str) -> Result<InitReply, Failure> {
+        Ok(self.reply_with(step)?.0)
     }
 
     /// The same, with the descriptors that come along.
     ///
     /// # Errors
-    /// As for [`Sandbox::report`].
-    pub(crate) fn report_with(&self, step: &str) -> Result<(Report, Vec<OwnedFd>), Failure> {
+    /// As for [`Sandbox::reply`].
+    pub(crate) fn reply_with(&self, step: &str) -> Result<(InitReply, Vec<OwnedFd>), Failure> {
         match self.line.receive_with_within(STEP_LIMIT) {
-            Ok((Report::Failed(message), _)) => Err(Failure::new(format!("the jail could not {step}: {message}"))),
+            Ok((InitReply::Failed(message), _)) => Err(Failure::new(format!("the jail could not {step}: {message}"))),
             Ok(report) => Ok(report),
             Err(error) => Err(Failure::new(format!("the jail did not {step}: {error}"))),
         }
@@ -160,18 +160,18 @@ impl Sandbox {
     ///
     /// # Errors
     /// When something in there stays. It is killed, though: if it ever wakes it is to end.
-    pub(crate) fn kill(&mut self) -> Result<(), StillThere> {
+    pub(crate) fn kill(&mut self) -> Result<(), NotEnded> {
         let pid = std::mem::replace(&mut self.pid, Pid::from_raw(0));
         if pid.as_raw() <= 0 {
             return Ok(());
         }
         self.line.close();
-        termination::end("the jail's first process", pid, self.ended.as_fd())
+        termination::kill_and_reap("the jail's first process", pid, self.ended.as_fd())
     }
 }
 
 /// What to say of a report that is out of turn.
-pub(crate) fn unexpected(report: &Report) -> Failure {
+pub(crate) fn unexpected(report: &InitReply) -> Failure {
     Failure::new(format!("the jail's init said something unexpected: {report:?}"))
 }
 

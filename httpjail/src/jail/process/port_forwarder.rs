@@ -1,6 +1,6 @@
 //! `--publish`: sockets that reach what the jail listens on.
 //!
-//! A socket stays in the network namespace it was made in. So a process of its own, the doorman, steps into the jail's
+//! A socket stays in the network namespace it was made in. So a process of its own, the port forwarder, steps into the jail's
 //! namespace once and makes a socket there whenever the proxy's process asks for one. It reads no byte but those
 //! questions, and of all rights keeps the one to mark its sockets, by which the programs know them
 //! (`JailConfig::publish_mark`).
@@ -16,8 +16,8 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::jail::protocol::channel::{self, Channel};
-use crate::jail::protocol::forwarder::{Ask, Made};
+use crate::jail::protocol::channel::{self, IpcChannel};
+use crate::jail::protocol::forwarder::{SocketReply, SocketRequest};
 use crate::jail::sandbox::network::PUBLISH_MARK;
 use crate::jail::sandbox::rights;
 use crate::jail::termination;
@@ -29,15 +29,15 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// The proxy's side: through it come sockets of the jail's network.
 #[derive(Debug)]
-pub(crate) struct Door(Mutex<Channel<Ask, Made>>);
+pub(crate) struct SocketClient(Mutex<IpcChannel<SocketRequest, SocketReply>>);
 
 /// The supervisor's side, until there is a jail.
 #[derive(Debug)]
-pub(crate) struct Doorway(Channel<Made, Ask>);
+pub(crate) struct SocketServer(IpcChannel<SocketReply, SocketRequest>);
 
 /// The process that makes the sockets. Killed when dropped.
 #[derive(Debug)]
-pub(crate) struct Doorman {
+pub(crate) struct ForwarderProcess {
     pid: Pid,
     ended: OwnedFd,
 }
@@ -46,23 +46,23 @@ pub(crate) struct Doorman {
 ///
 /// # Errors
 /// Those of `socketpair(2)`.
-pub(crate) fn pair() -> io::Result<(Door, Doorway)> {
+pub(crate) fn pair() -> io::Result<(SocketClient, SocketServer)> {
     let (ours, theirs) = channel::pair()?;
-    Ok((Door(Mutex::new(ours)), Doorway(theirs)))
+    Ok((SocketClient(Mutex::new(ours)), SocketServer(theirs)))
 }
 
-impl Door {
+impl SocketClient {
     /// A new TCP socket in the jail's network. Blocks for one local round trip.
     ///
     /// # Errors
-    /// When the doorman is gone or cannot make one.
+    /// When the port forwarder is gone or cannot make one.
     pub(crate) fn socket(&self, ipv6: bool) -> io::Result<Socket> {
         let line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        line.send(&Ask { ipv6 })?;
-        if !channel::readable(line.as_fd(), LIMIT)? {
+        line.send(&SocketRequest { ipv6 })?;
+        if !channel::wait_readable(line.as_fd(), LIMIT)? {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        let (Made(made), mut sockets) = line.receive_with()?;
+        let (SocketReply(made), mut sockets) = line.receive_with()?;
         made.map_err(io::Error::other)?;
         let socket = sockets.pop().ok_or_else(|| io::Error::other("no socket came"))?;
         Ok(socket.into())
@@ -74,15 +74,15 @@ impl Door {
     }
 }
 
-impl Doorway {
-    /// Forks the doorman into these namespaces of the jail, entered in this order. Who made a user namespace may enter it
+impl SocketServer {
+    /// Forks the port forwarder into these namespaces of the jail, entered in this order. Who made a user namespace may enter it
     /// and has every right in it, and so in the network that it owns (user_namespaces(7)): this needs no root.
     ///
     /// # Errors
     /// Those of the fork.
-    pub(crate) fn open(self, namespaces: Vec<OwnedFd>) -> io::Result<Doorman> {
+    pub(crate) fn open(self, namespaces: Vec<OwnedFd>) -> io::Result<ForwarderProcess> {
         match clone::fork()? {
-            Side::Parent(pid) => Ok(Doorman {
+            Side::Parent(pid) => Ok(ForwarderProcess {
                 pid,
                 ended: clone::pidfd(pid)?,
             }),
@@ -103,10 +103,12 @@ impl Doorway {
         fds::close_from(0, &[self.0.as_raw_fd()])?;
         rights::keep_only_marks()?;
         loop {
-            let Ask { ipv6 } = self.0.receive()?;
+            let SocketRequest { ipv6 } = self.0.receive()?;
             match socket(ipv6) {
-                Ok(socket) => self.0.send_with(&Made(Ok(())), &[OwnedFd::from(socket).as_raw_fd()])?,
-                Err(error) => self.0.send(&Made(Err(error.to_string())))?,
+                Ok(socket) => self
+                    .0
+                    .send_with(&SocketReply(Ok(())), &[OwnedFd::from(socket).as_raw_fd()])?,
+                Err(error) => self.0.send(&SocketReply(Err(error.to_string())))?,
             }
         }
     }
@@ -120,9 +122,9 @@ fn socket(ipv6: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-impl Drop for Doorman {
+impl Drop for ForwarderProcess {
     fn drop(&mut self) {
-        if let Err(error) = termination::end("the doorman", self.pid, self.ended.as_fd()) {
+        if let Err(error) = termination::kill_and_reap("the port forwarder", self.pid, self.ended.as_fd()) {
             tracing::warn!("{error}");
         }
     }

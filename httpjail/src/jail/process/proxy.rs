@@ -17,12 +17,12 @@ use nix::unistd::{Pid, dup2_stdin, setsid};
 
 use super::proxy_user::ProxyUser;
 use crate::failure::Failure;
-use crate::jail::process_info::cmdline_reader::Words;
+use crate::jail::process_info::cmdline_reader::CmdlineReader;
 use crate::jail::process_info::lookup;
-use crate::jail::protocol::channel::{self, Channel};
+use crate::jail::protocol::channel::{self, IpcChannel};
 use crate::jail::protocol::fd_passing;
-use crate::jail::protocol::proxy::{FromProxy, Line, ToProxy};
-use crate::jail::termination::{self, StillThere};
+use crate::jail::protocol::proxy::{FromProxy, ProxyEnd, ToProxy};
+use crate::jail::termination::{self, NotEnded};
 use crate::net::{Holder, Listeners};
 use crate::sys::clone::{self, Side};
 use crate::sys::fds;
@@ -35,20 +35,20 @@ const FINISH_LIMIT: Duration = Duration::from_secs(20);
 
 /// The supervisor's hold on the proxy.
 #[derive(Debug)]
-pub(crate) struct Helper {
+pub(crate) struct ProxyProcess {
     /// Its process.
     pub pid: Pid,
     /// Readable when it has ended.
     pub ended: OwnedFd,
     /// Its line.
-    pub line: Channel<ToProxy, FromProxy>,
+    pub line: IpcChannel<ToProxy, FromProxy>,
     /// Whom it is: nobody else's as long as this is held.
     user: ProxyUser,
     /// Reads command lines for it.
-    words: Words,
+    words: CmdlineReader,
 }
 
-impl Helper {
+impl ProxyProcess {
     /// Forks the proxy's process, which runs `main` and ends with it; that gives up root by becoming the user that it is
     /// handed. `keep` are the descriptors that `main` uses besides 1 and 2 and the line.
     ///
@@ -56,17 +56,17 @@ impl Helper {
     /// Those of the fork.
     pub(crate) fn spawn(
         keep: &[RawFd],
-        main: impl FnOnce(Arc<Line>, &ProxyUser) -> Result<(), Failure>,
+        main: impl FnOnce(Arc<ProxyEnd>, &ProxyUser) -> Result<(), Failure>,
     ) -> io::Result<Self> {
         let (ours, theirs) = channel::pair()?;
         let user = ProxyUser::reserve();
         match clone::fork()? {
-            Side::Parent(pid) => Ok(Helper {
+            Side::Parent(pid) => Ok(ProxyProcess {
                 pid,
                 ended: clone::pidfd(pid)?,
                 line: ours,
                 user,
-                words: Words::default(),
+                words: CmdlineReader::default(),
             }),
             Side::Child => clone::live(|| {
                 let keep: Vec<RawFd> = keep
@@ -119,17 +119,17 @@ impl Helper {
     }
 
     /// Lets it write the last of its log and end; ends it if it does not. `status` is the command's, as the log tells it;
-    /// `open_log` as for [`Helper::answer`].
+    /// `open_log` as for [`ProxyProcess::answer`].
     ///
     /// # Errors
-    /// As for [`Helper::end`].
-    pub(crate) fn finish(&mut self, status: i32, open_log: &dyn Fn() -> io::Result<File>) -> Result<(), StillThere> {
+    /// As for [`ProxyProcess::end`].
+    pub(crate) fn finish(&mut self, status: i32, open_log: &dyn Fn() -> io::Result<File>) -> Result<(), NotEnded> {
         // Without one the log that it has will do, if that was not moved; if it was, the proxy says so.
         let log = open_log().ok();
         let log: Vec<RawFd> = log.iter().map(AsRawFd::as_raw_fd).collect();
         if self.line.send_with(&ToProxy::Finish { status }, &log).is_ok() {
             // Whether it was quick or is stuck: after this it is ended.
-            let _ = channel::readable(self.ended.as_fd(), FINISH_LIMIT);
+            let _ = channel::wait_readable(self.ended.as_fd(), FINISH_LIMIT);
         }
         self.end()
     }
@@ -138,16 +138,16 @@ impl Helper {
     ///
     /// # Errors
     /// When it stays.
-    pub(crate) fn end(&mut self) -> Result<(), StillThere> {
+    pub(crate) fn end(&mut self) -> Result<(), NotEnded> {
         let pid = std::mem::replace(&mut self.pid, Pid::from_raw(0));
         if pid.as_raw() <= 0 {
             return Ok(());
         }
         self.line.close();
-        termination::end("the proxy", pid, self.ended.as_fd())
+        termination::kill_and_reap("the proxy", pid, self.ended.as_fd())
     }
 
-    /// Answers a question of the proxy's: `line` tells who is above a process that is one of the jail's, `holder` who has a
+    /// Answers a request_id of the proxy's: `line` tells who is above a process that is one of the jail's, `holder` who has a
     /// socket open, and `open_log` opens the request log anew.
     ///
     /// # Errors
@@ -159,22 +159,25 @@ impl Helper {
         open_log: &dyn Fn() -> io::Result<File>,
     ) -> Result<(), String> {
         let sent = match self.line.receive() {
-            Ok(FromProxy::Program { question, pid }) => {
+            Ok(FromProxy::Program { request_id, pid }) => {
                 let program = lookup::look(pid, |pid| self.words.of(pid), line);
-                self.line.send(&ToProxy::Program { question, program })
+                self.line.send(&ToProxy::Program { request_id, program })
             }
-            Ok(FromProxy::Holder { question, socket }) => {
+            Ok(FromProxy::Holder { request_id, socket }) => {
                 let holder = holder(socket, &|pid| self.words.of(pid));
-                self.line.send(&ToProxy::Holder { question, holder })
+                self.line.send(&ToProxy::Holder { request_id, holder })
             }
-            Ok(FromProxy::Log { question }) => match open_log() {
+            Ok(FromProxy::Log { request_id }) => match open_log() {
                 Ok(log) => {
-                    let here = ToProxy::Log { question, error: None };
+                    let here = ToProxy::Log {
+                        request_id,
+                        error: None,
+                    };
                     self.line.send_with(&here, &[log.as_raw_fd()])
                 }
                 Err(error) => {
                     let error = Some(error.to_string());
-                    self.line.send(&ToProxy::Log { question, error })
+                    self.line.send(&ToProxy::Log { request_id, error })
                 }
             },
             Ok(FromProxy::Failed(failure)) => return Err(failure.message),
@@ -193,7 +196,7 @@ impl Helper {
     }
 }
 
-impl Drop for Helper {
+impl Drop for ProxyProcess {
     fn drop(&mut self) {
         if let Err(error) = self.end() {
             tracing::warn!("{error}");
@@ -201,11 +204,11 @@ impl Drop for Helper {
     }
 }
 
-/// The proxy's side of [`Helper::serve`]: waits for the sockets.
+/// The proxy's side of [`ProxyProcess::serve`]: waits for the sockets.
 ///
 /// # Errors
 /// When the supervisor is gone or sent something else.
-pub(crate) fn receive_listeners(line: &Line) -> io::Result<Listeners> {
+pub(crate) fn receive_listeners(line: &ProxyEnd) -> io::Result<Listeners> {
     let (message, sockets) = line.receive_with()?;
     let ToProxy::Serve { counts } = message else {
         return Err(io::Error::other("expected the jail's sockets"));

@@ -14,11 +14,11 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 use nix::unistd::{chdir, fchdir};
 
-use crate::jail::sandbox::user_identity::Identity;
+use crate::jail::sandbox::user_identity::UserIdentity;
 
 /// Where the command starts.
 #[derive(Debug)]
-pub(crate) struct Workplace {
+pub(crate) struct WorkingDirectory {
     path: Option<PathBuf>,
     /// Device and inode of what was inherited.
     inherited: Option<(u64, u64)>,
@@ -27,12 +27,12 @@ pub(crate) struct Workplace {
     tell: fn(&str),
 }
 
-impl Workplace {
+impl WorkingDirectory {
     /// The calling process's own folder, for this user.
-    pub(crate) fn inherited(identity: &Identity, tell: fn(&str)) -> Self {
+    pub(crate) fn inherited(identity: &UserIdentity, tell: fn(&str)) -> Self {
         // Without a look-up: that of `.` needs the right to enter it.
         let found = fstatat(AT_FDCWD, "", AtFlags::AT_EMPTY_PATH);
-        Workplace {
+        WorkingDirectory {
             path: std::env::current_dir().ok(),
             inherited: found.ok().map(|found| which(&found)),
             home: identity.home.clone(),
@@ -42,7 +42,7 @@ impl Workplace {
 
     /// The root folder, which everybody may enter.
     pub(crate) fn root() -> Self {
-        Workplace {
+        WorkingDirectory {
             path: Some("/".into()),
             inherited: None,
             home: "/".into(),
@@ -101,14 +101,14 @@ mod tests {
         let found = std::fs::metadata(place.path()).unwrap();
         let inherited = std::os::unix::fs::MetadataExt::ino(&found) + 1;
         let device = std::os::unix::fs::MetadataExt::dev(&found);
-        let workplace = Workplace {
+        let working_directory = WorkingDirectory {
             path: Some(place.path().into()),
             inherited: Some((device, inherited)),
             home: "/".into(),
             tell: |_| (),
         };
         let before = std::env::current_dir().unwrap();
-        assert!(!workplace.enter());
+        assert!(!working_directory.enter());
         assert_eq!(std::env::current_dir().unwrap(), before);
     }
 }

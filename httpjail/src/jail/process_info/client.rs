@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::jail::protocol::policy_file::{self, Change};
-use crate::jail::protocol::proxy::{FromProxy, Line, ToProxy};
+use crate::jail::protocol::proxy::{FromProxy, ProxyEnd, ToProxy};
 use crate::net::{Holder, Program, ProgramSource};
 
 /// How long an answer may take: on a machine with a hundred times more to run than it has processors it takes seconds.
@@ -22,20 +22,20 @@ const IMPATIENT_LIMIT: Duration = Duration::from_secs(1);
 
 /// Asks the supervisor over the proxy's line.
 #[derive(Debug)]
-pub(crate) struct Programs {
-    line: Arc<Line>,
+pub(crate) struct ProcessInfoClient {
+    line: Arc<ProxyEnd>,
     next: AtomicU64,
     over: AtomicBool,
-    /// Whether the latest question that was waited for has found no answer.
+    /// Whether the latest request_id that was waited for has found no answer.
     impatient: AtomicBool,
-    waiting: Mutex<HashMap<u64, SyncSender<Told>>>,
+    waiting: Mutex<HashMap<u64, SyncSender<Answer>>>,
     /// The request log as it was opened last, once nobody answers any more.
     last_log: Mutex<Option<File>>,
 }
 
 /// An answer of the supervisor's.
 #[derive(Debug)]
-enum Told {
+enum Answer {
     Program(Option<Program>),
     Log(io::Result<File>),
     Holder(Option<Holder>),
@@ -43,17 +43,17 @@ enum Told {
 
 /// Why the line has nothing more to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Last {
+pub(crate) enum Shutdown {
     /// The command has ended; its exit status.
     Finish(i32),
     /// The supervisor is gone: end at once.
     Gone,
 }
 
-impl Programs {
+impl ProcessInfoClient {
     /// Takes the line over.
-    pub(crate) fn new(line: Arc<Line>) -> Self {
-        Programs {
+    pub(crate) fn new(line: Arc<ProxyEnd>) -> Self {
+        ProcessInfoClient {
             line,
             next: AtomicU64::new(0),
             over: AtomicBool::new(false),
@@ -65,28 +65,28 @@ impl Programs {
 
     /// Hands the answers to those who wait for them, and new policies to `reload`, until the supervisor says that it is
     /// over. Blocks.
-    pub(crate) fn listen(&self, mut reload: impl FnMut(Change)) -> Last {
+    pub(crate) fn listen(&self, mut reload: impl FnMut(Change)) -> Shutdown {
         loop {
             let Ok((message, descriptors)) = self.line.receive_with() else {
-                return self.end(Last::Gone);
+                return self.end(Shutdown::Gone);
             };
             match message {
-                ToProxy::Program { question, program } => self.tell(question, Told::Program(program)),
-                ToProxy::Log { question, error } => {
+                ToProxy::Program { request_id, program } => self.tell(request_id, Answer::Program(program)),
+                ToProxy::Log { request_id, error } => {
                     let log = descriptors.into_iter().next().map(File::from);
                     let log = match error {
                         Some(error) => Err(io::Error::other(error)),
                         None => log.ok_or(io::ErrorKind::NotFound.into()),
                     };
-                    self.tell(question, Told::Log(log));
+                    self.tell(request_id, Answer::Log(log));
                 }
-                ToProxy::Holder { question, holder } => self.tell(question, Told::Holder(holder)),
+                ToProxy::Holder { request_id, holder } => self.tell(request_id, Answer::Holder(holder)),
                 ToProxy::Policy { error } => reload(policy_file::taken(error, descriptors)),
                 ToProxy::Finish { status } => {
                     *lock(&self.last_log) = descriptors.into_iter().next().map(File::from);
-                    return self.end(Last::Finish(status));
+                    return self.end(Shutdown::Finish(status));
                 }
-                ToProxy::Serve { .. } => return self.end(Last::Gone),
+                ToProxy::Serve { .. } => return self.end(Shutdown::Gone),
             }
         }
     }
@@ -96,8 +96,8 @@ impl Programs {
     /// # Errors
     /// The supervisor's, or that it does not answer.
     pub(crate) fn log(&self) -> io::Result<File> {
-        match self.ask(|question| FromProxy::Log { question }) {
-            Some(Told::Log(log)) => log,
+        match self.ask(|request_id| FromProxy::Log { request_id }) {
+            Some(Answer::Log(log)) => log,
             _ => match &*lock(&self.last_log) {
                 Some(log) => log.try_clone(),
                 None => Err(io::Error::other("it was moved away, and nobody opens it anew")),
@@ -106,38 +106,38 @@ impl Programs {
     }
 
     /// Nobody answers any more: whoever waits need not.
-    fn end(&self, last: Last) -> Last {
+    fn end(&self, last: Shutdown) -> Shutdown {
         self.over.store(true, Ordering::SeqCst);
         self.waiting().clear();
         last
     }
 
-    fn tell(&self, question: u64, told: Told) {
-        if let Some(asker) = self.waiting().remove(&question) {
+    fn tell(&self, request_id: u64, told: Answer) {
+        if let Some(asker) = self.waiting().remove(&request_id) {
             // Nobody waits any more: it took too long.
             let _ = asker.try_send(told);
         }
     }
 
-    fn ask(&self, words: impl FnOnce(u64) -> FromProxy) -> Option<Told> {
-        let question = self.next.fetch_add(1, Ordering::Relaxed);
+    fn ask(&self, words: impl FnOnce(u64) -> FromProxy) -> Option<Answer> {
+        let request_id = self.next.fetch_add(1, Ordering::Relaxed);
         let (asker, answer) = sync_channel(1);
-        self.waiting().insert(question, asker);
+        self.waiting().insert(request_id, asker);
         // Looked at after the insertion: whoever misses this is not missed by `end`.
         if self.over.load(Ordering::SeqCst) {
-            self.waiting().remove(&question);
+            self.waiting().remove(&request_id);
             return None;
         }
-        let asked = self.line.send(&words(question));
+        let asked = self.line.send(&words(request_id));
         let impatient = self.impatient.load(Ordering::Relaxed);
         let limit = if impatient { IMPATIENT_LIMIT } else { ANSWER_LIMIT };
         let told = asked.ok().and_then(|()| answer.recv_timeout(limit).ok());
         self.impatient.store(told.is_none(), Ordering::Relaxed);
-        self.waiting().remove(&question);
+        self.waiting().remove(&request_id);
         told
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, SyncSender<Told>>> {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, SyncSender<Answer>>> {
         lock(&self.waiting)
     }
 }
@@ -147,18 +147,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl ProgramSource for Programs {
+impl ProgramSource for ProcessInfoClient {
     fn program(&self, pid: u32) -> Option<Program> {
-        match self.ask(|question| FromProxy::Program { question, pid })? {
-            Told::Program(program) => program,
-            Told::Log(_) | Told::Holder(_) => None,
+        match self.ask(|request_id| FromProxy::Program { request_id, pid })? {
+            Answer::Program(program) => program,
+            Answer::Log(_) | Answer::Holder(_) => None,
         }
     }
 
     fn holder(&self, socket: u32) -> Option<Holder> {
-        match self.ask(|question| FromProxy::Holder { question, socket })? {
-            Told::Holder(holder) => holder,
-            Told::Log(_) | Told::Program(_) => None,
+        match self.ask(|request_id| FromProxy::Holder { request_id, socket })? {
+            Answer::Holder(holder) => holder,
+            Answer::Log(_) | Answer::Program(_) => None,
         }
     }
 }

@@ -15,7 +15,7 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
 use super::lookup;
-use crate::jail::protocol::channel::{self, Channel, readable};
+use crate::jail::protocol::channel::{self, IpcChannel, wait_readable};
 use crate::sys::clone::{self, Side};
 use crate::sys::fds;
 
@@ -26,14 +26,14 @@ const GOING: Duration = Duration::from_millis(100);
 
 /// Reads command lines, once asked.
 #[derive(Debug, Default)]
-pub(crate) struct Words(RefCell<Option<Reader>>);
+pub(crate) struct CmdlineReader(RefCell<Option<ReaderProcess>>);
 
-impl Words {
+impl CmdlineReader {
     /// The command line of a process, if it can be had in time.
     pub(crate) fn of(&self, pid: u32) -> Option<String> {
         let mut reader = self.0.borrow_mut();
         if reader.is_none() {
-            *reader = Reader::start().ok();
+            *reader = ReaderProcess::start().ok();
         }
         let read = reader.as_ref()?.ask(pid);
         if read.is_err() {
@@ -45,17 +45,17 @@ impl Words {
 
 /// The child. Dropped, it is ended.
 #[derive(Debug)]
-struct Reader {
+struct ReaderProcess {
     pid: Pid,
     ended: OwnedFd,
-    line: Channel<u32, Option<String>>,
+    line: IpcChannel<u32, Option<String>>,
 }
 
-impl Reader {
+impl ReaderProcess {
     fn start() -> io::Result<Self> {
         let (ours, theirs) = channel::pair()?;
         match clone::fork()? {
-            Side::Parent(pid) => Ok(Reader {
+            Side::Parent(pid) => Ok(ReaderProcess {
                 pid,
                 ended: clone::pidfd(pid)?,
                 line: ours,
@@ -73,7 +73,7 @@ impl Reader {
     }
 }
 
-fn live(line: &Channel<Option<String>, u32>) -> io::Result<std::convert::Infallible> {
+fn live(line: &IpcChannel<Option<String>, u32>) -> io::Result<std::convert::Infallible> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     fds::close_from(0, &[line.as_raw_fd()])?;
     loop {
@@ -82,11 +82,11 @@ fn live(line: &Channel<Option<String>, u32>) -> io::Result<std::convert::Infalli
     }
 }
 
-impl Drop for Reader {
+impl Drop for ReaderProcess {
     fn drop(&mut self) {
         // Our own child, not yet waited for: the number cannot be anybody else's.
         let _ = kill(self.pid, Signal::SIGKILL);
-        if readable(self.ended.as_fd(), GOING).unwrap_or(false) {
+        if wait_readable(self.ended.as_fd(), GOING).unwrap_or(false) {
             let _ = waitpid(self.pid, Some(WaitPidFlag::WNOHANG));
         }
     }

@@ -24,7 +24,7 @@ const LINE_MAX: usize = 256;
 
 /// Looks among the processes below one init.
 #[derive(Debug)]
-pub(crate) struct Holders {
+pub(crate) struct SocketHolders {
     init: u32,
     /// Where sockets were seen: the process, and its descriptor.
     known: HashMap<u32, (u32, u32)>,
@@ -35,10 +35,10 @@ pub(crate) struct Holders {
     cgroups: Cgroups,
 }
 
-impl Holders {
+impl SocketHolders {
     /// Below `init`, as this process counts.
     pub(crate) fn below(init: u32) -> Self {
-        Holders {
+        SocketHolders {
             init,
             known: HashMap::new(),
             seen: HashSet::new(),
@@ -275,7 +275,7 @@ mod tests {
     fn the_eldest_holder_below_init_is_found_and_nobody_else() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let mut shell = child(&socket);
-        let mut holders = Holders::below(std::process::id());
+        let mut holders = SocketHolders::below(std::process::id());
         // In the shell's child it is closed: a background command reads from /dev/null.
         let found = holders.find(inode(&socket), lookup::cmdline).expect("a holder");
         assert_eq!((found.process.pid, found.process.comm.as_str()), (shell.id(), "sh"));

@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::channel::Channel;
+use super::channel::IpcChannel;
 use crate::failure::Failure;
 
-/// What the supervisor tells the aide.
+/// What the supervisor tells the approver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Order {
+pub(crate) enum ApproverRequest {
     /// The outer end of the jail's terminal comes along: relay.
     Relay,
     /// The job is about to be stopped: leave the terminal to the shell.
@@ -18,14 +18,14 @@ pub(crate) enum Order {
     Finish,
 }
 
-/// What the aide tells the supervisor.
+/// What the approver tells the supervisor.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Report {
+pub(crate) enum ApproverReply {
     /// It has no more rights than it needs, and waits; or the order is carried out.
     Done,
     /// It cannot go on.
     Failed(Failure),
 }
 
-/// The aide's end of the line.
-pub(crate) type Line = Channel<Report, Order>;
+/// The approver's end of the line.
+pub(crate) type ApproverEnd = IpcChannel<ApproverReply, ApproverRequest>;

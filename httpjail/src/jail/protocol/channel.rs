@@ -25,7 +25,7 @@ const SEND_LIMIT: TimeVal = TimeVal::new(10, 0);
 
 /// One end of a line: sends `Out`, receives `In`.
 #[derive(Debug)]
-pub(crate) struct Channel<Out, In> {
+pub(crate) struct IpcChannel<Out, In> {
     socket: OwnedFd,
     words: PhantomData<fn(Out) -> In>,
 }
@@ -35,22 +35,22 @@ pub(crate) struct Channel<Out, In> {
 ///
 /// # Errors
 /// Those of `socketpair(2)`.
-pub(crate) fn pair<A, B>() -> io::Result<(Channel<A, B>, Channel<B, A>)> {
+pub(crate) fn pair<A, B>() -> io::Result<(IpcChannel<A, B>, IpcChannel<B, A>)> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
     setsockopt(&ours, sockopt::SendTimeout, &SEND_LIMIT)?;
     Ok((
-        Channel {
+        IpcChannel {
             socket: ours,
             words: PhantomData,
         },
-        Channel {
+        IpcChannel {
             socket: theirs,
             words: PhantomData,
         },
     ))
 }
 
-impl<Out: Serialize, In: DeserializeOwned> Channel<Out, In> {
+impl<Out: Serialize, In: DeserializeOwned> IpcChannel<Out, In> {
     /// Sends one message.
     ///
     /// # Errors
@@ -62,7 +62,7 @@ impl<Out: Serialize, In: DeserializeOwned> Channel<Out, In> {
     /// Sends one message and descriptors with it.
     ///
     /// # Errors
-    /// As [`Channel::send`].
+    /// As [`IpcChannel::send`].
     pub(crate) fn send_with(&self, message: &Out, descriptors: &[RawFd]) -> io::Result<()> {
         fds::send_with(self.as_fd(), &serde_json::to_vec(message)?, descriptors)
     }
@@ -78,7 +78,7 @@ impl<Out: Serialize, In: DeserializeOwned> Channel<Out, In> {
     /// Waits for one message and the descriptors that come with it.
     ///
     /// # Errors
-    /// As [`Channel::receive`].
+    /// As [`IpcChannel::receive`].
     pub(crate) fn receive_with(&self) -> io::Result<(In, Vec<OwnedFd>)> {
         let mut bytes = vec![0; MESSAGE_BYTES];
         let (length, descriptors) = match fds::receive_with(self.as_fd(), &mut bytes) {
@@ -98,7 +98,7 @@ impl<Out: Serialize, In: DeserializeOwned> Channel<Out, In> {
     /// Waits for one message, but not for ever.
     ///
     /// # Errors
-    /// As [`Channel::receive`], and `TimedOut`.
+    /// As [`IpcChannel::receive`], and `TimedOut`.
     pub(crate) fn receive_within(&self, limit: Duration) -> io::Result<In> {
         Ok(self.receive_with_within(limit)?.0)
     }
@@ -106,9 +106,9 @@ impl<Out: Serialize, In: DeserializeOwned> Channel<Out, In> {
     /// Waits for one message and the descriptors that come with it, but not for ever.
     ///
     /// # Errors
-    /// As [`Channel::receive_within`].
+    /// As [`IpcChannel::receive_within`].
     pub(crate) fn receive_with_within(&self, limit: Duration) -> io::Result<(In, Vec<OwnedFd>)> {
-        if !readable(self.as_fd(), limit)? {
+        if !wait_readable(self.as_fd(), limit)? {
             return Err(io::ErrorKind::TimedOut.into());
         }
         self.receive_with()
@@ -119,7 +119,7 @@ impl<Out: Serialize, In: DeserializeOwned> Channel<Out, In> {
 ///
 /// # Errors
 /// Those of `poll(2)`.
-pub(crate) fn readable(fd: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
+pub(crate) fn wait_readable(fd: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
     let mut polled = [PollFd::new(fd, PollFlags::POLLIN)];
     let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
     loop {
@@ -130,7 +130,7 @@ pub(crate) fn readable(fd: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> 
     }
 }
 
-impl<Out, In> Channel<Out, In> {
+impl<Out, In> IpcChannel<Out, In> {
     /// Ends the line at both ends: the peer, which takes that for an order to stop, reads its end.
     pub(crate) fn close(&self) {
         // It may have been closed before.
@@ -138,13 +138,13 @@ impl<Out, In> Channel<Out, In> {
     }
 }
 
-impl<Out, In> AsFd for Channel<Out, In> {
+impl<Out, In> AsFd for IpcChannel<Out, In> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 }
 
-impl<Out, In> AsRawFd for Channel<Out, In> {
+impl<Out, In> AsRawFd for IpcChannel<Out, In> {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
     }

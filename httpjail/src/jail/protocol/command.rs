@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::channel::Channel;
+use super::channel::IpcChannel;
 
 /// Why the command did not start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,7 +17,7 @@ pub(crate) enum StartFailure {
 
 /// What the fork of init tells init before it is the command.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Word {
+pub(crate) enum CommandEvent {
     /// Its filter is in force, and hands calls over. Where they arrive comes along. It waits to be told to go on.
     Watched,
     /// It will not be the command.
@@ -25,4 +25,4 @@ pub(crate) enum Word {
 }
 
 /// Its line to init.
-pub(crate) type Line = Channel<Word, ()>;
+pub(crate) type CommandEnd = IpcChannel<CommandEvent, ()>;

@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 /// A TCP socket, please.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Ask {
+pub(crate) struct SocketRequest {
     pub ipv6: bool,
 }
 
 /// It comes along, or this is why not.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Made(pub Result<(), String>);
+pub(crate) struct SocketReply(pub Result<(), String>);

@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::channel::Channel;
+use super::channel::IpcChannel;
 use super::command::StartFailure;
 use super::fd_passing::Counts;
 
 /// What the supervisor tells init.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Order {
+pub(crate) enum InitRequest {
     /// Set up the network from inside and hand its sockets out.
     Connect(Inside),
     /// The user namespace, if there is one, is mapped: arrange the mounts.
@@ -51,7 +51,7 @@ pub(crate) enum Order {
 
 /// What init tells the supervisor.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Report {
+pub(crate) enum InitReply {
     /// The network is set up. Its sockets come along.
     Connected {
         /// How many of each.
@@ -64,7 +64,7 @@ pub(crate) enum Report {
     /// What the canary saw that must not be; empty when the jail holds.
     Probed(Vec<String>),
     /// What came of trying the Unix sockets.
-    ProbedSockets(Probe),
+    ProbedSockets(ProbeOutcome),
     /// There is a terminal. Its outer end comes along.
     Terminal,
     /// The namespaces come along: the user namespace, if the jail has one, and the network namespace that it owns.
@@ -86,7 +86,7 @@ pub(crate) enum Report {
 }
 
 /// Init's end of the line.
-pub(crate) type Line = Channel<Report, Order>;
+pub(crate) type InitEnd = IpcChannel<InitReply, InitRequest>;
 
 /// What init must know where it steers from inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,7 +106,7 @@ pub(crate) struct Notify {
 
 /// What the canary found.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Probe {
+pub(crate) enum ProbeOutcome {
     /// It reached its own, and nothing else.
     Holds,
     /// It could not be tried here, for this reason.

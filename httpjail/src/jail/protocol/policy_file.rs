@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use super::channel::Channel;
+use super::channel::IpcChannel;
 use super::proxy::{FromProxy, ToProxy};
 
 /// Characters of an error that are passed on; each takes 6 bytes at most, escaped.
@@ -24,8 +24,8 @@ pub(crate) type Change = Result<Texts, String>;
 /// Sends it.
 ///
 /// # Errors
-/// As [`Channel::send`].
-pub(crate) fn send(line: &Channel<ToProxy, FromProxy>, change: Change) -> io::Result<()> {
+/// As [`IpcChannel::send`].
+pub(crate) fn send(line: &IpcChannel<ToProxy, FromProxy>, change: Change) -> io::Result<()> {
     let kept = change.and_then(|texts| keep(&texts).map_err(|error| format!("cannot hand it over: {error}")));
     match kept {
         Ok(file) => line.send_with(&ToProxy::Policy { error: None }, &[file.as_raw_fd()]),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::channel::Channel;
+use super::channel::IpcChannel;
 use super::fd_passing::Counts;
 use crate::failure::Failure;
 use crate::net::{Holder, Program};
@@ -17,15 +17,15 @@ pub(crate) enum ToProxy {
     },
     /// The answer to [`FromProxy::Program`].
     Program {
-        /// The question's number.
-        question: u64,
+        /// The number of the request.
+        request_id: u64,
         /// What it runs, if it can be told.
         program: Option<Program>,
     },
     /// The answer to [`FromProxy::Log`]; the log comes along, if it could be opened.
     Log {
-        /// The question's number.
-        question: u64,
+        /// The number of the request.
+        request_id: u64,
         /// Why it could not.
         error: Option<String>,
     },
@@ -36,8 +36,8 @@ pub(crate) enum ToProxy {
     },
     /// The answer to [`FromProxy::Holder`].
     Holder {
-        /// The question's number.
-        question: u64,
+        /// The number of the request.
+        request_id: u64,
         /// Who has it open, if it can be told.
         holder: Option<Holder>,
     },
@@ -64,23 +64,23 @@ pub(crate) enum FromProxy {
     /// Which program is this process?
     Program {
         /// Repeated in the answer.
-        question: u64,
+        request_id: u64,
         /// Its process id as the supervisor counts.
         pid: u32,
     },
     /// Who has this socket of the jail's open?
     Holder {
         /// Repeated in the answer.
-        question: u64,
+        request_id: u64,
         /// Its inode number.
         socket: u32,
     },
     /// The request log was moved away: open it anew.
     Log {
         /// Repeated in the answer.
-        question: u64,
+        request_id: u64,
     },
 }
 
 /// The proxy's end of the line.
-pub(crate) type Line = Channel<FromProxy, ToProxy>;
+pub(crate) type ProxyEnd = IpcChannel<FromProxy, ToProxy>;

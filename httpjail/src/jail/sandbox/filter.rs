@@ -58,7 +58,7 @@ impl Filter {
     ///
     /// # Errors
     /// None in practice: the rules are constant.
-    pub(crate) fn of_aide() -> io::Result<Self> {
+    pub(crate) fn of_approver() -> io::Result<Self> {
         let calls = [
             libc::SYS_socket,
             libc::SYS_connect,

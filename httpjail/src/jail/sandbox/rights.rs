@@ -6,7 +6,7 @@ use caps::{CapSet, Capability, CapsHashSet};
 use nix::sys::prctl;
 use nix::unistd::{Gid, Uid, getresgid, getresuid, setgroups, setresgid, setresuid};
 
-use super::user_identity::Identity;
+use super::user_identity::UserIdentity;
 use crate::sys::thread;
 
 /// What a root command keeps: enough to install packages and serve on port 80. Everything else could undo the jail or
@@ -29,7 +29,7 @@ const ROOT_KEEPS: [Capability; 10] = [
 ///
 /// # Errors
 /// Naming the step that failed; then the process must end.
-pub(crate) fn give_up(identity: &Identity) -> io::Result<()> {
+pub(crate) fn give_up(identity: &UserIdentity) -> io::Result<()> {
     let keeps = if identity.uid.is_root() {
         CapsHashSet::from(ROOT_KEEPS)
     } else {
@@ -78,7 +78,7 @@ pub(crate) fn stay_nobody() -> io::Result<()> {
 ///
 /// # Errors
 /// Naming the step that failed; then the process must end.
-pub(crate) fn become_caller(identity: &Identity) -> io::Result<()> {
+pub(crate) fn become_caller(identity: &UserIdentity) -> io::Result<()> {
     if identity.switched {
         drop_bounding(&CapsHashSet::new())?;
         become_user(identity.uid, identity.gid, &identity.groups)?;

@@ -12,7 +12,7 @@ use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, fchown, setsid};
 
 use super::stdio::is_terminal;
-use super::user_identity::Identity;
+use super::user_identity::UserIdentity;
 use crate::sys::terminal::make_controlling;
 
 /// Both ends.
@@ -26,7 +26,7 @@ pub(crate) struct Pair {
 impl Pair {
     /// Makes a terminal that belongs to `owner`, leaves the caller's session for one with it, and puts it in the place of
     /// each standard descriptor that is a terminal. Whoever is forked from here on has no other.
-    pub(crate) fn take_session(owner: &Identity) -> io::Result<Pair> {
+    pub(crate) fn take_session(owner: &UserIdentity) -> io::Result<Pair> {
         let step = |what: &'static str| move |error: nix::Error| io::Error::other(format!("cannot {what}: {error}"));
         let master =
             posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).map_err(step("open /dev/ptmx"))?;

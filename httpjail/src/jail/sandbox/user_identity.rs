@@ -13,7 +13,7 @@ use nix::unistd::{
 
 /// A user of this host with everything that a login would set.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Identity {
+pub(crate) struct UserIdentity {
     /// User id.
     pub uid: Uid,
     /// Primary group.
@@ -42,7 +42,7 @@ pub(crate) enum IdentityError {
     Lookup(String, io::Error),
 }
 
-impl Identity {
+impl UserIdentity {
     /// The user who called: sudo's caller, or the process's own user.
     ///
     /// # Errors
@@ -78,7 +78,7 @@ impl Identity {
         // In a container the number may be all there is.
         let known = User::from_uid(uid).map_err(lookup)?;
         let (name, home) = known.map_or((uid.to_string(), PathBuf::from("/")), |user| (user.name, user.dir));
-        Ok(Identity {
+        Ok(UserIdentity {
             uid,
             gid: getegid(),
             groups: getgroups().map_err(lookup)?,
@@ -95,7 +95,7 @@ impl Identity {
             .ok_or_else(|| IdentityError::NoSuchUser(asked.to_owned()))?;
         let name = CString::new(user.name.as_str()).map_err(|error| lookup(error.into()))?;
         let groups = getgrouplist(&name, user.gid).map_err(|error| lookup(error.into()))?;
-        Ok(Identity {
+        Ok(UserIdentity {
             uid: user.uid,
             gid: user.gid,
             groups,

@@ -6,14 +6,14 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::jail::process::proxy::Helper;
+use crate::jail::process::proxy::ProxyProcess;
 use crate::jail::protocol::policy_file::{self, Change};
 
 /// How often to look.
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// Looks after the policy file.
-pub(crate) trait Watch {
+pub(crate) trait PolicyWatch {
     /// What is new, if anything is.
     fn look(&mut self) -> Option<Change>;
 
@@ -22,14 +22,14 @@ pub(crate) trait Watch {
 }
 
 /// A watch that is looked at once in a while, and tells the proxy.
-pub(crate) struct Round<'a> {
-    watch: Option<&'a mut dyn Watch>,
+pub(crate) struct PolicyPoller<'a> {
+    watch: Option<&'a mut dyn PolicyWatch>,
     next: Instant,
 }
 
-impl<'a> Round<'a> {
-    pub(crate) fn new(watch: Option<&'a mut dyn Watch>) -> Round<'a> {
-        Round {
+impl<'a> PolicyPoller<'a> {
+    pub(crate) fn new(watch: Option<&'a mut dyn PolicyWatch>) -> PolicyPoller<'a> {
+        PolicyPoller {
             watch,
             next: Instant::now() + PERIOD,
         }
@@ -41,7 +41,7 @@ impl<'a> Round<'a> {
     }
 
     /// Looks, if it is time.
-    pub(crate) fn look(&mut self, helper: &Helper) -> io::Result<()> {
+    pub(crate) fn look(&mut self, proxy_process: &ProxyProcess) -> io::Result<()> {
         let Some(watch) = &mut self.watch else { return Ok(()) };
         if Instant::now() < self.next {
             return Ok(());
@@ -49,13 +49,13 @@ impl<'a> Round<'a> {
         self.next = Instant::now() + PERIOD;
         watch
             .look()
-            .map_or(Ok(()), |change| policy_file::send(&helper.line, change))
+            .map_or(Ok(()), |change| policy_file::send(&proxy_process.line, change))
     }
 
     /// Somebody asked (SIGHUP).
-    pub(crate) fn demand(&mut self, helper: &Helper) -> io::Result<()> {
+    pub(crate) fn demand(&mut self, proxy_process: &ProxyProcess) -> io::Result<()> {
         match &mut self.watch {
-            Some(watch) => policy_file::send(&helper.line, watch.demand()),
+            Some(watch) => policy_file::send(&proxy_process.line, watch.demand()),
             None => Ok(()),
         }
     }

@@ -158,14 +158,14 @@ impl<'a> Handler<'a> {
             Err(Errno::EAGAIN)
         };
         if done.is_ok() && !self.shared.listener.waits(call) {
-            self.shared.untold.put(socket);
+            self.shared.unreported.put(socket);
         }
         done
     }
 
     fn attempt(&self, socket: &OwnedFd, address: &[u8]) -> Answer {
         match raw::connect(socket.as_fd(), address).map_err(errno) {
-            Err(Errno::EISCONN) if self.shared.untold.take(socket) => Ok(0),
+            Err(Errno::EISCONN) if self.shared.unreported.take(socket) => Ok(0),
             done => done.map(|()| 0),
         }
     }

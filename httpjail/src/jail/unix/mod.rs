@@ -5,17 +5,17 @@
 //! something in force while the command runs looks at the socket that a name leads to. Which one that is depends on the kernel
 //! and on who starts the jail; it is chosen, and proved by a canary, before the command starts.
 
+mod broker;
 mod caller;
 mod datagrams;
 mod handler;
-mod held;
-mod keeper;
 pub(crate) mod program;
 mod registry;
 pub(crate) mod self_test;
 mod shared;
+mod socket_guard;
 mod unreported;
 mod workers;
 
-pub(crate) use held::Held;
-pub(crate) use keeper::Keeper;
+pub(crate) use broker::ConnectBroker;
+pub(crate) use socket_guard::SocketGuard;

@@ -23,13 +23,13 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{getpid, mkfifo};
 use serde::{Deserialize, Serialize};
 
-use super::keeper::{Keeper, serve_until};
-use crate::jail::protocol::channel::{self, readable};
-use crate::jail::protocol::init::{Notify, Probe};
+use super::broker::{ConnectBroker, serve_until};
+use crate::jail::protocol::channel::{self, wait_readable};
+use crate::jail::protocol::init::{Notify, ProbeOutcome};
 use crate::jail::sandbox::filter::Filter;
 use crate::jail::sandbox::rights;
 use crate::jail::sandbox::run_dir::{RUN_DIR, make_run_dir};
-use crate::jail::sandbox::user_identity::Identity;
+use crate::jail::sandbox::user_identity::UserIdentity;
 use crate::sys::clone::{self, Side};
 
 /// How long it may take on a machine that has much else to do.
@@ -69,7 +69,7 @@ pub(crate) fn pipe() -> io::Result<OwnedFd> {
 /// Those of `poll(2)`.
 pub(crate) fn reached(outsiders: &[OwnedFd]) -> io::Result<bool> {
     for outsider in outsiders {
-        if readable(outsider.as_fd(), Duration::ZERO)? {
+        if wait_readable(outsider.as_fd(), Duration::ZERO)? {
             return Ok(true);
         }
     }
@@ -78,37 +78,37 @@ pub(crate) fn reached(outsiders: &[OwnedFd]) -> io::Result<bool> {
 
 /// What the canary must know of the command that it stands for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Trial<'a> {
+pub(crate) struct ProbeSetup<'a> {
     /// The folder of the jail's own files.
     pub place: &'a Path,
     /// As whom it runs.
-    pub identity: &'a Identity,
+    pub identity: &'a UserIdentity,
     /// Its seccomp filter.
     pub filter: &'a Filter,
 }
 
 /// Init's side. A failure is that of the attempt to try it.
 pub(crate) fn probe(
-    trial: &Trial<'_>,
+    setup: &ProbeSetup<'_>,
     notify: Option<Notify>,
     outsiders: &[OwnedFd],
     allowed: &[OwnedFd],
-) -> io::Result<Probe> {
-    let place = trial.place;
+) -> io::Result<ProbeOutcome> {
+    let place = setup.place;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("tmpfs"), place, Some("tmpfs"), flags, Some("mode=0755,size=64k"))?;
-    let probed = furnish(trial, outsiders).and_then(|()| attempt(trial, notify, outsiders.get(2), allowed));
+    let probed = bind_outsiders(setup, outsiders).and_then(|()| attempt(setup, notify, outsiders.get(2), allowed));
     umount2(place, MntFlags::MNT_DETACH)?;
     probed
 }
 
 /// Binds the outsiders, under several names.
-fn furnish(trial: &Trial<'_>, outsiders: &[OwnedFd]) -> io::Result<()> {
-    let place = trial.place;
+fn bind_outsiders(setup: &ProbeSetup<'_>, outsiders: &[OwnedFd]) -> io::Result<()> {
+    let place = setup.place;
     let own = place.join("own");
     DirBuilder::new().mode(0o700).create(&own)?;
-    if trial.identity.switched {
-        nix::unistd::chown(&own, Some(trial.identity.uid), Some(trial.identity.gid))?;
+    if setup.identity.switched {
+        nix::unistd::chown(&own, Some(setup.identity.uid), Some(setup.identity.gid))?;
     }
     for (socket, name) in outsiders.iter().zip(["stream", "datagram"]) {
         let path = place.join(name);
@@ -124,85 +124,91 @@ fn furnish(trial: &Trial<'_>, outsiders: &[OwnedFd]) -> io::Result<()> {
 
 /// Forks the one who keeps, who forks the one who tries: init itself stays as it is.
 fn attempt(
-    trial: &Trial<'_>,
+    setup: &ProbeSetup<'_>,
     notify: Option<Notify>,
     pipe: Option<&OwnedFd>,
     allowed: &[OwnedFd],
-) -> io::Result<Probe> {
-    let (ours, theirs) = channel::pair::<(), Probe>()?;
+) -> io::Result<ProbeOutcome> {
+    let (ours, theirs) = channel::pair::<(), ProbeOutcome>()?;
     match clone::fork()? {
         Side::Child => clone::live(|| {
-            let probe = keep(trial, notify, pipe, allowed).unwrap_or_else(|error| Probe::Cannot(error.to_string()));
+            let probe =
+                keep(setup, notify, pipe, allowed).unwrap_or_else(|error| ProbeOutcome::Cannot(error.to_string()));
             i32::from(theirs.send(&probe).is_err())
         }),
-        Side::Parent(keeper) => {
+        Side::Parent(broker) => {
             drop(theirs);
             let probe = ours.receive_within(LIMIT);
             // Its own child, not yet waited for; ended already, if all went well.
-            let _ = kill(keeper, Signal::SIGKILL);
-            waitpid(keeper, None)?;
+            let _ = kill(broker, Signal::SIGKILL);
+            waitpid(broker, None)?;
             probe
         }
     }
 }
 
-/// What the canary tells its keeper.
+/// What the canary tells its broker.
 #[derive(Debug, Serialize, Deserialize)]
-enum Song {
+enum TestReport {
     /// Its filter is in force. What that tells comes along.
     Watched,
-    /// The trial is over: what went wrong.
+    /// The test is over: what went wrong.
     Over(Vec<String>),
     /// It never came to it.
     Failed(String),
 }
 
-fn keep(trial: &Trial<'_>, notify: Option<Notify>, pipe: Option<&OwnedFd>, allowed: &[OwnedFd]) -> io::Result<Probe> {
-    let (ours, theirs) = channel::pair::<(), Song>()?;
+fn keep(
+    setup: &ProbeSetup<'_>,
+    notify: Option<Notify>,
+    pipe: Option<&OwnedFd>,
+    allowed: &[OwnedFd],
+) -> io::Result<ProbeOutcome> {
+    let (ours, theirs) = channel::pair::<(), TestReport>()?;
     let canary = match clone::fork()? {
         Side::Child => clone::live(|| {
-            let song = match sing(trial, notify.is_some(), pipe, &theirs) {
-                Ok(wrong) => Song::Over(wrong),
-                Err(error) => Song::Failed(error.to_string()),
+            let report = match run_test(setup, notify.is_some(), pipe, &theirs) {
+                Ok(wrong) => TestReport::Over(wrong),
+                Err(error) => TestReport::Failed(error.to_string()),
             };
-            i32::from(theirs.send(&song).is_err())
+            i32::from(theirs.send(&report).is_err())
         }),
         Side::Parent(canary) => canary,
     };
     drop(theirs);
-    let mut song = ours.receive_with()?;
-    if let (Some(notify), (Song::Watched, listener)) = (notify, &mut song) {
+    let mut report = ours.receive_with()?;
+    if let (Some(notify), (TestReport::Watched, listener)) = (notify, &mut report) {
         let listener = listener.pop().ok_or(io::ErrorKind::InvalidData)?;
-        let keeper = Keeper::new(notify, listener, allowed)?;
+        let broker = ConnectBroker::new(notify, listener, allowed)?;
         ours.send(&())?;
-        serve_until(&keeper, ours.as_fd())?;
-        song = ours.receive_with()?;
+        serve_until(&broker, ours.as_fd())?;
+        report = ours.receive_with()?;
     }
     waitpid(canary, None)?;
-    Ok(match song.0 {
-        Song::Over(wrong) if wrong.is_empty() => Probe::Holds,
-        Song::Over(wrong) => Probe::Broken(wrong),
-        Song::Failed(why) => Probe::Cannot(why),
-        Song::Watched => Probe::Cannot("the canary was out of turn".into()),
+    Ok(match report.0 {
+        TestReport::Over(wrong) if wrong.is_empty() => ProbeOutcome::Holds,
+        TestReport::Over(wrong) => ProbeOutcome::Broken(wrong),
+        TestReport::Failed(why) => ProbeOutcome::Cannot(why),
+        TestReport::Watched => ProbeOutcome::Cannot("the canary was out of turn".into()),
     })
 }
 
-type Line = channel::Channel<Song, ()>;
+type TestEnd = channel::IpcChannel<TestReport, ()>;
 
 /// The canary's life: it becomes what the command will be, and tries.
-fn sing(trial: &Trial<'_>, notify: bool, pipe: Option<&OwnedFd>, line: &Line) -> io::Result<Vec<String>> {
-    rights::give_up(trial.identity)?;
+fn run_test(setup: &ProbeSetup<'_>, notify: bool, pipe: Option<&OwnedFd>, line: &TestEnd) -> io::Result<Vec<String>> {
+    rights::give_up(setup.identity)?;
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     // As after an exec: what cannot be looked at cannot be served. There is nothing in here to be seen, and nobody to look.
     prctl::set_dumpable(true)?;
-    trial.filter.install()?;
+    setup.filter.install()?;
     if notify {
-        let listener = trial.filter.watch()?;
-        line.send_with(&Song::Watched, &[listener.as_raw_fd()])?;
+        let listener = setup.filter.watch()?;
+        line.send_with(&TestReport::Watched, &[listener.as_raw_fd()])?;
         line.receive()?;
     }
-    let mut wrong = tries(trial.place);
-    wrong.extend(pipe.into_iter().flat_map(|pipe| tries_pipes(trial.place, pipe)));
+    let mut wrong = tries(setup.place);
+    wrong.extend(pipe.into_iter().flat_map(|pipe| tries_pipes(setup.place, pipe)));
     Ok(wrong)
 }
 

@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 use super::caller::Folder;
 use super::registry::Registry;
-use super::unreported::Untold;
+use super::unreported::Unreported;
 use crate::sys::notification::Listener;
 
 /// What all threads that make calls share.
@@ -17,7 +17,7 @@ pub(super) struct Shared {
     /// Who may be reached.
     pub registry: Registry,
     /// What was done and could not be told.
-    pub untold: Untold,
+    pub unreported: Unreported,
     /// The kernel's own files.
     pub proc: Folder,
     /// The jail has a user namespace: what this process may do to a network, it may because that network is in the jail.

@@ -14,9 +14,9 @@ const MOST: usize = 64;
 
 /// The sockets, by their numbers.
 #[derive(Debug, Default)]
-pub(super) struct Untold(Mutex<VecDeque<u64>>);
+pub(super) struct Unreported(Mutex<VecDeque<u64>>);
 
-impl Untold {
+impl Unreported {
     /// Remembers a socket.
     pub(super) fn put(&self, socket: &OwnedFd) {
         let Ok(found) = fstat(socket) else { return };

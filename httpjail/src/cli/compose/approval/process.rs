@@ -14,34 +14,34 @@ use crate::cli::anchored_path::AnchoredPath;
 use crate::cli::safe_from::Holding;
 use crate::config::{Approval, Config, file};
 use crate::failure::Failure;
-use crate::jail::process::approver::{Aide, Kind};
-use crate::jail::protocol::approver::{Line, Order, Report};
-use crate::jail::sandbox::user_identity::Identity;
+use crate::jail::process::approver::{ApproverProcess, Kind};
+use crate::jail::protocol::approver::{ApproverEnd, ApproverReply, ApproverRequest};
+use crate::jail::sandbox::user_identity::UserIdentity;
 use crate::logging;
 use crate::sys::terminal::Terminal;
 
 /// The process that answers, and the proxy's way to it.
 pub(crate) struct Questions {
-    pub(crate) aide: Aide,
+    pub(crate) approver: ApproverProcess,
     pub(crate) socket: UnixStream,
     /// What decides, and must not change while it does.
     pub(crate) held: Vec<PathBuf>,
 }
 
 /// Starts the process that is asked, if anybody is. Before the proxy's, which is to inherit one end of the socket alone.
-pub(crate) fn start(config: &Config, caller: &Identity, holding: Holding) -> Result<Option<Questions>, Failure> {
+pub(crate) fn start(config: &Config, caller: &UserIdentity, holding: Holding) -> Result<Option<Questions>, Failure> {
     let failed = |error: io::Error| Failure::new(format!("cannot ask about requests: {error}"));
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
     let keep = [theirs.as_raw_fd()];
     let mut held = Vec::new();
-    let aide = match &config.approval {
+    let approver = match &config.approval {
         Approval::Nobody => return Ok(None),
         Approval::Program(command) => {
             let login = login(caller);
             let found = caller.act(|| decider(command, config, holding, login));
             let Decider { program, held: files } = found.map_err(failed)??;
             held = files;
-            Aide::spawn(Kind::Program, caller, &keep, |_| decide(program, theirs))?
+            ApproverProcess::spawn(Kind::Program, caller, &keep, |_| decide(program, theirs))?
         }
         Approval::Terminal => {
             let terminal = Terminal::open().ok_or_else(|| Failure {
@@ -69,14 +69,14 @@ pub(crate) fn start(config: &Config, caller: &Identity, holding: Holding) -> Res
                 limit: config.approve_timeout,
                 mark,
             };
-            Aide::spawn(Kind::Terminal, caller, &keep, |line| {
+            ApproverProcess::spawn(Kind::Terminal, caller, &keep, |line| {
                 let _held = place;
                 terminal::run(setup, &Wire(line)).map_err(|error| Failure::new(format!("the terminal failed: {error}")))
             })?
         }
     };
     Ok(Some(Questions {
-        aide,
+        approver,
         socket: ours,
         held,
     }))
@@ -110,14 +110,14 @@ fn contents(text: &str) -> Result<Contents, String> {
     })
 }
 
-/// The aide's life with `--approve-with`.
+/// The approver's life with `--approve-with`.
 fn decide(program: ApproverProgram, questions: UnixStream) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let served = runtime.and_then(|runtime| runtime.block_on(serve(questions, Arc::new(program))));
     served.map_err(|error| Failure::new(format!("cannot ask the program: {error}")))
 }
 
-fn login(caller: &Identity) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
+fn login(caller: &UserIdentity) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
     match caller.switched {
         false => Vec::new(),
         true => vec![
@@ -135,8 +135,8 @@ fn mark() -> io::Result<String> {
     Ok(format!("{:04x}", u16::from_be_bytes(bytes)))
 }
 
-/// The supervisor at the other end of the aide's line.
-struct Wire<'a>(&'a Line);
+/// The supervisor at the other end of the approver's line.
+struct Wire<'a>(&'a ApproverEnd);
 
 impl AsFd for Wire<'_> {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -148,17 +148,17 @@ impl Supervisor for Wire<'_> {
     fn next(&self) -> io::Result<terminal::TerminalCommand> {
         let (order, mut descriptors) = self.0.receive_with()?;
         Ok(match order {
-            Order::Relay => {
+            ApproverRequest::Relay => {
                 let inner = descriptors.pop().ok_or_else(|| io::Error::other("no terminal came"))?;
                 terminal::TerminalCommand::Relay(inner)
             }
-            Order::Suspend => terminal::TerminalCommand::Suspend,
-            Order::Resume => terminal::TerminalCommand::Resume,
-            Order::Finish => terminal::TerminalCommand::Finish,
+            ApproverRequest::Suspend => terminal::TerminalCommand::Suspend,
+            ApproverRequest::Resume => terminal::TerminalCommand::Resume,
+            ApproverRequest::Finish => terminal::TerminalCommand::Finish,
         })
     }
 
     fn done(&self) -> io::Result<()> {
-        self.0.send(&Report::Done)
+        self.0.send(&ApproverReply::Done)
     }
 }

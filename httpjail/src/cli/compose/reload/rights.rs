@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 #[cfg(target_os = "linux")]
-use crate::jail::sandbox::user_identity::Identity;
+use crate::jail::sandbox::user_identity::UserIdentity;
 
 /// The texts of a policy file, or why there are none.
 pub(crate) type Change = Result<Vec<(PathBuf, String)>, String>;
@@ -26,8 +26,8 @@ impl Rights for Own {
 }
 
 #[cfg(target_os = "linux")]
-impl Rights for &Identity {
+impl Rights for &UserIdentity {
     fn act<T>(&self, work: impl FnOnce() -> T) -> io::Result<T> {
-        Identity::act(self, work)
+        UserIdentity::act(self, work)
     }
 }

@@ -12,7 +12,7 @@ use crate::cli::safe_from::SafeFrom;
 use crate::config::Config;
 use crate::config::file;
 #[cfg(target_os = "linux")]
-use crate::jail::supervisor::policy_watch::Watch;
+use crate::jail::supervisor::policy_watch::PolicyWatch;
 
 /// What a file looks like from outside; none if it is not there.
 type Stamp = Option<(u64, SystemTime, Option<Inode>)>;
@@ -138,7 +138,7 @@ impl<R: Rights> Watcher<R> {
 }
 
 #[cfg(target_os = "linux")]
-impl<R: Rights> Watch for Watcher<R> {
+impl<R: Rights> PolicyWatch for Watcher<R> {
     fn look(&mut self) -> Option<Change> {
         Watcher::look(self)
     }

@@ -202,7 +202,7 @@ fn numbers_of_other_architectures_lead_nowhere() {
 
 #[test]
 fn who_holds_the_terminal_speaks_to_nobody_new() {
-    let aide = Filter::of_aide().unwrap();
+    let approver = Filter::of_approver().unwrap();
     for number in [
         libc::SYS_socket,
         libc::SYS_connect,
@@ -215,7 +215,7 @@ fn who_holds_the_terminal_speaks_to_nobody_new() {
         libc::SYS_process_vm_writev,
         libc::SYS_io_uring_setup,
     ] {
-        assert_eq!(of(&aide, number, &[]), Fails(libc::EPERM), "{number}");
+        assert_eq!(of(&approver, number, &[]), Fails(libc::EPERM), "{number}");
     }
     for number in [
         libc::SYS_read,
@@ -224,6 +224,6 @@ fn who_holds_the_terminal_speaks_to_nobody_new() {
         libc::SYS_recvmsg,
         libc::SYS_exit_group,
     ] {
-        assert_eq!(of(&aide, number, &[]), Passes, "{number}");
+        assert_eq!(of(&approver, number, &[]), Passes, "{number}");
     }
 }

@@ -11,7 +11,7 @@ mod runs;
 
 pub(crate) use error::CgroupError;
 pub(crate) use mount::mount_point;
-pub(crate) use runs::{Claimed, Leftover, RunName, leftovers};
+pub(crate) use runs::{Claimed, RunName, StaleCgroup, stale_cgroups};
 
 use std::fs::{self, File};
 use std::io;

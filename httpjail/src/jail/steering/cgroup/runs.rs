@@ -87,14 +87,14 @@ impl std::fmt::Display for RunName {
 
 /// A cgroup whose supervisor is dead.
 #[derive(Debug)]
-pub(crate) struct Leftover {
+pub(crate) struct StaleCgroup {
     /// Where it is.
     pub path: PathBuf,
     #[cfg(test)]
     pub name: RunName,
 }
 
-impl Leftover {
+impl StaleCgroup {
     /// Takes it, to be removed; `None` if it is gone, or another's.
     pub(crate) fn claim(self) -> Option<Claimed> {
         // Locked by its run as long as that lives, whatever its name may seem to say (another /proc, a time namespace); or by
@@ -143,7 +143,7 @@ impl Claimed {
 ///
 /// # Errors
 /// When the tree cannot be read. No error where httpjail never ran.
-pub(crate) fn leftovers() -> Result<Vec<Leftover>, CgroupError> {
+pub(crate) fn stale_cgroups() -> Result<Vec<StaleCgroup>, CgroupError> {
     let mut found = Vec::new();
     // Those of root are all in one place; those of others lie below the cgroup that each started from.
     let places = [
@@ -170,7 +170,7 @@ pub(crate) fn leftovers() -> Result<Vec<Leftover>, CgroupError> {
             };
             let path = entry.path();
             if !name.may_live()? {
-                found.push(Leftover {
+                found.push(StaleCgroup {
                     path,
                     #[cfg(test)]
                     name,

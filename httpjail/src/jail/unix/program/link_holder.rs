@@ -55,7 +55,7 @@ fn live(links: &[OwnedFd], jail: BorrowedFd<'_>) -> io::Result<()> {
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        if let Err(error) = termination::end(
+        if let Err(error) = termination::kill_and_reap(
             "the process that holds the jail's programs",
             self.pid,
             self.ended.as_fd(),

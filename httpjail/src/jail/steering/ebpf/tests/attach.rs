@@ -1,7 +1,7 @@
 //! Loading, attaching, and what is left when either fails.
 
 use super::lab::{Lab, in_namespace};
-use crate::jail::steering::cgroup::{Cgroup, leftovers};
+use crate::jail::steering::cgroup::{Cgroup, stale_cgroups};
 use crate::jail::steering::ebpf::{BpfError, HOOKS, Programs};
 use crate::sys::bpf;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -210,7 +210,7 @@ fn only_the_cgroups_of_dead_runs_are_left_over() {
         let dead = living.path().with_file_name(name.to_string());
         std::fs::create_dir(&dead).unwrap();
         let mine = |name: &crate::jail::steering::cgroup::RunName| name.pid == std::process::id();
-        let found: Vec<_> = leftovers()
+        let found: Vec<_> = stale_cgroups()
             .unwrap()
             .into_iter()
             .filter(|left| mine(&left.name))

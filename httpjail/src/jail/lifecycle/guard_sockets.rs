@@ -6,24 +6,24 @@ use std::path::PathBuf;
 
 use crate::failure::Failure;
 use crate::jail::process::namespaces::{Sandbox, unexpected};
-use crate::jail::protocol::init::{Notify, Order, Probe, Report};
-use crate::jail::unix::Held;
+use crate::jail::protocol::init::{InitReply, InitRequest, Notify, ProbeOutcome};
+use crate::jail::unix::SocketGuard;
 use crate::jail::unix::program::Program;
 use crate::jail::unix::self_test;
 
 /// Takes the strongest way to hold the Unix sockets of the outside that works here, and has the canary prove it.
-pub(super) fn hold(sandbox: &Sandbox, allowed: &[PathBuf]) -> Result<Held, Failure> {
-    let because = match hold_by_program(sandbox, allowed)? {
-        Ok(program) => return Ok(Held::Program(program)),
+pub(super) fn strongest(sandbox: &Sandbox, allowed: &[PathBuf]) -> Result<SocketGuard, Failure> {
+    let because = match by_program(sandbox, allowed)? {
+        Ok(program) => return Ok(SocketGuard::Program(program)),
         Err(because) => because,
     };
     match try_sockets(sandbox, Some(sandbox.notify()), None)? {
-        Probe::Holds => Ok(Held::Notify { because }),
-        Probe::Cannot(sockets) => Ok(Held::Names {
+        ProbeOutcome::Holds => Ok(SocketGuard::Notify { because }),
+        ProbeOutcome::Cannot(sockets) => Ok(SocketGuard::Names {
             because: sockets,
             pipes: because,
         }),
-        Probe::Broken(wrong) => Err(Failure::new(format!(
+        ProbeOutcome::Broken(wrong) => Err(Failure::new(format!(
             "the jail does not hold Unix sockets of the outside, so the command was not started: {}",
             wrong.join("; ")
         ))),
@@ -31,7 +31,7 @@ pub(super) fn hold(sandbox: &Sandbox, allowed: &[PathBuf]) -> Result<Held, Failu
 }
 
 /// Has programs in the kernel hold them. If it cannot be so, why.
-fn hold_by_program(sandbox: &Sandbox, allowed: &[PathBuf]) -> Result<Result<Program, String>, Failure> {
+fn by_program(sandbox: &Sandbox, allowed: &[PathBuf]) -> Result<Result<Program, String>, Failure> {
     let program = match Program::attach(sandbox.pid, sandbox.ended.as_fd(), sandbox.user_namespace, allowed) {
         Ok(program) => program,
         Err(because) => return Ok(Err(because)),
@@ -42,26 +42,26 @@ fn hold_by_program(sandbox: &Sandbox, allowed: &[PathBuf]) -> Result<Result<Prog
         Err(error) => return Ok(Err(format!("there is no named pipe to try them with: {error}"))),
     };
     match try_sockets(sandbox, None, pipe)? {
-        Probe::Holds => Ok(Ok(program)),
-        Probe::Cannot(because) => Ok(Err(because)),
-        Probe::Broken(wrong) => Ok(Err(format!(
+        ProbeOutcome::Holds => Ok(Ok(program)),
+        ProbeOutcome::Cannot(because) => Ok(Err(because)),
+        ProbeOutcome::Broken(wrong) => Ok(Err(format!(
             "programs in the kernel do not hold here: {}",
             wrong.join("; ")
         ))),
     }
 }
 
-fn try_sockets(sandbox: &Sandbox, notify: Option<Notify>, pipe: Option<OwnedFd>) -> Result<Probe, Failure> {
+fn try_sockets(sandbox: &Sandbox, notify: Option<Notify>, pipe: Option<OwnedFd>) -> Result<ProbeOutcome, Failure> {
     let failed = |error: io::Error| Failure::new(format!("cannot try the jail's Unix sockets: {error}"));
     let outsiders = self_test::outsiders().map_err(failed)?;
     let outsiders: Vec<OwnedFd> = outsiders.into_iter().chain(pipe).collect();
     let raw: Vec<RawFd> = outsiders.iter().map(AsRawFd::as_raw_fd).collect();
-    let order = Order::ProbeSockets { notify };
+    let order = InitRequest::ProbeSockets { notify };
     sandbox.line.send_with(&order, &raw).map_err(failed)?;
-    match sandbox.report("try its Unix sockets")? {
-        Report::ProbedSockets(Probe::Cannot(why)) => Ok(Probe::Cannot(why)),
-        Report::ProbedSockets(probe) if !self_test::reached(&outsiders).map_err(failed)? => Ok(probe),
-        Report::ProbedSockets(_) => Ok(Probe::Broken(vec!["something came to the outside".into()])),
+    match sandbox.reply("try its Unix sockets")? {
+        InitReply::ProbedSockets(ProbeOutcome::Cannot(why)) => Ok(ProbeOutcome::Cannot(why)),
+        InitReply::ProbedSockets(probe) if !self_test::reached(&outsiders).map_err(failed)? => Ok(probe),
+        InitReply::ProbedSockets(_) => Ok(ProbeOutcome::Broken(vec!["something came to the outside".into()])),
         other => Err(unexpected(&other)),
     }
 }

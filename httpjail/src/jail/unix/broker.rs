@@ -8,7 +8,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use super::caller::Folder;
 use super::registry::Registry;
 use super::shared::Shared;
-use super::unreported::Untold;
+use super::unreported::Unreported;
 use super::workers;
 use crate::jail::protocol::init::Notify;
 use crate::jail::sandbox::rights;
@@ -16,9 +16,9 @@ use crate::sys::notification::Listener;
 
 /// Makes the jail's connections, once started.
 #[derive(Debug)]
-pub(crate) struct Keeper(Shared);
+pub(crate) struct ConnectBroker(Shared);
 
-impl Keeper {
+impl ConnectBroker {
     /// Takes the listener of a [`crate::jail::sandbox::filter::Filter::watch`] over. This thread keeps only the rights that it needs.
     ///
     /// # Errors
@@ -26,10 +26,10 @@ impl Keeper {
     pub(crate) fn new(notify: Notify, listener: OwnedFd, allowed: &[OwnedFd]) -> io::Result<Self> {
         rights::keep_for_sockets(notify.users)?;
         let proc = Folder::open().map_err(|error| io::Error::other(format!("/proc cannot be opened: {error}")))?;
-        Ok(Keeper(Shared {
+        Ok(ConnectBroker(Shared {
             listener: Listener::new(listener),
             registry: Registry::new(allowed)?,
-            untold: Untold::default(),
+            unreported: Unreported::default(),
             proc,
             user_namespace: notify.user_namespace,
             users: notify.users,
@@ -52,6 +52,6 @@ impl Keeper {
 ///
 /// # Errors
 /// Those of getting ready, and of `poll(2)`.
-pub(super) fn serve_until(keeper: &Keeper, until: BorrowedFd<'_>) -> io::Result<()> {
-    workers::serve_until(&keeper.0, until)
+pub(super) fn serve_until(broker: &ConnectBroker, until: BorrowedFd<'_>) -> io::Result<()> {
+    workers::serve_until(&broker.0, until)
 }

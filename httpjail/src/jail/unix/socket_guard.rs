@@ -6,7 +6,7 @@ use super::program::Program;
 
 /// What holds the Unix sockets of a jail.
 #[derive(Debug)]
-pub(crate) enum Held {
+pub(crate) enum SocketGuard {
     /// Programs in the kernel look at the other socket's network namespace, and at who made a named pipe.
     Program(Program),
     /// The jail's init makes each connection itself, to listeners that it knows (seccomp notification). Of named pipes it knows
@@ -24,26 +24,26 @@ pub(crate) enum Held {
     },
 }
 
-impl Held {
+impl SocketGuard {
     /// Whether the socket itself is judged, and not its name.
     pub(crate) fn by_identity(&self) -> bool {
-        !matches!(self, Held::Names { .. })
+        !matches!(self, SocketGuard::Names { .. })
     }
 }
 
 /// The line of `doctor` and `-v`.
-impl fmt::Display for Held {
+impl fmt::Display for SocketGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let pipes = match self {
-            Held::Program(program) => {
+            SocketGuard::Program(program) => {
                 f.write_str("unix sockets: by identity (kernel program)")?;
                 program.pipes()
             }
-            Held::Notify { because } => {
+            SocketGuard::Notify { because } => {
                 f.write_str("unix sockets: by identity (seccomp notification)")?;
                 Err(because.as_str())
             }
-            Held::Names { because, pipes } => {
+            SocketGuard::Names { because, pipes } => {
                 write!(f, "unix sockets: by name only, because {because}")?;
                 Err(pipes.as_str())
             }
