@@ -436,7 +436,7 @@ fn the_run_ends_with_the_process_that_asks() {
     killed(
         |(_, aide)| aide,
         Signal::SIGKILL,
-        "the process that asks has ended; the jail was ended",
+        "the approver ended; the jail was ended",
     );
 }
 

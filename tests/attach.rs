@@ -335,7 +335,7 @@ fn a_dead_attachment_is_taken_over() {
     assert_eq!(told.ask("curl('http://evil.test/')"), "403");
     // A third is refused while the second lives.
     let refused = attach(&lab, &cgroup.0, &lab.fresh_path("third.json")).wait().unwrap();
-    refused.expect_code(125).expect_stderr_has("is attached to");
+    refused.expect_code(125).expect_stderr_has("is already attached to");
     assert_eq!(told.ask("curl('http://ok.test/')"), "200");
     // And `detach` ends a living one.
     detach(&lab, &cgroup.0);
@@ -687,12 +687,12 @@ fn what_cannot_be_held_is_refused() {
         let run = attach(&lab, path, &lab.fresh_path("refused.json"));
         run.wait().unwrap().expect_code(125).expect_stderr_has(why);
     };
-    refused(Path::new("/tmp"), "there is no cgroup");
-    refused(cgroup.0.parent().unwrap(), "holds the whole system");
+    refused(Path::new("/tmp"), "no such cgroup");
+    refused(cgroup.0.parent().unwrap(), "contains the whole system");
     // No room for the canary: what was attached by then is detached.
     let mut inside = Told::start(&lab, &cgroup.0);
     fs::write(cgroup.0.join("cgroup.max.descendants"), "0").unwrap();
-    refused(&cgroup.0, "cannot put a canary below");
+    refused(&cgroup.0, "cannot test the steering in a cgroup below");
     fs::write(cgroup.0.join("cgroup.max.descendants"), "max").unwrap();
     assert!(eventually(LIMIT, || gets_out(&lab, &mut inside)));
     assert_eq!(traces(&lab), Vec::<String>::new());
@@ -712,7 +712,7 @@ fn what_cannot_be_held_is_refused() {
     told.ask("import os");
     told.ask(&format!("s = socket.create_connection({FAR})"));
     told.ask(&format!("open('{}/cgroup.procs', 'w').write('0')", cgroup.0.display()));
-    refused(&cgroup.0, "brought along");
+    refused(&cgroup.0, "was created outside of it");
     assert!(gets_out(&lab, &mut told), "it is as open as it was");
     // Closed, it is in nobody's way.
     told.ask("s.close()");

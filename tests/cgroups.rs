@@ -169,5 +169,5 @@ fn a_frozen_process_does_not_hold_httpjail() {
     assert!(outcome.stdout.ends_with("frozen\n"), "{outcome:#?}");
     outcome
         .expect_code(7)
-        .expect_stderr_has("has not ended within 10 s of being killed");
+        .expect_stderr_has("is still there 10 s after SIGKILL");
 }

@@ -164,7 +164,7 @@ fn the_doctor_knows_a_jail_from_inside() {
         .run()
         .expect_code(1);
     assert!(
-        outcome.stdout.contains("this is inside a jail of httpjail"),
+        outcome.stdout.contains("cannot make a jail inside a jail"),
         "{outcome:#?}"
     );
     assert!(!outcome.stdout.contains("seccomp=unconfined"), "{outcome:#?}");

@@ -35,7 +35,7 @@ fn a_command_starts_where_its_caller_is() {
     let outcome = from(lab.jail(), &gone).shell("pwd; echo $PWD").run().expect_code(0);
     let (home, warning) = (
         home(&lab),
-        "warning: the current folder is no longer there; the command starts in ",
+        "warning: the current directory no longer exists; the command starts in ",
     );
     assert_eq!(outcome.stdout, format!("{home}\n{home}\n"), "{outcome:#?}");
     assert_eq!(outcome.stderr.trim(), format!("{warning}{home}"), "{outcome:#?}");
@@ -98,8 +98,8 @@ fn a_jail_in_a_jail_says_that_it_is_in_one() {
         let line = format!("{} {line}", lab.binary().display());
         lab.jail().rule("allow: .*").shell(&line)
     };
-    let message = "error: this is inside a jail of httpjail, in which there can be no other\n\
-                   hint: what runs here is held already; httpjail --weak judges it by more rules\n";
+    let message = "error: cannot make a jail inside a jail\n\
+                   hint: this process is jailed already; httpjail --weak adds rules to it\n";
     for options in ["-r 'allow: .*'", "--backend netns", "--backend ebpf", "learn"] {
         let outcome = within(&format!("{options} -- true")).run().expect_code(125);
         assert_eq!(
@@ -112,10 +112,7 @@ fn a_jail_in_a_jail_says_that_it_is_in_one() {
         );
     }
     let told = within("doctor").run().expect_code(1);
-    assert!(
-        told.stdout.starts_with("this is inside a jail of httpjail"),
-        "{told:#?}"
-    );
+    assert!(told.stdout.starts_with("cannot make a jail inside a jail"), "{told:#?}");
     assert!(
         !lab.unjailed()
             .command([lab.binary().as_os_str(), "doctor".as_ref()])

@@ -153,7 +153,7 @@ impl Jail<Prepared> {
             .collect();
         if !wrong.is_empty() {
             let message = format!(
-                "the jail does not hold, so the command was not started: {}",
+                "the jail's self-test failed, so the command was not started: {}",
                 wrong.join("; ")
             );
             let hint = "another program may be attached above the jail's cgroup, or the BPF object is not httpjail's";

@@ -38,7 +38,7 @@ pub(crate) fn probe(ipv6: bool) -> Vec<String> {
         let tcp = SocketAddr::new(address, TCP_PORT);
         match TcpStream::connect_timeout(&tcp, LIMIT).and_then(|stream| stream.peer_addr()) {
             Ok(peer) if peer == tcp => {}
-            Ok(peer) => wrong.push(format!("a connection to {tcp} says that it went to {peer}")),
+            Ok(peer) => wrong.push(format!("a connection to {tcp} reached {peer} instead")),
             Err(error) => wrong.push(format!("a connection to {tcp} was not redirected: {error}")),
         }
         let dns = SocketAddr::new(address, DNS_PORT);
@@ -119,7 +119,7 @@ pub(crate) fn witness(listeners: &Listeners, flows: &dyn OriginalDstSource) -> i
         let flow = flows.take(ClientAddr(client), SockRef::from(&stream));
         if flow.as_ref().map(|flow| flow.original.0) != Some(expected) {
             return Err(io::Error::other(format!(
-                "the connection to {expected} arrived as {flow:?}"
+                "expected a connection to {expected}, got {flow:?}"
             )));
         }
         for _ in 0..2 {
@@ -127,7 +127,7 @@ pub(crate) fn witness(listeners: &Listeners, flows: &dyn OriginalDstSource) -> i
             let mut bytes = [0; 64];
             let (length, _) = resolver.recv_from(&mut bytes)?;
             if &bytes[..length] != NONCE {
-                return Err(io::Error::other("the resolver received something else"));
+                return Err(io::Error::other("the resolver received an unexpected datagram"));
             }
         }
     }

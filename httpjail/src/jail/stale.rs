@@ -25,7 +25,7 @@ pub(crate) fn remove() -> Vec<String> {
             let failed = claimed.into_iter().filter_map(|claimed| claimed.remove(deadline).err());
             left.extend(failed.map(|error| error.to_string()));
         }
-        Err(error) => left.push(format!("cannot look for what earlier runs left: {error}")),
+        Err(error) => left.push(format!("cannot look for stale cgroups: {error}")),
     }
     left
 }

@@ -216,12 +216,14 @@ impl Running {
             Ok(InitReply::Stopped(signal)) => self.stop(signal, deadline).map(|()| None),
             Ok(InitReply::NotCarried(left)) => {
                 tracing::warn!(
-                    "what the command wrote could not be carried back to the host: {}",
+                    "cannot copy the command's changes back to the host: {}",
                     left.join("; ")
                 );
                 Ok(None)
             }
-            Ok(other) => Ok(Some(Outcome::Failed(format!("the jail's init said {other:?}")))),
+            Ok(other) => Ok(Some(Outcome::Failed(format!(
+                "unexpected reply of the jail's init: {other:?}"
+            )))),
             Err(error) => Ok(Some(Outcome::Failed(format!("the jail's init ended: {error}")))),
         }
     }

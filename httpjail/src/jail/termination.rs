@@ -19,7 +19,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 
 /// A process of ours that does not end.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{who} (process {pid}) has not ended within {} s of being killed: {why}", LIMIT.as_secs())]
+#[error("{who} (process {pid}) is still there {} s after SIGKILL: {why}", LIMIT.as_secs())]
 pub(crate) struct NotEnded {
     who: &'static str,
     pid: Pid,
@@ -42,7 +42,7 @@ pub(crate) fn kill_and_reap(who: &'static str, pid: Pid, ended: BorrowedFd<'_>) 
     let why = match killed {
         Err(Errno::EPERM) => "httpjail lacks CAP_KILL".to_owned(),
         _ => format!(
-            "it, or a process that it waits for, is frozen or waits for a device{}",
+            "it or one of its children is frozen or waits for a device{}",
             waits_in(pid)
         ),
     };

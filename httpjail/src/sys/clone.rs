@@ -147,7 +147,10 @@ fn single_threaded() -> io::Result<()> {
     if fs::read_dir("/proc/self/task")?.count() == 1 {
         Ok(())
     } else {
-        Err(io::Error::new(io::ErrorKind::InvalidInput, "more than one thread runs"))
+        Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "this process has more than one thread",
+        ))
     }
 }
 

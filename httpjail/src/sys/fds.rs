@@ -99,7 +99,7 @@ pub(crate) fn receive_with(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Resu
         }
     }
     if message.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a message was cut short"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a message was truncated"));
     }
     Ok((message.bytes, fds))
 }

@@ -91,6 +91,6 @@ fn end(name: &RunName) -> io::Result<()> {
     if wait_readable(process.as_fd(), LIMIT)? {
         Ok(())
     } else {
-        Err(io::Error::new(io::ErrorKind::TimedOut, "it does not end"))
+        Err(io::Error::new(io::ErrorKind::TimedOut, "timed out"))
     }
 }

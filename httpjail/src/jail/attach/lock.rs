@@ -50,10 +50,10 @@ pub(super) fn hold(opened: File, path: &Path, tell: &dyn Fn(&str)) -> Result<Fil
             Err(TryLockError::WouldBlock) => {
                 return Err(Failure {
                     hint: Some(format!(
-                        "another httpjail attaches or detaches and does not go on: `fuser {}` tells which",
+                        "another httpjail holds this lock: `fuser {}` names its process",
                         path.display()
                     )),
-                    ..Failure::new(failed(&"it is held for too long"))
+                    ..Failure::new(failed(&"timed out"))
                 });
             }
             Err(TryLockError::Error(error)) => return Err(Failure::new(failed(&error))),

@@ -95,7 +95,7 @@ impl Attachment {
                 return Err(Failure {
                     hint: Some(format!("httpjail detach --cgroup {}", target.path().display())),
                     ..Failure::new(format!(
-                        "process {} is attached to {} already",
+                        "process {} is already attached to {}",
                         pins.name.pid,
                         target.path().display()
                     ))
@@ -171,7 +171,7 @@ impl Attachment {
         let proved = self_test::prove(&self.target, self.network, &self.pins.name, &listeners, flows.as_ref());
         let wrong = proved.map_err(|error| {
             Failure::new(format!(
-                "cannot put a canary below {}: {error}",
+                "cannot test the steering in a cgroup below {}: {error}",
                 self.target.path().display()
             ))
         })?;
@@ -179,7 +179,7 @@ impl Attachment {
             return Err(Failure {
                 hint: Some("another program may be attached above the cgroup".into()),
                 ..Failure::new(format!(
-                    "{} would not be held, so httpjail did not attach: {}",
+                    "the self-test failed, so httpjail did not attach to {}: {}",
                     self.target.path().display(),
                     wrong.join("; ")
                 ))
@@ -264,7 +264,7 @@ impl Attachment {
         })
         .map_err(|error| Failure {
             hint: Some("modprobe -a tcp_diag udp_diag".into()),
-            ..Failure::new(format!("cannot list the sockets that are there already: {error}"))
+            ..Failure::new(format!("cannot list the existing sockets: {error}"))
         })
         .and_then(|(records, preexisting): (_, Vec<PreexistingSocket>)| {
             match preexisting.iter().find(|socket| socket.is_foreign(&ids)) {
@@ -272,7 +272,7 @@ impl Attachment {
                 Some(foreign) => Err(Failure {
                     hint: Some("restart that process inside the cgroup, so that it opens its sockets there".into()),
                     ..Failure::new(format!(
-                        "a socket was made outside of {} and brought along, so it cannot be held: {foreign}",
+                        "{} has a socket that was created outside of it, which httpjail cannot control: {foreign}",
                         self.target.path().display()
                     ))
                 }),
@@ -294,7 +294,7 @@ impl Drop for Attachment {
         if !self.stays
             && let Err(failure) = lock_pins(&|_| {}).and_then(|_lock| remove(&self.pins))
         {
-            tracing::warn!(%failure, "an attachment stays behind");
+            tracing::warn!(%failure, "cannot undo an attachment");
         }
     }
 }

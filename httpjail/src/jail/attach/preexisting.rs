@@ -231,7 +231,7 @@ fn ask(message: &[u8]) -> io::Result<Vec<Answer>> {
         }
         while let Some(header) = rest.get(..HEADER) {
             let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
-            let cut = || io::Error::new(io::ErrorKind::InvalidData, "a netlink message is cut");
+            let cut = || io::Error::new(io::ErrorKind::InvalidData, "a netlink message is truncated");
             let body = rest.get(HEADER..length).ok_or_else(cut)?;
             match u16::from_ne_bytes([header[4], header[5]]) {
                 NLMSG_DONE => return Ok(answers),

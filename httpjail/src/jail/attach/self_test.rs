@@ -62,7 +62,7 @@ pub(super) fn prove(
     let mut bytes = Vec::new();
     told.read_to_end(&mut bytes)?;
     let mut wrong: Vec<String> =
-        serde_json::from_slice(&bytes).unwrap_or_else(|_| vec!["the canary did not come back".to_owned()]);
+        serde_json::from_slice(&bytes).unwrap_or_else(|_| vec!["the self-test did not finish".to_owned()]);
     if wrong.is_empty() {
         let seen = self_test::witness_among(listeners, flows, id);
         wrong.extend(seen.err().map(|error| error.to_string()));

@@ -34,7 +34,10 @@ impl Target {
         if within.as_os_str().is_empty() {
             return Err(Failure {
                 hint: Some("name a cgroup below it".into()),
-                ..Failure::new(format!("{} holds the whole system, httpjail too", path.display()))
+                ..Failure::new(format!(
+                    "{} is the root cgroup: it contains the whole system, httpjail too",
+                    path.display()
+                ))
             });
         }
         if within.starts_with("httpjail") {
@@ -199,7 +202,7 @@ pub(crate) fn find(path: &Path) -> Result<PathBuf, Failure> {
         .find(|path| path.starts_with(&mount) && path.is_dir())
         .ok_or_else(|| Failure {
             hint: Some(format!("cgroup v2 is mounted at {}", mount.display())),
-            ..Failure::new(format!("there is no cgroup {}", path.display()))
+            ..Failure::new(format!("no such cgroup: {}", path.display()))
         })
 }
 

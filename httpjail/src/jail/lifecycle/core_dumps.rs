@@ -22,9 +22,11 @@ pub(super) fn note(limited: &io::Result<()>) -> Option<String> {
     let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
     match (pattern.trim_end().chars().next(), limited) {
         // The kernel connects whatever the limit is (fs/coredump.c, `coredump_socket`).
-        (Some('@'), _) => Some("a program that crashes in the jail is handed to the host's own handler".to_owned()),
+        (Some('@'), _) => {
+            Some("the host's core dump handler receives the memory of programs that crash in the jail".to_owned())
+        }
         (Some('|'), Err(error)) => Some(format!(
-            "a program that crashes in the jail is handed to the host's own handler: the limit for core dumps is {:?} and \
+            "the host's core dump handler receives the memory of programs that crash in the jail: the limit for core dumps is {:?} and \
              cannot be made 1: {error}",
             getrlimit(Resource::RLIMIT_CORE).map_or(0, |(_, hard)| hard)
         )),

@@ -24,7 +24,7 @@ pub(super) fn strongest(sandbox: &Sandbox, allowed: &[PathBuf]) -> Result<Socket
             pipes: because,
         }),
         ProbeOutcome::Broken(wrong) => Err(Failure::new(format!(
-            "the jail does not hold Unix sockets of the outside, so the command was not started: {}",
+            "the command could reach Unix sockets of the host, so it was not started: {}",
             wrong.join("; ")
         ))),
     }
@@ -39,20 +39,20 @@ fn by_program(sandbox: &Sandbox, allowed: &[PathBuf]) -> Result<Result<Program, 
     let pipe = program.pipes().is_ok().then(self_test::pipe).transpose();
     let pipe = match pipe {
         Ok(pipe) => pipe,
-        Err(error) => return Ok(Err(format!("there is no named pipe to try them with: {error}"))),
+        Err(error) => return Ok(Err(format!("cannot make a named pipe to test them with: {error}"))),
     };
     match try_sockets(sandbox, None, pipe)? {
         ProbeOutcome::Holds => Ok(Ok(program)),
         ProbeOutcome::Cannot(because) => Ok(Err(because)),
         ProbeOutcome::Broken(wrong) => Ok(Err(format!(
-            "programs in the kernel do not hold here: {}",
+            "the kernel programs failed their self-test: {}",
             wrong.join("; ")
         ))),
     }
 }
 
 fn try_sockets(sandbox: &Sandbox, notify: Option<Notify>, pipe: Option<OwnedFd>) -> Result<ProbeOutcome, Failure> {
-    let failed = |error: io::Error| Failure::new(format!("cannot try the jail's Unix sockets: {error}"));
+    let failed = |error: io::Error| Failure::new(format!("cannot test the jail's Unix sockets: {error}"));
     let outsiders = self_test::outsiders().map_err(failed)?;
     let outsiders: Vec<OwnedFd> = outsiders.into_iter().chain(pipe).collect();
     let raw: Vec<RawFd> = outsiders.iter().map(AsRawFd::as_raw_fd).collect();
@@ -61,7 +61,7 @@ fn try_sockets(sandbox: &Sandbox, notify: Option<Notify>, pipe: Option<OwnedFd>)
     match sandbox.reply("try its Unix sockets")? {
         InitReply::ProbedSockets(ProbeOutcome::Cannot(why)) => Ok(ProbeOutcome::Cannot(why)),
         InitReply::ProbedSockets(probe) if !self_test::reached(&outsiders).map_err(failed)? => Ok(probe),
-        InitReply::ProbedSockets(_) => Ok(ProbeOutcome::Broken(vec!["something came to the outside".into()])),
+        InitReply::ProbedSockets(_) => Ok(ProbeOutcome::Broken(vec!["data reached the outside".into()])),
         other => Err(unexpected(&other)),
     }
 }

@@ -58,7 +58,7 @@ impl ApproverProcess {
         keep: &[RawFd],
         main: impl FnOnce(&ApproverEnd) -> Result<(), Failure>,
     ) -> Result<ApproverProcess, Failure> {
-        let failed = |error: io::Error| Failure::new(format!("cannot fork the process that asks: {error}"));
+        let failed = |error: io::Error| Failure::new(format!("cannot fork the approver: {error}"));
         let modes = match kind {
             Kind::Terminal => Terminal::open()
                 .map(|terminal| terminal.modes())
@@ -84,7 +84,7 @@ impl ApproverProcess {
                 drop(ours);
                 let keep: Vec<RawFd> = keep.iter().copied().chain([theirs.as_raw_fd()]).collect();
                 let settled = settle(kind, caller, &keep)
-                    .map_err(|error| Failure::new(format!("cannot start the process that asks: {error}")));
+                    .map_err(|error| Failure::new(format!("cannot start the approver: {error}")));
                 match settled {
                     Ok(()) => live(theirs, main),
                     Err(failure) => give_up(&theirs, failure),
@@ -104,7 +104,7 @@ impl ApproverProcess {
     /// When the approver is gone or stuck.
     pub(crate) fn hand_over(&mut self, master: &OwnedFd) -> Result<(), Failure> {
         let sent = self.line.send_with(&ApproverRequest::Relay, &[master.as_raw_fd()]);
-        sent.map_err(|error| Failure::new(format!("the process that asks has ended: {error}")))?;
+        sent.map_err(|error| Failure::new(format!("the approver ended: {error}")))?;
         self.done("take the terminal")
     }
 
@@ -128,7 +128,7 @@ impl ApproverProcess {
     pub(crate) fn last_words(&self) -> String {
         match self.line.receive() {
             Ok(ApproverReply::Failed(failure)) => failure.message,
-            _ => "the process that asks has ended".to_owned(),
+            _ => "the approver ended".to_owned(),
         }
     }
 
@@ -142,7 +142,7 @@ impl ApproverProcess {
             && matches!(self.line.receive_within(LIMIT), Ok(ApproverReply::Done))
             && channel::wait_readable(self.ended.as_fd(), LIMIT).unwrap_or(false);
         self.line.close();
-        if let Err(error) = termination::kill_and_reap("the process that asks", self.pid, self.ended.as_fd()) {
+        if let Err(error) = termination::kill_and_reap("the approver", self.pid, self.ended.as_fd()) {
             tracing::warn!("{error}");
         }
         self.pid = Pid::from_raw(0);
@@ -167,7 +167,7 @@ impl ApproverProcess {
         match self.line.receive_within(LIMIT) {
             Ok(ApproverReply::Done) => Ok(()),
             Ok(ApproverReply::Failed(failure)) => Err(failure),
-            Err(error) => Err(Failure::new(format!("the process that asks did not {what}: {error}"))),
+            Err(error) => Err(Failure::new(format!("the approver did not {what}: {error}"))),
         }
     }
 }

@@ -123,7 +123,7 @@ impl Sandbox {
             .send(request)
             .map_err(|error| match self.line.receive_within(STEP_LIMIT) {
                 // Its last words are still there.
-                Ok(InitReply::Failed(message)) => Failure::new(format!("the jail could not be made: {message}")),
+                Ok(InitReply::Failed(message)) => Failure::new(format!("cannot make the jail: {message}")),
                 _ => Failure::new(format!("the jail's init is gone: {error}")),
             })
     }
@@ -172,7 +172,7 @@ impl Sandbox {
 
 /// What to say of a report that is out of turn.
 pub(crate) fn unexpected(report: &InitReply) -> Failure {
-    Failure::new(format!("the jail's init said something unexpected: {report:?}"))
+    Failure::new(format!("unexpected reply of the jail's init: {report:?}"))
 }
 
 /// Whom the jail's user namespace knows.

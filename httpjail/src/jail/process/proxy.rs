@@ -94,7 +94,9 @@ impl ProxyProcess {
     pub(crate) fn ready(&self) -> Result<String, Failure> {
         match self.hear("start")? {
             FromProxy::Ready { authority } => Ok(authority),
-            other => Err(Failure::new(format!("the proxy said {other:?} before it was ready"))),
+            other => Err(Failure::new(format!(
+                "unexpected reply of the proxy's process before it was ready: {other:?}"
+            ))),
         }
     }
 
@@ -114,7 +116,9 @@ impl ProxyProcess {
         sent.map_err(|error| Failure::new(format!("cannot hand the sockets to the proxy: {error}")))?;
         match self.hear("serve")? {
             FromProxy::Serving => Ok(()),
-            other => Err(Failure::new(format!("the proxy said {other:?} before it served"))),
+            other => Err(Failure::new(format!(
+                "unexpected reply of the proxy's process before it served: {other:?}"
+            ))),
         }
     }
 
@@ -181,7 +185,7 @@ impl ProxyProcess {
                 }
             },
             Ok(FromProxy::Failed(failure)) => return Err(failure.message),
-            Ok(other) => return Err(format!("the proxy said {other:?}")),
+            Ok(other) => return Err(format!("unexpected message from the proxy's process: {other:?}")),
             Err(error) => return Err(format!("the proxy ended: {error}")),
         };
         sent.map_err(|error| format!("the proxy ended: {error}"))

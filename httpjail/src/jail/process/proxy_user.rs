@@ -70,7 +70,10 @@ impl ProxyUser {
         };
         let found = Taken::look().free(|number| lock.as_ref().is_none_or(|lock| take(lock, number)));
         if found.is_none() {
-            note = Some("no number is free for the proxy's user: it is nobody, as others may be".to_owned());
+            note = Some(
+                "no user id is free for the proxy, so it runs as `nobody`, which other processes may use too"
+                    .to_owned(),
+            );
         }
         ProxyUser {
             who: found.map_or(Who::Nobody, Who::Own),

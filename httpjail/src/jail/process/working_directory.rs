@@ -68,7 +68,7 @@ impl WorkingDirectory {
     /// When not even that can be entered.
     pub(crate) fn enter_as_user(&self) -> io::Result<Option<&Path>> {
         let refused = match &self.path {
-            None => "the current folder is no longer there".to_owned(),
+            None => "the current directory no longer exists".to_owned(),
             Some(path) => match chdir(path) {
                 Ok(()) => return Ok(None),
                 Err(error) => format!("cannot enter {}: {error}", path.display()),

@@ -100,7 +100,7 @@ impl ProcessInfoClient {
             Some(Answer::Log(log)) => log,
             _ => match &*lock(&self.last_log) {
                 Some(log) => log.try_clone(),
-                None => Err(io::Error::other("it was moved away, and nobody opens it anew")),
+                None => Err(io::Error::other("it was moved away and cannot be opened again")),
             },
         }
     }

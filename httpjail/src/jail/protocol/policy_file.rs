@@ -26,7 +26,8 @@ pub(crate) type Change = Result<Texts, String>;
 /// # Errors
 /// As [`IpcChannel::send`].
 pub(crate) fn send(line: &IpcChannel<ToProxy, FromProxy>, change: Change) -> io::Result<()> {
-    let kept = change.and_then(|texts| keep(&texts).map_err(|error| format!("cannot hand it over: {error}")));
+    let kept = change
+        .and_then(|texts| keep(&texts).map_err(|error| format!("cannot send it to the proxy's process: {error}")));
     match kept {
         Ok(file) => line.send_with(&ToProxy::Policy { error: None }, &[file.as_raw_fd()]),
         Err(error) => {
@@ -60,9 +61,11 @@ pub(crate) fn taken(error: Option<String>, mut descriptors: Vec<OwnedFd>) -> Cha
     let mut bytes = Vec::new();
     let read = descriptors.pop().map(|fd| File::from(fd).read_to_end(&mut bytes));
     match read {
-        Some(Ok(_)) => serde_json::from_slice(&bytes).map_err(|error| format!("the new texts came mangled: {error}")),
-        Some(Err(error)) => Err(format!("cannot read the new texts: {error}")),
-        None => Err("no new texts came".to_owned()),
+        Some(Ok(_)) => {
+            serde_json::from_slice(&bytes).map_err(|error| format!("cannot parse the new policy text: {error}"))
+        }
+        Some(Err(error)) => Err(format!("cannot read the new policy text: {error}")),
+        None => Err("the new policy text is missing".to_owned()),
     }
 }
 

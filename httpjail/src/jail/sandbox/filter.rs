@@ -96,9 +96,11 @@ impl Filter {
     pub(crate) fn watch(&self) -> io::Result<OwnedFd> {
         notification::install(&self.watch).map_err(|error| match error.raw_os_error() {
             Some(libc::EBUSY) => {
-                io::Error::other("a filter around this one hands calls over already (a jail in a jail)")
+                io::Error::other("an outer seccomp filter already sends notifications (a jail in a jail)")
             }
-            Some(libc::EINVAL) => io::Error::other("this kernel hands no calls over (Linux 5.9 is needed)"),
+            Some(libc::EINVAL) => {
+                io::Error::other("this kernel has no seccomp notifications (Linux 5.9 or newer is needed)")
+            }
             _ => other("install", error),
         })
     }

@@ -153,7 +153,7 @@ fn lay_files(run: &Path, overlays: &[Overlay], generated: &[Generated]) -> Resul
             if fs::metadata(covered).is_ok_and(|found| found.nlink() == 0) {
                 // Nothing can be mounted on it (fs/namespace.c, lock_mount).
                 notes.push(format!(
-                    "{} was removed where it is mounted from, and stays as it is",
+                    "{} is mounted from a deleted file, so it cannot be replaced",
                     covered.display()
                 ));
             } else {
@@ -170,7 +170,7 @@ fn lay_files(run: &Path, overlays: &[Overlay], generated: &[Generated]) -> Resul
 fn uncover(path: &Path, socket: &OwnedFd) -> Result<(), MountError> {
     if fs::symlink_metadata(path).is_err() {
         write(path, b"").map_err(|source| MountError {
-            step: "make a place for",
+            step: "create a mount point for",
             path: path.into(),
             source,
         })?;

@@ -16,8 +16,8 @@ pub(crate) fn is_within() -> bool {
 /// What to say where one was to be made in it.
 pub(crate) fn refusal() -> Failure {
     Failure {
-        hint: Some("what runs here is held already; httpjail --weak judges it by more rules".into()),
-        ..Failure::new("this is inside a jail of httpjail, in which there can be no other")
+        hint: Some("this process is jailed already; httpjail --weak adds rules to it".into()),
+        ..Failure::new("cannot make a jail inside a jail")
     }
 }
 

@@ -244,7 +244,7 @@ impl Route {
             NetlinkPayload::Error(error) => error.code.map_or(Ok(()), |_| Err(error.to_io())),
             _ => Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "rtnetlink answered something else",
+                "unexpected answer from rtnetlink",
             )),
         }
     }

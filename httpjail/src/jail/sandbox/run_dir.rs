@@ -43,6 +43,8 @@ pub(crate) fn make_run_dir() -> io::Result<()> {
     if found.is_dir() && found.uid() == 0 && found.mode() & 0o022 == 0 {
         Ok(())
     } else {
-        Err(io::Error::other(format!("{RUN_DIR} is not a folder of root's alone")))
+        Err(io::Error::other(format!(
+            "{RUN_DIR} must be a directory that only root can write to"
+        )))
     }
 }

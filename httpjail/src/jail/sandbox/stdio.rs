@@ -30,7 +30,7 @@ pub(crate) enum StdioError {
         what: &'static str,
     },
     /// `/proc/self/fd` could not be read.
-    #[error("cannot look at the inherited descriptors: {0}")]
+    #[error("cannot inspect the inherited descriptors: {0}")]
     Unreadable(#[from] io::Error),
 }
 
@@ -79,7 +79,7 @@ fn foreign(descriptor: BorrowedFd<'_>) -> Option<&'static str> {
     // One for datagrams sends to any name, also when it is connected (unix(7)).
     let kind = getsockopt(&descriptor, sockopt::SockType);
     let connects = [Ok(SockType::Stream), Ok(SockType::SeqPacket)].contains(&kind);
-    (!connects).then_some("a socket for datagrams")
+    (!connects).then_some("a datagram socket")
 }
 
 fn is_pipe(fd: RawFd) -> bool {

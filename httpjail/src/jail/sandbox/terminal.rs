@@ -36,9 +36,10 @@ impl Pair {
         let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         let slave = open(name.as_str(), flags, Mode::empty()).map_err(step("open the terminal"))?;
         if owner.switched {
-            fchown(&slave, Some(owner.uid), None).map_err(step("give the terminal away"))?;
+            fchown(&slave, Some(owner.uid), None).map_err(step("change the owner of the terminal"))?;
         }
-        fchmod(&slave, Mode::S_IRUSR | Mode::S_IWUSR | Mode::S_IWGRP).map_err(step("close the terminal to others"))?;
+        fchmod(&slave, Mode::S_IRUSR | Mode::S_IWUSR | Mode::S_IWGRP)
+            .map_err(step("restrict the terminal's permissions"))?;
         setsid().map_err(step("leave the session"))?;
         make_controlling(slave.as_fd())?;
         if is_terminal(io::stdin().as_fd()) {

@@ -32,7 +32,7 @@ pub(crate) struct UserIdentity {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IdentityError {
     /// `SUDO_UID` is no number.
-    #[error("SUDO_UID is set to `{0}`, which is no user id")]
+    #[error("invalid SUDO_UID `{0}`: expected a user id")]
     BadSudoUid(String),
     /// Not in the user database.
     #[error("there is no user `{0}` on this host")]
@@ -146,7 +146,7 @@ impl UserIdentity {
             .and_then(|()| setgroups(&groups));
         if let Err(error) = back {
             // There is nobody to hand this to who could do anything else.
-            eprintln!("error: cannot take httpjail's own rights again: {error}");
+            eprintln!("error: cannot restore httpjail's own credentials: {error}");
             std::process::exit(125);
         }
         Ok(result?)

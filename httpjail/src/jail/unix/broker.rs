@@ -25,7 +25,7 @@ impl ConnectBroker {
     /// Naming the step: a right that cannot be had, or `/proc`.
     pub(crate) fn new(notify: Notify, listener: OwnedFd, allowed: &[OwnedFd]) -> io::Result<Self> {
         rights::keep_for_sockets(notify.users)?;
-        let proc = Folder::open().map_err(|error| io::Error::other(format!("/proc cannot be opened: {error}")))?;
+        let proc = Folder::open().map_err(|error| io::Error::other(format!("cannot open /proc: {error}")))?;
         Ok(ConnectBroker(Shared {
             listener: Listener::new(listener),
             registry: Registry::new(allowed)?,

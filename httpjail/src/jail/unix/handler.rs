@@ -77,7 +77,7 @@ impl<'a> Handler<'a> {
         let over = |error: &io::Error| [Some(Errno::ENOENT), Some(Errno::EINPROGRESS)].contains(&errno_of(error));
         assert!(
             answered.as_ref().err().is_none_or(over),
-            "a call stays without an answer"
+            "a system call stays without an answer"
         );
     }
 
@@ -272,7 +272,7 @@ impl<'a> Handler<'a> {
         let done = act(self);
         assert!(
             caps::drop(None, CapSet::Effective, capability).is_ok(),
-            "a capability stays"
+            "a capability cannot be dropped"
         );
         done
     }

@@ -189,7 +189,7 @@ fn keep(
         TestReport::Over(wrong) if wrong.is_empty() => ProbeOutcome::Holds,
         TestReport::Over(wrong) => ProbeOutcome::Broken(wrong),
         TestReport::Failed(why) => ProbeOutcome::Cannot(why),
-        TestReport::Watched => ProbeOutcome::Cannot("the canary was out of turn".into()),
+        TestReport::Watched => ProbeOutcome::Cannot("the self-test sent an unexpected message".into()),
     })
 }
 
@@ -216,21 +216,21 @@ fn tries(place: &Path) -> Vec<String> {
     let mut wrong = Vec::new();
     let own = place.join("own");
     if let Err(error) = own_listeners(&own) {
-        wrong.push(format!("it cannot reach its own: {error}"));
+        wrong.push(format!("it cannot reach its own listeners: {error}"));
     }
     for name in ["stream", "own/hard", "own/soft"] {
         if UnixStream::connect(place.join(name)).is_ok() {
-            wrong.push(format!("it reaches a socket of the outside as `{name}`"));
+            wrong.push(format!("it reaches a socket of the host as `{name}`"));
         }
     }
     let sent = UnixDatagram::unbound().and_then(|socket| socket.send_to(b"canary", place.join("datagram")));
     if sent.is_ok() {
-        wrong.push("it sends a datagram to a socket of the outside".into());
+        wrong.push("it can send a datagram to a socket of the host".into());
     }
     // It may be told that this was sent: to the other end, it must be. The supervisor sees it if not.
     let pair = UnixDatagram::pair().map(|(one, _other)| one.send_to(b"canary", place.join("datagram")));
     if let Err(error) = pair {
-        wrong.push(format!("it gets no pair of sockets: {error}"));
+        wrong.push(format!("it cannot make a socket pair: {error}"));
     }
     wrong
 }
@@ -242,10 +242,10 @@ fn tries_pipes(place: &Path, outsider: &OwnedFd) -> Vec<String> {
     let path = format!("/proc/self/fd/{}", outsider.as_raw_fd());
     match write(Path::new(&path)) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-        Err(error) => wrong.push(format!("it cannot try a named pipe of the outside: {error}")),
+        Err(error) => wrong.push(format!("it cannot test a named pipe of the host: {error}")),
         Ok(mut pipe) => {
             let _ = pipe.write_all(b"canary");
-            wrong.push("it opens a named pipe of the outside".into());
+            wrong.push("it can write to a named pipe of the host".into());
         }
     }
     let own = place.join("own/pipe");

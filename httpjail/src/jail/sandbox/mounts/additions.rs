@@ -37,7 +37,7 @@ pub(crate) fn add(addition: &Addition) -> Result<Option<String>, MountError> {
         .unwrap_or(Path::new("/"));
     if !folder.starts_with(&addition.floor) {
         let (path, floor) = (path.display(), addition.floor.display());
-        return Ok(Some(format!("{path} is left out: {floor} is gone")));
+        return Ok(Some(format!("{path} is not added: {floor} does not exist")));
     }
     let inside = hold(folder)?;
     let inside = PathBuf::from(format!("/proc/self/fd/{}", inside.as_raw_fd())).join(".");

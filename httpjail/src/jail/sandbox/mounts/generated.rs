@@ -246,7 +246,7 @@ fn list(folder: &Path) -> io::Result<BTreeMap<PathBuf, Entry>> {
             };
             found.insert(name, entry);
             if found.len() > MOST_ENTRIES {
-                return Err(io::Error::other("there are too many files in it"));
+                return Err(io::Error::other("it has too many files"));
             }
         }
     }

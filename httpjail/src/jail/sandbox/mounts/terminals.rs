@@ -153,7 +153,7 @@ fn reserve(wanted: Vec<u64>) -> io::Result<Vec<OwnedFd>> {
         return Ok(Vec::new());
     };
     if last >= MOST {
-        return Err(io::Error::other(format!("its number is above {MOST}")));
+        return Err(io::Error::other(format!("its number is greater than {MOST}")));
     }
     let (mut kept, mut passed) = (Vec::new(), Vec::new());
     for _ in 0..=last {
@@ -169,7 +169,7 @@ fn reserve(wanted: Vec<u64>) -> io::Result<Vec<OwnedFd>> {
     if kept.len() == wanted.len() {
         Ok(kept)
     } else {
-        Err(io::Error::other("the new terminals have other numbers"))
+        Err(io::Error::other("the new terminals got other numbers"))
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) fn read() -> io::Result<(Vec<Listener>, Vec<PathBuf>)> {
     let own = fs::read("/proc/net/unix")?;
     if !own.starts_with(b"Num ") {
         // Covered, as hardened containers do with parts of /proc: it reads as empty, which it is not.
-        let text = "it is not the kernel's table of Unix sockets";
+        let text = "/proc/net/unix is not the kernel's table of Unix sockets";
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
     let mut found = parse(&own);

@@ -30,10 +30,10 @@ pub(crate) enum CgroupError {
         mode: u32,
     },
     /// Whoever is not root would own it, and could move processes out of the jails of others.
-    #[error("the cgroup {} is not there, and only root may make it", .0.display())]
+    #[error("the cgroup {} does not exist, and only root may create it", .0.display())]
     NotRoots(PathBuf),
     /// Processes survived the kill.
-    #[error("the processes in {} did not end within {} s", .0.display(), KILL_BOUND.as_secs())]
+    #[error("the processes in {} are still there after {} s", .0.display(), KILL_BOUND.as_secs())]
     StillPopulated(PathBuf),
     /// A file operation.
     #[error("{operation} {}: {source}", path.display())]

@@ -124,7 +124,7 @@ impl Drop for Cgroup {
         if !self.removed
             && let Err(error) = remove(&self.path)
         {
-            tracing::warn!(%error, "a cgroup stays behind");
+            tracing::warn!(%error, "cannot remove a cgroup");
         }
     }
 }

@@ -130,7 +130,7 @@ impl Claimed {
     pub(crate) fn remove(self, deadline: Instant) -> Result<(), CgroupError> {
         match kill(&self.path, deadline).and_then(|()| remove_tree(&self.path)) {
             Err(CgroupError::StillPopulated(path)) => {
-                tracing::info!("processes of a dead run are still in {}", path.display());
+                tracing::info!("{} still has processes of a dead run", path.display());
                 Ok(())
             }
             Err(_) if !self.path.exists() => Ok(()),

@@ -196,7 +196,7 @@ fn load() -> Result<Programs, BpfError> {
 
 /// The ports of one family's sockets; zeroes where the jail has none.
 fn ports(listeners: &Listeners, family: usize) -> Result<Ports, SteeringError> {
-    let unknown = |error: std::io::Error| SteeringError::new(format!("cannot tell a socket's port: {error}"));
+    let unknown = |error: std::io::Error| SteeringError::new(format!("cannot read a socket's port: {error}"));
     let tcp = |sockets: &[std::net::TcpListener]| {
         sockets
             .get(family)

@@ -87,7 +87,7 @@ impl<'bytes> Types<'bytes> {
 
     /// Which argument of a function, from 0 on, points to such a structure, and how many there are.
     pub(super) fn parameter(&self, function: &'static str, structure: &'static str) -> Result<(i16, i16), String> {
-        let missing = || format!("this kernel's {function} takes no {structure}");
+        let missing = || format!("this kernel's {function} has no argument of type {structure}");
         let found = || {
             let wanted = *self.structures.get(structure)?;
             let function = self.numbered(self.function(function).ok()?)?;

@@ -20,14 +20,14 @@ impl Inode {
     /// # Errors
     /// Where it lies on a file system whose files have other numbers for programs than for the kernel (overlayfs, btrfs).
     pub(super) fn at(path: &Path) -> Result<Self, String> {
-        let failed = |error: &dyn std::fmt::Display| format!("{} cannot be looked at: {error}", path.display());
+        let failed = |error: &dyn std::fmt::Display| format!("cannot inspect {}: {error}", path.display());
         let found = fs::metadata(path).map_err(|error| failed(&error))?;
         let kind = statfs(path).map_err(|error| failed(&error))?.filesystem_type();
         if [EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC].contains(&kind) {
             Ok(Inode::of(found.dev(), found.ino()))
         } else {
             Err(format!(
-                "{} lies on a file system of another kind than ext4, xfs or tmpfs",
+                "{} is on an unsupported file system: expected ext4, xfs or tmpfs",
                 path.display()
             ))
         }

@@ -75,7 +75,7 @@ impl Program {
         allowed: &[PathBuf],
     ) -> Result<Self, String> {
         if !rights::missing_for_programs().is_empty() {
-            return Err("only root has programs in the kernel".into());
+            return Err("only root may load programs into the kernel".into());
         }
         // Most of the time that this takes goes into the types.
         if bpf::prog_load(
@@ -89,12 +89,12 @@ impl Program {
         )
         .is_err_and(|error| error.raw_os_error() == Some(libc::EPERM))
         {
-            return Err("this kernel takes no programs for functions of its own".into());
+            return Err("this kernel refuses programs on its own functions".into());
         }
         let number = |name: &str| -> Result<u32, String> {
             let about = fs::metadata(format!("/proc/{}/ns/{name}", init));
-            let about = about.map_err(|error| format!("the jail's {name} namespace cannot be looked at: {error}"))?;
-            u32::try_from(about.ino()).map_err(|_| format!("the {name} namespace has no number"))
+            let about = about.map_err(|error| format!("cannot inspect the jail's {name} namespace: {error}"))?;
+            u32::try_from(about.ino()).map_err(|_| format!("the {name} namespace has no valid inode number"))
         };
         let names = Names {
             pid: number("pid")?,
@@ -102,15 +102,14 @@ impl Program {
             user: user_namespace.then(|| number("user")).transpose()?,
         };
         let allowed: Vec<Inode> = allowed.iter().map(|path| Inode::at(path)).collect::<Result<_, _>>()?;
-        let bytes = fs::read(TYPES).map_err(|error| format!("{TYPES} cannot be read: {error}"))?;
+        let bytes = fs::read(TYPES).map_err(|error| format!("cannot read {TYPES}: {error}"))?;
         let functions = [
             Hook::Connect.function(),
             Hook::Send.function(),
             pipes::MADE,
             pipes::OPENED,
         ];
-        let types =
-            Types::read(&bytes, &STRUCTURES, &functions).ok_or_else(|| format!("{TYPES} cannot be understood"))?;
+        let types = Types::read(&bytes, &STRUCTURES, &functions).ok_or_else(|| format!("cannot parse {TYPES}"))?;
         let mut links = Vec::new();
         for hook in [Hook::Connect, Hook::Send] {
             let code = sockets::program(&types, hook, names, &allowed)?;
@@ -119,7 +118,7 @@ impl Program {
         let pipes = hold_pipes(&types, names).map(|held| links.extend(held));
         let holder = Holder::start(&links, ended);
         Ok(Program {
-            _holder: holder.map_err(|error| format!("nobody can be made to hold them: {error}"))?,
+            _holder: holder.map_err(|error| format!("cannot start the process that keeps them attached: {error}"))?,
             _links: links,
             pipes,
         })
@@ -135,7 +134,7 @@ impl Program {
 }
 
 fn hold_pipes(types: &Types<'_>, names: Names) -> Result<[OwnedFd; 2], String> {
-    let known = Known::new().map_err(|error| format!("a map of them cannot be had: {error}"))?;
+    let known = Known::new().map_err(|error| format!("cannot make a map of them: {error}"))?;
     let made = pipes::made(types, names, &known)?;
     let made = link(types, pipes::MADE, BPF_TRACE_FEXIT, &made)?;
     let opened = pipes::opened(types, names, &known)?;
@@ -151,7 +150,7 @@ fn link(types: &Types<'_>, function: &'static str, how: u32, code: &[Instruction
         let mut log = vec![0; 1 << 20];
         let _ = load(&mut log);
         tracing::debug!("the verifier: {}", bpf::log_tail(&log));
-        format!("the kernel takes no program for {function}: {error}")
+        format!("cannot load a program for {function}: {error}")
     })?;
-    bpf::trace_attach(program.as_fd()).map_err(|error| format!("{function} takes no program: {error}"))
+    bpf::trace_attach(program.as_fd()).map_err(|error| format!("cannot attach a program to {function}: {error}"))
 }
