@@ -1,7 +1,8 @@
 //! Netfilter's netlink as bytes: attributes, messages, and the batch that nf_tables takes whole or not at all.
 //!
-//! The numbers are those of `linux/netfilter/nfnetlink.h` and `nf_tables.h`. No crate fits: those that speak it link a C
-//! library or run the `nft` program, and what is needed here is a table, two chains and a dozen rules.
+//! The numbers are those of `linux/netfilter/nfnetlink.h` and `nf_tables.h`. No crate fits: `rustables`
+//! is licensed under the GPL and has no `tproxy` expression, the others link a C library or run the `nft` program
+//! (docs/decisions/0008-hand-written-nf-tables-messages.md).
 
 use std::io::{self, Read, Write};
 
