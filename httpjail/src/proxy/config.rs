@@ -4,7 +4,7 @@ use crate::approve::ApprovalQueue;
 use crate::audit::Sink;
 use crate::net::{HostPattern, NameSource, OriginalDstSource, ProgramSource};
 use crate::policy::Policy;
-use crate::proxy::auth::Guard;
+use crate::proxy::auth::proxy_auth::Guard;
 use crate::proxy::limits::Limits;
 use crate::proxy::overload::memory::Allocated;
 use crate::proxy::upstream::network::Network;

@@ -1,12 +1,13 @@
 //! What all connections of one proxy share.
 
-use crate::proxy::auth::Guard;
+use crate::proxy::auth::proxy_auth::Guard;
 use crate::proxy::config::{Clients, Config};
 use crate::proxy::overload::clients::Crowd;
 use crate::proxy::overload::h2_windows::Counts;
 use crate::proxy::overload::memory::Memory;
 use crate::proxy::tasks::Tasks;
 use crate::proxy::upstream::dial::Dialler;
+use crate::proxy::upstream::open::Opener;
 use crate::proxy::upstream::pool::Pool;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -40,7 +41,10 @@ impl Context {
         Arc::new(Context {
             requests: Arc::new(Semaphore::new(config.limits.requests)),
             crowd: Crowd::new(&config.limits),
-            pool: Arc::new(Pool::new(dialler, windows.clone())),
+            pool: Arc::new(Pool::new(Opener {
+                dialler,
+                windows: windows.clone(),
+            })),
             tasks: Tasks::default(),
             memory,
             windows,

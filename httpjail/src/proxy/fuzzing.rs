@@ -3,6 +3,9 @@
 //! Through hyper itself, both as the server that reads and as the client that writes, over memory in place of a network.
 //! Each function panics where a promise does not hold. Built for fuzzers and tests only; the tests run it on the corpus.
 
+mod input;
+
+use self::input::{Crumbs, Silence, frames};
 use crate::net::Host;
 use crate::policy::Target;
 use crate::proxy::downstream::detect;
@@ -14,7 +17,7 @@ use crate::proxy::limits::Limits;
 use crate::proxy::protocol::Wire;
 use crate::proxy::service::forward::write_head;
 use crate::proxy::service::target::{Destination, Origin};
-use crate::proxy::upstream::connection;
+use crate::proxy::upstream::http1;
 use bytes::Bytes;
 use http::{Extensions, HeaderMap, Method, Request, Response, header};
 use http_body_util::{BodyExt, Full};
@@ -23,10 +26,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::convert::Infallible;
 use std::io::Cursor;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf, duplex, join, sink};
+use tokio::io::{AsyncReadExt, duplex, join, sink};
 use tokio::runtime::Runtime;
 
 /// A request as it is read, with its target, if it has one.
@@ -292,9 +293,7 @@ async fn written(read: &Read, target: &Target) -> Vec<u8> {
     };
     *head.extensions_mut() = read.spelling.0.clone();
     let (near, mut far) = duplex(1 << 20);
-    let handshake = connection::builder(&Limits::default())
-        .handshake(TokioIo::new(near))
-        .await;
+    let handshake = http1::builder(&Limits::default()).handshake(TokioIo::new(near)).await;
     let Ok((mut sender, connection)) = handshake else {
         return Vec::new();
     };
@@ -317,49 +316,6 @@ async fn settle() {
     }
 }
 
-/// The beginning of an HTTP/2 connection with these requests, without bodies.
-fn frames(requests: &[Vec<(Vec<u8>, Vec<u8>)>]) -> Vec<u8> {
-    const SETTINGS: u8 = 4;
-    const HEADERS: u8 = 1;
-    let mut out = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    let mut frame = |kind: u8, flags: u8, stream: u32, payload: &[u8]| {
-        // Three bytes of length; whatever is longer than a frame may be is an error of the reader's to find.
-        let length = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes();
-        out.extend(&length[1..]);
-        out.extend([kind, flags]);
-        out.extend(stream.to_be_bytes());
-        out.extend(payload);
-    };
-    frame(SETTINGS, 0, 0, &[]);
-    for (stream, fields) in (1..).step_by(2).zip(requests) {
-        let mut block = Vec::new();
-        for (name, value) in fields {
-            // A literal that is not indexed (RFC 7541 section 6.2.2).
-            block.push(0);
-            for text in [name, value] {
-                integer(&mut block, text.len());
-                block.extend(text);
-            }
-        }
-        // END_STREAM and END_HEADERS.
-        frame(HEADERS, 5, stream, &block);
-    }
-    out
-}
-
-/// A length of seven bits and more (RFC 7541 section 5.1).
-fn integer(out: &mut Vec<u8>, value: usize) {
-    let Some(mut rest) = value.checked_sub(127) else {
-        return out.extend(u8::try_from(value));
-    };
-    out.push(127);
-    while rest >= 128 {
-        out.extend(u8::try_from(rest % 128 + 128));
-        rest /= 128;
-    }
-    out.extend(u8::try_from(rest));
-}
-
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     // One for each thread: [`settle`] counts on nobody else's tasks.
     thread_local! {
@@ -368,28 +324,6 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
             .unwrap_or_else(|error| panic!("no runtime: {error}"));
     }
     RUNTIME.with(|runtime| runtime.block_on(future))
-}
-
-/// Gives a byte at a time.
-struct Crumbs<'a>(&'a [u8]);
-
-impl AsyncRead for Crumbs<'_> {
-    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        if let Some((first, rest)) = self.0.split_first() {
-            into.put_slice(&[*first]);
-            self.0 = rest;
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// Says nothing, and does not end.
-struct Silence;
-
-impl AsyncRead for Silence {
-    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        Poll::Pending
-    }
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ mod tests;
 mod timeout;
 mod upstream;
 
-pub(crate) use auth::Guard;
+pub(crate) use auth::proxy_auth::Guard;
 pub(crate) use auth::token::Token;
 pub(crate) use config::{Clients, Config, Mode};
 pub(crate) use limits::Limits;

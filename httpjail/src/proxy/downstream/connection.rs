@@ -6,7 +6,7 @@
 use crate::audit::record::NOT_HTTP;
 use crate::audit::{Decision, EventKind, Record};
 use crate::net::ClientAddr;
-use crate::proxy::auth::Ends;
+use crate::proxy::auth::proxy_auth::Ends;
 use crate::proxy::config::Clients;
 use crate::proxy::context::Context;
 use crate::proxy::downstream::detect::Opening;
@@ -24,6 +24,7 @@ use crate::proxy::protocol::Wire;
 use crate::proxy::service::client::Client;
 use crate::proxy::service::target::{Destination, Origin};
 use crate::proxy::timeout::Phase;
+use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use std::net::SocketAddr;
@@ -85,7 +86,11 @@ async fn converse(client: Arc<Client>, stream: TcpStream, peer: SocketAddr) {
     let origin = to.map(|to| origin_of(to, Wire::Http1, None));
     let way = origin.as_deref().map_or_else(Way::unknown, Origin::way);
     let (front, tunnel) = Front::new(client.clone(), origin, ends);
-    let (served, aside) = serve_http1(&client, way, front, stream).await;
+    let service = service_fn(move |request| {
+        let front = front.clone();
+        async move { Ok(front.handle(request).await) }
+    });
+    let (served, aside) = serve_http1(&client, way, service, stream).await;
     match tunnel.take() {
         Some(tunnel) => enter(client, tunnel).await,
         None => report(&client, served, Some(&aside), None).await,

@@ -6,7 +6,7 @@
 
 use crate::net::{Host, Scheme};
 use crate::policy::Target;
-use crate::proxy::auth::Ends;
+use crate::proxy::auth::proxy_auth::Ends;
 use crate::proxy::authority::{parse_port, split_port};
 use crate::proxy::config::Clients;
 use crate::proxy::http1::unparsed::raw;
@@ -22,9 +22,7 @@ use crate::proxy::service::response_body::Download;
 use crate::proxy::service::target::{Destination, Origin};
 use http::{Method, Request, Response, Version, header};
 use hyper::body::{Body, Incoming};
-use hyper::service::Service;
 use hyper::upgrade::OnUpgrade;
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OnceCell;
 
@@ -60,17 +58,6 @@ pub(crate) struct Front {
     promised: Promised,
 }
 
-impl Service<Request<Incoming>> for Front {
-    type Response = Response<Download>;
-    type Error = Infallible;
-    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Response<Download>, Infallible>> + Send>>;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let this = self.clone();
-        Box::pin(async move { Ok(this.handle(request).await) })
-    }
-}
-
 impl Front {
     pub(crate) fn new(client: Arc<Client>, origin: Option<Arc<Origin>>, ends: Ends) -> (Front, Promised) {
         let promised = Promised::default();
@@ -84,7 +71,8 @@ impl Front {
         (front, promised)
     }
 
-    async fn handle(self, mut request: Request<Incoming>) -> Response<Download> {
+    /// Answers a request.
+    pub(crate) async fn handle(self, mut request: Request<Incoming>) -> Response<Download> {
         if let Clients::Explicit(guard) = &self.client.context.config.clients {
             if guard.admits(request.headers(), self.ends, &self.own).await {
                 self.client.guest.is_no_stranger();

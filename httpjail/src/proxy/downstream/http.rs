@@ -9,13 +9,13 @@ use crate::proxy::io::h2_coalesce::Joined;
 use crate::proxy::limits::Limits;
 use crate::proxy::protocol::Wire;
 use crate::proxy::service::client::Client;
-use crate::proxy::service::proxy_service::{Interceptor, Streams};
+use crate::proxy::service::proxy_service::Interceptor;
 use crate::proxy::service::response_body::Download;
 use crate::proxy::service::target::{Destination, Origin};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
-use hyper::service::Service;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::io;
@@ -32,7 +32,11 @@ where
         client: client.clone(),
         origin,
     };
-    let (served, aside) = serve_http1(&client, way, interceptor, stream).await;
+    let service = service_fn(move |request| {
+        let interceptor = interceptor.clone();
+        async move { Ok(interceptor.handle(request).await) }
+    });
+    let (served, aside) = serve_http1(&client, way, service, stream).await;
     report(&client, served, Some(&aside), named).await;
 }
 
@@ -101,7 +105,7 @@ where
         .auto_date_header(false)
         .serve_connection(
             TokioIo::new(Joined::from_client(stream, client.flushes.clone())),
-            Streams(interceptor),
+            service_fn(move |request| interceptor.clone().handle_stream(request)),
         )
         .await;
     report(&client, served, None, named).await;

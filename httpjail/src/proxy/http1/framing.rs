@@ -5,12 +5,11 @@
 //! whole heads and chunk lines in which nothing can be read in two ways (RFC 9112), and body bytes by their count. What is
 //! ambiguous is a [`Fault`], and the connection ends. What the fields mean is judged elsewhere; this is about bytes.
 //!
-//! Two things are spelt anew on the way. Bytes of a target that hyper does not take ([`target`]); and the names by which a
+//! Two things are spelt anew on the way. Bytes of a target that hyper does not take ([`request_target`](crate::proxy::http1::request_target)); and the names by which a
 //! server finds where a request ends and for whom it is: those have one spelling, whatever the client's was.
 
 pub(crate) mod fault;
 mod head;
-mod target;
 
 use self::fault::Fault;
 use self::head::{Content, Head, Spelling, field};

@@ -4,5 +4,6 @@ pub(crate) mod exchange;
 pub(crate) mod framing;
 pub(crate) mod headers;
 pub(crate) mod informational;
+pub(crate) mod request_target;
 pub(crate) mod token;
 pub(crate) mod unparsed;

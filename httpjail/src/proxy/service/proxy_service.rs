@@ -19,8 +19,6 @@ use crate::proxy::upstream::connection_auth;
 use crate::proxy::upstream::key::Key;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::service::Service;
-use std::convert::Infallible;
 use std::sync::Arc;
 
 /// Serves the requests of one connection.
@@ -30,40 +28,9 @@ pub(crate) struct Interceptor {
     pub(crate) origin: Arc<Origin>,
 }
 
-impl Service<Request<Incoming>> for Interceptor {
-    type Response = Response<Download>;
-    type Error = Infallible;
-    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Response<Download>, Infallible>> + Send>>;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let this = self.clone();
-        Box::pin(async move { Ok(this.handle(request).await) })
-    }
-}
-
-/// The same over HTTP/2, which can send a request back unread, as its server has done.
-pub(crate) struct Streams(pub(crate) Interceptor);
-
 /// Marks the answer to a request that the server has sent back unread.
 #[derive(Clone, Copy)]
 struct Unread;
-
-impl Service<Request<Incoming>> for Streams {
-    type Response = Response<Download>;
-    type Error = h2::Error;
-    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Response<Download>, h2::Error>> + Send>>;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let this = self.0.clone();
-        Box::pin(async move {
-            let response = this.handle(request).await;
-            match response.extensions().get() {
-                Some(Unread) => Err(h2::Reason::REFUSED_STREAM.into()),
-                None => Ok(response),
-            }
-        })
-    }
-}
 
 impl Interceptor {
     /// The upstream of a request that may go on its way, as the pool knows it.
@@ -77,6 +44,16 @@ impl Interceptor {
         }
     }
 
+    /// Answers a request over HTTP/2, which can send it back unread, as its server has done.
+    pub(crate) async fn handle_stream(self, request: Request<Incoming>) -> Result<Response<Download>, h2::Error> {
+        let response = self.handle(request).await;
+        match response.extensions().get() {
+            Some(Unread) => Err(h2::Reason::REFUSED_STREAM.into()),
+            None => Ok(response),
+        }
+    }
+
+    /// Answers a request.
     pub(crate) async fn handle(self, mut request: Request<Incoming>) -> Response<Download> {
         websocket::translate(&mut request);
         let mut entry = Entry::new(self.client.clone(), request.method());

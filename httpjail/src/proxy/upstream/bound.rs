@@ -6,7 +6,7 @@
 //! stays with the client's connection that brought it, is asked all that comes from there for that host, and ends with it.
 
 use crate::net::Host;
-use crate::proxy::upstream::connection::Http1;
+use crate::proxy::upstream::http1::Http1;
 use crate::proxy::upstream::key::Key;
 use quick_cache::sync::Cache;
 use std::sync::atomic::{AtomicBool, Ordering};

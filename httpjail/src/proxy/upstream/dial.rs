@@ -14,6 +14,7 @@ use crate::proxy::upstream::address;
 use crate::proxy::upstream::address::Class;
 use crate::proxy::upstream::error::{DialError, Step};
 use crate::proxy::upstream::happy_eyeballs;
+use crate::proxy::upstream::http1;
 use crate::proxy::upstream::key::Goal;
 use crate::proxy::upstream::network::Network;
 use crate::proxy::upstream::proxy_env::{Parent, Parents};
@@ -174,7 +175,7 @@ impl Dialler {
         }
         let request = request.body(Empty::<bytes::Bytes>::new());
         let request = request.map_err(|error| broke(io::Error::other(error)))?;
-        let (mut sender, connection) = crate::proxy::upstream::connection::builder(&self.limits)
+        let (mut sender, connection) = http1::builder(&self.limits)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| broke(io::Error::other(error)))?;

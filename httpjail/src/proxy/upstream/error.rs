@@ -46,6 +46,11 @@ impl DialError {
         }
     }
 
+    /// The error of a connection that ended before it could be asked.
+    pub(crate) fn broken_off(host: &Host, error: hyper::Error) -> DialError {
+        DialError::Connect(host.clone(), io::Error::other(error))
+    }
+
     /// The same as a fault of `parent`, on the way to it.
     pub(crate) fn by(self, parent: &Arc<Parent>) -> DialError {
         DialError::Parent(parent.clone(), Box::new(self))

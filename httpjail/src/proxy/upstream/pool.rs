@@ -4,19 +4,19 @@
 //! and how far the verdict vouched for its address. So no request reaches a connection that it could not have opened. Those
 //! that belong to one client ([`crate::proxy::upstream::bound`]) are lent here too, and never to another.
 
-mod open;
-
 use crate::net::{self};
 use crate::proxy::io::boxed::BoxedIo;
 use crate::proxy::limits::Limits;
-use crate::proxy::overload::h2_windows::Counts;
 use crate::proxy::protocol::Wire;
 use crate::proxy::upstream::bound::{Asking, Bound, Places, Turn};
-use crate::proxy::upstream::connection::{Connection, Http1, Http2, Lease};
-use crate::proxy::upstream::dial::Dialler;
+use crate::proxy::upstream::connection::Connection;
 use crate::proxy::upstream::error::DialError;
+use crate::proxy::upstream::http1::Http1;
+use crate::proxy::upstream::http2::Http2;
 use crate::proxy::upstream::key::Goal;
 use crate::proxy::upstream::key::Key;
+use crate::proxy::upstream::lease::Lease;
+use crate::proxy::upstream::open::{Opened, Opener};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -46,10 +46,9 @@ pub(crate) struct Lent {
 }
 
 pub(crate) struct Pool {
-    dialler: Dialler,
+    opener: Opener,
     asking: Asking,
     bound: Places,
-    windows: Counts,
     slots: Mutex<HashMap<Key, Slot>>,
 }
 
@@ -64,12 +63,11 @@ struct Slot {
 }
 
 impl Pool {
-    pub(crate) fn new(dialler: Dialler, windows: Counts) -> Pool {
+    pub(crate) fn new(opener: Opener) -> Pool {
         Pool {
-            dialler,
+            opener,
             asking: Asking::new(),
             bound: Places::default(),
-            windows,
             slots: Mutex::default(),
         }
     }
@@ -82,7 +80,8 @@ impl Pool {
         };
         // Boxed, here and below: opening is rare, and its future would make that of every request four times as large.
         if wants.proves {
-            let connection = Box::pin(self.open_apart(key, wants.http2)).await?;
+            self.make_room();
+            let connection = Box::pin(self.opener.open_apart(key, wants.http2)).await?;
             return Ok(Lent::new(connection, turn));
         }
         let asking = !wants.http2 && self.asking.has(key);
@@ -123,11 +122,8 @@ impl Pool {
             }
             Err(turn) => turn,
         };
-        let stream = self.stream(key.wire.scheme(), key.goal()).await?;
-        let http1 = match key.wire {
-            Wire::Tls => self.seal(key, stream).await?,
-            Wire::Http1 | Wire::Http2 => Http1::plain(&key.host, stream, None, self.limits()).await?,
-        };
+        self.make_room();
+        let http1 = self.opener.open_through(key).await?;
         Ok(Lent::new(Connection::Http1(http1), turn))
     }
 
@@ -150,16 +146,16 @@ impl Pool {
     /// A connection to do with as one likes.
     pub(crate) async fn stream(&self, scheme: net::Scheme, goal: Goal<'_>) -> Result<BoxedIo, DialError> {
         self.make_room();
-        self.dialler.stream(scheme, goal).await
+        self.opener.dialler.stream(scheme, goal).await
     }
 
     fn limits(&self) -> &Limits {
-        &self.dialler.limits
+        self.opener.limits()
     }
 
     /// Whether there is a place for one connection more. If not, somebody may wait for it.
     fn has_room(&self) -> bool {
-        self.dialler.room.available_permits() > 0
+        self.opener.dialler.room.available_permits() > 0
     }
 
     /// Closes what nobody uses, if there is no place for one connection more.
@@ -256,12 +252,27 @@ impl Pool {
         }
     }
 
-    fn share(&self, key: &Key, mut shared: Http2) -> Connection {
-        let connection = Connection::Http2(shared.stream());
-        if let Some(slot) = self.lock().get_mut(key) {
-            slot.shared.push(shared);
+    /// A new connection, which others may share if it is of HTTP/2.
+    async fn open(&self, key: &Key, asking: bool) -> Result<Connection, DialError> {
+        self.make_room();
+        match self.opener.open(key, asking).await? {
+            Opened::Http1(http1) => {
+                if key.wire == Wire::Tls
+                    && !asking
+                    && let Some(slot) = self.lock().get_mut(key)
+                {
+                    slot.speaks_http1 = true;
+                }
+                Ok(Connection::Http1(http1))
+            }
+            Opened::Http2(mut shared) => {
+                let connection = Connection::Http2(shared.stream());
+                if let Some(slot) = self.lock().get_mut(key) {
+                    slot.shared.push(shared);
+                }
+                Ok(connection)
+            }
         }
-        connection
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Slot>> {

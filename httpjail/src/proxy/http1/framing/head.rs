@@ -1,7 +1,7 @@
 //! A head, line by line: what it says of the bytes after it, and what no line of it may be.
 
 use crate::proxy::http1::framing::fault::Fault;
-use crate::proxy::http1::framing::target;
+use crate::proxy::http1::request_target;
 use crate::proxy::http1::token::title_case;
 use crate::proxy::http1::token::{is_text, is_token, looks_like};
 
@@ -67,7 +67,7 @@ impl Head {
         if method.is_empty() || !method.iter().all(capital) {
             return Err(Fault::Method);
         }
-        let spelt = target::respelt(target)?;
+        let spelt = request_target::respelt(target)?;
         self.old = match version {
             b"HTTP/1.1" => false,
             b"HTTP/1.0" => true,

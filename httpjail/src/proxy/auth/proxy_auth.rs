@@ -1,0 +1,59 @@
+//! Who may use a proxy that every process on this host can reach.
+
+use crate::proxy::auth::socket_owner;
+use crate::proxy::auth::token::Token;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, header};
+use std::net::SocketAddr;
+use tokio::sync::OnceCell;
+
+/// Who may use a proxy that everybody on this host can reach.
+pub(crate) enum Guard {
+    /// Everybody.
+    Open,
+    /// Whoever has the token, as the password of `Proxy-Authorization: Basic`.
+    Token(Box<Token>),
+    /// Whoever has the token, and who shows none but is this process's own user, where the system tells that.
+    TokenOrSelf(Box<Token>),
+}
+
+impl Guard {
+    /// Whether a request with these fields may go on; `own` is what was found out about its connection.
+    pub(crate) async fn admits(&self, fields: &HeaderMap, ends: Ends, own: &OnceCell<bool>) -> bool {
+        let (token, or_self) = match self {
+            Guard::Open => return true,
+            Guard::Token(token) => (token, false),
+            Guard::TokenOrSelf(token) => (token, true),
+        };
+        let mut values = fields.get_all(header::PROXY_AUTHORIZATION).iter();
+        match (values.next(), values.next()) {
+            (Some(value), None) => password(value.as_bytes()).is_some_and(|guess| token.is(&guess)),
+            (None, _) if or_self => {
+                let ask = async || {
+                    let asked = tokio::task::spawn_blocking(move || socket_owner::is_own_user(ends.client, ends.proxy));
+                    asked.await.unwrap_or(false)
+                };
+                *own.get_or_init(ask).await
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The two ends of an accepted connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ends {
+    pub(crate) client: SocketAddr,
+    pub(crate) proxy: SocketAddr,
+}
+
+/// The password of `Basic base64(user:password)` (RFC 7617 section 2).
+fn password(value: &[u8]) -> Option<Vec<u8>> {
+    let (scheme, coded) = value.split_at_checked(6)?;
+    let pair = STANDARD.decode(coded.trim_ascii()).ok()?;
+    let colon = pair.iter().position(|byte| *byte == b':')?;
+    scheme
+        .eq_ignore_ascii_case(b"basic ")
+        .then(|| pair[colon + 1..].to_vec())
+}

@@ -1,0 +1,140 @@
+//! A connection of HTTP/1 to an upstream: it answers one request after the other.
+
+use crate::net::Host;
+use crate::proxy::io::deferred_error::{Heard, Notes};
+use crate::proxy::limits::Limits;
+use crate::proxy::upstream::error::DialError;
+use crate::proxy::upstream::lease::Lease;
+use crate::proxy::upstream::proxy_env::Parent;
+use crate::proxy::upstream::request_body::Upload;
+use http::uri::Scheme;
+use http::{Request, Response, Uri, header};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1};
+use hyper_util::rt::TokioIo;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// A connection of HTTP/1, to a server or to another proxy that takes whole URLs.
+pub(crate) struct Http1 {
+    sender: http1::SendRequest<Upload>,
+    pub(crate) parent: Option<Arc<Parent>>,
+    /// Whether the server asked for a client certificate.
+    pub(crate) asked: bool,
+    pub(crate) notes: Arc<Notes>,
+}
+
+impl Http1 {
+    /// One to a server or, in cleartext, to another proxy.
+    pub(crate) async fn plain<S>(
+        host: &Host,
+        stream: S,
+        parent: Option<Arc<Parent>>,
+        limits: &Limits,
+    ) -> Result<Http1, DialError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let stream = Heard::to_the_end(stream, limits.stall, false);
+        Http1::on(host, stream, parent, false, limits).await
+    }
+
+    /// One over TLS, whose server `asked` for a client certificate or did not.
+    pub(crate) async fn sealed<S>(host: &Host, stream: S, asked: bool, limits: &Limits) -> Result<Http1, DialError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let stream = Heard::to_the_end(stream, limits.stall, true);
+        Http1::on(host, stream, None, asked, limits).await
+    }
+
+    async fn on<S>(
+        host: &Host,
+        stream: Heard<S>,
+        parent: Option<Arc<Parent>>,
+        asked: bool,
+        limits: &Limits,
+    ) -> Result<Http1, DialError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let notes = stream.notes();
+        let (sender, connection) = builder(limits)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| DialError::broken_off(host, error))?;
+        // Its errors reach the request that was on it.
+        tokio::spawn(connection.with_upgrades());
+        Ok(Http1 {
+            sender,
+            parent,
+            asked,
+            notes,
+        })
+    }
+
+    pub(crate) async fn send(
+        &mut self,
+        mut request: Request<Upload>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Upload>>> {
+        if let Some(parent) = &self.parent {
+            address_to(parent, &mut request);
+        }
+        self.sender.try_send_request(request).await
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.sender.is_ready()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// Awaits the end of the exchange; whether another may follow it.
+    pub(crate) async fn ended(&mut self) -> bool {
+        self.sender.ready().await.is_ok() && !self.notes.is_cut()
+    }
+
+    /// For as long as the answer is read.
+    pub(crate) fn lease(&self) -> Lease {
+        Lease::Whole(self.notes.clone())
+    }
+}
+
+/// How HTTP/1 is spoken to a server.
+pub(crate) fn builder(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .max_headers(limits.fields)
+        .max_header_size(limits.head)
+        .max_buf_size(limits.read_at_once())
+        // As the client spells the names. One of HTTP/2 has no capitals; to a server that speaks HTTP/1 alone it would
+        // write them if there were no proxy.
+        .preserve_header_case(true)
+        .title_case_headers(true)
+        // A proxy must take it away (RFC 9112 section 5.1).
+        .allow_spaces_after_header_name_in_responses(true)
+        // A folded field goes on as one line (section 5.2), a line that is no field ends here: none of them frames anything
+        // that is passed on, and clients forgive both.
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .ignore_invalid_headers_in_responses(true);
+    builder
+}
+
+/// Turns a request to a server into the same request to `parent`: the whole URL as its target (RFC 9112 section 3.2.2),
+/// with what `parent` is to know of us.
+fn address_to(parent: &Parent, request: &mut Request<Upload>) {
+    let mut parts = request.uri().clone().into_parts();
+    let authority = request.headers().get(header::HOST);
+    parts.authority = authority.and_then(|host| host.as_bytes().try_into().ok());
+    parts.scheme = Some(Scheme::HTTP);
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    if let Some(authorization) = &parent.authorization {
+        request
+            .headers_mut()
+            .insert(header::PROXY_AUTHORIZATION, authorization.clone());
+    }
+}

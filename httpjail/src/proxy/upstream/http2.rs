@@ -1,0 +1,129 @@
+//! A connection of HTTP/2 to an upstream: each request has a stream of its own.
+
+use crate::net::Host;
+use crate::proxy::io::deferred_error::{Heard, Notes};
+use crate::proxy::io::h2_coalesce::Joined;
+use crate::proxy::limits::Limits;
+use crate::proxy::overload::h2_windows::Counts;
+use crate::proxy::upstream::error::DialError;
+use crate::proxy::upstream::lease::{Lease, Load};
+use crate::proxy::upstream::request_body::Upload;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// A connection of HTTP/2.
+pub(crate) struct Http2 {
+    sender: http2::SendRequest<Upload>,
+    load: Arc<Load>,
+    /// How many streams the upstream allows at a time, as far as it has said so.
+    allowed: Box<dyn Fn() -> usize + Send>,
+    used: Instant,
+    /// Whether the server asked for a client certificate.
+    asked: bool,
+    notes: Arc<Notes>,
+}
+
+impl Http2 {
+    /// Begins HTTP/2 on `stream`, whose server `asked` for a client certificate or did not.
+    pub(crate) async fn begin<S>(
+        host: &Host,
+        stream: S,
+        asked: bool,
+        limits: &Limits,
+        counts: &Counts,
+    ) -> Result<Http2, DialError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let stream = Heard::new(stream);
+        let notes = stream.notes();
+        let (windows, counted) = counts.upstream();
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(windows.stream)
+            .initial_connection_window_size(windows.connection)
+            .max_send_buf_size(windows.unsent)
+            .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
+            .keep_alive_interval(Duration::from_secs(30))
+            .handshake(TokioIo::new(Joined::from_server(stream)))
+            .await
+            .map_err(|error| DialError::broken_off(host, error))?;
+        let connection = Arc::new(Mutex::new(Some(connection)));
+        let polled = connection.clone();
+        let mut counted = Some(counted);
+        tokio::spawn(std::future::poll_fn(move |cx| {
+            let mut held = locked(&polled);
+            let ended = match &mut *held {
+                Some(connection) => Pin::new(connection).poll(cx).is_ready(),
+                None => true,
+            };
+            // Dropped at once, or what still waits to be sent on it would wait for ever.
+            if ended {
+                *held = None;
+                counted.take();
+                return Poll::Ready(());
+            }
+            Poll::Pending
+        }));
+        Ok(Http2 {
+            sender,
+            load: Arc::default(),
+            // Only the connection knows what its peer's SETTINGS said, and it is not polled when they come.
+            allowed: Box::new(move || {
+                locked(&connection)
+                    .as_ref()
+                    .map_or(0, |open| open.current_max_send_streams())
+            }),
+            used: Instant::now(),
+            asked,
+            notes,
+        })
+    }
+
+    /// Whether further requests may be sent on it, now or later.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.sender.is_closed() && !self.load.is_retired()
+    }
+
+    /// Whether one may be sent now: one over what the server allows would wait in line for as long as the others last.
+    pub(crate) fn has_room(&self) -> bool {
+        self.sender.is_ready() && self.load.streams() < (self.allowed)()
+    }
+
+    pub(crate) fn is_unused(&self) -> bool {
+        self.load.streams() == 0
+    }
+
+    pub(crate) fn is_unused_for(&self, time: Duration) -> bool {
+        self.is_unused() && self.used.elapsed() > time
+    }
+
+    /// It, for one request.
+    pub(crate) fn stream(&mut self) -> Stream {
+        self.used = Instant::now();
+        Stream {
+            sender: self.sender.clone(),
+            lease: Lease::stream(&self.load),
+            asked: self.asked,
+            notes: self.notes.clone(),
+        }
+    }
+}
+
+/// A connection of HTTP/2, for one request.
+pub(crate) struct Stream {
+    pub(crate) sender: http2::SendRequest<Upload>,
+    pub(crate) lease: Lease,
+    pub(crate) asked: bool,
+    pub(crate) notes: Arc<Notes>,
+}
+
+/// What `mutex` holds: nothing here panics half way through a change of it.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,56 @@
+//! What keeps an upstream connection in use for as long as an answer is read from it.
+
+use crate::proxy::io::deferred_error::Notes;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// What an HTTP/2 connection has to carry.
+#[derive(Default)]
+pub(crate) struct Load {
+    streams: AtomicUsize,
+    retired: AtomicBool,
+}
+
+impl Load {
+    pub(crate) fn streams(&self) -> usize {
+        self.streams.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
+    }
+}
+
+/// One answer's hold on its connection.
+pub(crate) enum Lease {
+    /// Its place on one of HTTP/2.
+    Stream(Arc<Load>),
+    /// One of HTTP/1, which it has to itself.
+    Whole(Arc<Notes>),
+}
+
+impl Lease {
+    /// One more stream on a connection of HTTP/2.
+    pub(crate) fn stream(load: &Arc<Load>) -> Lease {
+        load.streams.fetch_add(1, Ordering::Relaxed);
+        Lease::Stream(load.clone())
+    }
+
+    /// Its answer was broken off. A connection of HTTP/1 that cannot be written to ends. One of HTTP/2 gets no further
+    /// requests: frames of the answer still come for a while, and h2 counts small ones as unread for ever; after so many it
+    /// ends the connection (`too_many_data_frames`), with whatever else is on it.
+    pub(crate) fn retire(&self) {
+        match self {
+            Lease::Stream(load) => load.retired.store(true, Ordering::Relaxed),
+            Lease::Whole(notes) => notes.give_up(),
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Lease::Stream(load) = self {
+            load.streams.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
