@@ -4,11 +4,11 @@ use crate::approve::ApprovalQueue;
 use crate::audit::Sink;
 use crate::net::{HostPattern, NameSource, OriginalDstSource, ProgramSource};
 use crate::policy::Policy;
-use crate::proxy::auth::proxy_auth::Guard;
+use crate::proxy::auth::proxy_auth::ProxyAuth;
 use crate::proxy::limits::Limits;
 use crate::proxy::overload::memory::Allocated;
 use crate::proxy::upstream::network::Network;
-use crate::proxy::upstream::proxy_env::Parents;
+use crate::proxy::upstream::proxy_env::ProxyConfig;
 use crate::tls::{Leaves, UpstreamTls};
 use arc_swap::ArcSwap;
 use std::net::SocketAddr;
@@ -32,7 +32,7 @@ pub(crate) enum Clients {
     /// Without their knowledge: the source tells where each connection was meant to go.
     Steered(Arc<dyn OriginalDstSource>),
     /// Knowing that it is one; the guard says who may.
-    Explicit(Guard),
+    Explicit(ProxyAuth),
 }
 
 /// What a proxy is made of.
@@ -62,7 +62,7 @@ pub(crate) struct Config {
     /// The network of the upstream leg; [`HostNetwork`](crate::proxy::HostNetwork) outside of tests.
     pub network: Arc<dyn Network>,
     /// Other proxies on the upstream leg.
-    pub parents: Parents,
+    pub upstream_proxies: ProxyConfig,
     /// Where the proxy listens in the very network that it dials from (empty where it listens inside a namespace): never
     /// dialled.
     pub itself: Vec<SocketAddr>,

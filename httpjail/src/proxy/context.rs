@@ -1,13 +1,13 @@
 //! What all connections of one proxy share.
 
-use crate::proxy::auth::proxy_auth::Guard;
+use crate::proxy::auth::proxy_auth::ProxyAuth;
 use crate::proxy::config::{Clients, Config};
-use crate::proxy::overload::clients::Crowd;
-use crate::proxy::overload::h2_windows::Counts;
+use crate::proxy::overload::clients::ConnectedClients;
+use crate::proxy::overload::h2_windows::ConnectionCounts;
 use crate::proxy::overload::memory::Memory;
 use crate::proxy::tasks::Tasks;
-use crate::proxy::upstream::dial::Dialler;
-use crate::proxy::upstream::open::Opener;
+use crate::proxy::upstream::dial::Connector;
+use crate::proxy::upstream::open::ConnectionFactory;
 use crate::proxy::upstream::pool::Pool;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -20,29 +20,29 @@ pub(crate) struct Context {
     pub(crate) requests: Arc<Semaphore>,
     /// What goes on beside the connections that began it: streams of HTTP/2, tunnels.
     pub(crate) tasks: Tasks,
-    pub(crate) crowd: Arc<Crowd>,
+    pub(crate) clients: Arc<ConnectedClients>,
     pub(crate) memory: Arc<Memory>,
-    pub(crate) windows: Counts,
+    pub(crate) windows: ConnectionCounts,
 }
 
 impl Context {
     pub(crate) fn new(config: Config) -> Arc<Context> {
         let memory = Memory::new(config.allocated, config.limits.memory);
-        let windows = Counts::default();
-        let dialler = Dialler {
+        let windows = ConnectionCounts::default();
+        let connector = Connector {
             network: config.network.clone(),
             tls: config.upstream_tls.clone(),
-            parents: config.parents.clone(),
+            upstream_proxies: config.upstream_proxies.clone(),
             itself: config.itself.clone(),
             limits: config.limits,
-            room: Arc::new(Semaphore::new(config.limits.upstreams)),
+            permits: Arc::new(Semaphore::new(config.limits.upstreams)),
             memory: memory.clone(),
         };
         Arc::new(Context {
             requests: Arc::new(Semaphore::new(config.limits.requests)),
-            crowd: Crowd::new(&config.limits),
-            pool: Arc::new(Pool::new(Opener {
-                dialler,
+            clients: ConnectedClients::new(&config.limits),
+            pool: Arc::new(Pool::new(ConnectionFactory {
+                connector,
                 windows: windows.clone(),
             })),
             tasks: Tasks::default(),
@@ -56,12 +56,12 @@ impl Context {
     pub(crate) fn has_strangers(&self) -> bool {
         matches!(
             &self.config.clients,
-            Clients::Explicit(Guard::Token(_) | Guard::TokenOrSelf(_))
+            Clients::Explicit(ProxyAuth::Token(_) | ProxyAuth::TokenOrSelf(_))
         )
     }
 
     /// Returns whether there is neither a connection nor a task.
     pub(crate) fn is_unused(&self) -> bool {
-        self.crowd.is_empty() && self.tasks.are_none()
+        self.clients.is_empty() && self.tasks.are_none()
     }
 }

@@ -9,14 +9,14 @@ use self::input::{Crumbs, Silence, frames};
 use crate::net::Host;
 use crate::policy::Target;
 use crate::proxy::downstream::detect;
-use crate::proxy::downstream::detect::Opening;
+use crate::proxy::downstream::detect::DetectedProtocol;
 use crate::proxy::downstream::passthrough::read_server_name;
 use crate::proxy::http1::framing::{Framing, Stop};
 use crate::proxy::http1::headers::{clean_request, leave_out};
 use crate::proxy::limits::Limits;
-use crate::proxy::protocol::Wire;
+use crate::proxy::protocol::UpstreamProtocol;
 use crate::proxy::service::forward::write_head;
-use crate::proxy::service::target::{Destination, Origin};
+use crate::proxy::service::target::{ConnectionContext, Destination};
 use crate::proxy::upstream::http1;
 use bytes::Bytes;
 use http::{Extensions, HeaderMap, Method, Request, Response, header};
@@ -64,15 +64,15 @@ pub fn http1(bytes: &[u8]) {
     block_on(async {
         let mut apart = Vec::new();
         for message in &messages {
-            let alone = served(Wire::Http1, Said::Http1(message.to_vec())).await;
+            let alone = served(UpstreamProtocol::Http1, Said::Http1(message.to_vec())).await;
             assert!(alone.len() <= 1, "{alone:?} in {:?}", String::from_utf8_lossy(message));
             apart.extend(alone);
         }
         // A connection may be closed before its end.
-        let together = served(Wire::Http1, Said::Http1(messages.concat())).await;
+        let together = served(UpstreamProtocol::Http1, Said::Http1(messages.concat())).await;
         assert!(apart.starts_with(&together), "{together:?}, apart {apart:?}");
         for read in apart {
-            check(Wire::Http1, read).await;
+            check(UpstreamProtocol::Http1, read).await;
         }
     });
 }
@@ -135,8 +135,8 @@ pub fn http2(lists: &[u8]) {
         }
     }
     block_on(async {
-        for read in served(Wire::Tls, Said::Http2(frames(&requests))).await {
-            check(Wire::Tls, read).await;
+        for read in served(UpstreamProtocol::Tls, Said::Http2(frames(&requests))).await {
+            check(UpstreamProtocol::Tls, read).await;
         }
     });
 }
@@ -146,9 +146,12 @@ pub fn hello(bytes: &[u8]) {
     let whole = detect::sniff(bytes);
     for end in 0..bytes.len().min(64) {
         let early = detect::sniff(&bytes[..end]);
-        let same = early == whole || early == Opening::Incomplete || whole == Opening::Incomplete;
+        let same = early == whole || early == DetectedProtocol::Incomplete || whole == DetectedProtocol::Incomplete;
         // A line that is too long to be looked at whole is the parser's; its end may say otherwise.
-        assert!(same || early == Opening::Http1, "{early:?} at {end}, then {whole:?}");
+        assert!(
+            same || early == DetectedProtocol::Http1,
+            "{early:?} at {end}, then {whole:?}"
+        );
     }
     block_on(async {
         let mut taken = Vec::new();
@@ -164,7 +167,7 @@ pub fn hello(bytes: &[u8]) {
 }
 
 /// What is sent upstream for `read` is that one request, in either version.
-async fn check(wire: Wire, read: Read) {
+async fn check(protocol: UpstreamProtocol, read: Read) {
     let Some(target) = &read.target else { return };
     // What is written has a field or two more, and the readers have their bound. A CONNECT is never forwarded.
     if read.fields.len() >= Limits::default().fields - 2 || *target.method() == Method::CONNECT {
@@ -185,7 +188,7 @@ async fn check(wire: Wire, read: Read) {
     assert_eq!(lower(&bytes), lower(&plain), "{text:?}");
     assert_eq!(spelt(&bytes), bytes, "{text:?}");
     assert_eq!(messages(&bytes), [&bytes], "{text:?}");
-    let again = served(wire, Said::Http1(bytes)).await;
+    let again = served(protocol, Said::Http1(bytes)).await;
     assert_eq!(again.as_slice(), std::slice::from_ref(&read), "{text:?}");
     let Ok(head) = write_head(target, read.fields.clone(), true) else {
         panic!("{target} can be written as HTTP/1 only");
@@ -203,7 +206,7 @@ async fn check(wire: Wire, read: Read) {
     let more = head.headers().iter();
     fields.extend(more.map(|(name, value)| (name.as_str().into(), value.as_bytes().into())));
     // A target in asterisk-form stands for itself in HTTP/2 too.
-    let again = served(wire, Said::Http2(frames(&[fields]))).await;
+    let again = served(protocol, Said::Http2(frames(&[fields]))).await;
     let bodiless = Read {
         body: Bytes::new(),
         ..read
@@ -222,27 +225,27 @@ fn lower(request: &[u8]) -> Vec<String> {
     head.lines().map(line).chain([body.to_owned()]).collect()
 }
 
-fn origin(wire: Wire) -> Origin {
-    Origin {
+fn connection(protocol: UpstreamProtocol) -> ConnectionContext {
+    ConnectionContext {
         to: Destination {
             host: Host::Name("a.test".to_owned()),
-            port: if wire == Wire::Tls { 443 } else { 80 },
+            port: if protocol == UpstreamProtocol::Tls { 443 } else { 80 },
             address: None,
             named: false,
             tunnel: false,
         },
         tls_host: None,
-        wire,
+        protocol,
     }
 }
 
 /// The requests in what a client said.
-async fn served(wire: Wire, said: Said) -> Vec<Read> {
-    let origin = Arc::new(origin(wire));
+async fn served(protocol: UpstreamProtocol, said: Said) -> Vec<Read> {
+    let connection = Arc::new(connection(protocol));
     let read = Arc::new(Mutex::new(Vec::new()));
     let into = read.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let (target, into) = (origin.target_of(&request), into.clone());
+        let (target, into) = (connection.target_of(&request), into.clone());
         async move {
             let (head, body) = request.into_parts();
             let (mut fields, spelling) = (head.headers, Spelling(head.extensions));

@@ -4,7 +4,7 @@ use crate::net::Scheme;
 
 /// How an upstream is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Wire {
+pub(crate) enum UpstreamProtocol {
     /// HTTP/1 in cleartext.
     Http1,
     /// HTTP/2 in cleartext, by prior knowledge: the client's knowledge, it spoke so itself.
@@ -13,11 +13,11 @@ pub(crate) enum Wire {
     Tls,
 }
 
-impl Wire {
+impl UpstreamProtocol {
     pub(crate) fn scheme(self) -> Scheme {
         match self {
-            Wire::Http1 | Wire::Http2 => Scheme::Http,
-            Wire::Tls => Scheme::Https,
+            UpstreamProtocol::Http1 | UpstreamProtocol::Http2 => Scheme::Http,
+            UpstreamProtocol::Tls => Scheme::Https,
         }
     }
 }

@@ -33,31 +33,31 @@ impl Proxy {
         shutdown: impl Future<Output = ()>,
     ) -> io::Result<()> {
         let context = self.context;
-        let room = Arc::new(Semaphore::new(context.config.limits.connections));
+        let permits = Arc::new(Semaphore::new(context.config.limits.connections));
         let (connections, mut opened) = tokio::sync::mpsc::channel(64);
         let mut accepting = JoinSet::new();
         for listener in listeners {
             listener.set_nonblocking(true)?;
             let listener = TcpListener::from_std(listener)?;
-            let (context, room, connections) = (context.clone(), room.clone(), connections.clone());
+            let (context, permits, connections) = (context.clone(), permits.clone(), connections.clone());
             accepting.spawn(async move {
                 loop {
                     let (stream, peer) = accept(&listener).await;
                     // Beyond the bound no more than this one is accepted: the kernel's queue fills, then refuses.
-                    let place = match room.clone().try_acquire_owned() {
-                        Ok(place) => Ok(place),
+                    let permit = match permits.clone().try_acquire_owned() {
+                        Ok(permit) => Ok(permit),
                         Err(_) => {
-                            context.crowd.make_place();
-                            room.clone().acquire_owned().await
+                            context.clients.make_place();
+                            permits.clone().acquire_owned().await
                         }
                     };
-                    let Ok(place) = place else { return };
+                    let Ok(permit) = permit else { return };
                     let context = context.clone();
-                    let guest = context.crowd.enter(context.has_strangers());
+                    let registration = context.clients.enter(context.has_strangers());
                     // Boxed: the channel keeps room for dozens of them, and each is large.
                     let connection = Box::pin(async move {
-                        connection::serve(context, stream, peer, guest).await;
-                        drop(place);
+                        connection::serve(context, stream, peer, registration).await;
+                        drop(permit);
                     });
                     if connections.send(connection).await.is_err() {
                         return;
@@ -68,7 +68,7 @@ impl Proxy {
         let mut serving = JoinSet::new();
         let mut sweep = tokio::time::interval((context.config.limits.idle / 4).max(Duration::from_secs(1)));
         tokio::pin!(shutdown);
-        let keeping = context.crowd.keep_within(&context.memory, || context.is_unused());
+        let keeping = context.clients.keep_within(&context.memory, || context.is_unused());
         tokio::pin!(keeping);
         loop {
             tokio::select! {

@@ -6,7 +6,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Not one byte has come.
-    Opening,
+    FirstByte,
     /// A TLS handshake.
     Handshake,
     /// A request's head, or the wait for it.
@@ -46,7 +46,7 @@ impl Late {
         let seconds = self.limit.as_secs_f64();
         match self.phase {
             _ if self.in_all => format!("no whole request within {seconds} s (limits: arrival-timeout)"),
-            Phase::Opening => format!("nothing was said for {seconds} s (limits: silence-timeout)"),
+            Phase::FirstByte => format!("nothing was said for {seconds} s (limits: silence-timeout)"),
             Phase::Handshake => {
                 format!("silent for {seconds} s in the TLS handshake (limits: handshake-timeout)")
             }

@@ -25,7 +25,7 @@ use crate::config::{Approval, Config, LogTarget};
 use crate::failure::Failure;
 use crate::logging;
 use crate::net::{Host, NameSource, Program, ProgramSource};
-use crate::proxy::{self, Clients, Guard, HostNetwork, Proxy, Token};
+use crate::proxy::{self, Clients, HostNetwork, Proxy, ProxyAuth, Token};
 use crate::sys;
 use crate::tls::store::load_or_create;
 use crate::tls::{CertificateAuthority, Leaves};
@@ -79,7 +79,7 @@ impl OpenProxy {
         access: Access,
         guarded: SafeFrom,
     ) -> Result<OpenProxy, Failure> {
-        let parents = proxy_parts::parents()?;
+        let upstream_proxies = proxy_parts::upstream_proxies()?;
         // Before root is given up: it may be a low port.
         let listening = TcpListener::bind(listen).and_then(|listener| {
             // More may wait than `bind` lets: who floods it is not to keep others out.
@@ -116,7 +116,7 @@ impl OpenProxy {
         };
         let stats = SharedRunStats::new(config)?;
         // Behind another of our own kind the kept authority may be that one's too, and none vouches for its own upstream.
-        let (authority, authority_file) = match config.ephemeral_ca || parents.are_ours() {
+        let (authority, authority_file) = match config.ephemeral_ca || upstream_proxies.are_ours() {
             true => (CertificateAuthority::generate().map_err(failure)?, None),
             false => kept(folder?)?,
         };
@@ -132,9 +132,9 @@ impl OpenProxy {
         let (token, secret) = Token::new().map_err(|_| Failure::new("the system has no randomness"))?;
         let (token, credentials) = (Box::new(token), Some(Token::credentials(&secret)));
         let (guard, credentials) = match access {
-            Access::Anybody => (Guard::Open, None),
-            Access::Token => (Guard::Token(token), credentials),
-            Access::TokenOrSelf => (Guard::TokenOrSelf(token), credentials),
+            Access::Anybody => (ProxyAuth::Open, None),
+            Access::Token => (ProxyAuth::Token(token), credentials),
+            Access::TokenOrSelf => (ProxyAuth::TokenOrSelf(token), credentials),
         };
         let approvals = match &config.approval {
             Approval::Program(command) => {
@@ -160,7 +160,7 @@ impl OpenProxy {
             upstream_tls: Arc::new(upstream_tls),
             audit: log.clone(),
             network: Arc::new(HostNetwork::new(proxy_parts::within_jail())),
-            parents,
+            upstream_proxies,
             itself: vec![local],
             limits: limits::of(&config.limits),
             allocated: sys::memory::allocated,

@@ -17,7 +17,7 @@ use crate::audit::{EventKind, Format, Log, LogFile, Record, Show, Sink, StderrPo
 use crate::config::options::LogFormat;
 use crate::config::{Config, Mode, Purpose, Stream};
 use crate::failure::Failure;
-use crate::proxy::{self, Parents};
+use crate::proxy::{self, ProxyConfig};
 use crate::sys;
 use crate::tls::{AuthorityFile, CertificateAuthority, UpstreamTls};
 
@@ -127,9 +127,9 @@ pub(crate) async fn give_memory_back() {
 }
 
 /// The other proxies that httpjail's own environment names; the command's is another.
-pub(crate) fn parents() -> Result<Parents, Failure> {
+pub(crate) fn upstream_proxies() -> Result<ProxyConfig, Failure> {
     let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-    Parents::named_by(variable).map_err(|error| Failure {
+    ProxyConfig::named_by(variable).map_err(|error| Failure {
         status: USAGE,
         hint: Some("no_proxy=* in its environment has httpjail connect directly".into()),
         ..Failure::new(error.to_string())

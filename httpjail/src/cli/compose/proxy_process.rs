@@ -81,7 +81,7 @@ impl Task<'_> {
     /// # Errors
     /// What failed; the supervisor ends the run and tells it.
     pub(crate) fn run(mut self, line: Arc<ProxyEnd>, user: &ProxyUser) -> Result<(), Failure> {
-        let parents = proxy_parts::parents()?;
+        let upstream_proxies = proxy_parts::upstream_proxies()?;
         let authority = Arc::new(self.authority()?);
         let file = match &self.config.log.target {
             LogTarget::Stderr => None,
@@ -153,7 +153,7 @@ impl Task<'_> {
             upstream_tls: Arc::new(upstream_tls),
             audit: log.clone(),
             network: Arc::new(HostNetwork::new(false)),
-            parents,
+            upstream_proxies,
             itself: Vec::new(),
             limits: limits::of(&self.config.limits),
             allocated: sys::memory::allocated,

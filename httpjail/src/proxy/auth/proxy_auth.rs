@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use tokio::sync::OnceCell;
 
 /// Who may use a proxy that everybody on this host can reach.
-pub(crate) enum Guard {
+pub(crate) enum ProxyAuth {
     /// Everybody.
     Open,
     /// Whoever has the token, as the password of `Proxy-Authorization: Basic`.
@@ -18,20 +18,21 @@ pub(crate) enum Guard {
     TokenOrSelf(Box<Token>),
 }
 
-impl Guard {
+impl ProxyAuth {
     /// Whether a request with these fields may go on; `own` is what was found out about its connection.
-    pub(crate) async fn admits(&self, fields: &HeaderMap, ends: Ends, own: &OnceCell<bool>) -> bool {
+    pub(crate) async fn admits(&self, fields: &HeaderMap, addrs: AddrPair, own: &OnceCell<bool>) -> bool {
         let (token, or_self) = match self {
-            Guard::Open => return true,
-            Guard::Token(token) => (token, false),
-            Guard::TokenOrSelf(token) => (token, true),
+            ProxyAuth::Open => return true,
+            ProxyAuth::Token(token) => (token, false),
+            ProxyAuth::TokenOrSelf(token) => (token, true),
         };
         let mut values = fields.get_all(header::PROXY_AUTHORIZATION).iter();
         match (values.next(), values.next()) {
             (Some(value), None) => password(value.as_bytes()).is_some_and(|guess| token.is(&guess)),
             (None, _) if or_self => {
                 let ask = async || {
-                    let asked = tokio::task::spawn_blocking(move || socket_owner::is_own_user(ends.client, ends.proxy));
+                    let asked =
+                        tokio::task::spawn_blocking(move || socket_owner::is_own_user(addrs.client, addrs.proxy));
                     asked.await.unwrap_or(false)
                 };
                 *own.get_or_init(ask).await
@@ -43,7 +44,7 @@ impl Guard {
 
 /// The two ends of an accepted connection.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Ends {
+pub(crate) struct AddrPair {
     pub(crate) client: SocketAddr,
     pub(crate) proxy: SocketAddr,
 }

@@ -6,23 +6,23 @@
 use crate::audit::record::NOT_HTTP;
 use crate::audit::{Decision, EventKind, Record};
 use crate::net::ClientAddr;
-use crate::proxy::auth::proxy_auth::Ends;
+use crate::proxy::auth::proxy_auth::AddrPair;
 use crate::proxy::config::Clients;
 use crate::proxy::context::Context;
-use crate::proxy::downstream::detect::Opening;
+use crate::proxy::downstream::detect::DetectedProtocol;
 use crate::proxy::downstream::first_bytes::{LEFT, open};
-use crate::proxy::downstream::forward_proxy::{Front, Tunnel};
-use crate::proxy::downstream::http::{intercept_http1, origin_of, report, serve_http1, serve_http2};
+use crate::proxy::downstream::forward_proxy::{ForwardProxyService, Tunnel};
+use crate::proxy::downstream::http::{connection_context, intercept_http1, report, serve_http1, serve_http2};
 use crate::proxy::downstream::passthrough;
 use crate::proxy::downstream::tls::terminate;
-use crate::proxy::http1::unparsed::Way;
-use crate::proxy::io::idle_timeout::Patience;
+use crate::proxy::http1::unparsed::DefaultOrigin;
+use crate::proxy::io::idle_timeout::IdleTimeoutIo;
 use crate::proxy::io::linger::LingerIo;
-use crate::proxy::io::prefixed::Prefixed;
-use crate::proxy::overload::clients::Guest;
-use crate::proxy::protocol::Wire;
+use crate::proxy::io::prefixed::PrefixedIo;
+use crate::proxy::overload::clients::Registration;
+use crate::proxy::protocol::UpstreamProtocol;
 use crate::proxy::service::client::Client;
-use crate::proxy::service::target::{Destination, Origin};
+use crate::proxy::service::target::{ConnectionContext, Destination};
 use crate::proxy::timeout::Phase;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -33,7 +33,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// Serves what was accepted from `peer` until it ends.
-pub(crate) async fn serve(context: Arc<Context>, stream: TcpStream, peer: SocketAddr, guest: Guest) {
+pub(crate) async fn serve(context: Arc<Context>, stream: TcpStream, peer: SocketAddr, registration: Registration) {
     let flow = match &context.config.clients {
         Clients::Explicit(_) => None,
         Clients::Steered(flows) => match flows.take(ClientAddr(peer), SockRef::from(&stream)) {
@@ -47,12 +47,12 @@ pub(crate) async fn serve(context: Arc<Context>, stream: TcpStream, peer: Socket
             }
         },
     };
-    let guest = Arc::new(guest);
-    let client = Client::new(context, flow, guest.clone());
+    let registration = Arc::new(registration);
+    let client = Client::new(context, flow, registration.clone());
     tokio::select! {
-        () = guest.has_to_go() => {
+        () = registration.has_to_go() => {
             // Requests under way record it themselves.
-            match (client.has_spoken(), client.has_heard(), guest.why()) {
+            match (client.has_spoken(), client.has_received(), registration.why()) {
                 (false, true, Some(why)) => client.refused(why, None).await,
                 (false, false, Some(why)) => client.unused(why, None).await,
                 _ => {}
@@ -67,33 +67,40 @@ async fn converse(client: Arc<Client>, stream: TcpStream, peer: SocketAddr) {
     let (true, Ok(proxy)) = (stream.set_nodelay(true).is_ok(), stream.local_addr()) else {
         return client.unused(LEFT, None).await;
     };
-    let ends = Ends { client: peer, proxy };
+    let addrs = AddrPair { client: peer, proxy };
     let to = client
         .original()
         .map(|original| Destination::steered(&*client.context.config.names, original));
     let patience = client.context.config.limits.stall.saturating_mul(3);
-    let stream = Patience::new(stream, patience, client.guest.clone(), client.context.memory.gate());
+    let stream = IdleTimeoutIo::new(
+        stream,
+        patience,
+        client.registration.clone(),
+        client.context.memory.gate(),
+    );
     let stream = LingerIo::new(stream);
-    let (opening, stream) = open(&client, stream).await;
-    let Opening::Http1 = opening else {
+    let (detected, stream) = open(&client, stream).await;
+    let DetectedProtocol::Http1 = detected else {
         let refused = match to {
-            Some(to) => speak(client, to, opening, stream).await,
+            Some(to) => speak(client, to, detected, stream).await,
             // To a proxy that was asked for by name nothing but HTTP/1 is spoken.
-            None => refuse(&client, opening, stream).await,
+            None => refuse(&client, detected, stream).await,
         };
         return refused.map_or((), |stream| reset(stream.into_inner().into_inner().into_inner()));
     };
-    let origin = to.map(|to| origin_of(to, Wire::Http1, None));
-    let way = origin.as_deref().map_or_else(Way::unknown, Origin::way);
-    let (front, tunnel) = Front::new(client.clone(), origin, ends);
+    let connection = to.map(|to| connection_context(to, UpstreamProtocol::Http1, None));
+    let default_origin = connection
+        .as_deref()
+        .map_or_else(DefaultOrigin::unknown, ConnectionContext::default_origin);
+    let (requests, tunnel) = ForwardProxyService::new(client.clone(), connection, addrs);
     let service = service_fn(move |request| {
-        let front = front.clone();
-        async move { Ok(front.handle(request).await) }
+        let requests = requests.clone();
+        async move { Ok(requests.handle(request).await) }
     });
-    let (served, aside) = serve_http1(&client, way, service, stream).await;
+    let (served, exchange) = serve_http1(&client, default_origin, service, stream).await;
     match tunnel.take() {
         Some(tunnel) => enter(client, tunnel).await,
-        None => report(&client, served, Some(&aside), None).await,
+        None => report(&client, served, Some(&exchange), None).await,
     }
 }
 
@@ -103,44 +110,57 @@ async fn enter(client: Arc<Client>, tunnel: Tunnel) {
     let Ok(stream) = tunnel.stream.await else {
         return client.unused(LEFT, None).await;
     };
-    let (opening, stream) = open(&client, TokioIo::new(stream)).await;
+    let (detected, stream) = open(&client, TokioIo::new(stream)).await;
     // Closed by the drop; what lies below cannot be reset from here.
-    speak(client, tunnel.to, opening, stream).await;
+    speak(client, tunnel.to, detected, stream).await;
 }
 
 /// Serves a connection to a destination that is known. Gives back the stream of one that is refused.
-async fn speak<S>(client: Arc<Client>, to: Destination, opening: Opening, stream: Prefixed<S>) -> Option<Prefixed<S>>
+async fn speak<S>(
+    client: Arc<Client>,
+    to: Destination,
+    detected: DetectedProtocol,
+    stream: PrefixedIo<S>,
+) -> Option<PrefixedIo<S>>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    match opening {
-        Opening::Tls if client.context.config.intercept_tls => {
+    match detected {
+        DetectedProtocol::Tls if client.context.config.intercept_tls => {
             let mut stream = stream;
             match passthrough::passed_through(&client, &to, &mut stream).await {
                 Some(host) => passthrough::pass(client, &to, &host, stream).await,
                 None => terminate(client, to, stream).await,
             }
         }
-        Opening::Tls => passthrough::judge_hello(client, &to, stream).await,
-        Opening::Http1 => {
-            intercept_http1(client, origin_of(to, Wire::Http1, None), None, stream).await;
+        DetectedProtocol::Tls => passthrough::judge_hello(client, &to, stream).await,
+        DetectedProtocol::Http1 => {
+            intercept_http1(
+                client,
+                connection_context(to, UpstreamProtocol::Http1, None),
+                None,
+                stream,
+            )
+            .await;
         }
-        Opening::Http2 => serve_http2(client, origin_of(to, Wire::Http2, None), stream).await,
-        _ => return refuse(&client, opening, stream).await,
+        DetectedProtocol::Http2 => {
+            serve_http2(client, connection_context(to, UpstreamProtocol::Http2, None), stream).await
+        }
+        _ => return refuse(&client, detected, stream).await,
     }
     None
 }
 
 /// Records what was not understood. Gives back the stream that is to be cut off; who said nothing is only hung up on.
-async fn refuse<S>(client: &Client, opening: Opening, stream: S) -> Option<S> {
-    match opening {
-        Opening::Gone => client.unused(LEFT, None).await,
-        Opening::Late(late) if late.phase == Phase::Opening => {
+async fn refuse<S>(client: &Client, detected: DetectedProtocol, stream: S) -> Option<S> {
+    match detected {
+        DetectedProtocol::Gone => client.unused(LEFT, None).await,
+        DetectedProtocol::Late(late) if late.phase == Phase::FirstByte => {
             client.silent(&late.reason()).await;
             return None;
         }
-        Opening::Late(late) => client.refused(&late.reason(), None).await,
-        Opening::Other(reason) => client.refused(reason, None).await,
+        DetectedProtocol::Late(late) => client.refused(&late.reason(), None).await,
+        DetectedProtocol::Other(reason) => client.refused(reason, None).await,
         _ => client.refused(NOT_HTTP, None).await,
     }
     Some(stream)

@@ -1,6 +1,6 @@
 //! What a connection speaks, told by its first bytes and never by its port.
 //!
-//! [`sniff`] is pure: it looks at what has come so far and answers, or asks for more. [`read_opening`] feeds it from a
+//! [`sniff`] is pure: it looks at what has come so far and answers, or asks for more. [`read_first_bytes`] feeds it from a
 //! socket under a size limit; the caller holds the clock. Nothing is dialled before this has answered. What cannot become HTTP or
 //! TLS any more is told at once, for its client may be waiting for an answer.
 
@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// What the first bytes say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Opening {
+pub(crate) enum DetectedProtocol {
     /// Too few bytes to tell.
     Incomplete,
     /// A TLS record that carries a handshake.
@@ -45,16 +45,16 @@ const NOT_HTTP_SSH: &str = "not http: ssh";
 const NOT_HTTP_GIT: &str = "not http: git";
 
 /// Tells what `bytes`, the first that came, are.
-pub(crate) fn sniff(bytes: &[u8]) -> Opening {
+pub(crate) fn sniff(bytes: &[u8]) -> DetectedProtocol {
     match bytes {
-        [] => Opening::Incomplete,
+        [] => DetectedProtocol::Incomplete,
         // ContentType handshake(22), legacy version 3.x (RFC 8446 section 5.1). An SSLv2 hello starts otherwise.
-        [0x16] | [0x16, 3] => Opening::Incomplete,
-        [0x16, 3, ..] => Opening::Tls,
-        _ if bytes.starts_with(H2_PREFACE) => Opening::Http2,
-        _ if H2_PREFACE.starts_with(bytes) => Opening::Incomplete,
-        _ if bytes.starts_with(b"SSH-") => Opening::Other(NOT_HTTP_SSH),
-        _ if is_git(bytes) => Opening::Other(NOT_HTTP_GIT),
+        [0x16] | [0x16, 3] => DetectedProtocol::Incomplete,
+        [0x16, 3, ..] => DetectedProtocol::Tls,
+        _ if bytes.starts_with(H2_PREFACE) => DetectedProtocol::Http2,
+        _ if H2_PREFACE.starts_with(bytes) => DetectedProtocol::Incomplete,
+        _ if bytes.starts_with(b"SSH-") => DetectedProtocol::Other(NOT_HTTP_SSH),
+        _ if is_git(bytes) => DetectedProtocol::Other(NOT_HTTP_GIT),
         _ => sniff_request_line(bytes),
     }
 }
@@ -68,47 +68,47 @@ fn is_git(bytes: &[u8]) -> bool {
 }
 
 /// `METHOD SP target SP HTTP/1.x`: the whole line is asked for, since an SSH banner also is a token and a space.
-fn sniff_request_line(bytes: &[u8]) -> Opening {
+fn sniff_request_line(bytes: &[u8]) -> DetectedProtocol {
     let method = bytes.iter().take_while(|byte| is_token(**byte)).count();
     if method > METHOD_MAX {
-        return Opening::Other(NOT_HTTP);
+        return DetectedProtocol::Other(NOT_HTTP);
     }
     match bytes.get(method) {
-        None => return Opening::Incomplete,
+        None => return DetectedProtocol::Incomplete,
         // A number is the status that a server of another protocol greets with (`220 `), and no method that anybody uses.
         Some(b' ') if !bytes[..method].iter().all(u8::is_ascii_digit) => {}
-        Some(_) => return Opening::Other(NOT_HTTP),
+        Some(_) => return DetectedProtocol::Other(NOT_HTTP),
     }
     let end = bytes.iter().position(|byte| *byte == b'\n');
     // Other protocols end with it what they say, and send no line end to wait for. After a method of HTTP it is refused in words.
     if bytes[..end.unwrap_or(bytes.len())].contains(&0) && !METHODS.contains(&&bytes[..method]) {
-        return Opening::Other(NOT_HTTP);
+        return DetectedProtocol::Other(NOT_HTTP);
     }
     match end {
         Some(end) => {
             let line = bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]);
             let version = line.len().checked_sub(9).map(|at| &line[at..]);
             match version {
-                Some([b' ', b'H', b'T', b'T', b'P', b'/', b'1', b'.', _]) => Opening::Http1,
-                _ => Opening::Other(NOT_HTTP),
+                Some([b' ', b'H', b'T', b'T', b'P', b'/', b'1', b'.', _]) => DetectedProtocol::Http1,
+                _ => DetectedProtocol::Other(NOT_HTTP),
             }
         }
-        None if bytes.len() >= LINE_MAX => Opening::Http1,
-        None => Opening::Incomplete,
+        None if bytes.len() >= LINE_MAX => DetectedProtocol::Http1,
+        None => DetectedProtocol::Incomplete,
     }
 }
 
 /// Reads on until the first bytes tell what they are; `bytes` holds those that came. Bounded: `LINE_MAX` bytes and one read.
-pub(crate) async fn read_opening<R: AsyncRead + Unpin>(from: &mut R, bytes: &mut Vec<u8>) -> Opening {
+pub(crate) async fn read_first_bytes<R: AsyncRead + Unpin>(from: &mut R, bytes: &mut Vec<u8>) -> DetectedProtocol {
     loop {
         match sniff(bytes) {
-            Opening::Incomplete => {}
-            opening => return opening,
+            DetectedProtocol::Incomplete => {}
+            detected => return detected,
         }
         match from.read_buf(bytes).await {
             Ok(1..) => {}
-            Ok(0) | Err(_) if bytes.is_empty() || bytes.starts_with(&[0x16]) => return Opening::Gone,
-            Ok(0) | Err(_) => return Opening::Other(NOT_HTTP),
+            Ok(0) | Err(_) if bytes.is_empty() || bytes.starts_with(&[0x16]) => return DetectedProtocol::Gone,
+            Ok(0) | Err(_) => return DetectedProtocol::Other(NOT_HTTP),
         }
     }
 }
@@ -118,13 +118,19 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(bytes: &[u8], expected: Opening) {
+    fn check(bytes: &[u8], expected: DetectedProtocol) {
         assert_eq!(sniff(bytes), expected, "{:?}", String::from_utf8_lossy(bytes));
-        if matches!(expected, Opening::Tls | Opening::Http1 | Opening::Http2) {
+        if matches!(
+            expected,
+            DetectedProtocol::Tls | DetectedProtocol::Http1 | DetectedProtocol::Http2
+        ) {
             // No prefix of a good opening may be taken for something else: a client may send byte by byte.
             for end in 0..bytes.len() {
                 let early = sniff(&bytes[..end]);
-                assert!(early == Opening::Incomplete || early == expected, "{early:?} at {end}");
+                assert!(
+                    early == DetectedProtocol::Incomplete || early == expected,
+                    "{early:?} at {end}"
+                );
             }
         }
     }
@@ -132,37 +138,37 @@ mod tests {
     // Proves: H19.
     #[test]
     fn openings() {
-        check(b"", Opening::Incomplete);
-        check(b"\x16\x03\x01\x02\x00\x01", Opening::Tls);
-        check(b"\x16\x02\x00", Opening::Other(NOT_HTTP));
-        check(b"\x80\x2e\x01\x00\x02", Opening::Other(NOT_HTTP)); // SSLv2
-        check(b"GET / HTTP/1.1\r\n", Opening::Http1);
-        check(b"GET / HTTP/1.0\n", Opening::Http1);
-        check(b"UPDATEREDIRECTREF /x HTTP/1.1\r\n", Opening::Http1);
-        check(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Opening::Http2);
-        check(b"PRI * HTTP/2.0\r\n\r\nXX", Opening::Other(NOT_HTTP));
-        check(b"GET / HTTP/2.0\r\n", Opening::Other(NOT_HTTP));
-        check(b"GET /\r\n", Opening::Other(NOT_HTTP)); // HTTP/0.9
-        check(b"SSH-2.0-OpenSSH_9.2 Debian\r\n", Opening::Other(NOT_HTTP_SSH));
-        check(b"SSH-", Opening::Other(NOT_HTTP_SSH));
-        check(b"EHLO mail.test\r\n", Opening::Other(NOT_HTTP));
-        check(b"SET key value\r\n", Opening::Other(NOT_HTTP));
-        check(b"*1\r\n$4\r\nPING\r\n", Opening::Other(NOT_HTTP));
-        check(b"\0\0\0\x08\x04\xd2\x16\x2f", Opening::Other(NOT_HTTP)); // PostgreSQL's SSLRequest
+        check(b"", DetectedProtocol::Incomplete);
+        check(b"\x16\x03\x01\x02\x00\x01", DetectedProtocol::Tls);
+        check(b"\x16\x02\x00", DetectedProtocol::Other(NOT_HTTP));
+        check(b"\x80\x2e\x01\x00\x02", DetectedProtocol::Other(NOT_HTTP)); // SSLv2
+        check(b"GET / HTTP/1.1\r\n", DetectedProtocol::Http1);
+        check(b"GET / HTTP/1.0\n", DetectedProtocol::Http1);
+        check(b"UPDATEREDIRECTREF /x HTTP/1.1\r\n", DetectedProtocol::Http1);
+        check(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", DetectedProtocol::Http2);
+        check(b"PRI * HTTP/2.0\r\n\r\nXX", DetectedProtocol::Other(NOT_HTTP));
+        check(b"GET / HTTP/2.0\r\n", DetectedProtocol::Other(NOT_HTTP));
+        check(b"GET /\r\n", DetectedProtocol::Other(NOT_HTTP)); // HTTP/0.9
+        check(b"SSH-2.0-OpenSSH_9.2 Debian\r\n", DetectedProtocol::Other(NOT_HTTP_SSH));
+        check(b"SSH-", DetectedProtocol::Other(NOT_HTTP_SSH));
+        check(b"EHLO mail.test\r\n", DetectedProtocol::Other(NOT_HTTP));
+        check(b"SET key value\r\n", DetectedProtocol::Other(NOT_HTTP));
+        check(b"*1\r\n$4\r\nPING\r\n", DetectedProtocol::Other(NOT_HTTP));
+        check(b"\0\0\0\x08\x04\xd2\x16\x2f", DetectedProtocol::Other(NOT_HTTP)); // PostgreSQL's SSLRequest
         // What comes whole and cannot be a line, and what only a server says.
         let git = b"003egit-upload-pack /user/repo.git\0host=git.test\0";
-        check(git, Opening::Other(NOT_HTTP_GIT));
-        check(b"003egit-upload-pack", Opening::Other(NOT_HTTP_GIT));
-        check(b"00", Opening::Incomplete);
-        check(b"PLAIN a\0b", Opening::Other(NOT_HTTP));
-        check(b"GET /a\r", Opening::Incomplete);
-        check(b"GET /a\x01 HTTP/1.1\r\n", Opening::Http1); // answered in words
-        check(b"GET /a\0 HTTP/1.1\r\n", Opening::Http1);
-        check(b"GOT /a\0 HTTP/1.1\r\n", Opening::Other(NOT_HTTP));
-        check(b"220 mail.test ESMTP", Opening::Other(NOT_HTTP));
-        check(b"220-mail.test", Opening::Incomplete);
-        check(b"\xff\xfb\x18", Opening::Other(NOT_HTTP)); // telnet
-        check(&[b'A'; 33], Opening::Other(NOT_HTTP));
-        check(&[b"GET /", &[b'a'; LINE_MAX][..]].concat(), Opening::Http1);
+        check(git, DetectedProtocol::Other(NOT_HTTP_GIT));
+        check(b"003egit-upload-pack", DetectedProtocol::Other(NOT_HTTP_GIT));
+        check(b"00", DetectedProtocol::Incomplete);
+        check(b"PLAIN a\0b", DetectedProtocol::Other(NOT_HTTP));
+        check(b"GET /a\r", DetectedProtocol::Incomplete);
+        check(b"GET /a\x01 HTTP/1.1\r\n", DetectedProtocol::Http1); // answered in words
+        check(b"GET /a\0 HTTP/1.1\r\n", DetectedProtocol::Http1);
+        check(b"GOT /a\0 HTTP/1.1\r\n", DetectedProtocol::Other(NOT_HTTP));
+        check(b"220 mail.test ESMTP", DetectedProtocol::Other(NOT_HTTP));
+        check(b"220-mail.test", DetectedProtocol::Incomplete);
+        check(b"\xff\xfb\x18", DetectedProtocol::Other(NOT_HTTP)); // telnet
+        check(&[b'A'; 33], DetectedProtocol::Other(NOT_HTTP));
+        check(&[b"GET /", &[b'a'; LINE_MAX][..]].concat(), DetectedProtocol::Http1);
     }
 }

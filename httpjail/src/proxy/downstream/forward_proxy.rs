@@ -6,20 +6,19 @@
 
 use crate::net::{Host, Scheme};
 use crate::policy::Target;
-use crate::proxy::auth::proxy_auth::Ends;
+use crate::proxy::auth::proxy_auth::AddrPair;
 use crate::proxy::authority::{parse_port, split_port};
 use crate::proxy::config::Clients;
 use crate::proxy::http1::unparsed::raw;
-use crate::proxy::protocol::Wire;
+use crate::proxy::protocol::UpstreamProtocol;
 use crate::proxy::refusal::{Kind, Refusal};
-use crate::proxy::service::authorize;
-use crate::proxy::service::authorize::judge;
+use crate::proxy::service::authorize::{authorize, would_refuse};
 use crate::proxy::service::client::Client;
 use crate::proxy::service::drain;
-use crate::proxy::service::proxy_service::{Interceptor, refuse};
-use crate::proxy::service::request_record::Entry;
-use crate::proxy::service::response_body::Download;
-use crate::proxy::service::target::{Destination, Origin};
+use crate::proxy::service::proxy_service::{ProxyService, refuse};
+use crate::proxy::service::request_record::RequestRecord;
+use crate::proxy::service::response_body::ResponseBody;
+use crate::proxy::service::target::{ConnectionContext, Destination};
 use http::{Method, Request, Response, Version, header};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
@@ -34,9 +33,9 @@ pub(crate) struct Tunnel {
 
 /// Where the service leaves a tunnel for the connection that it serves.
 #[derive(Clone, Default)]
-pub(crate) struct Promised(Arc<Mutex<Option<Tunnel>>>);
+pub(crate) struct PendingTunnel(Arc<Mutex<Option<Tunnel>>>);
 
-impl Promised {
+impl PendingTunnel {
     pub(crate) fn take(&self) -> Option<Tunnel> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -48,34 +47,38 @@ impl Promised {
 
 /// Serves the requests of a connection in cleartext HTTP/1, whatever form they have.
 #[derive(Clone)]
-pub(crate) struct Front {
+pub(crate) struct ForwardProxyService {
     client: Arc<Client>,
     /// Where the connection was steered from; nothing where clients come by themselves.
-    origin: Option<Arc<Origin>>,
-    ends: Ends,
+    connection: Option<Arc<ConnectionContext>>,
+    addrs: AddrPair,
     /// Whether the other end is this process's own user's, once it was asked: that does not change.
     own: Arc<OnceCell<bool>>,
-    promised: Promised,
+    pending: PendingTunnel,
 }
 
-impl Front {
-    pub(crate) fn new(client: Arc<Client>, origin: Option<Arc<Origin>>, ends: Ends) -> (Front, Promised) {
-        let promised = Promised::default();
-        let front = Front {
+impl ForwardProxyService {
+    pub(crate) fn new(
+        client: Arc<Client>,
+        connection: Option<Arc<ConnectionContext>>,
+        addrs: AddrPair,
+    ) -> (ForwardProxyService, PendingTunnel) {
+        let pending = PendingTunnel::default();
+        let requests = ForwardProxyService {
             client,
-            origin,
-            ends,
+            connection,
+            addrs,
             own: Arc::default(),
-            promised: promised.clone(),
+            pending: pending.clone(),
         };
-        (front, promised)
+        (requests, pending)
     }
 
     /// Answers a request.
-    pub(crate) async fn handle(self, mut request: Request<Incoming>) -> Response<Download> {
+    pub(crate) async fn handle(self, mut request: Request<Incoming>) -> Response<ResponseBody> {
         if let Clients::Explicit(guard) = &self.client.context.config.clients {
-            if guard.admits(request.headers(), self.ends, &self.own).await {
-                self.client.guest.is_no_stranger();
+            if guard.admits(request.headers(), self.addrs, &self.own).await {
+                self.client.registration.is_no_stranger();
             } else {
                 let detail = "This proxy wants its token as the password.";
                 let refusal = Refusal::new(Kind::Unauthenticated, "proxy authentication", detail);
@@ -90,41 +93,41 @@ impl Front {
             if let Some(response) = self.refuse_early(&to, &request).await {
                 return response;
             }
-            self.promised.put(Tunnel {
+            self.pending.put(Tunnel {
                 stream: hyper::upgrade::on(&mut request),
                 to,
             });
-            return Response::new(Download::nothing());
+            return Response::new(ResponseBody::nothing());
         }
-        match self.origin_of(&request) {
-            Ok(origin) => {
+        match self.connection_context(&request) {
+            Ok(connection) => {
                 let client = self.client.clone();
-                Interceptor { client, origin }.handle(request).await
+                ProxyService { client, connection }.handle(request).await
             }
             Err(refusal) => self.refuse(refusal, request).await,
         }
     }
 
     /// Where a request goes: to the URL in it, or on the way that its connection had.
-    fn origin_of(&self, request: &Request<Incoming>) -> Result<Arc<Origin>, Refusal> {
+    fn connection_context(&self, request: &Request<Incoming>) -> Result<Arc<ConnectionContext>, Refusal> {
         let uri = request.uri();
-        match (uri.scheme_str(), uri.authority(), &self.origin) {
+        match (uri.scheme_str(), uri.authority(), &self.connection) {
             (Some("http"), Some(authority), _) => {
                 let (host, port) = split_port(authority.as_str());
                 let to = Destination {
                     host: Host::parse(host).map_err(|error| Refusal::malformed(error.to_string()))?,
                     port: port.map_or(Ok(80), parse_port)?,
-                    address: self.origin.as_ref().and_then(|origin| origin.to.address),
+                    address: self.connection.as_ref().and_then(|connection| connection.to.address),
                     named: true,
                     tunnel: false,
                 };
-                Ok(Arc::new(Origin {
-                    wire: Wire::Http1,
+                Ok(Arc::new(ConnectionContext {
+                    protocol: UpstreamProtocol::Http1,
                     to,
                     tls_host: None,
                 }))
             }
-            (_, _, Some(origin)) => Ok(origin.clone()),
+            (_, _, Some(connection)) => Ok(connection.clone()),
             (Some(_), _, None) => Err(Refusal::malformed(
                 "To a proxy only http URLs are sent; the rest needs CONNECT.",
             )),
@@ -137,23 +140,23 @@ impl Front {
     /// The refusal of a tunnel in which nothing could be allowed. Where TLS is decrypted it is refused inside, request by
     /// request, in words that its client shows; where it is not, this is the last place for words. A tunnel to port 80 may
     /// carry cleartext, whose requests have verdicts of their own: what is in it decides.
-    async fn refuse_early(&self, to: &Destination, request: &Request<Incoming>) -> Option<Response<Download>> {
+    async fn refuse_early(&self, to: &Destination, request: &Request<Incoming>) -> Option<Response<ResponseBody>> {
         let context = &self.client.context;
         if context.config.intercept_tls || to.port == Scheme::Http.default_port() {
             return None;
         }
         let authority = format!("{}:{}", to.host, to.port);
         let target = Target::new(&Method::CONNECT, Scheme::Https, &authority, "/").ok()?;
-        if !authorize::refuses(context, &target) {
+        if !would_refuse(context, &target) {
             return None;
         }
-        let mut entry = Entry::new(self.client.clone(), request.method());
-        let refusal = judge(context, &target, &mut entry).await.err()?;
+        let mut entry = RequestRecord::new(self.client.clone(), request.method());
+        let refusal = authorize(context, &target, &mut entry).await.err()?;
         Some(refuse(refusal, request.method(), request.headers(), entry).await)
     }
 
-    async fn refuse(self, refusal: Refusal, request: Request<Incoming>) -> Response<Download> {
-        let mut entry = Entry::new(self.client, request.method());
+    async fn refuse(self, refusal: Refusal, request: Request<Incoming>) -> Response<ResponseBody> {
+        let mut entry = RequestRecord::new(self.client, request.method());
         entry.record.url = Some(raw(&request.uri().to_string()));
         let (head, body) = request.into_parts();
         drain::unread_body(&head, body);

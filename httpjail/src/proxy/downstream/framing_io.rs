@@ -2,10 +2,10 @@
 
 use crate::proxy::downstream::head_clock::HeadClock;
 use crate::proxy::downstream::informational_io::InformationalIo;
-use crate::proxy::http1::exchange::{Aside, Switch};
+use crate::proxy::http1::exchange::{ExchangeState, Switch};
 use crate::proxy::http1::framing::fault::Fault;
 use crate::proxy::http1::framing::{Framing, Stop};
-use crate::proxy::http1::unparsed::{Asked, Way};
+use crate::proxy::http1::unparsed::{DefaultOrigin, UnparsedRequest};
 use crate::proxy::io::delegate::delegate_write;
 use crate::proxy::io::stall_timeout::StallTimeoutIo;
 use crate::proxy::service::client::Client;
@@ -27,9 +27,9 @@ const WAITING_MAX: usize = 64 * 1024;
 /// The stream that hyper reads and writes.
 pub(crate) struct FramingIo<S> {
     stream: InformationalIo<S>,
-    way: Way,
+    default_origin: DefaultOrigin,
     framing: Framing,
-    aside: Arc<Aside>,
+    exchange: Arc<ExchangeState>,
     /// Read from the stream: what was given to hyper, what passed, what did not pass yet.
     held: Vec<u8>,
     given: usize,
@@ -57,14 +57,19 @@ enum Then {
 }
 
 impl<S> FramingIo<S> {
-    pub(crate) fn new(stream: S, way: Way, aside: Arc<Aside>, client: &Client) -> FramingIo<S> {
+    pub(crate) fn new(
+        stream: S,
+        default_origin: DefaultOrigin,
+        exchange: Arc<ExchangeState>,
+        client: &Client,
+    ) -> FramingIo<S> {
         let (limits, began) = (&client.context.config.limits, client.began());
         let stream = StallTimeoutIo::new(stream, limits.stall);
         FramingIo {
-            stream: InformationalIo::new(stream, aside.clone(), client.flushes.clone()),
-            way,
+            stream: InformationalIo::new(stream, exchange.clone(), client.flushes.clone()),
+            default_origin,
             framing: Framing::within(limits),
-            aside,
+            exchange,
             held: Vec::new(),
             given: 0,
             passed: 0,
@@ -93,11 +98,11 @@ impl<S> FramingIo<S> {
     fn follow(&mut self) {
         let (more, stop) = self.framing.follow(&mut self.held[self.passed..]);
         self.passed += more;
-        self.heed(stop);
+        self.handle(stop);
     }
 
     /// Heeds what comes after that which has passed.
-    fn heed(&mut self, mut stop: Option<Stop>) {
+    fn handle(&mut self, mut stop: Option<Stop>) {
         while let Some(Stop::Spelling(spelling)) = stop {
             spelling.change(&mut self.held, self.passed);
             let (more, next) = self.framing.follow(&mut self.held[self.passed..]);
@@ -115,11 +120,12 @@ impl<S> FramingIo<S> {
         let held = std::mem::take(&mut self.held);
         (self.given, self.passed) = (0, 0);
         if self.framing.is_in_body() {
-            self.aside.break_body(fault);
+            self.exchange.break_body(fault);
             self.then = Then::Nothing;
             return Err(io::Error::new(io::ErrorKind::InvalidData, fault.reason()));
         }
-        self.aside.refuse_head(fault, Asked::of(&held, &self.way));
+        self.exchange
+            .refuse_head(fault, UnparsedRequest::of(&held, &self.default_origin));
         self.then = Then::Nothing;
         self.held = REFUSED_HEAD.to_vec();
         self.passed = self.held.len();
@@ -133,7 +139,7 @@ impl<S> FramingIo<S> {
             return Poll::Ready(self.fault(Fault::CutShort, buf));
         }
         // It may still want its answer; it may also be gone.
-        if self.aside.is_in_flight() {
+        if self.exchange.is_in_flight() {
             let limit = self.half_closed;
             let leaving = self.leaving.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
             ready!(leaving.as_mut().poll(cx));
@@ -144,7 +150,7 @@ impl<S> FramingIo<S> {
     /// Notes what came of the client's bytes, of which so many passed.
     fn note(&mut self, passed: usize) {
         let within = self.held.len() > self.passed && !self.framing.is_in_body();
-        self.aside.set_in_head(within);
+        self.exchange.set_in_head(within);
         self.head.wind(within, passed > 0);
     }
 
@@ -152,19 +158,19 @@ impl<S> FramingIo<S> {
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let for_a_head =
             matches!(self.then, Then::Requests) && !self.framing.is_in_body() && !self.framing.is_waiting();
-        let between = !self.aside.is_in_flight() && self.stream.is_idle();
+        let between = !self.exchange.is_in_flight() && self.stream.is_idle();
         if !for_a_head || !between {
             self.head.stop();
             return Poll::Pending;
         }
         let late = ready!(self.head.poll(cx));
-        self.aside.set_late(late);
+        self.exchange.set_late(late);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Goes on after a wish, if there is an answer to it.
-    fn heed_answer(&mut self) -> bool {
-        match self.aside.take_decision() {
+    fn resume(&mut self) -> bool {
+        match self.exchange.take_decision() {
             Some(Switch::Tunnel) => {
                 self.then = Then::Tunnel;
                 self.stream.become_tunnel();
@@ -189,7 +195,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for FramingIo<S> {
             }
             let then = this.then;
             match then {
-                Then::Requests if this.framing.is_waiting() && this.heed_answer() => continue,
+                Then::Requests if this.framing.is_waiting() && this.resume() => continue,
                 Then::Requests if this.ended => return this.poll_end(cx, buf),
                 // Whoever answers the wish wakes this task.
                 Then::Requests if this.framing.is_waiting() && this.held.len() > WAITING_MAX => return Poll::Pending,
@@ -212,7 +218,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for FramingIo<S> {
                 let (passed, stop) = this.framing.follow(new);
                 this.held.extend_from_slice(&new[passed..]);
                 buf.set_filled(before + passed);
-                this.heed(stop);
+                this.handle(stop);
                 this.note(passed + this.passed);
                 if passed > 0 {
                     return Poll::Ready(Ok(()));

@@ -3,15 +3,15 @@
 use crate::net::Host;
 use crate::proxy::downstream::first_bytes::LEFT;
 use crate::proxy::downstream::http1_gate;
-use crate::proxy::http1::exchange::{Aside, Ended};
-use crate::proxy::http1::unparsed::Way;
-use crate::proxy::io::h2_coalesce::Joined;
+use crate::proxy::http1::exchange::{Ended, ExchangeState};
+use crate::proxy::http1::unparsed::DefaultOrigin;
+use crate::proxy::io::h2_coalesce::CoalescingIo;
 use crate::proxy::limits::Limits;
-use crate::proxy::protocol::Wire;
+use crate::proxy::protocol::UpstreamProtocol;
 use crate::proxy::service::client::Client;
-use crate::proxy::service::proxy_service::Interceptor;
-use crate::proxy::service::response_body::Download;
-use crate::proxy::service::target::{Destination, Origin};
+use crate::proxy::service::proxy_service::ProxyService;
+use crate::proxy::service::response_body::ResponseBody;
+use crate::proxy::service::target::{ConnectionContext, Destination};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -23,21 +23,25 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub(crate) async fn intercept_http1<S>(client: Arc<Client>, origin: Arc<Origin>, named: Option<String>, stream: S)
-where
+pub(crate) async fn intercept_http1<S>(
+    client: Arc<Client>,
+    connection: Arc<ConnectionContext>,
+    named: Option<String>,
+    stream: S,
+) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let way = origin.way();
-    let interceptor = Interceptor {
+    let default_origin = connection.default_origin();
+    let requests = ProxyService {
         client: client.clone(),
-        origin,
+        connection,
     };
     let service = service_fn(move |request| {
-        let interceptor = interceptor.clone();
-        async move { Ok(interceptor.handle(request).await) }
+        let requests = requests.clone();
+        async move { Ok(requests.handle(request).await) }
     });
-    let (served, aside) = serve_http1(&client, way, service, stream).await;
-    report(&client, served, Some(&aside), named).await;
+    let (served, exchange) = serve_http1(&client, default_origin, service, stream).await;
+    report(&client, served, Some(&exchange), named).await;
 }
 
 /// How HTTP/1 is spoken to a client.
@@ -60,32 +64,32 @@ pub(crate) fn builder(limits: &Limits) -> http1::Builder {
 
 pub(crate) async fn serve_http1<S, F>(
     client: &Arc<Client>,
-    way: Way,
+    default_origin: DefaultOrigin,
     service: F,
     stream: S,
-) -> (hyper::Result<()>, Arc<Aside>)
+) -> (hyper::Result<()>, Arc<ExchangeState>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    F: Service<Request<Incoming>, Response = Response<Download>, Error = Infallible>,
+    F: Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible>,
     F::Future: Send + 'static,
 {
     let limits = &client.context.config.limits;
-    let (stream, service, aside) = http1_gate::pair(client, way, stream, service);
+    let (stream, service, exchange) = http1_gate::pair(client, default_origin, stream, service);
     let served = builder(limits)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades()
         .await;
-    (served, aside)
+    (served, exchange)
 }
 
-pub(crate) async fn serve_http2<S>(client: Arc<Client>, origin: Arc<Origin>, stream: S)
+pub(crate) async fn serve_http2<S>(client: Arc<Client>, connection: Arc<ConnectionContext>, stream: S)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let named = origin.tls_host.as_ref().map(Host::to_string);
-    let interceptor = Interceptor {
+    let named = connection.tls_host.as_ref().map(Host::to_string);
+    let requests = ProxyService {
         client: client.clone(),
-        origin,
+        connection,
     };
     let limits = &client.context.config.limits;
     let (windows, _counted) = client.context.windows.client();
@@ -104,8 +108,8 @@ where
         .keep_alive_interval(Duration::from_secs(30))
         .auto_date_header(false)
         .serve_connection(
-            TokioIo::new(Joined::from_client(stream, client.flushes.clone())),
-            service_fn(move |request| interceptor.clone().handle_stream(request)),
+            TokioIo::new(CoalescingIo::from_client(stream, client.flushes.clone())),
+            service_fn(move |request| requests.clone().handle_stream(request)),
         )
         .await;
     report(&client, served, None, named).await;
@@ -113,8 +117,13 @@ where
 
 /// Records what no request tells: that hyper refused by itself (it has answered 400, 414 or 431 where it could), that a request
 /// never became whole, or that there was none.
-pub(crate) async fn report(client: &Client, served: hyper::Result<()>, aside: Option<&Aside>, named: Option<String>) {
-    let ended = aside.map_or(Ended::Between, Aside::ended);
+pub(crate) async fn report(
+    client: &Client,
+    served: hyper::Result<()>,
+    exchange: Option<&ExchangeState>,
+    named: Option<String>,
+) {
+    let ended = exchange.map_or(Ended::Between, ExchangeState::ended);
     match (served, ended) {
         (Err(error), _) if error.is_parse() => client.refused("malformed request", named).await,
         _ if client.has_spoken() => {}
@@ -132,6 +141,10 @@ fn broke(error: &hyper::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<io::Error>())
 }
 
-pub(crate) fn origin_of(to: Destination, wire: Wire, tls_host: Option<Host>) -> Arc<Origin> {
-    Arc::new(Origin { wire, to, tls_host })
+pub(crate) fn connection_context(
+    to: Destination,
+    protocol: UpstreamProtocol,
+    tls_host: Option<Host>,
+) -> Arc<ConnectionContext> {
+    Arc::new(ConnectionContext { protocol, to, tls_host })
 }

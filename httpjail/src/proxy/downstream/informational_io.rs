@@ -1,13 +1,13 @@
 //! Writes informational answers (1xx) between the answers that hyper writes.
 //!
 //! hyper's server cannot write what an upstream says before its answer. A 1xx has its place only where hyper has written
-//! all of the answer before: [`Interims`] takes none while there is no request, and hyper's flush says that nothing is left.
+//! all of the answer before: [`InformationalQueue`] takes none while there is no request, and hyper's flush says that nothing is left.
 //!
-//! [`Interims`]: crate::proxy::http1::informational::Interims
+//! [`InformationalQueue`]: crate::proxy::http1::informational::InformationalQueue
 
-use crate::proxy::http1::exchange::Aside;
+use crate::proxy::http1::exchange::ExchangeState;
 use crate::proxy::io::delegate::delegate_write;
-use crate::proxy::io::flush_counter::Flushes;
+use crate::proxy::io::flush_counter::FlushCounter;
 use crate::proxy::io::stall_timeout::StallTimeoutIo;
 use std::io;
 use std::pin::Pin;
@@ -18,8 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// `stream`, with informational answers written where they belong.
 pub(crate) struct InformationalIo<S> {
     stream: StallTimeoutIo<S>,
-    aside: Arc<Aside>,
-    flushes: Arc<Flushes>,
+    exchange: Arc<ExchangeState>,
+    flushes: Arc<FlushCounter>,
     /// Whether hyper has nothing left to write.
     flushed: bool,
     /// Whether what is written is not HTTP any more.
@@ -30,10 +30,14 @@ pub(crate) struct InformationalIo<S> {
 }
 
 impl<S> InformationalIo<S> {
-    pub(crate) fn new(stream: StallTimeoutIo<S>, aside: Arc<Aside>, flushes: Arc<Flushes>) -> InformationalIo<S> {
+    pub(crate) fn new(
+        stream: StallTimeoutIo<S>,
+        exchange: Arc<ExchangeState>,
+        flushes: Arc<FlushCounter>,
+    ) -> InformationalIo<S> {
         InformationalIo {
             stream,
-            aside,
+            exchange,
             flushes,
             flushed: true,
             tunnel: false,
@@ -65,7 +69,7 @@ impl<S: AsyncWrite + Unpin> InformationalIo<S> {
                 }
             }
             (self.head, self.gone) = (Vec::new(), 0);
-            match self.aside.interims.take(cx) {
+            match self.exchange.informational.take(cx) {
                 Some(next) if self.flushed => self.head = next,
                 Some(_) => {}
                 None => return Poll::Ready(Ok(())),

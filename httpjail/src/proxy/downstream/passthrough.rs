@@ -7,15 +7,15 @@ use crate::net::{Host, Scheme};
 use crate::policy::Target;
 use crate::proxy::downstream::silence::unless_silent;
 use crate::proxy::io::boxed::BoxedIo;
-use crate::proxy::io::metered::Counted;
-use crate::proxy::io::prefixed::Prefixed;
+use crate::proxy::io::metered::MeteredIo;
+use crate::proxy::io::prefixed::PrefixedIo;
 use crate::proxy::refusal::{Kind, Refusal};
-use crate::proxy::service::authorize::judge;
+use crate::proxy::service::authorize::authorize;
 use crate::proxy::service::client::Client;
-use crate::proxy::service::request_record::Entry;
+use crate::proxy::service::request_record::RequestRecord;
 use crate::proxy::service::target::Destination;
 use crate::proxy::timeout::{Late, Phase};
-use crate::proxy::upstream::key::Goal;
+use crate::proxy::upstream::key::ConnectTarget;
 use crate::tls::sni_host;
 use http::Method;
 use rustls::server::Acceptor;
@@ -43,7 +43,7 @@ pub(crate) enum NoHello {
 }
 
 /// Judges the connection that begins with a ClientHello, and relays it if it may pass.
-pub(crate) async fn judge_hello<S>(client: Arc<Client>, to: &Destination, mut stream: Prefixed<S>)
+pub(crate) async fn judge_hello<S>(client: Arc<Client>, to: &Destination, mut stream: PrefixedIo<S>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -58,7 +58,7 @@ where
 
 /// The host of a connection whose TLS is passed through: its ClientHello names one that the user listed, and nothing
 /// else that led here names another. Anything short of that is none, and is decrypted or fails.
-pub(crate) async fn passed_through<S>(client: &Client, to: &Destination, stream: &mut Prefixed<S>) -> Option<Host>
+pub(crate) async fn passed_through<S>(client: &Client, to: &Destination, stream: &mut PrefixedIo<S>) -> Option<Host>
 where
     S: AsyncRead + Unpin,
 {
@@ -73,18 +73,18 @@ where
 }
 
 /// Relays a connection to `host`, which [`passed_through`] found, if it may pass.
-pub(crate) async fn pass<S>(client: Arc<Client>, to: &Destination, host: &Host, stream: Prefixed<S>)
+pub(crate) async fn pass<S>(client: Arc<Client>, to: &Destination, host: &Host, stream: PrefixedIo<S>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     carry(client, to, host, Some("tls passthrough"), stream).await;
 }
 
-async fn carry<S>(client: Arc<Client>, to: &Destination, host: &Host, note: Option<&str>, stream: Prefixed<S>)
+async fn carry<S>(client: Arc<Client>, to: &Destination, host: &Host, note: Option<&str>, stream: PrefixedIo<S>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut entry = Entry::new(client.clone(), &Method::CONNECT);
+    let mut entry = RequestRecord::new(client.clone(), &Method::CONNECT);
     client.learn_program().await;
     match open(&client, to, host, &mut entry).await {
         Ok(upstream) => {
@@ -101,33 +101,33 @@ where
     }
 }
 
-async fn open(client: &Client, to: &Destination, host: &Host, entry: &mut Entry) -> Result<BoxedIo, Refusal> {
+async fn open(client: &Client, to: &Destination, host: &Host, entry: &mut RequestRecord) -> Result<BoxedIo, Refusal> {
     let authority = format!("{host}:{}", to.port);
     let target = Target::new(&Method::CONNECT, Scheme::Https, &authority, "/")?;
     entry.record.url = Some(target.url().to_owned());
     to.admits(host)?;
-    let vouch = judge(&client.context, &target, entry).await?;
-    let goal = Goal {
+    let trust = authorize(&client.context, &target, entry).await?;
+    let connect_target = ConnectTarget {
         host: target.host(),
         port: target.port(),
-        vouch,
+        trust,
         preferred: to.chosen(),
     };
-    Ok(client.context.pool.stream(Scheme::Https, goal).await?)
+    Ok(client.context.pool.stream(Scheme::Https, connect_target).await?)
 }
 
 /// Passes everything on, the ClientHello first: it was put back.
-async fn relay<S>(stream: Prefixed<S>, mut upstream: BoxedIo, mut entry: Entry)
+async fn relay<S>(stream: PrefixedIo<S>, mut upstream: BoxedIo, mut entry: RequestRecord)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut stream = Counted::new(stream, entry.traffic.clone());
+    let mut stream = MeteredIo::new(stream, entry.byte_counts.clone());
     let copied = tokio::io::copy_bidirectional(&mut stream, &mut upstream).await;
     entry.complete = copied.is_ok();
 }
 
 /// The host that the ClientHello names, read in whatever pieces it comes; all of its bytes can be read again afterwards.
-async fn read_hello<S>(client: &Client, stream: &mut Prefixed<S>) -> Result<Option<Host>, NoHello>
+async fn read_hello<S>(client: &Client, stream: &mut PrefixedIo<S>) -> Result<Option<Host>, NoHello>
 where
     S: AsyncRead + Unpin,
 {
@@ -165,7 +165,7 @@ where
     }
 }
 
-async fn alert<S: AsyncRead + AsyncWrite + Unpin>(mut stream: Prefixed<S>, description: u8) {
+async fn alert<S: AsyncRead + AsyncWrite + Unpin>(mut stream: PrefixedIo<S>, description: u8) {
     // alert(21), TLS 1.2's number, two bytes: fatal(2), description.
     let _ = stream.write_all(&[21, 3, 3, 0, 2, 2, description]).await;
     let _ = stream.shutdown().await;

@@ -12,12 +12,12 @@ use crate::proxy::timeout::{Late, Phase};
 pub(crate) async fn unless_silent<T>(client: &Client, phase: Phase, work: impl Future<Output = T>) -> Result<T, Late> {
     let limits = &client.context.config.limits;
     let limit = match phase {
-        Phase::Opening => limits.silence,
+        Phase::FirstByte => limits.silence,
         Phase::Handshake => limits.handshake,
         Phase::Head => limits.header,
     };
     tokio::pin!(work);
-    let (mut moved, mut left) = (client.guest.moved(), Paced::new(limit));
+    let (mut moved, mut left) = (client.registration.moved(), Paced::new(limit));
     loop {
         // What has come is looked at before a clock: it is then we who are late.
         let over = tokio::select! {
@@ -25,10 +25,10 @@ pub(crate) async fn unless_silent<T>(client: &Client, phase: Phase, work: impl F
             done = &mut work => return Ok(done),
             over = left.step() => over,
         };
-        if client.began().elapsed() >= limits.arrival && phase != Phase::Opening {
+        if client.began().elapsed() >= limits.arrival && phase != Phase::FirstByte {
             return Err(Late::in_all(limits.arrival));
         }
-        let now = client.guest.moved();
+        let now = client.registration.moved();
         if now != moved {
             (moved, left) = (now, Paced::new(limit));
         } else if over {

@@ -1,12 +1,12 @@
 //! Plays the TLS server that a client asked for by SNI.
 
 use crate::audit::CERTIFICATE_REFUSED;
-use crate::proxy::downstream::detect::Opening;
-use crate::proxy::downstream::first_bytes::{LEFT, OPENING_BYTES, first_byte};
-use crate::proxy::downstream::http::{intercept_http1, origin_of, serve_http2};
+use crate::proxy::downstream::detect::DetectedProtocol;
+use crate::proxy::downstream::first_bytes::{FIRST_READ_BYTES, LEFT, first_byte};
+use crate::proxy::downstream::http::{connection_context, intercept_http1, serve_http2};
 use crate::proxy::downstream::silence::unless_silent;
-use crate::proxy::io::prefixed::Prefixed;
-use crate::proxy::protocol::Wire;
+use crate::proxy::io::prefixed::PrefixedIo;
+use crate::proxy::protocol::UpstreamProtocol;
 use crate::proxy::service::client::Client;
 use crate::proxy::service::target::Destination;
 use crate::proxy::timeout::Phase;
@@ -20,7 +20,7 @@ use tokio_rustls::LazyConfigAcceptor;
 const LEFT_TLS: &str = "the client left within the TLS handshake";
 
 /// Plays the server that the client asked for by SNI.
-pub(crate) async fn terminate<S>(client: Arc<Client>, to: Destination, stream: Prefixed<S>)
+pub(crate) async fn terminate<S>(client: Arc<Client>, to: Destination, stream: PrefixedIo<S>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -46,25 +46,25 @@ where
         Ok(Err(_)) => return client.unused(LEFT_TLS, named).await,
         Err(late) => return client.refused(&late.reason(), named).await,
     };
-    let (wire, phase) = match stream.get_ref().1.alpn_protocol() {
-        Some(b"h2") => (Wire::Http2, Phase::Head),
-        Some(_) => (Wire::Http1, Phase::Head),
+    let (protocol, phase) = match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") => (UpstreamProtocol::Http2, Phase::Head),
+        Some(_) => (UpstreamProtocol::Http1, Phase::Head),
         // Nothing says that this is HTTP: of many protocols the server would speak now.
-        None => (Wire::Http1, Phase::Opening),
+        None => (UpstreamProtocol::Http1, Phase::FirstByte),
     };
-    let mut bytes = Vec::with_capacity(OPENING_BYTES);
+    let mut bytes = Vec::with_capacity(FIRST_READ_BYTES);
     match first_byte(&client, phase, &mut stream, &mut bytes).await {
         None => {}
-        Some(Opening::Late(late)) if phase == Phase::Opening => return client.silent(&late.reason()).await,
-        Some(Opening::Late(late)) => return client.unused(&late.reason(), named).await,
+        Some(DetectedProtocol::Late(late)) if phase == Phase::FirstByte => return client.silent(&late.reason()).await,
+        Some(DetectedProtocol::Late(late)) => return client.unused(&late.reason(), named).await,
         Some(_) => return client.unused(LEFT, named).await,
     }
-    let stream = Prefixed::new(bytes, stream);
-    let origin = origin_of(to, Wire::Tls, Some(host));
-    if wire == Wire::Http2 {
-        return serve_http2(client, origin, stream).await;
+    let stream = PrefixedIo::new(bytes, stream);
+    let connection = connection_context(to, UpstreamProtocol::Tls, Some(host));
+    if protocol == UpstreamProtocol::Http2 {
+        return serve_http2(client, connection, stream).await;
     }
-    intercept_http1(client, origin, named, stream).await;
+    intercept_http1(client, connection, named, stream).await;
 }
 
 /// Whether it is what was said that is wrong; else the client is gone.

@@ -39,7 +39,7 @@ fn the_corpus_of_hello() {
 fn requests_come_through() {
     let read = |said, wire| block_on(served(wire, said));
     let one = "POST /x/../y HTTP/1.1\r\nHost: A.test\r\nContent-Length: 2\r\nX: y\r\n\r\nab";
-    let all = read(Said::Http1(one.repeat(2).into()), Wire::Http1);
+    let all = read(Said::Http1(one.repeat(2).into()), UpstreamProtocol::Http1);
     assert_eq!(all.len(), 2);
     assert_eq!(all[1].target.as_ref().unwrap().to_string(), "POST http://a.test/y");
     assert_eq!((&*all[1].body, all[1].fields.len()), (&b"ab"[..], 1));
@@ -51,7 +51,7 @@ fn requests_come_through() {
         ("x", "y"),
     ];
     let request: Vec<(Vec<u8>, Vec<u8>)> = fields.map(|(name, value)| (name.into(), value.into())).into();
-    let all = read(Said::Http2(frames(&[request.clone(), request])), Wire::Tls);
+    let all = read(Said::Http2(frames(&[request.clone(), request])), UpstreamProtocol::Tls);
     assert_eq!(all.len(), 2);
     assert_eq!(all[0].target.as_ref().unwrap().to_string(), "GET https://a.test/y?z");
     http1(one.as_bytes());

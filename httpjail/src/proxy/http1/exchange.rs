@@ -4,16 +4,16 @@
 //! body is broken off on purpose, what became of a request for another protocol.
 
 use crate::proxy::http1::framing::fault::Fault;
-use crate::proxy::http1::informational::Interims;
-use crate::proxy::http1::unparsed::Asked;
+use crate::proxy::http1::informational::InformationalQueue;
+use crate::proxy::http1::unparsed::UnparsedRequest;
 use crate::proxy::timeout::Late;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// The shared state of one HTTP/1 connection.
 #[derive(Default)]
-pub(crate) struct Aside {
-    head_fault: OnceLock<(Fault, Asked)>,
+pub(crate) struct ExchangeState {
+    head_fault: OnceLock<(Fault, UnparsedRequest)>,
     body_fault: OnceLock<Fault>,
     /// What became of a request for another protocol: [`UNDECIDED`], [`ORDINARY`] or [`TUNNEL`].
     switch: AtomicU8,
@@ -23,7 +23,7 @@ pub(crate) struct Aside {
     in_head: AtomicBool,
     late: OnceLock<Late>,
     /// What the upstream says before its answer.
-    pub(crate) interims: Interims,
+    pub(crate) informational: InformationalQueue,
 }
 
 const UNDECIDED: u8 = 0;
@@ -39,12 +39,12 @@ pub(crate) enum Switch {
     Tunnel,
 }
 
-impl Aside {
+impl ExchangeState {
     /// Marks that a request is being answered, for as long as the guard lives.
-    pub(crate) fn begin(self: &Arc<Self>) -> Busy {
+    pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
         self.in_flight.store(true, Ordering::Release);
         self.switch.store(UNDECIDED, Ordering::Release);
-        Busy(self.clone())
+        InFlight(self.clone())
     }
 
     /// Notes the answer to the request that is being answered.
@@ -71,17 +71,17 @@ impl Aside {
     }
 
     /// Notes why a head is refused, and what it asked for.
-    pub(crate) fn refuse_head(&self, fault: Fault, asked: Asked) {
+    pub(crate) fn refuse_head(&self, fault: Fault, asked: UnparsedRequest) {
         let _ = self.head_fault.set((fault, asked));
     }
 
     /// Returns why the head was refused that the service is to answer.
-    pub(crate) fn head_fault(&self) -> (Fault, Asked) {
+    pub(crate) fn head_fault(&self) -> (Fault, UnparsedRequest) {
         // The gate notes one before the service is called.
         self.head_fault
             .get()
             .cloned()
-            .unwrap_or((Fault::StartLine, Asked::default()))
+            .unwrap_or((Fault::StartLine, UnparsedRequest::default()))
     }
 
     /// Notes why the body of the request that is being answered breaks off.
@@ -125,9 +125,9 @@ pub(crate) enum Ended {
 }
 
 /// As long as it lives a request is being answered.
-pub(crate) struct Busy(Arc<Aside>);
+pub(crate) struct InFlight(Arc<ExchangeState>);
 
-impl Drop for Busy {
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.in_flight.store(false, Ordering::Release);
     }

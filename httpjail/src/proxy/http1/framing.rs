@@ -74,7 +74,7 @@ enum State {
     /// Fields after the last chunk; how many so far.
     Trailers(usize),
     /// After a head that wishes for another protocol. What comes next depends on the answer.
-    Wish,
+    AwaitUpgrade,
 }
 
 impl From<Content> for State {
@@ -83,7 +83,7 @@ impl From<Content> for State {
             Content::None => State::default(),
             Content::Length(length) => State::Length(length),
             Content::Chunked => State::ChunkLine,
-            Content::Wish => State::Wish,
+            Content::AwaitUpgrade => State::AwaitUpgrade,
         }
     }
 }
@@ -120,7 +120,7 @@ impl Framing {
 
     /// Whether nothing passes until the answer to the last head is known.
     pub(crate) fn is_waiting(&self) -> bool {
-        matches!(self.state, State::Wish)
+        matches!(self.state, State::AwaitUpgrade)
     }
 
     /// That answer was an ordinary one.
@@ -132,13 +132,13 @@ impl Framing {
 
     /// Whether a body has begun and not ended.
     pub(crate) fn is_in_body(&self) -> bool {
-        !matches!(self.state, State::Head(_) | State::Wish)
+        !matches!(self.state, State::Head(_) | State::AwaitUpgrade)
     }
 
     /// How many of `block`'s bytes pass next: a whole head or line, or body bytes. 0 if more must come.
     fn step(&mut self, block: &mut [u8]) -> Result<usize, Stop> {
         let (passes, next) = match &mut self.state {
-            State::Wish => return Ok(0),
+            State::AwaitUpgrade => return Ok(0),
             State::Length(left) => match take(left, block) {
                 (passes, true) => (passes, State::default()),
                 (passes, false) => return Ok(passes),

@@ -11,7 +11,7 @@ use std::task::{Context, Waker};
 
 /// What is to be written to the client before the answer to its request.
 #[derive(Default)]
-pub(crate) struct Interims(Mutex<Waiting>);
+pub(crate) struct InformationalQueue(Mutex<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
@@ -25,7 +25,7 @@ struct Waiting {
 /// How many bytes of heads may wait to be written.
 const WAITING_MAX: usize = 64 * 1024;
 
-impl Interims {
+impl InformationalQueue {
     /// A request begins.
     pub(crate) fn open(&self, version: Version) {
         let mut waiting = self.lock();

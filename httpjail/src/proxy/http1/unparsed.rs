@@ -20,15 +20,15 @@ const METHOD_MAX: usize = 32;
 
 /// How a connection's requests are told of that name no host themselves.
 #[derive(Debug, Clone)]
-pub(crate) struct Way {
+pub(crate) struct DefaultOrigin {
     pub(crate) scheme: Scheme,
     pub(crate) host: Option<Host>,
 }
 
-impl Way {
+impl DefaultOrigin {
     /// That of a connection to a proxy, which leads nowhere by itself.
-    pub(crate) fn unknown() -> Way {
-        Way {
+    pub(crate) fn unknown() -> DefaultOrigin {
+        DefaultOrigin {
             scheme: Scheme::Http,
             host: None,
         }
@@ -37,22 +37,22 @@ impl Way {
 
 /// A method, a URL and a host that were asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Asked {
+pub(crate) struct UnparsedRequest {
     pub(crate) method: Option<String>,
     pub(crate) url: Option<String>,
     pub(crate) host: Option<String>,
 }
 
-impl Asked {
-    /// What `head` asks for, which came on `way`; nothing where it does not begin as a request does.
-    pub(crate) fn of(head: &[u8], way: &Way) -> Asked {
+impl UnparsedRequest {
+    /// What `head` asks for, which came on `default_origin`; nothing where it does not begin as a request does.
+    pub(crate) fn of(head: &[u8], default_origin: &DefaultOrigin) -> UnparsedRequest {
         let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
         let line = lines.next().unwrap_or_default();
         let Some((method, target)) = parted(line, b' ') else {
-            return Asked::default();
+            return UnparsedRequest::default();
         };
         if method.len() > METHOD_MAX || !method.iter().all(|byte| is_token(*byte)) || target.is_empty() {
-            return Asked::default();
+            return UnparsedRequest::default();
         }
         let target = match target.iter().rposition(|byte| *byte == b' ') {
             Some(space) if target[space + 1..].starts_with(b"HTTP/") => target[..space].trim_ascii(),
@@ -64,15 +64,15 @@ impl Asked {
             .map(|(_, value)| text(value.trim_ascii()))
             .next();
         let authority = host
-            .or_else(|| way.host.as_ref().map(Host::to_string))
+            .or_else(|| default_origin.host.as_ref().map(Host::to_string))
             .unwrap_or_default();
         let target = text(target);
         let url = match !target.starts_with('/') && target.contains("://") {
             true => target,
-            false => format!("{}://{authority}{target}", way.scheme.as_str()),
+            false => format!("{}://{authority}{target}", default_origin.scheme.as_str()),
         };
         let url = raw(&url);
-        Asked {
+        UnparsedRequest {
             method: Some(text(method)),
             host: host_in(&url).map(str::to_owned),
             url: Some(url),
@@ -111,11 +111,11 @@ mod tests {
 
     #[track_caller]
     fn check(head: &[u8], expected: Option<(&str, &str)>) {
-        let way = Way {
+        let default_origin = DefaultOrigin {
             scheme: Scheme::Https,
             host: Host::parse("sni.test").ok(),
         };
-        let asked = Asked::of(head, &way);
+        let asked = UnparsedRequest::of(head, &default_origin);
         assert_eq!(asked.method.as_deref().zip(asked.url.as_deref()), expected);
         let host = expected.map(|(_, url)| {
             ["a.test", "b.test", "sni.test"]

@@ -17,9 +17,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 /// `stream`, listened to.
-pub(crate) struct Heard<S> {
+pub(crate) struct DeferredWriteErrorIo<S> {
     stream: S,
-    notes: Arc<Notes>,
+    stats: Arc<ConnStats>,
     /// How long a failed write is kept back while nothing is read; nothing where it is told at once.
     patience: Option<Duration>,
     /// Whether an end that is read is one for certain: TLS tells it from a cut (RFC 8446 section 6.1).
@@ -30,15 +30,15 @@ pub(crate) struct Heard<S> {
 
 /// What is known of a connection beside what hyper tells.
 #[derive(Debug, Default)]
-pub(crate) struct Notes {
+pub(crate) struct ConnStats {
     bytes: AtomicU64,
     cut: AtomicBool,
     unwanted: AtomicBool,
 }
 
-impl Notes {
+impl ConnStats {
     /// How many bytes the server has sent so far.
-    pub(crate) fn heard(&self) -> u64 {
+    pub(crate) fn received(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
@@ -53,12 +53,12 @@ impl Notes {
     }
 }
 
-impl<S> Heard<S> {
+impl<S> DeferredWriteErrorIo<S> {
     /// Tells of a failed write at once. h2 would not read on while a write is pending.
-    pub(crate) fn new(stream: S) -> Heard<S> {
-        Heard {
+    pub(crate) fn new(stream: S) -> DeferredWriteErrorIo<S> {
+        DeferredWriteErrorIo {
             stream,
-            notes: Arc::default(),
+            stats: Arc::default(),
             patience: None,
             sealed: false,
             failed: None,
@@ -66,16 +66,16 @@ impl<S> Heard<S> {
     }
 
     /// Tells of a failed write when nothing was read for `patience` after it. `sealed` says that `stream` is TLS.
-    pub(crate) fn to_the_end(stream: S, patience: Duration, sealed: bool) -> Heard<S> {
-        Heard {
+    pub(crate) fn to_the_end(stream: S, patience: Duration, sealed: bool) -> DeferredWriteErrorIo<S> {
+        DeferredWriteErrorIo {
             patience: Some(patience),
             sealed,
-            ..Heard::new(stream)
+            ..DeferredWriteErrorIo::new(stream)
         }
     }
 
-    pub(crate) fn notes(&self) -> Arc<Notes> {
-        self.notes.clone()
+    pub(crate) fn stats(&self) -> Arc<ConnStats> {
+        self.stats.clone()
     }
 
     /// A write, if there has not been one that failed; one that fails is kept back.
@@ -96,26 +96,26 @@ impl<S> Heard<S> {
             if !matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) {
                 return polled;
             }
-            self.notes.cut.store(true, Ordering::Relaxed);
+            self.stats.cut.store(true, Ordering::Relaxed);
             self.failed = Some((error.kind(), Box::pin(tokio::time::sleep(patience))));
         }
         let Some((kind, clock)) = &mut self.failed else {
             return Poll::Pending;
         };
-        if !self.notes.unwanted.load(Ordering::Acquire) {
+        if !self.stats.unwanted.load(Ordering::Acquire) {
             ready!(clock.as_mut().poll(cx));
         }
         Poll::Ready(Err((*kind).into()))
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for DeferredWriteErrorIo<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
         let read = buf.filled().len() - before;
-        this.notes.bytes.fetch_add(read as u64, Ordering::Relaxed);
+        this.stats.bytes.fetch_add(read as u64, Ordering::Relaxed);
         match (&mut this.failed, this.patience) {
             // Linux tells of a reset once: the write got it, and the read sees an end. It is one only where a FIN came
             // before the reset, and that is a broken pipe (net/ipv4/tcp_input.c, tcp_reset).
@@ -129,7 +129,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for DeferredWriteErrorIo<S> {
     delegate_write!(stream: write through write);
     delegate_write!(stream: shutdown);
 

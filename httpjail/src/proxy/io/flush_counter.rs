@@ -11,14 +11,14 @@ use std::task::{Context, Poll, Waker};
 
 /// The flushes of one client's connection.
 #[derive(Debug, Default)]
-pub(crate) struct Flushes {
+pub(crate) struct FlushCounter {
     count: AtomicU64,
     /// Whether anybody waits, so that a flush costs no lock.
     awaited: AtomicBool,
     waiting: Mutex<Vec<Waker>>,
 }
 
-impl Flushes {
+impl FlushCounter {
     /// How many there were.
     pub(crate) fn count(&self) -> u64 {
         self.count.load(Ordering::SeqCst)
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn who_waits_for_the_next() {
-        let flushes = Flushes::default();
+        let flushes = FlushCounter::default();
         let cx = Context::from_waker(Waker::noop());
         flushes.add();
         assert!(flushes.poll_more(0, &cx).is_ready());

@@ -8,7 +8,7 @@
 //! other frames pass untouched and in their place. Only what one read brought is joined: nothing waits.
 
 use crate::proxy::io::delegate::delegate_write;
-use crate::proxy::io::flush_counter::Flushes;
+use crate::proxy::io::flush_counter::FlushCounter;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,30 +27,30 @@ const PREFACE: usize = 24;
 const AT_ONCE: usize = 16;
 
 /// `stream`, its small frames joined as they are read.
-pub(crate) struct Joined<S> {
+pub(crate) struct CoalescingIo<S> {
     stream: S,
     frames: Frames,
     /// Told of what has gone to a client.
-    flushes: Option<Arc<Flushes>>,
+    flushes: Option<Arc<FlushCounter>>,
 }
 
-impl<S> Joined<S> {
+impl<S> CoalescingIo<S> {
     /// What a client says, the preface first; `flushes` are those of what it is told.
-    pub(crate) fn from_client(stream: S, flushes: Arc<Flushes>) -> Joined<S> {
-        let mut joined = Joined::from_server(stream);
+    pub(crate) fn from_client(stream: S, flushes: Arc<FlushCounter>) -> CoalescingIo<S> {
+        let mut joined = CoalescingIo::from_server(stream);
         joined.frames.left = PREFACE;
         joined.flushes = Some(flushes);
         joined
     }
 
     /// What a server says.
-    pub(crate) fn from_server(stream: S) -> Joined<S> {
+    pub(crate) fn from_server(stream: S) -> CoalescingIo<S> {
         let frames = Frames {
             head: [0; HEAD],
             known: 0,
             left: 0,
         };
-        Joined {
+        CoalescingIo {
             stream,
             frames,
             flushes: None,
@@ -184,7 +184,7 @@ fn may_join(head: &[u8; HEAD]) -> bool {
     head[3] == DATA && head[4] & !END_STREAM == 0 && head[5..] != [0; 4] && (length(head) > 0 || head[4] == END_STREAM)
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Joined<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for CoalescingIo<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
@@ -195,7 +195,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Joined<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Joined<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for CoalescingIo<S> {
     delegate_write!(stream: write);
     delegate_write!(stream: shutdown);
 

@@ -5,7 +5,7 @@
 //! and nothing is read while there is no memory for it.
 
 use crate::proxy::io::delegate::delegate_write;
-use crate::proxy::overload::clients::Guest;
+use crate::proxy::overload::clients::Registration;
 use crate::proxy::overload::memory::Gate;
 use std::io;
 use std::pin::Pin;
@@ -16,9 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 /// `stream`, on which something has to move.
-pub(crate) struct Patience<S> {
+pub(crate) struct IdleTimeoutIo<S> {
     stream: S,
-    guest: Arc<Guest>,
+    registration: Arc<Registration>,
     gate: Gate,
     limit: Duration,
     clock: Pin<Box<Sleep>>,
@@ -26,11 +26,11 @@ pub(crate) struct Patience<S> {
     moved: bool,
 }
 
-impl<S> Patience<S> {
-    pub(crate) fn new(stream: S, limit: Duration, guest: Arc<Guest>, gate: Gate) -> Patience<S> {
-        Patience {
+impl<S> IdleTimeoutIo<S> {
+    pub(crate) fn new(stream: S, limit: Duration, registration: Arc<Registration>, gate: Gate) -> IdleTimeoutIo<S> {
+        IdleTimeoutIo {
             stream,
-            guest,
+            registration,
             gate,
             limit,
             clock: Box::pin(tokio::time::sleep(limit)),
@@ -43,10 +43,10 @@ impl<S> Patience<S> {
     }
 
     /// What became of a try to read or to write, if the patience is not at its end. It lasts for one to two times the limit.
-    fn judge<T>(&mut self, cx: &mut Context<'_>, tried: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn check<T>(&mut self, cx: &mut Context<'_>, tried: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if tried.is_ready() {
             self.moved = true;
-            self.guest.moves();
+            self.registration.moves();
             return tried;
         }
         loop {
@@ -59,28 +59,28 @@ impl<S> Patience<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patience<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for IdleTimeoutIo<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let tried = match self.gate.poll_open(cx) {
             Poll::Ready(()) => Pin::new(&mut self.stream).poll_read(cx, buf),
             Poll::Pending => Poll::Pending,
         };
-        self.judge(cx, tried)
+        self.check(cx, tried)
     }
 }
 
-impl<S: Unpin> Patience<S> {
+impl<S: Unpin> IdleTimeoutIo<S> {
     fn in_time<T>(
         &mut self,
         cx: &mut Context<'_>,
         poll: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         let tried = poll(Pin::new(&mut self.stream), cx);
-        self.judge(cx, tried)
+        self.check(cx, tried)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patience<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for IdleTimeoutIo<S> {
     delegate_write!(stream: write through in_time);
     delegate_write!(stream: flush);
     delegate_write!(stream: shutdown);

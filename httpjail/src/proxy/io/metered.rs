@@ -10,12 +10,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What has moved so far.
 #[derive(Debug, Default)]
-pub(crate) struct Traffic {
+pub(crate) struct ByteCounts {
     sent: AtomicU64,
     received: AtomicU64,
 }
 
-impl Traffic {
+impl ByteCounts {
     /// Counts what goes upstream.
     pub(crate) fn send(&self, bytes: usize) {
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -36,32 +36,32 @@ impl Traffic {
 }
 
 /// `stream`, counted.
-pub(crate) struct Counted<S> {
+pub(crate) struct MeteredIo<S> {
     stream: S,
-    traffic: Arc<Traffic>,
+    byte_counts: Arc<ByteCounts>,
 }
 
-impl<S> Counted<S> {
-    pub(crate) fn new(stream: S, traffic: Arc<Traffic>) -> Self {
-        Counted { stream, traffic }
+impl<S> MeteredIo<S> {
+    pub(crate) fn new(stream: S, byte_counts: Arc<ByteCounts>) -> Self {
+        MeteredIo { stream, byte_counts }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for MeteredIo<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
-        this.traffic.send(buf.filled().len() - before);
+        this.byte_counts.send(buf.filled().len() - before);
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for MeteredIo<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = ready!(Pin::new(&mut this.stream).poll_write(cx, bytes))?;
-        this.traffic.receive(written);
+        this.byte_counts.receive(written);
         Poll::Ready(Ok(written))
     }
 

@@ -14,20 +14,20 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// A socket and its permit. Reads wait while there is no memory for what they bring.
-pub(crate) struct Placed {
+pub(crate) struct PermitIo {
     pub(crate) socket: TcpStream,
     pub(crate) gate: Gate,
     pub(crate) _permit: OwnedSemaphorePermit,
 }
 
-impl AsyncRead for Placed {
+impl AsyncRead for PermitIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         ready!(self.gate.poll_open(cx));
         Pin::new(&mut self.socket).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Placed {
+impl AsyncWrite for PermitIo {
     delegate_write!(socket: write);
     delegate_write!(socket: flush);
     delegate_write!(socket: shutdown);

@@ -7,15 +7,15 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// `stream`, preceded by bytes that were read from it before.
-pub(crate) struct Prefixed<S> {
+pub(crate) struct PrefixedIo<S> {
     stream: S,
     prefix: Vec<u8>,
     given: usize,
 }
 
-impl<S> Prefixed<S> {
+impl<S> PrefixedIo<S> {
     pub(crate) fn new(prefix: Vec<u8>, stream: S) -> Self {
-        Prefixed {
+        PrefixedIo {
             stream,
             prefix,
             given: 0,
@@ -34,7 +34,7 @@ impl<S> Prefixed<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for PrefixedIo<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.given < this.prefix.len() {
@@ -52,7 +52,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for PrefixedIo<S> {
     delegate_write!(stream: write);
     delegate_write!(stream: flush);
     delegate_write!(stream: shutdown);

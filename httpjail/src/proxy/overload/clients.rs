@@ -26,7 +26,7 @@ const GONE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// The client connections of one proxy.
-pub(crate) struct Crowd {
+pub(crate) struct ConnectedClients {
     members: Mutex<Members>,
     began: Instant,
     /// How many strangers there may be, and for how long each.
@@ -64,9 +64,9 @@ impl Member {
     }
 }
 
-impl Crowd {
-    pub(crate) fn new(limits: &Limits) -> Arc<Crowd> {
-        Arc::new(Crowd {
+impl ConnectedClients {
+    pub(crate) fn new(limits: &Limits) -> Arc<ConnectedClients> {
+        Arc::new(ConnectedClients {
             members: Mutex::default(),
             began: Instant::now(),
             strangers: (limits.connections / limits.strangers).max(1),
@@ -75,7 +75,7 @@ impl Crowd {
     }
 
     /// One more. A stranger who finds no place has that of the stranger who came first.
-    pub(crate) fn enter(self: &Arc<Crowd>, stranger: bool) -> Guest {
+    pub(crate) fn enter(self: &Arc<ConnectedClients>, stranger: bool) -> Registration {
         let member = Arc::new(Member::default());
         member.known.store(!stranger, Ordering::Relaxed);
         let mut members = self.lock();
@@ -92,13 +92,13 @@ impl Crowd {
             }
         }
         drop(members);
-        let guest = Guest {
-            crowd: self.clone(),
+        let registration = Registration {
+            clients: self.clone(),
             member,
             id,
         };
-        guest.moves();
-        guest
+        registration.moves();
+        registration
     }
 
     /// Ends the stranger who came first, or else the first of those that have asked for nothing, if there is one.
@@ -168,16 +168,16 @@ impl Crowd {
 }
 
 /// One client connection's place in the crowd; left when it is dropped.
-pub(crate) struct Guest {
-    crowd: Arc<Crowd>,
+pub(crate) struct Registration {
+    clients: Arc<ConnectedClients>,
     member: Arc<Member>,
     id: u64,
 }
 
-impl Guest {
+impl Registration {
     /// Something moved on the connection.
     pub(crate) fn moves(&self) {
-        let now = u64::try_from(self.crowd.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now = u64::try_from(self.clients.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.member.moved.store(now, Ordering::Relaxed);
     }
 
@@ -188,13 +188,13 @@ impl Guest {
 
     /// It has asked for something.
     pub(crate) fn has_asked(&self) {
-        self.crowd.lock().unproven.remove(&self.id);
+        self.clients.lock().unproven.remove(&self.id);
     }
 
     /// It has shown that it may be here.
     pub(crate) fn is_no_stranger(&self) {
         if !self.member.known.swap(true, Ordering::Relaxed) {
-            self.crowd.lock().strangers.remove(&self.id);
+            self.clients.lock().strangers.remove(&self.id);
         }
     }
 
@@ -209,7 +209,7 @@ impl Guest {
         if !known() {
             tokio::select! {
                 () = self.member.ended.notified() => return,
-                () = Paced::new(self.crowd.patience).pass() => if !known() {
+                () = Paced::new(self.clients.patience).pass() => if !known() {
                     self.member.end(TOO_LATE);
                     return;
                 },
@@ -219,9 +219,9 @@ impl Guest {
     }
 }
 
-impl Drop for Guest {
+impl Drop for Registration {
     fn drop(&mut self) {
-        let mut members = self.crowd.lock();
+        let mut members = self.clients.lock();
         members.all.remove(&self.id);
         members.strangers.remove(&self.id);
         members.unproven.remove(&self.id);
@@ -232,8 +232,8 @@ impl Drop for Guest {
 mod tests {
     use super::*;
 
-    fn crowd() -> Arc<Crowd> {
-        Crowd::new(&Limits {
+    fn clients() -> Arc<ConnectedClients> {
+        ConnectedClients::new(&Limits {
             connections: 16,
             strangers: 8,
             ..Limits::default()
@@ -243,47 +243,52 @@ mod tests {
     // Proves: D09.
     #[test]
     fn strangers_make_way_for_strangers() {
-        let crowd = crowd();
-        let known = crowd.enter(false);
-        let shown = crowd.enter(true);
-        let strangers: Vec<_> = (0..2).map(|_| crowd.enter(true)).collect();
+        let clients = clients();
+        let known = clients.enter(false);
+        let shown = clients.enter(true);
+        let strangers: Vec<_> = (0..2).map(|_| clients.enter(true)).collect();
         assert_eq!(shown.why(), Some(TOO_MANY));
         strangers[0].is_no_stranger();
-        let more: Vec<_> = (0..2).map(|_| crowd.enter(true)).collect();
-        let why: Vec<_> = strangers.iter().chain(&more).map(Guest::why).collect();
+        let more: Vec<_> = (0..2).map(|_| clients.enter(true)).collect();
+        let why: Vec<_> = strangers.iter().chain(&more).map(Registration::why).collect();
         assert_eq!(why, [None, Some(TOO_MANY), None, None]);
-        crowd.make_place();
+        clients.make_place();
         assert_eq!(
             (more[0].why(), more[1].why(), known.why()),
             (Some(TOO_MANY), None, None)
         );
         drop((known, shown, strangers, more));
-        assert!(crowd.is_empty());
+        assert!(clients.is_empty());
     }
 
     // Proves: D09.
     #[test]
     fn who_has_asked_for_nothing_makes_way() {
-        let crowd = crowd();
-        let guests: Vec<_> = (0..4).map(|_| crowd.enter(false)).collect();
+        let clients = clients();
+        let guests: Vec<_> = (0..4).map(|_| clients.enter(false)).collect();
         guests[0].has_asked();
         guests[2].has_asked();
-        (0..3).for_each(|_| crowd.make_place());
-        let why: Vec<_> = guests.iter().map(Guest::why).collect();
+        (0..3).for_each(|_| clients.make_place());
+        let why: Vec<_> = guests.iter().map(Registration::why).collect();
         assert_eq!(why, [None, Some(NO_PLACE), None, Some(NO_PLACE)]);
     }
 
     #[test]
     fn the_stalest_go_first() {
-        let crowd = crowd();
-        let guests: Vec<_> = (0..4).map(|_| crowd.enter(false)).collect();
-        for (guest, moved) in guests.iter().zip([30, 10, 20, 40]) {
-            guest.member.moved.store(moved, Ordering::Relaxed);
+        let clients = clients();
+        let guests: Vec<_> = (0..4).map(|_| clients.enter(false)).collect();
+        for (registration, moved) in guests.iter().zip([30, 10, 20, 40]) {
+            registration.member.moved.store(moved, Ordering::Relaxed);
         }
-        crowd.end_stalest(0.3);
-        let gone = || guests.iter().map(|guest| guest.why().is_some()).collect::<Vec<_>>();
+        clients.end_stalest(0.3);
+        let gone = || {
+            guests
+                .iter()
+                .map(|registration| registration.why().is_some())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(gone(), [false, true, true, false]);
-        crowd.end_stalest(0.5);
+        clients.end_stalest(0.5);
         assert_eq!(gone(), [true, true, true, false]);
     }
 }

@@ -39,37 +39,37 @@ const fn windows(stream: u32, connection: u32, unsent: usize) -> Windows {
 
 /// How many connections of HTTP/2 there are on either leg.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Counts {
+pub(crate) struct ConnectionCounts {
     clients: Arc<AtomicUsize>,
     upstreams: Arc<AtomicUsize>,
 }
 
-impl Counts {
+impl ConnectionCounts {
     /// The windows of one more connection of a client; it counts as long as its place is kept.
-    pub(crate) fn client(&self) -> (Windows, Counted) {
+    pub(crate) fn client(&self) -> (Windows, CountGuard) {
         one_more(&self.clients, &CLIENTS)
     }
 
     /// The same of a connection to an upstream.
-    pub(crate) fn upstream(&self) -> (Windows, Counted) {
+    pub(crate) fn upstream(&self) -> (Windows, CountGuard) {
         one_more(&self.upstreams, &UPSTREAMS)
     }
 }
 
 /// The place of one connection.
 #[derive(Debug)]
-pub(crate) struct Counted(Arc<AtomicUsize>);
+pub(crate) struct CountGuard(Arc<AtomicUsize>);
 
-impl Drop for Counted {
+impl Drop for CountGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-fn one_more(count: &Arc<AtomicUsize>, table: &[(usize, Windows); 3]) -> (Windows, Counted) {
+fn one_more(count: &Arc<AtomicUsize>, table: &[(usize, Windows); 3]) -> (Windows, CountGuard) {
     let before = count.fetch_add(1, Ordering::Relaxed);
     let (_, windows) = table.iter().find(|(below, _)| before < *below).unwrap_or(&table[2]);
-    (*windows, Counted(count.clone()))
+    (*windows, CountGuard(count.clone()))
 }
 
 #[cfg(test)]
@@ -79,7 +79,7 @@ mod tests {
     // Proves: D08.
     #[test]
     fn they_shrink_with_the_number_of_connections_and_grow_again() {
-        let counts = Counts::default();
+        let counts = ConnectionCounts::default();
         let mut all: Vec<_> = (0..300).map(|_| counts.client()).collect();
         let of = |nth: usize| all[nth].0.connection;
         assert_eq!(

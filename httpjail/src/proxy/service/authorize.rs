@@ -1,6 +1,6 @@
 //! The decision on one canonical request, and what the log is told of it.
 //!
-//! The one place where a verdict becomes an action. It can only fail closed: an [`Entry`] starts as a denial, and the way to
+//! The one place where a verdict becomes an action. It can only fail closed: an [`RequestRecord`] starts as a denial, and the way to
 //! a dial leads through the `Ok` of [`judge`].
 
 use crate::approve::{ApprovalOutcome, ApprovalQueue, ApprovalRequest};
@@ -10,12 +10,12 @@ use crate::policy::{Reason, Target, Verdict};
 use crate::proxy::config::Mode;
 use crate::proxy::context::Context;
 use crate::proxy::refusal::{Kind, Refusal};
-use crate::proxy::service::request_record::Entry;
-use crate::proxy::upstream::address::Vouch;
+use crate::proxy::service::request_record::RequestRecord;
+use crate::proxy::upstream::address::AddressTrust;
 use std::sync::Arc;
 
 /// Whether [`judge`] would refuse `target` without asking anybody. Lets nothing through, and leaves no record.
-pub(crate) fn refuses(context: &Context, target: &Target) -> bool {
+pub(crate) fn would_refuse(context: &Context, target: &Target) -> bool {
     match (context.config.mode, context.config.policy.load().judge(target)) {
         (Mode::DryRun | Mode::LogOnly, _) | (_, Verdict::Allow(_)) => false,
         (Mode::Enforce, Verdict::Deny(reason)) => reason != Reason::NoMatch || context.config.approvals.is_none(),
@@ -24,7 +24,11 @@ pub(crate) fn refuses(context: &Context, target: &Target) -> bool {
 }
 
 /// Whether `target` may be forwarded, and how far that vouches for the addresses behind its name.
-pub(crate) async fn judge(context: &Context, target: &Target, entry: &mut Entry) -> Result<Vouch, Refusal> {
+pub(crate) async fn authorize(
+    context: &Context,
+    target: &Target,
+    entry: &mut RequestRecord,
+) -> Result<AddressTrust, Refusal> {
     let config = &context.config;
     entry.record.url = Some(target.url().to_owned());
     entry.record.host = Some(target.host().to_string());
@@ -35,13 +39,13 @@ pub(crate) async fn judge(context: &Context, target: &Target, entry: &mut Entry)
             "The request log cannot be written.",
         ));
     }
-    if !entry.has_place() {
+    if !entry.has_permit() {
         let detail = "Too many requests are under way in this jail.";
         return Err(Refusal::new(Kind::Busy, "too many requests", detail));
     }
     if config.mode == Mode::LogOnly {
         entry.record.verdict = Some(Decision::Allow);
-        return Ok(Vouch::Observed);
+        return Ok(AddressTrust::Observed);
     }
     let policy = config.policy.load();
     let verdict = policy.judge(target);
@@ -52,16 +56,16 @@ pub(crate) async fn judge(context: &Context, target: &Target, entry: &mut Entry)
     entry.record.rule = rule.map(ToString::to_string);
     if config.mode == Mode::Learn && verdict == Verdict::Deny(Reason::NoMatch) {
         entry.record.verdict = Some(Decision::Allow);
-        return Ok(Vouch::Observed);
+        return Ok(AddressTrust::Observed);
     }
     let observed = config.mode == Mode::DryRun;
     let refusal = match verdict {
         Verdict::Allow(_) => {
             entry.record.verdict = Some(Decision::Allow);
             return Ok(match rule {
-                Some(rule) if rule.is_pinned_to(target.host()) => Vouch::Host,
-                _ if observed => Vouch::Observed,
-                _ => Vouch::None,
+                Some(rule) if rule.is_pinned_to(target.host()) => AddressTrust::Host,
+                _ if observed => AddressTrust::Observed,
+                _ => AddressTrust::None,
             });
         }
         Verdict::Deny(Reason::Rule(_)) => Refusal::new(Kind::Denied, DENIED_BY_RULE, "A rule denies this request."),
@@ -74,11 +78,15 @@ pub(crate) async fn judge(context: &Context, target: &Target, entry: &mut Entry)
         };
     }
     entry.because(refusal.reason);
-    Ok(Vouch::Observed)
+    Ok(AddressTrust::Observed)
 }
 
 /// What no rule matches is asked about. Who says yes names this host: that vouches for it as a rule pinned to it does.
-async fn ask(approvals: &Arc<ApprovalQueue>, target: &Target, entry: &mut Entry) -> Result<Vouch, Refusal> {
+async fn ask(
+    approvals: &Arc<ApprovalQueue>,
+    target: &Target,
+    entry: &mut RequestRecord,
+) -> Result<AddressTrust, Refusal> {
     let outcome = match approvals.remembered(target) {
         Some(outcome) => outcome,
         None => {
@@ -91,7 +99,7 @@ async fn ask(approvals: &Arc<ApprovalQueue>, target: &Target, entry: &mut Entry)
         ApprovalOutcome::Allowed(how) => {
             entry.record.verdict = Some(Decision::Allow);
             entry.record.rule = Some(how);
-            Ok(Vouch::Host)
+            Ok(AddressTrust::Host)
         }
         ApprovalOutcome::Denied(denial) => Err(Refusal::new(Kind::Denied, denial.phrase(), denial.sentence())),
     }

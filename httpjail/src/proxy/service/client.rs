@@ -1,16 +1,16 @@
 //! The jailed side of one connection, and what is to be told of each thing it did.
 //!
-//! An [`Entry`] is the promise of one line in the log: it is written when it is dropped, whichever way its request ended,
+//! An [`RequestRecord`] is the promise of one line in the log: it is written when it is dropped, whichever way its request ended,
 //! so no path through the proxy can forget it.
 
 use crate::approve::Requester;
 use crate::audit::{Decision, EventKind, Record};
 use crate::net::{Flow, Holder, Host, Opener, OriginalDst, ProgramSource};
 use crate::proxy::context::Context;
-use crate::proxy::http1::unparsed::Asked;
-use crate::proxy::io::flush_counter::Flushes;
-use crate::proxy::overload::clients::Guest;
-use crate::proxy::upstream::bound::Bound;
+use crate::proxy::http1::unparsed::UnparsedRequest;
+use crate::proxy::io::flush_counter::FlushCounter;
+use crate::proxy::overload::clients::Registration;
+use crate::proxy::upstream::client_connections::ClientConnections;
 use http::StatusCode;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,7 @@ use tokio::sync::OnceCell;
 pub(crate) struct Client {
     pub(crate) context: Arc<Context>,
     /// Its place among all who are connected.
-    pub(crate) guest: Arc<Guest>,
+    pub(crate) registration: Arc<Registration>,
     /// Whose connection it is and where it was meant to go; nothing where clients come by themselves.
     flow: Option<Flow>,
     holder: OnceCell<Option<Holder>>,
@@ -33,23 +33,23 @@ pub(crate) struct Client {
     heard: AtomicBool,
     spoke: AtomicBool,
     /// The upstream connections that are about this one.
-    pub(crate) bound: Bound,
+    pub(crate) bound: ClientConnections,
     /// What has gone over it.
-    pub(crate) flushes: Arc<Flushes>,
+    pub(crate) flushes: Arc<FlushCounter>,
 }
 
 impl Client {
-    pub(crate) fn new(context: Arc<Context>, flow: Option<Flow>, guest: Arc<Guest>) -> Arc<Client> {
+    pub(crate) fn new(context: Arc<Context>, flow: Option<Flow>, registration: Arc<Registration>) -> Arc<Client> {
         let client = Arc::new(Client {
             context,
-            guest,
+            registration,
             flow,
             holder: OnceCell::new(),
             accepted: Instant::now(),
             tunnel: OnceLock::new(),
             heard: AtomicBool::new(false),
             spoke: AtomicBool::new(false),
-            bound: Bound::default(),
+            bound: ClientConnections::default(),
             flushes: Arc::default(),
         });
         // Asked now, beside the first bytes' way here: by the time something is recorded it is mostly there.
@@ -141,7 +141,7 @@ impl Client {
     }
 
     /// Records that what was said on the connection is refused, with what it asked for and the answer to it.
-    pub(crate) async fn refused_with(&self, status: StatusCode, reason: &str, asked: Asked) {
+    pub(crate) async fn refused_with(&self, status: StatusCode, reason: &str, asked: UnparsedRequest) {
         self.asks();
         self.learn_program().await;
         let mut record = self.record_of_all(EventKind::Refused, Some(Decision::Deny));
@@ -164,18 +164,18 @@ impl Client {
     }
 
     /// Something came over the connection.
-    pub(crate) fn hears(&self) {
+    pub(crate) fn note_bytes(&self) {
         self.heard.store(true, Ordering::Relaxed);
     }
 
-    pub(crate) fn has_heard(&self) -> bool {
+    pub(crate) fn has_received(&self) -> bool {
         self.heard.load(Ordering::Relaxed)
     }
 
     /// There is a request, understood or not.
     pub(crate) fn asks(&self) {
         if !self.spoke.swap(true, Ordering::Relaxed) {
-            self.guest.has_asked();
+            self.registration.has_asked();
         }
     }
 

@@ -3,22 +3,22 @@
 //! The upstream request is written from the [`Target`], byte for byte what was judged, never from the client's head.
 
 use crate::policy::Target;
-use crate::proxy::http1::exchange::Aside;
+use crate::proxy::http1::exchange::ExchangeState;
 use crate::proxy::http1::headers;
 use crate::proxy::limits::Limits;
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::service::client::Client;
-use crate::proxy::service::request_record::Entry;
-use crate::proxy::service::response_body::Download;
+use crate::proxy::service::request_record::RequestRecord;
+use crate::proxy::service::response_body::ResponseBody;
 use crate::proxy::upstream::connection::Connection;
 use crate::proxy::upstream::connection_auth;
 use crate::proxy::upstream::error::DialError;
-use crate::proxy::upstream::informational::Watch;
-use crate::proxy::upstream::key::Key;
-use crate::proxy::upstream::lease::Lease;
-use crate::proxy::upstream::pool::{Lent, Wants};
-use crate::proxy::upstream::request_body::Upload;
+use crate::proxy::upstream::informational::InformationalListener;
+use crate::proxy::upstream::key::PoolKey;
+use crate::proxy::upstream::pool::{Pooled, Wants};
+use crate::proxy::upstream::request_body::RequestBody;
 use crate::proxy::upstream::retry::Fate;
+use crate::proxy::upstream::stream_permit::StreamPermit;
 use crate::tls::UpstreamFault;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
@@ -35,16 +35,16 @@ const TRIES: usize = 3;
 /// What came back.
 pub(crate) enum Answer {
     /// A response, its body still on its way.
-    Response(Response<Incoming>, Option<Lease>, Arc<Watch>),
+    Response(Response<Incoming>, Option<StreamPermit>, Arc<InformationalListener>),
     /// The head of an upgrade; a tunnel carries on and records its end.
-    Upgraded(Response<()>, Box<dyn FnOnce(Entry) + Send>),
+    Upgraded(Response<()>, Box<dyn FnOnce(RequestRecord) + Send>),
 }
 
 impl Answer {
     /// The answer as the client gets it; a body in which nothing moves for `stalled` ends.
-    pub(crate) fn into_response(self, mut entry: Entry, stalled: Duration) -> Response<Download> {
+    pub(crate) fn into_response(self, mut entry: RequestRecord, stalled: Duration) -> Response<ResponseBody> {
         match self {
-            Answer::Response(response, lease, watch) => {
+            Answer::Response(response, permit, informational) => {
                 let (mut head, body) = response.into_parts();
                 headers::clean_response(&mut head.headers);
                 if head.status == StatusCode::NO_CONTENT {
@@ -53,12 +53,15 @@ impl Answer {
                 }
                 head.version = Version::HTTP_11;
                 entry.record.status = Some(head.status.as_u16());
-                Response::from_parts(head, Download::upstream(body, entry, lease, watch, stalled))
+                Response::from_parts(
+                    head,
+                    ResponseBody::upstream(body, entry, permit, informational, stalled),
+                )
             }
             Answer::Upgraded(head, tunnel) => {
                 entry.record.status = Some(head.status().as_u16());
                 tunnel(entry);
-                head.map(|()| Download::nothing())
+                head.map(|()| ResponseBody::nothing())
             }
         }
     }
@@ -68,15 +71,17 @@ impl Answer {
 pub(crate) async fn forward(
     client: &Client,
     target: &Target,
-    key: Key,
+    key: PoolKey,
     request: Request<Incoming>,
-    entry: &mut Entry,
+    entry: &mut RequestRecord,
 ) -> Result<Answer, Refusal> {
     let context = &client.context;
     let (head, body) = request.into_parts();
-    let aside: Option<Arc<Aside>> = head.extensions.get().cloned();
-    let expects =
-        aside.is_some() && head.version == Version::HTTP_11 && !body.is_end_stream() && headers::expects(&head.headers);
+    let exchange: Option<Arc<ExchangeState>> = head.extensions.get().cloned();
+    let expects = exchange.is_some()
+        && head.version == Version::HTTP_11
+        && !body.is_end_stream()
+        && headers::expects(&head.headers);
     // Among them is how hyper remembers the spelling of the names.
     let (mut fields, mut spelling) = (head.headers, head.extensions);
     let length = match body.is_end_stream() {
@@ -85,7 +90,7 @@ pub(crate) async fn forward(
     };
     headers::clean_request(&mut fields, length);
     let (empty, idempotent) = (body.is_end_stream(), target.method().is_idempotent());
-    let mut body = Upload::new(body, entry.traffic.clone());
+    let mut body = RequestBody::new(body, entry.byte_counts.clone());
     let mut wants = Wants {
         bound: &client.bound,
         proves: connection_auth::proves(&fields),
@@ -95,7 +100,7 @@ pub(crate) async fn forward(
     };
     let mut unread = false;
     for _ in 0..TRIES {
-        let Lent {
+        let Pooled {
             mut connection,
             reused,
             turn,
@@ -111,10 +116,10 @@ pub(crate) async fn forward(
             };
         }
         let go = frame(&mut request, http2, expects);
-        let watch = Watch::on(&mut request, aside.as_ref(), go);
-        let heard = connection.heard();
+        let informational = InformationalListener::on(&mut request, exchange.as_ref(), go);
+        let received = connection.received();
         entry.sent = true;
-        let mut error = match answer(&mut connection, request, &watch, entry, &context.config.limits).await? {
+        let mut error = match answer(&mut connection, request, &informational, entry, &context.config.limits).await? {
             // A 101 that nobody asked for: what follows it is not HTTP, and nothing is to be tunnelled (RFC 9110 section
             // 15.2.2). The connection dies with `connection`.
             Ok(response) if response.status().is_informational() => {
@@ -127,29 +132,29 @@ pub(crate) async fn forward(
             Ok(mut response) => {
                 repeat.forget();
                 // The client is not to be asked for what another proxy wants of us.
-                if let (StatusCode::PROXY_AUTHENTICATION_REQUIRED, Some(parent)) =
-                    (response.status(), connection.parent())
+                if let (StatusCode::PROXY_AUTHENTICATION_REQUIRED, Some(upstream_proxy)) =
+                    (response.status(), connection.upstream_proxy())
                 {
-                    return Err(DialError::refused_by(parent, response.status(), response.headers()).into());
+                    return Err(DialError::refused_by(upstream_proxy, response.status(), response.headers()).into());
                 }
                 // A connection whose answer is refused dies with `connection`.
                 vet(&mut response)?;
                 if response.status().is_success() {
-                    watch.proceed();
+                    informational.proceed();
                 }
                 let asks = connection_auth::asks(response.headers());
-                let lent = Lent {
+                let pooled = Pooled {
                     connection,
                     reused,
                     turn,
                 };
-                let lease = context.pool.give_back(key, lent, wants, asks);
-                return Ok(Answer::Response(response, Some(lease), watch));
+                let permit = context.pool.give_back(key, pooled, wants, asks);
+                return Ok(Answer::Response(response, Some(permit), informational));
             }
             Err(error) => error,
         };
         let fate = Fate::of(error.error());
-        let stale = reused && idempotent && connection.heard() == heard;
+        let stale = reused && idempotent && connection.received() == received;
         unread = fate.is_unread();
         (fields, body) = match (error.take_message(), spare) {
             // It never left: the connection died in the pool.
@@ -165,7 +170,7 @@ pub(crate) async fn forward(
                 if fate == Fate::WantsHttp1 {
                     context.pool.speak_http1(&key);
                 }
-                match repeat.upload(&entry.traffic) {
+                match repeat.upload(&entry.byte_counts) {
                     Some(body) => (spare, body),
                     None if unread => return Err(Refusal::unread()),
                     None => return Err(broken(error.error())),
@@ -173,12 +178,12 @@ pub(crate) async fn forward(
             }
             (None, _) => {
                 tracing::debug!("the server broke off: {:?}", error.error());
-                let refusal = match connection.asked_who_we_are() && !error.error().is_parse() {
+                let refusal = match connection.client_cert_requested() && !error.error().is_parse() {
                     true => unknown_to_it(),
                     false => broken(error.error()),
                 };
-                return Err(match connection.parent() {
-                    Some(parent) => refusal.on_the_way(parent),
+                return Err(match connection.upstream_proxy() {
+                    Some(upstream_proxy) => refusal.on_the_way(upstream_proxy),
                     None => refusal,
                 });
             }
@@ -203,7 +208,7 @@ fn says_its_length(method: &Method, fields: &HeaderMap) -> bool {
 
 /// What HTTP/1 needs beside the head. Where the client waits to be asked for its body, so does the upload: what sets it
 /// going is given back. (Over HTTP/2 hyper would not tell us of a `100 Continue`.)
-fn frame(request: &mut Request<Upload>, http2: bool, expects: bool) -> Option<oneshot::Sender<()>> {
+fn frame(request: &mut Request<RequestBody>, http2: bool, expects: bool) -> Option<oneshot::Sender<()>> {
     let mut go = None;
     let mut word = None;
     if !http2 {
@@ -233,22 +238,22 @@ fn frame(request: &mut Request<Upload>, http2: bool, expects: bool) -> Option<on
 /// Sends `request` and awaits its answer for as long as something moves.
 async fn answer(
     connection: &mut Connection,
-    request: Request<Upload>,
-    watch: &Watch,
-    entry: &Entry,
+    request: Request<RequestBody>,
+    informational: &InformationalListener,
+    entry: &RequestRecord,
     limits: &Limits,
-) -> Result<Result<Response<Incoming>, TrySendError<Request<Upload>>>, Refusal> {
+) -> Result<Result<Response<Incoming>, TrySendError<Request<RequestBody>>>, Refusal> {
     let answer = connection.send(request);
     tokio::pin!(answer);
     loop {
-        let sent = entry.traffic.sent();
+        let sent = entry.byte_counts.sent();
         tokio::select! {
             // A flood that ends in an answer is one, whatever came in one piece.
             biased;
-            () = watch.flooded() => return Err(flooded()),
+            () = informational.flooded() => return Err(flooded()),
             answer = &mut answer => return Ok(answer),
-            () = sleep(limits.expect), if watch.is_waiting() => watch.proceed(),
-            () = sleep(limits.response) => if entry.traffic.sent() == sent {
+            () = sleep(limits.expect), if informational.is_waiting() => informational.proceed(),
+            () = sleep(limits.response) => if entry.byte_counts.sent() == sent {
                 return Err(late());
             },
         }

@@ -4,48 +4,48 @@
 //! request it forgets when the request ends.
 
 use crate::policy::Target;
-use crate::proxy::http1::exchange::Aside;
+use crate::proxy::http1::exchange::ExchangeState;
 use crate::proxy::http1::unparsed::raw;
 use crate::proxy::refusal::{Kind, Refusal};
-use crate::proxy::service::authorize::judge;
+use crate::proxy::service::authorize::authorize;
 use crate::proxy::service::client::Client;
 use crate::proxy::service::render;
-use crate::proxy::service::request_record::Entry;
-use crate::proxy::service::response_body::Download;
-use crate::proxy::service::target::Origin;
+use crate::proxy::service::request_record::RequestRecord;
+use crate::proxy::service::response_body::ResponseBody;
+use crate::proxy::service::target::ConnectionContext;
 use crate::proxy::service::{drain, forward, websocket};
-use crate::proxy::upstream::address::Vouch;
+use crate::proxy::upstream::address::AddressTrust;
 use crate::proxy::upstream::connection_auth;
-use crate::proxy::upstream::key::Key;
+use crate::proxy::upstream::key::PoolKey;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use std::sync::Arc;
 
 /// Serves the requests of one connection.
 #[derive(Clone)]
-pub(crate) struct Interceptor {
+pub(crate) struct ProxyService {
     pub(crate) client: Arc<Client>,
-    pub(crate) origin: Arc<Origin>,
+    pub(crate) connection: Arc<ConnectionContext>,
 }
 
 /// Marks the answer to a request that the server has sent back unread.
 #[derive(Clone, Copy)]
 struct Unread;
 
-impl Interceptor {
+impl ProxyService {
     /// The upstream of a request that may go on its way, as the pool knows it.
-    fn upstream(&self, target: &Target, vouch: Vouch) -> Key {
-        Key {
-            wire: self.origin.wire,
+    fn upstream(&self, target: &Target, trust: AddressTrust) -> PoolKey {
+        PoolKey {
+            protocol: self.connection.protocol,
             host: target.host().clone(),
             port: target.port(),
-            address: self.origin.to.chosen(),
-            vouch,
+            address: self.connection.to.chosen(),
+            trust,
         }
     }
 
     /// Answers a request over HTTP/2, which can send it back unread, as its server has done.
-    pub(crate) async fn handle_stream(self, request: Request<Incoming>) -> Result<Response<Download>, h2::Error> {
+    pub(crate) async fn handle_stream(self, request: Request<Incoming>) -> Result<Response<ResponseBody>, h2::Error> {
         let response = self.handle(request).await;
         match response.extensions().get() {
             Some(Unread) => Err(h2::Reason::REFUSED_STREAM.into()),
@@ -54,11 +54,11 @@ impl Interceptor {
     }
 
     /// Answers a request.
-    pub(crate) async fn handle(self, mut request: Request<Incoming>) -> Response<Download> {
+    pub(crate) async fn handle(self, mut request: Request<Incoming>) -> Response<ResponseBody> {
         websocket::translate(&mut request);
-        let mut entry = Entry::new(self.client.clone(), request.method());
-        let aside: Option<Arc<Aside>> = request.extensions().get().cloned();
-        entry.aside.clone_from(&aside);
+        let mut entry = RequestRecord::new(self.client.clone(), request.method());
+        let exchange: Option<Arc<ExchangeState>> = request.extensions().get().cloned();
+        entry.exchange.clone_from(&exchange);
         let (target, key) = match self.admit(&request, &mut entry).await {
             Ok(admitted) => admitted,
             Err(refusal) => {
@@ -68,9 +68,9 @@ impl Interceptor {
             }
         };
         let (method, accepts) = (request.method().clone(), forms(request.headers()));
-        let outcome = match websocket::Wish::of(&mut request) {
+        let outcome = match websocket::UpgradeRequest::of(&mut request) {
             // Boxed, for it is rare and its future large.
-            Ok(Some(wish)) => Box::pin(wish.carry_out(&self.client, &target, key, request)).await,
+            Ok(Some(upgrade)) => Box::pin(upgrade.carry_out(&self.client, &target, key, request)).await,
             Ok(None) => forward::forward(&self.client, &target, key, request, &mut entry).await,
             Err(refusal) => Err(refusal),
         };
@@ -78,14 +78,14 @@ impl Interceptor {
             Ok(answer) => {
                 self.client.learn_program().await;
                 let mut response = answer.into_response(entry, self.client.context.config.limits.stall);
-                if self.origin.to.is_told() && response.status() == StatusCode::UNAUTHORIZED {
+                if self.connection.to.is_told() && response.status() == StatusCode::UNAUTHORIZED {
                     connection_auth::promise(response.headers_mut());
                 }
                 response
             }
             Err(refusal) => {
                 // Where the client's own body was at fault the upstream is not.
-                let fault = aside.and_then(|aside| aside.body_fault());
+                let fault = exchange.and_then(|exchange| exchange.body_fault());
                 let refusal = fault.map_or(refusal, Refusal::from);
                 let unread = (refusal.kind == Kind::Unread).then_some(Unread);
                 let mut response = refuse(refusal, &method, &accepts, entry).await;
@@ -96,7 +96,11 @@ impl Interceptor {
     }
 
     /// What `request` means and where it goes, if it may be forwarded. Nothing has been dialled before this says so.
-    async fn admit(&self, request: &Request<Incoming>, entry: &mut Entry) -> Result<(Target, Key), Refusal> {
+    async fn admit(
+        &self,
+        request: &Request<Incoming>,
+        entry: &mut RequestRecord,
+    ) -> Result<(Target, PoolKey), Refusal> {
         if request.method() == Method::CONNECT {
             entry.record.url = request.uri().authority().map(|authority| raw(authority.as_str()));
             return Err(Refusal::new(
@@ -105,7 +109,7 @@ impl Interceptor {
                 "CONNECT is served in cleartext HTTP/1.1 only, and not inside of another.",
             ));
         }
-        let target = self.origin.target_of(request).inspect_err(|_| {
+        let target = self.connection.target_of(request).inspect_err(|_| {
             let field = request
                 .headers()
                 .get(http::header::HOST)
@@ -116,11 +120,11 @@ impl Interceptor {
                 .map(|authority| authority.as_str().into())
                 .or(field);
             let path = request.uri().path_and_query().map_or("", |path| path.as_str());
-            let scheme = self.origin.scheme().as_str();
+            let scheme = self.connection.scheme().as_str();
             entry.record.url = Some(raw(&format!("{scheme}://{}{path}", authority.unwrap_or_default())));
         })?;
-        let vouch = judge(&self.client.context, &target, entry).await?;
-        let key = self.upstream(&target, vouch);
+        let trust = authorize(&self.client.context, &target, entry).await?;
+        let key = self.upstream(&target, trust);
         Ok((target, key))
     }
 }
@@ -130,8 +134,8 @@ pub(crate) async fn refuse(
     refusal: Refusal,
     method: &Method,
     request: &HeaderMap,
-    mut entry: Entry,
-) -> Response<Download> {
+    mut entry: RequestRecord,
+) -> Response<ResponseBody> {
     entry.learn_program().await;
     entry.refused(&refusal);
     let url = entry.record.url.as_deref().unwrap_or_default();
@@ -141,7 +145,7 @@ pub(crate) async fn refuse(
         response.body_mut().clear();
     }
     entry.record.status = Some(response.status().as_u16());
-    response.map(|text| Download::own(text, entry))
+    response.map(|text| ResponseBody::own(text, entry))
 }
 
 /// The fields that choose the form of a refusal.

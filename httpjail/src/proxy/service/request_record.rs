@@ -4,9 +4,9 @@
 
 use crate::approve::Requester;
 use crate::audit::{Decision, EventKind, Record};
-use crate::proxy::http1::exchange::Aside;
-use crate::proxy::io::flush_counter::Flushes;
-use crate::proxy::io::metered::Traffic;
+use crate::proxy::http1::exchange::ExchangeState;
+use crate::proxy::io::flush_counter::FlushCounter;
+use crate::proxy::io::metered::ByteCounts;
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::service::client::Client;
 use std::sync::Arc;
@@ -14,45 +14,45 @@ use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// The log line of one request, in the making. Starts as a denial: whoever allows says so.
-pub(crate) struct Entry {
+pub(crate) struct RequestRecord {
     client: Arc<Client>,
     pub(crate) record: Record,
     started: Instant,
     /// Its place among all requests, if there was one.
-    place: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
     /// Body bytes; counted by the bodies themselves.
-    pub(crate) traffic: Arc<Traffic>,
+    pub(crate) byte_counts: Arc<ByteCounts>,
     /// Whether any of it may have reached the upstream: a request that did was allowed, whatever becomes of it.
     pub(crate) sent: bool,
     /// Whether the exchange came to its proper end.
     pub(crate) complete: bool,
     /// Over HTTP/1: knows why a body was broken off, if we did it.
-    pub(crate) aside: Option<Arc<Aside>>,
+    pub(crate) exchange: Option<Arc<ExchangeState>>,
     /// The short phrase for what went wrong after it was let through.
     fault: Option<String>,
 }
 
-impl Entry {
-    pub(crate) fn new(client: Arc<Client>, method: &http::Method) -> Entry {
+impl RequestRecord {
+    pub(crate) fn new(client: Arc<Client>, method: &http::Method) -> RequestRecord {
         client.asks();
         let mut record = client.record(EventKind::Request, Decision::Deny);
         record.method = Some(method.as_str().to_owned());
-        let place = client.context.requests.clone().try_acquire_owned().ok();
-        Entry {
+        let permit = client.context.requests.clone().try_acquire_owned().ok();
+        RequestRecord {
             client,
-            place,
+            permit,
             record,
             started: Instant::now(),
-            traffic: Arc::default(),
+            byte_counts: Arc::default(),
             sent: false,
             complete: false,
-            aside: None,
+            exchange: None,
             fault: None,
         }
     }
 
     /// What has gone over the client's connection.
-    pub(crate) fn flushes(&self) -> &Flushes {
+    pub(crate) fn flushes(&self) -> &FlushCounter {
         &self.client.flushes
     }
 
@@ -67,8 +67,8 @@ impl Entry {
     }
 
     /// Whether there are no more requests at the same time than may be.
-    pub(crate) fn has_place(&self) -> bool {
-        self.place.is_some()
+    pub(crate) fn has_permit(&self) -> bool {
+        self.permit.is_some()
     }
 
     /// Gives the reason, unless there is one already: the first is the cause of those after it.
@@ -95,13 +95,13 @@ impl Entry {
     }
 }
 
-impl Drop for Entry {
+impl Drop for RequestRecord {
     fn drop(&mut self) {
         if !self.complete {
             if self.record.verdict == Some(Decision::Allow) {
                 self.record.complete = Some(false);
             }
-            match self.aside.as_ref().and_then(|aside| aside.body_fault()) {
+            match self.exchange.as_ref().and_then(|exchange| exchange.body_fault()) {
                 // What else went wrong then came of it.
                 Some(fault) => {
                     self.fault = Some(fault.reason().to_owned());
@@ -110,15 +110,15 @@ impl Drop for Entry {
                         .then(|| format!("The request's body: {}.", fault.words()));
                 }
                 None if self.fault.is_some() => {}
-                None => self.because(self.client.guest.why().unwrap_or("cut short")),
+                None => self.because(self.client.registration.why().unwrap_or("cut short")),
             }
         }
         if let Some(fault) = self.fault.take() {
             self.because(&fault);
         }
         let mut record = std::mem::replace(&mut self.record, Record::new(EventKind::Request));
-        record.bytes_in = Some(self.traffic.sent());
-        record.bytes_out = Some(self.traffic.received());
+        record.bytes_in = Some(self.byte_counts.sent());
+        record.bytes_out = Some(self.byte_counts.received());
         record.duration_ms = Some(self.started.elapsed().as_secs_f64() * 1000.0);
         self.client.write(record);
     }

@@ -2,12 +2,12 @@
 //!
 //! Backpressure comes from polling: nobody reads a frame before the other leg has room for it.
 
-use crate::proxy::http1::exchange::Busy;
+use crate::proxy::http1::exchange::InFlight;
 use crate::proxy::http1::headers;
-use crate::proxy::io::metered::Traffic;
-use crate::proxy::service::request_record::Entry;
-use crate::proxy::upstream::informational::Watch;
-use crate::proxy::upstream::lease::Lease;
+use crate::proxy::io::metered::ByteCounts;
+use crate::proxy::service::request_record::RequestRecord;
+use crate::proxy::upstream::informational::InformationalListener;
+use crate::proxy::upstream::stream_permit::StreamPermit;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
@@ -21,10 +21,10 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
 /// A response's body on its way to the client. When it has gone, or nobody wants it any more, the request is recorded.
-pub(crate) struct Download {
+pub(crate) struct ResponseBody {
     source: Source,
-    entry: Option<Entry>,
-    busy: Option<Busy>,
+    entry: Option<RequestRecord>,
+    in_flight: Option<InFlight>,
     /// An error that waits until what came before it has gone, and how many flushes there had been.
     held: Option<(io::Error, u64)>,
 }
@@ -38,9 +38,9 @@ enum Source {
 struct Stream {
     body: Incoming,
     /// Keeps the upstream connection's place taken as long as this body uses it.
-    lease: Option<Lease>,
+    permit: Option<StreamPermit>,
     /// An upload that waits for a word that does not come any more ends with this body.
-    _watch: Arc<Watch>,
+    _informational: Arc<InformationalListener>,
     idle: Idle,
 }
 
@@ -56,7 +56,7 @@ fn deepest<'a>(mut error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static
 struct Idle {
     limit: Duration,
     clock: Option<Pin<Box<Sleep>>>,
-    traffic: Arc<Traffic>,
+    byte_counts: Arc<ByteCounts>,
     /// What both directions had moved when the clock was last wound up.
     seen: u64,
 }
@@ -67,7 +67,7 @@ impl Idle {
         let clock = self.clock.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         loop {
             ready!(clock.as_mut().poll(cx));
-            let moved = self.traffic.sent() + self.traffic.received();
+            let moved = self.byte_counts.sent() + self.byte_counts.received();
             if std::mem::replace(&mut self.seen, moved) == moved {
                 return Poll::Ready(());
             }
@@ -76,64 +76,64 @@ impl Idle {
     }
 }
 
-impl Download {
+impl ResponseBody {
     /// One that ends where in neither direction anything moves for `limit`.
     pub(crate) fn upstream(
         body: Incoming,
-        mut entry: Entry,
-        lease: Option<Lease>,
-        watch: Arc<Watch>,
+        mut entry: RequestRecord,
+        permit: Option<StreamPermit>,
+        informational: Arc<InformationalListener>,
         limit: Duration,
-    ) -> Download {
+    ) -> ResponseBody {
         entry.complete = body.is_end_stream();
         let idle = Idle {
             limit,
             clock: None,
-            traffic: entry.traffic.clone(),
+            byte_counts: entry.byte_counts.clone(),
             seen: u64::MAX,
         };
         let stream = Stream {
             body,
-            lease,
-            _watch: watch,
+            permit,
+            _informational: informational,
             idle,
         };
-        Download::new(Source::Upstream(stream), Some(entry))
+        ResponseBody::new(Source::Upstream(stream), Some(entry))
     }
 
     /// A body of our own words.
-    pub(crate) fn own(text: String, mut entry: Entry) -> Download {
+    pub(crate) fn own(text: String, mut entry: RequestRecord) -> ResponseBody {
         entry.complete = true;
-        Download::new(Source::Own(Full::from(text)), Some(entry))
+        ResponseBody::new(Source::Own(Full::from(text)), Some(entry))
     }
 
     /// The same where no request is to be recorded.
-    pub(crate) fn words(text: String) -> Download {
-        Download::new(Source::Own(Full::from(text)), None)
+    pub(crate) fn words(text: String) -> ResponseBody {
+        ResponseBody::new(Source::Own(Full::from(text)), None)
     }
 
     /// Nothing, and nothing to record when it ends: a tunnel does that.
-    pub(crate) fn nothing() -> Download {
-        Download::new(Source::Own(Full::default()), None)
+    pub(crate) fn nothing() -> ResponseBody {
+        ResponseBody::new(Source::Own(Full::default()), None)
     }
 
     /// Keeps the connection busy as long as this body is there.
-    pub(crate) fn until_gone(mut self, busy: Busy) -> Download {
-        self.busy = Some(busy);
+    pub(crate) fn until_gone(mut self, in_flight: InFlight) -> ResponseBody {
+        self.in_flight = Some(in_flight);
         self
     }
 
-    fn new(source: Source, entry: Option<Entry>) -> Download {
-        Download {
+    fn new(source: Source, entry: Option<RequestRecord>) -> ResponseBody {
+        ResponseBody {
             source,
             entry,
-            busy: None,
+            in_flight: None,
             held: None,
         }
     }
 }
 
-impl Download {
+impl ResponseBody {
     /// The error, once what came before it has gone, or nothing moves any more.
     fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         if let (Some((_, seen)), Some(entry)) = (&self.held, &self.entry)
@@ -149,8 +149,8 @@ impl Download {
 impl Drop for Stream {
     fn drop(&mut self) {
         let whole = self.body.is_end_stream() || self.body.size_hint().exact() == Some(0);
-        if let (Some(lease), false) = (&self.lease, whole) {
-            lease.retire();
+        if let (Some(permit), false) = (&self.permit, whole) {
+            permit.retire();
         }
     }
 }
@@ -167,7 +167,7 @@ impl Stream {
     }
 }
 
-impl Body for Download {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -188,7 +188,7 @@ impl Body for Download {
         let ended = this.is_end_stream();
         if let Some(entry) = &mut this.entry {
             match &frame {
-                Some(Ok(frame)) => entry.traffic.receive(frame.data_ref().map_or(0, Bytes::len)),
+                Some(Ok(frame)) => entry.byte_counts.receive(frame.data_ref().map_or(0, Bytes::len)),
                 Some(Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
                     entry.fail(
                         "timed out",

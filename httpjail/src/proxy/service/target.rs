@@ -8,8 +8,8 @@ use crate::net::{Host, NameSource, OriginalDst, Scheme};
 use crate::policy::Target;
 use crate::proxy::authority::{parse_port, split_port};
 use crate::proxy::http1::token::is_token;
-use crate::proxy::http1::unparsed::Way;
-use crate::proxy::protocol::Wire;
+use crate::proxy::http1::unparsed::DefaultOrigin;
+use crate::proxy::protocol::UpstreamProtocol;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::upstream::address;
 use crate::proxy::upstream::address::Class;
@@ -90,23 +90,23 @@ fn host_behind(names: &dyn NameSource, original: OriginalDst) -> Host {
 }
 
 /// What the connection says of every request on it.
-pub(crate) struct Origin {
+pub(crate) struct ConnectionContext {
     /// How its upstream is spoken to, which also gives the scheme.
-    pub(crate) wire: Wire,
+    pub(crate) protocol: UpstreamProtocol,
     /// Where it goes. Its host is that of a request that need not name one (HTTP/1.0).
     pub(crate) to: Destination,
     /// The host that the client's TLS asked for: every request on the connection must name it.
     pub(crate) tls_host: Option<Host>,
 }
 
-impl Origin {
+impl ConnectionContext {
     pub(crate) fn scheme(&self) -> Scheme {
-        self.wire.scheme()
+        self.protocol.scheme()
     }
 
     /// How requests are told of that could not be understood.
-    pub(crate) fn way(&self) -> Way {
-        Way {
+    pub(crate) fn default_origin(&self) -> DefaultOrigin {
+        DefaultOrigin {
             scheme: self.scheme(),
             host: Some(self.tls_host.as_ref().unwrap_or(&self.to.host).clone()),
         }
@@ -208,9 +208,9 @@ mod tests {
     use super::*;
     use crate::proxy::refusal::Kind;
 
-    fn origin(wire: Wire, port: u16, tls_host: Option<&str>) -> Origin {
-        Origin {
-            wire,
+    fn connection(protocol: UpstreamProtocol, port: u16, tls_host: Option<&str>) -> ConnectionContext {
+        ConnectionContext {
+            protocol,
             to: Destination {
                 host: Host::parse("made.test").unwrap(),
                 port,
@@ -222,12 +222,12 @@ mod tests {
         }
     }
 
-    fn ask(origin: &Origin, version: Version, uri: &str, hosts: &[&str]) -> Result<String, Kind> {
+    fn ask(connection: &ConnectionContext, version: Version, uri: &str, hosts: &[&str]) -> Result<String, Kind> {
         let mut request = Request::builder().version(version).uri(uri);
         for host in hosts {
             request = request.header(header::HOST, *host);
         }
-        let target = origin.target_of(&request.body(()).unwrap());
+        let target = connection.target_of(&request.body(()).unwrap());
         target
             .map(|target| target.url().to_owned())
             .map_err(|refusal| refusal.kind)
@@ -235,7 +235,12 @@ mod tests {
 
     #[track_caller]
     fn http(uri: &str, hosts: &[&str], expected: Result<&str, Kind>) {
-        let answer = ask(&origin(Wire::Http1, 80, None), Version::HTTP_11, uri, hosts);
+        let answer = ask(
+            &connection(UpstreamProtocol::Http1, 80, None),
+            Version::HTTP_11,
+            uri,
+            hosts,
+        );
         assert_eq!(answer.as_deref(), expected.as_deref(), "{uri} {hosts:?}");
     }
 
@@ -275,7 +280,7 @@ mod tests {
     // Proves: H15.
     #[test]
     fn inside_a_tunnel() {
-        let mut tunnel = origin(Wire::Http1, 80, None);
+        let mut tunnel = connection(UpstreamProtocol::Http1, 80, None);
         tunnel.to.named = true;
         let ask_tunnel = |host| ask(&tunnel, Version::HTTP_11, "/", &[host]);
         assert_eq!(ask_tunnel("made.test"), Ok("http://made.test/".into()));
@@ -284,7 +289,7 @@ mod tests {
 
     #[test]
     fn ports() {
-        let odd = origin(Wire::Http1, 8080, None);
+        let odd = connection(UpstreamProtocol::Http1, 8080, None);
         let ask_odd = |host| ask(&odd, Version::HTTP_11, "/", &[host]);
         assert_eq!(ask_odd("a.test:8080"), Ok("http://a.test:8080/".into()));
         assert_eq!(ask_odd("a.test"), Ok("http://a.test:8080/".into()));
@@ -295,7 +300,7 @@ mod tests {
     // Proves: H01, H09.
     #[test]
     fn tls_and_http2() {
-        let tls = origin(Wire::Tls, 443, Some("a.test"));
+        let tls = connection(UpstreamProtocol::Tls, 443, Some("a.test"));
         let ask_tls = |uri, hosts: &[&str]| ask(&tls, Version::HTTP_2, uri, hosts);
         assert_eq!(ask_tls("https://a.test/p", &[]), Ok("https://a.test/p".into()));
         assert_eq!(ask_tls("https://a.test/p", &["A.test"]), Ok("https://a.test/p".into()));
@@ -315,7 +320,7 @@ mod tests {
     // Proves: H08.
     #[test]
     fn http_1_0_without_a_host() {
-        let plain = origin(Wire::Http1, 80, None);
+        let plain = connection(UpstreamProtocol::Http1, 80, None);
         assert_eq!(
             ask(&plain, Version::HTTP_10, "/p", &[]),
             Ok("http://made.test/p".into())

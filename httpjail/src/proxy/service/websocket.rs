@@ -6,18 +6,18 @@
 
 use crate::policy::Target;
 use crate::proxy::http1::headers;
-use crate::proxy::io::metered::Counted;
+use crate::proxy::io::metered::MeteredIo;
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::service::client::Client;
 use crate::proxy::service::forward;
 use crate::proxy::service::forward::Answer;
-use crate::proxy::service::request_record::Entry;
+use crate::proxy::service::request_record::RequestRecord;
 use crate::proxy::tasks::Tasks;
 use crate::proxy::upstream::connection_auth;
-use crate::proxy::upstream::informational::Watch;
-use crate::proxy::upstream::key::Key;
+use crate::proxy::upstream::informational::InformationalListener;
+use crate::proxy::upstream::key::PoolKey;
 use crate::proxy::upstream::pool::Wants;
-use crate::proxy::upstream::request_body::Upload;
+use crate::proxy::upstream::request_body::RequestBody;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
@@ -29,7 +29,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::timeout;
 
 /// A proper wish for a WebSocket. Any other upgrade of HTTP/1.1 is forwarded as the plain request that it also is.
-pub(crate) struct Wish {
+pub(crate) struct UpgradeRequest {
     client: OnUpgrade,
     /// What the upstream is sent: the client's own key, or one of ours for a client of HTTP/2, which has none.
     key: HeaderValue,
@@ -49,8 +49,8 @@ pub(crate) fn translate(request: &mut Request<Incoming>) {
     }
 }
 
-impl Wish {
-    pub(crate) fn of(request: &mut Request<Incoming>) -> Result<Option<Wish>, Refusal> {
+impl UpgradeRequest {
+    pub(crate) fn of(request: &mut Request<Incoming>) -> Result<Option<UpgradeRequest>, Refusal> {
         let extended = request.extensions().get::<Extended>().is_some();
         let fields = request.headers();
         let version = fields.get(header::SEC_WEBSOCKET_VERSION);
@@ -73,7 +73,7 @@ impl Wish {
                 .filter(sixteen)
                 .cloned()
         };
-        Ok(key.map(|key| Wish {
+        Ok(key.map(|key| UpgradeRequest {
             client: hyper::upgrade::on(request),
             key,
             extended,
@@ -85,14 +85,14 @@ impl Wish {
         self,
         client: &Client,
         target: &Target,
-        key: Key,
+        key: PoolKey,
         request: Request<Incoming>,
     ) -> Result<Answer, Refusal> {
         let context = &client.context;
         let head = request.into_parts().0;
         let mut fields = head.headers;
         headers::clean_request(&mut fields, None);
-        let aside = head.extensions.get().cloned();
+        let exchange = head.extensions.get().cloned();
         let mut wants = Wants {
             bound: &client.bound,
             proves: connection_auth::proves(&fields),
@@ -104,20 +104,20 @@ impl Wish {
         fields.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         fields.insert(header::SEC_WEBSOCKET_KEY, self.key.clone());
         loop {
-            let mut request = forward::write_head(target, fields.clone(), false)?.map(|()| Upload::empty());
+            let mut request = forward::write_head(target, fields.clone(), false)?.map(|()| RequestBody::empty());
             // Among them is how hyper remembers the spelling of the names.
             *request.extensions_mut() = head.extensions.clone();
-            let watch = Watch::on(&mut request, aside.as_ref(), None);
-            let mut lent = context.pool.dedicated(&key, wants).await?;
-            let heard = lent.connection.heard();
+            let informational = InformationalListener::on(&mut request, exchange.as_ref(), None);
+            let mut pooled = context.pool.dedicated(&key, wants).await?;
+            let received = pooled.connection.received();
             let answer = tokio::select! {
-                answer = timeout(context.config.limits.response, lent.connection.send(request)) => answer,
-                () = watch.flooded() => return Err(forward::flooded()),
+                answer = timeout(context.config.limits.response, pooled.connection.send(request)) => answer,
+                () = informational.flooded() => return Err(forward::flooded()),
             };
             let mut response = match answer {
                 Ok(Ok(response)) => response,
                 // The client's own one had ended before it was asked.
-                Ok(Err(_)) if lent.reused && lent.connection.heard() == heard => {
+                Ok(Err(_)) if pooled.reused && pooled.connection.received() == received => {
                     wants.fresh = true;
                     continue;
                 }
@@ -126,7 +126,7 @@ impl Wish {
             };
             return match response.status() {
                 StatusCode::SWITCHING_PROTOCOLS => {
-                    lent.connection.is_a_tunnel();
+                    pooled.connection.is_a_tunnel();
                     self.open(response, &context.tasks)
                 }
                 // To an extended CONNECT this would say that the tunnel is open.
@@ -134,9 +134,9 @@ impl Wish {
                 _ => {
                     forward::vet(&mut response)?;
                     let asks = connection_auth::asks(response.headers());
-                    let belongs = asks || wants.proves || lent.turn.is_some();
-                    let lease = belongs.then(|| context.pool.give_back(key, lent, wants, asks));
-                    Ok(Answer::Response(response, lease, watch))
+                    let belongs = asks || wants.proves || pooled.turn.is_some();
+                    let permit = belongs.then(|| context.pool.give_back(key, pooled, wants, asks));
+                    Ok(Answer::Response(response, permit, informational))
                 }
             };
         }
@@ -183,11 +183,11 @@ fn new_key() -> Result<HeaderValue, Refusal> {
     key.ok_or_else(|| Refusal::new(Kind::Upstream, "no randomness", "The system has no randomness."))
 }
 
-async fn tunnel(client: OnUpgrade, upstream: OnUpgrade, mut entry: Entry) {
+async fn tunnel(client: OnUpgrade, upstream: OnUpgrade, mut entry: RequestRecord) {
     let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) else {
         return;
     };
-    let mut client = Counted::new(TokioIo::new(client), entry.traffic.clone());
+    let mut client = MeteredIo::new(TokioIo::new(client), entry.byte_counts.clone());
     let mut upstream = TokioIo::new(upstream);
     let copied = tokio::io::copy_bidirectional(&mut client, &mut upstream).await;
     entry.complete = copied.is_ok();

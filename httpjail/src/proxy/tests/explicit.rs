@@ -1,7 +1,7 @@
 //! Clients that know of a proxy get the verdicts of those that know of none.
 
 use super::support::{Jail, gist};
-use crate::proxy::{Clients, Guard, Token};
+use crate::proxy::{Clients, ProxyAuth, Token};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -28,7 +28,7 @@ enum Way {
 
 async fn jail(way: Way) -> Jail {
     match way {
-        Way::Explicit => Jail::with(&RULES, |config| config.clients = Clients::Explicit(Guard::Open)).await,
+        Way::Explicit => Jail::with(&RULES, |config| config.clients = Clients::Explicit(ProxyAuth::Open)).await,
         Way::Steered | Way::Unwrapped => Jail::new(&RULES).await,
     }
 }
@@ -331,7 +331,7 @@ async fn without_interception_the_tunnel_is_judged() {
         let jail = Jail::with(&rules, |config| {
             config.intercept_tls = false;
             if explicit {
-                config.clients = Clients::Explicit(Guard::Open);
+                config.clients = Clients::Explicit(ProxyAuth::Open);
             }
         })
         .await;
@@ -369,7 +369,7 @@ async fn without_interception_the_tunnel_is_judged() {
 async fn only_who_has_the_token_may_use_it() {
     let (token, secret) = Token::new().unwrap();
     let jail = Jail::with(&["allow: .*"], |config| {
-        config.clients = Clients::Explicit(Guard::Token(Box::new(token)))
+        config.clients = Clients::Explicit(ProxyAuth::Token(Box::new(token)))
     })
     .await;
     let basic = |pair: String| {

@@ -1,7 +1,7 @@
 //! Bounds: heads, connections, shutdown.
 
 use super::support::{Jail, gist, text};
-use crate::proxy::{Clients, Guard, Limits, Token};
+use crate::proxy::{Clients, Limits, ProxyAuth, Token};
 use http::Request;
 use http_body_util::Full;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -266,7 +266,7 @@ async fn strangers_take_no_places() {
         base64::engine::general_purpose::STANDARD.encode(Token::credentials(&secret))
     };
     let jail = Jail::with(&["allow: .*"], |config| {
-        config.clients = Clients::Explicit(Guard::Token(Box::new(token)));
+        config.clients = Clients::Explicit(ProxyAuth::Token(Box::new(token)));
         config.limits.connections = 16;
         config.limits.stranger = Duration::from_millis(500);
     })

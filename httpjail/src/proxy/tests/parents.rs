@@ -2,7 +2,7 @@
 
 use super::support::{Jail, gist, text};
 use super::world::World;
-use crate::proxy::{Config, Parents};
+use crate::proxy::{Config, ProxyConfig};
 use crate::tls::Leaves;
 use http::Request;
 use http_body_util::Full;
@@ -92,14 +92,14 @@ async fn jail_with(
     change: impl FnOnce(&mut Config),
 ) -> (Jail, Arc<Corp>) {
     let of = |name: &str| variables.iter().find(|(found, _)| *found == name);
-    let parents = Parents::named_by(|name| of(name).map(|(_, value)| (*value).to_owned())).unwrap();
+    let upstream_proxies = ProxyConfig::named_by(|name| of(name).map(|(_, value)| (*value).to_owned())).unwrap();
     let corp = Arc::new(Corp {
         answer,
         within_tls: variables.iter().any(|(_, value)| value.starts_with("https:")),
         heads: Mutex::default(),
     });
     let jail = Jail::with(rules, |config| {
-        config.parents = parents;
+        config.upstream_proxies = upstream_proxies;
         change(config);
     })
     .await;

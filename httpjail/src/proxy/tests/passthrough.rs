@@ -2,7 +2,7 @@
 
 use super::support::{Jail, gist, tls};
 use crate::net::HostPattern;
-use crate::proxy::{Clients, Guard};
+use crate::proxy::{Clients, ProxyAuth};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -57,7 +57,7 @@ async fn in_a_tunnel_the_connect_must_name_it_too() {
         let jail = Jail::with(&["allow: .*"], |config| {
             config.passthrough = vec![HostPattern::parse("a.test").unwrap()];
             if explicit {
-                config.clients = Clients::Explicit(Guard::Open);
+                config.clients = Clients::Explicit(ProxyAuth::Open);
             }
         })
         .await;

@@ -6,7 +6,7 @@ use crate::net::{
     ClientAddr, Flow, Host, NameSource, Opener, OriginalDst, OriginalDstSource, Process, Program, ProgramSource,
 };
 use crate::policy::{Policy, Rule, Source};
-use crate::proxy::{Clients, Config, Limits, Mode, Parents, Proxy};
+use crate::proxy::{Clients, Config, Limits, Mode, Proxy, ProxyConfig};
 use crate::tls::{AuthorityFile, CertificateAuthority, Leaves, UpstreamTls};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -62,7 +62,7 @@ impl Jail {
             upstream_tls: Arc::new(UpstreamTls::new(&trusted, Some(&authority)).unwrap()),
             audit: log.clone(),
             network: world.clone(),
-            parents: Parents::default(),
+            upstream_proxies: ProxyConfig::default(),
             itself: Vec::new(),
             limits: Limits::default(),
             allocated: || 0,

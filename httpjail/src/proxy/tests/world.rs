@@ -1,7 +1,7 @@
 //! The internet of the tests: names with addresses, and behind all of them two origins on loopback, one of HTTP and one of
 //! HTTPS, which count who comes.
 
-use crate::proxy::upstream::network::Doing;
+use crate::proxy::upstream::network::BoxFuture;
 use crate::proxy::upstream::network::Network;
 use crate::tls::{CertificateAuthority, Leaves, sni_host};
 use bytes::Bytes;
@@ -131,7 +131,7 @@ impl World {
 }
 
 impl Network for World {
-    fn resolve<'a>(&'a self, name: &'a str) -> Doing<'a, Vec<IpAddr>> {
+    fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
         if name == "lost.test" {
             return Box::pin(std::future::pending());
         }
@@ -144,7 +144,7 @@ impl Network for World {
         address.to_string() == "192.0.2.77"
     }
 
-    fn connect(&self, address: SocketAddr) -> Doing<'static, TcpStream> {
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<TcpStream>> {
         self.seen.dialled.lock().unwrap().push(address);
         let origin = match (address.port(), self.parent.get()) {
             (8008, _) => self.played,

@@ -50,11 +50,11 @@ impl Class {
     }
 
     /// Whether an address of this class may be dialled for `host`.
-    pub(crate) fn permits(self, host: &Host, address: IpAddr, vouch: Vouch) -> bool {
+    pub(crate) fn permits(self, host: &Host, address: IpAddr, trust: AddressTrust) -> bool {
         match self {
             Class::Public => true,
-            Class::Private => vouch != Vouch::None,
-            _ if vouch != Vouch::Host => false,
+            Class::Private => trust != AddressTrust::None,
+            _ if trust != AddressTrust::Host => false,
             Class::Loopback if host.as_name() == Some("localhost") => true,
             _ => host.ip() == Some(address),
         }
@@ -63,7 +63,7 @@ impl Class {
 
 /// How far the verdict vouches for the address behind the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Vouch {
+pub(crate) enum AddressTrust {
     /// Not at all: the rule that allows it matches other hosts too.
     None,
     /// No rule vouches, but nothing is to be blocked (`--dry-run`, `--log-only`): private ranges pass as they would with
@@ -94,8 +94,12 @@ pub(crate) fn foresee(host: &Host, is_pinned: bool) -> Foreseen {
         Class::Public | Class::Private if is_surely_own(address) => Class::Own,
         class => class,
     };
-    let vouch = if is_pinned { Vouch::Host } else { Vouch::None };
-    match class.permits(host, address, vouch) {
+    let trust = if is_pinned {
+        AddressTrust::Host
+    } else {
+        AddressTrust::None
+    };
+    match class.permits(host, address, trust) {
         true => Foreseen::Permitted,
         false => Foreseen::Refused(class),
     }

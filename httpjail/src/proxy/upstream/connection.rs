@@ -1,12 +1,12 @@
 //! One open upstream connection of either version: how it begins on a stream, is asked, and let go.
 //!
 //! HTTP/1 answers one request after the other and is given back to the [`crate::proxy::upstream::pool`] in between. HTTP/2 is shared: each
-//! request holds a [`Lease`] of its place.
+//! request holds a [`StreamPermit`] of its place.
 
 use crate::proxy::upstream::http1::Http1;
 use crate::proxy::upstream::http2::Stream;
-use crate::proxy::upstream::proxy_env::Parent;
-use crate::proxy::upstream::request_body::Upload;
+use crate::proxy::upstream::proxy_env::UpstreamProxy;
+use crate::proxy::upstream::request_body::RequestBody;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
@@ -20,18 +20,18 @@ pub(crate) enum Connection {
 
 impl Connection {
     /// Whether the server asked for a client certificate, which nobody could give it.
-    pub(crate) fn asked_who_we_are(&self) -> bool {
+    pub(crate) fn client_cert_requested(&self) -> bool {
         match self {
-            Connection::Http1(http1) => http1.asked,
-            Connection::Http2(stream) => stream.asked,
+            Connection::Http1(http1) => http1.client_cert_requested,
+            Connection::Http2(stream) => stream.client_cert_requested,
         }
     }
 
     /// How much the server has said on it so far, of whatever.
-    pub(crate) fn heard(&self) -> u64 {
+    pub(crate) fn received(&self) -> u64 {
         match self {
-            Connection::Http1(http1) => http1.notes.heard(),
-            Connection::Http2(stream) => stream.notes.heard(),
+            Connection::Http1(http1) => http1.stats.received(),
+            Connection::Http2(stream) => stream.stats.received(),
         }
     }
 
@@ -42,22 +42,22 @@ impl Connection {
     /// What follows is not HTTP: a write that fails is told at once.
     pub(crate) fn is_a_tunnel(&self) {
         if let Connection::Http1(http1) = self {
-            http1.notes.give_up();
+            http1.stats.give_up();
         }
     }
 
     /// The other proxy that this leads to, where requests are told to that proxy and not only sent through it.
-    pub(crate) fn parent(&self) -> Option<&Arc<Parent>> {
+    pub(crate) fn upstream_proxy(&self) -> Option<&Arc<UpstreamProxy>> {
         match self {
-            Connection::Http1(http1) => http1.parent.as_ref(),
+            Connection::Http1(http1) => http1.upstream_proxy.as_ref(),
             Connection::Http2(..) => None,
         }
     }
 
     pub(crate) async fn send(
         &mut self,
-        request: Request<Upload>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<Upload>>> {
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
         match self {
             Connection::Http1(http1) => http1.send(request).await,
             Connection::Http2(stream) => stream.sender.try_send_request(request).await,

@@ -7,7 +7,7 @@
 
 use crate::net::{Host, Scheme};
 use crate::proxy::io::boxed::BoxedIo;
-use crate::proxy::io::permit::Placed;
+use crate::proxy::io::permit::PermitIo;
 use crate::proxy::limits::Limits;
 use crate::proxy::overload::memory::Memory;
 use crate::proxy::upstream::address;
@@ -15,9 +15,9 @@ use crate::proxy::upstream::address::Class;
 use crate::proxy::upstream::error::{DialError, Step};
 use crate::proxy::upstream::happy_eyeballs;
 use crate::proxy::upstream::http1;
-use crate::proxy::upstream::key::Goal;
+use crate::proxy::upstream::key::ConnectTarget;
 use crate::proxy::upstream::network::Network;
-use crate::proxy::upstream::proxy_env::{Parent, Parents};
+use crate::proxy::upstream::proxy_env::{ProxyConfig, UpstreamProxy};
 use crate::tls::{self, UpstreamFault, UpstreamTls};
 use http::{Request, header};
 use http_body_util::Empty;
@@ -44,43 +44,51 @@ const METADATA: [&str; 4] = [
 ];
 
 /// Where a request goes next.
-pub(crate) enum Hop {
+pub(crate) enum Route {
     /// To its server.
-    Server(BoxedIo),
+    Direct(BoxedIo),
     /// To another proxy, which wants to be told the whole URL.
-    Parent(BoxedIo, Arc<Parent>),
+    Proxy(BoxedIo, Arc<UpstreamProxy>),
 }
 
 /// Opens checked connections.
-pub(crate) struct Dialler {
+pub(crate) struct Connector {
     pub(crate) network: Arc<dyn Network>,
     pub(crate) tls: Arc<UpstreamTls>,
-    pub(crate) parents: Parents,
+    pub(crate) upstream_proxies: ProxyConfig,
     /// Where the proxy itself listens, in the namespace that it dials from.
     pub(crate) itself: Vec<SocketAddr>,
     pub(crate) limits: Limits,
     /// Places for open connections.
-    pub(crate) room: Arc<Semaphore>,
+    pub(crate) permits: Arc<Semaphore>,
     pub(crate) memory: Arc<Memory>,
 }
 
-impl Dialler {
+impl Connector {
     /// A connection for one cleartext request after the other.
-    pub(crate) async fn hop(&self, goal: Goal<'_>) -> Result<Hop, DialError> {
-        match self.parent(Scheme::Http, goal)? {
-            Some(parent) => Ok(Hop::Parent(self.to_parent(&parent).await?, parent)),
-            None => Ok(Hop::Server(self.directly(goal).await?)),
+    pub(crate) async fn route(&self, connect_target: ConnectTarget<'_>) -> Result<Route, DialError> {
+        match self.upstream_proxy(Scheme::Http, connect_target)? {
+            Some(upstream_proxy) => Ok(Route::Proxy(
+                self.to_upstream_proxy(&upstream_proxy).await?,
+                upstream_proxy,
+            )),
+            None => Ok(Route::Direct(self.directly(connect_target).await?)),
         }
     }
 
     /// A connection to the server itself, in a tunnel if another proxy is in between.
-    pub(crate) async fn stream(&self, scheme: Scheme, goal: Goal<'_>) -> Result<BoxedIo, DialError> {
-        let Some(parent) = self.parent(scheme, goal)? else {
-            return self.directly(goal).await;
+    pub(crate) async fn stream(&self, scheme: Scheme, connect_target: ConnectTarget<'_>) -> Result<BoxedIo, DialError> {
+        let Some(upstream_proxy) = self.upstream_proxy(scheme, connect_target)? else {
+            return self.directly(connect_target).await;
         };
-        let stream = self.to_parent(&parent).await?;
-        let tunnel = timeout(self.limits.connect, self.tunnel(&parent, stream, goal)).await;
-        tunnel.unwrap_or_else(|_| Err(DialError::TimedOut(parent.host.clone(), Step::Tunnel).by(&parent)))
+        let stream = self.to_upstream_proxy(&upstream_proxy).await?;
+        let tunnel = timeout(
+            self.limits.connect,
+            self.tunnel(&upstream_proxy, stream, connect_target),
+        )
+        .await;
+        tunnel
+            .unwrap_or_else(|_| Err(DialError::TimedOut(upstream_proxy.host.clone(), Step::Tunnel).by(&upstream_proxy)))
     }
 
     /// TLS on top of `stream`, verified for `host`; and whether the server asked for a client certificate.
@@ -111,15 +119,22 @@ impl Dialler {
         }
     }
 
-    /// The other proxy through which `goal` is reached, if there is one. What no proxy elsewhere can reach in our stead is
+    /// The other proxy through which `connect_target` is reached, if there is one. What no proxy elsewhere can reach in our stead is
     /// reached directly, if at all; a literal is checked here, since nobody resolves it.
-    fn parent(&self, scheme: Scheme, goal: Goal<'_>) -> Result<Option<Arc<Parent>>, DialError> {
-        let Some(parent) = self.parents.towards(scheme, goal.host, goal.port) else {
+    fn upstream_proxy(
+        &self,
+        scheme: Scheme,
+        connect_target: ConnectTarget<'_>,
+    ) -> Result<Option<Arc<UpstreamProxy>>, DialError> {
+        let Some(upstream_proxy) = self
+            .upstream_proxies
+            .towards(scheme, connect_target.host, connect_target.port)
+        else {
             return Ok(None);
         };
-        let ours = match goal.host.ip() {
+        let ours = match connect_target.host.ip() {
             Some(address) => !matches!(self.class_of(address), Class::Public | Class::Private),
-            None => goal
+            None => connect_target
                 .host
                 .as_name()
                 .is_none_or(|name| name == "localhost" || name.ends_with(".localhost") || METADATA.contains(&name)),
@@ -127,33 +142,33 @@ impl Dialler {
         if ours {
             return Ok(None);
         }
-        if let Some(address) = goal.host.ip() {
-            self.permitted(goal, vec![address])?;
+        if let Some(address) = connect_target.host.ip() {
+            self.permitted(connect_target, vec![address])?;
         }
-        Ok(Some(parent.clone()))
+        Ok(Some(upstream_proxy.clone()))
     }
 
-    async fn directly(&self, goal: Goal<'_>) -> Result<BoxedIo, DialError> {
-        let addresses = self.permitted(goal, self.resolve(goal.host).await?)?;
-        let addresses = happy_eyeballs::in_turns(addresses, goal.preferred);
-        let placed = self.dial(goal.host, addresses, goal.port).await?;
-        self.check_far_end(goal, &placed)?;
-        Ok(Box::new(placed))
+    async fn directly(&self, connect_target: ConnectTarget<'_>) -> Result<BoxedIo, DialError> {
+        let addresses = self.permitted(connect_target, self.resolve(connect_target.host).await?)?;
+        let addresses = happy_eyeballs::in_turns(addresses, connect_target.preferred);
+        let dialed = self.dial(connect_target.host, addresses, connect_target.port).await?;
+        self.check_far_end(connect_target, &dialed)?;
+        Ok(Box::new(dialed))
     }
 
     /// A connection to another proxy: the user named it, so it may be anywhere but here.
-    async fn to_parent(&self, parent: &Arc<Parent>) -> Result<BoxedIo, DialError> {
+    async fn to_upstream_proxy(&self, upstream_proxy: &Arc<UpstreamProxy>) -> Result<BoxedIo, DialError> {
         let connect = async {
-            let host = &parent.host;
+            let host = &upstream_proxy.host;
             let mut addresses = self.resolve(host).await?;
-            addresses.retain(|address| !self.is_itself(*address, parent.port, self.class_of(*address)));
+            addresses.retain(|address| !self.is_itself(*address, upstream_proxy.port, self.class_of(*address)));
             if addresses.is_empty() {
                 return Err(DialError::Itself(host.clone()));
             }
             let stream = self
-                .dial(host, happy_eyeballs::in_turns(addresses, None), parent.port)
+                .dial(host, happy_eyeballs::in_turns(addresses, None), upstream_proxy.port)
                 .await?;
-            match parent.scheme {
+            match upstream_proxy.scheme {
                 Scheme::Http => Ok(Box::new(stream) as BoxedIo),
                 Scheme::Https => {
                     let config = self.tls.config_h1();
@@ -162,15 +177,20 @@ impl Dialler {
                 }
             }
         };
-        connect.await.map_err(|error| error.by(parent))
+        connect.await.map_err(|error| error.by(upstream_proxy))
     }
 
-    /// Asks `parent` to connect `stream` with `goal` (RFC 9110 section 9.3.6).
-    async fn tunnel(&self, parent: &Arc<Parent>, stream: BoxedIo, goal: Goal<'_>) -> Result<BoxedIo, DialError> {
-        let broke = |error: io::Error| DialError::Connect(parent.host.clone(), error).by(parent);
-        let authority = format!("{}:{}", goal.host, goal.port);
+    /// Asks `upstream_proxy` to connect `stream` with `connect_target` (RFC 9110 section 9.3.6).
+    async fn tunnel(
+        &self,
+        upstream_proxy: &Arc<UpstreamProxy>,
+        stream: BoxedIo,
+        connect_target: ConnectTarget<'_>,
+    ) -> Result<BoxedIo, DialError> {
+        let broke = |error: io::Error| DialError::Connect(upstream_proxy.host.clone(), error).by(upstream_proxy);
+        let authority = format!("{}:{}", connect_target.host, connect_target.port);
         let mut request = Request::connect(&authority).header(header::HOST, &authority);
-        if let Some(authorization) = &parent.authorization {
+        if let Some(authorization) = &upstream_proxy.authorization {
             request = request.header(header::PROXY_AUTHORIZATION, authorization);
         }
         let request = request.body(Empty::<bytes::Bytes>::new());
@@ -184,7 +204,7 @@ impl Dialler {
         let answer = sender.send_request(request).await;
         let answer = answer.map_err(|error| broke(io::Error::other(error)))?;
         if !answer.status().is_success() {
-            return Err(DialError::refused_by(parent, answer.status(), answer.headers()));
+            return Err(DialError::refused_by(upstream_proxy, answer.status(), answer.headers()));
         }
         let tunnel = hyper::upgrade::on(answer).await;
         Ok(Box::new(TokioIo::new(
@@ -210,11 +230,11 @@ impl Dialler {
         }
     }
 
-    async fn dial(&self, host: &Host, mut addresses: Vec<IpAddr>, port: u16) -> Result<Placed, DialError> {
+    async fn dial(&self, host: &Host, mut addresses: Vec<IpAddr>, port: u16) -> Result<PermitIo, DialError> {
         addresses.truncate(TRIED_MAX);
         let late = |step| move |_| DialError::TimedOut(host.clone(), step);
         let failed = |error| DialError::Connect(host.clone(), error);
-        let place = timeout(self.limits.connect, self.room.clone().acquire_owned())
+        let permit = timeout(self.limits.connect, self.permits.clone().acquire_owned())
             .await
             .map_err(late(Step::Place))?
             .map_err(|closed| failed(io::Error::other(closed)))?;
@@ -228,25 +248,25 @@ impl Dialler {
         // Nagle's algorithm would hold back the last part of each message for the other side's delayed ACK.
         socket.set_nodelay(true).map_err(failed)?;
         let gate = self.memory.gate();
-        Ok(Placed {
+        Ok(PermitIo {
             socket,
             gate,
-            _permit: place,
+            _permit: permit,
         })
     }
 
     /// Those of `addresses` that may be dialled; an error if none of them may.
-    fn permitted(&self, goal: Goal<'_>, addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, DialError> {
-        let mut refusal = DialError::NoAddress(goal.host.clone());
+    fn permitted(&self, connect_target: ConnectTarget<'_>, addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, DialError> {
+        let mut refusal = DialError::NoAddress(connect_target.host.clone());
         let mut permitted = Vec::new();
         for ip in addresses {
             let class = self.class_of(ip);
-            if self.is_itself(ip, goal.port, class) {
-                refusal = DialError::Itself(goal.host.clone());
-            } else if class.permits(goal.host, ip, goal.vouch) {
+            if self.is_itself(ip, connect_target.port, class) {
+                refusal = DialError::Itself(connect_target.host.clone());
+            } else if class.permits(connect_target.host, ip, connect_target.trust) {
                 permitted.push(ip);
             } else {
-                refusal = DialError::Address(goal.host.clone(), class);
+                refusal = DialError::Address(connect_target.host.clone(), class);
             }
         }
         if permitted.is_empty() {
@@ -258,13 +278,13 @@ impl Dialler {
 
     /// Refuses a connection that turns out to have both of its ends here, though its address was not known as this host's: the
     /// kernel says so of an address that became local after it was looked at.
-    fn check_far_end(&self, goal: Goal<'_>, placed: &Placed) -> Result<(), DialError> {
-        let failed = |error| DialError::Connect(goal.host.clone(), error);
-        let far = placed.socket.peer_addr().map_err(failed)?.ip().to_canonical();
-        let near = placed.socket.local_addr().map_err(failed)?.ip().to_canonical();
+    fn check_far_end(&self, connect_target: ConnectTarget<'_>, dialed: &PermitIo) -> Result<(), DialError> {
+        let failed = |error| DialError::Connect(connect_target.host.clone(), error);
+        let far = dialed.socket.peer_addr().map_err(failed)?.ip().to_canonical();
+        let near = dialed.socket.local_addr().map_err(failed)?.ip().to_canonical();
         let outside = matches!(address::classify(far), Class::Public | Class::Private);
-        if far == near && outside && !Class::Own.permits(goal.host, far, goal.vouch) {
-            return Err(DialError::Address(goal.host.clone(), Class::Own));
+        if far == near && outside && !Class::Own.permits(connect_target.host, far, connect_target.trust) {
+            return Err(DialError::Address(connect_target.host.clone(), Class::Own));
         }
         Ok(())
     }

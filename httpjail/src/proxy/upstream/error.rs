@@ -4,7 +4,7 @@ use crate::net::Host;
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::upstream::address::Class;
 use crate::proxy::upstream::connection_auth;
-use crate::proxy::upstream::proxy_env::Parent;
+use crate::proxy::upstream::proxy_env::UpstreamProxy;
 use http::{HeaderMap, StatusCode};
 use std::io;
 use std::sync::Arc;
@@ -27,22 +27,22 @@ pub(crate) enum DialError {
     #[error("{0} timed out: {step}", step = .1.as_str())]
     TimedOut(Host, Step),
     #[error("the proxy {0}, which httpjail's own environment names, failed: {1}")]
-    Parent(Arc<Parent>, Box<DialError>),
+    UpstreamProxy(Arc<UpstreamProxy>, Box<DialError>),
     #[error("the proxy {0}, which httpjail's own environment names, {answer}", answer = answer(*.1))]
-    ParentSays(Arc<Parent>, StatusCode),
+    ProxyRefused(Arc<UpstreamProxy>, StatusCode),
     #[error(
         "the proxy {0}, which httpjail's own environment names, wants NTLM or Negotiate; httpjail has but a password for it \
          (a proxy in between that knows them, as cntlm or px, helps)"
     )]
-    ParentWantsMore(Arc<Parent>),
+    ProxyWantsMore(Arc<UpstreamProxy>),
 }
 
 impl DialError {
-    /// The error of a request that `parent` has refused with this answer.
-    pub(crate) fn refused_by(parent: &Arc<Parent>, status: StatusCode, fields: &HeaderMap) -> DialError {
+    /// The error of a request that `upstream_proxy` has refused with this answer.
+    pub(crate) fn refused_by(upstream_proxy: &Arc<UpstreamProxy>, status: StatusCode, fields: &HeaderMap) -> DialError {
         match status == StatusCode::PROXY_AUTHENTICATION_REQUIRED && connection_auth::takes_no_password(fields) {
-            true => DialError::ParentWantsMore(parent.clone()),
-            false => DialError::ParentSays(parent.clone(), status),
+            true => DialError::ProxyWantsMore(upstream_proxy.clone()),
+            false => DialError::ProxyRefused(upstream_proxy.clone(), status),
         }
     }
 
@@ -51,9 +51,9 @@ impl DialError {
         DialError::Connect(host.clone(), io::Error::other(error))
     }
 
-    /// The same as a fault of `parent`, on the way to it.
-    pub(crate) fn by(self, parent: &Arc<Parent>) -> DialError {
-        DialError::Parent(parent.clone(), Box::new(self))
+    /// The same as a fault of `upstream_proxy`, on the way to it.
+    pub(crate) fn by(self, upstream_proxy: &Arc<UpstreamProxy>) -> DialError {
+        DialError::UpstreamProxy(upstream_proxy.clone(), Box::new(self))
     }
 }
 
@@ -110,8 +110,10 @@ impl From<DialError> for Refusal {
             DialError::Connect(..) => (Kind::Upstream, "connect failed"),
             DialError::Tls(..) => (Kind::Upstream, "certificate"),
             DialError::TimedOut(..) => (Kind::TimedOut, "timed out"),
-            DialError::Parent(_, by) if matches!(**by, DialError::TimedOut(..)) => (Kind::TimedOut, "upstream proxy"),
-            DialError::Parent(..) | DialError::ParentSays(..) | DialError::ParentWantsMore(_) => {
+            DialError::UpstreamProxy(_, by) if matches!(**by, DialError::TimedOut(..)) => {
+                (Kind::TimedOut, "upstream proxy")
+            }
+            DialError::UpstreamProxy(..) | DialError::ProxyRefused(..) | DialError::ProxyWantsMore(_) => {
                 (Kind::Upstream, "upstream proxy")
             }
         };

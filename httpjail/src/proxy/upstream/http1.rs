@@ -1,12 +1,12 @@
 //! A connection of HTTP/1 to an upstream: it answers one request after the other.
 
 use crate::net::Host;
-use crate::proxy::io::deferred_error::{Heard, Notes};
+use crate::proxy::io::deferred_error::{ConnStats, DeferredWriteErrorIo};
 use crate::proxy::limits::Limits;
 use crate::proxy::upstream::error::DialError;
-use crate::proxy::upstream::lease::Lease;
-use crate::proxy::upstream::proxy_env::Parent;
-use crate::proxy::upstream::request_body::Upload;
+use crate::proxy::upstream::proxy_env::UpstreamProxy;
+use crate::proxy::upstream::request_body::RequestBody;
+use crate::proxy::upstream::stream_permit::StreamPermit;
 use http::uri::Scheme;
 use http::{Request, Response, Uri, header};
 use hyper::body::Incoming;
@@ -17,11 +17,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A connection of HTTP/1, to a server or to another proxy that takes whole URLs.
 pub(crate) struct Http1 {
-    sender: http1::SendRequest<Upload>,
-    pub(crate) parent: Option<Arc<Parent>>,
+    sender: http1::SendRequest<RequestBody>,
+    pub(crate) upstream_proxy: Option<Arc<UpstreamProxy>>,
     /// Whether the server asked for a client certificate.
-    pub(crate) asked: bool,
-    pub(crate) notes: Arc<Notes>,
+    pub(crate) client_cert_requested: bool,
+    pub(crate) stats: Arc<ConnStats>,
 }
 
 impl Http1 {
@@ -29,36 +29,41 @@ impl Http1 {
     pub(crate) async fn plain<S>(
         host: &Host,
         stream: S,
-        parent: Option<Arc<Parent>>,
+        upstream_proxy: Option<Arc<UpstreamProxy>>,
         limits: &Limits,
     ) -> Result<Http1, DialError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let stream = Heard::to_the_end(stream, limits.stall, false);
-        Http1::on(host, stream, parent, false, limits).await
+        let stream = DeferredWriteErrorIo::to_the_end(stream, limits.stall, false);
+        Http1::on(host, stream, upstream_proxy, false, limits).await
     }
 
-    /// One over TLS, whose server `asked` for a client certificate or did not.
-    pub(crate) async fn sealed<S>(host: &Host, stream: S, asked: bool, limits: &Limits) -> Result<Http1, DialError>
+    /// One over TLS, whose server `client_cert_requested` for a client certificate or did not.
+    pub(crate) async fn sealed<S>(
+        host: &Host,
+        stream: S,
+        client_cert_requested: bool,
+        limits: &Limits,
+    ) -> Result<Http1, DialError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let stream = Heard::to_the_end(stream, limits.stall, true);
-        Http1::on(host, stream, None, asked, limits).await
+        let stream = DeferredWriteErrorIo::to_the_end(stream, limits.stall, true);
+        Http1::on(host, stream, None, client_cert_requested, limits).await
     }
 
     async fn on<S>(
         host: &Host,
-        stream: Heard<S>,
-        parent: Option<Arc<Parent>>,
-        asked: bool,
+        stream: DeferredWriteErrorIo<S>,
+        upstream_proxy: Option<Arc<UpstreamProxy>>,
+        client_cert_requested: bool,
         limits: &Limits,
     ) -> Result<Http1, DialError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let notes = stream.notes();
+        let stats = stream.stats();
         let (sender, connection) = builder(limits)
             .handshake(TokioIo::new(stream))
             .await
@@ -67,18 +72,18 @@ impl Http1 {
         tokio::spawn(connection.with_upgrades());
         Ok(Http1 {
             sender,
-            parent,
-            asked,
-            notes,
+            upstream_proxy,
+            client_cert_requested,
+            stats,
         })
     }
 
     pub(crate) async fn send(
         &mut self,
-        mut request: Request<Upload>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<Upload>>> {
-        if let Some(parent) = &self.parent {
-            address_to(parent, &mut request);
+        mut request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        if let Some(upstream_proxy) = &self.upstream_proxy {
+            address_to(upstream_proxy, &mut request);
         }
         self.sender.try_send_request(request).await
     }
@@ -93,12 +98,12 @@ impl Http1 {
 
     /// Awaits the end of the exchange; whether another may follow it.
     pub(crate) async fn ended(&mut self) -> bool {
-        self.sender.ready().await.is_ok() && !self.notes.is_cut()
+        self.sender.ready().await.is_ok() && !self.stats.is_cut()
     }
 
     /// For as long as the answer is read.
-    pub(crate) fn lease(&self) -> Lease {
-        Lease::Whole(self.notes.clone())
+    pub(crate) fn permit(&self) -> StreamPermit {
+        StreamPermit::Whole(self.stats.clone())
     }
 }
 
@@ -122,9 +127,9 @@ pub(crate) fn builder(limits: &Limits) -> http1::Builder {
     builder
 }
 
-/// Turns a request to a server into the same request to `parent`: the whole URL as its target (RFC 9112 section 3.2.2),
-/// with what `parent` is to know of us.
-fn address_to(parent: &Parent, request: &mut Request<Upload>) {
+/// Turns a request to a server into the same request to `upstream_proxy`: the whole URL as its target (RFC 9112 section 3.2.2),
+/// with what `upstream_proxy` is to know of us.
+fn address_to(upstream_proxy: &UpstreamProxy, request: &mut Request<RequestBody>) {
     let mut parts = request.uri().clone().into_parts();
     let authority = request.headers().get(header::HOST);
     parts.authority = authority.and_then(|host| host.as_bytes().try_into().ok());
@@ -132,7 +137,7 @@ fn address_to(parent: &Parent, request: &mut Request<Upload>) {
     if let Ok(uri) = Uri::from_parts(parts) {
         *request.uri_mut() = uri;
     }
-    if let Some(authorization) = &parent.authorization {
+    if let Some(authorization) = &upstream_proxy.authorization {
         request
             .headers_mut()
             .insert(header::PROXY_AUTHORIZATION, authorization.clone());

@@ -1,13 +1,13 @@
 //! A connection of HTTP/2 to an upstream: each request has a stream of its own.
 
 use crate::net::Host;
-use crate::proxy::io::deferred_error::{Heard, Notes};
-use crate::proxy::io::h2_coalesce::Joined;
+use crate::proxy::io::deferred_error::{ConnStats, DeferredWriteErrorIo};
+use crate::proxy::io::h2_coalesce::CoalescingIo;
 use crate::proxy::limits::Limits;
-use crate::proxy::overload::h2_windows::Counts;
+use crate::proxy::overload::h2_windows::ConnectionCounts;
 use crate::proxy::upstream::error::DialError;
-use crate::proxy::upstream::lease::{Lease, Load};
-use crate::proxy::upstream::request_body::Upload;
+use crate::proxy::upstream::request_body::RequestBody;
+use crate::proxy::upstream::stream_permit::{StreamCount, StreamPermit};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::pin::Pin;
@@ -18,30 +18,30 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A connection of HTTP/2.
 pub(crate) struct Http2 {
-    sender: http2::SendRequest<Upload>,
-    load: Arc<Load>,
+    sender: http2::SendRequest<RequestBody>,
+    count: Arc<StreamCount>,
     /// How many streams the upstream allows at a time, as far as it has said so.
     allowed: Box<dyn Fn() -> usize + Send>,
     used: Instant,
     /// Whether the server asked for a client certificate.
-    asked: bool,
-    notes: Arc<Notes>,
+    client_cert_requested: bool,
+    stats: Arc<ConnStats>,
 }
 
 impl Http2 {
-    /// Begins HTTP/2 on `stream`, whose server `asked` for a client certificate or did not.
+    /// Begins HTTP/2 on `stream`, whose server `client_cert_requested` for a client certificate or did not.
     pub(crate) async fn begin<S>(
         host: &Host,
         stream: S,
-        asked: bool,
+        client_cert_requested: bool,
         limits: &Limits,
-        counts: &Counts,
+        counts: &ConnectionCounts,
     ) -> Result<Http2, DialError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let stream = Heard::new(stream);
-        let notes = stream.notes();
+        let stream = DeferredWriteErrorIo::new(stream);
+        let stats = stream.stats();
         let (windows, counted) = counts.upstream();
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -50,7 +50,7 @@ impl Http2 {
             .max_send_buf_size(windows.unsent)
             .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
             .keep_alive_interval(Duration::from_secs(30))
-            .handshake(TokioIo::new(Joined::from_server(stream)))
+            .handshake(TokioIo::new(CoalescingIo::from_server(stream)))
             .await
             .map_err(|error| DialError::broken_off(host, error))?;
         let connection = Arc::new(Mutex::new(Some(connection)));
@@ -72,7 +72,7 @@ impl Http2 {
         }));
         Ok(Http2 {
             sender,
-            load: Arc::default(),
+            count: Arc::default(),
             // Only the connection knows what its peer's SETTINGS said, and it is not polled when they come.
             allowed: Box::new(move || {
                 locked(&connection)
@@ -80,23 +80,23 @@ impl Http2 {
                     .map_or(0, |open| open.current_max_send_streams())
             }),
             used: Instant::now(),
-            asked,
-            notes,
+            client_cert_requested,
+            stats,
         })
     }
 
     /// Whether further requests may be sent on it, now or later.
     pub(crate) fn is_open(&self) -> bool {
-        !self.sender.is_closed() && !self.load.is_retired()
+        !self.sender.is_closed() && !self.count.is_retired()
     }
 
     /// Whether one may be sent now: one over what the server allows would wait in line for as long as the others last.
     pub(crate) fn has_room(&self) -> bool {
-        self.sender.is_ready() && self.load.streams() < (self.allowed)()
+        self.sender.is_ready() && self.count.streams() < (self.allowed)()
     }
 
     pub(crate) fn is_unused(&self) -> bool {
-        self.load.streams() == 0
+        self.count.streams() == 0
     }
 
     pub(crate) fn is_unused_for(&self, time: Duration) -> bool {
@@ -108,19 +108,19 @@ impl Http2 {
         self.used = Instant::now();
         Stream {
             sender: self.sender.clone(),
-            lease: Lease::stream(&self.load),
-            asked: self.asked,
-            notes: self.notes.clone(),
+            permit: StreamPermit::stream(&self.count),
+            client_cert_requested: self.client_cert_requested,
+            stats: self.stats.clone(),
         }
     }
 }
 
 /// A connection of HTTP/2, for one request.
 pub(crate) struct Stream {
-    pub(crate) sender: http2::SendRequest<Upload>,
-    pub(crate) lease: Lease,
-    pub(crate) asked: bool,
-    pub(crate) notes: Arc<Notes>,
+    pub(crate) sender: http2::SendRequest<RequestBody>,
+    pub(crate) permit: StreamPermit,
+    pub(crate) client_cert_requested: bool,
+    pub(crate) stats: Arc<ConnStats>,
 }
 
 /// What `mutex` holds: nothing here panics half way through a change of it.

@@ -1,6 +1,6 @@
 //! What a server says before its answer: interim responses (1xx, RFC 9110 section 15.2).
 
-use crate::proxy::http1::exchange::Aside;
+use crate::proxy::http1::exchange::ExchangeState;
 use crate::proxy::http1::headers;
 use crate::proxy::http1::token::title_case;
 use http::{HeaderMap, Request, StatusCode};
@@ -10,35 +10,35 @@ use tokio::sync::{Notify, oneshot};
 
 /// So many come before an answer at most: one each 20 seconds (WebDAV's `102 Processing`) for some hours. Whoever sends more
 /// wants no answer to be read.
-const INTERIMS_MAX: usize = 1000;
+const INFORMATIONAL_MAX: usize = 1000;
 
 /// What one try of a request hears before its answer.
-pub(crate) struct Watch {
+pub(crate) struct InformationalListener {
     seen: AtomicUsize,
     flood: Notify,
     /// Sets the upload going.
     go: Mutex<Option<oneshot::Sender<()>>>,
-    to: Option<(Arc<Aside>, u64)>,
+    to: Option<(Arc<ExchangeState>, u64)>,
 }
 
-impl Watch {
+impl InformationalListener {
     /// Listens to what comes before the answer to `request`.
     pub(crate) fn on<B>(
         request: &mut Request<B>,
-        aside: Option<&Arc<Aside>>,
+        exchange: Option<&Arc<ExchangeState>>,
         go: Option<oneshot::Sender<()>>,
-    ) -> Arc<Watch> {
-        let watch = Arc::new(Watch {
+    ) -> Arc<InformationalListener> {
+        let informational = Arc::new(InformationalListener {
             seen: AtomicUsize::new(0),
             flood: Notify::new(),
             go: Mutex::new(go),
-            to: aside.map(|aside| (aside.clone(), aside.interims.current())),
+            to: exchange.map(|exchange| (exchange.clone(), exchange.informational.current())),
         });
-        let listener = watch.clone();
+        let listener = informational.clone();
         hyper::ext::on_informational(request, move |interim| {
             listener.hear(interim.status(), interim.headers())
         });
-        watch
+        informational
     }
 
     /// Resolves when there are too many.
@@ -58,13 +58,13 @@ impl Watch {
     }
 
     fn hear(&self, status: StatusCode, fields: &HeaderMap) {
-        if self.seen.fetch_add(1, Ordering::Relaxed) == INTERIMS_MAX {
+        if self.seen.fetch_add(1, Ordering::Relaxed) == INFORMATIONAL_MAX {
             self.flood.notify_one();
         }
         match (status, &self.to) {
             // The client gets one of its own, from hyper, when the first byte of its body is wanted.
             (StatusCode::CONTINUE, _) => self.proceed(),
-            (_, Some((aside, request))) => aside.interims.put(*request, written(status, fields)),
+            (_, Some((exchange, request))) => exchange.informational.put(*request, written(status, fields)),
             (_, None) => {}
         }
     }

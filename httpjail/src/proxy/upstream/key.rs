@@ -1,27 +1,27 @@
 //! What an upstream connection is opened for.
 
 use crate::net::Host;
-use crate::proxy::protocol::Wire;
-use crate::proxy::upstream::address::Vouch;
+use crate::proxy::protocol::UpstreamProtocol;
+use crate::proxy::upstream::address::AddressTrust;
 use std::net::IpAddr;
 
 /// What a connection was opened for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Key {
-    pub(crate) wire: Wire,
+pub(crate) struct PoolKey {
+    pub(crate) protocol: UpstreamProtocol,
     pub(crate) host: Host,
     pub(crate) port: u16,
     /// The address that the client chose among those of the host; nothing where it chose none.
     pub(crate) address: Option<IpAddr>,
-    pub(crate) vouch: Vouch,
+    pub(crate) trust: AddressTrust,
 }
 
-impl Key {
-    pub(crate) fn goal(&self) -> Goal<'_> {
-        Goal {
+impl PoolKey {
+    pub(crate) fn connect_target(&self) -> ConnectTarget<'_> {
+        ConnectTarget {
             host: &self.host,
             port: self.port,
-            vouch: self.vouch,
+            trust: self.trust,
             preferred: self.address,
         }
     }
@@ -29,11 +29,11 @@ impl Key {
 
 /// What is to be dialled.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Goal<'a> {
+pub(crate) struct ConnectTarget<'a> {
     pub(crate) host: &'a Host,
     pub(crate) port: u16,
     /// How far the verdict vouches for the addresses of `host`.
-    pub(crate) vouch: Vouch,
+    pub(crate) trust: AddressTrust,
     /// Where the client wanted to go: tried first if `host` has it.
     pub(crate) preferred: Option<IpAddr>,
 }

@@ -1,7 +1,7 @@
 //! The upstream leg: from a judged host to an answered request.
 
 pub(crate) mod address;
-pub(crate) mod bound;
+pub(crate) mod client_connections;
 pub(crate) mod connection;
 pub(crate) mod connection_auth;
 pub(crate) mod dial;
@@ -11,7 +11,6 @@ pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod informational;
 pub(crate) mod key;
-pub(crate) mod lease;
 pub(crate) mod network;
 pub(crate) mod no_proxy;
 pub(crate) mod open;
@@ -19,3 +18,4 @@ pub(crate) mod pool;
 pub(crate) mod proxy_env;
 pub(crate) mod request_body;
 pub(crate) mod retry;
+pub(crate) mod stream_permit;

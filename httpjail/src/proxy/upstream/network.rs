@@ -13,12 +13,12 @@ use tokio::sync::Semaphore;
 const LOOKUPS_MAX: usize = 256;
 
 /// What a [`Network`] is doing.
-pub(crate) type Doing<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>;
+pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Resolves and connects.
 pub(crate) trait Network: Send + Sync + 'static {
     /// The addresses of `name`, best first.
-    fn resolve<'a>(&'a self, name: &'a str) -> Doing<'a, Vec<IpAddr>>;
+    fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
 
     /// Whether `address` is this host's.
     fn is_own(&self, address: IpAddr) -> bool;
@@ -29,7 +29,7 @@ pub(crate) trait Network: Send + Sync + 'static {
     }
 
     /// A connection to an address that was found fit to be dialled.
-    fn connect(&self, address: SocketAddr) -> Doing<'static, TcpStream>;
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<TcpStream>>;
 }
 
 /// The host's own resolver (`getaddrinfo`) and routes.
@@ -50,7 +50,7 @@ impl HostNetwork {
 }
 
 impl Network for HostNetwork {
-    fn resolve<'a>(&'a self, name: &'a str) -> Doing<'a, Vec<IpAddr>> {
+    fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
         Box::pin(async move {
             let place = self.lookups.clone().acquire_owned().await.map_err(io::Error::other)?;
             let name = name.to_owned();
@@ -71,7 +71,7 @@ impl Network for HostNetwork {
         self.jail
     }
 
-    fn connect(&self, address: SocketAddr) -> Doing<'static, TcpStream> {
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<TcpStream>> {
         Box::pin(TcpStream::connect(address))
     }
 }

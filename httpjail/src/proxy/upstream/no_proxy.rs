@@ -8,16 +8,16 @@ use std::net::IpAddr;
 
 /// The hosts that no other proxy is asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Bypass(Vec<Entry>);
+pub(crate) struct NoProxy(Vec<Exception>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Entry {
-    place: Place,
+struct Exception {
+    pattern: Pattern,
     port: Option<u16>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
+enum Pattern {
     Everything,
     /// A name; with what is below it, or only that.
     Name {
@@ -28,78 +28,80 @@ enum Place {
     Network(IpAddr, u8),
 }
 
-impl Bypass {
+impl NoProxy {
     /// Reads a list, divided by commas or blanks. What is no entry covers nothing: it goes through the proxy, and is told.
-    pub(crate) fn parse(list: &str) -> Bypass {
+    pub(crate) fn parse(list: &str) -> NoProxy {
         let words = list.split([',', ' ', '\t', '\n']).filter(|word| !word.is_empty());
-        let entries = words.filter_map(|word| {
-            let entry = Entry::parse(word);
-            if entry.is_none() {
+        let exceptions = words.filter_map(|word| {
+            let exception = Exception::parse(word);
+            if exception.is_none() {
                 tracing::warn!("no_proxy: `{}` is no host, address or network", word.escape_debug());
             }
-            entry
+            exception
         });
-        Bypass(entries.collect())
+        NoProxy(exceptions.collect())
     }
 
     /// Whether nothing at all goes through a proxy.
     pub(crate) fn everything(&self) -> bool {
-        let everything = |entry: &Entry| entry.place == Place::Everything && entry.port.is_none();
+        let everything = |exception: &Exception| exception.pattern == Pattern::Everything && exception.port.is_none();
         self.0.iter().any(everything)
     }
 
     pub(crate) fn covers(&self, host: &Host, port: u16) -> bool {
-        self.0.iter().any(|entry| entry.covers(host, port))
+        self.0.iter().any(|exception| exception.covers(host, port))
     }
 }
 
-impl Entry {
-    fn parse(word: &str) -> Option<Entry> {
-        let whole = |place| Some(Entry { place, port: None });
+impl Exception {
+    fn parse(word: &str) -> Option<Exception> {
+        let whole = |pattern| Some(Exception { pattern, port: None });
         if let Ok(address) = word.parse::<IpAddr>() {
-            return whole(Place::Network(address.to_canonical(), u8::MAX));
+            return whole(Pattern::Network(address.to_canonical(), u8::MAX));
         }
         if let Some((address, bits)) = word.split_once('/') {
             let address: IpAddr = address.trim_matches(['[', ']']).parse().ok()?;
             let most = if address.is_ipv4() { 32 } else { 128 };
             let bits = bits.parse().ok().filter(|bits| *bits <= most)?;
-            return whole(Place::Network(address, bits));
+            return whole(Pattern::Network(address, bits));
         }
-        let (place, port) = crate::proxy::authority::split_port(word);
+        let (pattern, port) = crate::proxy::authority::split_port(word);
         let port = match port {
             None => None,
             Some(port) => Some(port.parse().ok()?),
         };
-        let place = match place {
-            "*" => Place::Everything,
+        let pattern = match pattern {
+            "*" => Pattern::Everything,
             _ => {
-                let below = place.strip_prefix("*.");
-                let name = below.or(place.strip_prefix('.')).unwrap_or(place);
+                let below = pattern.strip_prefix("*.");
+                let name = below.or(pattern.strip_prefix('.')).unwrap_or(pattern);
                 match Host::parse(name).ok()? {
-                    Host::Name(name) => Place::Name {
+                    Host::Name(name) => Pattern::Name {
                         name,
                         itself: below.is_none(),
                     },
-                    host => Place::Network(host.ip()?, u8::MAX),
+                    host => Pattern::Network(host.ip()?, u8::MAX),
                 }
             }
         };
-        Some(Entry { place, port })
+        Some(Exception { pattern, port })
     }
 
     fn covers(&self, host: &Host, port: u16) -> bool {
         if self.port.is_some_and(|only| only != port) {
             return false;
         }
-        match (&self.place, host) {
-            (Place::Everything, _) => true,
-            (Place::Name { name, itself }, Host::Name(host)) => match host.strip_suffix(name.as_str()) {
+        match (&self.pattern, host) {
+            (Pattern::Everything, _) => true,
+            (Pattern::Name { name, itself }, Host::Name(host)) => match host.strip_suffix(name.as_str()) {
                 Some("") => *itself,
                 Some(above) => above.ends_with('.'),
                 None => false,
             },
-            (Place::Network(network, bits), host) => host.ip().is_some_and(|address| within(address, *network, *bits)),
-            (Place::Name { .. }, _) => false,
+            (Pattern::Network(network, bits), host) => {
+                host.ip().is_some_and(|address| within(address, *network, *bits))
+            }
+            (Pattern::Name { .. }, _) => false,
         }
     }
 }

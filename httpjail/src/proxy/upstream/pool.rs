@@ -2,21 +2,23 @@
 //!
 //! A connection is only used again for what it was opened for: the key holds the judged host and port, how it is spoken to,
 //! and how far the verdict vouched for its address. So no request reaches a connection that it could not have opened. Those
-//! that belong to one client ([`crate::proxy::upstream::bound`]) are lent here too, and never to another.
+//! that belong to one client ([`crate::proxy::upstream::client_connections`]) are lent here too, and never to another.
 
 use crate::net::{self};
 use crate::proxy::io::boxed::BoxedIo;
 use crate::proxy::limits::Limits;
-use crate::proxy::protocol::Wire;
-use crate::proxy::upstream::bound::{Asking, Bound, Places, Turn};
+use crate::proxy::protocol::UpstreamProtocol;
+use crate::proxy::upstream::client_connections::{
+    AllClientConnections, AuthenticatingHosts, ClientConnections, SlotGuard,
+};
 use crate::proxy::upstream::connection::Connection;
 use crate::proxy::upstream::error::DialError;
 use crate::proxy::upstream::http1::Http1;
 use crate::proxy::upstream::http2::Http2;
-use crate::proxy::upstream::key::Goal;
-use crate::proxy::upstream::key::Key;
-use crate::proxy::upstream::lease::Lease;
-use crate::proxy::upstream::open::{Opened, Opener};
+use crate::proxy::upstream::key::ConnectTarget;
+use crate::proxy::upstream::key::PoolKey;
+use crate::proxy::upstream::open::{ConnectionFactory, Opened};
+use crate::proxy::upstream::stream_permit::StreamPermit;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -25,7 +27,7 @@ use std::time::Instant;
 #[derive(Clone, Copy)]
 pub(crate) struct Wants<'a> {
     /// The connections that belong to its client.
-    pub(crate) bound: &'a Bound,
+    pub(crate) bound: &'a ClientConnections,
     /// Whether it proves who the connection belongs to.
     pub(crate) proves: bool,
     /// Whether it is only itself over HTTP/2 (gRPC).
@@ -37,19 +39,19 @@ pub(crate) struct Wants<'a> {
 }
 
 /// A connection for one request.
-pub(crate) struct Lent {
+pub(crate) struct Pooled {
     pub(crate) connection: Connection,
     /// Whether it has been used before.
     pub(crate) reused: bool,
     /// Where it belongs, if it is its client's.
-    pub(crate) turn: Option<Turn>,
+    pub(crate) turn: Option<SlotGuard>,
 }
 
 pub(crate) struct Pool {
-    opener: Opener,
-    asking: Asking,
-    bound: Places,
-    slots: Mutex<HashMap<Key, Slot>>,
+    factory: ConnectionFactory,
+    asking: AuthenticatingHosts,
+    bound: AllClientConnections,
+    slots: Mutex<HashMap<PoolKey, Slot>>,
 }
 
 /// The connections of one key.
@@ -63,34 +65,34 @@ struct Slot {
 }
 
 impl Pool {
-    pub(crate) fn new(opener: Opener) -> Pool {
+    pub(crate) fn new(factory: ConnectionFactory) -> Pool {
         Pool {
-            opener,
-            asking: Asking::new(),
-            bound: Places::default(),
+            factory,
+            asking: AuthenticatingHosts::new(),
+            bound: AllClientConnections::default(),
             slots: Mutex::default(),
         }
     }
 
     /// A connection for a request to `key`.
-    pub(crate) async fn connection(&self, key: &Key, wants: Wants<'_>) -> Result<Lent, DialError> {
+    pub(crate) async fn connection(&self, key: &PoolKey, wants: Wants<'_>) -> Result<Pooled, DialError> {
         let turn = match self.own(key, wants).await {
-            Ok(lent) => return Ok(lent),
+            Ok(pooled) => return Ok(pooled),
             Err(turn) => turn,
         };
         // Boxed, here and below: opening is rare, and its future would make that of every request four times as large.
         if wants.proves {
             self.make_room();
-            let connection = Box::pin(self.opener.open_apart(key, wants.http2)).await?;
-            return Ok(Lent::new(connection, turn));
+            let connection = Box::pin(self.factory.open_apart(key, wants.http2)).await?;
+            return Ok(Pooled::new(connection, turn));
         }
         let asking = !wants.http2 && self.asking.has(key);
         if wants.fresh {
             let connection = Box::pin(self.open(key, asking)).await?;
-            return Ok(Lent::new(connection, None));
+            return Ok(Pooled::new(connection, None));
         }
         let first = match self.take(key, asking) {
-            Ok(lent) => return Ok(lent),
+            Ok(pooled) => return Ok(pooled),
             Err(first) => first,
         };
         let leading = match &first {
@@ -99,8 +101,8 @@ impl Pool {
                 Ok(leading) => Some(leading),
                 Err(_) => {
                     drop(first.lock().await);
-                    if let Ok(lent) = self.take(key, asking) {
-                        return Ok(lent);
+                    if let Ok(pooled) = self.take(key, asking) {
+                        return Ok(pooled);
                     }
                     None
                 }
@@ -108,33 +110,33 @@ impl Pool {
         };
         let connection = Box::pin(self.open(key, asking)).await?;
         drop(leading);
-        Ok(Lent::new(connection, None))
+        Ok(Pooled::new(connection, None))
     }
 
     /// A connection of HTTP/1 for one upgrade: that of its client, or a new one. Through another proxy it is a tunnel, in
     /// cleartext too: what comes after the upgrade is not that proxy's to read (RFC 6455 section 4.1).
-    pub(crate) async fn dedicated(&self, key: &Key, wants: Wants<'_>) -> Result<Lent, DialError> {
+    pub(crate) async fn dedicated(&self, key: &PoolKey, wants: Wants<'_>) -> Result<Pooled, DialError> {
         let turn = match self.own(key, wants).await {
-            Ok(lent) if lent.connection.parent().is_none() => return Ok(lent),
-            Ok(lent) => {
-                lent.leave();
+            Ok(pooled) if pooled.connection.upstream_proxy().is_none() => return Ok(pooled),
+            Ok(pooled) => {
+                pooled.leave();
                 None
             }
             Err(turn) => turn,
         };
         self.make_room();
-        let http1 = self.opener.open_through(key).await?;
-        Ok(Lent::new(Connection::Http1(http1), turn))
+        let http1 = self.factory.open_through(key).await?;
+        Ok(Pooled::new(Connection::Http1(http1), turn))
     }
 
     /// The connection that belongs to the client of a request; else its place, where there is one.
-    async fn own(&self, key: &Key, wants: Wants<'_>) -> Result<Lent, Option<Turn>> {
+    async fn own(&self, key: &PoolKey, wants: Wants<'_>) -> Result<Pooled, Option<SlotGuard>> {
         let patience = (wants.serial || wants.proves).then_some(self.limits().connect);
         let Some(mut turn) = wants.bound.turn(key, patience).await else {
             return Err(None);
         };
         match turn.take() {
-            Some(http1) if http1.is_ready() && !wants.fresh => Ok(Lent {
+            Some(http1) if http1.is_ready() && !wants.fresh => Ok(Pooled {
                 connection: Connection::Http1(http1),
                 reused: true,
                 turn: Some(turn),
@@ -144,18 +146,22 @@ impl Pool {
     }
 
     /// A connection to do with as one likes.
-    pub(crate) async fn stream(&self, scheme: net::Scheme, goal: Goal<'_>) -> Result<BoxedIo, DialError> {
+    pub(crate) async fn stream(
+        &self,
+        scheme: net::Scheme,
+        connect_target: ConnectTarget<'_>,
+    ) -> Result<BoxedIo, DialError> {
         self.make_room();
-        self.opener.dialler.stream(scheme, goal).await
+        self.factory.connector.stream(scheme, connect_target).await
     }
 
     fn limits(&self) -> &Limits {
-        self.opener.limits()
+        self.factory.limits()
     }
 
     /// Whether there is a place for one connection more. If not, somebody may wait for it.
     fn has_room(&self) -> bool {
-        self.opener.dialler.room.available_permits() > 0
+        self.factory.connector.permits.available_permits() > 0
     }
 
     /// Closes what nobody uses, if there is no place for one connection more.
@@ -171,35 +177,41 @@ impl Pool {
 
     /// Gives a connection back once its exchange is over. One that is about its client, as the answer `asks` or as the
     /// request has proved, is kept for that one alone.
-    pub(crate) fn give_back(self: &Arc<Self>, key: Key, lent: Lent, wants: Wants<'_>, asks: bool) -> Lease {
+    pub(crate) fn give_back(
+        self: &Arc<Self>,
+        key: PoolKey,
+        pooled: Pooled,
+        wants: Wants<'_>,
+        asks: bool,
+    ) -> StreamPermit {
         if asks {
             self.asking.note(&key);
         }
-        let mut http1 = match lent.connection {
-            Connection::Http2(stream) => return stream.lease,
+        let mut http1 = match pooled.connection {
+            Connection::Http2(stream) => return stream.permit,
             Connection::Http1(http1) => http1,
         };
-        let (pool, lease) = (self.clone(), http1.lease());
-        if lent.turn.is_some() || asks || wants.proves {
+        let (pool, permit) = (self.clone(), http1.permit());
+        if pooled.turn.is_some() || asks || wants.proves {
             // Without a place it ends with its exchange.
             let claim = || wants.bound.claim(&key).inspect(|turn| self.bound.note(turn));
-            if let Some(mut turn) = lent.turn.or_else(claim) {
+            if let Some(mut turn) = pooled.turn.or_else(claim) {
                 tokio::spawn(async move {
                     *turn = (http1.ended().await && pool.has_room()).then_some(http1);
                 });
             }
-            return lease;
+            return permit;
         }
         tokio::spawn(async move {
             if http1.ended().await {
                 pool.put(key, http1);
             }
         });
-        lease
+        permit
     }
 
     /// The server wants HTTP/1.1 for this host.
-    pub(crate) fn speak_http1(&self, key: &Key) {
+    pub(crate) fn speak_http1(&self, key: &PoolKey) {
         self.asking.note(key);
     }
 
@@ -216,7 +228,7 @@ impl Pool {
     }
 
     /// An open connection; if there is none, the lock of the first one where it is not known what will be spoken.
-    fn take(&self, key: &Key, asking: bool) -> Result<Lent, Option<Arc<tokio::sync::Mutex<()>>>> {
+    fn take(&self, key: &PoolKey, asking: bool) -> Result<Pooled, Option<Arc<tokio::sync::Mutex<()>>>> {
         let mut slots = self.lock();
         let may_grow = slots.len() < self.limits().idle_hosts;
         let slot = match slots.get_mut(key) {
@@ -226,7 +238,7 @@ impl Pool {
         };
         while let Some((http1, since)) = slot.idle.pop() {
             if http1.is_ready() && since.elapsed() <= self.limits().idle {
-                return Ok(Lent::again(Connection::Http1(http1)));
+                return Ok(Pooled::again(Connection::Http1(http1)));
             }
         }
         if asking {
@@ -234,12 +246,12 @@ impl Pool {
         }
         slot.shared.retain(Http2::is_open);
         if let Some(shared) = slot.shared.iter_mut().find(|shared| shared.has_room()) {
-            return Ok(Lent::again(Connection::Http2(shared.stream())));
+            return Ok(Pooled::again(Connection::Http2(shared.stream())));
         }
-        Err((!slot.speaks_http1 && key.wire != Wire::Http1).then(|| slot.first.clone()))
+        Err((!slot.speaks_http1 && key.protocol != UpstreamProtocol::Http1).then(|| slot.first.clone()))
     }
 
-    fn put(&self, key: Key, http1: Http1) {
+    fn put(&self, key: PoolKey, http1: Http1) {
         if !self.has_room() {
             return;
         }
@@ -253,11 +265,11 @@ impl Pool {
     }
 
     /// A new connection, which others may share if it is of HTTP/2.
-    async fn open(&self, key: &Key, asking: bool) -> Result<Connection, DialError> {
+    async fn open(&self, key: &PoolKey, asking: bool) -> Result<Connection, DialError> {
         self.make_room();
-        match self.opener.open(key, asking).await? {
+        match self.factory.open(key, asking).await? {
             Opened::Http1(http1) => {
-                if key.wire == Wire::Tls
+                if key.protocol == UpstreamProtocol::Tls
                     && !asking
                     && let Some(slot) = self.lock().get_mut(key)
                 {
@@ -275,15 +287,15 @@ impl Pool {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Slot>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<PoolKey, Slot>> {
         // Nothing here panics half way through a change of it.
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Lent {
-    fn new(connection: Connection, turn: Option<Turn>) -> Lent {
-        Lent {
+impl Pooled {
+    fn new(connection: Connection, turn: Option<SlotGuard>) -> Pooled {
+        Pooled {
             connection,
             reused: false,
             turn,
@@ -297,8 +309,8 @@ impl Lent {
         }
     }
 
-    fn again(connection: Connection) -> Lent {
-        Lent {
+    fn again(connection: Connection) -> Pooled {
+        Pooled {
             connection,
             reused: true,
             turn: None,

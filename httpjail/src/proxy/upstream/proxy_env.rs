@@ -6,7 +6,7 @@
 
 use crate::net::{Host, Scheme};
 use crate::proxy::auth::token::USER;
-use crate::proxy::upstream::no_proxy::Bypass;
+use crate::proxy::upstream::no_proxy::NoProxy;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
@@ -15,14 +15,14 @@ use std::sync::Arc;
 
 /// Which requests go through which other proxy.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Parents {
-    http: Option<Arc<Parent>>,
-    https: Option<Arc<Parent>>,
-    bypass: Bypass,
+pub(crate) struct ProxyConfig {
+    http: Option<Arc<UpstreamProxy>>,
+    https: Option<Arc<UpstreamProxy>>,
+    no_proxy: NoProxy,
 }
 
 /// Another proxy, between httpjail and the world.
-pub(crate) struct Parent {
+pub(crate) struct UpstreamProxy {
     /// How it is spoken to: in the clear, or within TLS.
     pub(crate) scheme: Scheme,
     pub(crate) host: Host,
@@ -36,7 +36,7 @@ pub(crate) struct Parent {
 /// A variable that names no proxy that httpjail can use. Never shows the value: there may be a password in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the environment's {variable} names no proxy that httpjail can use: {reason}")]
-pub(crate) struct ParentError {
+pub(crate) struct ProxyEnvError {
     /// The variable's name.
     pub variable: &'static str,
     /// What is wrong with it.
@@ -46,33 +46,33 @@ pub(crate) struct ParentError {
 /// For cleartext in lower case alone, as curl has it: a web server gives a CGI its client's `Proxy` field as `HTTP_PROXY`.
 const HTTP: [&str; 3] = ["http_proxy", "all_proxy", "ALL_PROXY"];
 const HTTPS: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
-const BYPASS: [&str; 2] = ["no_proxy", "NO_PROXY"];
+const NO_PROXY: [&str; 2] = ["no_proxy", "NO_PROXY"];
 
-impl Parents {
+impl ProxyConfig {
     /// What the variables say that `variable` looks up. An empty one is as good as none.
     ///
     /// # Errors
     /// For a variable that is to be heeded and cannot be.
-    pub(crate) fn named_by(variable: impl Fn(&str) -> Option<String>) -> Result<Parents, ParentError> {
+    pub(crate) fn named_by(variable: impl Fn(&str) -> Option<String>) -> Result<ProxyConfig, ProxyEnvError> {
         let first = |names: &[&'static str]| {
             let mut found = names.iter().filter_map(|name| Some((*name, variable(name)?)));
             found.find(|(_, value)| !value.trim().is_empty())
         };
-        let bypass = first(&BYPASS).map_or_else(Bypass::default, |(_, value)| Bypass::parse(&value));
-        if bypass.everything() {
-            return Ok(Parents::default());
+        let no_proxy = first(&NO_PROXY).map_or_else(NoProxy::default, |(_, value)| NoProxy::parse(&value));
+        if no_proxy.everything() {
+            return Ok(ProxyConfig::default());
         }
-        let parent = |names| {
+        let upstream_proxy = |names| {
             let named = first(names).map(|(variable, value)| {
-                let parent = Parent::parse(value.trim()).map(Arc::new);
-                parent.map_err(|reason| ParentError { variable, reason })
+                let upstream_proxy = UpstreamProxy::parse(value.trim()).map(Arc::new);
+                upstream_proxy.map_err(|reason| ProxyEnvError { variable, reason })
             });
             named.transpose()
         };
-        Ok(Parents {
-            http: parent(&HTTP)?,
-            https: parent(&HTTPS)?,
-            bypass,
+        Ok(ProxyConfig {
+            http: upstream_proxy(&HTTP)?,
+            https: upstream_proxy(&HTTPS)?,
+            no_proxy,
         })
     }
 
@@ -81,22 +81,22 @@ impl Parents {
         [&self.http, &self.https]
             .into_iter()
             .flatten()
-            .any(|parent| parent.is_ours)
+            .any(|upstream_proxy| upstream_proxy.is_ours)
     }
 
     /// The proxy through which `host` is reached, if not directly.
-    pub(crate) fn towards(&self, scheme: Scheme, host: &Host, port: u16) -> Option<&Arc<Parent>> {
-        let parent = match scheme {
+    pub(crate) fn towards(&self, scheme: Scheme, host: &Host, port: u16) -> Option<&Arc<UpstreamProxy>> {
+        let upstream_proxy = match scheme {
             Scheme::Http => self.http.as_ref(),
             Scheme::Https => self.https.as_ref(),
         };
-        parent.filter(|_| !self.bypass.covers(host, port))
+        upstream_proxy.filter(|_| !self.no_proxy.covers(host, port))
     }
 }
 
-impl Parent {
+impl UpstreamProxy {
     /// `[http[s]://][user[:password]@]host[:port]`, and a slash perhaps.
-    fn parse(text: &str) -> Result<Parent, String> {
+    fn parse(text: &str) -> Result<UpstreamProxy, String> {
         let (scheme, rest) = match text.split_once("://") {
             None => (Scheme::Http, text),
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (Scheme::Http, rest),
@@ -121,7 +121,7 @@ impl Parent {
         if port == 0 {
             return Err("its port is no number from 1 to 65535".into());
         }
-        Ok(Parent {
+        Ok(UpstreamProxy {
             scheme,
             host: Host::parse(host).map_err(|error| error.to_string())?,
             port,
@@ -132,13 +132,13 @@ impl Parent {
 }
 
 /// Where it is; never the credentials.
-impl fmt::Display for Parent {
+impl fmt::Display for UpstreamProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.host, self.port)
     }
 }
 
-impl fmt::Debug for Parent {
+impl fmt::Debug for UpstreamProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Parent({}://{self})", self.scheme.as_str())
     }

@@ -5,7 +5,7 @@
 //! heard; a server that has read none of it lets no more than its window come, and 64 KiB are the usual one.
 
 use crate::proxy::http1::headers;
-use crate::proxy::io::metered::Traffic;
+use crate::proxy::io::metered::ByteCounts;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
@@ -20,9 +20,9 @@ use tokio::sync::oneshot;
 const KEPT_MAX: usize = 128 * 1024;
 
 /// One try to send a request's body.
-pub(crate) struct Upload {
+pub(crate) struct RequestBody {
     source: Option<Arc<Mutex<Source>>>,
-    traffic: Arc<Traffic>,
+    byte_counts: Arc<ByteCounts>,
     /// Which try this is, and how much of what is kept it has sent.
     attempt: u32,
     sent: usize,
@@ -46,8 +46,8 @@ struct Source {
     attempt: u32,
 }
 
-impl Upload {
-    pub(crate) fn new(body: Incoming, traffic: Arc<Traffic>) -> Upload {
+impl RequestBody {
+    pub(crate) fn new(body: Incoming, byte_counts: Arc<ByteCounts>) -> RequestBody {
         let source = (!body.is_end_stream()).then(|| Source {
             body,
             keeping: false,
@@ -55,17 +55,17 @@ impl Upload {
             ended: None,
             attempt: 0,
         });
-        Upload {
+        RequestBody {
             source: source.map(|source| Arc::new(Mutex::new(source))),
-            traffic,
-            ..Upload::empty()
+            byte_counts,
+            ..RequestBody::empty()
         }
     }
 
-    pub(crate) fn empty() -> Upload {
-        Upload {
+    pub(crate) fn empty() -> RequestBody {
+        RequestBody {
             source: None,
-            traffic: Arc::default(),
+            byte_counts: Arc::default(),
             attempt: 0,
             sent: 0,
             over: false,
@@ -113,7 +113,7 @@ impl Upload {
                     source.ended = Some(Some(trailers.clone()));
                 }
                 let data = frame.data_ref().map_or(&[][..], |data| data);
-                self.traffic.send(data.len());
+                self.byte_counts.send(data.len());
                 source.keep(data);
                 self.sent = source.kept.len();
             }
@@ -143,8 +143,8 @@ impl Source {
 
 impl Repeat {
     /// The same body from its beginning, if all that has gone of it is kept. The try before is over.
-    pub(crate) fn upload(&self, traffic: &Arc<Traffic>) -> Option<Upload> {
-        let mut upload = Upload::empty();
+    pub(crate) fn upload(&self, byte_counts: &Arc<ByteCounts>) -> Option<RequestBody> {
+        let mut upload = RequestBody::empty();
         if let Some(source) = &self.0 {
             let mut held = locked(source);
             if !held.keeping {
@@ -152,7 +152,7 @@ impl Repeat {
             }
             held.attempt += 1;
             upload.attempt = held.attempt;
-            upload.traffic = traffic.clone();
+            upload.byte_counts = byte_counts.clone();
             upload.source = Some(source.clone());
         }
         Some(upload)
@@ -166,7 +166,7 @@ impl Repeat {
     }
 }
 
-impl Body for Upload {
+impl Body for RequestBody {
     type Data = Bytes;
     type Error = io::Error;
 

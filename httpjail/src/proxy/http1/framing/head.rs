@@ -33,7 +33,7 @@ pub(crate) enum Content {
     /// A body in chunks.
     Chunked,
     /// What they are depends on the answer: the head wishes for another protocol.
-    Wish,
+    AwaitUpgrade,
 }
 
 /// What a head says of the bytes after it, as far as it has been read.
@@ -135,11 +135,11 @@ impl Head {
             (Some(_), true) => return Err(Fault::TwoLengths),
             (None, true) => Content::Chunked,
             (Some(length @ 1..), false) => Content::Length(length),
-            (Some(0) | None, false) if self.connect || self.upgrade && !self.old => Content::Wish,
+            (Some(0) | None, false) if self.connect || self.upgrade && !self.old => Content::AwaitUpgrade,
             (Some(0) | None, false) => return Ok(Content::None),
         };
         // RFC 9110 section 9.3.8.
-        if self.trace && !matches!(next, Content::Wish) {
+        if self.trace && !matches!(next, Content::AwaitUpgrade) {
             return Err(Fault::TraceBody);
         }
         Ok(next)

@@ -66,12 +66,12 @@ async fn heard(answer: &'static str, how: io::ErrorKind, kept_back: Option<Seale
         reader: None,
     };
     let stream = match kept_back {
-        Some(Sealed(sealed)) => Heard::to_the_end(stream, LONG, sealed),
-        None => Heard::new(stream),
+        Some(Sealed(sealed)) => DeferredWriteErrorIo::to_the_end(stream, LONG, sealed),
+        None => DeferredWriteErrorIo::new(stream),
     };
-    let notes = stream.notes();
+    let stats = stream.stats();
     let Ok(response) = ask(stream).await else {
-        return ("-".into(), notes.is_cut());
+        return ("-".into(), stats.is_cut());
     };
     let status = response.status().as_u16();
     let body = response
@@ -79,7 +79,7 @@ async fn heard(answer: &'static str, how: io::ErrorKind, kept_back: Option<Seale
         .collect()
         .await
         .map_or(Bytes::from("-"), |body| body.to_bytes());
-    (format!("{status} {}", String::from_utf8_lossy(&body)), notes.is_cut())
+    (format!("{status} {}", String::from_utf8_lossy(&body)), stats.is_cut())
 }
 
 #[tokio::test]
@@ -124,7 +124,11 @@ async fn a_failed_write_is_told_in_the_end() {
         failed: false,
         reader: None,
     };
-    let stream = TokioIo::new(Heard::to_the_end(stream, Duration::from_millis(20), false));
+    let stream = TokioIo::new(DeferredWriteErrorIo::to_the_end(
+        stream,
+        Duration::from_millis(20),
+        false,
+    ));
     let (mut client, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
     let connection = tokio::spawn(connection);
     let request = Request::post("/").body(Endless).unwrap();
@@ -143,15 +147,15 @@ async fn an_answer_that_nobody_wants() {
         failed: false,
         reader: None,
     };
-    let stream = Heard::to_the_end(stream, LONG, false);
-    let notes = stream.notes();
+    let stream = DeferredWriteErrorIo::to_the_end(stream, LONG, false);
+    let stats = stream.stats();
     let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .unwrap();
     let connection = tokio::spawn(connection);
     let request = Request::post("/").body(Endless).unwrap();
     let answer = client.send_request(request).await.unwrap();
-    notes.give_up();
+    stats.give_up();
     drop(answer);
     assert!(connection.await.unwrap().is_err());
 }

@@ -1,4 +1,4 @@
-use crate::proxy::io::h2_coalesce::{DATA, END_STREAM, FRAME_MAX, Frames, HEAD, Joined, PREFACE};
+use crate::proxy::io::h2_coalesce::{CoalescingIo, DATA, END_STREAM, FRAME_MAX, Frames, HEAD, PREFACE};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -64,7 +64,7 @@ fn joined(bytes: &[u8], cuts: &[usize], frames: &mut Frames) -> Vec<u8> {
 }
 
 fn server() -> Frames {
-    Joined::from_server(()).frames
+    CoalescingIo::from_server(()).frames
 }
 
 /// All joined that may be, however long that gets, in runs that nothing else lies in, each by stream.
@@ -137,7 +137,7 @@ fn the_preface_is_no_frame() {
     let frames = written(&[frame(DATA, 0, 1, b"a"), frame(DATA, 0, 1, b"b")]);
     let bytes = [preface.as_slice(), &frames].concat();
     for cuts in [&[][..], &[3], &[PREFACE]] {
-        let read = joined(&bytes, cuts, &mut Joined::from_client((), Arc::default()).frames);
+        let read = joined(&bytes, cuts, &mut CoalescingIo::from_client((), Arc::default()).frames);
         assert_eq!(read[..PREFACE], *preface);
         assert_eq!(parsed(&read[PREFACE..]), [frame(DATA, 0, 1, b"ab")], "{cuts:?}");
     }

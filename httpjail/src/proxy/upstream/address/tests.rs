@@ -116,7 +116,8 @@ fn classes() {
 fn permitted(host: &str, address: &str) -> [bool; 3] {
     let host = Host::parse(host).unwrap();
     let address: IpAddr = address.parse().unwrap();
-    [Vouch::None, Vouch::Observed, Vouch::Host].map(|vouch| classify(address).permits(&host, address, vouch))
+    [AddressTrust::None, AddressTrust::Observed, AddressTrust::Host]
+        .map(|vouch| classify(address).permits(&host, address, vouch))
 }
 
 // Proves: S20, S17.

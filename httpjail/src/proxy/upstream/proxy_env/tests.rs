@@ -1,8 +1,8 @@
 use super::*;
 
-fn named(variables: &[(&str, &str)]) -> Result<Parents, ParentError> {
+fn named(variables: &[(&str, &str)]) -> Result<ProxyConfig, ProxyEnvError> {
     let of = |name: &str| variables.iter().find(|(found, _)| *found == name);
-    Parents::named_by(|name| of(name).map(|(_, value)| (*value).to_owned()))
+    ProxyConfig::named_by(|name| of(name).map(|(_, value)| (*value).to_owned()))
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn what_is_no_proxy() {
 #[test]
 fn credentials() {
     let check = |url: &str, expected: Option<&str>| {
-        let parent = Parent::parse(url).unwrap();
+        let parent = UpstreamProxy::parse(url).unwrap();
         let value = parent.authorization.as_ref().map(|value| {
             assert!(value.is_sensitive());
             let coded = value.to_str().unwrap().strip_prefix("Basic ").unwrap();
@@ -110,7 +110,7 @@ fn one_of_our_own_kind() {
 #[test]
 fn what_goes_around() {
     let check = |list: &str, direct: &[&str], proxied: &[&str]| {
-        let bypass = Bypass::parse(list);
+        let bypass = NoProxy::parse(list);
         let covers = |place: &str| {
             let (host, port) = crate::proxy::authority::split_port(place);
             bypass.covers(

@@ -1,17 +1,17 @@
 //! What keeps an upstream connection in use for as long as an answer is read from it.
 
-use crate::proxy::io::deferred_error::Notes;
+use crate::proxy::io::deferred_error::ConnStats;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// What an HTTP/2 connection has to carry.
 #[derive(Default)]
-pub(crate) struct Load {
+pub(crate) struct StreamCount {
     streams: AtomicUsize,
     retired: AtomicBool,
 }
 
-impl Load {
+impl StreamCount {
     pub(crate) fn streams(&self) -> usize {
         self.streams.load(Ordering::Relaxed)
     }
@@ -22,18 +22,18 @@ impl Load {
 }
 
 /// One answer's hold on its connection.
-pub(crate) enum Lease {
+pub(crate) enum StreamPermit {
     /// Its place on one of HTTP/2.
-    Stream(Arc<Load>),
+    Stream(Arc<StreamCount>),
     /// One of HTTP/1, which it has to itself.
-    Whole(Arc<Notes>),
+    Whole(Arc<ConnStats>),
 }
 
-impl Lease {
+impl StreamPermit {
     /// One more stream on a connection of HTTP/2.
-    pub(crate) fn stream(load: &Arc<Load>) -> Lease {
-        load.streams.fetch_add(1, Ordering::Relaxed);
-        Lease::Stream(load.clone())
+    pub(crate) fn stream(count: &Arc<StreamCount>) -> StreamPermit {
+        count.streams.fetch_add(1, Ordering::Relaxed);
+        StreamPermit::Stream(count.clone())
     }
 
     /// Its answer was broken off. A connection of HTTP/1 that cannot be written to ends. One of HTTP/2 gets no further
@@ -41,16 +41,16 @@ impl Lease {
     /// ends the connection (`too_many_data_frames`), with whatever else is on it.
     pub(crate) fn retire(&self) {
         match self {
-            Lease::Stream(load) => load.retired.store(true, Ordering::Relaxed),
-            Lease::Whole(notes) => notes.give_up(),
+            StreamPermit::Stream(count) => count.retired.store(true, Ordering::Relaxed),
+            StreamPermit::Whole(stats) => stats.give_up(),
         }
     }
 }
 
-impl Drop for Lease {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
-        if let Lease::Stream(load) = self {
-            load.streams.fetch_sub(1, Ordering::Relaxed);
+        if let StreamPermit::Stream(count) = self {
+            count.streams.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use crate::net::Host;
 use crate::proxy::upstream::http1::Http1;
-use crate::proxy::upstream::key::Key;
+use crate::proxy::upstream::key::PoolKey;
 use quick_cache::sync::Cache;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -22,26 +22,26 @@ const HOSTS_MAX: usize = 8;
 const ASKING_MAX: usize = 256;
 
 /// The hosts that have asked lately. They are spoken to over HTTP/1.1: over HTTP/2 such a proof is not possible.
-pub(crate) struct Asking {
+pub(crate) struct AuthenticatingHosts {
     hosts: Cache<(Host, u16), ()>,
     /// Spares the others the look.
     any: AtomicBool,
 }
 
-impl Asking {
-    pub(crate) fn new() -> Asking {
-        Asking {
+impl AuthenticatingHosts {
+    pub(crate) fn new() -> AuthenticatingHosts {
+        AuthenticatingHosts {
             hosts: Cache::new(ASKING_MAX),
             any: AtomicBool::new(false),
         }
     }
 
-    pub(crate) fn note(&self, key: &Key) {
+    pub(crate) fn note(&self, key: &PoolKey) {
         self.hosts.insert((key.host.clone(), key.port), ());
         self.any.store(true, Ordering::Release);
     }
 
-    pub(crate) fn has(&self, key: &Key) -> bool {
+    pub(crate) fn has(&self, key: &PoolKey) -> bool {
         self.any.load(Ordering::Acquire) && self.hosts.get(&(key.host.clone(), key.port)).is_some()
     }
 }
@@ -51,16 +51,16 @@ type Place = Arc<Held>;
 type Held = tokio::sync::Mutex<Option<Http1>>;
 
 /// The right to use what is in a place, and to put it back.
-pub(crate) type Turn = OwnedMutexGuard<Option<Http1>>;
+pub(crate) type SlotGuard = OwnedMutexGuard<Option<Http1>>;
 
 /// The upstream connections of one client's connection, one for each thing that connections are opened for.
 #[derive(Default)]
-pub(crate) struct Bound(Mutex<Vec<(Key, Place)>>);
+pub(crate) struct ClientConnections(Mutex<Vec<(PoolKey, Place)>>);
 
-impl Bound {
+impl ClientConnections {
     /// The connection for `key` in its turn, if there ever was one. A connection is given back some moments after its answer has
     /// gone to the client, who may be faster: that is waited for, within `patience`.
-    pub(crate) async fn turn(&self, key: &Key, patience: Option<Duration>) -> Option<Turn> {
+    pub(crate) async fn turn(&self, key: &PoolKey, patience: Option<Duration>) -> Option<SlotGuard> {
         let place = self.lock().iter().find(|(known, _)| known == key)?.1.clone();
         match patience {
             Some(patience) => timeout(patience, place.lock_owned()).await.ok(),
@@ -69,7 +69,7 @@ impl Bound {
     }
 
     /// The place for a connection that is to belong here; nothing where another is in it already.
-    pub(crate) fn claim(&self, key: &Key) -> Option<Turn> {
+    pub(crate) fn claim(&self, key: &PoolKey) -> Option<SlotGuard> {
         let mut places = self.lock();
         if let Some((_, place)) = places.iter().find(|(known, _)| known == key) {
             return place.clone().try_lock_owned().ok().filter(|turn| turn.is_none());
@@ -84,7 +84,7 @@ impl Bound {
         turn
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(Key, Place)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<(PoolKey, Place)>> {
         // Nothing here panics half way through a change of it.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -92,11 +92,11 @@ impl Bound {
 
 /// The places of all clients.
 #[derive(Default)]
-pub(crate) struct Places(Mutex<Vec<Weak<Held>>>);
+pub(crate) struct AllClientConnections(Mutex<Vec<Weak<Held>>>);
 
-impl Places {
+impl AllClientConnections {
     /// Takes note of the place that `turn` is about.
-    pub(crate) fn note(&self, turn: &Turn) {
+    pub(crate) fn note(&self, turn: &SlotGuard) {
         let mut places = self.lock();
         if places.len() == places.capacity() {
             places.retain(|place| place.strong_count() > 0);
