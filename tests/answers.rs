@@ -114,7 +114,7 @@ fn what_is_not_reached_is_named() {
         (
             "http://ok.test:81/",
             "connect failed",
-            "connecting to ok.test failed: connection refused: nothing listens at that port there",
+            "connecting to ok.test failed: connection refused: nothing listens on that port",
         ),
         (
             "https://ok.test:80/",

@@ -222,7 +222,7 @@ fn what_failed_is_marked() {
     has_all(
         &outcome.stderr,
         &[
-            "httpjail: failed GET http://ok.test:81/ 502 (connecting to ok.test failed: connection refused: nothing listens at that port there",
+            "httpjail: failed GET http://ok.test:81/ 502 (connecting to ok.test failed: connection refused: nothing listens on that port",
             "1 request allowed, 2 failed, 0 denied",
             "1 rule for requests of which none got its answer",
         ],

@@ -1,4 +1,4 @@
-//! `host[:port]` as text: the authority of a URL, of a `Host` field, of a CONNECT.
+//! Splits and parses `host[:port]`, the authority of a URL, of a `Host` field and of a CONNECT.
 
 use crate::proxy::refusal::Refusal;
 
@@ -14,9 +14,9 @@ pub(crate) fn split_port(authority: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// A port that is not written as a plain number.
+/// A port that is not a plain number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("The port is no plain number from 1 to 65535.")]
+#[error("The port is not a plain number from 1 to 65535.")]
 pub(crate) struct PortError;
 
 impl From<PortError> for Refusal {

@@ -1,4 +1,4 @@
-//! What a proxy is made of.
+//! What a proxy is built from.
 
 use crate::approve::ApprovalQueue;
 use crate::audit::Sink;
@@ -27,27 +27,27 @@ pub(crate) enum Mode {
     Learn,
 }
 
-/// How clients come to a proxy.
+/// How clients reach a proxy.
 pub(crate) enum Clients {
-    /// Without their knowledge: the source tells where each connection was meant to go.
+    /// The kernel steers their connections here; the source tells the destination of each.
     Steered(Arc<dyn OriginalDstSource>),
-    /// Knowing that it is one; the guard says who may.
+    /// They know that it is a proxy; `ProxyAuth` says which may use it.
     Explicit(ProxyAuth),
 }
 
-/// What a proxy is made of.
+/// What a proxy is built from.
 pub(crate) struct Config {
     /// The rules in force; swapped whole on a reload.
     pub policy: Arc<ArcSwap<Policy>>,
-    /// Where requests go that no rule matches, if anybody is asked.
+    /// Asks about requests that no rule matches, if there is an approver.
     pub approvals: Option<Arc<ApprovalQueue>>,
-    /// What is done with their verdicts.
+    /// What is done with the verdicts.
     pub mode: Mode,
     /// Whether TLS is decrypted. If not it is judged by host name alone.
     pub intercept_tls: bool,
-    /// Hosts whose TLS is not decrypted all the same.
+    /// Hosts whose TLS is not decrypted although `intercept_tls` is set.
     pub passthrough: Vec<HostPattern>,
-    /// How clients come here.
+    /// How clients reach the proxy.
     pub clients: Clients,
     /// Which program a process runs.
     pub programs: Arc<dyn ProgramSource>,
@@ -63,8 +63,8 @@ pub(crate) struct Config {
     pub network: Arc<dyn Network>,
     /// Other proxies on the upstream leg.
     pub upstream_proxies: ProxyConfig,
-    /// Where the proxy listens in the very network that it dials from (empty where it listens inside a namespace): never
-    /// dialled.
+    /// Where the proxy listens in the very network that it dials from (empty where it listens inside a namespace):
+    /// never dialed.
     pub itself: Vec<SocketAddr>,
     /// Bounds.
     pub limits: Limits,

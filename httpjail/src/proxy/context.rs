@@ -1,4 +1,4 @@
-//! What all connections of one proxy share.
+//! What all connections of one proxy share: the configuration, the pool, the permits, the running tasks.
 
 use crate::proxy::auth::proxy_auth::ProxyAuth;
 use crate::proxy::config::{Clients, Config};

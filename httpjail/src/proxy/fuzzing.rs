@@ -1,7 +1,8 @@
 //! What the fuzzers drive (`fuzz/`): a client's bytes on their way to a [`Target`], and a target's way back to bytes.
 //!
-//! Through hyper itself, both as the server that reads and as the client that writes, over memory in place of a network.
-//! Each function panics where a promise does not hold. Built for fuzzers and tests only; the tests run it on the corpus.
+//! Through hyper itself, both as the server that reads and as the client that writes, over memory in place of a
+//! network. Each function panics where a promise does not hold. Built for fuzzers and tests only; the tests run it on
+//! the corpus.
 
 mod input;
 
@@ -55,8 +56,8 @@ enum Said {
     Http2(Vec<u8>),
 }
 
-/// The requests of an HTTP/1 client begin and end for hyper where they do for [`Framing`], and what is written for each is
-/// read as that and nothing more.
+/// The requests of an HTTP/1 client begin and end for hyper where they do for [`Framing`], and what is written for each
+/// is read as that and nothing more.
 pub fn http1(bytes: &[u8]) {
     let bytes = spelt(bytes);
     assert_eq!(spelt(&bytes), bytes, "{:?}", String::from_utf8_lossy(&bytes));
@@ -320,7 +321,7 @@ async fn settle() {
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
-    // One for each thread: [`settle`] counts on nobody else's tasks.
+    // One for each thread: [`settle`] must see only its own tasks.
     thread_local! {
         static RUNTIME: Runtime = tokio::runtime::Builder::new_current_thread()
             .build()

@@ -1,7 +1,7 @@
-//! How long and how much: every bound of the proxy in one place.
+//! All bounds of the proxy: how long and how much.
 //!
-//! What the jail sends, and what servers send back, grows nothing beyond these. Each costs only whoever runs into it: a
-//! request is refused, a connection closed, a client made to wait; no other notices. Counts are per jail unless they say
+//! Whatever a jail or a server sends, nothing in the proxy grows beyond these. A bound costs only the client that
+//! reaches it: a request is refused, a connection is closed, or a client waits. Counts are per jail unless they say
 //! otherwise, sizes are in bytes.
 
 use std::time::Duration;
@@ -9,18 +9,18 @@ use std::time::Duration;
 /// The bounds of one proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// Client connections at a time. One more takes the place of the oldest on which nothing was asked for yet; without such, it
-    /// waits.
+    /// Client connections at a time. One more takes the place of the oldest on which nothing was asked for yet; without
+    /// such, it waits.
     pub connections: usize,
     /// Requests at a time, over all connections; more are answered 503.
     pub requests: usize,
     /// HTTP/2 streams at a time on one client connection; more are refused, and may be sent again.
     pub streams: u32,
-    /// Upstream connections at a time, those that are kept unused included; whoever needs one more waits for
+    /// Upstream connections at a time, those that are kept unused included; a request that needs one more waits for
     /// [`Limits::connect`].
     pub upstreams: usize,
-    /// What all connections together may make the proxy hold, in bytes of memory: beyond it nothing is read, and those end on
-    /// which nothing moves. (What the process takes of the machine is a third more at most.)
+    /// What all connections together may make the proxy hold, in bytes of memory: beyond it nothing is read, and those
+    /// end on which nothing moves. (What the process takes of the machine is a third more at most.)
     pub memory: usize,
     /// Where a token is asked for: which part of the connections, one in so many, may be without it at a time.
     pub strangers: usize,
@@ -31,17 +31,18 @@ pub(crate) struct Limits {
     /// Size of the head of a message, on both legs: 431, or 502 for an upstream's.
     pub head: usize,
 
-    /// How long a client may say nothing at all on a new connection. Counted slower on a busy machine, as the two below.
+    /// How long a client may say nothing at all on a new connection. Counted slower on a busy machine, as the two
+    /// below.
     pub silence: Duration,
     /// How long it may be silent within the head of a request, or before the next one.
     pub header: Duration,
     /// How long it may be silent within a TLS handshake.
     pub handshake: Duration,
-    /// From an accepted connection to the end of the first request's head, and for each later head from its first byte to its
-    /// end: however often something comes.
+    /// From an accepted connection to the end of the first request's head, and for each later head from its first byte
+    /// to its end: however often something comes.
     pub arrival: Duration,
-    /// How long nothing may move in a body, in either direction; and, three times that, on a client's connection whatever
-    /// goes on there: 0-window stalls, idle WebSockets.
+    /// How long nothing may move in a body, in either direction; and, three times that, on a client's connection
+    /// whatever goes on there: 0-window stalls, idle WebSockets.
     pub stall: Duration,
 
     /// Resolving the name of an upstream: 504.
@@ -89,7 +90,7 @@ impl Default for Limits {
             resolve: Duration::from_secs(30),
             connect: Duration::from_secs(30),
             tls: Duration::from_secs(60),
-            // Long polls and models that think: whoever waits so long may give up first.
+            // Long polls and models that think: the client may give up first.
             response: Duration::from_secs(30 * 60),
             // What curl waits. Servers that do not know the field say nothing.
             expect: Duration::from_secs(1),
@@ -103,8 +104,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// These, lowered so that they fit into `descriptors` (RLIMIT_NOFILE): a proxy that runs out of them can neither accept
-    /// nor dial.
+    /// These, lowered so that they fit into `descriptors` (RLIMIT_NOFILE): a proxy that runs out of them can neither
+    /// accept nor dial.
     #[must_use]
     pub(crate) fn within(mut self, descriptors: u64) -> Limits {
         let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
@@ -115,8 +116,8 @@ impl Limits {
         self
     }
 
-    /// How much of a body is read at once over HTTP/1, a head and a bit. By itself hyper reads up to 400 KiB where much comes
-    /// quickly, and keeps that much for every connection that lies unused.
+    /// How much of a body is read at once over HTTP/1, a head and a bit. By itself hyper reads up to 400 KiB where much
+    /// comes quickly, and keeps that much for every connection that lies unused.
     pub(crate) fn read_at_once(&self) -> usize {
         self.head + 16 * 1024
     }

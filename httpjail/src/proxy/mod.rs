@@ -1,9 +1,30 @@
-//! From an accepted connection to a verdict on the wire.
+//! The proxy: from an accepted connection to an answered request and its record in the log.
 //!
-//! A connection: its flow is taken once, its first bytes tell what it speaks, TLS is terminated with a leaf for the name it
-//! asked for, and hyper serves it with one `ProxyService`. A request: it becomes a canonical [`crate::policy::Target`], which is
-//! judged and then either refused in words or written anew to an upstream whose addresses and certificate were checked.
-//! Nothing is dialled before a request was allowed, and no error on the way lets one through.
+//! A connection: its original destination is looked up once, its first bytes tell what it speaks, TLS is terminated with a
+//! leaf certificate for the requested name, and hyper serves HTTP with one `ProxyService`. A request: it becomes a canonical
+//! [`crate::policy::Target`], which is judged. Then the proxy either refuses it and says why, or writes it again for an
+//! upstream whose addresses and certificate it has checked.
+//!
+//! Architecture invariant: nothing is dialed before a request was allowed, and no error on the way lets one through.
+//!
+//! This file is the face that the rest of the program sees; nothing in here imports it. Below it a floor imports only
+//! these:
+//!
+//! | floor | may import |
+//! |---|---|
+//! | `limits`, `netlink`, `protocol`, `refusal`, `tasks`, `timeout` | none |
+//! | `authority` | `refusal` |
+//! | `auth` | `netlink` |
+//! | `overload` | `limits` |
+//! | `io` | `overload` |
+//! | `http1` | `authority`, `limits`, `refusal`, `timeout` |
+//! | `upstream` | `auth`, `authority`, `http1`, `io`, `limits`, `netlink`, `overload`, `protocol`, `refusal` |
+//! | `config` | `auth`, `limits`, `overload`, `upstream` |
+//! | `context` | `auth`, `config`, `overload`, `tasks`, `upstream` |
+//! | `service` | `authority`, `config`, `context`, `http1`, `io`, `limits`, `overload`, `protocol`, `refusal`, `tasks`, `upstream` |
+//! | `downstream` | `auth`, `authority`, `config`, `context`, `http1`, `io`, `limits`, `overload`, `protocol`, `refusal`, `service`, `timeout`, `upstream` |
+//! | `server` | `config`, `context`, `downstream` |
+//! | `fuzzing` | `downstream`, `http1`, `limits`, `protocol`, `service`, `upstream` |
 
 mod auth;
 mod authority;

@@ -29,7 +29,8 @@ const ESTABLISHED: u8 = 1;
 /// AF_INET and AF_INET6.
 const FAMILIES: [u8; 2] = [2, 10];
 
-/// Whether what is sent to `address` stays on this host: that of an interface, or of a route that makes a whole range local.
+/// Whether what is sent to `address` stays on this host: that of an interface, or of a route that makes a whole range
+/// local.
 ///
 /// # Errors
 /// When the kernel does not say.
@@ -51,7 +52,7 @@ pub(crate) fn is_local(address: IpAddr) -> io::Result<bool> {
     }
 }
 
-/// The owner of the TCP socket whose own end is `one` and that is connected to `other`; nobody where there is none.
+/// Returns the owner of the TCP socket from `one` to `other`, if there is such a socket.
 ///
 /// # Errors
 /// When the kernel does not say. ENOENT may also be one that cannot (no `tcp_diag`).

@@ -1,4 +1,7 @@
-//! Why a request or a connection is refused: plain data, which the [`crate::proxy::service`] makes an answer of.
+//! Why a request or a connection is refused.
+//!
+//! This is plain data. The errors of the floors below turn into it, and [`crate::proxy::service::render`] makes a
+//! response of it.
 
 use crate::policy::TargetError;
 use std::fmt;

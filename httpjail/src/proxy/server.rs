@@ -1,4 +1,4 @@
-//! The accept loops, and the end of all that was accepted.
+//! Accepts connections, bounds their number, and ends them at shutdown.
 
 use crate::proxy::config::Config;
 use crate::proxy::context::Context;
@@ -18,15 +18,15 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy that has yet to run.
+    /// Returns a proxy that does not run yet.
     pub(crate) fn new(config: Config) -> Proxy {
         Proxy {
             context: Context::new(config),
         }
     }
 
-    /// Serves `listeners` until `shutdown` resolves, then gives open connections [`Limits::grace`] to end by themselves.
-    /// Fails only if a listener cannot be handed to the runtime.
+    /// Serves `listeners` until `shutdown` resolves, then gives open connections [`Limits::grace`] to end by
+    /// themselves. Fails only if a listener cannot be handed to the runtime.
     pub(crate) async fn run(
         self,
         listeners: Vec<std::net::TcpListener>,
@@ -92,14 +92,14 @@ impl Proxy {
         let all = async { while serving.join_next().await.is_some() {} };
         let all = async { tokio::join!(all, context.tasks.ended()) };
         let _ = tokio::time::timeout(context.config.limits.grace, all).await;
-        // Whoever is left is aborted, and its requests are recorded as cut short.
+        // What is left is aborted, and its requests are recorded as cut short.
         serving.shutdown().await;
         context.tasks.shutdown().await;
         Ok(())
     }
 }
 
-/// The next connection, however long that takes: an error ends no accept loop.
+/// Returns the next connection, however long that takes: an error does not end the accept loop.
 async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
@@ -114,8 +114,9 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     }
 }
 
-/// How long to wait before the next try: not at all where the client gave up before it was accepted. Anything else is want
-/// of descriptors or memory, and stays so for a while: the listener stays readable meanwhile and would make its loop spin.
+/// How long to wait before the next try: not at all where the client gave up before it was accepted. Anything else is
+/// want of descriptors or memory, and stays so for a while: the listener stays readable meanwhile and would make its
+/// loop spin.
 pub(crate) fn pause_after(error: &io::Error) -> Option<Duration> {
     (error.kind() != io::ErrorKind::ConnectionAborted).then_some(Duration::from_millis(100))
 }

@@ -1,7 +1,7 @@
-//! Tasks that outlive the future that began them, but never the proxy.
+//! Tasks that may outlive the future that spawned them, but never the proxy.
 //!
 //! hyper runs each stream of an HTTP/2 connection as a task of its own, and a tunnel goes on when the connection that
-//! opened it is done. Each of them owes the log a record, so the proxy does not end before they have: see
+//! opened it is done. Each of them has a record to write, so the proxy waits for them before it ends: see
 //! [`crate::proxy::server::Proxy::run`].
 
 use hyper::rt::Executor;
@@ -20,7 +20,7 @@ struct Running {
 }
 
 impl Tasks {
-    /// Begins one more. After the shutdown it is dropped.
+    /// Spawns a task. After the shutdown it is dropped.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut running = self.lock();
         if running.closed {
@@ -31,7 +31,7 @@ impl Tasks {
         running.tasks.spawn(task);
     }
 
-    /// Whether there are none.
+    /// Returns whether no task runs.
     pub(crate) fn are_none(&self) -> bool {
         let mut running = self.lock();
         while running.tasks.try_join_next().is_some() {}

@@ -1,4 +1,4 @@
-//! Why a client's connection ends before there is a whole request.
+//! The reasons for which a connection ends before it has sent a whole request.
 
 use std::time::Duration;
 

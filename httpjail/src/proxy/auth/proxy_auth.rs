@@ -1,4 +1,6 @@
-//! Who may use a proxy that every process on this host can reach.
+//! Checks whether a client may use the proxy.
+//!
+//! In weak mode and for `serve` every process on the host can reach the proxy's port.
 
 use crate::proxy::auth::socket_owner;
 use crate::proxy::auth::token::Token;
@@ -8,18 +10,19 @@ use http::{HeaderMap, header};
 use std::net::SocketAddr;
 use tokio::sync::OnceCell;
 
-/// Who may use a proxy that everybody on this host can reach.
+/// Who may use a proxy that every process on this host can reach.
 pub(crate) enum ProxyAuth {
-    /// Everybody.
+    /// Every client.
     Open,
-    /// Whoever has the token, as the password of `Proxy-Authorization: Basic`.
+    /// Clients that send the token, as the password of `Proxy-Authorization: Basic`.
     Token(Box<Token>),
-    /// Whoever has the token, and who shows none but is this process's own user, where the system tells that.
+    /// Clients that send the token, and clients of this process's own user that send none, where the system tells the
+    /// user.
     TokenOrSelf(Box<Token>),
 }
 
 impl ProxyAuth {
-    /// Whether a request with these fields may go on; `own` is what was found out about its connection.
+    /// Returns whether a request with these fields may go on; `own` caches what was found out about its connection.
     pub(crate) async fn admits(&self, fields: &HeaderMap, addrs: AddrPair, own: &OnceCell<bool>) -> bool {
         let (token, or_self) = match self {
             ProxyAuth::Open => return true,
@@ -42,14 +45,14 @@ impl ProxyAuth {
     }
 }
 
-/// The two ends of an accepted connection.
+/// The addresses of an accepted connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AddrPair {
     pub(crate) client: SocketAddr,
     pub(crate) proxy: SocketAddr,
 }
 
-/// The password of `Basic base64(user:password)` (RFC 7617 section 2).
+/// Returns the password of `Basic base64(user:password)` (RFC 7617 section 2).
 fn password(value: &[u8]) -> Option<Vec<u8>> {
     let (scheme, coded) = value.split_at_checked(6)?;
     let pair = STANDARD.decode(coded.trim_ascii()).ok()?;

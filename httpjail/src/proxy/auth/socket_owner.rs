@@ -1,7 +1,8 @@
-//! Whose connection it is, for clients that cannot show a token: the JVM takes a proxy's address and no password.
+//! Which user owns the client's socket, for clients that cannot show a token.
 //!
-//! Linux tells the owner of a socket. Where it is not asked about one alone, it lists them all; where it does neither, nobody
-//! is known, and the token decides alone.
+//! The JVM takes a proxy's address and no password, so weak mode admits connections of its own user without the token.
+//! Linux tells the owner of one socket. Where it does not answer for one socket, it lists them all. Where it does
+//! neither, the owner is unknown and only the token counts.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -12,8 +13,8 @@ const LISTS: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 /// TCP_ESTABLISHED (include/net/tcp_states.h). Sockets in other states may be listed without their owner.
 const ESTABLISHED: &str = "01";
 
-/// Whether the socket at the other end of `local`, connected from `peer`, belongs to the user that this process runs as.
-/// Asks the kernel: not for the runtime's threads.
+/// Whether the socket at the other end of `local`, connected from `peer`, belongs to the user that this process runs
+/// as. Asks the kernel: not for the runtime's threads.
 pub(crate) fn is_own_user(peer: SocketAddr, local: SocketAddr) -> bool {
     let owner = owner(peer, local);
     owner.is_some() && owner == own_user()

@@ -1,4 +1,4 @@
-//! The token that a client of the proxy shows.
+//! The secret of one run, which clients send as the proxy password.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,14 +8,14 @@ use ring::rand::{SecureRandom, SystemRandom};
 /// The user name in the proxy's URL; only the password counts.
 pub(crate) const USER: &str = "httpjail";
 
-/// The secret of one run. What is kept is a keyed hash, whose comparison takes the same time for every guess.
+/// The secret of one run. It is kept as a keyed hash, whose comparison takes the same time for every guess.
 pub(crate) struct Token {
     key: hmac::Key,
     tag: hmac::Tag,
 }
 
 impl Token {
-    /// A new token, and the one time that it is told.
+    /// Returns a new token, and its text, which is not kept.
     ///
     /// # Errors
     /// When the system has no randomness.
@@ -29,7 +29,7 @@ impl Token {
         Ok((Token { key, tag }, text))
     }
 
-    /// What stands before the address in a proxy's URL.
+    /// Returns what stands before the address in a proxy's URL.
     pub(crate) fn credentials(token: &str) -> String {
         format!("{USER}:{token}")
     }

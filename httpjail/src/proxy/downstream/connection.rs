@@ -1,7 +1,7 @@
-//! One connection of the jail: take its flow, see what it speaks, serve it or refuse it.
+//! Serves one client connection: looks up its destination, detects its protocol, and serves or refuses it.
 //!
-//! Every way out of here that is not a served request leaves a record. A TLS handshake that fails ends the connection: a
-//! client that could get a passthrough by failing would fail on purpose (docs/threat-model.md T06).
+//! Every connection that ends without a served request leaves a record. A failed TLS handshake ends the connection: if
+//! a failure led to a passthrough, clients would fail on purpose (docs/threat-model.md T06).
 
 use crate::audit::record::NOT_HTTP;
 use crate::audit::{Decision, EventKind, Record};

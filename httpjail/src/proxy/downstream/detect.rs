@@ -1,8 +1,8 @@
-//! What a connection speaks, told by its first bytes and never by its port.
+//! Detects what a connection speaks by its first bytes, never by its port.
 //!
-//! [`sniff`] is pure: it looks at what has come so far and answers, or asks for more. [`read_first_bytes`] feeds it from a
-//! socket under a size limit; the caller holds the clock. Nothing is dialled before this has answered. What cannot become HTTP or
-//! TLS any more is told at once, for its client may be waiting for an answer.
+//! [`sniff`] is pure: it looks at the bytes so far and answers, or asks for more. [`read_first_bytes`] feeds it from a socket
+//! under a size limit; the caller holds the clock. Nothing is dialed before there is an answer. Bytes that can become neither
+//! HTTP nor TLS are refused at once, because their client may be waiting for an answer.
 
 use crate::audit::record::NOT_HTTP;
 use crate::proxy::http1::token::is_token;
@@ -24,7 +24,7 @@ pub(crate) enum DetectedProtocol {
     Other(&'static str),
     /// It took too long.
     Late(Late),
-    /// The client left, or its connection failed, before it had said anything but the beginning of a TLS record.
+    /// The client left, or its connection failed, before it had sent more than the beginning of a TLS record.
     Gone,
 }
 
@@ -75,12 +75,13 @@ fn sniff_request_line(bytes: &[u8]) -> DetectedProtocol {
     }
     match bytes.get(method) {
         None => return DetectedProtocol::Incomplete,
-        // A number is the status that a server of another protocol greets with (`220 `), and no method that anybody uses.
+        // A number is the status that a server of another protocol greets with (`220 `), and no method that is in use.
         Some(b' ') if !bytes[..method].iter().all(u8::is_ascii_digit) => {}
         Some(_) => return DetectedProtocol::Other(NOT_HTTP),
     }
     let end = bytes.iter().position(|byte| *byte == b'\n');
-    // Other protocols end with it what they say, and send no line end to wait for. After a method of HTTP it is refused in words.
+    // Other protocols end with it what they say, and send no line end to wait for. After a method of HTTP it is refused
+    // in words.
     if bytes[..end.unwrap_or(bytes.len())].contains(&0) && !METHODS.contains(&&bytes[..method]) {
         return DetectedProtocol::Other(NOT_HTTP);
     }
@@ -98,7 +99,8 @@ fn sniff_request_line(bytes: &[u8]) -> DetectedProtocol {
     }
 }
 
-/// Reads on until the first bytes tell what they are; `bytes` holds those that came. Bounded: `LINE_MAX` bytes and one read.
+/// Reads on until the first bytes tell what they are; `bytes` holds those that came. Bounded: `LINE_MAX` bytes and one
+/// read.
 pub(crate) async fn read_first_bytes<R: AsyncRead + Unpin>(from: &mut R, bytes: &mut Vec<u8>) -> DetectedProtocol {
     loop {
         match sniff(bytes) {

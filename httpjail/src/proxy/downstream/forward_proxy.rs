@@ -1,8 +1,9 @@
-//! Clients that know of the proxy: requests in absolute form, and CONNECT.
+//! Serves clients that know of the proxy: requests in absolute form, and CONNECT.
 //!
-//! In weak mode and for `serve` that is all there is; in a jail it is a program that was told of some other proxy. It gets
-//! this one instead: a request in absolute form is judged by the URL in it, and what comes through a CONNECT is looked at
-//! as if it had been steered here, so each request in it is judged like any other. No tunnel is opened that nobody reads.
+//! In weak mode and for `serve` all clients are such. In a jail it is a program with proxy settings of its own, and it
+//! gets this proxy instead of the one in its settings. A request in absolute form is judged by the URL in it. The bytes
+//! inside a CONNECT are treated as if the kernel had steered them here: each request in the tunnel is judged like any
+//! other, and no tunnel opens whose content the proxy does not read.
 
 use crate::net::{Host, Scheme};
 use crate::policy::Target;
@@ -80,7 +81,7 @@ impl ForwardProxyService {
             if guard.admits(request.headers(), self.addrs, &self.own).await {
                 self.client.registration.is_no_stranger();
             } else {
-                let detail = "This proxy wants its token as the password.";
+                let detail = "This proxy needs its token as the password.";
                 let refusal = Refusal::new(Kind::Unauthenticated, "proxy authentication", detail);
                 return self.refuse(refusal, request).await;
             }
@@ -129,7 +130,7 @@ impl ForwardProxyService {
             }
             (_, _, Some(connection)) => Ok(connection.clone()),
             (Some(_), _, None) => Err(Refusal::malformed(
-                "To a proxy only http URLs are sent; the rest needs CONNECT.",
+                "A proxy takes only http URLs; other schemes need CONNECT.",
             )),
             (None, _, None) => Err(Refusal::malformed(
                 "This is a proxy: the request's target must be a whole URL.",
@@ -137,9 +138,9 @@ impl ForwardProxyService {
         }
     }
 
-    /// The refusal of a tunnel in which nothing could be allowed. Where TLS is decrypted it is refused inside, request by
-    /// request, in words that its client shows; where it is not, this is the last place for words. A tunnel to port 80 may
-    /// carry cleartext, whose requests have verdicts of their own: what is in it decides.
+    /// The refusal of a tunnel in which nothing could be allowed. Where TLS is decrypted it is refused inside, request
+    /// by request, in words that its client shows; where it is not, this is the last place for words. A tunnel to port
+    /// 80 may carry cleartext, whose requests have verdicts of their own: what is in it decides.
     async fn refuse_early(&self, to: &Destination, request: &Request<Incoming>) -> Option<Response<ResponseBody>> {
         let context = &self.client.context;
         if context.config.intercept_tls || to.port == Scheme::Http.default_port() {
@@ -164,14 +165,12 @@ impl ForwardProxyService {
     }
 }
 
-/// Where a CONNECT wants to go: authority-form with a port (RFC 9112 section 3.2.3), nothing that a body could hide in, and
-/// a Host field that says nothing else. Some clients leave the port out of that field.
+/// Where a CONNECT wants to go: authority-form with a port (RFC 9112 section 3.2.3), nothing that a body could hide in,
+/// and a Host field that says nothing else. Some clients leave the port out of that field.
 fn tunnel_of(request: &Request<Incoming>) -> Result<(Host, u16), Refusal> {
     let uri = request.uri();
     let (Some(authority), None, None) = (uri.authority(), uri.scheme(), uri.path_and_query()) else {
-        return Err(Refusal::malformed(
-            "A CONNECT names a host and a port and nothing else.",
-        ));
+        return Err(Refusal::malformed("A CONNECT names only a host and a port."));
     };
     let place = |authority: &str, port: Option<u16>| {
         let (host, named) = split_port(authority);
@@ -196,7 +195,7 @@ fn tunnel_of(request: &Request<Incoming>) -> Result<(Host, u16), Refusal> {
         _ => return Err(Refusal::malformed("A CONNECT has one Host field.")),
     }
     if !request.body().is_end_stream() || request.headers().contains_key(header::TRANSFER_ENCODING) {
-        return Err(Refusal::malformed("A CONNECT has no body."));
+        return Err(Refusal::malformed("A CONNECT cannot have a body."));
     }
     Ok((host, port))
 }

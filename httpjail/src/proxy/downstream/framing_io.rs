@@ -1,4 +1,4 @@
-//! The stream below hyper's HTTP/1 server: it passes on what [`Framing`] lets pass, and nothing else.
+//! The stream below hyper's HTTP/1 server. It passes on only the bytes that [`Framing`] accepts.
 
 use crate::proxy::downstream::head_clock::HeadClock;
 use crate::proxy::downstream::informational_io::InformationalIo;
@@ -17,11 +17,11 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// Stands for a head that is refused. [`Framing`] lets no lower-case method pass.
+/// The method of a head that stands for a refused one. [`Framing`] lets no lower-case method pass.
 pub(crate) const REFUSED: &str = "refused";
 const REFUSED_HEAD: &[u8] = b"refused / HTTP/1.1\r\nConnection: close\r\n\r\n";
 
-/// What may wait for the answer to a wish for another protocol.
+/// How many bytes may wait for the answer to a request for another protocol.
 const WAITING_MAX: usize = 64 * 1024;
 
 /// The stream that hyper reads and writes.
@@ -81,7 +81,7 @@ impl<S> FramingIo<S> {
         }
     }
 
-    /// Gives what passed; whether there was any.
+    /// Gives the bytes that passed, and returns whether there were any.
     fn give(&mut self, buf: &mut ReadBuf<'_>) -> bool {
         let rest = &self.held[self.given..self.passed];
         let count = rest.len().min(buf.remaining());
@@ -94,14 +94,14 @@ impl<S> FramingIo<S> {
         count > 0
     }
 
-    /// Follows what is held and has not passed.
+    /// Follows the bytes that are held and have not passed.
     fn follow(&mut self) {
         let (more, stop) = self.framing.follow(&mut self.held[self.passed..]);
         self.passed += more;
         self.handle(stop);
     }
 
-    /// Heeds what comes after that which has passed.
+    /// Handles what comes after the bytes that have passed.
     fn handle(&mut self, mut stop: Option<Stop>) {
         while let Some(Stop::Spelling(spelling)) = stop {
             spelling.change(&mut self.held, self.passed);
@@ -114,7 +114,7 @@ impl<S> FramingIo<S> {
         }
     }
 
-    /// What hyper reads in the place of a fault.
+    /// Gives hyper what it reads in place of a fault.
     fn fault(&mut self, fault: Fault, buf: &mut ReadBuf<'_>) -> io::Result<()> {
         // All that passed is given: it begins with the head.
         let held = std::mem::take(&mut self.held);
@@ -133,7 +133,7 @@ impl<S> FramingIo<S> {
         Ok(())
     }
 
-    /// The end of what the client sends, after all that passed.
+    /// Ends the client's bytes, after all that passed.
     fn poll_end(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.framing.is_in_body() {
             return Poll::Ready(self.fault(Fault::CutShort, buf));
@@ -147,14 +147,14 @@ impl<S> FramingIo<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Notes what came of the client's bytes, of which so many passed.
+    /// Notes whether a head has begun that is not whole, after so many bytes passed.
     fn note(&mut self, passed: usize) {
         let within = self.held.len() > self.passed && !self.framing.is_in_body();
         self.exchange.set_in_head(within);
         self.head.wind(within, passed > 0);
     }
 
-    /// Ends a connection whose next head is awaited for too long.
+    /// Ends a connection whose next head takes too long.
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let for_a_head =
             matches!(self.then, Then::Requests) && !self.framing.is_in_body() && !self.framing.is_waiting();
@@ -168,7 +168,7 @@ impl<S> FramingIo<S> {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Goes on after a wish, if there is an answer to it.
+    /// Goes on after a request for another protocol, if it was answered.
     fn resume(&mut self) -> bool {
         match self.exchange.take_decision() {
             Some(Switch::Tunnel) => {
@@ -197,7 +197,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for FramingIo<S> {
             match then {
                 Then::Requests if this.framing.is_waiting() && this.resume() => continue,
                 Then::Requests if this.ended => return this.poll_end(cx, buf),
-                // Whoever answers the wish wakes this task.
+                // The answer to the request for another protocol wakes this task.
                 Then::Requests if this.framing.is_waiting() && this.held.len() > WAITING_MAX => return Poll::Pending,
                 Then::Requests => {}
                 Then::Fault(fault) => return Poll::Ready(this.fault(fault, buf)),

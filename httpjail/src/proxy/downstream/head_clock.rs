@@ -1,4 +1,4 @@
-//! How long a client may take for the head of a request.
+//! The clock for a request's head: how long a client may be silent, and how long the whole head may take.
 
 use crate::proxy::limits::Limits;
 use crate::proxy::timeout::{Late, Phase};

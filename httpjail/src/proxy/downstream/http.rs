@@ -1,4 +1,4 @@
-//! Serves HTTP/1 and HTTP/2 on a client's connection, and records how one ended that no request tells of.
+//! Serves HTTP/1 and HTTP/2 on a client's connection, and records a connection that ended without a request.
 
 use crate::net::Host;
 use crate::proxy::downstream::first_bytes::LEFT;
@@ -49,8 +49,8 @@ pub(crate) fn builder(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        // The gate has the clock, which is always the first to run out: hyper's counts no silence. Without one of its own hyper
-        // does not read on after an answer before something comes, and the gate's would not run.
+        // The gate has the clock, which is always the first to run out: hyper's counts no silence. Without one of its
+        // own hyper does not read on after an answer before something comes, and the gate's would not run.
         .header_read_timeout(limits.header.saturating_add(limits.arrival).saturating_mul(2))
         .max_headers(limits.fields)
         .max_header_size(limits.head)
@@ -115,8 +115,8 @@ where
     report(&client, served, None, named).await;
 }
 
-/// Records what no request tells: that hyper refused by itself (it has answered 400, 414 or 431 where it could), that a request
-/// never became whole, or that there was none.
+/// Records what no request tells: that hyper refused by itself (it has answered 400, 414 or 431 where it could), that a
+/// request never became whole, or that there was none.
 pub(crate) async fn report(
     client: &Client,
     served: hyper::Result<()>,

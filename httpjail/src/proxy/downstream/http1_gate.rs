@@ -1,10 +1,10 @@
-//! What stands around hyper's HTTP/1 server: hyper reads only what [`Framing`] lets pass.
+//! The gate around hyper's HTTP/1 server: hyper reads only what [`Framing`] accepts.
 //!
-//! [`FramingIo`] is the stream below hyper, [`GatedService`] the service above it, [`ExchangeState`] what the two tell each other past
-//! hyper. A head with a fault never reaches hyper: it reads a head of our own instead, with a method that no client can
-//! send, and the service answers that with the refusal, so that answers keep their order. A fault in a body breaks the
-//! body off. Both end the connection. The common case costs one look at each head and a count of each body; nothing is
-//! copied that arrives whole.
+//! [`FramingIo`] is the stream below hyper, [`GatedService`] the service above it, and [`ExchangeState`] what the two tell each
+//! other past hyper. A malformed head never reaches hyper. Instead hyper reads a head of our own with a method that no client
+//! can send, and the service answers it with the refusal, so that answers keep their order. A malformed body breaks the body
+//! off. Both end the connection. The common case costs one look at each head and a count of each body, and copies nothing that
+//! arrives whole.
 //!
 //! [`Framing`]: crate::proxy::http1::framing::Framing
 

@@ -1,7 +1,8 @@
 //! Writes informational answers (1xx) between the answers that hyper writes.
 //!
-//! hyper's server cannot write what an upstream says before its answer. A 1xx has its place only where hyper has written
-//! all of the answer before: [`InformationalQueue`] takes none while there is no request, and hyper's flush says that nothing is left.
+//! hyper's server cannot write what an upstream sends before its answer. A 1xx may be written only after hyper has
+//! written all of the previous answer: [`InformationalQueue`] accepts none while there is no request, and a flush shows
+//! that hyper has nothing left to write.
 //!
 //! [`InformationalQueue`]: crate::proxy::http1::informational::InformationalQueue
 

@@ -1,7 +1,7 @@
-//! TLS that is not decrypted (`--no-tls-intercept`, `tls: passthrough:`): judged by its host name, then relayed.
+//! Relays TLS that is not decrypted (`--no-tls-intercept`, `tls: passthrough:`), after its host name was judged.
 //!
-//! Only the ClientHello is read. It is judged as `CONNECT https://host[:port]/`; what is inside the TLS stays between its two
-//! ends, also which host the request in it names. The address is checked as for any other request.
+//! Only the ClientHello is read. It is judged as `CONNECT https://host[:port]/`. The proxy does not see which host a
+//! request inside the TLS names. The address is checked as for any other request.
 
 use crate::net::{Host, Scheme};
 use crate::policy::Target;
@@ -22,7 +22,7 @@ use rustls::server::Acceptor;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// A ClientHello is longer than this only to see what happens.
+/// A longer ClientHello is an attempt to see what happens.
 const HELLO_MAX: usize = 64 * 1024;
 
 const MALFORMED: NoHello = NoHello::Wrong("malformed tls");
@@ -34,9 +34,9 @@ const INTERNAL_ERROR: u8 = 80;
 /// Why there is no ClientHello.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NoHello {
-    /// It is none, or names no host in a way that can be read.
+    /// It is not a ClientHello, or the host that it names cannot be read.
     Wrong(&'static str),
-    /// The client left.
+    /// The client closed the connection.
     Gone,
     /// It took too long.
     Late(Late),
@@ -66,7 +66,7 @@ where
     if listed.is_empty() {
         return None;
     }
-    // What is wrong with a hello, whoever decrypts finds again.
+    // Decryption finds again what is wrong with a hello.
     let host = read_hello(client, stream).await.ok()??;
     let alone = to.host == host || to.host.ip().is_some() && !to.tunnel;
     (alone && listed.iter().any(|pattern| pattern.covers(&host))).then_some(host)
@@ -126,7 +126,8 @@ where
     entry.complete = copied.is_ok();
 }
 
-/// The host that the ClientHello names, read in whatever pieces it comes; all of its bytes can be read again afterwards.
+/// The host that the ClientHello names, read in whatever pieces it comes; all of its bytes can be read again
+/// afterwards.
 async fn read_hello<S>(client: &Client, stream: &mut PrefixedIo<S>) -> Result<Option<Host>, NoHello>
 where
     S: AsyncRead + Unpin,

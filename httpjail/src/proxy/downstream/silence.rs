@@ -1,8 +1,11 @@
-//! How long a client may say nothing: on a new connection, within its TLS handshake, within the head of a request.
+//! Limits how long a client may send nothing: on a new connection, in its TLS handshake, in the head of a request.
 //!
-//! Silence is counted and not work: on a busy machine a handshake takes as long as it takes, and each byte shows that somebody is
-//! at it. Behind that stands [`Limits::arrival`], for whoever sends a byte now and then only to stay; and when
-//! places run out the oldest connection that has asked for nothing goes before any clock has run out ([`crate::proxy::overload::clients`]).
+//! The clock counts silence, not work: on a busy machine a handshake takes long, and each byte shows that the client is
+//! still there. Two other bounds stand behind this one. [`Limits::arrival`] ends a client that sends a byte now and
+//! then only to stay, and when connections run out the oldest one without a request is closed early
+//! ([`crate::proxy::overload::clients`]).
+//!
+//! [`Limits::arrival`]: crate::proxy::limits::Limits::arrival
 
 use crate::proxy::overload::pace::Paced;
 use crate::proxy::service::client::Client;

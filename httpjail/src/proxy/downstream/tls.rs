@@ -1,4 +1,4 @@
-//! Plays the TLS server that a client asked for by SNI.
+//! Terminates TLS: plays the server that a client asked for by SNI.
 
 use crate::audit::CERTIFICATE_REFUSED;
 use crate::proxy::downstream::detect::DetectedProtocol;

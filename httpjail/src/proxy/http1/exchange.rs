@@ -1,7 +1,7 @@
-//! What the gate below hyper's HTTP/1 server and the service above it tell each other.
+//! State that the stream below hyper's HTTP/1 server and the service above it share.
 //!
-//! hyper stands between the two and has no words for these things: that a head was refused before hyper saw it, that a
-//! body is broken off on purpose, what became of a request for another protocol.
+//! hyper stands between the two and cannot carry these facts: that a head was refused before hyper saw it, that a body
+//! is broken off on purpose, how a request for another protocol was answered.
 
 use crate::proxy::http1::framing::fault::Fault;
 use crate::proxy::http1::informational::InformationalQueue;

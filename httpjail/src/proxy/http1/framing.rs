@@ -1,12 +1,14 @@
-//! Where each request of an HTTP/1 connection ends, read strictly.
+//! Finds where each request of an HTTP/1 connection ends, strictly.
 //!
-//! Two programs that disagree on where a message ends disagree on what the next one is: that is request smuggling. hyper
-//! forgives a good deal (docs/threat-model.md H01 to H12), so [`crate::proxy::downstream::http1_gate`] lets it see only what has passed here:
-//! whole heads and chunk lines in which nothing can be read in two ways (RFC 9112), and body bytes by their count. What is
-//! ambiguous is a [`Fault`], and the connection ends. What the fields mean is judged elsewhere; this is about bytes.
+//! Two programs that disagree on where a message ends disagree on what the next one is: that is request smuggling.
+//! hyper forgives a good deal (docs/threat-model.md H01 to H12), so [`crate::proxy::downstream::http1_gate`] shows it
+//! only what this module accepts: whole heads and chunk lines that can be read in one way only (RFC 9112), and body
+//! bytes by their count. Ambiguous bytes are a [`Fault`], and the connection ends. What the fields mean is judged
+//! elsewhere.
 //!
-//! Two things are spelt anew on the way. Bytes of a target that hyper does not take ([`request_target`](crate::proxy::http1::request_target)); and the names by which a
-//! server finds where a request ends and for whom it is: those have one spelling, whatever the client's was.
+//! Two things are rewritten on the way: bytes of a target that hyper does not accept
+//! ([`request_target`](crate::proxy::http1::request_target)), and the names of the fields by which a server finds the
+//! end and the host of a request. Those get one spelling, whatever the client's was.
 
 pub(crate) mod fault;
 mod head;
@@ -16,14 +18,15 @@ use self::head::{Content, Head, Spelling, field};
 use crate::proxy::http1::token::{is_text, looks_like};
 use crate::proxy::limits::Limits;
 
-/// The longest line of a chunk, with its extensions, and all extensions of a body. Nobody uses them but to hide things.
+/// The longest line of a chunk, with its extensions, and all extensions of a body. Only attempts to hide something use
+/// them.
 const CHUNK_LINE_MAX: usize = 256;
 const EXTENSIONS_MAX: usize = 4096;
 
 /// A chunk's size has at most this many digits: 256 TiB, and no overflow anywhere.
 const SIZE_DIGITS_MAX: usize = 12;
 
-/// What cannot stand after a body: it would frame, route or steer the message that it ends.
+/// Fields that may not stand after a body: they would frame, route or control the message that they end.
 const NO_TRAILERS: [&[u8]; 9] = [
     b"connection",
     b"content-length",
@@ -50,7 +53,7 @@ impl From<Fault> for Stop {
     }
 }
 
-/// The place in a connection's stream of requests.
+/// The position in a connection's stream of requests.
 #[derive(Debug)]
 pub(crate) struct Framing {
     /// The longest head, and the most fields in one.
@@ -73,7 +76,7 @@ enum State {
     ChunkEnd,
     /// Fields after the last chunk; how many so far.
     Trailers(usize),
-    /// After a head that wishes for another protocol. What comes next depends on the answer.
+    /// After a head that asks for another protocol. What comes next depends on the answer.
     AwaitUpgrade,
 }
 
@@ -212,7 +215,8 @@ fn take(left: &mut u64, block: &[u8]) -> (usize, bool) {
     (taken, *left == 0)
 }
 
-/// The lines of a block that may still be growing. No byte is looked at twice, however small the pieces that it comes in.
+/// The lines of a block that may still be growing. No byte is looked at twice, however small the pieces that it comes
+/// in.
 #[derive(Debug, Default)]
 struct Lines {
     /// Where the line begins that comes next.

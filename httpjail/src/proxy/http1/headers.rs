@@ -1,7 +1,8 @@
-//! Which header fields cross the proxy.
+//! Decides which header fields cross the proxy.
 //!
-//! What concerns one connection ends here (RFC 9110 section 7.6.1), and so does what would let a client ask for another
-//! method than the one that was judged. The others keep their order: some servers and clients know no other.
+//! Fields about one connection end here (RFC 9110 section 7.6.1), and so do those by which a client could ask for
+//! another method than the one that was judged. The other fields keep their order, because some servers and clients
+//! depend on it.
 
 use crate::proxy::http1::token::looks_like;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -17,7 +18,7 @@ static HOP_BY_HOP: [HeaderName; 7] = [
     header::UPGRADE,
 ];
 
-/// Fields of a request that end here too, or are written anew.
+/// Fields of a request that end here too, or are rewritten.
 static REWRITTEN: [HeaderName; 3] = [header::TE, header::EXPECT, HeaderName::from_static("http2-settings")];
 
 /// Fields by which some frameworks let a POST be another method. They would make the judged method a fiction, so they
@@ -33,8 +34,8 @@ const OVERRIDES: [&[u8]; 7] = [
     b"transfer-encoding",
 ];
 
-/// Makes a client's header fields fit to be sent upstream with a body of this `length`, if it has one that is to be told:
-/// never the length that the client told. `Host` stays in its place: [`name_host`] and [`leave_out`] see to it.
+/// Makes a client's header fields fit to be sent upstream with a body of this `length`, if it has one that is to be
+/// told: never the length that the client told. `Host` stays in its place: [`name_host`] and [`leave_out`] see to it.
 pub(crate) fn clean_request(headers: &mut HeaderMap, length: Option<u64>) {
     let trailers = headers.get_all(header::TE).iter().any(wants_trailers);
     let mut going = of_the_connection(headers);
@@ -101,8 +102,8 @@ fn append(headers: &mut HeaderMap, fields: HeaderMap, without: &[HeaderName]) {
     }
 }
 
-/// The same for what comes after an answer's body: a length or a coding there says nothing any more, and a client of HTTP/2
-/// takes it for an error.
+/// The same for what comes after an answer's body: a length or a coding there says nothing any more, and a client of
+/// HTTP/2 takes it for an error.
 pub(crate) fn clean_response_trailers(trailers: &mut HeaderMap) {
     clean_response(trailers);
     for name in [header::CONTENT_LENGTH, header::TRAILER, header::TE] {
@@ -110,8 +111,8 @@ pub(crate) fn clean_response_trailers(trailers: &mut HeaderMap) {
     }
 }
 
-/// Refuses what two programs could read in two ways (RFC 9112 section 6.3): hyper's client takes the chunks where there is
-/// a length besides, and reads to the end where a coding is not `chunked`. Equal lengths become one.
+/// Refuses what two programs could read in two ways (RFC 9112 section 6.3): hyper's client takes the chunks where there
+/// is a length besides, and reads to the end where a coding is not `chunked`. Equal lengths become one.
 pub(crate) fn vet_response(headers: &mut HeaderMap) -> Result<(), &'static str> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let chunked = match (codings.next(), codings.next()) {
@@ -130,9 +131,9 @@ pub(crate) fn vet_response(headers: &mut HeaderMap) -> Result<(), &'static str> 
             || !length.iter().all(u8::is_ascii_digit)
             || lengths.any(|more| more.trim_ascii() != length)
         {
-            return Err("The server's answer has a length that is none, or two.");
+            return Err("The server's answer has an invalid length, or two.");
         }
-        let length = HeaderValue::from_bytes(length).map_err(|_| "The server's answer has a length that is none.")?;
+        let length = HeaderValue::from_bytes(length).map_err(|_| "The server's answer has an invalid length.")?;
         headers.insert(header::CONTENT_LENGTH, length);
     }
     Ok(())
@@ -187,8 +188,8 @@ fn wants_trailers(value: &HeaderValue) -> bool {
     text.split(',').any(|part| part.trim().eq_ignore_ascii_case("trailers"))
 }
 
-/// HTTP/2 may split `Cookie`; HTTP/1 may not (RFC 9113 section 8.2.3). Empty parts would leave a space at the value's end,
-/// which HTTP/1 does not carry.
+/// HTTP/2 may split `Cookie`; HTTP/1 may not (RFC 9113 section 8.2.3). Empty parts would leave a space at the value's
+/// end, which HTTP/1 does not carry.
 fn join_cookies(headers: &mut HeaderMap) {
     let cookies = headers.get_all(header::COOKIE).iter();
     let parts: Vec<&[u8]> = cookies.map(HeaderValue::as_bytes).collect();

@@ -1,8 +1,8 @@
-//! What an upstream says before it answers: 1xx responses (RFC 9110 section 15.2).
+//! Informational answers (1xx) that wait to be written to the client.
 //!
-//! hyper's client tells of them over HTTP/1, and its server cannot send any; so [`crate::proxy::downstream::http1_gate`] writes them itself,
-//! between hyper's answers. Over HTTP/2 hyper does neither: there they end here, though a proxy ought to pass them on. What
-//! is lost are hints. A server that says `100 Continue` sets an upload going that waited for it.
+//! hyper's server does not pass on what an upstream sends before its answer, so over HTTP/1 the proxy writes it itself,
+//! between hyper's answers. Over HTTP/2 hyper has no way to write it, and these answers end here, though a proxy ought
+//! to pass them on. Only hints are lost. An upstream's `100 Continue` starts an upload that waits for it.
 
 use http::Version;
 use std::collections::VecDeque;
@@ -26,7 +26,7 @@ struct Waiting {
 const WAITING_MAX: usize = 64 * 1024;
 
 impl InformationalQueue {
-    /// A request begins.
+    /// Notes that a request begins.
     pub(crate) fn open(&self, version: Version) {
         let mut waiting = self.lock();
         waiting.request += 1;
@@ -35,12 +35,12 @@ impl InformationalQueue {
         waiting.heads.clear();
     }
 
-    /// Its answer begins, right after what has come so far.
+    /// Notes that its answer begins, right after what has come so far.
     pub(crate) fn close(&self) {
         self.lock().open = false;
     }
 
-    /// The next head to be written. If there is none `cx` is woken when one comes.
+    /// Takes the next head to write. If there is none, `cx` is woken when one comes.
     pub(crate) fn take(&self, cx: &Context<'_>) -> Option<Vec<u8>> {
         let mut waiting = self.lock();
         let next = waiting.heads.pop_front();

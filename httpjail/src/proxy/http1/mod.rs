@@ -1,4 +1,4 @@
-//! The wire rules of HTTP/1 and of header fields. Nothing here owns a connection.
+//! The rules of HTTP/1 and of header fields. Nothing in here owns a connection.
 
 pub(crate) mod exchange;
 pub(crate) mod framing;

@@ -1,8 +1,8 @@
-//! A request's target: bytes that clients really send and that hyper does not take, and their one other spelling.
+//! Rewrites bytes of a request target that clients really send and hyper does not accept.
 //!
-//! Programs write `/search?q=stars:>1000` and mean it, and servers understand them. hyper takes no `>` in a target, so that
-//! byte is spelt `%3E` before hyper sees it: that is judged, and sent. The policy's canonical form is the same for both
-//! spellings, so none is a way around a rule.
+//! Programs write `/search?q=stars:>1000`, and servers understand them. hyper accepts no `>` in a target, so that byte
+//! becomes `%3E` before hyper sees it. The rewritten target is what is judged and sent. The policy's canonical form is
+//! the same for both spellings, so neither is a way around a rule.
 
 use crate::proxy::http1::framing::fault::Fault;
 use http::Uri;
@@ -11,7 +11,7 @@ use std::io::Write;
 /// The longest that hyper takes.
 const LONGEST: usize = u16::MAX as usize - 1;
 
-/// How `target` is to be spelt; nothing where it stays as it is.
+/// Returns the other spelling of `target`, if it needs one.
 pub(crate) fn respelt(target: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
     // hyper drops a fragment and says nothing.
     if target.is_empty() || target.iter().any(|byte| byte.is_ascii_control() || *byte == b'#') {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// What is spelt is spelt for good, hyper takes it, and it is the same to the policy as what was not.
+        /// What is spelled is spelled for good, hyper takes it, and it is the same to the policy as what was not.
         #[test]
         fn the_spelling_is_one(target in any_target()) {
             let spelt = respelt(&target);

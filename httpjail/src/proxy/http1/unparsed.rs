@@ -1,6 +1,6 @@
-//! What a head that is refused unread asked for, as far as its bytes tell: for the log and the answer, and nothing else.
+//! What a malformed head asked for, as far as its bytes tell: for the log and the answer only.
 //!
-//! A refusal without a URL looks as if it were the server's. These words are shown and never acted on.
+//! A refusal without a URL looks as if it came from the server. These words are shown and never acted on.
 
 use crate::net::{Host, Scheme};
 use crate::proxy::authority::split_port;

@@ -1,4 +1,4 @@
-//! A stream whose type does not matter.
+//! A connection whose type does not matter.
 
 use tokio::io::{AsyncRead, AsyncWrite};
 

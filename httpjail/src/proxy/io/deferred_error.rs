@@ -1,10 +1,10 @@
-//! An upstream connection, and what is heard on it.
+//! Delays a failed write until the reads are done, and counts what was read.
 //!
-//! How much is heard tells a request that met a stale connection from one that the server has seen ([`crate::proxy::upstream::retry`]). And
-//! over HTTP/1 what is heard counts more than what can no longer be said: a server that answers an upload at its head and
-//! closes the connection resets it under the rest of the upload (RFC 9112 section 9.6). hyper takes the write that fails
-//! then for the end of the exchange, though the answer lies in the socket, readable. So such a write is not told: it stays
-//! pending while the reads bring the answer, and then the connection's end.
+//! The count tells a request that met a stale connection from one that the server has seen
+//! ([`crate::proxy::upstream::retry`]). Over HTTP/1 reads matter more than failed writes: a server that answers an
+//! upload at its head and closes the connection resets it under the rest of the upload (RFC 9112 section 9.6). hyper
+//! takes the write that fails then for the end of the exchange, though the answer can still be read from the socket. So
+//! this adapter keeps such a write pending while the reads bring the answer, and then the connection's end.
 
 use crate::proxy::io::delegate::delegate_write;
 use std::io;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// `stream`, listened to.
+/// `stream`, whose failed writes wait for its reads.
 pub(crate) struct DeferredWriteErrorIo<S> {
     stream: S,
     stats: Arc<ConnStats>,
@@ -28,7 +28,7 @@ pub(crate) struct DeferredWriteErrorIo<S> {
     failed: Option<(io::ErrorKind, Pin<Box<Sleep>>)>,
 }
 
-/// What is known of a connection beside what hyper tells.
+/// What is known of a connection beside what hyper reports.
 #[derive(Debug, Default)]
 pub(crate) struct ConnStats {
     bytes: AtomicU64,
@@ -37,17 +37,17 @@ pub(crate) struct ConnStats {
 }
 
 impl ConnStats {
-    /// How many bytes the server has sent so far.
+    /// Returns how many bytes the server has sent so far.
     pub(crate) fn received(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether nothing can be sent any more.
+    /// Returns whether nothing can be sent any more.
     pub(crate) fn is_cut(&self) -> bool {
         self.cut.load(Ordering::Relaxed)
     }
 
-    /// Nobody wants to hear more: hyper stops reading then, and a write that is kept back would be waited for in vain.
+    /// Notes that no more is read: hyper stops reading then, and would wait in vain for a write that is kept back.
     pub(crate) fn give_up(&self) {
         self.unwanted.store(true, Ordering::Release);
     }

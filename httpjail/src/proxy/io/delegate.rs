@@ -2,8 +2,8 @@
 
 /// Writes methods of an `impl AsyncWrite` for an adapter with the stream in the field `$field`.
 ///
-/// `write`, `flush` and `shutdown` pass on to the stream. `write through f` hands each write to the adapter's method `f`, as
-/// a function of the stream.
+/// `write`, `flush` and `shutdown` pass on to the stream. `write through f` hands each write to the adapter's method
+/// `f`, as a function of the stream.
 macro_rules! delegate_write {
     ($field:ident: write) => {
         fn poll_write(

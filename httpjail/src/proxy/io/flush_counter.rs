@@ -1,9 +1,8 @@
-//! When all that was written to a client has gone.
+//! Counts the flushes of a client's connection, to know when everything written to it has gone.
 //!
-//! hyper takes a body that fails for the end of its connection (of the stream, over HTTP/2) and throws away what it has not
-//! sent by then, the answer's head and the bytes before the fault included. A server that ends right after its head would
-//! leave the client without a status, or with one, as it happens. So a body holds its error back until a flush has come
-//! to its end that began after the last of its bytes.
+//! hyper takes a failing body for the end of its connection (over HTTP/2, of the stream) and throws away what it has
+//! not sent by then, the answer's head included. If a server ended right after its head, the client would get a status
+//! or not, by chance. So a body holds its error back until a flush has completed that began after its last byte.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,13 +12,13 @@ use std::task::{Context, Poll, Waker};
 #[derive(Debug, Default)]
 pub(crate) struct FlushCounter {
     count: AtomicU64,
-    /// Whether anybody waits, so that a flush costs no lock.
+    /// Whether a task waits, so that a flush without one costs no lock.
     awaited: AtomicBool,
     waiting: Mutex<Vec<Waker>>,
 }
 
 impl FlushCounter {
-    /// How many there were.
+    /// Returns how many there were.
     pub(crate) fn count(&self) -> u64 {
         self.count.load(Ordering::SeqCst)
     }

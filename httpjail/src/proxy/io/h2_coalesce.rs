@@ -1,11 +1,10 @@
-//! What stands between a connection and hyper's HTTP/2: DATA frames of one stream that arrive together are joined, also
-//! where other streams' DATA lies between them.
+//! Joins DATA frames of one HTTP/2 stream that arrive together, also where other streams' DATA lies between them.
 //!
-//! Of frames below 256 bytes that nobody has taken yet h2 keeps so many and then ends the connection, with all that others
-//! have on it: a server of many small events and one client who reads them slowly are enough. (Each frame costs h2 as much
-//! memory, which it does not give back before the connection ends.) Joined, a window holds what it says. The payload's
-//! bytes, their order in the stream, its end and what flow control counts stay as they were (RFC 9113 section 6.1); all
-//! other frames pass untouched and in their place. Only what one read brought is joined: nothing waits.
+//! h2 keeps only so many unread frames below 256 bytes and then ends the connection with all of its streams; a server
+//! of many small events and one slow client are enough to get there. Each frame also costs h2 memory that it does not
+//! give back before the connection ends. With the frames joined, a window holds as much as it says. The payload's
+//! bytes, their order in the stream, its end and what flow control counts stay as they were (RFC 9113 section 6.1). All
+//! other frames pass unchanged and in their place. Only frames of one read are joined, so nothing waits.
 
 use crate::proxy::io::delegate::delegate_write;
 use crate::proxy::io::flush_counter::FlushCounter;
@@ -133,8 +132,8 @@ impl Frames {
     }
 }
 
-/// Writes a run of DATA frames, those of one stream joined. Between those of one stream only such of other streams lie, which
-/// do not mind in what order they come.
+/// Writes a run of DATA frames, those of one stream joined. Between those of one stream only such of other streams lie,
+/// which do not mind in what order they come.
 fn group(bytes: &[u8], run: &[Piece], written: &mut Vec<u8>) {
     struct Group {
         head: [u8; HEAD],
@@ -178,8 +177,8 @@ fn length(head: &[u8]) -> usize {
     usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2])
 }
 
-/// Whether it is DATA of a stream, without padding or a flag that we do not know. What is empty and ends nothing stays for
-/// h2 to count: only a flood is made of it.
+/// Whether it is DATA of a stream, without padding or a flag that we do not know. What is empty and ends nothing stays
+/// for h2 to count: only a flood is made of it.
 fn may_join(head: &[u8; HEAD]) -> bool {
     head[3] == DATA && head[4] & !END_STREAM == 0 && head[5..] != [0; 4] && (length(head) > 0 || head[4] == END_STREAM)
 }

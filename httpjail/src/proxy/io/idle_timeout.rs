@@ -1,8 +1,8 @@
-//! A client's connection that ends when nothing moves on it for too long.
+//! Ends a client's connection on which nothing moves for too long.
 //!
-//! Whatever a client does to make us wait (a window of nothing, a body that stops, an answer that is not read, a WebSocket
-//! that is silent for ever), it shows here as the same thing: no byte in either direction. What moves here the crowd is told of,
-//! and nothing is read while there is no memory for it.
+//! A client can make the proxy wait in many ways: a window of zero, a body that stops, an answer that it does not read, a
+//! WebSocket that stays silent. All of them look the same here: no byte moves in either direction. The adapter also tells
+//! [`crate::proxy::overload::clients`] when something moves, and reads nothing while there is no memory for it.
 
 use crate::proxy::io::delegate::delegate_write;
 use crate::proxy::overload::clients::Registration;
@@ -42,7 +42,8 @@ impl<S> IdleTimeoutIo<S> {
         self.stream
     }
 
-    /// What became of a try to read or to write, if the patience is not at its end. It lasts for one to two times the limit.
+    /// What became of a try to read or to write, if the patience is not at its end. It lasts for one to two times the
+    /// limit.
     fn check<T>(&mut self, cx: &mut Context<'_>, tried: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if tried.is_ready() {
             self.moved = true;

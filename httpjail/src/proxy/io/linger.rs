@@ -1,8 +1,8 @@
-//! A stream that reads on for a moment after it was closed.
+//! Reads on for a moment after the stream was shut down.
 //!
-//! A socket that is closed while bytes lie unread in it sends a reset, and a reset makes the far end throw away the answer
-//! that it has not read yet (RFC 9112 section 9.6). So that a client in the middle of an upload gets to read why it was
-//! refused, a closing stream reads on for a moment.
+//! A socket that is closed with unread bytes in it sends a reset, and a reset makes the other side throw away the
+//! answer that it has not read yet (RFC 9112 section 9.6). A closing connection therefore reads on for a moment, so
+//! that a client in the middle of an upload can read why it was refused.
 
 use crate::proxy::io::delegate::delegate_write;
 use std::io;

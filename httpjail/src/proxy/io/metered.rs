@@ -1,4 +1,4 @@
-//! The client's end of a tunnel, which counts what passes: the log knows it also of a tunnel that is cut.
+//! Counts the bytes of a tunnel at its client's end, so that the log has the numbers also of a tunnel that is cut.
 
 use crate::proxy::io::delegate::delegate_write;
 use std::io;

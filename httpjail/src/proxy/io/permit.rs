@@ -1,6 +1,7 @@
-//! A socket with its place among the upstream connections.
+//! A socket that holds one of the permits for upstream connections.
 //!
-//! The place is taken for as long as the socket is open, whatever is stacked on it: [`Limits::upstreams`] counts sockets.
+//! The permit is held for as long as the socket is open, whatever is stacked on it, because [`Limits::upstreams`]
+//! counts sockets.
 //!
 //! [`Limits::upstreams`]: crate::proxy::limits::Limits::upstreams
 

@@ -1,4 +1,4 @@
-//! A stream whose first bytes were read already: they are read again, then the stream goes on.
+//! Gives bytes again that were read from a stream before, then the rest of the stream.
 
 use crate::proxy::io::delegate::delegate_write;
 use std::io;

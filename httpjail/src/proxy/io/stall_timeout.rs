@@ -1,4 +1,4 @@
-//! A stream that ends when the other side takes nothing for too long.
+//! Ends a stream whose other side accepts no bytes for too long.
 
 use crate::proxy::io::delegate::delegate_write;
 use std::io;

@@ -1,10 +1,11 @@
-//! Everybody who is connected, and who has to go when there is no room.
+//! Tracks the client connections, and closes some of them when connections or memory run out.
 //!
-//! Two things get scarce. Places: when there are none left, who came first of those that have asked for nothing yet makes way
-//! for the next, before any clock has run out. Where anybody on the host can knock (`serve`) who has not shown the token is a
-//! stranger besides, has a few seconds and shares a few places with all other strangers; the next one takes the oldest's. And
-//! memory ([`crate::proxy::overload::memory`]): the connections on which nothing has moved for the longest time end, for who makes us hold what
-//! nobody takes is one of them, and who is being served is not.
+//! When all connection permits are taken, the oldest connection that has not sent a request makes way for the next one,
+//! before any of its clocks has run out. Where every process on the host can connect (`serve`), a client that has not
+//! shown the token is a stranger: strangers have a few seconds, share a few connections, and the next stranger takes
+//! the place of the oldest. When memory runs out ([`crate::proxy::overload::memory`]), the connections end on which
+//! nothing has moved for the longest time: a client that makes the proxy hold data and does not take it is among them,
+//! and a client that is being served is not.
 
 use crate::proxy::limits::Limits;
 use crate::proxy::overload::memory::Memory;
@@ -36,17 +37,17 @@ pub(crate) struct ConnectedClients {
 
 #[derive(Default)]
 struct Members {
-    /// In the order in which they came.
+    /// In the order in which they were accepted.
     all: BTreeMap<u64, Arc<Member>>,
     strangers: BTreeMap<u64, Arc<Member>>,
-    /// Those that have asked for nothing yet.
+    /// Those that have not sent a request yet.
     unproven: BTreeMap<u64, Arc<Member>>,
     next: u64,
 }
 
 #[derive(Default)]
 struct Member {
-    /// When something last moved on it, in milliseconds since the crowd began.
+    /// When something last moved on it, in milliseconds since the proxy began.
     moved: AtomicU64,
     known: AtomicBool,
     end: OnceLock<&'static str>,
@@ -54,7 +55,7 @@ struct Member {
 }
 
 impl Member {
-    /// Whether it was to stay until now.
+    /// Asks the connection to end; returns whether it was the first to ask.
     fn end(&self, why: &'static str) -> bool {
         let first = self.end.set(why).is_ok();
         if first {
@@ -74,7 +75,7 @@ impl ConnectedClients {
         })
     }
 
-    /// One more. A stranger who finds no place has that of the stranger who came first.
+    /// Registers a connection. If there are too many strangers, the oldest one ends.
     pub(crate) fn enter(self: &Arc<ConnectedClients>, stranger: bool) -> Registration {
         let member = Arc::new(Member::default());
         member.known.store(!stranger, Ordering::Relaxed);
@@ -101,7 +102,7 @@ impl ConnectedClients {
         registration
     }
 
-    /// Ends the stranger who came first, or else the first of those that have asked for nothing, if there is one.
+    /// Ends the oldest stranger, or else the oldest connection that has not sent a request.
     pub(crate) fn make_place(&self) {
         let mut members = self.lock();
         while let Some((_, oldest)) = members.strangers.pop_first() {
@@ -120,8 +121,8 @@ impl ConnectedClients {
         self.lock().all.is_empty()
     }
 
-    /// Ends connections while too much memory is held, for as long as it is awaited; `is_unused` says whether there is nobody
-    /// who could hold any.
+    /// Ends connections while too much memory is held, for as long as it is awaited; `is_unused` says whether there is
+    /// no connection that could hold any.
     pub(crate) async fn keep_within(&self, memory: &Memory, is_unused: impl Fn() -> bool) {
         loop {
             memory.pressed().await;
@@ -143,7 +144,7 @@ impl ConnectedClients {
         }
     }
 
-    /// Ends so large a share of all, those first on which nothing has moved for the longest time.
+    /// Ends a share of all connections, beginning with those on which nothing has moved for the longest time.
     fn end_stalest(&self, share: f64) {
         let mut staying: Vec<_> = {
             let members = self.lock();
@@ -167,7 +168,7 @@ impl ConnectedClients {
     }
 }
 
-/// One client connection's place in the crowd; left when it is dropped.
+/// The registration of one client connection, which ends when it is dropped.
 pub(crate) struct Registration {
     clients: Arc<ConnectedClients>,
     member: Arc<Member>,
@@ -175,35 +176,35 @@ pub(crate) struct Registration {
 }
 
 impl Registration {
-    /// Something moved on the connection.
+    /// Notes that something moved on the connection.
     pub(crate) fn moves(&self) {
         let now = u64::try_from(self.clients.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.member.moved.store(now, Ordering::Relaxed);
     }
 
-    /// When something last moved, in milliseconds since some time before.
+    /// Returns when something last moved, in milliseconds since the proxy began.
     pub(crate) fn moved(&self) -> u64 {
         self.member.moved.load(Ordering::Relaxed)
     }
 
-    /// It has asked for something.
+    /// Notes that it has sent a request.
     pub(crate) fn has_asked(&self) {
         self.clients.lock().unproven.remove(&self.id);
     }
 
-    /// It has shown that it may be here.
+    /// Notes that it has shown the token.
     pub(crate) fn is_no_stranger(&self) {
         if !self.member.known.swap(true, Ordering::Relaxed) {
             self.clients.lock().strangers.remove(&self.id);
         }
     }
 
-    /// Why it has to go, if it has to.
+    /// Returns why it has to end, if it has to.
     pub(crate) fn why(&self) -> Option<&'static str> {
         self.member.end.get().copied()
     }
 
-    /// Waits until it has to go.
+    /// Waits until it has to end.
     pub(crate) async fn has_to_go(&self) {
         let known = || self.member.known.load(Ordering::Relaxed);
         if !known() {

@@ -1,7 +1,8 @@
-//! How much of a body HTTP/2 lets the other side send before anybody reads it, by how many connections there are.
+//! HTTP/2 flow-control windows: how much of a body the other side may send before it is read.
 //!
-//! A window is memory that is promised. The first connections get what never slows them down; each of thousands gets what
-//! still does for a neighbour on this machine, and all of them together stay within what [`crate::proxy::overload::memory`] allows.
+//! A window is memory that is promised. The first connections get windows that never slow them down. With thousands of
+//! connections each gets what suffices for a peer on the same machine, and all of them together stay within what
+//! [`crate::proxy::overload::memory`] allows.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,7 +23,8 @@ const CLIENTS: [(usize, Windows); 3] = [
     (usize::MAX, windows(32 << 10, 64 << 10, 16 << 10)),
 ];
 
-/// Towards upstreams. Long fat paths need a window of their bandwidth-delay product; 4 MiB is that at 300 ms for 100 Mbit/s.
+/// Towards upstreams. Long fat paths need a window of their bandwidth-delay product; 4 MiB is that at 300 ms for 100
+/// Mbit/s.
 const UPSTREAMS: [(usize, Windows); 3] = [
     (16, windows(4 << 20, 16 << 20, 1 << 20)),
     (64, windows(1 << 20, 4 << 20, 256 << 10)),

@@ -1,10 +1,11 @@
-//! The memory that all connections together may hold.
+//! Bounds the memory that all connections together hold.
 //!
-//! Each connection has bounds of its own ([`crate::proxy::limits`], [`crate::proxy::overload::h2_windows`]), and thousands of them together would still
-//! fill a machine: bodies that an upstream does not read, answers that the client does not read, heads that never end. So
-//! what this process has allocated is measured, and when it has grown by [`crate::proxy::limits::Limits::memory`] nothing more is read,
-//! from clients or upstreams, before there is room: all that grows here comes out of a socket. The [`crate::proxy::overload::clients`] makes
-//! the room, by ending the connections on which nothing has moved for the longest time.
+//! Each connection has bounds of its own ([`crate::proxy::limits`], [`crate::proxy::overload::h2_windows`]), and thousands of
+//! connections could still fill a machine: with bodies that an upstream does not read, answers that a client does not read,
+//! heads that never end. So the proxy measures what this process has allocated. When that has grown by
+//! [`crate::proxy::limits::Limits::memory`], nothing more is read from clients or upstreams until there is room, because
+//! everything that grows here comes out of a socket. [`crate::proxy::overload::clients`] makes room by closing the connections
+//! on which nothing has moved for the longest time.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -12,10 +13,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use tokio::sync::Notify;
 
-/// How many bytes this process has allocated; 0 where nobody counts.
+/// How many bytes this process has allocated; 0 where that is not counted.
 pub(crate) type Allocated = fn() -> usize;
 
-/// What is held, and who waits for room.
+/// The memory in use, and the streams that wait for room.
 pub(crate) struct Memory {
     allocated: Allocated,
     most: usize,
@@ -38,7 +39,7 @@ impl Memory {
         })
     }
 
-    /// A gate for one stream.
+    /// Returns a gate for one stream.
     pub(crate) fn gate(self: &Arc<Memory>) -> Gate {
         Gate {
             memory: self.clone(),
@@ -47,12 +48,12 @@ impl Memory {
         }
     }
 
-    /// What connections hold now is taken for what is held without any.
+    /// Takes what is allocated now for what is allocated without any connection.
     pub(crate) fn measure(&self) {
         self.before.store((self.allocated)(), Ordering::Relaxed);
     }
 
-    /// Waits until so much is held that some must be ended.
+    /// Waits until so much is held that connections must end.
     pub(crate) async fn pressed(&self) {
         loop {
             let pressed = self.pressed.notified();
@@ -66,8 +67,8 @@ impl Memory {
         }
     }
 
-    /// The part of what is held that is too much: 0 while there is room, and so much once it gets scarce that a quarter of
-    /// the bound is free again.
+    /// The part of what is held that is too much: 0 while there is room, and so much once it gets scarce that a quarter
+    /// of the bound is free again.
     pub(crate) fn share_to_end(&self) -> f64 {
         let held = self.held();
         if held < self.most / 8 * 7 {
@@ -76,7 +77,7 @@ impl Memory {
         1.0 - (self.most / 4 * 3) as f64 / held.max(1) as f64
     }
 
-    /// Lets those go on that wait for room, if there is some; whether there is.
+    /// Wakes the streams that wait for room, if there is room, and returns whether there is.
     pub(crate) fn go_on(&self) -> bool {
         let room = self.held() < self.most;
         if room {

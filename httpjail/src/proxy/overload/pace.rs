@@ -1,8 +1,8 @@
-//! How fast this machine is just now: what takes a program a second elsewhere takes it as many seconds as there are programs
-//! that want the same processor.
+//! Stretches short time limits on a busy machine.
 //!
-//! A limit of a few seconds on what a client does by itself would cut off those that merely wait for their turn. So such time is
-//! counted slower where the machine is busy, up to [`SLOWEST`] times.
+//! What takes a program one second on an idle machine takes as many seconds as there are programs that want the same
+//! processor. A limit of a few seconds would cut off clients that only wait for their turn. So such time is counted
+//! slower where the machine is busy, up to [`SLOWEST`] times.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -60,8 +60,8 @@ fn slowness() -> f64 {
     }
 }
 
-/// How many programs run or want to, by proc_loadavg(5): those of this moment, or the last minute's mean where that is more,
-/// for it knows of those that wait for a disk.
+/// How many programs run or want to, by proc_loadavg(5): those of this moment, or the last minute's mean where that is
+/// more, for it knows of those that wait for a disk.
 fn demand(loadavg: &str) -> Option<f64> {
     let mut words = loadavg.split_ascii_whitespace();
     let minute: f64 = words.next()?.parse().ok()?;

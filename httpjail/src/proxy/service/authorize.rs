@@ -1,7 +1,7 @@
-//! The decision on one canonical request, and what the log is told of it.
+//! Decides about one canonical request, and writes the verdict into its record.
 //!
-//! The one place where a verdict becomes an action. It can only fail closed: an [`RequestRecord`] starts as a denial, and the way to
-//! a dial leads through the `Ok` of [`judge`].
+//! This is the one place where a verdict becomes an action. It fails closed: a [`RequestRecord`] starts as a denial,
+//! and nothing is dialed without the `Ok` of [`authorize`].
 
 use crate::approve::{ApprovalOutcome, ApprovalQueue, ApprovalRequest};
 use crate::audit::Decision;
@@ -14,7 +14,8 @@ use crate::proxy::service::request_record::RequestRecord;
 use crate::proxy::upstream::address::AddressTrust;
 use std::sync::Arc;
 
-/// Whether [`judge`] would refuse `target` without asking anybody. Lets nothing through, and leaves no record.
+/// Returns whether [`authorize`] would refuse `target` without asking the approver. Lets nothing through, and leaves no
+/// record.
 pub(crate) fn would_refuse(context: &Context, target: &Target) -> bool {
     match (context.config.mode, context.config.policy.load().judge(target)) {
         (Mode::DryRun | Mode::LogOnly, _) | (_, Verdict::Allow(_)) => false,

@@ -1,7 +1,4 @@
-//! The jailed side of one connection, and what is to be told of each thing it did.
-//!
-//! An [`RequestRecord`] is the promise of one line in the log: it is written when it is dropped, whichever way its request ended,
-//! so no path through the proxy can forget it.
+//! The client of one connection: which program it is, where it wanted to go, and what the log says about it.
 
 use crate::approve::Requester;
 use crate::audit::{Decision, EventKind, Record};
@@ -21,9 +18,9 @@ use tokio::sync::OnceCell;
 /// Who is at the other end of an accepted connection.
 pub(crate) struct Client {
     pub(crate) context: Arc<Context>,
-    /// Its place among all who are connected.
+    /// Its registration among the connected clients.
     pub(crate) registration: Arc<Registration>,
-    /// Whose connection it is and where it was meant to go; nothing where clients come by themselves.
+    /// Which process opened it and where it was meant to go; `None` for clients that know of the proxy.
     flow: Option<Flow>,
     holder: OnceCell<Option<Holder>>,
     accepted: Instant,
@@ -32,9 +29,9 @@ pub(crate) struct Client {
     /// Whether anything came over the connection, and whether a request did.
     heard: AtomicBool,
     spoke: AtomicBool,
-    /// The upstream connections that are about this one.
+    /// The upstream connections that belong to this one.
     pub(crate) bound: ClientConnections,
-    /// What has gone over it.
+    /// Counts what has gone over it.
     pub(crate) flushes: Arc<FlushCounter>,
 }
 
@@ -65,7 +62,7 @@ impl Client {
         self.flow.as_ref().map(|flow| flow.original)
     }
 
-    /// Waits until it is known which program this is. Await it before what ends in a record.
+    /// Waits until it is known which program this is. To be awaited before a record is written.
     pub(crate) async fn learn_program(&self) {
         let ask = async || {
             let flow = self.flow.clone()?;
@@ -78,7 +75,7 @@ impl Client {
         self.holder.get_or_init(ask).await;
     }
 
-    /// A record of something that this client did, refused or not.
+    /// Returns a record of something that this client did, refused or not.
     pub(crate) fn record(&self, event: EventKind, verdict: Decision) -> Record {
         let mut record = Record::new(event);
         record.verdict = Some(verdict);
@@ -105,7 +102,7 @@ impl Client {
         record
     }
 
-    /// The program at the other end with those that started it, for whoever is to decide about what it asks.
+    /// Returns the program at the other end with those that started it, for the approver.
     pub(crate) async fn requester(&self) -> Option<Requester> {
         self.learn_program().await;
         let Holder { process, program, .. } = self.holder.get().cloned().flatten()?;
@@ -127,7 +124,7 @@ impl Client {
         self.ended(EventKind::Unused, None, reason, host).await;
     }
 
-    /// Records that the connection was closed for nothing was said on it.
+    /// Records that the connection was closed because nothing was sent on it.
     pub(crate) async fn silent(&self, reason: &str) {
         self.ended(EventKind::Silent, None, reason, None).await;
     }
@@ -152,18 +149,18 @@ impl Client {
         self.write(record);
     }
 
-    /// A CONNECT on it was granted.
+    /// Notes that a CONNECT on it was granted.
     pub(crate) fn leads_to(&self, host: &Host, port: u16) {
         // There is one at most: what is inside of it is served no other.
         let _ = self.tunnel.set((host.clone(), port, Instant::now()));
     }
 
-    /// When what is said now could begin to be said.
+    /// Returns since when the client could send what it sends now.
     pub(crate) fn began(&self) -> Instant {
         self.tunnel.get().map_or(self.accepted, |(_, _, since)| *since)
     }
 
-    /// Something came over the connection.
+    /// Notes that bytes came over the connection.
     pub(crate) fn note_bytes(&self) {
         self.heard.store(true, Ordering::Relaxed);
     }
@@ -172,14 +169,14 @@ impl Client {
         self.heard.load(Ordering::Relaxed)
     }
 
-    /// There is a request, understood or not.
+    /// Notes that there is a request, valid or not.
     pub(crate) fn asks(&self) {
         if !self.spoke.swap(true, Ordering::Relaxed) {
             self.registration.has_asked();
         }
     }
 
-    /// Whether any request was understood, or refused.
+    /// Returns whether there was a request, valid or not.
     pub(crate) fn has_spoken(&self) -> bool {
         self.spoke.load(Ordering::Relaxed)
     }

@@ -1,8 +1,8 @@
-//! Reading on after a refusal.
+//! Reads the rest of a small request body after a refusal.
 //!
-//! A client in the middle of an upload often reads its answer only when it has sent all. What is left of a small body is
-//! read and thrown away, so that the answer arrives and the connection can be kept; with more than that the connection
-//! is closed, and lingers a moment ([`crate::proxy::io::prefixed`]).
+//! A client in the middle of an upload often reads its answer only when it has sent everything. The proxy reads and
+//! drops the rest of a small body, so that the answer arrives and the connection can be kept. With a larger body the
+//! connection is closed, and lingers for a moment ([`crate::proxy::io::linger`]).
 
 use http::request::Parts;
 use http::{Version, header};

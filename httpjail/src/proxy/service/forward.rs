@@ -1,4 +1,4 @@
-//! An approved request's way upstream and its answer's way back.
+//! Sends an allowed request upstream and returns its answer.
 //!
 //! The upstream request is written from the [`Target`], byte for byte what was judged, never from the client's head.
 
@@ -29,10 +29,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-/// How often a request is tried on connections that turn out to be dead before it was sent.
+/// How often a request is tried on connections that turn out to be closed.
 const TRIES: usize = 3;
 
-/// What came back.
+/// What came back from the upstream.
 pub(crate) enum Answer {
     /// A response, its body still on its way.
     Response(Response<Incoming>, Option<StreamPermit>, Arc<InformationalListener>),
@@ -120,8 +120,8 @@ pub(crate) async fn forward(
         let received = connection.received();
         entry.sent = true;
         let mut error = match answer(&mut connection, request, &informational, entry, &context.config.limits).await? {
-            // A 101 that nobody asked for: what follows it is not HTTP, and nothing is to be tunnelled (RFC 9110 section
-            // 15.2.2). The connection dies with `connection`.
+            // A 101 without a request for it: what follows it is not HTTP, and nothing is to be tunneled (RFC 9110
+            // section 15.2.2). The connection dies with `connection`.
             Ok(response) if response.status().is_informational() => {
                 return Err(Refusal::new(
                     Kind::Upstream,
@@ -200,8 +200,8 @@ pub(crate) async fn forward(
     })
 }
 
-/// Whether a request without a body says so: its client did, or its method is one that servers expect a body of (RFC 9110
-/// section 8.6), who answer 411 to one that says nothing.
+/// Whether a request without a body says so: its client did, or its method is one that servers expect a body of (RFC
+/// 9110 section 8.6), who answer 411 to one that says nothing.
 fn says_its_length(method: &Method, fields: &HeaderMap) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH) || fields.contains_key(header::CONTENT_LENGTH)
 }
@@ -219,8 +219,8 @@ fn frame(request: &mut Request<RequestBody>, http2: bool, expects: bool) -> Opti
             request.headers_mut().insert(header::CONNECTION, close);
         }
         if !request.body().is_end_stream() && request.body().size_hint().exact().is_none() {
-            // Unasked, hyper would drop the body of a GET or HEAD (RFC 9110 section 9.3.1 gives it no meaning, and so some
-            // servers do).
+            // Unasked, hyper would drop the body of a GET or HEAD (RFC 9110 section 9.3.1 gives it no meaning, and so
+            // some servers do).
             let chunked = HeaderValue::from_static("chunked");
             request.headers_mut().insert(header::TRANSFER_ENCODING, chunked);
         }
@@ -294,7 +294,7 @@ pub(crate) fn vet<B>(response: &mut Response<B>) -> Result<(), Refusal> {
 }
 
 pub(crate) fn flooded() -> Refusal {
-    let detail = "The server sends interim responses without end.";
+    let detail = "The server sends too many interim responses.";
     Refusal::new(Kind::Upstream, "bad response", detail)
 }
 

@@ -1,4 +1,4 @@
-//! One request: its target, its verdict, its answer, its record.
+//! One request: its target, its verdict, its answer and its record.
 
 pub(crate) mod authorize;
 pub(crate) mod client;

@@ -1,7 +1,7 @@
-//! The HTTP service of one connection: each request is judged on its own, then refused or forwarded.
+//! The HTTP service of one connection: it judges each request on its own, then refuses or forwards it.
 //!
-//! It owns no sockets. What it is given of the connection is fixed when the connection is opened; what it learns of a
-//! request it forgets when the request ends.
+//! It owns no sockets. What it knows of the connection is fixed when the connection is opened, and it forgets a request
+//! when the request ends.
 
 use crate::policy::Target;
 use crate::proxy::http1::exchange::ExchangeState;
@@ -33,7 +33,7 @@ pub(crate) struct ProxyService {
 struct Unread;
 
 impl ProxyService {
-    /// The upstream of a request that may go on its way, as the pool knows it.
+    /// Returns the pool's key for a request that may be forwarded.
     fn upstream(&self, target: &Target, trust: AddressTrust) -> PoolKey {
         PoolKey {
             protocol: self.connection.protocol,
@@ -95,7 +95,8 @@ impl ProxyService {
         }
     }
 
-    /// What `request` means and where it goes, if it may be forwarded. Nothing has been dialled before this says so.
+    /// Returns what `request` means and where it goes, if it may be forwarded. Nothing is dialed before this returns
+    /// `Ok`.
     async fn admit(
         &self,
         request: &Request<Incoming>,
@@ -129,7 +130,7 @@ impl ProxyService {
     }
 }
 
-/// Answers what may not go on its way, and records that.
+/// Answers a request that may not be forwarded, and records that.
 pub(crate) async fn refuse(
     refusal: Refusal,
     method: &Method,

@@ -1,6 +1,6 @@
-//! What a client gets instead of what it asked for, in the form it asked for: text, JSON or a gRPC status.
+//! Turns a refusal into a response in the form that the client asked for: text, JSON or a gRPC status.
 //!
-//! Every answer names the request and says whose decision it is, since what reads it is often a program (or a model)
+//! Every answer names the request and says that httpjail decided, because its reader is often a program (or a model)
 //! that would otherwise try again for ever. Everything echoed is escaped.
 
 use crate::policy::suggest_rule_for_host;
@@ -107,25 +107,23 @@ impl Kind {
             Kind::Denied => {
                 "This is the policy of the jail that this program runs in, not a fault: a retry will not help."
             }
-            Kind::Unlogged => {
-                "Nothing leaves the jail unlogged. Once the log can be written again, so can this be asked."
-            }
-            Kind::TooLarge => "httpjail takes no larger ones: a retry will not help.",
-            Kind::Busy => "Once some of them are done, so can this be asked.",
+            Kind::Unlogged => "Nothing leaves the jail unlogged. Try again when the log can be written.",
+            Kind::TooLarge => "httpjail accepts no larger ones: a retry will not help.",
+            Kind::Busy => "Try again when some of them are done.",
             Kind::Malformed | Kind::Mismatch => {
                 "httpjail refuses what two programs could read in two ways: a retry will not help."
             }
             Kind::Unauthenticated => "The proxy's URL, with its token, was printed when httpjail started.",
             Kind::Unsupported => "Everything in this jail is proxied already: connect as if there were no proxy.",
-            Kind::Unread => "The policy allows this request, and nobody has acted on it: it is safe to repeat.",
+            Kind::Unread => "The policy allows this request, and the server has not acted on it: it is safe to repeat.",
             Kind::Upstream | Kind::TimedOut => {
-                "The policy allows this request; its server is at fault, or the way there."
+                "The policy allows this request; the server or the network on the way to it failed."
             }
         }
     }
 }
 
-/// `text` with everything escaped that is no printable ASCII.
+/// Returns `text` with everything escaped that is not printable ASCII.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {

@@ -1,6 +1,6 @@
-//! The promise of one line in the log.
+//! The log record of one request, which is written when it is dropped.
 //!
-//! It is written when it is dropped, whichever way its request ended, so no path through the proxy can forget it.
+//! However a request ends, it drops its record, so no path through the proxy can forget to log it.
 
 use crate::approve::Requester;
 use crate::audit::{Decision, EventKind, Record};
@@ -13,12 +13,12 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// The log line of one request, in the making. Starts as a denial: whoever allows says so.
+/// The record of one request until it is written. It starts as a denial, which only a verdict changes.
 pub(crate) struct RequestRecord {
     client: Arc<Client>,
     pub(crate) record: Record,
     started: Instant,
-    /// Its place among all requests, if there was one.
+    /// Its permit among those for all requests, if one was free.
     permit: Option<OwnedSemaphorePermit>,
     /// Body bytes; counted by the bodies themselves.
     pub(crate) byte_counts: Arc<ByteCounts>,
@@ -66,25 +66,26 @@ impl RequestRecord {
         self.client.requester().await
     }
 
-    /// Whether there are no more requests at the same time than may be.
+    /// Returns whether the number of requests is within its bound.
     pub(crate) fn has_permit(&self) -> bool {
         self.permit.is_some()
     }
 
-    /// Gives the reason, unless there is one already: the first is the cause of those after it.
+    /// Sets the reason, unless there is one already: the first is the cause of those after it.
     pub(crate) fn because(&mut self, reason: &str) {
         self.record.reason.get_or_insert_with(|| reason.to_owned());
     }
 
-    /// Says what went wrong after the verdict, which stays: a short phrase, and the same in words. The first is the cause of
-    /// those after it.
+    /// Notes what went wrong after the verdict, which stays: a short phrase, and the same in words. The first is the
+    /// cause of those after it.
     pub(crate) fn fail(&mut self, reason: &str, words: impl Into<String>) {
         self.fault.get_or_insert_with(|| reason.to_owned());
         self.record.failure.get_or_insert_with(|| words.into());
         self.record.complete = Some(false);
     }
 
-    /// Says that it gets `refusal` for an answer: that is the verdict, unless it had been let through and failed since.
+    /// Notes that it gets `refusal` for an answer: that is the verdict, unless it had been let through and failed
+    /// since.
     pub(crate) fn refused(&mut self, refusal: &Refusal) {
         if self.sent || matches!(refusal.kind, Kind::Upstream | Kind::Unread | Kind::TimedOut) {
             self.fail(refusal.reason, refusal.detail.as_str());

@@ -1,6 +1,6 @@
-//! A response's body on its way to the client: passed on frame by frame, counted, never gathered.
+//! A response's body on its way to the client: passed on frame by frame, counted, never collected.
 //!
-//! Backpressure comes from polling: nobody reads a frame before the other leg has room for it.
+//! Backpressure comes from polling: a frame is read only when the other leg has room for it.
 
 use crate::proxy::http1::exchange::InFlight;
 use crate::proxy::http1::headers;
@@ -20,7 +20,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
-/// A response's body on its way to the client. When it has gone, or nobody wants it any more, the request is recorded.
+/// A response's body on its way to the client. When it has gone, or is dropped, the request is recorded.
 pub(crate) struct ResponseBody {
     source: Source,
     entry: Option<RequestRecord>,
@@ -77,7 +77,7 @@ impl Idle {
 }
 
 impl ResponseBody {
-    /// One that ends where in neither direction anything moves for `limit`.
+    /// The body of an upstream's answer. It ends when nothing moves in either direction for `limit`.
     pub(crate) fn upstream(
         body: Incoming,
         mut entry: RequestRecord,
@@ -101,23 +101,23 @@ impl ResponseBody {
         ResponseBody::new(Source::Upstream(stream), Some(entry))
     }
 
-    /// A body of our own words.
+    /// The body of the proxy's own answer to a request.
     pub(crate) fn own(text: String, mut entry: RequestRecord) -> ResponseBody {
         entry.complete = true;
         ResponseBody::new(Source::Own(Full::from(text)), Some(entry))
     }
 
-    /// The same where no request is to be recorded.
+    /// The body of the proxy's own answer where no request is recorded.
     pub(crate) fn words(text: String) -> ResponseBody {
         ResponseBody::new(Source::Own(Full::from(text)), None)
     }
 
-    /// Nothing, and nothing to record when it ends: a tunnel does that.
+    /// An empty body; the tunnel that follows it writes the record.
     pub(crate) fn nothing() -> ResponseBody {
         ResponseBody::new(Source::Own(Full::default()), None)
     }
 
-    /// Keeps the connection busy as long as this body is there.
+    /// Keeps the request in flight for as long as this body is there.
     pub(crate) fn until_gone(mut self, in_flight: InFlight) -> ResponseBody {
         self.in_flight = Some(in_flight);
         self

@@ -1,8 +1,8 @@
-//! From a client's request head to the one thing it can mean: a [`Target`].
+//! Turns a request's head into the one thing that it can mean: a [`Target`].
 //!
-//! A head names its host up to three times (request target, `Host`, the connection's SNI) and its scheme and port twice.
-//! hyper takes two `Host` fields, none, and any that differ (docs/threat-model.md H01); here they agree or the
-//! request is refused. Fronting, request smuggling by absolute-form and HTTP/2 coalescing all end at this border.
+//! A head names its host up to three times (request target, `Host`, the connection's SNI), its scheme and its port
+//! twice. hyper accepts two `Host` fields, none, and any that differ (docs/threat-model.md H01). Here they agree or the
+//! request is refused. That ends domain fronting, request smuggling by absolute-form, and HTTP/2 coalescing.
 
 use crate::net::{Host, NameSource, OriginalDst, Scheme};
 use crate::policy::Target;
@@ -33,7 +33,7 @@ pub(crate) struct Destination {
 }
 
 impl Destination {
-    /// That of a connection that was steered here.
+    /// The destination of a connection that was steered here.
     pub(crate) fn steered(names: &dyn NameSource, original: OriginalDst) -> Destination {
         Destination {
             host: host_behind(names, original),
@@ -44,7 +44,8 @@ impl Destination {
         }
     }
 
-    /// That of a tunnel to `host`, which a client asked for by CONNECT. An address says no more than one that was dialled.
+    /// The destination of a tunnel to `host`, which a client asked for by CONNECT. A literal address counts as one that
+    /// the client connected to.
     pub(crate) fn tunnelled(names: &dyn NameSource, host: Host, port: u16) -> Destination {
         match host.ip() {
             Some(address) => Destination {
@@ -61,13 +62,14 @@ impl Destination {
         }
     }
 
-    /// The address that the client chose among those of its host. One that our resolver made up is no choice.
+    /// Returns the address that the client chose among those of its host. An address that our resolver made up is not a
+    /// choice.
     pub(crate) fn chosen(&self) -> Option<IpAddr> {
         let address = self.address?.0.ip().to_canonical();
         (address::classify(address) != Class::MadeUp).then_some(address)
     }
 
-    /// Whether a proxy is told of it in each request.
+    /// Returns whether each request names it, as in absolute form.
     pub(crate) fn is_told(&self) -> bool {
         self.named && !self.tunnel
     }
@@ -104,7 +106,7 @@ impl ConnectionContext {
         self.protocol.scheme()
     }
 
-    /// How requests are told of that could not be understood.
+    /// Returns the origin of requests that could not be parsed.
     pub(crate) fn default_origin(&self) -> DefaultOrigin {
         DefaultOrigin {
             scheme: self.scheme(),
@@ -117,7 +119,7 @@ impl ConnectionContext {
         // RFC 9113 section 8.2.1; hyper lets both through, and HTTP/1 has no way to write them.
         if request.version() == Version::HTTP_2 && request.headers().iter().any(is_no_field) {
             return Err(Refusal::malformed(
-                "A field's name is no token, or its value is padded.",
+                "A field's name is not a token, or its value has white space around it.",
             ));
         }
         let authority = self.authority_of(request)?;

@@ -1,8 +1,9 @@
-//! WebSocket (RFC 6455): the one upgrade there is. Over HTTP/1.1 it begins with a GET, over HTTP/2 with an extended CONNECT
-//! (RFC 8441), which is judged as that GET and translated to it.
+//! WebSocket (RFC 6455), the only upgrade that the proxy supports.
 //!
-//! What a client asks for opens nothing. A tunnel opens when the upstream has answered 101 for a WebSocket with the hash
-//! of the key that it was sent; proxies that went by the wish alone were made to carry arbitrary bytes (docs/threat-model.md H12).
+//! Over HTTP/1.1 it begins with a GET. Over HTTP/2 it begins with an extended CONNECT (RFC 8441), which is translated
+//! to that GET and judged as it. A client's request alone opens no tunnel: the upstream must answer 101 for a WebSocket
+//! with the hash of the key that it was sent. Proxies that trusted the request alone were made to carry arbitrary bytes
+//! (docs/threat-model.md H12).
 
 use crate::policy::Target;
 use crate::proxy::http1::headers;
@@ -28,7 +29,7 @@ use hyper_util::rt::TokioIo;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::timeout;
 
-/// A proper wish for a WebSocket. Any other upgrade of HTTP/1.1 is forwarded as the plain request that it also is.
+/// A valid request for a WebSocket. Any other upgrade of HTTP/1.1 is forwarded as the plain request that it also is.
 pub(crate) struct UpgradeRequest {
     client: OnUpgrade,
     /// What the upstream is sent: the client's own key, or one of ours for a client of HTTP/2, which has none.
@@ -56,7 +57,7 @@ impl UpgradeRequest {
         let version = fields.get(header::SEC_WEBSOCKET_VERSION);
         let key = if extended {
             if version.is_none_or(|version| version != "13") {
-                return Err(Refusal::malformed("There is no WebSocket but version 13."));
+                return Err(Refusal::malformed("The only supported version of WebSocket is 13."));
             }
             Some(new_key()?)
         } else {
@@ -80,7 +81,7 @@ impl UpgradeRequest {
         }))
     }
 
-    /// Asks the upstream over HTTP/1.1, on a connection that nobody else will have: one of its own, or that of its client.
+    /// Asks the upstream over HTTP/1.1, on a connection that no other client gets: a new one, or the one of its client.
     pub(crate) async fn carry_out(
         self,
         client: &Client,
@@ -180,7 +181,13 @@ fn new_key() -> Result<HeaderValue, Refusal> {
     let mut nonce = [0; 16];
     let random = SystemRandom::new().fill(&mut nonce).ok();
     let key = random.and_then(|()| HeaderValue::try_from(STANDARD.encode(nonce)).ok());
-    key.ok_or_else(|| Refusal::new(Kind::Upstream, "no randomness", "The system has no randomness."))
+    key.ok_or_else(|| {
+        Refusal::new(
+            Kind::Upstream,
+            "no randomness",
+            "The system's random number generator failed.",
+        )
+    })
 }
 
 async fn tunnel(client: OnUpgrade, upstream: OnUpgrade, mut entry: RequestRecord) {

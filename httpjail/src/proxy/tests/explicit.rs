@@ -282,7 +282,7 @@ async fn what_is_in_a_tunnel_must_be_for_its_host() {
                 .await
                 .starts_with("HTTP/1.1 421")
         );
-        // To an address it is as if that had been dialled.
+        // To an address it is as if that had been dialed.
         let inside = jail.tls_through(open("192.0.2.1:443").await, "a.test").await.unwrap();
         assert!(exchange(inside, &request("a.test")).await.starts_with("HTTP/1.1 200"));
         assert!(

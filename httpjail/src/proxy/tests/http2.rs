@@ -1,6 +1,7 @@
 //! HTTP/2, both legs, frame by frame: servers that take back what they offered, clients that do what none should.
 //!
-//! Whatever a client does costs its own connection at most: each flood has a bystander on another, who is served meanwhile.
+//! Whatever a client does costs its own connection at most: each flood has a bystander on another, who is served
+//! meanwhile.
 
 use super::support::Jail;
 use super::world::World;
@@ -30,7 +31,8 @@ enum With {
     AnswerForEver,
 }
 
-/// A server of HTTP/2 in cleartext at port 3128, which treats the nth stream as `script` says, and answers those after it.
+/// A server of HTTP/2 in cleartext at port 3128, which treats the nth stream as `script` says, and answers those after
+/// it.
 async fn server(world: &Arc<World>, streams_at_a_time: u32, script: &'static [With]) -> Arc<Server> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     world.parent.set(listener.local_addr().unwrap()).unwrap();
@@ -136,8 +138,8 @@ async fn ask(client: &h2::client::SendRequest<Bytes>, method: Method, body: &'st
     }
 }
 
-/// What a server says it has not acted on is sent again, or sent back; what it may have acted on is not, but for methods
-/// where twice is once.
+/// What a server says it has not acted on is sent again, or sent back; what it may have acted on is not, but for
+/// methods where twice is once.
 #[tokio::test]
 async fn what_is_sent_again() {
     use With::{Cancel, HangUp, Refuse};

@@ -165,7 +165,8 @@ async fn requests_beyond_the_bound_are_refused() {
     assert_eq!(jail.get(A, "a.test", "/").await.0, 200);
 }
 
-/// Whoever needs one connection more than there may be gets the place of one that is kept unused, or says what is missing.
+/// Whoever needs one connection more than there may be gets the place of one that is kept unused, or says what is
+/// missing.
 // Proves: D04.
 #[tokio::test]
 async fn upstream_connections_are_bounded() {

@@ -1,4 +1,5 @@
-//! Hosts whose TLS is not decrypted: only those that the user listed, by their SNI, and judged like all without decryption.
+//! Hosts whose TLS is not decrypted: only those that the user listed, by their SNI, and judged like all without
+//! decryption.
 
 use super::support::{Jail, gist, tls};
 use crate::net::HostPattern;
@@ -112,7 +113,8 @@ async fn verdicts() {
     check(r"allow: .*", "rebound.test", "nobody", loopback).await;
 }
 
-/// A client that does not trust us, and says so as often as it likes, is not passed through for that (docs/threat-model.md T06).
+/// A client that does not trust us, and says so as often as it likes, is not passed through for that
+/// (docs/threat-model.md T06).
 // Proves: T06.
 #[tokio::test]
 async fn no_failure_leads_to_it() {

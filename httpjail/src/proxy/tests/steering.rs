@@ -54,7 +54,8 @@ async fn what_is_not_http() {
     assert_eq!(jail.world.seen.connections(), 0);
 }
 
-/// What a client opens and leaves without a word of HTTP is no refusal: programs race addresses and keep connections in reserve.
+/// What a client opens and leaves without a word of HTTP is no refusal: programs race addresses and keep connections in
+/// reserve.
 #[tokio::test]
 async fn who_asks_for_nothing_is_refused_nothing() {
     let jail = Jail::new(&["allow: .*"]).await;

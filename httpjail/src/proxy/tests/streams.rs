@@ -127,7 +127,8 @@ async fn backpressure() {
     stream.read_exact(&mut [0; 1024]).await.unwrap();
     drop(stream);
     let record = jail.log.nth(1).await;
-    // Only a read-ahead of socket buffers got here; without backpressure this body has no end and neither has this test.
+    // Only a read-ahead of socket buffers got here; without backpressure this body has no end and neither has this
+    // test.
     assert_eq!(gist(&record), "Request Allow GET http://a.test/endless 200 [cut short]");
     assert!(record.bytes_out < Some(64 << 20), "{record:?}");
 }

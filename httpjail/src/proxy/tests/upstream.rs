@@ -35,7 +35,7 @@ async fn addresses() {
     check("allow: .*", "inner.test", "403 private address []").await;
     check(r"allow: ^http://inner\.test/", "inner.test", r#"200  ["10.9.8.7:80"]"#).await;
     check(r"allow: ^http://own\.test/", "own.test", "403 address of this host []").await;
-    // Only what may be dialled is.
+    // Only what may be dialed is.
     check("allow: .*", "mixed.test", r#"200  ["192.0.2.1:80"]"#).await;
     check(r"allow: ^http://six\.test/", "six.test", "403 loopback address []").await;
     // The next address is tried.
@@ -184,7 +184,8 @@ async fn an_upgrade_that_nobody_asked_for() {
     assert!(status == 502 && body.contains("unasked"), "{status} {body}");
 }
 
-/// A server that wants to know who calls: said so, in both versions of TLS and of HTTP, whatever was sent when it hung up.
+/// A server that wants to know who calls: said so, in both versions of TLS and of HTTP, whatever was sent when it hung
+/// up.
 // Proves: T05.
 #[tokio::test]
 async fn a_client_certificate_is_demanded() {

@@ -1,5 +1,5 @@
-//! The internet of the tests: names with addresses, and behind all of them two origins on loopback, one of HTTP and one of
-//! HTTPS, which count who comes.
+//! The internet of the tests: names with addresses, and behind all of them two origins on loopback, one of HTTP and one
+//! of HTTPS, which count who comes.
 
 use crate::proxy::upstream::network::BoxFuture;
 use crate::proxy::upstream::network::Network;

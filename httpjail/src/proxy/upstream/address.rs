@@ -1,8 +1,8 @@
-//! Which addresses the proxy may dial.
+//! Decides which addresses the proxy may dial.
 //!
-//! A name says nothing about where it leads: whoever runs its DNS can point it at this host, at a cloud's metadata
-//! service or into the private network around (docs/threat-model.md H20). So each address is classed after resolution, right before it
-//! is dialled, and all but public ones need a rule that is pinned to what was asked for.
+//! A name does not say where it leads: its DNS can point at this host, at a cloud's metadata service or into the
+//! private network around (docs/threat-model.md H20). So each address is classified after resolution, right before it
+//! is dialed, and all but public ones need a rule that is pinned to the requested host.
 
 use crate::net::{Host, is_made_up};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -49,7 +49,7 @@ impl Class {
         }
     }
 
-    /// Whether an address of this class may be dialled for `host`.
+    /// Whether an address of this class may be dialed for `host`.
     pub(crate) fn permits(self, host: &Host, address: IpAddr, trust: AddressTrust) -> bool {
         match self {
             Class::Public => true,
@@ -66,8 +66,8 @@ impl Class {
 pub(crate) enum AddressTrust {
     /// Not at all: the rule that allows it matches other hosts too.
     None,
-    /// No rule vouches, but nothing is to be blocked (`--dry-run`, `--log-only`): private ranges pass as they would with
-    /// the rule that is yet to be written. The rest does not: no rule a user writes by accident opens those.
+    /// No rule vouches, but nothing is to be blocked (`--dry-run`, `--log-only`): private ranges pass as they would
+    /// with the rule that is yet to be written. The rest does not: no rule a user writes by accident opens those.
     Observed,
     /// The rule matches this host alone.
     Host,
@@ -76,11 +76,11 @@ pub(crate) enum AddressTrust {
 /// What a run would make of the address of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Foreseen {
-    /// It may be dialled.
+    /// It may be dialed.
     Permitted,
     /// It may not.
     Refused(Class),
-    /// Nobody is asked for the name, so this is not known.
+    /// The name is not looked up, so this is not known.
     NotLookedUp,
 }
 
@@ -105,7 +105,7 @@ pub(crate) fn foresee(host: &Host, is_pinned: bool) -> Foreseen {
     }
 }
 
-/// As [`is_own`], but for a host that cannot tell: nothing is dialled here.
+/// As [`is_own`], but for a host that cannot tell: nothing is dialed here.
 fn is_surely_own(address: IpAddr) -> bool {
     #[cfg(target_os = "linux")]
     return crate::proxy::netlink::is_local(address).unwrap_or(false);
@@ -174,8 +174,8 @@ pub(crate) fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
-/// Whether `address` is this host's: an interface has it, or a route makes it local. A host that cannot tell counts every
-/// address as its own.
+/// Whether `address` is this host's: an interface has it, or a route makes it local. A host that cannot tell counts
+/// every address as its own.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_own(address: IpAddr) -> bool {
     crate::proxy::netlink::is_local(address).unwrap_or(true)

@@ -1,9 +1,10 @@
-//! Upstream connections that belong to the connection of one client.
+//! Upstream connections that belong to one client's connection.
 //!
-//! NTLM, Negotiate and their like prove who asks once and then take every request on the connection for theirs (RFC 4559
-//! section 5, [MS-NTHT] section 3.1). On a connection that others get too, the next one would be served as the first; and
-//! a handshake whose steps go different ways never ends. So a connection on which such a proof was asked for or given
-//! stays with the client's connection that brought it, is asked all that comes from there for that host, and ends with it.
+//! NTLM, Negotiate and similar schemes authenticate a connection once, and then every request on it counts as that
+//! user's (RFC 4559 section 5, [MS-NTHT] section 3.1). On a shared connection the next request would be served as the
+//! first user, and a handshake whose steps take different connections never completes. So a connection on which such a
+//! proof was asked for or given stays with the client's connection that brought it, takes all requests that come from
+//! there for that host, and ends with it.
 
 use crate::net::Host;
 use crate::proxy::upstream::http1::Http1;
@@ -21,7 +22,8 @@ const HOSTS_MAX: usize = 8;
 /// How many hosts are remembered for having asked.
 const ASKING_MAX: usize = 256;
 
-/// The hosts that have asked lately. They are spoken to over HTTP/1.1: over HTTP/2 such a proof is not possible.
+/// The hosts that have lately asked to authenticate a connection. They are spoken to over HTTP/1.1: over HTTP/2 such a
+/// proof is not possible.
 pub(crate) struct AuthenticatingHosts {
     hosts: Cache<(Host, u16), ()>,
     /// Spares the others the look.
@@ -50,7 +52,7 @@ impl AuthenticatingHosts {
 type Place = Arc<Held>;
 type Held = tokio::sync::Mutex<Option<Http1>>;
 
-/// The right to use what is in a place, and to put it back.
+/// The right to use the connection in a slot, and to put it back.
 pub(crate) type SlotGuard = OwnedMutexGuard<Option<Http1>>;
 
 /// The upstream connections of one client's connection, one for each thing that connections are opened for.
@@ -58,8 +60,8 @@ pub(crate) type SlotGuard = OwnedMutexGuard<Option<Http1>>;
 pub(crate) struct ClientConnections(Mutex<Vec<(PoolKey, Place)>>);
 
 impl ClientConnections {
-    /// The connection for `key` in its turn, if there ever was one. A connection is given back some moments after its answer has
-    /// gone to the client, who may be faster: that is waited for, within `patience`.
+    /// The connection for `key` in its turn, if there ever was one. A connection is given back some moments after its
+    /// answer has gone to the client, who may be faster: that is waited for, within `patience`.
     pub(crate) async fn turn(&self, key: &PoolKey, patience: Option<Duration>) -> Option<SlotGuard> {
         let place = self.lock().iter().find(|(known, _)| known == key)?.1.clone();
         match patience {
@@ -90,7 +92,7 @@ impl ClientConnections {
     }
 }
 
-/// The places of all clients.
+/// The slots of all clients.
 #[derive(Default)]
 pub(crate) struct AllClientConnections(Mutex<Vec<Weak<Held>>>);
 

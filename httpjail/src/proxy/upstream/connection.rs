@@ -1,7 +1,7 @@
-//! One open upstream connection of either version: how it begins on a stream, is asked, and let go.
+//! One open upstream connection, HTTP/1 or HTTP/2.
 //!
-//! HTTP/1 answers one request after the other and is given back to the [`crate::proxy::upstream::pool`] in between. HTTP/2 is shared: each
-//! request holds a [`StreamPermit`] of its place.
+//! HTTP/1 answers one request after the other and goes back to the [`crate::proxy::upstream::pool`] in between. HTTP/2
+//! is shared: each request holds a permit of its own.
 
 use crate::proxy::upstream::http1::Http1;
 use crate::proxy::upstream::http2::Stream;
@@ -19,7 +19,7 @@ pub(crate) enum Connection {
 }
 
 impl Connection {
-    /// Whether the server asked for a client certificate, which nobody could give it.
+    /// Returns whether the server asked for a client certificate. The proxy has none.
     pub(crate) fn client_cert_requested(&self) -> bool {
         match self {
             Connection::Http1(http1) => http1.client_cert_requested,
@@ -27,7 +27,7 @@ impl Connection {
         }
     }
 
-    /// How much the server has said on it so far, of whatever.
+    /// Returns how many bytes the server has sent on it so far.
     pub(crate) fn received(&self) -> u64 {
         match self {
             Connection::Http1(http1) => http1.stats.received(),
@@ -39,7 +39,7 @@ impl Connection {
         matches!(self, Connection::Http2(..))
     }
 
-    /// What follows is not HTTP: a write that fails is told at once.
+    /// From now on it is not HTTP: a failed write is reported at once.
     pub(crate) fn is_a_tunnel(&self) {
         if let Connection::Http1(http1) = self {
             http1.stats.give_up();

@@ -1,4 +1,5 @@
-//! Authentication that is about a connection and not about a request: NTLM, Negotiate and their like (RFC 4559, [MS-NTHT]).
+//! Authentication that is about a connection and not about a request: NTLM, Negotiate and their like (RFC 4559,
+//! [MS-NTHT]).
 
 use http::header::{AUTHORIZATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -38,9 +39,9 @@ pub(crate) fn promise(answer: &mut HeaderMap) {
     }
 }
 
-/// Whether one of the fields called `name` names one of `schemes`, at its beginning or after a comma. A comma may also stand in
-/// a quoted realm: a connection that is kept apart for what is said there is no harm, and clients differ in where they see
-/// the end of a quotation.
+/// Whether one of the fields called `name` names one of `schemes`, at its beginning or after a comma. A comma may also
+/// stand in a quoted realm: a connection that is kept apart for what is said there is no harm, and clients differ in
+/// where they see the end of a quotation.
 fn names_one_of(fields: &HeaderMap, name: &HeaderName, schemes: &[&[u8]]) -> bool {
     let parts = fields.get_all(name).iter();
     let mut parts = parts.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));

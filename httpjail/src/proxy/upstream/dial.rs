@@ -1,17 +1,16 @@
-//! The upstream leg: from the judged host to an open connection.
+//! Connects to a judged host.
 //!
-//! The name that was judged is resolved here, by the host's resolver; the address that the client connected to only
-//! decides which of the answers is tried first. Every address is checked right before it is dialled. Where another proxy
-//! leads out ([`crate::proxy::upstream::proxy_env`]) that one resolves, but only what is its business: hosts that mean this machine or its link
-//! are never handed on, so they meet the same checks as ever.
+//! The host's resolver resolves the judged name here; the address that the client connected to only decides which
+//! answer is tried first. Every address is checked right before it is dialed. Where another proxy leads out
+//! ([`crate::proxy::upstream::proxy_env`]) that proxy resolves names. Hosts that mean this machine or its link are
+//! never passed to it, so they meet the same checks as ever.
 
 use crate::net::{Host, Scheme};
 use crate::proxy::io::boxed::BoxedIo;
 use crate::proxy::io::permit::PermitIo;
 use crate::proxy::limits::Limits;
 use crate::proxy::overload::memory::Memory;
-use crate::proxy::upstream::address;
-use crate::proxy::upstream::address::Class;
+use crate::proxy::upstream::address::{self, Class};
 use crate::proxy::upstream::error::{DialError, Step};
 use crate::proxy::upstream::happy_eyeballs;
 use crate::proxy::upstream::http1;
@@ -43,15 +42,15 @@ const METADATA: [&str; 4] = [
     "instance-data.ec2.internal",
 ];
 
-/// Where a request goes next.
+/// The next hop of a request.
 pub(crate) enum Route {
-    /// To its server.
+    /// The server itself.
     Direct(BoxedIo),
-    /// To another proxy, which wants to be told the whole URL.
+    /// Another proxy, which needs the whole URL.
     Proxy(BoxedIo, Arc<UpstreamProxy>),
 }
 
-/// Opens checked connections.
+/// Opens connections to checked addresses.
 pub(crate) struct Connector {
     pub(crate) network: Arc<dyn Network>,
     pub(crate) tls: Arc<UpstreamTls>,
@@ -59,7 +58,7 @@ pub(crate) struct Connector {
     /// Where the proxy itself listens, in the namespace that it dials from.
     pub(crate) itself: Vec<SocketAddr>,
     pub(crate) limits: Limits,
-    /// Places for open connections.
+    /// Permits for open connections.
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) memory: Arc<Memory>,
 }
@@ -109,7 +108,7 @@ impl Connector {
             Err(_) => Err(DialError::TimedOut(host.clone(), Step::Tls)),
             Ok((Ok(stream), asked)) => Ok((stream, asked)),
             Ok((Err(error), asked)) => Err(refused(match tls::explain_io(&error) {
-                // What older servers say to whom they do not know.
+                // What older servers answer a client without a certificate.
                 Some(UpstreamFault::Other(_)) if asked => UpstreamFault::ClientCertificateRequired.to_string(),
                 Some(UpstreamFault::Other(why)) => why,
                 Some(fault) => fault.to_string(),
@@ -119,8 +118,8 @@ impl Connector {
         }
     }
 
-    /// The other proxy through which `connect_target` is reached, if there is one. What no proxy elsewhere can reach in our stead is
-    /// reached directly, if at all; a literal is checked here, since nobody resolves it.
+    /// The other proxy through which `connect_target` is reached, if there is one. What no proxy elsewhere can reach in
+    /// our stead is reached directly, if at all; a literal is checked here, since it is not resolved.
     fn upstream_proxy(
         &self,
         scheme: Scheme,
@@ -255,7 +254,7 @@ impl Connector {
         })
     }
 
-    /// Those of `addresses` that may be dialled; an error if none of them may.
+    /// Returns those of `addresses` that may be dialed.
     fn permitted(&self, connect_target: ConnectTarget<'_>, addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, DialError> {
         let mut refusal = DialError::NoAddress(connect_target.host.clone());
         let mut permitted = Vec::new();
@@ -276,8 +275,8 @@ impl Connector {
         }
     }
 
-    /// Refuses a connection that turns out to have both of its ends here, though its address was not known as this host's: the
-    /// kernel says so of an address that became local after it was looked at.
+    /// Refuses a connection that turns out to have both of its ends here, though its address was not known as this
+    /// host's: the kernel says so of an address that became local after it was looked at.
     fn check_far_end(&self, connect_target: ConnectTarget<'_>, dialed: &PermitIo) -> Result<(), DialError> {
         let failed = |error| DialError::Connect(connect_target.host.clone(), error);
         let far = dialed.socket.peer_addr().map_err(failed)?.ip().to_canonical();
@@ -306,7 +305,7 @@ impl Connector {
     fn is_itself(&self, ip: IpAddr, port: u16, class: Class) -> bool {
         let local = matches!(class, Class::Loopback | Class::Unspecified | Class::Own);
         let is = |own: &SocketAddr| own.port() == port && (own.ip() == ip || local && own.ip().is_unspecified());
-        // Dialling 0.0.0.0 reaches every listener of this host.
+        // Dialing 0.0.0.0 reaches every listener of this host.
         self.itself
             .iter()
             .any(|own| is(own) || class == Class::Unspecified && own.port() == port)

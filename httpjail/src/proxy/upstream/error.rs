@@ -1,4 +1,4 @@
-//! Why there is no connection to an upstream, and what the client is told of it.
+//! Why a connection to an upstream failed, and the refusal that the client gets for it.
 
 use crate::net::Host;
 use crate::proxy::refusal::{Kind, Refusal};
@@ -31,7 +31,7 @@ pub(crate) enum DialError {
     #[error("the proxy {0}, which httpjail's own environment names, {answer}", answer = answer(*.1))]
     ProxyRefused(Arc<UpstreamProxy>, StatusCode),
     #[error(
-        "the proxy {0}, which httpjail's own environment names, wants NTLM or Negotiate; httpjail has but a password for it \
+        "the proxy {0}, which httpjail's own environment names, wants NTLM or Negotiate; httpjail has only a password for it \
          (a proxy in between that knows them, as cntlm or px, helps)"
     )]
     ProxyWantsMore(Arc<UpstreamProxy>),
@@ -51,13 +51,13 @@ impl DialError {
         DialError::Connect(host.clone(), io::Error::other(error))
     }
 
-    /// The same as a fault of `upstream_proxy`, on the way to it.
+    /// Returns the same error as one on the way to `upstream_proxy`.
     pub(crate) fn by(self, upstream_proxy: &Arc<UpstreamProxy>) -> DialError {
         DialError::UpstreamProxy(upstream_proxy.clone(), Box::new(self))
     }
 }
 
-/// What takes its time on the way to an upstream.
+/// The steps on the way to an upstream that can time out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     Place,
@@ -71,27 +71,27 @@ impl Step {
     fn as_str(self) -> &'static str {
         match self {
             Step::Place => "too many upstream connections are open",
-            Step::Name => "resolving the name, for which this host's name servers gave no answer",
-            Step::Connect => "connecting, to which nobody answered there (or a firewall drops it)",
+            Step::Name => "resolving the name: this host's name servers gave no answer",
+            Step::Connect => "connecting: no answer (or a firewall drops it)",
             Step::Tls => "the TLS handshake",
             Step::Tunnel => "opening a tunnel",
         }
     }
 }
 
-/// Why nobody was reached, for people.
+/// Why a connection failed, in words for people.
 fn unconnected(error: &io::Error) -> String {
     let words = match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connection refused: nothing listens at that port there",
-        io::ErrorKind::HostUnreachable => "host unreachable: there is no way to it from this host",
-        io::ErrorKind::NetworkUnreachable => "network unreachable: there is no way to it from this host",
-        io::ErrorKind::TimedOut => "timed out: nobody answers there",
+        io::ErrorKind::ConnectionRefused => "connection refused: nothing listens on that port",
+        io::ErrorKind::HostUnreachable => "host unreachable: this host has no route to it",
+        io::ErrorKind::NetworkUnreachable => "network unreachable: this host has no route to it",
+        io::ErrorKind::TimedOut => "timed out: no answer",
         _ => return error.to_string(),
     };
     words.to_owned()
 }
 
-/// What a proxy's status says, for people.
+/// What a proxy's status means, in words for people.
 fn answer(status: StatusCode) -> String {
     match status {
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => {

@@ -12,9 +12,9 @@ use tokio::time::timeout;
 /// The head start of each address over the next, unless it fails before (section 5).
 const STAGGER: Duration = Duration::from_millis(250);
 
-/// `addresses` in the order in which they are tried: the families take turns, so that no family that leads nowhere is tried
-/// to its end before the other (section 4). The first is whichever the resolver put first (RFC 6724), and `preferred`
-/// comes before it where it is among them.
+/// `addresses` in the order in which they are tried: the families take turns, so that no family that leads nowhere is
+/// tried to its end before the other (section 4). The first is whichever the resolver put first (RFC 6724), and
+/// `preferred` comes before it where it is among them.
 pub(crate) fn in_turns(addresses: Vec<IpAddr>, preferred: Option<IpAddr>) -> Vec<IpAddr> {
     let preferred = preferred.filter(|preferred| addresses.contains(preferred));
     let rest = addresses.into_iter().filter(|address| Some(*address) != preferred);

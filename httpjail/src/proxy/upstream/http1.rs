@@ -25,7 +25,7 @@ pub(crate) struct Http1 {
 }
 
 impl Http1 {
-    /// One to a server or, in cleartext, to another proxy.
+    /// Begins HTTP/1 in cleartext, with a server or with another proxy.
     pub(crate) async fn plain<S>(
         host: &Host,
         stream: S,
@@ -39,7 +39,7 @@ impl Http1 {
         Http1::on(host, stream, upstream_proxy, false, limits).await
     }
 
-    /// One over TLS, whose server `client_cert_requested` for a client certificate or did not.
+    /// Begins HTTP/1 over TLS.
     pub(crate) async fn sealed<S>(
         host: &Host,
         stream: S,
@@ -96,18 +96,18 @@ impl Http1 {
         self.sender.is_closed()
     }
 
-    /// Awaits the end of the exchange; whether another may follow it.
+    /// Waits for the end of the exchange, and returns whether another may follow it.
     pub(crate) async fn ended(&mut self) -> bool {
         self.sender.ready().await.is_ok() && !self.stats.is_cut()
     }
 
-    /// For as long as the answer is read.
+    /// Returns the permit that its answer holds while it is read.
     pub(crate) fn permit(&self) -> StreamPermit {
         StreamPermit::Whole(self.stats.clone())
     }
 }
 
-/// How HTTP/1 is spoken to a server.
+/// Returns how HTTP/1 is spoken to a server.
 pub(crate) fn builder(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
@@ -120,15 +120,15 @@ pub(crate) fn builder(limits: &Limits) -> http1::Builder {
         .title_case_headers(true)
         // A proxy must take it away (RFC 9112 section 5.1).
         .allow_spaces_after_header_name_in_responses(true)
-        // A folded field goes on as one line (section 5.2), a line that is no field ends here: none of them frames anything
-        // that is passed on, and clients forgive both.
+        // A folded field goes on as one line (section 5.2), a line that is no field ends here: none of them frames
+        // anything that is passed on, and clients forgive both.
         .allow_obsolete_multiline_headers_in_responses(true)
         .ignore_invalid_headers_in_responses(true);
     builder
 }
 
-/// Turns a request to a server into the same request to `upstream_proxy`: the whole URL as its target (RFC 9112 section 3.2.2),
-/// with what `upstream_proxy` is to know of us.
+/// Turns a request to a server into the same request to `upstream_proxy`: with the whole URL as its target (RFC 9112
+/// section 3.2.2), and our credentials for that proxy.
 fn address_to(upstream_proxy: &UpstreamProxy, request: &mut Request<RequestBody>) {
     let mut parts = request.uri().clone().into_parts();
     let authority = request.headers().get(header::HOST);

@@ -29,7 +29,7 @@ pub(crate) struct Http2 {
 }
 
 impl Http2 {
-    /// Begins HTTP/2 on `stream`, whose server `client_cert_requested` for a client certificate or did not.
+    /// Begins HTTP/2 on `stream`.
     pub(crate) async fn begin<S>(
         host: &Host,
         stream: S,
@@ -73,7 +73,8 @@ impl Http2 {
         Ok(Http2 {
             sender,
             count: Arc::default(),
-            // Only the connection knows what its peer's SETTINGS said, and it is not polled when they come.
+            // Only the connection knows what its peer's SETTINGS said. It is not polled when they come (hyper polls h2
+            // in another task), so that a number that it noted itself would be out of date.
             allowed: Box::new(move || {
                 locked(&connection)
                     .as_ref()
@@ -85,12 +86,12 @@ impl Http2 {
         })
     }
 
-    /// Whether further requests may be sent on it, now or later.
+    /// Returns whether it may take further requests, now or later.
     pub(crate) fn is_open(&self) -> bool {
         !self.sender.is_closed() && !self.count.is_retired()
     }
 
-    /// Whether one may be sent now: one over what the server allows would wait in line for as long as the others last.
+    /// Returns whether it may take a request now. One more than the server allows would wait until another one ends.
     pub(crate) fn has_room(&self) -> bool {
         self.sender.is_ready() && self.count.streams() < (self.allowed)()
     }
@@ -103,7 +104,7 @@ impl Http2 {
         self.is_unused() && self.used.elapsed() > time
     }
 
-    /// It, for one request.
+    /// Returns a stream of it for one request.
     pub(crate) fn stream(&mut self) -> Stream {
         self.used = Instant::now();
         Stream {

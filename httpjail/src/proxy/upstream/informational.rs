@@ -8,15 +8,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot};
 
-/// So many come before an answer at most: one each 20 seconds (WebDAV's `102 Processing`) for some hours. Whoever sends more
-/// wants no answer to be read.
+/// The most interim responses before an answer: one each 20 seconds (WebDAV's `102 Processing`) for some hours. A
+/// server that sends more wants no answer to be read.
 const INFORMATIONAL_MAX: usize = 1000;
 
-/// What one try of a request hears before its answer.
+/// Listens to what a server sends before its answer to one try of a request.
 pub(crate) struct InformationalListener {
     seen: AtomicUsize,
     flood: Notify,
-    /// Sets the upload going.
+    /// Starts the upload.
     go: Mutex<Option<oneshot::Sender<()>>>,
     to: Option<(Arc<ExchangeState>, u64)>,
 }
@@ -41,19 +41,19 @@ impl InformationalListener {
         informational
     }
 
-    /// Resolves when there are too many.
+    /// Resolves when there were too many.
     pub(crate) async fn flooded(&self) {
         self.flood.notified().await;
     }
 
-    /// Whether the upload waits for a word.
+    /// Returns whether the upload waits for `100 Continue`.
     pub(crate) fn is_waiting(&self) -> bool {
         self.go().is_some()
     }
 
-    /// Sets the upload going.
+    /// Starts the upload.
     pub(crate) fn proceed(&self) {
-        // If nobody waits, the upload is over already.
+        // If nothing waits, the upload is over already.
         let _ = self.go().take().map(|go| go.send(()));
     }
 
@@ -81,7 +81,7 @@ fn written(status: StatusCode, fields: &HeaderMap) -> Vec<u8> {
     let reason = status.canonical_reason().unwrap_or("Interim");
     let mut head = format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).into_bytes();
     for (name, value) in &fields {
-        // hyper does not tell how it was spelt.
+        // hyper does not tell how it was spelled.
         let mut name = name.as_str().as_bytes().to_vec();
         title_case(&mut name);
         for part in [&*name, b": ", value.as_bytes(), b"\r\n"] {

@@ -11,7 +11,7 @@ pub(crate) struct PoolKey {
     pub(crate) protocol: UpstreamProtocol,
     pub(crate) host: Host,
     pub(crate) port: u16,
-    /// The address that the client chose among those of the host; nothing where it chose none.
+    /// The address that the client chose among those of the host, if it chose one.
     pub(crate) address: Option<IpAddr>,
     pub(crate) trust: AddressTrust,
 }
@@ -27,7 +27,7 @@ impl PoolKey {
     }
 }
 
-/// What is to be dialled.
+/// What to connect to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ConnectTarget<'a> {
     pub(crate) host: &'a Host,

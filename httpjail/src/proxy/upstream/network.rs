@@ -1,4 +1,4 @@
-//! The network of the upstream leg: never the jail's. Tests play their own.
+//! The network of the upstream leg: the host's, never the jail's. Tests have their own.
 
 use crate::proxy::upstream::address;
 use std::io;
@@ -8,8 +8,8 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
-/// How many names are being resolved at a time. `getaddrinfo` holds a thread until it is done, also when nobody waits for
-/// it any more: without a bound, requests that are sent and taken back at once would queue up look-ups without end.
+/// How many names may be resolved at a time. `getaddrinfo` holds a thread until it is done, also when its request was
+/// canceled: without a bound, requests that are sent and canceled at once would queue up look-ups without end.
 const LOOKUPS_MAX: usize = 256;
 
 /// What a [`Network`] is doing.
@@ -22,13 +22,13 @@ pub(crate) trait Network: Send + Sync + 'static {
 
     /// Whether `address` is this host's.
     fn is_own(&self, address: IpAddr) -> bool;
-    /// Whether it is that of a jail, in which the made-up addresses are those of the jail's own resolver and every address
-    /// leads to the jail's proxy, which judges what goes there.
+    /// Whether it is that of a jail, in which the made-up addresses are those of the jail's own resolver and every
+    /// address leads to the jail's proxy, which judges what goes there.
     fn is_jail(&self) -> bool {
         false
     }
 
-    /// A connection to an address that was found fit to be dialled.
+    /// A connection to an address that was found fit to be dialed.
     fn connect(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<TcpStream>>;
 }
 

@@ -1,7 +1,8 @@
-//! `no_proxy`: what is reached directly.
+//! `no_proxy`: the hosts that are reached directly.
 //!
-//! There is no standard. This is what curl and Go's net/http have in common: a name covers itself and what is below it, an
-//! address itself, a network its addresses, `*` everything; a port may follow. Names are not resolved for it.
+//! There is no standard for it. This is what curl and Go's net/http have in common: a name covers itself and its
+//! subdomains, an address itself, a network its addresses, `*` everything, and a port may follow. Names are not
+//! resolved for it.
 
 use crate::net::Host;
 use std::net::IpAddr;
@@ -29,13 +30,17 @@ enum Pattern {
 }
 
 impl NoProxy {
-    /// Reads a list, divided by commas or blanks. What is no entry covers nothing: it goes through the proxy, and is told.
+    /// Reads a list, divided by commas or blanks. What is no entry covers nothing: it goes through the proxy, and is
+    /// told.
     pub(crate) fn parse(list: &str) -> NoProxy {
         let words = list.split([',', ' ', '\t', '\n']).filter(|word| !word.is_empty());
         let exceptions = words.filter_map(|word| {
             let exception = Exception::parse(word);
             if exception.is_none() {
-                tracing::warn!("no_proxy: `{}` is no host, address or network", word.escape_debug());
+                tracing::warn!(
+                    "no_proxy: `{}` is not a host, an address or a network",
+                    word.escape_debug()
+                );
             }
             exception
         });

@@ -1,4 +1,4 @@
-//! How a new upstream connection is opened for what its key says, and who speaks which version on it.
+//! Opens a new upstream connection for a key, in the version of HTTP that the server speaks.
 
 use crate::net::Host;
 use crate::proxy::io::boxed::BoxedIo;
@@ -26,7 +26,7 @@ pub(crate) struct ConnectionFactory {
 }
 
 impl ConnectionFactory {
-    /// A new connection; of HTTP/1.1 if the host is known to be `asking` for it.
+    /// Opens a connection, of HTTP/1.1 if the host is known to ask for authentication of connections.
     pub(crate) async fn open(&self, key: &PoolKey, asking: bool) -> Result<Opened, DialError> {
         match key.protocol {
             UpstreamProtocol::Http1 => Ok(Opened::Http1(self.open_http1(key).await?)),
@@ -36,8 +36,8 @@ impl ConnectionFactory {
         }
     }
 
-    /// A new connection that nobody else gets: for a request that proves who asks. What cannot be but `http2` has one of
-    /// that for itself.
+    /// Opens a connection that no other client gets, for a request that authenticates its connection. A request that
+    /// only works over `http2` gets an HTTP/2 connection of its own.
     pub(crate) async fn open_apart(&self, key: &PoolKey, http2: bool) -> Result<Connection, DialError> {
         let opened = match key.protocol {
             UpstreamProtocol::Http2 if http2 => Opened::Http2(self.open_http2(key).await?),

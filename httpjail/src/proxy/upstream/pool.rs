@@ -1,10 +1,11 @@
 //! Open upstream connections, shared by all clients of one jail.
 //!
-//! A connection is only used again for what it was opened for: the key holds the judged host and port, how it is spoken to,
-//! and how far the verdict vouched for its address. So no request reaches a connection that it could not have opened. Those
-//! that belong to one client ([`crate::proxy::upstream::client_connections`]) are lent here too, and never to another.
+//! A connection is only reused for what it was opened for: the key holds the judged host and port, the protocol, and
+//! how far the verdict vouched for its address. So no request reaches a connection that it could not have opened.
+//! Connections that belong to one client ([`crate::proxy::upstream::client_connections`]) are given out here too, and
+//! never to another client.
 
-use crate::net::{self};
+use crate::net;
 use crate::proxy::io::boxed::BoxedIo;
 use crate::proxy::limits::Limits;
 use crate::proxy::protocol::UpstreamProtocol;
@@ -15,8 +16,7 @@ use crate::proxy::upstream::connection::Connection;
 use crate::proxy::upstream::error::DialError;
 use crate::proxy::upstream::http1::Http1;
 use crate::proxy::upstream::http2::Http2;
-use crate::proxy::upstream::key::ConnectTarget;
-use crate::proxy::upstream::key::PoolKey;
+use crate::proxy::upstream::key::{ConnectTarget, PoolKey};
 use crate::proxy::upstream::open::{ConnectionFactory, Opened};
 use crate::proxy::upstream::stream_permit::StreamPermit;
 use std::collections::HashMap;
@@ -43,7 +43,7 @@ pub(crate) struct Pooled {
     pub(crate) connection: Connection,
     /// Whether it has been used before.
     pub(crate) reused: bool,
-    /// Where it belongs, if it is its client's.
+    /// The slot that it came from, if it belongs to one client.
     pub(crate) turn: Option<SlotGuard>,
 }
 
@@ -59,7 +59,8 @@ pub(crate) struct Pool {
 struct Slot {
     idle: Vec<(Http1, Instant)>,
     shared: Vec<Http2>,
-    /// Held by whoever opens the first connection: if it turns out to speak HTTP/2 the others need none of their own.
+    /// Held while the first connection is opened: if that one speaks HTTP/2, the other requests need no connection of
+    /// their own.
     first: Arc<tokio::sync::Mutex<()>>,
     speaks_http1: bool,
 }
@@ -74,7 +75,7 @@ impl Pool {
         }
     }
 
-    /// A connection for a request to `key`.
+    /// Returns a connection for a request to `key`.
     pub(crate) async fn connection(&self, key: &PoolKey, wants: Wants<'_>) -> Result<Pooled, DialError> {
         let turn = match self.own(key, wants).await {
             Ok(pooled) => return Ok(pooled),
@@ -113,8 +114,8 @@ impl Pool {
         Ok(Pooled::new(connection, None))
     }
 
-    /// A connection of HTTP/1 for one upgrade: that of its client, or a new one. Through another proxy it is a tunnel, in
-    /// cleartext too: what comes after the upgrade is not that proxy's to read (RFC 6455 section 4.1).
+    /// A connection of HTTP/1 for one upgrade: that of its client, or a new one. Through another proxy it is a tunnel,
+    /// in cleartext too: what comes after the upgrade is not that proxy's to read (RFC 6455 section 4.1).
     pub(crate) async fn dedicated(&self, key: &PoolKey, wants: Wants<'_>) -> Result<Pooled, DialError> {
         let turn = match self.own(key, wants).await {
             Ok(pooled) if pooled.connection.upstream_proxy().is_none() => return Ok(pooled),
@@ -129,7 +130,7 @@ impl Pool {
         Ok(Pooled::new(Connection::Http1(http1), turn))
     }
 
-    /// The connection that belongs to the client of a request; else its place, where there is one.
+    /// Returns the connection that belongs to the client of a request, or else its slot, if there is one.
     async fn own(&self, key: &PoolKey, wants: Wants<'_>) -> Result<Pooled, Option<SlotGuard>> {
         let patience = (wants.serial || wants.proves).then_some(self.limits().connect);
         let Some(mut turn) = wants.bound.turn(key, patience).await else {
@@ -145,7 +146,7 @@ impl Pool {
         }
     }
 
-    /// A connection to do with as one likes.
+    /// Opens a connection that the pool does not keep.
     pub(crate) async fn stream(
         &self,
         scheme: net::Scheme,
@@ -159,12 +160,12 @@ impl Pool {
         self.factory.limits()
     }
 
-    /// Whether there is a place for one connection more. If not, somebody may wait for it.
+    /// Returns whether a permit for one more connection is free. If none is, another request may be waiting for one.
     fn has_room(&self) -> bool {
         self.factory.connector.permits.available_permits() > 0
     }
 
-    /// Closes what nobody uses, if there is no place for one connection more.
+    /// Closes unused connections, if no permit for one more is free.
     fn make_room(&self) {
         if !self.has_room() {
             for slot in self.lock().values_mut() {
@@ -210,7 +211,7 @@ impl Pool {
         permit
     }
 
-    /// The server wants HTTP/1.1 for this host.
+    /// Notes that the server wants HTTP/1.1 for this host.
     pub(crate) fn speak_http1(&self, key: &PoolKey) {
         self.asking.note(key);
     }
@@ -227,7 +228,8 @@ impl Pool {
         });
     }
 
-    /// An open connection; if there is none, the lock of the first one where it is not known what will be spoken.
+    /// Returns an open connection. If there is none, and it is not known which protocol the server speaks, returns the
+    /// lock of the first connection.
     fn take(&self, key: &PoolKey, asking: bool) -> Result<Pooled, Option<Arc<tokio::sync::Mutex<()>>>> {
         let mut slots = self.lock();
         let may_grow = slots.len() < self.limits().idle_hosts;
@@ -264,7 +266,7 @@ impl Pool {
         }
     }
 
-    /// A new connection, which others may share if it is of HTTP/2.
+    /// Opens a connection, and shares it if it is of HTTP/2.
     async fn open(&self, key: &PoolKey, asking: bool) -> Result<Connection, DialError> {
         self.make_room();
         match self.factory.open(key, asking).await? {

@@ -1,8 +1,9 @@
-//! The proxies that this host's own environment names for the way out (`https_proxy`, `http_proxy`, `all_proxy`, `no_proxy`).
+//! The proxies that this host's own environment names (`https_proxy`, `http_proxy`, `all_proxy`, `no_proxy`).
 //!
-//! Where a network lets nobody out but by its own proxy, httpjail is one more of that proxy's clients: it judges, then
-//! hands on. Who resolves the name is the other proxy then, so the addresses behind names are its to check; literals are
-//! still ours ([`crate::proxy::upstream::dial`]). A variable that cannot be honoured is an error at the start, never a silent way around.
+//! Where a network has no way out but its own proxy, httpjail becomes a client of that proxy: it judges a request and
+//! then passes it on. That proxy resolves the names, so it has to check the addresses behind them. Literal addresses
+//! are still checked here ([`crate::proxy::upstream::dial`]). A variable that httpjail cannot use is an error at the
+//! start, never a silent way around the proxy.
 
 use crate::net::{Host, Scheme};
 use crate::proxy::auth::token::USER;
@@ -27,13 +28,13 @@ pub(crate) struct UpstreamProxy {
     pub(crate) scheme: Scheme,
     pub(crate) host: Host,
     pub(crate) port: u16,
-    /// `Proxy-Authorization`, for it and for nobody else.
+    /// `Proxy-Authorization`, for this proxy only.
     pub(crate) authorization: Option<HeaderValue>,
     /// Whether it goes by the name that an httpjail gives its clients.
     is_ours: bool,
 }
 
-/// A variable that names no proxy that httpjail can use. Never shows the value: there may be a password in it.
+/// A variable that names a proxy that httpjail cannot use. Never shows the value, which may contain a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the environment's {variable} names no proxy that httpjail can use: {reason}")]
 pub(crate) struct ProxyEnvError {
@@ -43,16 +44,17 @@ pub(crate) struct ProxyEnvError {
     pub reason: String,
 }
 
-/// For cleartext in lower case alone, as curl has it: a web server gives a CGI its client's `Proxy` field as `HTTP_PROXY`.
+/// For cleartext in lower case alone, as curl has it: a web server gives a CGI its client's `Proxy` field as
+/// `HTTP_PROXY`.
 const HTTP: [&str; 3] = ["http_proxy", "all_proxy", "ALL_PROXY"];
 const HTTPS: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
 const NO_PROXY: [&str; 2] = ["no_proxy", "NO_PROXY"];
 
 impl ProxyConfig {
-    /// What the variables say that `variable` looks up. An empty one is as good as none.
+    /// Reads the variables that `variable` looks up. An empty one counts as none.
     ///
     /// # Errors
-    /// For a variable that is to be heeded and cannot be.
+    /// For a variable that names a proxy that httpjail cannot use.
     pub(crate) fn named_by(variable: impl Fn(&str) -> Option<String>) -> Result<ProxyConfig, ProxyEnvError> {
         let first = |names: &[&'static str]| {
             let mut found = names.iter().filter_map(|name| Some((*name, variable(name)?)));
@@ -76,7 +78,7 @@ impl ProxyConfig {
         })
     }
 
-    /// Whether one of them is an httpjail: weak mode within weak mode.
+    /// Returns whether one of them is an httpjail: weak mode within weak mode.
     pub(crate) fn are_ours(&self) -> bool {
         [&self.http, &self.https]
             .into_iter()
@@ -84,7 +86,7 @@ impl ProxyConfig {
             .any(|upstream_proxy| upstream_proxy.is_ours)
     }
 
-    /// The proxy through which `host` is reached, if not directly.
+    /// Returns the proxy through which `host` is reached, if it is not reached directly.
     pub(crate) fn towards(&self, scheme: Scheme, host: &Host, port: u16) -> Option<&Arc<UpstreamProxy>> {
         let upstream_proxy = match scheme {
             Scheme::Http => self.http.as_ref(),

@@ -1,8 +1,9 @@
-//! A request's body on its way upstream: passed on frame by frame, counted, never gathered.
+//! A request's body on its way upstream: passed on frame by frame, counted, never collected.
 //!
-//! A server of HTTP/2 may send a request back unread (RFC 9113 section 8.7): as it ends a connection, or because it has
-//! enough to do. A client by itself would send it again. So there the first piece of a body is kept until something is
-//! heard; a server that has read none of it lets no more than its window come, and 64 KiB are the usual one.
+//! A server of HTTP/2 may send a request back unread (RFC 9113 section 8.7): when it ends a connection, or because it
+//! is busy. A client without a proxy would send it again. So over HTTP/2 the first part of a body is kept until
+//! something is received. A server that has read none of it lets no more than its window come, and 64 KiB is the usual
+//! one.
 
 use crate::proxy::http1::headers;
 use crate::proxy::io::metered::ByteCounts;
@@ -31,7 +32,7 @@ pub(crate) struct RequestBody {
     word: Option<oneshot::Receiver<()>>,
 }
 
-/// A body that is sent again if need be.
+/// A body that can be sent again.
 #[derive(Clone)]
 pub(crate) struct Repeat(Option<Arc<Mutex<Source>>>);
 

@@ -1,4 +1,5 @@
-//! Whether a request whose connection failed may be sent again: only where nobody can have acted on it twice.
+//! Decides whether a request whose connection failed may be sent again: only where no server can have acted on it
+//! twice.
 
 use h2::Reason;
 use std::error::Error;
@@ -6,8 +7,8 @@ use std::error::Error;
 /// What became of a request that got no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// The server said itself that it has not acted on it (RFC 9113 section 8.7): it refused the stream, or it went away and
-    /// the stream came after the last that it would serve.
+    /// The server said itself that it has not acted on it (RFC 9113 section 8.7): it refused the stream, or it went
+    /// away and the stream came after the last that it would serve.
     Unread,
     /// The server wants to be asked over HTTP/1.1 (RFC 9113 section 7), and has not acted on it either.
     WantsHttp1,
@@ -34,10 +35,10 @@ impl Fate {
         matches!(self, Fate::Unread | Fate::WantsHttp1)
     }
 
-    /// Whether the request may be sent again. `stale` says that its connection had been used before and ended without one
-    /// byte more, so that the server closed it while the request was on its way; and that its method is idempotent, so that
-    /// a second time does no more than the first, should it have seen it after all (RFC 9110 section 9.2.2). Who said
-    /// anything, be it to another request, may have acted on this one.
+    /// Whether the request may be sent again. `stale` says that its connection had been used before and ended without
+    /// one byte more, so that the server closed it while the request was on its way; and that its method is idempotent,
+    /// so that a second time does no more than the first, should it have seen it after all (RFC 9110 section 9.2.2).
+    /// Who said anything, be it to another request, may have acted on this one.
     pub(crate) fn allows_another(self, stale: bool) -> bool {
         self.is_unread() || stale && self == Fate::Lost
     }

@@ -1,4 +1,4 @@
-//! What keeps an upstream connection in use for as long as an answer is read from it.
+//! Keeps an upstream connection in use for as long as an answer is read from it.
 
 use crate::proxy::io::deferred_error::ConnStats;
 use std::sync::Arc;
@@ -37,8 +37,8 @@ impl StreamPermit {
     }
 
     /// Its answer was broken off. A connection of HTTP/1 that cannot be written to ends. One of HTTP/2 gets no further
-    /// requests: frames of the answer still come for a while, and h2 counts small ones as unread for ever; after so many it
-    /// ends the connection (`too_many_data_frames`), with whatever else is on it.
+    /// requests: frames of the answer still come for a while, and h2 counts small ones as unread for ever; after so
+    /// many it ends the connection (`too_many_data_frames`), with whatever else is on it.
     pub(crate) fn retire(&self) {
         match self {
             StreamPermit::Stream(count) => count.retired.store(true, Ordering::Relaxed),

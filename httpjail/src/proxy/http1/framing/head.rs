@@ -1,4 +1,4 @@
-//! A head, line by line: what it says of the bytes after it, and what no line of it may be.
+//! Reads a request's head line by line: what it says of the bytes after it, and what makes it malformed.
 
 use crate::proxy::http1::framing::fault::Fault;
 use crate::proxy::http1::request_target;
@@ -32,7 +32,7 @@ pub(crate) enum Content {
     Length(u64),
     /// A body in chunks.
     Chunked,
-    /// What they are depends on the answer: the head wishes for another protocol.
+    /// What they are depends on the answer: the head asks for another protocol.
     AwaitUpgrade,
 }
 
@@ -48,13 +48,13 @@ pub(crate) struct Head {
     length: Option<u64>,
     chunked: bool,
     upgrade: bool,
-    /// Whether its first line has been spelt anew.
+    /// Whether its first line has been rewritten.
     respelt: bool,
 }
 
 impl Head {
-    /// `METHOD SP target SP HTTP/1.x`, and nothing else (RFC 9112 section 3). Where the target is to be spelt otherwise, so
-    /// is the line, and this head begins again with that.
+    /// `METHOD SP target SP HTTP/1.x`, and nothing else (RFC 9112 section 3). Where the target is to be spelled
+    /// otherwise, so is the line, and this head begins again with that.
     pub(crate) fn start(&mut self, line: &[u8]) -> Result<Option<Spelling>, Fault> {
         let mut words = line.split(|byte| *byte == b' ');
         let (Some(method), Some(target), Some(version), None) =
@@ -112,7 +112,7 @@ impl Head {
         } else if name.eq_ignore_ascii_case(b"upgrade") {
             self.upgrade = true;
         } else if name.eq_ignore_ascii_case(b"host") {
-            // Whoever reads on does not know for whom (RFC 9112 section 3.2).
+            // Two readers may take two hosts from it (RFC 9112 section 3.2).
             if std::mem::replace(&mut self.host, true) {
                 return Err(Fault::TwoHosts);
             }

@@ -131,7 +131,7 @@ fn lines() {
     fields("X: \u{7f}", FieldValue);
 }
 
-/// A head in which something is spelt anew is read again from its start, however it is cut.
+/// A head in which something is spelled anew is read again from its start, however it is cut.
 #[track_caller]
 fn respelt(bytes: &[u8], expected: &[u8]) {
     for size in [bytes.len(), 1, 2, 7] {
@@ -169,7 +169,7 @@ fn targets_that_hyper_does_not_take() {
         b"POST http://a/`\xe9 HTTP/1.0\r\nContent-Length: 1\r\n\r\nx",
         b"POST http://a/%60%E9 HTTP/1.0\r\nContent-Length: 1\r\n\r\nx",
     );
-    // Too long only when it is spelt.
+    // Too long only when it is spelled.
     let long = format!("GET /{} HTTP/1.1\r\n", ">".repeat(Limits::default().head / 2));
     check(long, 0, Some(Fault::TooLarge));
 }
