@@ -7,7 +7,10 @@ use crate::policy::suggest_rule_for_host;
 use crate::proxy::refusal::{Kind, Refusal};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
-use std::fmt::Write;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+/// What `grpc-message` escapes: everything but printable ASCII, and the percent sign.
+const GRPC_MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
 
 const MARK: HeaderName = HeaderName::from_static("x-httpjail");
 
@@ -40,11 +43,8 @@ pub(crate) fn response(
     };
     if of(header::CONTENT_TYPE).starts_with("application/grpc") {
         // Trailers-Only: the status stands in the header block (grpc/doc/PROTOCOL-HTTP2.md).
-        let message = percent_encoded(&format!(
-            "httpjail: {method} {url}: {} {}",
-            refusal.detail,
-            refusal.kind.advice()
-        ));
+        let words = format!("httpjail: {method} {url}: {} {}", refusal.detail, refusal.kind.advice());
+        let message = utf8_percent_encode(&words, GRPC_MESSAGE).to_string();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert("grpc-status", HeaderValue::from_static(grpc));
         headers.extend(
@@ -130,21 +130,6 @@ fn escaped(text: &str) -> String {
         match char {
             ' '..='~' => out.push(char),
             _ => out.extend(char.escape_default()),
-        }
-    }
-    out
-}
-
-/// The percent-encoding of `grpc-message`: everything but printable ASCII, and the percent sign.
-fn percent_encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b' '..=b'~' if byte != b'%' => out.push(char::from(byte)),
-            _ => {
-                // Writing to a string does not fail.
-                let _ = write!(out, "%{byte:02X}");
-            }
         }
     }
     out

@@ -11,6 +11,7 @@ use crate::proxy::upstream::no_proxy::NoProxy;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
+use percent_encoding::percent_decode_str;
 use std::fmt;
 use std::sync::Arc;
 
@@ -149,27 +150,13 @@ impl fmt::Debug for UpstreamProxy {
 /// `Basic base64(user:password)` (RFC 7617) of a URL's userinfo.
 fn basic(userinfo: &str) -> Result<HeaderValue, String> {
     let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
+    // What only looks like an escape stays, since passwords are often typed as they are.
+    let unescaped = |text| percent_decode_str(text).collect::<Vec<u8>>();
     let pair = [&unescaped(user)[..], b":", &unescaped(password)].concat();
     let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair)))
         .map_err(|_| "its user name and password cannot be sent")?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-/// Undoes percent-encoding; what only looks like it stays, since passwords are often typed as they are.
-fn unescaped(text: &str) -> Vec<u8> {
-    let mut rest = text.as_bytes();
-    let mut out = Vec::with_capacity(rest.len());
-    while let Some((&byte, after)) = rest.split_first() {
-        let digits = after.get(..2).filter(|_| byte == b'%');
-        let value = digits
-            .filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        out.push(value.unwrap_or(byte));
-        rest = if value.is_some() { &after[2..] } else { after };
-    }
-    out
 }
 
 #[cfg(test)]
