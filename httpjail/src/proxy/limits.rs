@@ -9,40 +9,39 @@ use std::time::Duration;
 /// The bounds of one proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// Client connections at a time. One more takes the place of the oldest on which nothing was asked for yet; without
-    /// such, it waits.
+    /// Client connections at a time. One more closes the oldest connection that has not sent a request; if all have
+    /// sent one, it waits.
     pub connections: usize,
     /// Requests at a time, over all connections; more are answered 503.
     pub requests: usize,
     /// HTTP/2 streams at a time on one client connection; more are refused, and may be sent again.
     pub streams: u32,
-    /// Upstream connections at a time, those that are kept unused included; a request that needs one more waits for
+    /// Upstream connections at a time, including unused ones. A request that needs one more waits up to
     /// [`Limits::connect`].
     pub upstreams: usize,
-    /// What all connections together may make the proxy hold, in bytes of memory: beyond it nothing is read, and those
-    /// end on which nothing moves. (What the process takes of the machine is a third more at most.)
+    /// Bytes of memory that all connections together may make the proxy hold. Beyond it nothing is read, and the
+    /// connections end on which nothing moves. (The process takes at most a third more of the machine.)
     pub memory: usize,
-    /// Where a token is asked for: which part of the connections, one in so many, may be without it at a time.
+    /// Where clients need a token: one in so many connections may be without it at a time.
     pub strangers: usize,
-    /// How long each of those may take to show it; counted slower on a busy machine.
+    /// How long a client may take to show the token; counted slower on a busy machine.
     pub stranger: Duration,
     /// Fields in the head of a message, on both legs: 431, or 502 for an upstream's.
     pub fields: usize,
     /// Size of the head of a message, on both legs: 431, or 502 for an upstream's.
     pub head: usize,
 
-    /// How long a client may say nothing at all on a new connection. Counted slower on a busy machine, as the two
-    /// below.
+    /// How long a client may send nothing on a new connection. Counted slower on a busy machine, like the next two.
     pub silence: Duration,
     /// How long it may be silent within the head of a request, or before the next one.
     pub header: Duration,
     /// How long it may be silent within a TLS handshake.
     pub handshake: Duration,
     /// From an accepted connection to the end of the first request's head, and for each later head from its first byte
-    /// to its end: however often something comes.
+    /// to its end, even if bytes keep coming.
     pub arrival: Duration,
-    /// How long nothing may move in a body, in either direction; and, three times that, on a client's connection
-    /// whatever goes on there: 0-window stalls, idle WebSockets.
+    /// How long nothing may move in a body, in either direction. On a client's connection nothing may move for three
+    /// times as long, whatever it is used for: 0-window stalls, idle WebSockets.
     pub stall: Duration,
 
     /// Resolving the name of an upstream: 504.
@@ -53,19 +52,19 @@ pub(crate) struct Limits {
     pub tls: Duration,
     /// From a request sent upstream, or the last byte of its body that moved, to the head of its answer: 504.
     pub response: Duration,
-    /// How long an upload whose client waits for `100 Continue` waits for the upstream's word.
+    /// How long an upload whose client waits for `100 Continue` waits for the upstream to say so.
     pub expect: Duration,
-    /// How long a client that sends no more (and may be gone) is waited for to be answered.
+    /// How long an answer may take for a client that sends no more, and may be gone.
     pub half_closed: Duration,
 
     /// How long an unused upstream connection is kept.
     pub idle: Duration,
     /// How many unused HTTP/1 connections to one host are kept.
     pub idle_per_host: usize,
-    /// To how many hosts connections are kept.
+    /// The number of hosts to which unused connections are kept.
     pub idle_hosts: usize,
 
-    /// How long connections may go on after the shutdown was asked for.
+    /// How long connections may go on after a shutdown was requested.
     pub grace: Duration,
 }
 
@@ -104,8 +103,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// These, lowered so that they fit into `descriptors` (RLIMIT_NOFILE): a proxy that runs out of them can neither
-    /// accept nor dial.
+    /// Returns these bounds, lowered so that they fit into `descriptors` (RLIMIT_NOFILE): a proxy that runs out of them
+    /// can neither accept nor dial.
     #[must_use]
     pub(crate) fn within(mut self, descriptors: u64) -> Limits {
         let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
@@ -116,8 +115,8 @@ impl Limits {
         self
     }
 
-    /// How much of a body is read at once over HTTP/1, a head and a bit. By itself hyper reads up to 400 KiB where much
-    /// comes quickly, and keeps that much for every connection that lies unused.
+    /// Returns how much of a body is read at once over HTTP/1, a head and a bit. By default hyper reads up to 400 KiB
+    /// of a fast body, and keeps a buffer of that size for every unused connection.
     pub(crate) fn read_at_once(&self) -> usize {
         self.head + 16 * 1024
     }

@@ -47,7 +47,7 @@ impl Proxy {
                     let permit = match permits.clone().try_acquire_owned() {
                         Ok(permit) => Ok(permit),
                         Err(_) => {
-                            context.clients.make_place();
+                            context.clients.make_room();
                             permits.clone().acquire_owned().await
                         }
                     };

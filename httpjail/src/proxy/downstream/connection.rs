@@ -50,20 +50,20 @@ pub(crate) async fn serve(context: Arc<Context>, stream: TcpStream, peer: Socket
     let registration = Arc::new(registration);
     let client = Client::new(context, flow, registration.clone());
     tokio::select! {
-        () = registration.has_to_go() => {
-            // Requests under way record it themselves.
-            match (client.has_spoken(), client.has_received(), registration.why()) {
+        () = registration.must_end() => {
+            // Requests in flight record it themselves.
+            match (client.has_sent_request(), client.has_sent_bytes(), registration.why()) {
                 (false, true, Some(why)) => client.refused(why, None).await,
                 (false, false, Some(why)) => client.unused(why, None).await,
                 _ => {}
             }
         }
-        () = converse(client.clone(), stream, peer) => {}
+        () = serve_client(client.clone(), stream, peer) => {}
     }
 }
 
-async fn converse(client: Arc<Client>, stream: TcpStream, peer: SocketAddr) {
-    // Without it small answers wait for the client's delayed ACK; a socket that cannot be set up is not worth serving.
+async fn serve_client(client: Arc<Client>, stream: TcpStream, peer: SocketAddr) {
+    // Without it small answers wait for the client's delayed ACK. It fails only for a socket that is gone.
     let (true, Ok(proxy)) = (stream.set_nodelay(true).is_ok(), stream.local_addr()) else {
         return client.unused(LEFT, None).await;
     };
@@ -82,8 +82,8 @@ async fn converse(client: Arc<Client>, stream: TcpStream, peer: SocketAddr) {
     let (detected, stream) = open(&client, stream).await;
     let DetectedProtocol::Http1 = detected else {
         let refused = match to {
-            Some(to) => speak(client, to, detected, stream).await,
-            // To a proxy that was asked for by name nothing but HTTP/1 is spoken.
+            Some(to) => serve_to(client, to, detected, stream).await,
+            // Clients that know of the proxy speak HTTP/1 only.
             None => refuse(&client, detected, stream).await,
         };
         return refused.map_or((), |stream| reset(stream.into_inner().into_inner().into_inner()));
@@ -104,19 +104,19 @@ async fn converse(client: Arc<Client>, stream: TcpStream, peer: SocketAddr) {
     }
 }
 
-/// What comes through a tunnel that a CONNECT opened is taken as if it had come by itself.
+/// Serves the inside of a tunnel that a CONNECT opened like a connection that was steered here.
 async fn enter(client: Arc<Client>, tunnel: Tunnel) {
     client.leads_to(&tunnel.to.host, tunnel.to.port);
     let Ok(stream) = tunnel.stream.await else {
         return client.unused(LEFT, None).await;
     };
     let (detected, stream) = open(&client, TokioIo::new(stream)).await;
-    // Closed by the drop; what lies below cannot be reset from here.
-    speak(client, tunnel.to, detected, stream).await;
+    // The drop closes it; the socket below cannot be reset from here.
+    serve_to(client, tunnel.to, detected, stream).await;
 }
 
-/// Serves a connection to a destination that is known. Gives back the stream of one that is refused.
-async fn speak<S>(
+/// Serves a connection whose destination is known. Returns the stream if the connection is refused.
+async fn serve_to<S>(
     client: Arc<Client>,
     to: Destination,
     detected: DetectedProtocol,
@@ -151,7 +151,8 @@ where
     None
 }
 
-/// Records what was not understood. Gives back the stream that is to be cut off; who said nothing is only hung up on.
+/// Records a connection that is refused. Returns the stream that is to be reset; a silent client's connection is only
+/// closed.
 async fn refuse<S>(client: &Client, detected: DetectedProtocol, stream: S) -> Option<S> {
     match detected {
         DetectedProtocol::Gone => client.unused(LEFT, None).await,
@@ -168,6 +169,6 @@ async fn refuse<S>(client: &Client, detected: DetectedProtocol, stream: S) -> Op
 
 /// Closes with a reset, so that the client fails at once and does not wait for an answer.
 fn reset(stream: TcpStream) {
-    // If it cannot be set the drop closes the ordinary way.
+    // If that fails, the drop closes it the ordinary way.
     let _ = stream.set_zero_linger();
 }

@@ -26,13 +26,13 @@ use hyper::upgrade::OnUpgrade;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OnceCell;
 
-/// A tunnel that was promised to a client.
+/// A tunnel that a client was promised.
 pub(crate) struct Tunnel {
     pub(crate) stream: OnUpgrade,
     pub(crate) to: Destination,
 }
 
-/// Where the service leaves a tunnel for the connection that it serves.
+/// Where the service leaves a tunnel for the connection that it belongs to.
 #[derive(Clone, Default)]
 pub(crate) struct PendingTunnel(Arc<Mutex<Option<Tunnel>>>);
 
@@ -50,10 +50,10 @@ impl PendingTunnel {
 #[derive(Clone)]
 pub(crate) struct ForwardProxyService {
     client: Arc<Client>,
-    /// Where the connection was steered from; nothing where clients come by themselves.
+    /// Where the connection was steered from; `None` for clients that know of the proxy.
     connection: Option<Arc<ConnectionContext>>,
     addrs: AddrPair,
-    /// Whether the other end is this process's own user's, once it was asked: that does not change.
+    /// Whether the client runs as this process's own user, once that was looked up: it does not change.
     own: Arc<OnceCell<bool>>,
     pending: PendingTunnel,
 }
@@ -79,7 +79,7 @@ impl ForwardProxyService {
     pub(crate) async fn handle(self, mut request: Request<Incoming>) -> Response<ResponseBody> {
         if let Clients::Explicit(guard) = &self.client.context.config.clients {
             if guard.admits(request.headers(), self.addrs, &self.own).await {
-                self.client.registration.is_no_stranger();
+                self.client.registration.note_token();
             } else {
                 let detail = "This proxy needs its token as the password.";
                 let refusal = Refusal::new(Kind::Unauthenticated, "proxy authentication", detail);
@@ -88,7 +88,7 @@ impl ForwardProxyService {
         }
         if request.method() == Method::CONNECT {
             let to = match tunnel_of(&request) {
-                Ok((host, port)) => Destination::tunnelled(&*self.client.context.config.names, host, port),
+                Ok((host, port)) => Destination::tunneled(&*self.client.context.config.names, host, port),
                 Err(refusal) => return self.refuse(refusal, request).await,
             };
             if let Some(response) = self.refuse_early(&to, &request).await {
@@ -109,7 +109,7 @@ impl ForwardProxyService {
         }
     }
 
-    /// Where a request goes: to the URL in it, or on the way that its connection had.
+    /// Returns where a request goes: to the URL in it, or where its connection went.
     fn connection_context(&self, request: &Request<Incoming>) -> Result<Arc<ConnectionContext>, Refusal> {
         let uri = request.uri();
         match (uri.scheme_str(), uri.authority(), &self.connection) {

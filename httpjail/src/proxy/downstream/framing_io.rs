@@ -34,13 +34,13 @@ pub(crate) struct FramingIo<S> {
     held: Vec<u8>,
     given: usize,
     passed: usize,
-    /// What comes after that which passed.
+    /// What comes after the bytes that passed.
     then: Then,
-    /// Whether the client sends no more, and how long it is waited for then.
+    /// Whether the client sends no more, and the clock that runs then.
     ended: bool,
     leaving: Option<Pin<Box<Sleep>>>,
     half_closed: Duration,
-    /// Runs while a head is awaited.
+    /// Runs while the proxy waits for a head.
     head: HeadClock,
 }
 
@@ -50,7 +50,7 @@ enum Then {
     Requests,
     /// A fault that hyper has not seen yet.
     Fault(Fault),
-    /// What is no HTTP any more.
+    /// Bytes that are not HTTP.
     Tunnel,
     /// Nothing: the connection is being closed.
     Nothing,
@@ -138,7 +138,7 @@ impl<S> FramingIo<S> {
         if self.framing.is_in_body() {
             return Poll::Ready(self.fault(Fault::CutShort, buf));
         }
-        // It may still want its answer; it may also be gone.
+        // The client may still want its answer; it may also be gone.
         if self.exchange.is_in_flight() {
             let limit = self.half_closed;
             let leaving = self.leaving.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));

@@ -126,7 +126,7 @@ pub(crate) async fn report(
     let ended = exchange.map_or(Ended::Between, ExchangeState::ended);
     match (served, ended) {
         (Err(error), _) if error.is_parse() => client.refused("malformed request", named).await,
-        _ if client.has_spoken() => {}
+        _ if client.has_sent_request() => {}
         (_, Ended::Late(late)) => client.refused(&late.reason(), named).await,
         (_, Ended::Within) => client.refused("the request broke off", named).await,
         (Err(error), _) if !error.is_incomplete_message() && !error.is_timeout() && !broke(&error) => {
@@ -136,7 +136,7 @@ pub(crate) async fn report(
     }
 }
 
-/// Whether it is the connection that failed and not what was said on it.
+/// Returns whether the connection failed, and not what was sent on it.
 fn broke(error: &hyper::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<io::Error>())
 }

@@ -11,7 +11,7 @@ use crate::proxy::overload::pace::Paced;
 use crate::proxy::service::client::Client;
 use crate::proxy::timeout::{Late, Phase};
 
-/// Awaits `work`, a step of reading what `client` says, for as long as it is not silent for too long.
+/// Awaits `work`, a step of reading from `client`, until the client is silent for too long.
 pub(crate) async fn unless_silent<T>(client: &Client, phase: Phase, work: impl Future<Output = T>) -> Result<T, Late> {
     let limits = &client.context.config.limits;
     let limit = match phase {
@@ -22,7 +22,7 @@ pub(crate) async fn unless_silent<T>(client: &Client, phase: Phase, work: impl F
     tokio::pin!(work);
     let (mut moved, mut left) = (client.registration.moved(), Paced::new(limit));
     loop {
-        // What has come is looked at before a clock: it is then we who are late.
+        // What has come is looked at before the clock: then the proxy is late, not the client.
         let over = tokio::select! {
             biased;
             done = &mut work => return Ok(done),

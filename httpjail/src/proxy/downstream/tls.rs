@@ -67,7 +67,7 @@ where
     intercept_http1(client, connection, named, stream).await;
 }
 
-/// Whether it is what was said that is wrong; else the client is gone.
+/// Returns whether what was sent is wrong; else the client is gone.
 fn is_tls(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
 }

@@ -59,7 +59,7 @@ pub(crate) fn clean_trailers(trailers: &mut HeaderMap) {
     leave_out(trailers, &[header::TE, header::HOST]);
 }
 
-/// Makes an upstream's header fields fit to be sent to the client. `Alt-Svc` would send it to a port or a protocol
+/// Prepares an upstream's header fields for the client. `Alt-Svc` would send it to a port or a protocol
 /// (HTTP/3) where nothing can be judged.
 pub(crate) fn clean_response(headers: &mut HeaderMap) {
     let mut going = of_the_connection(headers);
@@ -79,7 +79,7 @@ pub(crate) fn name_host(headers: &mut HeaderMap, host: HeaderValue) {
     append(headers, rest, &[]);
 }
 
-/// Takes the fields of these names out. (`HeaderMap::remove` puts the last field into the place of the one that goes.)
+/// Removes the fields of these names. (`HeaderMap::remove` puts the last field into the place of the one that goes.)
 pub(crate) fn leave_out(headers: &mut HeaderMap, names: &[HeaderName]) {
     if names.iter().any(|name| headers.contains_key(name)) {
         let all = std::mem::take(headers);

@@ -20,9 +20,9 @@ use tokio::sync::Notify;
 const TOO_MUCH: &str = "too much memory is held";
 const TOO_MANY: &str = "too many clients without the token";
 const TOO_LATE: &str = "no token in time";
-const NO_PLACE: &str = "no request yet, and no place for another connection (limits: connections)";
+const NO_PERMIT: &str = "no request yet, and no place for another connection (limits: connections)";
 
-/// How long those that were ended may take to be gone before more are, and how often that is looked at.
+/// How long connections may take to end before more are ended, and how often that is checked.
 const GONE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -103,7 +103,7 @@ impl ConnectedClients {
     }
 
     /// Ends the oldest stranger, or else the oldest connection that has not sent a request.
-    pub(crate) fn make_place(&self) {
+    pub(crate) fn make_room(&self) {
         let mut members = self.lock();
         while let Some((_, oldest)) = members.strangers.pop_first() {
             if oldest.end(TOO_MANY) {
@@ -111,7 +111,7 @@ impl ConnectedClients {
             }
         }
         while let Some((_, oldest)) = members.unproven.pop_first() {
-            if oldest.end(NO_PLACE) {
+            if oldest.end(NO_PERMIT) {
                 return;
             }
         }
@@ -128,7 +128,7 @@ impl ConnectedClients {
             memory.pressed().await;
             let share = memory.share_to_end();
             if is_unused() {
-                // It is not they.
+                // It is not the connections.
                 memory.measure();
             } else if share > 0.0 {
                 self.end_stalest(share);
@@ -188,12 +188,12 @@ impl Registration {
     }
 
     /// Notes that it has sent a request.
-    pub(crate) fn has_asked(&self) {
+    pub(crate) fn note_request(&self) {
         self.clients.lock().unproven.remove(&self.id);
     }
 
     /// Notes that it has shown the token.
-    pub(crate) fn is_no_stranger(&self) {
+    pub(crate) fn note_token(&self) {
         if !self.member.known.swap(true, Ordering::Relaxed) {
             self.clients.lock().strangers.remove(&self.id);
         }
@@ -205,7 +205,7 @@ impl Registration {
     }
 
     /// Waits until it has to end.
-    pub(crate) async fn has_to_go(&self) {
+    pub(crate) async fn must_end(&self) {
         let known = || self.member.known.load(Ordering::Relaxed);
         if !known() {
             tokio::select! {
@@ -249,11 +249,11 @@ mod tests {
         let shown = clients.enter(true);
         let strangers: Vec<_> = (0..2).map(|_| clients.enter(true)).collect();
         assert_eq!(shown.why(), Some(TOO_MANY));
-        strangers[0].is_no_stranger();
+        strangers[0].note_token();
         let more: Vec<_> = (0..2).map(|_| clients.enter(true)).collect();
         let why: Vec<_> = strangers.iter().chain(&more).map(Registration::why).collect();
         assert_eq!(why, [None, Some(TOO_MANY), None, None]);
-        clients.make_place();
+        clients.make_room();
         assert_eq!(
             (more[0].why(), more[1].why(), known.why()),
             (Some(TOO_MANY), None, None)
@@ -267,11 +267,11 @@ mod tests {
     fn who_has_asked_for_nothing_makes_way() {
         let clients = clients();
         let guests: Vec<_> = (0..4).map(|_| clients.enter(false)).collect();
-        guests[0].has_asked();
-        guests[2].has_asked();
-        (0..3).for_each(|_| clients.make_place());
+        guests[0].note_request();
+        guests[2].note_request();
+        (0..3).for_each(|_| clients.make_room());
         let why: Vec<_> = guests.iter().map(Registration::why).collect();
-        assert_eq!(why, [None, Some(NO_PLACE), None, Some(NO_PLACE)]);
+        assert_eq!(why, [None, Some(NO_PERMIT), None, Some(NO_PERMIT)]);
     }
 
     #[test]

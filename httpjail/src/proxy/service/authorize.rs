@@ -24,7 +24,7 @@ pub(crate) fn would_refuse(context: &Context, target: &Target) -> bool {
     }
 }
 
-/// Whether `target` may be forwarded, and how far that vouches for the addresses behind its name.
+/// Returns how far the verdict vouches for the addresses behind the name of `target`, if it may be forwarded.
 pub(crate) async fn authorize(
     context: &Context,
     target: &Target,

@@ -27,8 +27,8 @@ pub(crate) struct Client {
     /// Where a CONNECT on it leads, and since when.
     tunnel: OnceLock<(Host, u16, Instant)>,
     /// Whether anything came over the connection, and whether a request did.
-    heard: AtomicBool,
-    spoke: AtomicBool,
+    sent_bytes: AtomicBool,
+    sent_request: AtomicBool,
     /// The upstream connections that belong to this one.
     pub(crate) bound: ClientConnections,
     /// Counts what has gone over it.
@@ -44,8 +44,8 @@ impl Client {
             holder: OnceCell::new(),
             accepted: Instant::now(),
             tunnel: OnceLock::new(),
-            heard: AtomicBool::new(false),
-            spoke: AtomicBool::new(false),
+            sent_bytes: AtomicBool::new(false),
+            sent_request: AtomicBool::new(false),
             bound: ClientConnections::default(),
             flushes: Arc::default(),
         });
@@ -139,7 +139,7 @@ impl Client {
 
     /// Records that what was said on the connection is refused, with what it asked for and the answer to it.
     pub(crate) async fn refused_with(&self, status: StatusCode, reason: &str, asked: UnparsedRequest) {
-        self.asks();
+        self.note_request();
         self.learn_program().await;
         let mut record = self.record_of_all(EventKind::Refused, Some(Decision::Deny));
         (record.method, record.url) = (None, None);
@@ -162,23 +162,23 @@ impl Client {
 
     /// Notes that bytes came over the connection.
     pub(crate) fn note_bytes(&self) {
-        self.heard.store(true, Ordering::Relaxed);
+        self.sent_bytes.store(true, Ordering::Relaxed);
     }
 
-    pub(crate) fn has_received(&self) -> bool {
-        self.heard.load(Ordering::Relaxed)
+    pub(crate) fn has_sent_bytes(&self) -> bool {
+        self.sent_bytes.load(Ordering::Relaxed)
     }
 
     /// Notes that there is a request, valid or not.
-    pub(crate) fn asks(&self) {
-        if !self.spoke.swap(true, Ordering::Relaxed) {
-            self.registration.has_asked();
+    pub(crate) fn note_request(&self) {
+        if !self.sent_request.swap(true, Ordering::Relaxed) {
+            self.registration.note_request();
         }
     }
 
     /// Returns whether there was a request, valid or not.
-    pub(crate) fn has_spoken(&self) -> bool {
-        self.spoke.load(Ordering::Relaxed)
+    pub(crate) fn has_sent_request(&self) -> bool {
+        self.sent_request.load(Ordering::Relaxed)
     }
 
     pub(crate) fn write(&self, mut record: Record) {

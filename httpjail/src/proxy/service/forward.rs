@@ -41,7 +41,7 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
-    /// The answer as the client gets it; a body in which nothing moves for `stalled` ends.
+    /// Returns the answer as the client gets it; a body in which nothing moves for `stalled` ends.
     pub(crate) fn into_response(self, mut entry: RequestRecord, stalled: Duration) -> Response<ResponseBody> {
         match self {
             Answer::Response(response, permit, informational) => {
@@ -131,7 +131,7 @@ pub(crate) async fn forward(
             }
             Ok(mut response) => {
                 repeat.forget();
-                // The client is not to be asked for what another proxy wants of us.
+                // The client must not be asked for the credentials that another proxy wants from httpjail.
                 if let (StatusCode::PROXY_AUTHENTICATION_REQUIRED, Some(upstream_proxy)) =
                     (response.status(), connection.upstream_proxy())
                 {
@@ -206,8 +206,8 @@ fn says_its_length(method: &Method, fields: &HeaderMap) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH) || fields.contains_key(header::CONTENT_LENGTH)
 }
 
-/// What HTTP/1 needs beside the head. Where the client waits to be asked for its body, so does the upload: what sets it
-/// going is given back. (Over HTTP/2 hyper would not tell us of a `100 Continue`.)
+/// Adds what HTTP/1 needs beside the head. Where the client waits to be asked for its body, so does the upload: returns
+/// what starts it. (Over HTTP/2 hyper does not report a `100 Continue`.)
 fn frame(request: &mut Request<RequestBody>, http2: bool, expects: bool) -> Option<oneshot::Sender<()>> {
     let mut go = None;
     let mut word = None;
@@ -235,7 +235,7 @@ fn frame(request: &mut Request<RequestBody>, http2: bool, expects: bool) -> Opti
     go
 }
 
-/// Sends `request` and awaits its answer for as long as something moves.
+/// Sends `request` and waits for its answer for as long as something moves.
 async fn answer(
     connection: &mut Connection,
     request: Request<RequestBody>,
@@ -260,7 +260,7 @@ async fn answer(
     }
 }
 
-/// The head that is sent for `target`.
+/// Returns the head that is sent for `target`.
 pub(crate) fn write_head(target: &Target, mut fields: HeaderMap, http2: bool) -> Result<Request<()>, Refusal> {
     let unwritable = || Refusal::malformed("The request cannot be written as it was judged.");
     let path = PathAndQuery::try_from(target.path_and_query()).map_err(|_| unwritable())?;
@@ -302,13 +302,14 @@ pub(crate) fn late() -> Refusal {
     Refusal::new(Kind::TimedOut, "timed out", "The server did not answer in time.")
 }
 
-/// A server of TLS 1.3 says only after the handshake that it wants a client's certificate, if it says so at all.
+/// A server of TLS 1.3 asks for a client certificate in the handshake, and says only afterwards that it needs one, if
+/// at all.
 fn unknown_to_it() -> Refusal {
     let fault = UpstreamFault::ClientCertificateRequired;
     Refusal::new(Kind::Upstream, "client certificate", format!("It broke off: {fault}."))
 }
 
-/// A refusal that says how the upstream failed once it was connected.
+/// Returns a refusal that says how the upstream failed once it was connected.
 pub(crate) fn broken(error: &hyper::Error) -> Refusal {
     let mut detail = format!("The server did not give a proper answer: {error}");
     // A TLS 1.3 server says only now that it wants a client's certificate.

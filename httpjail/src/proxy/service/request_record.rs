@@ -34,7 +34,7 @@ pub(crate) struct RequestRecord {
 
 impl RequestRecord {
     pub(crate) fn new(client: Arc<Client>, method: &http::Method) -> RequestRecord {
-        client.asks();
+        client.note_request();
         let mut record = client.record(EventKind::Request, Decision::Deny);
         record.method = Some(method.as_str().to_owned());
         let permit = client.context.requests.clone().try_acquire_owned().ok();

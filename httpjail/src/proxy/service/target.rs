@@ -17,12 +17,11 @@ use http::{HeaderName, HeaderValue, Request, Version, header};
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-/// Where a connection goes, as far as that is known before anything is said on it.
+/// Where a connection goes, as far as that is known before anything is read from it.
 #[derive(Debug, Clone)]
 pub(crate) struct Destination {
     /// The name behind the address, else the address itself; or what a CONNECT named.
     pub(crate) host: Host,
-    /// The port.
     pub(crate) port: u16,
     /// The address that the client chose, if it chose one: tried first.
     pub(crate) address: Option<OriginalDst>,
@@ -46,7 +45,7 @@ impl Destination {
 
     /// The destination of a tunnel to `host`, which a client asked for by CONNECT. A literal address counts as one that
     /// the client connected to.
-    pub(crate) fn tunnelled(names: &dyn NameSource, host: Host, port: u16) -> Destination {
+    pub(crate) fn tunneled(names: &dyn NameSource, host: Host, port: u16) -> Destination {
         match host.ip() {
             Some(address) => Destination {
                 tunnel: true,
@@ -84,16 +83,16 @@ impl Destination {
     }
 }
 
-/// The name that was made up for the address that the client connected to, else the address.
+/// Returns the name that was made up for the address that the client connected to, or else the address.
 fn host_behind(names: &dyn NameSource, original: OriginalDst) -> Host {
     let address = original.0.ip().to_canonical();
     let name = names.name_of(address);
     name.unwrap_or(Host::from(address))
 }
 
-/// What the connection says of every request on it.
+/// What the connection says about every request on it.
 pub(crate) struct ConnectionContext {
-    /// How its upstream is spoken to, which also gives the scheme.
+    /// How its upstream is spoken to. The scheme follows from it.
     pub(crate) protocol: UpstreamProtocol,
     /// Where it goes. Its host is that of a request that need not name one (HTTP/1.0).
     pub(crate) to: Destination,
@@ -114,7 +113,7 @@ impl ConnectionContext {
         }
     }
 
-    /// The canonical form of `request`, which came over this connection.
+    /// Returns the canonical form of `request`, which came over this connection.
     pub(crate) fn target_of<B>(&self, request: &Request<B>) -> Result<Target, Refusal> {
         // RFC 9113 section 8.2.1; hyper lets both through, and HTTP/1 has no way to write them.
         if request.version() == Version::HTTP_2 && request.headers().iter().any(is_no_field) {
@@ -143,7 +142,7 @@ impl ConnectionContext {
         }
     }
 
-    /// The one authority that the head names.
+    /// Returns the one authority that the head names.
     fn authority_of<'a, B>(&'a self, request: &'a Request<B>) -> Result<Cow<'a, str>, Refusal> {
         let uri = request.uri();
         let mut fields = request.headers().get_all(header::HOST).iter();
@@ -178,7 +177,7 @@ impl ConnectionContext {
         }
     }
 
-    /// Writes out the connection's port where the client left it out.
+    /// Adds the connection's port where the client left it out.
     fn with_port<'a>(&self, authority: Cow<'a, str>) -> Cow<'a, str> {
         match split_port(&authority) {
             (host, None) if self.to.port != self.scheme().default_port() => {
@@ -188,7 +187,7 @@ impl ConnectionContext {
         }
     }
 
-    /// Whether both name the same place.
+    /// Returns whether both name the same host and port.
     fn same(&self, one: &str, other: &str) -> Result<bool, Refusal> {
         Ok(one == other || self.place(one)? == self.place(other)?)
     }

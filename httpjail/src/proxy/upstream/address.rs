@@ -7,7 +7,7 @@
 use crate::net::{Host, is_made_up};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What kind of address it is. Documentation ranges are `Public`: some sites and our lab route them.
+/// The kind of an address. Documentation ranges are `Public`: some sites and our lab route them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
     /// An ordinary address.
@@ -33,7 +33,7 @@ pub(crate) enum Class {
 }
 
 impl Class {
-    /// The class in the words of a refusal.
+    /// Returns the class in the words of a refusal.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Class::Public => "public address",
@@ -49,7 +49,7 @@ impl Class {
         }
     }
 
-    /// Whether an address of this class may be dialed for `host`.
+    /// Returns whether an address of this class may be dialed for `host`.
     pub(crate) fn permits(self, host: &Host, address: IpAddr, trust: AddressTrust) -> bool {
         match self {
             Class::Public => true,
@@ -61,7 +61,7 @@ impl Class {
     }
 }
 
-/// How far the verdict vouches for the address behind the name.
+/// How far the verdict vouches for the addresses behind a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum AddressTrust {
     /// Not at all: the rule that allows it matches other hosts too.
@@ -73,7 +73,7 @@ pub(crate) enum AddressTrust {
     Host,
 }
 
-/// What a run would make of the address of a host.
+/// What a run would do about the address of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Foreseen {
     /// It may be dialed.
@@ -84,7 +84,7 @@ pub(crate) enum Foreseen {
     NotLookedUp,
 }
 
-/// Foresees it for a host that is allowed by a rule; `is_pinned`: by one that matches this host alone.
+/// Foresees it for a host that a rule allows; `is_pinned` says that the rule matches this host alone.
 pub(crate) fn foresee(host: &Host, is_pinned: bool) -> Foreseen {
     let localhost = (host.as_name() == Some("localhost")).then_some(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let Some(address) = host.ip().map(|ip| ip.to_canonical()).or(localhost) else {
@@ -113,7 +113,7 @@ fn is_surely_own(address: IpAddr) -> bool {
     return is_own(address);
 }
 
-/// Classes an address, through every form that carries an IPv4 address in an IPv6 one.
+/// Classifies an address, through every form that carries an IPv4 address in an IPv6 one.
 pub(crate) fn classify(address: IpAddr) -> Class {
     match address {
         IpAddr::V4(v4) => classify_v4(v4),
@@ -156,7 +156,7 @@ fn classify_v6(address: Ipv6Addr) -> Class {
     }
 }
 
-/// The IPv4 address that a translator or a tunnel would make of an IPv6 one.
+/// Returns the IPv4 address that a translator or a tunnel would make of an IPv6 one.
 pub(crate) fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let join = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     match address.segments() {

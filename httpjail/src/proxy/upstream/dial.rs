@@ -235,7 +235,7 @@ impl Connector {
         let failed = |error| DialError::Connect(host.clone(), error);
         let permit = timeout(self.limits.connect, self.permits.clone().acquire_owned())
             .await
-            .map_err(late(Step::Place))?
+            .map_err(late(Step::Permit))?
             .map_err(|closed| failed(io::Error::other(closed)))?;
         let socket = timeout(
             self.limits.connect,

@@ -60,7 +60,7 @@ impl DialError {
 /// The steps on the way to an upstream that can time out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    Place,
+    Permit,
     Name,
     Connect,
     Tls,
@@ -70,7 +70,7 @@ pub(crate) enum Step {
 impl Step {
     fn as_str(self) -> &'static str {
         match self {
-            Step::Place => "too many upstream connections are open",
+            Step::Permit => "too many upstream connections are open",
             Step::Name => "resolving the name: this host's name servers gave no answer",
             Step::Connect => "connecting: no answer (or a firewall drops it)",
             Step::Tls => "the TLS handshake",

@@ -12,15 +12,15 @@ use tokio::sync::Semaphore;
 /// canceled: without a bound, requests that are sent and canceled at once would queue up look-ups without end.
 const LOOKUPS_MAX: usize = 256;
 
-/// What a [`Network`] is doing.
+/// A boxed future.
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Resolves and connects.
 pub(crate) trait Network: Send + Sync + 'static {
-    /// The addresses of `name`, best first.
+    /// Returns the addresses of `name`, best first.
     fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
 
-    /// Whether `address` is this host's.
+    /// Returns whether `address` is this host's.
     fn is_own(&self, address: IpAddr) -> bool;
     /// Whether it is that of a jail, in which the made-up addresses are those of the jail's own resolver and every
     /// address leads to the jail's proxy, which judges what goes there.
@@ -28,7 +28,7 @@ pub(crate) trait Network: Send + Sync + 'static {
         false
     }
 
-    /// A connection to an address that was found fit to be dialed.
+    /// Connects to an address that may be dialed.
     fn connect(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<TcpStream>>;
 }
 
