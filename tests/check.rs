@@ -342,7 +342,7 @@ fn requests_from_stdin() {
         (code, out.as_str()),
         (Some(2), "deny GET https://a.test/ (no rule matches)\n")
     );
-    assert!(err.contains("stdin:1: `a.test\\x1b[2J` is no URL"), "{err}");
+    assert!(err.contains("stdin:1: invalid URL `a.test\\x1b[2J`"), "{err}");
 }
 
 #[test]

@@ -24,7 +24,10 @@ fn other_shells_complete_options() {
         assert!(httpjail(&["completions", shell]).contains("locked"), "{shell}");
     }
     let told = httpjail(&["completions", "bash", "--", "httpjail", "--sum"]);
-    assert!(told.starts_with("words\n--summary\tSum up at the end"), "{told}");
+    assert!(
+        told.starts_with("words\n--summary\tPrint a summary of requests"),
+        "{told}"
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The configuration of each command that judges requests, and what it cannot have.
+//! Makes the configuration of each command that judges requests, and refuses options that it cannot have.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -10,14 +10,14 @@ use super::options::{Auth, Backend};
 use super::overrides::{CommandLine, Overrides};
 use super::types::{Approval, Command, Config, Learning, Mode, Purpose, Serving};
 
-/// Where `serve` listens if nothing else is said.
+/// Where `serve` listens by default.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 impl Config {
     /// Makes the configuration of a run. Rules of the command line come first, and its options win over the file's.
     ///
     /// # Errors
-    /// [`ConfigError`] for a wrong rule or file, and for what this version cannot do.
+    /// Returns a [`ConfigError`] for an invalid rule or file, and for options that contradict each other.
     pub(crate) fn for_command(line: CommandLine, file: Option<File>) -> Result<Config, ConfigError> {
         let mut words = line.command.iter().cloned();
         let program = words.next().filter(|program| !program.is_empty());
@@ -33,13 +33,13 @@ impl Config {
                 return Err(ConfigError::Conflict("--locked", "dry-run or log-only"));
             }
             config.purpose = Purpose::Locked(path);
-            // It is this policy that the run is held against.
+            // The run is compared with this policy, so a changed file must not replace it.
             config.reload = None;
         }
         Ok(config)
     }
 
-    /// Makes the configuration of a run that a policy is learned from; `file` is the one that is added to, or `--config`.
+    /// Makes the configuration of a run that a policy is learned from; `file` is the one that rules are added to, or `--config`.
     ///
     /// # Errors
     /// As [`Config::for_command`].
@@ -64,7 +64,7 @@ impl Config {
     /// Makes the configuration of a proxy without a command.
     ///
     /// # Errors
-    /// As [`Config::for_command`], and for a proxy that anybody on a network could use.
+    /// As [`Config::for_command`], and for a proxy without authentication that other machines could use.
     pub(crate) fn for_serving(line: CommandLine, file: Option<File>) -> Result<(Config, Serving), ConfigError> {
         let set = file.as_ref().map(|file| file.options.clone()).unwrap_or_default();
         let serving = Serving {
@@ -109,7 +109,7 @@ impl Config {
         };
         let config = merge::of(line, file, Command::none())?;
         config.has_no_command("attach")?;
-        // What runs already could not be told to trust it.
+        // Processes that run already cannot be made to trust a new authority.
         if config.ephemeral_ca {
             return Err(ConfigError::Conflict("attach", "--ephemeral-ca"));
         }

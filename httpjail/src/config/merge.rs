@@ -1,5 +1,5 @@
-//! The command line and the policy file become one: what is typed wins over what the file says, and what cannot stand
-//! together is refused.
+//! Merges the command line with the policy file: an option of the command line wins, and options that contradict each other
+//! are an error.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,13 +18,13 @@ use super::types::{Approval, Command, Config, Log, LogTarget, Mode, Publish, Pur
 use crate::net::{HostPattern, Scheme};
 use crate::policy::{Policy, Target, Verdict, Warning, lint};
 
-/// How long a request waits to be approved.
+/// How long a request waits for approval by default.
 const APPROVE_LIMIT: Duration = Duration::from_secs(60);
 
-/// The configuration that both make together.
+/// Makes the configuration of both.
 pub(super) fn of(line: CommandLine, file: Option<File>, command: Command) -> Result<Config, ConfigError> {
     let mut rules = typed_rules(&line.rules)?;
-    // What came from stdin is nowhere to be looked at again, nor written to.
+    // Standard input can be neither read again nor written to.
     let named = line.config.filter(|path| path.as_os_str() != "-");
     let reload = file.as_ref().map(|file| Reload::new(&line.rules, file));
     let reload = reload.filter(|reload| reload.texts.first().is_none_or(|(path, _)| path.as_os_str() != STDIN));
@@ -58,7 +58,7 @@ pub(super) fn of(line: CommandLine, file: Option<File>, command: Command) -> Res
     }
     if set.log_format.is_some() && log.target == LogTarget::Stderr {
         warnings.push(Warning::new(
-            "the form of the request log was given, and there is no log",
+            "--log-format has no effect without a request log",
             "--log FILE writes one; --log /dev/stderr writes it there",
         ));
     }
@@ -89,7 +89,7 @@ pub(super) fn of(line: CommandLine, file: Option<File>, command: Command) -> Res
     })
 }
 
-/// What the file sets, with its `logging:` among the options that say the same.
+/// Returns what the file sets, with `logging:` merged into the options of the same meaning.
 fn set_by(file: &File) -> Result<Overrides, ConfigError> {
     let (set, logging) = (file.options.clone(), file.logging.clone());
     let twice = [
@@ -137,12 +137,12 @@ fn backend(set: &Overrides) -> Backend {
     }
 }
 
-/// Where there are no jails weak mode is the default.
+/// Returns true for weak mode, which is the default where there are no jails.
 fn is_weak(backend: Backend) -> bool {
     backend == Backend::Weak || (backend == Backend::Auto && cfg!(not(target_os = "linux")))
 }
 
-/// Who is asked.
+/// Returns who decides on requests that no rule matches.
 fn approval(set: &Overrides, mode: Mode) -> Result<Approval, ConfigError> {
     let approval = match (set.interactive.unwrap_or(false), &set.approve_with) {
         (true, Some(_)) => return Err(ConfigError::Conflict("interactive", "approve-with")),
@@ -182,7 +182,7 @@ fn warnings_of(policy: &Policy, intercept_tls: bool, passthrough: &[HostPattern]
     warnings
 }
 
-/// A host whose TLS is to be passed through, and that no rule allows to be reached so.
+/// Warns of a host in `passthrough:` that no rule allows.
 fn unreachable(policy: &Policy, listed: &HostPattern) -> Option<Warning> {
     let host = listed.only()?.to_string();
     let target = Target::new(&Method::CONNECT, Scheme::Https, &host, "/").ok()?;
@@ -192,7 +192,7 @@ fn unreachable(policy: &Policy, listed: &HostPattern) -> Option<Warning> {
     })
 }
 
-/// Standard output and error have names of their own, for links are not followed to a log.
+/// Maps the names of standard output and error, because a log is not opened through links.
 fn log_target(path: PathBuf) -> LogTarget {
     match path.to_str() {
         Some("-" | "/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1") => LogTarget::Stream(Stream::Stdout),

@@ -1,6 +1,6 @@
-//! What was typed becomes what it means: one [`Config`] from the command line and the text of the policy file.
+//! Builds one [`Config`] from the command line and the text of the policy file.
 //!
-//! Pure: the file is read by the caller, with the rights of the user who named it. An option that this version cannot honour
+//! Pure: the caller reads the file, with the rights of the user who named it. An option that this version does not support
 //! is an error here, so that nothing is silently ignored.
 
 mod commands;

@@ -21,7 +21,7 @@ pub(crate) trait Word: Copy + Eq + 'static {
     }
 }
 
-/// How much httpjail says of itself.
+/// The level of httpjail's own messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     Off,
@@ -57,11 +57,11 @@ pub enum Backend {
 /// What the jail's resolver answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DnsMode {
-    /// Addresses made up for each name; nothing leaves the host.
+    /// Made-up addresses, one for each name; no query leaves the host.
     Synthetic,
-    /// What the host's servers say.
+    /// The answers of the host's name servers.
     Relay,
-    /// What the server that the program named says.
+    /// The answers of the server that the program addresses.
     Open,
     /// Nothing.
     Off,

@@ -1,4 +1,4 @@
-//! What the command line or a policy file sets. Both fill the same options, so that one rule says who wins.
+//! What the command line or a policy file sets. Both fill [`Overrides`], so that one function decides which of them wins.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::options::{Auth, Backend, DnsMode, Level, LogFormat};
 use crate::audit::SummaryForm;
 
-/// What the command line says, whichever command it is of.
+/// The command line of any command that judges requests.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct CommandLine {
     /// The rules of `-r`.
@@ -23,7 +23,7 @@ pub(crate) struct CommandLine {
     pub options: Overrides,
 }
 
-/// The options that the command line or a policy file sets; `None` and empty where it does not.
+/// The options that the command line or a policy file sets; `None` or empty where it does not.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Overrides {
     pub dry_run: Option<bool>,
@@ -54,7 +54,7 @@ pub struct Overrides {
 }
 
 impl Overrides {
-    /// What is set here, and where nothing is, what `other` sets. Options that exclude each other are taken as one.
+    /// Returns what is set here and, where nothing is, what `other` sets. Options that exclude each other count as one.
     pub(super) fn or(self, other: Overrides) -> Overrides {
         let (dry_run, log_only) = pair((self.dry_run, self.log_only), (other.dry_run, other.log_only));
         let (weak, backend) = pair((self.weak, self.backend), (other.weak, other.backend));

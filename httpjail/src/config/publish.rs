@@ -6,7 +6,7 @@ use super::error::ConfigError;
 use super::types::Publish;
 use crate::policy::Warning;
 
-/// Reads `[HOST:]PORT`.
+/// Parses `[HOST:]PORT`.
 pub(super) fn parse(text: &str) -> Result<Publish, ConfigError> {
     let (host, port) = match (text.parse::<SocketAddr>(), text.strip_prefix("localhost:")) {
         (Ok(at), _) => (Some(at.ip()), Some(at.port())),
@@ -19,7 +19,7 @@ pub(super) fn parse(text: &str) -> Result<Publish, ConfigError> {
     }
 }
 
-/// What its author should know of a port that other machines may reach.
+/// Warns of a port that other machines may reach.
 pub(super) fn warning(publish: &Publish) -> Option<Warning> {
     let Publish { host, port } = publish;
     let host = host.filter(|host| !host.is_loopback())?;

@@ -1,6 +1,6 @@
-//! A policy file that has changed becomes a new policy: the rules of the command line first, as at the start.
+//! Makes a new policy of a policy file that has changed. The rules of the command line still come first.
 //!
-//! Rules are all that is taken. Options hold for the whole run; if the file has others now, that is said.
+//! Only rules are reloaded. Options hold for the whole run; if the file has other options now, the user is told.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use super::typed_rules::typed_rules;
 use crate::net::HostPattern;
 use crate::policy::{Policy, Warning, lint};
 
-/// What stays, and what there was.
+/// What a reload needs: the rules of the command line, and what the file said at the start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reload {
     /// The policy file's text, and those of the files that it takes groups from, each with its path.
@@ -22,12 +22,11 @@ pub(crate) struct Reload {
     passthrough: Vec<HostPattern>,
 }
 
-/// A policy that was read again.
+/// A reloaded policy.
 #[derive(Debug)]
 pub(crate) struct Reloaded {
-    /// What is in force from now on.
     pub policy: Policy,
-    /// What the user should be told.
+    /// Warnings for the user.
     pub warnings: Vec<Warning>,
 }
 
@@ -43,10 +42,10 @@ impl Reload {
         }
     }
 
-    /// The policy that these texts make; the first is the policy file's.
+    /// Makes the policy of these texts. The first is that of the policy file.
     ///
     /// # Errors
-    /// In words for the user, if they make none.
+    /// Returns a message for the user if the texts are not a policy.
     pub(crate) fn policy(&self, texts: Vec<(PathBuf, String)>) -> Result<Reloaded, String> {
         let (name, main) = texts.first().cloned().ok_or("there is no policy file")?;
         let mut read = |path: &Path| {

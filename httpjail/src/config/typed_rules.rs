@@ -3,10 +3,10 @@
 use super::error::ConfigError;
 use crate::policy::{Rule, Source};
 
-/// The rules of `-r`.
+/// Parses the rules of `-r`.
 ///
 /// # Errors
-/// [`ConfigError::Rule`] for the first that is none.
+/// Returns [`ConfigError::Rule`] for the first invalid one.
 pub(crate) fn typed_rules(texts: &[String]) -> Result<Vec<Rule>, ConfigError> {
     let rule = |(index, text): (usize, &String)| {
         let rule = Rule::parse(text, Source::Option(index + 1));

@@ -1,4 +1,4 @@
-//! What a run, a proxy alone or an attachment needs to know.
+//! The configuration of a run, of a proxy without a command, or of an attachment.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
@@ -13,7 +13,7 @@ use crate::audit::SummaryForm;
 use crate::net::HostPattern;
 use crate::policy::{Policy, Warning};
 
-/// Everything that a run needs to know.
+/// The whole configuration of a run.
 #[derive(Debug)]
 pub(crate) struct Config {
     /// The command and its arguments.
@@ -28,19 +28,19 @@ pub(crate) struct Config {
     pub summary: Option<SummaryForm>,
     /// Whether TLS is decrypted.
     pub intercept_tls: bool,
-    /// Hosts whose TLS is not decrypted all the same.
+    /// Hosts whose TLS is never decrypted.
     pub passthrough: Vec<HostPattern>,
-    /// When the command is ended.
+    /// How long the command may run.
     pub timeout: Option<Duration>,
     /// The request log.
     pub log: Log,
-    /// How much httpjail says of itself.
+    /// The level of httpjail's own messages.
     pub verbosity: Level,
     /// The user that the command runs as, if one was named.
     pub user: Option<String>,
     /// Unix sockets of the host that stay reachable.
     pub allow_sockets: Vec<PathBuf>,
-    /// Files with further roots to trust servers by.
+    /// Files with additional root certificates for servers.
     pub upstream_ca: Vec<PathBuf>,
     /// Whether the interception authority is kept in memory only.
     pub ephemeral_ca: bool,
@@ -58,18 +58,18 @@ pub(crate) struct Config {
     pub approval: Approval,
     /// How long that may take for one request.
     pub approve_timeout: Duration,
-    /// What a new policy is made of when the policy file changes; none without a file.
+    /// What is needed to reload the policy file; none without a file.
     pub reload: Option<Reload>,
-    /// What the user should be told before the command starts.
+    /// Warnings that are shown before the command starts.
     pub warnings: Vec<Warning>,
 }
 
 /// Who decides on what no rule matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Approval {
-    /// Nobody: it is denied.
+    /// No one: the request is denied.
     Nobody,
-    /// Whoever sits at the terminal.
+    /// The user at the terminal.
     Terminal,
     /// A program: a command for the shell.
     Program(String),
@@ -109,7 +109,7 @@ pub(crate) enum Mode {
 /// What a run is for, besides the command's own work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// Nothing else.
+    /// Only the command.
     Work,
     /// To write the policy that allows what the command asks for.
     Learn(Learning),
@@ -117,7 +117,7 @@ pub(crate) enum Purpose {
     Locked(PathBuf),
 }
 
-/// Where what is learned goes.
+/// Where learned rules are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Learning {
     /// The policy file.

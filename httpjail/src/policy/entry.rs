@@ -1,4 +1,4 @@
-//! The fields of a rule, as a policy file has them, become a rule.
+//! Makes a rule of the fields that a policy file has for it.
 
 use super::matcher::{Matcher, Place, PlaceError};
 use super::methods::Methods;

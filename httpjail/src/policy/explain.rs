@@ -1,4 +1,4 @@
-//! Why a request gets the verdict that it gets: each rule that was tried, up to the one that decided.
+//! Explains a verdict: each rule that was tried, up to the one that decided.
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
-//! What was probably meant by a text that is no rule, or one of other hosts than it seems: a host name, a glob, a URL.
+//! Guesses the rule that a host name, a glob or a URL was meant to be.
 //!
-//! Hints show it. Nothing is ever judged by it.
+//! Only hints show a guess. No request is judged by it.
 
 use super::host_analysis::{self, Pin};
 use super::matcher::{Place, PlaceHost};
@@ -14,7 +14,7 @@ use crate::net::{Host, Scheme};
 /// What stands in patterns, and in no name, address, glob or path that people write.
 const OF_PATTERNS: [char; 10] = ['\\', '(', ')', '{', '|', '+', '$', '^', '?', ' '];
 
-/// The pattern that was meant by a host name, a glob (`*.example.com`, `example.com/v1/*`) or a URL; `None` for all else.
+/// Returns the pattern for a host name, a glob (`*.example.com`, `example.com/v1/*`) or a URL, and `None` for other text.
 pub(crate) fn pattern(text: &str, action: Action) -> Option<String> {
     let text = text.trim();
     if matches!(text, "*" | "**" | "/*" | "*://*" | "*.*") {

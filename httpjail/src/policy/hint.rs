@@ -1,4 +1,4 @@
-//! What to write instead of a rule or a pattern that cannot be read.
+//! Hints: what to write instead of a rule or a pattern that cannot be parsed.
 
 use super::guess;
 use super::methods::Methods;
@@ -6,7 +6,7 @@ use super::pattern::PatternError;
 use super::rule::{Action, RuleError};
 
 impl RuleError {
-    /// What to write instead, where that can be told. `text` is what was typed.
+    /// Returns what to write instead of `text`, where that is known.
     pub fn hint(&self, text: &str) -> Option<String> {
         match self {
             RuleError::NoColon => Some(write(&guess::rule(text))),

@@ -1,9 +1,9 @@
-//! Which hosts a pattern can reach: the question behind "is this rule pinned to a host?".
+//! Finds the hosts that a pattern can match, to answer "is this rule pinned to a host?".
 //!
 //! The answer is not guessed from how the pattern is spelled. The pattern's automaton is walked with the bytes that can
-//! stand in a canonical URL, `scheme://host[:port]/...`: a host is reachable if, after it, some rest of a URL still leads
-//! to a match. If that yields a few hosts, the rule is pinned to them; if it yields a host that an attacker may own, there
-//! is the URL to warn with. A walk that becomes too long answers "not pinned", which allows less.
+//! stand in a canonical URL, `scheme://host[:port]/...`: a host can match if, after it, some rest of a URL still leads
+//! to a match. If that finds a few hosts, the rule is pinned to them. If it finds a host that an attacker may own, the warning
+//! shows that URL. A walk that becomes too long answers "not pinned", which allows less.
 
 pub(super) mod walk;
 
@@ -17,7 +17,7 @@ use crate::net::{Host, Scheme};
 /// The hosts whose URLs a rule can match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pin {
-    /// These only. None at all: the rule matches nothing.
+    /// These only. If the list is empty, the rule matches nothing.
     Hosts(Vec<Host>),
     /// More than a few, or it could not be found out.
     Open,
@@ -144,14 +144,14 @@ impl Search {
     }
 }
 
-/// Whether some rest of an authority, and then of a URL, leads to a match.
+/// Returns true if some rest of an authority, and then of a URL, leads to a match.
 fn leads_to_match(walk: &mut Walk, node: Node) -> Result<bool, TooLong> {
     walk.any(node, AUTHORITY, |walk, node| {
         Ok(node == Node::Won || opens_path(walk, node)?)
     })
 }
 
-/// Whether a host that ends here can belong to a URL that matches: a path follows, or a port and a path.
+/// Returns true if a host that ends here can belong to a URL that matches: a path follows, or a port and a path.
 fn ends_host(walk: &mut Walk, node: Node, scheme: Scheme) -> Result<bool, TooLong> {
     if opens_path(walk, node)? {
         return Ok(true);
@@ -160,7 +160,7 @@ fn ends_host(walk: &mut Walk, node: Node, scheme: Scheme) -> Result<bool, TooLon
     Ok(walk.any(port, b"0123456789", opens_path)? && names_port(walk, port, 0, scheme.default_port())?)
 }
 
-/// Whether a port that can stand in a URL leads on: the default one is left out there, so `^https://a:443/` is dead.
+/// Returns true if a port that can stand in a URL leads on: the default one is left out there, so `^https://a:443/` is dead.
 fn names_port(walk: &mut Walk, node: Node, port: u16, default: u16) -> Result<bool, TooLong> {
     if node == Node::Dead {
         return Ok(false);
@@ -180,7 +180,7 @@ fn names_port(walk: &mut Walk, node: Node, port: u16, default: u16) -> Result<bo
     Ok(false)
 }
 
-/// Whether a path that begins here can belong to a URL that matches: `/...`, or the lone `*` of OPTIONS.
+/// Returns true if a path that begins here can belong to a URL that matches: `/...`, or the lone `*` of OPTIONS.
 fn opens_path(walk: &mut Walk, node: Node) -> Result<bool, TooLong> {
     let asterisk = walk.step(node, b'*')?;
     let slash = walk.step(node, b'/')?;
@@ -202,14 +202,14 @@ fn https(walk: &mut Walk) -> Result<Https, TooLong> {
     )
 }
 
-/// A URL that the pattern matches at a host that somebody else may own. Tried in the order of what is easiest to see.
+/// Finds a URL that the pattern matches at a host that an attacker may own, the most obvious kind first.
 fn stray(walk: &mut Walk, pattern: &Pattern) -> Result<Option<String>, TooLong> {
     for attempt in [elsewhere, longer_name, glued_name, own_domain, loose_dot] {
         for scheme in SCHEMES {
             let prefix = format!("{}://", scheme.as_str());
             let start = walk.run(walk.start(), &prefix)?;
             let url = attempt(walk, start)?.map(|rest| prefix + &rest);
-            // The walk knows a little more URLs than there are: believe the real thing only.
+            // The walk also yields a few URLs that are not canonical, so the pattern itself is asked.
             if let Some(url) = url.filter(|url| pattern.matches(url) == Some(true) && is_canonical(scheme, url)) {
                 return Ok(Some(url));
             }

@@ -1,9 +1,9 @@
-//! From a request to the few rules that can match it, in their order.
+//! Finds the few rules that can match a request, in their order.
 //!
 //! Each rule is filed under something that every URL it matches has: the literal that the URL begins with, cut where a
-//! segment of the path ends; the host, or what the host ends in; four letters of a text that must occur. A URL looks up
-//! what it has. Rules that pin nothing of the kind are tried with every request. Whoever is looked up is still asked, so a
-//! false hit costs time and no verdict; that none is missed is what the property test is about.
+//! segment of the path ends; the host, or what the host ends in; four letters of a text that must occur. A request looks up
+//! what its URL has. Rules without such a key are tried with every request. Each rule that is found is still matched against
+//! the URL, so a false hit costs time and changes no verdict. A property test checks that no rule is missed.
 
 mod bitmap;
 mod keys;
@@ -32,7 +32,7 @@ pub(super) struct Index {
     keys: Bitmap,
     /// The hashes of ngrams, if rules are filed under some.
     ngrams: Option<Bitmap>,
-    /// Rules that pin nothing.
+    /// Rules without a key.
     always: Box<[u32]>,
 }
 

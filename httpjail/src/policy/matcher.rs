@@ -1,4 +1,4 @@
-//! What a rule looks for: a pattern, or the exact place that `host:` and `path:` of a YAML rule name.
+//! What a rule matches: a pattern, or the `host:` and `path:` of a YAML rule.
 //!
 //! `host:` is a name, an address or `*.name` (any name below it, not itself), with the scheme's default port unless it
 //! says `:PORT`; both schemes match. `path:` is the whole path or, ending in `*`, its beginning; the query is free.
@@ -43,19 +43,19 @@ pub(super) enum PlacePath {
     Begins(String),
 }
 
-/// Why `host:` or `path:` names no place.
+/// Why `host:` or `path:` cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlaceError {
-    /// `host:` is none.
-    #[error("`{0}` is no host: {1}")]
+    /// The host.
+    #[error("invalid host `{0}`: {1}")]
     Host(String, String),
-    /// `path:` is none.
-    #[error("`{0}` is no path: {1}")]
+    /// The path.
+    #[error("invalid path `{0}`: {1}")]
     Path(String, String),
 }
 
 impl Matcher {
-    /// Whether the request is one of those looked for, as [`Pattern::matches`] says it. The method is the rule's business.
+    /// Returns whether the URL of the request matches, as [`Pattern::matches`] does. It ignores the method.
     pub fn matches(&self, target: &Target) -> Option<bool> {
         self.matches_metered(target, &mut 0)
     }
@@ -75,7 +75,7 @@ impl Matcher {
         }
     }
 
-    /// Whether every request is one of those.
+    /// Returns true if every request matches.
     pub(super) fn matches_everything(&self) -> bool {
         matches!(self, Matcher::Pattern(pattern) if matches!(pattern.test(), UrlTest::Every))
     }

@@ -22,7 +22,7 @@ pub(super) const METHODS: [Method; 9] = [
 ];
 
 impl Methods {
-    /// Every method, also those that no rule can name.
+    /// Every method, also those that a rule cannot name.
     pub const EVERY: Methods = Methods(0);
 
     /// Reads one method's name, in any case.
@@ -33,7 +33,7 @@ impl Methods {
         Some(Methods(1 << place))
     }
 
-    /// The method whose name is most like this one, if one is.
+    /// Returns the method with the most similar name, if one is similar.
     pub(super) fn nearest(name: &str) -> Option<String> {
         let name = name.to_ascii_lowercase();
         let known = METHODS.iter().map(|method| method.as_str().to_ascii_lowercase());
@@ -43,7 +43,7 @@ impl Methods {
             .filter(|known| far(known) <= 2 && far(known) < known.len() - 1)
     }
 
-    /// These and those. Every method and some more is every method.
+    /// Returns the union.
     pub fn and(self, other: Methods) -> Methods {
         if self == Methods::EVERY || other == Methods::EVERY {
             Methods::EVERY
@@ -52,12 +52,12 @@ impl Methods {
         }
     }
 
-    /// Whether all of `others` are among them.
+    /// Returns true if all of `others` are among these.
     pub(super) fn cover(self, others: Methods) -> bool {
         self == Methods::EVERY || (others != Methods::EVERY && others.0 & !self.0 == 0)
     }
 
-    /// Whether `method` is among them.
+    /// Returns true if `method` is among these.
     pub fn contains(self, method: &Method) -> bool {
         self == Methods::EVERY
             || METHODS

@@ -1,7 +1,7 @@
-//! Rules, and the verdict they give. Pure: no files, no clock, no runtime.
+//! Judges requests by rules. Pure: no files, no clock, no runtime.
 //!
-//! A request becomes a [`Target`]; a [`Policy`] is a list of [`Rule`]s, and the first one that matches decides. What no
-//! rule matches is denied.
+//! A request becomes a [`Target`]. A [`Policy`] is an ordered list of [`Rule`]s, and the first that matches decides. A request
+//! that no rule matches is denied.
 
 mod entry;
 mod explain;

@@ -96,7 +96,7 @@ fn push_query(query: &str, out: &mut String) -> Result<(), TargetError> {
     Ok(())
 }
 
-/// Whether some server reads a dot segment out of this one, which is none itself: by decoding `%2F`, by decoding twice
+/// Returns true if some server reads this segment as a dot segment, although it is not one: by decoding `%2F`, by decoding twice
 /// (`%252e`), by accepting overlong UTF-8 (`%C0%AE`), or by cutting parameters off (`..;x`, servlet containers).
 fn hides_dot_segment(segment: &[u8]) -> bool {
     if !segment.iter().any(|b| matches!(b, b'%' | b';')) {

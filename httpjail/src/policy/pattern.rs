@@ -1,7 +1,7 @@
 //! A pattern: a regular expression that is searched, not anchored, in the canonical URL.
 //!
-//! It is read and checked when the policy is loaded, and most are then decided by comparing literals. The others get an
-//! automaton when they are first asked, which can be forgotten again.
+//! It is checked when the policy is loaded. Most patterns are decided by comparing literals. The others get an automaton when
+//! they are first used, which can be dropped again to free memory.
 
 mod automaton;
 #[cfg(test)]
@@ -26,19 +26,19 @@ pub struct Pattern {
     test: UrlTest,
 }
 
-/// Why a text is no pattern.
+/// Why a text cannot be parsed as a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
-    /// Nothing there; as a regular expression it would match everything.
+    /// The text is empty. As a regular expression it would match everything.
     #[error("the pattern is empty")]
     Empty,
-    /// A character that no URL has; the name of it.
+    /// The text has a character that a URL cannot have; its name.
     #[error("the pattern has a control character ({0}), which no URL has")]
     Control(String),
-    /// No regular expression; the message shows where.
-    #[error("the pattern is no regular expression\n{0}")]
+    /// The text is not a regular expression; the message shows where.
+    #[error("invalid regular expression\n{0}")]
     Syntax(String),
-    /// A regular expression that would take too much memory.
+    /// The automaton would take too much memory.
     #[error("the pattern is too large when compiled: `{0}`")]
     TooLarge(String),
 }
@@ -47,10 +47,10 @@ pub enum PatternError {
 const NEST_LIMIT: u32 = 64;
 
 impl Pattern {
-    /// Reads a pattern. White space around it is no part of it: no URL has any.
+    /// Parses a pattern. White space around it is ignored: a URL has none.
     ///
     /// # Errors
-    /// [`PatternError`] if it is none, or one that can match nothing for a reason that its author cannot see.
+    /// Returns a [`PatternError`] if it is not a pattern, or can match nothing for a reason that its author cannot see.
     pub fn new(text: &str) -> Result<Pattern, PatternError> {
         let text = text.trim();
         if text.is_empty() {
@@ -75,7 +75,7 @@ impl Pattern {
         })
     }
 
-    /// Whether it is found anywhere in `url`; `None` if that cannot be said, which should not be and must not allow.
+    /// Returns whether it is found anywhere in `url`. `None` means that the automaton gave up: the caller must not allow then.
     pub fn matches(&self, url: &str) -> Option<bool> {
         self.matches_metered(url, &mut 0)
     }
@@ -101,7 +101,7 @@ impl Pattern {
         automaton.finds(url)
     }
 
-    /// Gives the automaton's memory back.
+    /// Drops the automaton.
     pub(super) fn forget(&self) {
         if let UrlTest::Search(search) = &self.test {
             search.automaton.store(None);

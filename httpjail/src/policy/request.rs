@@ -1,21 +1,21 @@
-//! A request as a person writes it: `[METHOD] URL`. For `check`, and for the tests of a policy file.
+//! Parses a request as a person writes it, `[METHOD] URL`, for `check` and for the tests of a policy file.
 
 use http::Method;
 
 use super::{Target, TargetError};
 use crate::net::Scheme;
 
-/// Why a text is no request.
+/// Why a text cannot be parsed as a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// Not one or two words.
-    #[error("a request reads `[METHOD] URL`")]
+    #[error("invalid request: expected `[METHOD] URL`")]
     Words,
     /// The URL has no scheme, or one that is not judged.
-    #[error("`{0}` is no URL: it begins with neither https:// nor http://")]
+    #[error("invalid URL `{0}`: expected https:// or http://")]
     Scheme(String),
-    /// The method is none.
-    #[error("`{0}` is no method")]
+    /// Not a method.
+    #[error("invalid method `{0}`")]
     Method(String),
     /// It has no canonical form; the proxy would answer 400.
     #[error("`{0}` has no canonical form, and would be refused with 400: {1}")]
@@ -59,7 +59,7 @@ pub fn of(method: &str, url: &str) -> Result<Target, RequestError> {
 }
 
 impl RequestError {
-    /// What to write instead, where that can be told.
+    /// Returns what to write instead, where that is known.
     pub fn hint(&self) -> Option<String> {
         match self {
             RequestError::Words | RequestError::Method(_) => Some("such as `GET https://example.com/path`".into()),
@@ -94,11 +94,15 @@ mod tests {
     #[test]
     fn no_requests() {
         for (text, message, hint) in [
-            ("", "a request reads `[METHOD] URL`", "such as"),
-            ("GET https://a.test/ x", "a request reads `[METHOD] URL`", "such as"),
-            ("a.test/x", "`a.test/x` is no URL", "write https://a.test/x"),
-            ("ftp://a.test/", "`ftp://a.test/` is no URL", "only HTTP"),
-            ("G?T https://a.test/", "`G?T` is no method", "such as"),
+            ("", "invalid request: expected `[METHOD] URL`", "such as"),
+            (
+                "GET https://a.test/ x",
+                "invalid request: expected `[METHOD] URL`",
+                "such as",
+            ),
+            ("a.test/x", "invalid URL `a.test/x`", "write https://a.test/x"),
+            ("ftp://a.test/", "invalid URL `ftp://a.test/`", "only HTTP"),
+            ("G?T https://a.test/", "invalid method `G?T`", "such as"),
             ("https://u@a.test/", "would be refused with 400", ""),
             ("https:///x", "would be refused with 400", ""),
             ("GET http://a.test*", "would be refused with 400", ""),

@@ -1,6 +1,6 @@
-//! One rule: `action[-method]: pattern`, and what it says of a request.
+//! One rule: `action[-method]: pattern`.
 //!
-//! A rule keeps the text that its author typed, because that is the name by which denials and warnings speak of it.
+//! A rule keeps the text that its author typed, because denials and warnings quote it.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -49,17 +49,17 @@ pub struct Rule {
     host_analysis: OnceLock<HostAnalysis>,
 }
 
-/// Why a text is no rule.
+/// Why a text cannot be parsed as a rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
     /// There is no `:`.
-    #[error("a rule reads `action[-method]: pattern`, and this one has no `:`")]
+    #[error("missing `:`: expected `action[-method]: pattern`")]
     NoColon,
     /// What stands before the `:` begins with no action.
-    #[error("`{0}` is no action: a rule begins with `allow` or `deny`")]
+    #[error("invalid action `{0}`: expected `allow` or `deny`")]
     Action(String),
     /// What stands after the action is no method.
-    #[error("`{0}` is no method: it is one of get, post, put, delete, head, options, connect, trace, patch")]
+    #[error("invalid method `{0}`: expected one of get, post, put, delete, head, options, connect, trace, patch")]
     Method(String),
     /// The pattern is none.
     #[error(transparent)]
@@ -84,7 +84,7 @@ impl Rule {
     /// ```
     ///
     /// # Errors
-    /// [`RuleError`] if the text is no rule.
+    /// Returns a [`RuleError`] if the text is not a rule.
     pub fn parse(text: &str, source: Source) -> Result<Rule, RuleError> {
         let text = text.trim();
         let (head, pattern) = text.split_once(':').ok_or(RuleError::NoColon)?;
@@ -104,7 +104,7 @@ impl Rule {
         })
     }
 
-    /// A rule from its parts; its text is made from them.
+    /// Makes a rule of its parts. Its text is made of them too.
     pub fn new(action: Action, methods: Methods, matcher: Matcher, source: Source) -> Rule {
         let text = format!("{action}{methods}: {matcher}");
         Rule {
@@ -123,19 +123,19 @@ impl Rule {
         Rule { name, ..self }
     }
 
-    /// Whether the rule is about this request.
+    /// Returns true if the rule matches this request.
     pub fn matches(&self, target: &Target) -> bool {
         self.matches_metered(target, &mut 0)
     }
 
-    /// The same, and adds to `grown` the bytes that were taken for it and are kept.
+    /// The same. Adds the bytes that this call allocated and that are kept to `grown`.
     pub(super) fn matches_metered(&self, target: &Target, grown: &mut usize) -> bool {
-        // What cannot be said denies: an allow rule does not match then, and a deny rule does.
+        // Where the automaton cannot answer the request is denied: an allow rule does not match, and a deny rule does.
         let unknown = self.action == Action::Deny;
         self.methods.contains(target.method()) && self.matcher.matches_metered(target, grown).unwrap_or(unknown)
     }
 
-    /// Gives back the memory that can be had again.
+    /// Drops the automaton, which can be built again.
     pub(super) fn forget(&self) {
         if let Matcher::Pattern(pattern) = &self.matcher {
             pattern.forget();
@@ -167,24 +167,24 @@ impl Rule {
         self.name.as_deref()
     }
 
-    /// The hosts whose URLs it can match. Found out when first asked, then kept.
+    /// Returns the hosts whose URLs it can match. The first call computes them.
     pub fn pin(&self) -> &Pin {
         &self.host_analysis().pin
     }
 
-    /// Whether the rule names this very host: it can match URLs of a few hosts only, spelled out, and this is one.
+    /// Returns true if the rule can match URLs of a few hosts only, and this is one of them.
     pub fn is_pinned_to(&self, host: &Host) -> bool {
         matches!(self.pin(), Pin::Hosts(hosts) if hosts.contains(host))
     }
 
-    /// Whether it allows something on this host's loopback by name.
+    /// Returns true if it allows something on the loopback of this host by name.
     pub(super) fn names_loopback(&self) -> bool {
         let loopback = |host: &Host| match host {
             Host::Name(name) => name == "localhost" || name.ends_with(".localhost"),
             Host::V4(address) => address.is_loopback(),
             Host::V6(address) => address.is_loopback(),
         };
-        // Finding out what a pattern can reach is dear, most reach nothing of the kind, and there may be many rules.
+        // The analysis of a pattern is expensive, few patterns match such hosts, and there may be many rules.
         let perhaps = || match &self.matcher {
             Matcher::Place(_) => true,
             Matcher::Pattern(pattern) => match pattern.spelled_hosts() {

@@ -1,4 +1,4 @@
-//! The rules of a policy in their order, and the verdict that they give.
+//! The rules of a policy in their order, and the verdict that they give together.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,20 +7,20 @@ use super::rule::{Action, Rule};
 use super::target::Target;
 use super::verdict::{Reason, RuleId, Verdict};
 
-/// Rules in their order of trial. Immutable once made.
+/// An ordered, immutable list of rules.
 #[derive(Debug)]
 pub struct Policy {
     rules: Vec<Rule>,
     index: Index,
-    /// Bytes of the automata that were made so far and are kept.
+    /// The bytes of the automata that are kept.
     held: AtomicUsize,
 }
 
-/// Bytes that the automata of a policy's patterns may take together; then they are forgotten, and made again when asked for.
+/// The bytes that the automata of all patterns may take together. Beyond it all are dropped, and built again when they are used.
 const HELD_MAX: usize = 64 << 20;
 
 impl Policy {
-    /// A policy of these rules, tried in this order.
+    /// Makes a policy of these rules, which are tried in this order.
     pub fn new(rules: Vec<Rule>) -> Policy {
         let index = Index::new(&rules);
         Policy {
@@ -69,22 +69,22 @@ impl Policy {
         }
     }
 
-    /// The rule that a verdict of this policy names; `None` for the id of another policy.
+    /// Returns the rule that a verdict of this policy names, or `None` for the id of another policy.
     pub fn rule(&self, id: RuleId) -> Option<&Rule> {
         self.rules.get(id.0)
     }
 
-    /// All rules, in their order of trial.
+    /// Returns all rules in their order.
     pub fn rules(&self) -> impl ExactSizeIterator<Item = (RuleId, &Rule)> {
         self.rules.iter().enumerate().map(|(place, rule)| (RuleId(place), rule))
     }
 
-    /// Whether an allow rule leads to servers on the host's loopback: it is pinned to `localhost` or to a loopback address.
+    /// Returns true if an allow rule is pinned to `localhost` or to a loopback address, and so leads to servers of this host.
     pub fn names_loopback(&self) -> bool {
         self.rules.iter().any(Rule::names_loopback)
     }
 
-    /// Whether there is no rule at all: everything is denied.
+    /// Returns true if there is no rule, so that everything is denied.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }

@@ -1,15 +1,15 @@
-//! The rule that allows one request and little else: pinned to its scheme and host, with its method and its path.
+//! Suggests the rule that allows one request and little else: pinned to scheme and host, with the method and the path.
 //!
-//! Hints show it, `learn` makes its rules of the same stuff. The query is left out of it on purpose: it is hidden wherever a
-//! rule may be shown, since secrets travel there.
+//! Hints show it, and `learn` makes its rules in the same way. The query is left out on purpose, because queries carry
+//! secrets.
 
 use super::methods::Methods;
 use super::target::split_authority;
 
-/// A path that is longer than this is not shown in a rule; the host stands for it.
+/// A longer path is not shown in a rule; the rule is then for the whole host.
 const PATH_MAX: usize = 150;
 
-/// `allow-get: ^https://api\.test/users(\?|$)` for a request with this canonical URL; `None` for what is none.
+/// Returns a rule such as `allow-get: ^https://api\.test/users(\?|$)` for this canonical URL, and `None` for other text.
 pub fn suggest_rule(method: &str, url: &str) -> Option<String> {
     let (scheme, authority, path) = split(url)?;
     let methods = Methods::parse(method).unwrap_or(Methods::EVERY);
@@ -22,8 +22,8 @@ pub fn suggest_rule(method: &str, url: &str) -> Option<String> {
     })
 }
 
-/// The rule that names the host of this URL, for an address that no other rule leads to; `None` where none does, for a name may
-/// lead into a private network, but not to this host or its link.
+/// Returns the rule that names the host of this URL, for an address that only such a rule may reach. `None` if no rule helps:
+/// a name may resolve to a private network, but not to this host or its link.
 pub fn suggest_rule_for_host(url: &str, is_private: bool) -> Option<String> {
     let (scheme, authority, _) = split(url)?;
     let (host, _) = split_authority(authority).ok()?;
@@ -40,7 +40,7 @@ pub(super) fn split(url: &str) -> Option<(&str, &str, &str)> {
     (!authority.is_empty()).then_some((scheme, authority, path))
 }
 
-/// `text` as a pattern that matches it alone. The crate also escapes what is special inside brackets only.
+/// Returns a pattern that matches `text` alone. It undoes the escapes that only matter inside brackets.
 pub(crate) fn literal(text: &str) -> String {
     let mut out = regex_syntax::escape(text);
     for plain in ["-", "&", "~"] {

@@ -1,7 +1,7 @@
-//! What one request asks for, in its one canonical spelling.
+//! Method and URL of a request, in canonical form.
 //!
-//! [`Target::new`] is the only way in: what it yields is judged, logged and forwarded, byte for byte. A request that has
-//! no canonical spelling has no target, and the proxy answers 400.
+//! [`Target::new`] is the only constructor. What it returns is judged, logged and forwarded, byte for byte. A request without a
+//! canonical form has no target, and the proxy answers 400.
 
 mod error;
 

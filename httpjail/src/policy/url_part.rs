@@ -1,4 +1,4 @@
-//! The parts of a canonical URL, and the first in which a URL differs from what was looked for.
+//! The parts of a canonical URL, and the first in which a URL differs from what a rule matches.
 
 use super::target::Target;
 

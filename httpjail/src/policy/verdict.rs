@@ -1,6 +1,6 @@
-//! What a policy says of one request.
+//! The decision on one request, and its reason.
 
-/// Names one rule of a policy: its place in the order of trial, from 0.
+/// Names one rule of a policy: its position, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RuleId(pub usize);
 
@@ -13,7 +13,7 @@ pub enum Reason {
     NoMatch,
 }
 
-/// The decision on one request. There is no default: whoever holds none must make one.
+/// The decision on one request. It has no default, so that no code can allow a request that was not judged.
 #[must_use = "a verdict that is not acted on is a hole"]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {

@@ -1,4 +1,4 @@
-//! From what was typed to the configuration.
+//! Turns parsed arguments into the configuration.
 
 use super::judging::{Run, Shared};
 use super::policies::Learn;
@@ -107,7 +107,7 @@ impl From<Shared> for CommandLine {
     }
 }
 
-/// A switch that is not given says nothing: the file may set it.
+/// A switch that is not given sets nothing, so that the file may set it.
 fn set(switch: bool) -> Option<bool> {
     switch.then_some(true)
 }

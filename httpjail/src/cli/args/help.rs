@@ -1,10 +1,10 @@
-//! What stands below the options in the help of each command.
+//! The text below the options in the help of each command.
 
 pub(super) const ATTACH_AFTER: &str = "\
-What is held, and what is not:
-  IP is closed but for requests that the rules allow, whatever was open before: connections are cut, sockets that
-  listened already are reached by nobody any more, not even from inside; those made from now on only from inside.
-  Unix sockets, files and rights of the processes stay as they are: root among them can leave the cgroup.
+What is restricted, and what is not:
+  IP traffic is blocked except for requests that the rules allow. Open connections are cut. Sockets that listen already
+  can no longer be reached, not even from inside; sockets that listen from now on can be reached from inside only.
+  Unix sockets, files and rights of the processes stay as they are: a process of root can leave the cgroup.
   When httpjail is killed the cgroup stays closed, until `httpjail detach`.
 
 Example:
@@ -50,7 +50,7 @@ Rules:
   -r 'allow: .*'                           everything else (usually last)
   `github\\.com` alone also matches https://evil.example/?github.com: begin with ^https:// and end the host with a slash.
 
-A program that has the name of a command of httpjail's own is started after `--`: httpjail -- doctor
+To run a program that has the name of one of httpjail's own commands, write `--` before it: httpjail -- doctor
 
 Examples:
   httpjail -r 'allow: ^https://github\\.com/' -- git clone https://github.com/user/repo
@@ -64,14 +64,14 @@ Environment:
   https_proxy, http_proxy, all_proxy, no_proxy   the way out for httpjail itself, through http:// and https:// proxies
 
 Exit status:
-  the command's own; 1 when --locked found what the policy does not allow; 128+N when signal N ended it;
-  124 on time-out; 125 when httpjail itself failed;
+  that of the command; 1 when --locked found a request that the policy does not allow; 128+N when signal N killed it;
+  124 on timeout; 125 when httpjail itself failed;
   126 not executable; 127 not found; 2 for a wrong option, rule or file.";
 
 pub(super) const LEARN_AFTER: &str = "\
 Requests of one kind become one rule: ids, hashes and versions in paths are written in their
 general form, and where a host has more than a dozen names at one place, any name will do.
-Read the file before you trust it. Learn with empty caches: what a cache has is not asked for.
+Read the file before you trust it. Learn with empty caches: a cached file is not requested.
 
 Example:
   httpjail learn -- npm ci                        writes httpjail.yaml

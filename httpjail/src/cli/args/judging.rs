@@ -1,4 +1,4 @@
-//! A command in a jail, and how requests are judged and logged.
+//! Arguments of a run, and those that say how requests are judged and logged.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -14,11 +14,11 @@ use crate::config::options::{Backend, DnsMode, LogFormat};
 /// How requests are judged and logged, whoever makes them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub(crate) struct Shared {
-    /// Add a rule: "action[-method]: pattern"; tried in the order given, the first that matches decides
+    /// Add a rule: "action[-method]: pattern"; rules are tried in order and the first that matches decides
     ///
     /// Actions: allow, deny. Methods: get, post, put, delete, head, options, connect, trace, patch.
     /// The pattern is a regular expression, searched in the URL `scheme://host[:port]/path[?query]`.
-    /// What no rule matches is denied.
+    /// A request that no rule matches is denied.
     #[arg(short, long = "rule", value_name = "RULE", help_heading = "Rules")]
     pub rules: Vec<String>,
 
@@ -30,7 +30,7 @@ pub(crate) struct Shared {
     #[arg(long, help_heading = "Rules")]
     pub dry_run: bool,
 
-    /// Judge nothing, log every request
+    /// Log every request and judge none
     #[arg(long, conflicts_with = "dry_run", help_heading = "Rules")]
     pub log_only: bool,
 
@@ -66,7 +66,7 @@ pub(crate) struct Shared {
     #[arg(long, value_name = "FORMAT", value_parser = word::<LogFormat>(), help_heading = "Output")]
     pub log_format: Option<LogFormat>,
 
-    /// Sum up at the end what was asked for and denied, on stderr
+    /// Print a summary of requests and denials to stderr at the end
     ///
     /// table: to read. json: an object on one line. github: Markdown, added to the file that GITHUB_STEP_SUMMARY names.
     #[arg(
@@ -80,11 +80,11 @@ pub(crate) struct Shared {
     )]
     pub summary: Option<SummaryForm>,
 
-    /// Say nothing of denials on stderr
+    /// Do not print denials to stderr
     #[arg(short, long, help_heading = "Output")]
     pub quiet: bool,
 
-    /// Say more of httpjail itself; -vvv says most
+    /// Print more about httpjail itself; -vvv prints most
     #[arg(short, long, action = ArgAction::Count, help_heading = "Output")]
     pub verbose: u8,
 }
@@ -98,8 +98,7 @@ pub(crate) struct Run {
 
     /// Run under this policy alone, and fail if the command asks for a request that it does not allow
     ///
-    /// Each such request is refused and named at the end; the exit status is then 1, unless the command has another than 0
-    /// itself. For continuous integration, with a file that `httpjail learn` wrote.
+    /// Each such request is refused and listed at the end. The exit status is then 1, unless the command fails with its own. For continuous integration, with a file that `httpjail learn` wrote.
     #[arg(
         long,
         value_name = "FILE",
@@ -123,8 +122,8 @@ pub(crate) struct Run {
 
     /// What the jail's resolver answers [default: synthetic]
     ///
-    /// synthetic: addresses made up here, nobody is asked. relay: what the host's name servers say. open: what the server
-    /// says that the program names. off: nothing. With relay and open the names leave this host, and a name can carry data.
+    /// synthetic: made-up addresses; no query leaves this host. relay: the answers of the host's name servers. open: the answers
+    /// of the server that the program addresses. off: none. With relay and open names leave this host, and a name can carry data.
     #[arg(long, value_name = "MODE", value_parser = word::<DnsMode>(), help_heading = "Traffic")]
     pub dns: Option<DnsMode>,
 
@@ -132,7 +131,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "NAME", help_heading = "The command")]
     pub user: Option<String>,
 
-    /// End the command and all that it started after this time; exit status 124
+    /// Kill the command and all that it started after this time; exit status 124
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "The command")]
     pub timeout: Option<Duration>,
 

@@ -1,4 +1,4 @@
-//! What is typed: the command line as it stands. What it means is [`crate::config`]'s business.
+//! The command line, as clap parses it. [`crate::config`] decides what it means.
 
 mod configure;
 mod help;

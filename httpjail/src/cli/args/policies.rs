@@ -1,4 +1,4 @@
-//! What is typed to learn, check and lint a policy, and to see what a run asked for.
+//! Arguments of `learn`, `report`, `check` and `lint`.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! The process's own arguments, and what is said of them where they are wrong.
+//! Parses the arguments of this process, and prints help and errors.
 
 use std::io;
 
@@ -14,11 +14,11 @@ impl Cli {
     /// Reads the process's own arguments.
     ///
     /// # Errors
-    /// If they are wrong, or ask for help: [`told`] says it.
+    /// Returns an error for wrong arguments and for help, which [`told`] prints.
     pub(crate) fn read() -> Result<Cli, Box<clap::Error>> {
         let words = rewrite::read(std::env::args_os());
         Cli::try_parse_from(&words).map_err(|error| {
-            // The message quotes what is wrong: it is asked for again, of words that a terminal may see.
+            // The message quotes the arguments, so they are parsed again with control characters escaped.
             let shown = words.iter().map(|word| printable(&word.to_string_lossy()).into_owned());
             Box::new(Cli::try_parse_from(shown).err().unwrap_or(error))
         })
@@ -33,7 +33,7 @@ pub(in crate::cli) fn told(mut error: clap::Error) -> Result<i32, Failure> {
     if let Some(failure) = slips::no_option(&error) {
         return Err(failure);
     }
-    // How a value that looks like an option is given; nobody means that here.
+    // clap suggests `-- VALUE`, which would be wrong here.
     error.remove(ContextKind::Suggested);
     match error.print() {
         // Nobody is left to tell.

@@ -1,4 +1,5 @@
-//! Other ways to write a command line.
+//! Rewrites forms of the command line that clap does not know: `help`, `version`, `--server`, and options before a
+//! subcommand.
 
 use std::ffi::OsString;
 
@@ -6,7 +7,7 @@ use clap::{Arg, Command, CommandFactory as _};
 
 use super::top::Cli;
 
-/// What every program is asked, and what httpjail's own options answer.
+/// Words that users try with every program.
 pub(super) const HELP: &str = "help";
 pub(super) const VERSION: &str = "version";
 
@@ -37,7 +38,7 @@ pub(super) fn read(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
         let mut place = 0;
         words.retain(|word| {
             place += 1;
-            // How much is said of a run is nothing to those that start none.
+            // Commands that start no run have no such options.
             let known = |name| own.get_arguments().any(|arg| arg.get_id() == name);
             match word.to_str() {
                 Some("-q" | "--quiet") if place > 2 && place <= at + 1 => known("quiet"),
@@ -49,7 +50,7 @@ pub(super) fn read(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
     words
 }
 
-/// The place of the first word that is no option of httpjail's own, nor the value of one.
+/// Returns the index of the first word that is neither an option of httpjail nor the value of one.
 fn first(words: &[OsString], whole: &Command) -> Option<usize> {
     let mut at = 1;
     loop {

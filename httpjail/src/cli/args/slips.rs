@@ -1,4 +1,4 @@
-//! What was probably meant by a command line that is wrong.
+//! Guesses what was meant by a command line that is wrong.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::config::options::Word;
 use crate::failure::Failure;
 use crate::policy::{Rule, Source};
 
-/// What to say of `--allow HOST`, which is no option.
+/// Makes the error for `--allow HOST`, which is not an option.
 pub(super) fn no_option(error: &clap::Error) -> Option<Failure> {
     let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidArg) else {
         return None;

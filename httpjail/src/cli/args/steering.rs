@@ -1,4 +1,4 @@
-//! A proxy without a command, and what runs already.
+//! Arguments of `serve`, `attach` and `detach`, which run no command.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

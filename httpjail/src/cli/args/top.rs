@@ -32,7 +32,7 @@ pub(crate) struct Cli {
     #[command(flatten)]
     pub run: Run,
 
-    /// Something else than a run.
+    /// One of httpjail's own commands.
     #[command(subcommand)]
     pub other: Option<Other>,
 }
@@ -44,7 +44,7 @@ pub(crate) enum Other {
     #[command(override_usage = "httpjail serve [OPTIONS]", max_term_width = 100)]
     Serve(Box<Serve>),
 
-    /// Hold what already runs: steer an existing cgroup, and those below it, until ^C or `httpjail detach`
+    /// Jail what already runs: an existing cgroup and those below it, until ^C or `httpjail detach`
     #[command(
         override_usage = "httpjail attach --cgroup PATH [OPTIONS]",
         after_help = ATTACH_AFTER,
@@ -68,10 +68,10 @@ pub(crate) enum Other {
     )]
     Learn(Box<Learn>),
 
-    /// Sum a request log up: who asked for what, what was denied, and why
+    /// Summarize a request log: which program asked for what, what was denied, and why
     #[command(max_term_width = 100)]
     Report(Report),
-    /// Say what a policy makes of requests, and why; send none
+    /// Show the verdict of a policy on requests, and why; no request is sent
     #[command(
         override_usage = CHECK_USAGE,
         after_help = CHECK_AFTER,
@@ -79,7 +79,7 @@ pub(crate) enum Other {
     )]
     Check(Box<Check>),
 
-    /// Show what is risky or dead in a policy, each with a request that shows it
+    /// Find rules that are risky or can match nothing, each with a request that shows it
     #[command(override_usage = "httpjail lint [OPTIONS]", after_help = LINT_AFTER, max_term_width = 100)]
     Lint(Lint),
 

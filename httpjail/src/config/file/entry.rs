@@ -1,4 +1,4 @@
-//! An entry of a list of rules: a rule, or the names of groups whose rules stand there.
+//! An entry of a list of rules: a rule, or `use:` with the names of groups.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use crate::policy::{Action, Fields, Methods, Pattern, RuleEntry, guess};
 pub(super) enum Entry {
     Rule {
         rule: RuleEntry,
-        /// `methods:` stands there with nothing after it.
+        /// True for `methods:` without a value.
         empty_methods: bool,
     },
     /// `use:`, with the groups that it names.
@@ -92,7 +92,7 @@ impl RawEntry {
 }
 
 impl<'de> Deserialize<'de> for Entry {
-    // By way of a visitor, so that the library gives an error of `check` the place of this rule.
+    // A visitor, so that the library gives an error of `check` the position of this rule.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct EntryVisitor;
         impl<'de> Visitor<'de> for EntryVisitor {
@@ -111,7 +111,7 @@ impl<'de> Deserialize<'de> for Entry {
                     Some(entry) => format!("{HINT}write {entry}"),
                     None => format!("{HINT}{LIKE}"),
                 };
-                Err(E::custom(format!("`{text}` is no rule of a policy file{hint}")))
+                Err(E::custom(format!("invalid rule `{text}`{hint}")))
             }
         }
         deserializer.deserialize_any(EntryVisitor)
@@ -136,7 +136,7 @@ impl<'de> Deserialize<'de> for ActionWord {
                         }
                         _ => String::new(),
                     };
-                    E::custom(format!("`{text}` is no action: it is `allow` or `deny`{hint}"))
+                    E::custom(format!("invalid action `{text}`: expected `allow` or `deny`{hint}"))
                 })
             }
         }
@@ -181,7 +181,7 @@ impl<'de> Deserialize<'de> for MethodList {
             fn visit_str<E: Error>(self, text: &str) -> Result<MethodList, E> {
                 Methods::parse(text).map(MethodList::Some).ok_or_else(|| {
                     E::custom(format!(
-                        "`{text}` is no method{HINT}they are get, post, put, delete, head, options, connect, trace, patch"
+                        "invalid method `{text}`{HINT}expected one of get, post, put, delete, head, options, connect, trace, patch"
                     ))
                 })
             }

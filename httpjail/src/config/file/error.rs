@@ -1,10 +1,10 @@
-//! What is wrong with a policy file, and where: with the line itself, and what it was probably meant to be.
+//! Errors in a policy file: the position, the message, the line itself, and what to write instead.
 
 use std::sync::Arc;
 
 use crate::policy::{Action, guess};
 
-/// What is wrong with a policy file, and where: `file:line:column: message`, and the line.
+/// An error in a policy file: `file:line:column: message`, and the line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{file}:{line}:{column}: {message}{excerpt}")]
 pub struct FileError {
@@ -16,19 +16,19 @@ pub struct FileError {
     pub column: usize,
     /// What is wrong.
     pub message: String,
-    /// The line with a mark below the column, on lines of their own; empty where there is none to show.
+    /// The line, and a mark below the column on a line of its own; empty if there is no line to show.
     pub excerpt: String,
     /// What to write instead.
     pub hint: Option<String>,
 }
 
-/// Between an error and its hint, where both go through serde.
+/// Separates an error from its hint in the one text that serde carries.
 pub(super) const HINT: &str = "\nhint: ";
-/// How rules are written.
+/// Shows how rules are written.
 pub(super) const LIKE: &str =
     "write a rule as - {action: allow, host: example.com} or - {action: deny, pattern: telemetry}";
 
-/// An error that serde carries, with its hint.
+/// Makes an error that serde carries, with its hint.
 pub(super) fn with_hint<E: serde::de::Error>(error: &impl std::error::Error, hint: Option<String>) -> E {
     match hint {
         Some(hint) => E::custom(format!("{error}{HINT}{hint}")),
@@ -47,7 +47,7 @@ pub(super) struct Origin<'a> {
 }
 
 impl Origin<'_> {
-    /// An error at a place of this file.
+    /// Makes an error at a position of this file.
     pub(super) fn error(&self, line: usize, column: usize, message: impl Into<String>) -> FileError {
         FileError {
             file: Arc::clone(self.file),
@@ -59,7 +59,7 @@ impl Origin<'_> {
         }
     }
 
-    /// An error at the first place from `line` on where this word stands.
+    /// Makes an error at the first occurrence of this word from `line` on.
     pub(super) fn error_at(&self, line: usize, word: &str, message: impl Into<String>) -> FileError {
         let mut lines = self.text.lines().enumerate().skip(line.saturating_sub(1));
         let found = lines.find_map(|(index, text)| Some((index + 1, column_of(text, word)?)));
@@ -71,10 +71,10 @@ impl Origin<'_> {
         self.text.lines().nth(number.saturating_sub(1)).unwrap_or_default()
     }
 
-    /// The place of the value or the key that is meant, where the library names that of the whole map.
+    /// Finds the position of the value or key that is wrong, where the library reports that of the whole map.
     fn nearer(&self, from: usize, message: &str) -> Option<(usize, usize)> {
         let quoted = || message.split('`').nth(1);
-        let (word, nth) = if message.contains("` is no host: ") || message.contains("` is no path: ") {
+        let (word, nth) = if message.contains("invalid host `") || message.contains("invalid path `") {
             (quoted()?, 0)
         } else if message.contains("duplicate field `") {
             (quoted()?, 1)
@@ -86,13 +86,13 @@ impl Origin<'_> {
         found.nth(nth)
     }
 
-    /// What the YAML library said, in our words.
+    /// Turns the library's error into one of ours.
     pub(super) fn located(&self, error: &serde_yaml::Error) -> FileError {
         let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
         let whole = error.to_string();
         let suffix = format!(" at line {line} column {column}");
         let message = whole.replace(&suffix, "");
-        // A rule's own errors carry their hint behind a line of their own.
+        // Our own errors carry their hint behind this separator.
         let (message, hint) = match message.split_once(HINT) {
             Some((message, hint)) => (message.to_owned(), Some(hint.to_owned())),
             None => match message.split_once("unknown field `") {
@@ -117,7 +117,7 @@ impl FileError {
     }
 }
 
-/// The column at which a word stands by itself, outside of a comment.
+/// Finds the column of a whole word outside of comments.
 fn column_of(line: &str, word: &str) -> Option<usize> {
     let text = line.split(" #").next().unwrap_or_default();
     let part_of_one = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
@@ -152,7 +152,7 @@ fn blank(c: char) -> char {
     if c.is_whitespace() { ' ' } else { c }
 }
 
-/// The message, which may be the library's own words about `line`, and what to do about it.
+/// Returns the message, in better words where it is the library's, and a hint. `line` is the text of the line.
 fn hinted(message: String, line: &str) -> (String, Option<String>) {
     if message.contains("while scanning an al") || message.contains("while scanning an anchor") {
         let (key, value) = line.split_once(": ").unwrap_or(("host", "*.example.com"));
@@ -180,7 +180,7 @@ fn hinted(message: String, line: &str) -> (String, Option<String>) {
     (message, Some(hint.to_owned()))
 }
 
-/// The message and the hint for a key that is none. `names` is the rest of serde's message: ``patern`, expected one of
+/// Returns the message and the hint for an unknown key. `names` is the rest of serde's message: ``patern`, expected one of
 /// `action`, `pattern`, ...`.
 fn unknown_key(before: &str, names: &str, line: &str) -> (String, Option<String>) {
     let unknown = names.split('`').next().unwrap_or_default();
@@ -202,7 +202,7 @@ fn unknown_key(before: &str, names: &str, line: &str) -> (String, Option<String>
     (format!("{before}unknown key `{unknown}`"), hint)
 }
 
-/// The known name that an unknown one was probably meant to be, or else all of them.
+/// Returns a hint with the known name that was probably meant, or else with all of them.
 pub(super) fn nearest<'n>(unknown: &str, known: impl Iterator<Item = &'n str>) -> Option<String> {
     let known: Vec<&str> = known.collect();
     let likeness = |name: &&&str| strsim::jaro_winkler(name, unknown);

@@ -1,10 +1,10 @@
-//! The one slip that is forgiven, because everybody makes it: `"github\.com"` in double quotes, where `\.` is no escape.
+//! Accepts the one mistake that many policy files have: `"github\.com"` in double quotes, where YAML has no escape `\.`.
 
 use std::borrow::Cow;
 
 use crate::policy::Warning;
 
-/// A scalar in double quotes with a backslash that begins no escape.
+/// A scalar in double quotes with a backslash that does not begin an escape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Scalar {
     /// Its line, from 1.
@@ -15,7 +15,7 @@ pub(super) struct Scalar {
     pub(super) typed: String,
 }
 
-/// A text whose bad escapes have been mended.
+/// A text with its bad escapes corrected.
 pub(super) struct Mended {
     pub(super) text: String,
     pub(super) scalars: Vec<Scalar>,
@@ -24,7 +24,7 @@ pub(super) struct Mended {
 const KEYS: [&str; 4] = ["pattern", "host", "path", "name"];
 
 impl Scalar {
-    /// The same text as it should be written.
+    /// Returns the text as it should be written.
     pub(super) fn single_quoted(&self) -> String {
         let inner = self
             .typed
@@ -35,7 +35,7 @@ impl Scalar {
         format!("'{}'", inner.replace('\'', "''"))
     }
 
-    /// What its author should know.
+    /// Makes the warning for the author.
     pub(super) fn warning(&self, file: &str) -> Warning {
         let (line, typed, key, quoted) = (self.line, &self.typed, self.key, self.single_quoted());
         Warning::new(
@@ -45,12 +45,12 @@ impl Scalar {
     }
 }
 
-/// Whether that is what is wrong.
+/// Returns true if this mistake caused the error.
 pub(super) fn is_bad(error: &serde_yaml::Error) -> bool {
     error.to_string().contains("unknown escape character")
 }
 
-/// Doubles each backslash that begins no escape, in scalars in double quotes on one line with their key.
+/// Doubles each backslash that does not begin an escape, in scalars in double quotes on one line with their key.
 pub(super) fn mend(text: &str) -> Mended {
     let mut mended = Mended {
         text: String::with_capacity(text.len() + 64),

@@ -1,7 +1,8 @@
-//! Named groups of rules, of the policy file and of those that it takes groups from, put in the place of each `use:`.
+//! Named groups of rules: collects them from the policy file and from the files of `groups-from:`, and replaces each `use:`
+//! by the rules of its groups.
 //!
-//! Names are one name space over all files: two groups of one name are an error, and so is a group, or a file, that comes
-//! back to itself. What stands in place of a `use:` is what would have been written there.
+//! All files share one name space. A second group of the same name is an error, and so is a group, or a file, that leads back
+//! to itself.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
@@ -16,15 +17,15 @@ use super::text::Text;
 use super::values::OneOrMany;
 use crate::policy::{Rule, RuleEntry, Source, Warning, lint};
 
-/// Gives the bytes of the file at a path, or says why not.
+/// Returns the bytes of the file at a path, or why it cannot.
 pub type Read<'a> = dyn FnMut(&Path) -> Result<Vec<u8>, String> + 'a;
 
-/// Bounds of what a policy is put together from.
+/// Bounds on the files and rules of one policy.
 const FILES_MAX: usize = 100;
 const BYTES_MAX: usize = 64 << 20;
 const RULES_MAX: usize = 300_000;
 
-/// The groups that there are.
+/// All groups by name.
 pub(super) struct GroupRegistry<'a> {
     read: &'a mut Read<'a>,
     groups: HashMap<String, Rc<Group>>,
@@ -34,10 +35,10 @@ pub(super) struct GroupRegistry<'a> {
     pub(super) texts: Vec<(PathBuf, String)>,
 }
 
-/// A list of entries, and where it stands.
+/// A list of entries and its position.
 struct Group {
     text: Rc<Text>,
-    /// For rules without a line of their own.
+    /// The name of the source for rules without a line of their own.
     file: Arc<str>,
     entries: Vec<Entry>,
     lines: Option<Vec<usize>>,
@@ -55,7 +56,7 @@ impl<'a> GroupRegistry<'a> {
         }
     }
 
-    /// Takes the groups of a file, and those of the files that it names.
+    /// Adds the groups of a file, and those of the files that it names.
     pub(super) fn take(
         &mut self,
         text: &Rc<Text>,
@@ -78,7 +79,7 @@ impl<'a> GroupRegistry<'a> {
         for (name, entries) in groups.0 {
             if let Some(other) = self.groups.get(&name) {
                 let other = &other.text.file;
-                return Err(origin.error_at(1, &name, format!("there is a group `{name}` in {other} already")));
+                return Err(origin.error_at(1, &name, format!("duplicate group `{name}`: {other} has one already")));
             }
             let found = lines
                 .items(&format!("groups.{name}"), entries.len())
@@ -118,7 +119,7 @@ impl<'a> GroupRegistry<'a> {
         Ok(())
     }
 
-    /// The rules of the policy file, each `use:` replaced.
+    /// Returns the rules of the policy file, with each `use:` replaced.
     pub(super) fn rules(
         &mut self,
         text: &Rc<Text>,
@@ -184,7 +185,7 @@ impl<'a> GroupRegistry<'a> {
                                 }
                                 false => nearest(name, names.into_iter()),
                             };
-                            let error = wrong(format!("there is no group `{name}`"));
+                            let error = wrong(format!("unknown group `{name}`"));
                             FileError { hint, ..error }
                         })?;
                         if above.contains(&name.as_str()) {
@@ -227,7 +228,7 @@ impl Group {
     }
 }
 
-/// One file has one name, as far as the path alone can tell: behind a link `..` leads elsewhere.
+/// Removes `.` from a path, so that one file has one name. It keeps `..`, which leads elsewhere behind a link.
 fn normal(path: &Path) -> PathBuf {
     path.components().filter(|part| *part != Component::CurDir).collect()
 }

@@ -1,4 +1,4 @@
-//! `limits:` of a policy file: the proxy's bounds that its author wants otherwise.
+//! `limits:` of a policy file: the bounds of the proxy that the author changes.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde::de::{Deserializer, Error, Visitor};
 
 use super::values::Seconds;
 
-/// The bounds that a file sets; `None` where it does not. Times are in seconds there.
+/// The bounds that a file sets; `None` where it does not. The file has times in seconds.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
 #[serde(
     default,
@@ -31,7 +31,7 @@ pub struct Limits {
     pub memory_bytes: Option<u32>,
     #[serde(deserialize_with = "number::<_, 1, 10_000>")]
     pub header_fields: Option<u32>,
-    /// Not less than what hyper wants for its buffer.
+    /// At least the size that hyper requires of its buffer.
     #[serde(deserialize_with = "number::<_, 8192, 16_777_216>")]
     pub header_bytes: Option<u32>,
     #[serde(deserialize_with = "seconds")]
@@ -84,9 +84,11 @@ fn number<'de, D: Deserializer<'de>, const LEAST: u64, const MOST: u64>(from: D)
                 .contains(&number)
                 .then(|| u32::try_from(number).ok())
                 .flatten();
-            inside
-                .map(Some)
-                .ok_or_else(|| E::custom(format!("{number} is no number from {LEAST} to {MOST}")))
+            inside.map(Some).ok_or_else(|| {
+                E::custom(format!(
+                    "invalid value `{number}`: expected a number from {LEAST} to {MOST}"
+                ))
+            })
         }
     }
     from.deserialize_any(NumberVisitor::<LEAST, MOST>)

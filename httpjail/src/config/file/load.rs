@@ -1,4 +1,4 @@
-//! From the bytes of a policy file to what it says.
+//! Turns the bytes of a policy file into a [`File`].
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -13,25 +13,25 @@ use crate::config::overrides::Overrides;
 use crate::net::HostPattern;
 use crate::policy::{Action, Rule, Target, Warning};
 
-/// What a policy file may say, as a JSON Schema (2020-12).
+/// The JSON Schema (2020-12) of a policy file.
 pub const SCHEMA: &str = include_str!("schema.json");
 
-/// What a policy file says.
+/// The content of a policy file.
 #[derive(Debug, Default)]
 pub struct File {
-    /// Its rules, in order, those of groups where they are used.
+    /// The rules in order, those of groups where they are used.
     pub rules: Vec<Rule>,
     /// `tests:`.
     pub tests: Vec<Test>,
     /// `logging:`.
     pub logging: Logging,
-    /// The options that it sets.
+    /// The options that the file sets.
     pub options: Overrides,
     /// `passthrough:` of `tls:`.
     pub passthrough: Vec<HostPattern>,
     /// `limits:`.
     pub limits: Limits,
-    /// What its author should look at.
+    /// Warnings for the author.
     pub warnings: Vec<Warning>,
     /// Its own text, and those of the files that it takes groups from, each with its path.
     pub texts: Vec<(PathBuf, String)>,
@@ -40,19 +40,19 @@ pub struct File {
 /// A request, and the verdict that the author expects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Test {
-    /// The request.
+    /// What is asked for.
     pub target: Target,
-    /// The verdict.
+    /// What the policy must say.
     pub wanted: Action,
     /// Where it was written: `file:line`.
     pub place: String,
 }
 
-/// Reads a policy file. `name` is its path as it was named: for messages, and for the paths in it, which start from there.
-/// `read` gives the bytes of files that it takes groups from.
+/// Parses a policy file. `name` is its path as the user named it: messages quote it, and paths in the file are relative to
+/// it. `read` returns the bytes of the files of `groups-from:`.
 ///
 /// # Errors
-/// [`FileError`] for anything that is not exactly a policy: nothing in a file is ignored.
+/// Returns a [`FileError`] for anything that is not exactly a policy: nothing in a file is ignored.
 pub fn load<'a>(name: &str, bytes: Vec<u8>, read: &'a mut Read<'a>) -> Result<File, FileError> {
     let text = Rc::new(Text::new(name, bytes)?);
     let mut warnings = Vec::new();
@@ -112,7 +112,7 @@ pub fn load<'a>(name: &str, bytes: Vec<u8>, read: &'a mut Read<'a>) -> Result<Fi
     })
 }
 
-/// Reads a policy file that takes groups from no other.
+/// Parses a policy file that names no other file.
 ///
 /// # Errors
 /// As [`load`].

@@ -1,7 +1,7 @@
 //! The policy file: YAML with `rules`, `groups`, `tests`, and every command-line option by its long name.
 //!
-//! Pure: texts in, values out; whoever calls gives the bytes of files that this one names. Every error says where it is and
-//! shows the line, and unknown keys say what they were probably meant to be.
+//! Pure: it opens no file. The caller passes a function that returns the bytes of the files that a policy file names. Every
+//! error has a position and shows the line. An unknown key comes with the key that was probably meant.
 
 mod entry;
 mod error;

@@ -1,4 +1,5 @@
-//! The schema of a policy file, as serde reads it. Values are checked while they are read, so that an error knows its place.
+//! The keys of a policy file, as serde reads them. Values are checked while they are read, so that an error knows its
+//! position.
 //!
 //! `schema.json` beside this file says the same to editors; a test compares the two.
 
@@ -65,7 +66,7 @@ pub(super) struct Schema {
     pub(super) auth: Option<Auth>,
 }
 
-/// A file that groups are taken from has nothing else.
+/// A file of `groups-from:`, which has nothing else.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "`groups:`")]
 pub(super) struct GroupsSchema {
@@ -81,7 +82,7 @@ pub(super) struct GroupsSchema {
 #[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "keys such as `level:`")]
 pub struct Logging {
-    /// How much httpjail says of itself.
+    /// The level of httpjail's own messages.
     #[serde(default, deserialize_with = "word")]
     pub level: Option<Level>,
     /// Where the request log goes.
@@ -136,7 +137,7 @@ impl<'de> Deserialize<'de> for Groups {
                 let (mut groups, mut names) = (Vec::new(), HashSet::new());
                 while let Some(name) = map.next_key::<String>()? {
                     if !names.insert(name.clone()) {
-                        return Err(A::Error::custom(format!("there are two groups `{name}`")));
+                        return Err(A::Error::custom(format!("duplicate group `{name}`")));
                     }
                     groups.push((name, map.next_value::<Option<_>>()?.unwrap_or_default()));
                 }

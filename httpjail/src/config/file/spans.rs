@@ -1,11 +1,11 @@
-//! What the YAML library does not tell: the line on which each item of a list begins.
+//! Finds the line on which each item of a list begins, because the YAML library does not report it.
 //!
-//! Looked for in the text, in the block style that policies are written in. A list is only told of if as many items are seen
-//! as the library has read; where several share a line, nothing is claimed.
+//! It searches the text for lists in block style, in which policies are written. If it sees another number of items than the
+//! library has read, or if several items share a line, it reports no lines for that list.
 
 use std::collections::HashMap;
 
-/// The lists of a file whose items want a line.
+/// The lines of the items, by the name of the list.
 #[derive(Debug, Default)]
 pub(super) struct Lines(HashMap<String, Vec<usize>>);
 
@@ -50,7 +50,7 @@ impl Lines {
         lines
     }
 
-    /// The line of each of `count` items, from 1.
+    /// Returns the line of each of `count` items, from 1.
     pub(super) fn items(&self, list: &str, count: usize) -> Option<&[usize]> {
         let lines = self.0.get(list)?;
         (lines.len() == count).then_some(lines.as_slice())

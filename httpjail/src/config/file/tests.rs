@@ -243,11 +243,11 @@ fn wrong_types_and_values() {
     wrong("rules: 1\n", (1, 8), "rules: invalid type", "");
     wrong("rules: x\n", (1, 8), "rules: invalid type", "");
     wrong("rules:\n  a: b\n", (2, 3), "rules: invalid type", "");
-    wrong("rules:\n- x\n", (2, 3), "rules[0]: `x` is no rule", "write a rule as");
+    wrong("rules:\n- x\n", (2, 3), "rules[0]: invalid rule `x`", "write a rule as");
     wrong(
         "rules:\n- 'allow: x'\n",
         (2, 3),
-        "`allow: x` is no rule",
+        "invalid rule `allow: x`",
         "write - {action: allow, pattern: 'x'}",
     );
     wrong("rules:\n- [x]\n", (2, 3), "rules[0]: invalid type", "");
@@ -255,10 +255,10 @@ fn wrong_types_and_values() {
     wrong("- x\n", (1, 1), "invalid", "");
     wrong("dry-run: maybe\n", (1, 10), "dry-run: invalid type", "");
     wrong("dry-run: 1\n", (1, 10), "dry-run: invalid type", "");
-    wrong("timeout: 0\n", (1, 10), "no positive number", "");
+    wrong("timeout: 0\n", (1, 10), "expected a positive number", "");
     wrong("timeout: -5\n", (1, 10), "", "");
-    wrong("timeout: soon\n", (1, 10), "no positive number", "");
-    wrong("timeout: .inf\n", (1, 10), "no positive number", "");
+    wrong("timeout: soon\n", (1, 10), "expected a positive number", "");
+    wrong("timeout: .inf\n", (1, 10), "expected a positive number", "");
     wrong("timeout: 99999999999999\n", (1, 10), "too many", "");
     wrong("timeout: [1]\n", (1, 10), "expected a positive number", "");
     wrong(
@@ -285,7 +285,7 @@ fn wrong_types_and_values() {
     wrong(
         "listen: 8080\n",
         (1, 9),
-        "`8080` is no address and port",
+        "invalid address `8080`: expected an address and a port",
         "127.0.0.1:8080",
     );
     wrong("listen: ok.test:80\n", (1, 9), "no address and port", "127.0.0.1:8080");
@@ -315,13 +315,13 @@ fn wrong_rules() {
     wrong(
         "rules:\n- action: permit\n  pattern: x\n",
         (2, 11),
-        "`permit` is no action",
+        "invalid action `permit`",
         "",
     );
     wrong(
         "rules:\n- action: allow-get\n  pattern: x\n",
         (2, 11),
-        "`allow-get` is no action",
+        "invalid action `allow-get`",
         "`methods: [get]`",
     );
     wrong(
@@ -358,13 +358,13 @@ fn wrong_rules() {
     wrong(
         "rules:\n- action: allow\n  host: 127.1\n",
         (3, 9),
-        "`127.1` is no host",
+        "invalid host `127.1`",
         "",
     );
     wrong(
         "rules:\n- action: allow\n  host: 0x7f.1\n",
         (3, 9),
-        "`0x7f.1` is no host",
+        "invalid host `0x7f.1`",
         "",
     );
     wrong(
@@ -376,7 +376,7 @@ fn wrong_rules() {
     wrong(
         "rules:\n- action: allow\n  pattern: x\n  methods: foo\n",
         (4, 12),
-        "`foo` is no method",
+        "invalid method `foo`",
         "get, post",
     );
     wrong(
@@ -388,7 +388,7 @@ fn wrong_rules() {
     wrong(
         "rules:\n- action: allow\n  pattern: x\n  methods: [get, foo]\n",
         (4, 18),
-        "`foo` is no method",
+        "invalid method `foo`",
         "",
     );
     wrong(
@@ -437,17 +437,17 @@ fn limits() {
     wrong(
         "limits: {connections: 0}\n",
         (1, 23),
-        "0 is no number from 1 to 1000000",
+        "invalid value `0`: expected a number from 1 to 1000000",
         "",
     );
     wrong(
         "limits: {header-bytes: 8191}\n",
         (1, 24),
-        "no number from 8192 to 16777216",
+        "invalid value `8191`: expected a number from 8192 to 16777216",
         "",
     );
     wrong("limits: {connections: many}\n", (1, 23), "expected a number from 1", "");
-    wrong("limits: {grace: 0}\n", (1, 17), "no positive number", "");
+    wrong("limits: {grace: 0}\n", (1, 17), "expected a positive number", "");
     wrong("limits: 5\n", (1, 9), "expected keys such as", "");
 }
 

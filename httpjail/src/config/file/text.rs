@@ -1,4 +1,4 @@
-//! One file as text, and what is read from it.
+//! The text of one file, and how it is parsed.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ impl Text {
             let (file, text) = (&file, valid.as_str());
             Origin { file, text }.error(line, column, "the file is not UTF-8 text")
         })?;
-        // A byte-order mark is no part of the text (YAML 1.2 §5.2).
+        // A byte-order mark is not part of the text (YAML 1.2 §5.2).
         let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
         Ok(Text { file, text })
     }
@@ -36,7 +36,7 @@ impl Text {
         }
     }
 
-    /// The schema, and the lines of its lists.
+    /// Parses the text. Returns its content and the lines of its lists.
     pub(super) fn read<S: for<'de> Deserialize<'de> + Default>(
         &self,
         warnings: &mut Vec<Warning>,
@@ -54,7 +54,7 @@ impl Text {
         Ok((schema, Lines::of(&self.text)))
     }
 
-    /// The line of a key that begins one.
+    /// Returns the number of the line that begins with this key.
     pub(super) fn line_of(&self, key: &str) -> usize {
         let begins = |line: &str| {
             line.strip_prefix(key)
@@ -64,7 +64,7 @@ impl Text {
     }
 }
 
-/// Line and column behind a text's last character.
+/// Returns line and column after the last character.
 fn end_of(text: &str) -> (usize, usize) {
     let last = text.rsplit('\n').next().unwrap_or_default();
     (text.matches('\n').count() + 1, last.chars().count() + 1)

@@ -1,4 +1,4 @@
-//! Values of one line: some texts, a span of time, an address, the file's version.
+//! Values of one line: texts, a duration, an address, the version of the format.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,7 +10,7 @@ use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
 use super::error::HINT;
 
-/// The one version of the format.
+/// The only version of the format.
 const VERSION: u64 = 1;
 
 /// A string, a list of strings, or nothing.
@@ -31,14 +31,14 @@ pub(super) struct Seconds(pub(super) Duration);
 #[derive(Debug)]
 pub(super) struct Address(pub(super) SocketAddr);
 
-/// `version: 1`, which is all that there is.
+/// `version: 1`, the only one.
 #[derive(Debug)]
 pub(super) struct Version;
 
 /// Reads an address of this host and a port; `localhost` is 127.0.0.1.
 ///
 /// # Errors
-/// A message for what is none.
+/// Returns a message if the text is neither.
 pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, String> {
     let port = text
         .strip_prefix("localhost:")
@@ -51,20 +51,21 @@ pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, String> {
 /// Reads a positive number of seconds, decimals allowed.
 ///
 /// # Errors
-/// A message for zero, for what is no number, and for what no clock can count.
+/// Returns a message for zero, for text that is not a number, and for a time that a clock cannot count.
 pub(crate) fn parse_seconds(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is no positive number of seconds");
+    let wrong = || format!("invalid duration `{text}`: expected a positive number of seconds");
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
         return Err(wrong());
     }
     let seconds: f64 = text.parse().map_err(|_| wrong())?;
-    let duration = Duration::try_from_secs_f64(seconds).map_err(|_| format!("`{text}` seconds are too many"))?;
+    let duration =
+        Duration::try_from_secs_f64(seconds).map_err(|_| format!("invalid duration `{text}`: too many seconds"))?;
     if duration.is_zero() {
         return Err(wrong());
     }
     // A deadline must fit into the clock: some 30 years are plenty.
     if duration > Duration::from_secs(1_000_000_000) {
-        return Err(format!("`{text}` seconds are too many"));
+        return Err(format!("invalid duration `{text}`: too many seconds"));
     }
     Ok(duration)
 }
@@ -192,7 +193,7 @@ impl<'de> Deserialize<'de> for Address {
             fn visit_str<E: Error>(self, text: &str) -> Result<Address, E> {
                 parse_address(text).map(Address).map_err(|_| {
                     E::custom(format!(
-                        "`{text}` is no address and port{HINT}such as 127.0.0.1:8080 or '[::1]:8080'"
+                        "invalid address `{text}`: expected an address and a port{HINT}such as 127.0.0.1:8080 or '[::1]:8080'"
                     ))
                 })
             }

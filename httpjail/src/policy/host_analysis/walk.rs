@@ -68,7 +68,7 @@ impl Walk {
         })
     }
 
-    /// Allows as many steps again as at first, for another question.
+    /// Resets the budget of steps, for another question.
     pub(super) fn refill(&mut self) {
         self.budget = BUDGET;
     }
@@ -91,7 +91,7 @@ impl Walk {
         text.bytes().try_fold(node, |node, byte| self.step(node, byte))
     }
 
-    /// Whether a URL that ends here matches.
+    /// Returns true if a URL that ends here matches.
     pub(in crate::policy) fn wins_at_end(&mut self, node: Node) -> Result<bool, TooLong> {
         let Node::At(state) = node else {
             return Ok(node == Node::Won);
@@ -100,7 +100,7 @@ impl Walk {
         Ok(classify(next)? == Node::Won)
     }
 
-    /// Whether some rest of a path and query leads to a match.
+    /// Returns true if some rest of a path and query leads to a match.
     pub(super) fn can_win(&mut self, node: Node) -> Result<bool, TooLong> {
         let Node::At(state) = node else {
             return Ok(node == Node::Won);
@@ -118,7 +118,7 @@ impl Walk {
         Ok(self.shortest(node, TAIL, Walk::wins_at_end)?.map(|(text, _)| text))
     }
 
-    /// Whether some text over `alphabet` leads from `node` to one that is `wanted`.
+    /// Returns true if some text over `alphabet` leads from `node` to one that is `wanted`.
     pub(super) fn any(
         &mut self,
         node: Node,

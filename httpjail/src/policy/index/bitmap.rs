@@ -1,6 +1,6 @@
-//! Which hashes there are, roughly: a bit for each, in so little memory that it stays near the processor.
+//! An approximate set of hashes, small enough to stay in the processor's cache.
 //!
-//! Most of what a URL looks up is not there. This says so without touching the large table.
+//! Most of what a URL looks up is not in the index. This set says so without a look at the large table.
 
 /// A set that never denies what it has, and now and then claims what it has not.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! Under what a rule is filed, and what a URL looks up: the same hashes from both sides.
+//! The keys that a rule is filed under and that a URL looks up: the same hashes, computed from both.
 
 use memchr::memmem::Finder;
 
@@ -149,7 +149,7 @@ pub(super) fn starts(target: &Target, found: impl FnMut(u64)) {
 fn stops(url: &str, mut found: impl FnMut(u64)) {
     let bytes = url.as_bytes();
     let mut hash = STARTS;
-    // Behind `https://`, so that its slashes are none of the path's.
+    // After `https://`, whose slashes are not part of the path.
     let mut from = 0;
     let mut at = url.find("://").map_or(0, |at| at + 3);
     while let Some(byte) = bytes.get(at) {
@@ -187,7 +187,7 @@ pub(super) fn hosts(target: &Target, exactly: bool, suffixes: bool, mut found: i
     }
 }
 
-/// Mixes bytes into a hash. Whoever makes two URLs collide gains nothing but a rule that is asked in vain.
+/// Mixes bytes into a hash. A collision costs one more comparison and changes no verdict.
 fn mixed(hash: u64, bytes: &[u8]) -> u64 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut hash = hash ^ bytes.len() as u64;

@@ -1,7 +1,7 @@
-//! Rules filed under four bytes that must stand somewhere in the URL, upper and lower case alike.
+//! Files rules under four bytes that must occur somewhere in the URL, regardless of case.
 //!
-//! Each rule picks, of the ngrams that its text has, the one that the fewest rules before it picked, and none that most
-//! URLs have. So a URL that has this ngram is likely to have the text.
+//! Each rule picks the n-gram of its text that the fewest earlier rules picked, and none that most URLs have. So a URL with
+//! this n-gram probably has the text.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasherDefault;
@@ -19,7 +19,7 @@ pub(super) struct IndexBuilder {
     picked: HashMap<u64, Vec<u32>, BuildHasherDefault<Hashed>>,
 }
 
-/// Texts whose ngrams stand in most URLs.
+/// Texts whose n-grams occur in most URLs.
 const COMMON: [&str; 8] = [
     "https://www.",
     "http://www.",
@@ -48,7 +48,7 @@ impl IndexBuilder {
         }
     }
 
-    /// Files a rule under a ngram of each text; `false` if there is no text, or one has none but such as most URLs have.
+    /// Files a rule under one n-gram of each text. Returns false if there is no text, or if a text has only common n-grams.
     pub(super) fn file(&mut self, id: u32, texts: &[Text]) -> bool {
         let crowd = |hash: &&u64| self.picked.get(*hash).map_or(0, Vec::len);
         let pick = |text: &Text| {

@@ -1,4 +1,4 @@
-//! Lists of rules by the hash of what they are filed under, and how several such lists are walked as one.
+//! The lists of rules by the hash of their key, and how several lists are walked as one.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};

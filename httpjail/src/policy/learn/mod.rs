@@ -1,8 +1,9 @@
-//! `learn`: the policy that would have allowed what was asked for, and little else.
+//! `learn`: makes the policy that would have allowed the requests that were made, and little else.
 //!
-//! Requests are gathered as a tree: scheme and host, then the path, segment by segment, what looks like an id, a hash or a
-//! version in its general form ([`segment`]). Where a place has more different names than anybody would read, any name will
-//! do. Each leaf is one rule. Memory is bounded: what finds no room is allowed by its host, or, beyond that, counted.
+//! Requests are gathered as a tree: scheme and host, then the path, segment by segment. What looks like an id, a hash or a
+//! version stands there in its general form ([`segment`]). Where a path has more names at one position than a person would
+//! read, one pattern stands for all of them. Each leaf is one rule. Memory is bounded: requests beyond the bound are allowed
+//! by their host or, beyond a second bound, only counted.
 
 mod segment;
 
@@ -43,7 +44,7 @@ struct Node {
     beyond: Option<Asked>,
 }
 
-/// What was asked for at one place.
+/// The requests at one node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Asked {
     count: u64,
@@ -69,7 +70,7 @@ pub struct LearnedRule {
     pub count: u64,
     /// The programs that made them: the first few.
     pub programs: BTreeSet<String>,
-    /// What went wrong, in a short phrase, where none of the requests got its answer.
+    /// Why the requests failed, if none of them succeeded.
     pub failure: Option<String>,
 }
 
@@ -153,7 +154,7 @@ impl Learner {
 impl Node {
     /// Where there are too many names, any name will do.
     fn generalise(&mut self) {
-        // A slash at the end of a path is no name, nor is what has none before it.
+        // Neither a slash at the end of a path nor a text without a slash before it is a name.
         let is_name = |name: &String| name.len() > 1 && name.starts_with('/');
         if self.below.keys().filter(|name| is_name(name)).count() > NAMES_MAX {
             let general = segment::any_of(self.below.keys().filter(|name| is_name(name)));

@@ -1,5 +1,5 @@
-//! One segment of a path as a pattern: what is chosen again each time (an id, a hash, a version) in its general form, the
-//! rest letter by letter.
+//! Turns one segment of a path into a pattern: what varies from request to request (an id, a hash, a version) in its general
+//! form, the rest literally.
 
 use std::sync::LazyLock;
 
@@ -10,7 +10,7 @@ use crate::policy::suggest::literal;
 /// Any name.
 const ANY: &str = "[^/?]+";
 
-/// What stands for something that varies, and the pattern that is put in its place. Each is tried where a word begins, and
+/// What varies, and the pattern that replaces it. Each is tried where a word begins, and
 /// must end where a word ends. In this order: a UUID begins like a hash, a version like a number.
 static VARYING: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
     [

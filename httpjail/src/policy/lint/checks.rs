@@ -1,4 +1,4 @@
-//! The checks of one rule by itself.
+//! The checks that look at one rule alone.
 
 use http::Method;
 

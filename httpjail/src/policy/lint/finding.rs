@@ -1,10 +1,10 @@
-//! What is said of a rule that its author should look at.
+//! What a lint reports.
 
 use std::fmt;
 
 use crate::policy::verdict::RuleId;
 
-/// Something that its author should look at. It changes no verdict.
+/// A warning for the author of a policy. It changes no verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
     /// What is risky.
@@ -22,7 +22,7 @@ pub struct Finding {
     pub rule: RuleId,
     /// What is wrong: a clause of which the rule is the subject.
     pub message: String,
-    /// A request that shows it, `METHOD URL`. What can match nothing has none.
+    /// A request that shows it, `METHOD URL`; none for a rule that can match nothing.
     pub request: Option<String>,
     /// The rule as it was probably meant, spelled as for `-r`.
     pub mended: Option<String>,
@@ -37,13 +37,13 @@ pub enum Kind {
     Dead,
     /// It allows hosts that its author did not mean.
     Unpinned,
-    /// A dot of a name stands for any character.
+    /// An unescaped dot in a name matches any character.
     LooseDot,
     /// An earlier rule matches whatever it matches.
     Shadowed,
-    /// It denies what was allowed before, with everything else.
+    /// It comes after a rule that allows everything.
     LateDeny,
-    /// A method stands where none can be.
+    /// The pattern contains a method.
     Method,
     /// No request of a log was decided by it.
     Unused,

@@ -1,6 +1,6 @@
-//! What is risky or dead in a policy, each with a request that shows it and a spelling that is not.
+//! Finds rules that are risky or can match nothing, each with a request that shows it and a safer spelling.
 //!
-//! Some of it is said before each run ([`warnings`]), all of it by `httpjail lint` ([`findings`]).
+//! Some findings are shown before each run ([`warnings`]), all of them by `httpjail lint` ([`findings`]).
 
 mod checks;
 mod finding;
@@ -46,7 +46,7 @@ pub fn findings(policy: &Policy) -> (Vec<Finding>, usize) {
     (found, policy.rules().len().saturating_sub(LINTED_MAX))
 }
 
-/// The rules that decide none of these requests.
+/// Returns the rules that decide none of these requests.
 pub fn unused<'t>(policy: &Policy, requests: impl IntoIterator<Item = &'t Target>) -> Vec<Finding> {
     let mut used = vec![false; policy.rules().len()];
     let mut count = 0_usize;

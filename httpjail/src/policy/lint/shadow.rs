@@ -1,4 +1,5 @@
-//! Rules that are never reached, because an earlier one matches whatever they match. Said only where it is proved.
+//! Finds rules that are never reached, because an earlier rule matches everything that they match. Reports only what is
+//! proved.
 
 use http::Method;
 

@@ -1,4 +1,4 @@
-//! How a finding shows a rule, and a request.
+//! How a finding shows a rule and a request.
 
 use http::Method;
 

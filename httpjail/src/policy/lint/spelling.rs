@@ -1,4 +1,4 @@
-//! Slips in the spelling of a pattern: a dot that stands for any character, a method where none can be, a host that no URL has.
+//! Common mistakes in a pattern: an unescaped dot, a method, a host that no URL can have.
 
 use regex_syntax::ast::{self, Ast, Visitor};
 
@@ -47,7 +47,7 @@ impl Visitor for Dots<'_> {
         let Ast::Dot(span) = ast else { return Ok(()) };
         let (before, after) = (&self.text[..span.start.offset], &self.text[span.end.offset..]);
         let in_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        // `\d.` ends in a letter as well, which is none.
+        // The `d` of `\d.` is not a letter of a name.
         let escape = before.len() > 1 && before.as_bytes()[before.len() - 2] == b'\\';
         if before.ends_with(in_name) && !escape && after.starts_with(in_name) {
             self.found.push(span.start.offset);

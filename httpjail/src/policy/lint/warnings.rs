@@ -1,4 +1,4 @@
-//! What is said before each run.
+//! The warnings that are shown before each run.
 
 use http::Method;
 
@@ -12,10 +12,10 @@ use crate::policy::rule::{Action, Rule};
 use crate::policy::ruleset::Policy;
 use crate::policy::verdict::RuleId;
 
-/// More patterns than this are not walked: it takes up to a millisecond each, and a command waits for it.
+/// The most patterns that are analyzed: each takes up to a millisecond, and the command waits for it.
 pub(super) const WALKED_MAX: usize = 200;
 
-/// Rules that allow more than they seem to, and rules that can match nothing.
+/// Returns the rules that allow more than they seem to, and the rules that can match nothing.
 pub fn warnings(policy: &Policy) -> Vec<Warning> {
     let mut found: Vec<Warning> = looked_at(policy)
         .filter_map(|(id, rule)| {

@@ -1,7 +1,7 @@
-//! The shortest URL that one matcher finds and another does not.
+//! Finds the shortest URL that one pattern matches and another does not.
 //!
-//! Both automata are walked side by side through everything that is spelled like a canonical URL, and a little more. If no
-//! URL turns up there is none: the one finds nothing that the other does not. A walk that becomes too long says nothing.
+//! It walks both automata side by side through all canonical URLs, and a few more. If no URL turns up, the first pattern
+//! matches nothing that the second does not. A walk that becomes too long gives no answer.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -52,7 +52,7 @@ pub(super) enum Witness {
     Unknown,
 }
 
-/// The shortest URL, of those with `prefix`, that the pattern `finds` finds and `misses` does not.
+/// Returns the shortest URL that the pattern `finds` matches and `misses` does not.
 pub(super) fn between(finds: &str, misses: Option<&str>) -> Witness {
     search(finds, misses).unwrap_or(Witness::Unknown)
 }
@@ -161,7 +161,7 @@ fn spell(entries: &[(State, usize, u8)], mut index: usize) -> String {
     bytes.iter().rev().collect()
 }
 
-/// Whether a request can have this URL, as it stands.
+/// Returns true if a request can have exactly this URL.
 pub(super) fn is_canonical(scheme: Scheme, url: &str) -> bool {
     target(scheme, url).is_some_and(|target| target.url() == url)
 }

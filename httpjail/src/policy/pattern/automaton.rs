@@ -49,7 +49,7 @@ impl Automaton {
         Some(Automaton::Other(other))
     }
 
-    /// Whether the pattern is found in `url`; `None` if the automaton cannot say, which none of these should.
+    /// Returns whether the pattern is found in `url`, or `None` if the automaton gave up, which none of these should.
     pub(super) fn finds(&self, url: &str) -> Option<bool> {
         match self {
             Automaton::Dense(dense) => {
@@ -69,7 +69,7 @@ impl Automaton {
     }
 }
 
-/// Whether a pattern's automaton is within the limit.
+/// Returns true if the automaton of a pattern is within the limit.
 pub(super) fn fits(hir: &Hir) -> bool {
     let config = thompson::Config::new()
         .which_captures(WhichCaptures::None)

@@ -1,4 +1,4 @@
-//! Odd patterns are read as the `regex` crate reads them.
+//! Compares patterns, unusual ones too, with the `regex` crate.
 
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,7 @@
-//! What can be told of a pattern without running it: what a URL must begin with, what it must contain, and whether that
-//! already decides.
+//! Analyzes a pattern without running it: what a URL must begin with, what it must contain, and whether that alone decides.
 //!
 //! All bytes of a canonical URL are ASCII and none is a line break, so a pattern is first cut down to what can match
-//! there. Everything told here is a necessary condition; only what is [`UrlTest::Literals`] is also sufficient.
+//! there. Everything found here is a necessary condition; only [`UrlTest::Literals`] is also sufficient.
 
 use regex_syntax::hir::literal::Extractor;
 use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Dot, Hir, HirKind, Look, Repetition};

@@ -1,4 +1,4 @@
-//! How a URL is tested against a pattern: by literals where they decide, else by an automaton.
+//! How a URL is tested against a pattern: by literals where they decide, otherwise by an automaton.
 
 use arc_swap::ArcSwapOption;
 use memchr::memmem::Finder;
@@ -31,7 +31,7 @@ pub(in crate::policy) enum Where {
     Within,
 }
 
-/// What must be so before the automaton is asked, and the automaton once it was.
+/// Necessary conditions that are checked before the automaton runs, and the automaton once it is built.
 #[derive(Debug)]
 pub(in crate::policy) struct Search {
     /// One of these begins every URL that matches. None: nothing is known.

@@ -1,4 +1,4 @@
-//! Why a request has no canonical spelling.
+//! Why a request has no canonical form.
 
 use crate::net::HostError;
 
@@ -15,7 +15,7 @@ pub enum TargetError {
     #[error("the authority has user information")]
     UserInfo,
     /// The authority's port is no number from 1 to 65535 in its plain form.
-    #[error("the port is no plain number from 1 to 65535")]
+    #[error("invalid port: expected a plain number from 1 to 65535")]
     Port,
     /// The path cannot be made canonical.
     #[error("the path cannot be made canonical: {0}")]

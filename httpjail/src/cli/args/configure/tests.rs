@@ -289,7 +289,7 @@ fn wrong_rules_and_files() {
     let error = build(&["-r", "allow: a", "-r", r"github\.com"], None).expect_err("a wrong rule");
     assert_eq!(
         error.to_string(),
-        r"-r 2 (`github\.com`): a rule reads `action[-method]: pattern`, and this one has no `:`"
+        r"-r 2 (`github\.com`): missing `:`: expected `action[-method]: pattern`"
     );
     assert_eq!(error.hint().as_deref(), Some(r#"write "allow: github\.com""#));
     let error = build(&[], Some("rulez: []\n")).expect_err("a wrong file");

@@ -279,7 +279,7 @@ fn a_change_is_in_force_and_a_wrong_one_is_not() {
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(lines[0], "httpjail: the policy was reloaded: 1 rule");
     assert!(
-        lines[1].contains("the old one stays in force") && lines[1].contains("`alow` is no action"),
+        lines[1].contains("the old one stays in force") && lines[1].contains("invalid action `alow`"),
         "{said}"
     );
     assert!(

@@ -108,10 +108,10 @@ fn wrong_uses_of_groups() {
     let alone = |text: &str, message: &str, hint: &str| wrong_groups(&[("r.yaml", text)], message, hint);
     alone(
         &format!("{FORGE}rules:\n- use: [forge, forgee]\n"),
-        "r.yaml:8:16: there is no group `forgee`",
+        "r.yaml:8:16: unknown group `forgee`",
         "did you mean `forge`?",
     );
-    alone("use: [x]\n", "r.yaml:1:7: there is no group `x`", "");
+    alone("use: [x]\n", "r.yaml:1:7: unknown group `x`", "");
     alone(
         "groups:\n  a:\n  - use: b\n  b:\n  - use: [a]\nuse: a\n",
         "r.yaml:5:11: the group `a` uses itself",
@@ -125,7 +125,7 @@ fn wrong_uses_of_groups() {
     );
     alone(
         "groups:\n  a: []\n  a: []\n",
-        "r.yaml:2:3: groups: there are two groups `a`",
+        "r.yaml:2:3: groups: duplicate group `a`",
         "",
     );
     alone(
@@ -135,7 +135,7 @@ fn wrong_uses_of_groups() {
     );
     alone(
         "groups:\n  a:\n  - action: alow\n    host: b\n",
-        "r.yaml:3:13: groups.a[0].action: `alow` is no action: it is `allow` or `deny`",
+        "r.yaml:3:13: groups.a[0].action: invalid action `alow`: expected `allow` or `deny`",
         "",
     );
 }
@@ -165,7 +165,7 @@ fn wrong_files_of_groups() {
             ("g.yaml", "groups-from: h.yaml\ngroups:\n  a: []\n"),
             ("h.yaml", "groups:\n  a: []\n"),
         ],
-        "h.yaml:2:3: there is a group `a` in g.yaml already",
+        "h.yaml:2:3: duplicate group `a`: g.yaml has one already",
         "",
     );
 }
@@ -207,7 +207,7 @@ fn tests_of_the_file() {
     wrong(
         "tests:\n- request: a.test\n  verdict: deny\n",
         (2, 12),
-        "is no URL",
+        "invalid URL",
         "https://a.test",
     );
     wrong(
@@ -219,7 +219,7 @@ fn tests_of_the_file() {
     wrong(
         "tests:\n- request: http://a.test/\n  verdict: maybe\n",
         (3, 12),
-        "`maybe` is no action",
+        "invalid action `maybe`",
         "",
     );
     wrong("tests:\n- http://a.test/\n", (2, 3), "expected a test", "");

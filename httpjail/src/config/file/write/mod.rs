@@ -1,6 +1,6 @@
-//! What was learned as the text of a policy file.
+//! Writes learned rules as the text of a policy file.
 //!
-//! Whatever is written is read again before anybody else sees it: a file that does not hold the rules that it should is none.
+//! Each text is parsed again before it is returned. If it does not hold as many rules as it should, that is an error.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use crate::policy::learn::LearnedRule;
 
 /// A policy file to which rules cannot be added.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("its `rules:` are no plain list, one `- ` below the other, to which more could be added")]
+#[error("`rules:` is not a plain list, one `- ` below the other, so no rule can be added")]
 pub(crate) struct Unreadable;
 
 /// A whole policy file. `about` becomes comment lines at its top.
