@@ -7,7 +7,7 @@ use crate::net::{Host, Scheme};
 use crate::policy::Target;
 use crate::proxy::downstream::silence::unless_silent;
 use crate::proxy::io::boxed::BoxedIo;
-use crate::proxy::io::metered::MeteredIo;
+use crate::proxy::io::metered::metered;
 use crate::proxy::io::prefixed::PrefixedIo;
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::service::authorize::authorize;
@@ -121,7 +121,7 @@ async fn relay<S>(stream: PrefixedIo<S>, mut upstream: BoxedIo, mut entry: Reque
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut stream = MeteredIo::new(stream, entry.byte_counts.clone());
+    let mut stream = metered(stream, &entry.byte_counts);
     let copied = tokio::io::copy_bidirectional(&mut stream, &mut upstream).await;
     entry.complete = copied.is_ok();
 }

@@ -1,12 +1,9 @@
 //! Counts the bytes of a tunnel at its client's end, so that the log has the numbers also of a tunnel that is cut.
 
-use crate::proxy::io::delegate::delegate_write;
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::io::{InspectReader, InspectWriter};
 
 /// What has moved so far.
 #[derive(Debug, Default)]
@@ -35,36 +32,13 @@ impl ByteCounts {
     }
 }
 
-/// `stream`, counted.
-pub(crate) struct MeteredIo<S> {
-    stream: S,
-    byte_counts: Arc<ByteCounts>,
-}
-
-impl<S> MeteredIo<S> {
-    pub(crate) fn new(stream: S, byte_counts: Arc<ByteCounts>) -> Self {
-        MeteredIo { stream, byte_counts }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for MeteredIo<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
-        this.byte_counts.send(buf.filled().len() - before);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for MeteredIo<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = ready!(Pin::new(&mut this.stream).poll_write(cx, bytes))?;
-        this.byte_counts.receive(written);
-        Poll::Ready(Ok(written))
-    }
-
-    delegate_write!(stream: flush);
-    delegate_write!(stream: shutdown);
+/// Returns `stream`, whose traffic `byte_counts` counts: what is read from it goes upstream, what is written to it to the
+/// client.
+pub(crate) fn metered<S>(stream: S, byte_counts: &Arc<ByteCounts>) -> impl AsyncRead + AsyncWrite + Unpin
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (sent, received) = (byte_counts.clone(), byte_counts.clone());
+    let stream = InspectWriter::new(stream, move |bytes: &[u8]| received.receive(bytes.len()));
+    InspectReader::new(stream, move |bytes: &[u8]| sent.send(bytes.len()))
 }
