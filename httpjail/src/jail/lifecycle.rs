@@ -1,7 +1,7 @@
-//! The jail: a command that has no way out but the proxy.
+//! The steps from namespaces to a running command.
 //!
-//! `Jail<Prepared>` has its namespaces and its sockets; `Jail<Armed>` has been steered and has proved it; only that one
-//! can start the command. Each step's undo is a guard, dropped in reverse; what a SIGKILL leaves, [`crate::jail::stale`] removes.
+//! `Jail<Prepared>` has its namespaces and sockets. `Jail<Armed>` steers its traffic, and its self-test has proved it.
+//! Only `Jail<Armed>` can start the command.
 
 mod core_dumps;
 mod guard_sockets;
@@ -26,15 +26,15 @@ use crate::jail::supervisor::{self, Outcome, Running, signals::Signals};
 use crate::jail::unix::SocketGuard;
 use crate::net::Listeners;
 
-/// A state in which the namespaces exist and nothing is steered: everything the jail would do is refused.
+/// The state in which the namespaces exist and nothing is steered: all traffic of the jail is refused.
 #[derive(Debug)]
 pub(crate) struct Prepared;
 
-/// A state in which the canary was seen to be steered.
+/// The state in which the self-test has proved the steering.
 #[derive(Debug)]
 pub(crate) struct Armed;
 
-/// A jail, before its command runs. Dropped in any state, it kills what is in it and removes what it made.
+/// A jail before its command runs. Dropping it in any state kills its processes and removes what it made.
 pub(crate) struct Jail<State> {
     // Dropped in this order: the processes first, then what held them.
     sandbox: Sandbox,
@@ -42,9 +42,9 @@ pub(crate) struct Jail<State> {
     steering: Box<dyn Steering>,
     listeners: Listeners,
     notes: Vec<String>,
-    /// The Unix sockets of the outside that it may reach.
+    /// The Unix sockets of the host that the command may reach (`--allow-socket`).
     allowed: Vec<PathBuf>,
-    /// How all others are held, once that is chosen.
+    /// How all other Unix sockets are guarded, once that is chosen.
     sockets: Option<SocketGuard>,
     warnings: Vec<String>,
     state: PhantomData<State>,
@@ -54,7 +54,7 @@ impl Jail<Prepared> {
     /// Builds the namespaces, the jail's sockets in them, and the jail's view of the file system.
     ///
     /// # Errors
-    /// Naming the step that failed; what was built is gone again.
+    /// The step that failed. What was built is removed.
     pub(crate) fn prepare(
         steering: Box<dyn Steering>,
         proxy_process: ProxyProcess,
@@ -105,7 +105,7 @@ impl Jail<Prepared> {
         Ok(jail)
     }
 
-    /// Sets up the network namespace: from outside, or by init from inside.
+    /// Sets up the network namespace, from outside or by init from inside.
     fn connect(&mut self) -> Result<(), Failure> {
         let failed = |error: io::Error| Failure::new(format!("cannot set up the jail's network namespace: {error}"));
         let Some(inside) = self.steering.inside() else {
@@ -128,10 +128,10 @@ impl Jail<Prepared> {
         }
     }
 
-    /// Steers the jail's traffic, and has the canary prove it from inside.
+    /// Steers the jail's traffic, and runs the self-test from inside.
     ///
     /// # Errors
-    /// Naming the step, or what the canary saw; the jail is gone again.
+    /// The step that failed, or what the self-test found. The jail is removed.
     pub(crate) fn arm(mut self) -> Result<Jail<Armed>, Failure> {
         let armed = self.steering.arm(&self.listeners);
         armed.map_err(|error| Failure {
@@ -188,10 +188,10 @@ impl Jail<Prepared> {
 }
 
 impl Jail<Armed> {
-    /// Lets the proxy serve the jail's sockets and starts the command. `foreground`: give it the terminal.
+    /// Lets the proxy serve the jail's sockets, and starts the command.
     ///
     /// # Errors
-    /// Naming the step; the jail is gone again. A signal that came meanwhile is the outcome, not an error.
+    /// The step that failed. The jail is removed. A signal that arrived meanwhile is the outcome, not an error.
     pub(crate) fn spawn(
         mut self,
         signals: Signals,
@@ -231,7 +231,7 @@ impl Jail<Armed> {
 }
 
 impl Jail<Armed> {
-    /// Has init make a terminal in the jail and take it for its own. Returns the end that is outside.
+    /// Has init make a terminal in the jail and lead its session. Returns the outer end.
     fn terminal(&self) -> Result<OwnedFd, Failure> {
         self.sandbox.request(&InitRequest::MakeTerminal)?;
         match self.sandbox.reply_with("make a terminal")? {
@@ -242,17 +242,17 @@ impl Jail<Armed> {
 }
 
 impl<State> Jail<State> {
-    /// Whether Unix sockets of the outside are out of reach whatever their names.
+    /// Returns true if Unix sockets of the host are out of reach whatever their names.
     pub(crate) fn holds_sockets(&self) -> bool {
         self.sockets.as_ref().is_some_and(SocketGuard::by_identity)
     }
 
-    /// Whether init makes the jail's connections to Unix sockets, and so none for datagrams.
+    /// Returns true if init makes the jail's connections to Unix sockets, so that there are no datagram sockets.
     pub(crate) fn makes_connections(&self) -> bool {
         matches!(self.sockets, Some(SocketGuard::Notify { .. }))
     }
 
-    /// What could not be done and did not matter, and where the jail is: for `-v`.
+    /// Returns how the jail is made, and which unimportant steps failed, for `-v`.
     pub(crate) fn notes(&self) -> impl Iterator<Item = String> {
         let user = if self.sandbox.user_namespace { "with" } else { "without" };
         let first = format!("steered by {}, {user} a user namespace", self.steering.name());
@@ -262,16 +262,16 @@ impl<State> Jail<State> {
         notes.chain(self.notes.iter().cloned()).chain(of_proxy)
     }
 
-    /// What this jail does not hold, for want of something on this host.
+    /// Returns what this jail cannot hold because this host lacks something.
     pub(crate) fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// What a process must enter to make sockets of the jail's network, in this order: the user namespace, if there is
-    /// one, and the network namespace.
+    /// Returns what a process must enter to make sockets of the jail's network, in this order: the user namespace, if
+    /// there is one, and the network namespace.
     ///
     /// # Errors
-    /// When init cannot hand them out.
+    /// When init cannot pass them out.
     pub(crate) fn namespaces(&self) -> Result<Vec<OwnedFd>, Failure> {
         self.hand_out(self.sandbox.user_namespace)
     }

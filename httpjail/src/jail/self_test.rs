@@ -1,8 +1,8 @@
-//! The proof before exec: init, armed like the command, tries what the jail must bend or refuse, and the supervisor looks
-//! at what arrived where.
+//! The self-test before the command starts: init tries what the jail must redirect or refuse, and the supervisor checks
+//! what arrived where.
 //!
-//! Both sides must agree. Init alone could be told "connected" by anybody; the supervisor alone could see a connection
-//! that went elsewhere too. If anything differs the command does not start.
+//! Both sides must agree. Init alone could be told "connected" by any process; the supervisor alone could not see a
+//! connection that also went elsewhere. If anything differs the command does not start.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use super::protocol::channel::wait_readable;
 use crate::net::{ClientAddr, Flow, Listeners, OriginalDstSource};
 
-/// Documentation addresses (RFC 5737, RFC 3849): nobody's, and no route leads there from the jail's namespace.
+/// Documentation addresses (RFC 5737, RFC 3849): no host has them, and no route leads there from the jail's namespace.
 const FAR_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const FAR_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 const TCP_PORT: u16 = 7;
@@ -31,7 +31,7 @@ fn far(ipv6: bool) -> Vec<IpAddr> {
     far
 }
 
-/// Init's side. Says what went other than it must; nothing when all is well.
+/// Init's side of the test. Returns what is wrong; empty if the jail holds.
 pub(crate) fn probe(ipv6: bool) -> Vec<String> {
     let mut wrong = Vec::new();
     for address in far(ipv6) {
@@ -62,7 +62,7 @@ pub(crate) fn probe(ipv6: bool) -> Vec<String> {
                 },
             ),
         ] {
-            // One backend refuses the socket, the other what it sends.
+            // `ebpf` refuses the socket, `netns` what it sends.
             let sent = Socket::new(domain, kind, Some(protocol))
                 .and_then(|socket| send_from(&socket, SocketAddr::new(address, 0)));
             refused(&mut wrong, name, sent);
@@ -98,7 +98,7 @@ fn send(to: SocketAddr, connected: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Only the programs' own answer counts: "unreachable" would say that nobody stopped it.
+/// Only the jail's own refusal counts: "unreachable" would mean that the jail did not stop it.
 fn refused(wrong: &mut Vec<String>, what: &str, result: io::Result<()>) {
     match result {
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
@@ -107,7 +107,7 @@ fn refused(wrong: &mut Vec<String>, what: &str, result: io::Result<()>) {
     }
 }
 
-/// The supervisor's side, after init has probed: every connection and datagram must have arrived, with its destination.
+/// The supervisor's side of the test, after init's: every connection and datagram must have arrived, with its destination.
 ///
 /// # Errors
 /// Saying what did not arrive.
@@ -134,7 +134,8 @@ pub(crate) fn witness(listeners: &Listeners, flows: &dyn OriginalDstSource) -> i
     Ok(())
 }
 
-/// The same where others use the listeners too: what is not of the canary, which is in the cgroup of that number, is dropped.
+/// Like [`witness`], but other processes use the listeners too: only what comes from the test's cgroup (`cgroup` is its id)
+/// counts.
 ///
 /// # Errors
 /// Saying what did not arrive.

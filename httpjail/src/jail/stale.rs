@@ -1,25 +1,26 @@
-//! What a run that was killed may have left, removed by the next.
+//! Removes what a killed run may have left.
 //!
-//! A jail ends with its supervisor: the namespaces, mounts, programs and processes go with it. What has a name and stays
-//! is its cgroup; and of an attachment the pins, which are to stay as long as the cgroup does.
+//! A jail ends with its supervisor: the kernel removes its namespaces, mounts, programs and processes. What stays is
+//! what has a name: the cgroup, and the pins of an attachment, which must stay as long as their cgroup does.
 //!
-//! Nobody waits for this housekeeping: what another does just now, or what takes its time to end, is left to the next run.
+//! No run waits for this: what another process is removing, or what takes its time to end, is left to the next run.
 
 use std::time::{Duration, Instant};
 
 use super::attach::pins;
 use super::steering::cgroup::{self, Claimed, StaleCgroup};
 
-/// How long the killed processes of all dead runs together may take to go.
+/// How long the killed processes of all dead runs together may take to end.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Removes what dead runs left; a run that lives is never touched. Returns what could not be removed: no reason not to run.
+/// Removes what dead runs left, and never touches a run that lives. Returns what could not be removed, which is no reason
+/// not to run.
 pub(crate) fn remove() -> Vec<String> {
     let mut left = pins::remove_stale();
     match cgroup::stale_cgroups() {
         Ok(found) => {
             let claimed: Vec<Claimed> = found.into_iter().filter_map(StaleCgroup::claim).collect();
-            // All at once, and then they are waited for.
+            // All are killed first, and then waited for.
             claimed.iter().for_each(Claimed::kill);
             let deadline = Instant::now() + PATIENCE;
             let failed = claimed.into_iter().filter_map(|claimed| claimed.remove(deadline).err());

@@ -1,5 +1,5 @@
-//! The supervisor while the command runs: passes signals and stops on, answers the proxy, keeps the time, and ends
-//! everything when the command, the time or a part of the jail has ended.
+//! The supervisor while the command runs: forwards signals and stops, answers the proxy's process, keeps the deadline,
+//! and ends everything when the command, the time or a part of the jail has ended.
 
 pub(crate) mod policy_watch;
 pub(crate) mod signals;
@@ -56,28 +56,28 @@ impl Outcome {
     }
 }
 
-/// A jail whose command runs.
+/// A jail whose command is running.
 pub(crate) struct Running {
     sandbox: Sandbox,
     proxy_process: ProxyProcess,
     steering: Box<dyn Steering>,
-    /// Kept to the end: what it holds in the kernel goes with it.
+    /// Kept to the end: dropping it detaches the programs in the kernel.
     _sockets: Option<SocketGuard>,
     signals: Signals,
-    /// Answers what no rule does, if anybody is asked.
+    /// Decides about requests that no rule matches, if there is an approver.
     approver: Option<ApproverProcess>,
-    /// The command holds the terminal, which must be taken back from it.
+    /// The command holds the terminal, which must be taken back at the end.
     holds_terminal: bool,
 }
 
-/// Whether the command should get the terminal at once: it is ours to give, and the command reads from it and writes to it.
-/// In a pipeline another program may be the one that reads: there the command gets it only when it asks (SIGTTIN).
+/// Returns true if the command should get the terminal at once: httpjail has it, and the command reads from it and writes
+/// to it. In a pipeline another program may read, so there the command gets it only when it asks (SIGTTIN).
 pub(crate) fn wants_foreground() -> bool {
     let on_terminal = stdio::is_terminal(io::stdin().as_fd()) && stdio::is_terminal(io::stdout().as_fd());
     on_terminal && Terminal::open().is_some_and(|terminal| terminal.is_ours())
 }
 
-/// Sends this process SIGCONT at that time: the one signal that wakes a stopped process to keep its other appointments.
+/// Sends this process SIGCONT at the deadline: the one signal that wakes a stopped process.
 fn wake_at(deadline: Instant) -> io::Result<Timer> {
     let signal = SigevNotify::SigevSignal {
         signal: Signal::SIGCONT,
@@ -111,10 +111,10 @@ impl Running {
         }
     }
 
-    /// Waits for the end, then ends whatever still runs in the jail, has the proxy finish its log, and removes everything.
+    /// Waits for the end, then ends whatever still runs in the jail, has the proxy finish its log, and removes the jail.
     /// Returns how it ended and what could not be removed.
     ///
-    /// Meanwhile `watch` looks after the policy file, and `open_log` opens the request log anew, should it be moved away.
+    /// Meanwhile `watch` reloads the policy file, and `open_log` opens the request log again if it is moved away.
     pub(crate) fn wait(
         mut self,
         limit: Option<Duration>,
@@ -126,7 +126,7 @@ impl Running {
             .unwrap_or_else(|error| Outcome::Failed(error.to_string()));
         self.take_terminal();
         let killed = self.sandbox.kill();
-        // Before the proxy, whose last lines are for the caller's own terminal.
+        // Before the proxy, whose last lines go to the caller's own terminal.
         if let Some(approver) = &mut self.approver {
             approver.finish();
         }
@@ -175,8 +175,8 @@ impl Running {
             }
             let came = |at: usize| polled.get(at).is_some_and(|polled| polled.any().unwrap_or(true));
             let (init, proxy, signals, approver) = (came(0), came(1), came(2), came(3));
-            // It speaks only when spoken to, or when it fails. Heard before init: what a command says of a denial is not to
-            // hide that there was nobody to ask.
+            // It sends only replies, or that it failed. Read before init's channel: a command that fails because of a denial
+            // must not hide that the approver was gone.
             if approver && let Some(approver) = &self.approver {
                 return Ok(Outcome::Failed(approver.last_words()));
             }
@@ -203,7 +203,7 @@ impl Running {
                 out_of_time = true;
                 deadline = Some(Instant::now() + GRACE);
                 self.sandbox.line.send(&InitRequest::Signal(Signal::SIGTERM as i32))?;
-                // A stopped command would not hear it.
+                // A stopped command would not receive SIGTERM.
                 self.sandbox.line.send(&InitRequest::Signal(Signal::SIGCONT as i32))?;
             }
         }
@@ -239,9 +239,9 @@ impl Running {
         Ok(())
     }
 
-    /// The command was stopped: by asking for a terminal that is ours to give, or for good, and then we stop as well, so
-    /// that the shell sees a stopped job. Without a terminal there is no such shell, and a command that stops itself, with
-    /// others of the jail still at work, must not stop the one that keeps the time and takes the signals.
+    /// Handles a stopped command. If it asks for the terminal, and httpjail has it, the command gets it. Otherwise httpjail
+    /// stops too, so that the shell sees a stopped job. Without a terminal there is no such shell, and a command that stops
+    /// itself, while others of the jail still work, must not stop the process that keeps the deadline and takes signals.
     fn stop(&mut self, signal: i32, deadline: Option<Instant>) -> io::Result<()> {
         let Some(terminal) = Terminal::open() else {
             return Ok(());
@@ -254,18 +254,19 @@ impl Running {
         if let Some(approver) = &self.approver {
             approver.suspend()?;
         }
-        // Dropped, it is disarmed.
+        // Dropping it disarms the timer.
         let _alarm = deadline.map(wake_at).transpose()?;
         kill(getpid(), Signal::SIGSTOP)?;
-        // Resumed. The SIGCONT that did it waits among the signals and lets the command go on.
+        // Continued. The SIGCONT that did it is still among the signals, and continues the command.
         Ok(())
     }
 
-    /// We were continued: so is the command, with the terminal if the shell has put us in the foreground (`fg`).
+    /// Continues the command after httpjail was continued, with the terminal if the shell has put httpjail in the
+    /// foreground (`fg`).
     fn resume(&mut self) -> io::Result<()> {
         if let Some(approver) = self.approver.as_ref().filter(|approver| approver.holds_terminal()) {
             approver.resume()?;
-            // Its own terminal is always the command's.
+            // The jail's own terminal is always the command's.
             return self.sandbox.line.send(&InitRequest::Resume { foreground: true });
         }
         let foreground = Terminal::open().is_some_and(|terminal| terminal.is_ours());

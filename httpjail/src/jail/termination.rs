@@ -1,7 +1,7 @@
-//! The end of a process of ours: its line is closed, it is killed and waited for, and never without a limit.
+//! Ends a child process: kills it, waits for it, and never without a limit.
 //!
 //! A kill may be refused (root without CAP_KILL may not signal the proxy, which is another user by then), and a killed
-//! process may stay: one that a cgroup freezer holds, or that waits for a device. Neither may hold httpjail past its end.
+//! process may stay: a cgroup freezer holds it, or it waits for a device. Neither may keep httpjail from ending.
 
 use std::fs;
 use std::os::fd::BorrowedFd;
@@ -14,10 +14,10 @@ use nix::unistd::Pid;
 
 use super::protocol::channel::wait_readable;
 
-/// How long a process may take to go once it was killed. Generous: the jail's first one goes after all the others.
+/// How long a killed process may take to end. Generous: the jail's init ends after all its other processes.
 pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 
-/// A process of ours that does not end.
+/// A child process that does not end.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{who} (process {pid}) is still there {} s after SIGKILL: {why}", LIMIT.as_secs())]
 pub(crate) struct NotEnded {
@@ -26,16 +26,16 @@ pub(crate) struct NotEnded {
     why: String,
 }
 
-/// Kills a child that has not been waited for, waits until it is gone, and reaps it. `ended` is its pidfd; what it reads
-/// orders from should have been closed before, so that it goes even where it cannot be killed.
+/// Kills a child that has not been reaped, waits until it is gone, and reaps it. `ended` is its pidfd. Close its channel
+/// first, so that it ends even if it cannot be killed.
 ///
 /// # Errors
-/// When it stays. Whoever calls goes on without it.
+/// When it stays. The caller continues without it.
 pub(crate) fn kill_and_reap(who: &'static str, pid: Pid, ended: BorrowedFd<'_>) -> Result<(), NotEnded> {
-    // Our own child, not yet waited for: the number cannot be anybody else's.
+    // A child that has not been reaped: no other process can have its id.
     let killed = kill(pid, Signal::SIGKILL);
     if let Ok(true) = wait_readable(ended, LIMIT) {
-        // It is a zombie: there is nothing to wait for.
+        // It is a zombie, so this does not wait.
         let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
         return Ok(());
     }
@@ -49,7 +49,7 @@ pub(crate) fn kill_and_reap(who: &'static str, pid: Pid, ended: BorrowedFd<'_>) 
     Err(NotEnded { who, pid, why })
 }
 
-/// What the kernel says that it is doing, where it says so.
+/// Returns the kernel function in which the process waits, if the kernel shows it.
 fn waits_in(pid: Pid) -> String {
     let place = fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
     match place.trim() {

@@ -1,8 +1,8 @@
-//! Making processes: `clone3(2)` with namespaces and a cgroup, and plain `fork(2)`.
+//! Makes processes: `clone3(2)` with namespaces and a cgroup, and plain `fork(2)`.
 //!
-//! Both refuse to run in a process with more than one thread. The child of a threaded process may only call
-//! async-signal-safe functions; the child of a single-threaded one may go on as ordinary Rust, which is what the jail's
-//! init and the proxy do. `PDEATHSIG` too follows the forking *thread*, so that the main thread has to do it.
+//! Both refuse to run in a process with more than one thread. The child of a threaded process may call only
+//! async-signal-safe functions; the child of a single-threaded one may continue as ordinary Rust, as the jail's init
+//! and the proxy do. `PDEATHSIG` follows the *thread* that forks, so the main thread must fork.
 
 use std::fs;
 use std::io;

@@ -1,4 +1,4 @@
-//! Descriptors: listing them, closing whole ranges, handing them to another process.
+//! Lists descriptors, closes ranges of them, and passes them to other processes.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};

@@ -1,4 +1,4 @@
-//! Memory: how much is allocated, and what the allocator holds that nobody uses.
+//! Measures the memory that is allocated, and returns what the allocator holds without use.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -1,4 +1,4 @@
-//! The only unsafe code: thin wraps of system calls that no crate offers safely.
+//! The only unsafe code: thin wrappers of system calls that no crate offers safely.
 //!
 //! Each function states what must hold and checks what it can, so that everything above it is safe Rust. Nothing here
 //! knows of jails, rules or requests.

@@ -1,5 +1,5 @@
-//! Which mount a path leads to (`statx(2)`), and attributes of mounts that are there already (`mount_setattr(2)`, Linux 5.12):
-//! calls that the safe libraries lack.
+//! Tells which mount a path leads to (`statx(2)`), and changes attributes of existing mounts (`mount_setattr(2)`, Linux
+//! 5.12): calls that the safe libraries lack.
 
 use std::ffi::CString;
 use std::io;

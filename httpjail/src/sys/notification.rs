@@ -1,4 +1,5 @@
-//! seccomp's user notification (seccomp_unotify(2)): a filter that hands calls to another process, which makes them and answers.
+//! seccomp's user notification (seccomp_unotify(2)): a filter passes calls to another process, which makes them and
+//! answers.
 
 use std::io;
 use std::mem::size_of;

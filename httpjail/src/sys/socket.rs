@@ -1,4 +1,4 @@
-//! What nix and socket2 do not offer of sockets: other processes' sockets, and addresses as the bytes that they are.
+//! Socket calls that nix and socket2 do not offer: on sockets of other processes, and with addresses as bytes.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -50,7 +50,7 @@ pub(crate) fn domain(socket: BorrowedFd<'_>) -> io::Result<libc::c_int> {
     option(socket, libc::SO_DOMAIN)
 }
 
-/// How long a send, or a connect, may take (`SO_SNDTIMEO`); `None` is for ever.
+/// How long a send, or a connect, may take (`SO_SNDTIMEO`); `None` is forever.
 ///
 /// # Errors
 /// Those of `getsockopt(2)`.

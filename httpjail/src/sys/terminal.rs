@@ -1,7 +1,7 @@
-//! The controlling terminal: who holds it, handing it over and back, its modes and its size.
+//! The controlling terminal: its foreground group, modes and size.
 //!
-//! The command has a process group of its own, so it must be made the terminal's foreground group to read from it and to
-//! get Ctrl-C and Ctrl-Z. It shares the caller's session: `setsid` would cost it job control.
+//! The command has a process group of its own, so it must be made the terminal's foreground group to read from it and
+//! to get Ctrl-C and Ctrl-Z. It stays in the caller's session: `setsid` would cost it job control.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -9,8 +9,21 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::libc;
 use nix::pty::Winsize;
+use nix::sys::signal::Signal;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{Pid, getpgrp, tcgetpgrp, tcsetpgrp};
+
+/// The signals of a terminal and of `kill` that httpjail forwards to the command's process group.
+pub(crate) const FORWARDED_SIGNALS: [Signal; 8] = [
+    Signal::SIGINT,
+    Signal::SIGTERM,
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+    Signal::SIGTSTP,
+    Signal::SIGWINCH,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+];
 
 /// The controlling terminal of this session.
 #[derive(Debug)]

@@ -1,5 +1,5 @@
-//! What a single thread may have for itself on Linux, though every library says that it is the process's: ids, groups, root and
-//! working directory. And an alarm that interrupts the calls of one thread.
+//! Credentials, root and working directory of a single thread, which Linux permits though every library says that they
+//! belong to the process. And an alarm that interrupts the calls of one thread.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -15,11 +15,11 @@ const ALARM: Signal = Signal::SIGALRM;
 ///
 /// # Errors
 /// Those of `unshare(2)`.
-pub(crate) fn own_folders() -> io::Result<()> {
+pub(crate) fn own_directories() -> io::Result<()> {
     Ok(nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS)?)
 }
 
-/// Takes the folder as this thread's root.
+/// Takes the directory as this thread's root.
 ///
 /// # Errors
 /// Those of `chroot(2)`; the working directory has changed then.
@@ -52,7 +52,7 @@ pub(crate) fn act_as(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     Errno::result(unsafe { libc::syscall(libc::SYS_setresgid, SAME, gid, SAME) })?;
     // SAFETY: the call takes integers.
     Errno::result(unsafe { libc::syscall(libc::SYS_setresuid, SAME, uid, SAME) })?;
-    // The kernel sets it anew with the ids, to what fs.suid_dumpable says.
+    // The kernel sets it again with the ids, to what fs.suid_dumpable says.
     Ok(nix::sys::prctl::set_dumpable(false)?)
 }
 

@@ -1,4 +1,4 @@
-//! Who runs on this machine, by the kernel's own count.
+//! Reads from the kernel which users have processes.
 
 use std::io;
 

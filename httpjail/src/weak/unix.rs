@@ -16,22 +16,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Outcome, RunError};
-use crate::sys::terminal::Terminal;
+use crate::sys::terminal::{FORWARDED_SIGNALS, Terminal};
 
 /// Between the wish that a command end and its end by force.
 const GRACE: Duration = Duration::from_secs(2);
-
-/// Passed on to the command's process group.
-const FORWARDED: [Signal; 8] = [
-    Signal::SIGINT,
-    Signal::SIGTERM,
-    Signal::SIGHUP,
-    Signal::SIGQUIT,
-    Signal::SIGTSTP,
-    Signal::SIGWINCH,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-];
 
 pub(super) async fn run(
     mut command: process::Command,
@@ -172,7 +160,7 @@ struct Signals(mpsc::Receiver<Signal>);
 impl Signals {
     fn listen() -> io::Result<Self> {
         let (sender, receiver) = mpsc::channel(16);
-        for wanted in FORWARDED.into_iter().chain([Signal::SIGCHLD, Signal::SIGCONT]) {
+        for wanted in FORWARDED_SIGNALS.into_iter().chain([Signal::SIGCHLD, Signal::SIGCONT]) {
             let mut stream = signal(SignalKind::from_raw(wanted as i32))?;
             let sender = sender.clone();
             tokio::spawn(async move { while stream.recv().await.is_some() && sender.send(wanted).await.is_ok() {} });

@@ -61,7 +61,7 @@ const DEFENCES: [Defence; 10] = [
     },
     Defence {
         name: "hidden",
-        edits: &[(KEPT, "cover_folder(folder, owner)?;", "let _ = folder;")],
+        edits: &[(KEPT, "cover_directory(directory, owner)?;", "let _ = directory;")],
         topics: &["identity", "regression", "surroundings"],
     },
     Defence {

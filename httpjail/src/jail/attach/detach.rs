@@ -1,4 +1,4 @@
-//! Ending attachments from outside: one that lives is asked to, of one that is dead the pins are removed.
+//! Ends attachments from another process: asks a running httpjail to end, and removes the pins of one that is dead.
 
 use std::fs;
 use std::io;

@@ -1,4 +1,4 @@
-//! The two locks of attaching: a cgroup's own, and the one over all pins.
+//! The two locks that attaching takes: one for a cgroup, and one for all pins.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -18,9 +18,9 @@ const LOCK_TICK: Duration = Duration::from_millis(10);
 /// waited for.
 ///
 /// # Errors
-/// When there is no folder to lock, or another process does not let it go.
+/// When there is no directory to lock, or another process does not let it go.
 pub(super) fn lock_pins(tell: &dyn Fn(&str)) -> Result<File, Failure> {
-    // The folder itself, so that no file stays.
+    // The directory itself, so that no file stays.
     let opened = make_run_dir().and_then(|()| File::open(RUN_DIR));
     let opened = opened.map_err(|error| Failure {
         hint: (error.kind() == io::ErrorKind::PermissionDenied).then(|| "run httpjail with sudo".into()),

@@ -1,8 +1,8 @@
-//! Attaching: the jail's programs on a cgroup that exists, armed from outside.
+//! Attaches the jail's programs to a cgroup that exists already.
 //!
-//! Nothing of the processes in there changes but what the network does for them: their mounts, rights and Unix sockets stay
-//! as they are. So this holds those that cannot leave their cgroup, and closes IP; `run` closes more. The attachment is
-//! pinned ([`pins`]): when httpjail is killed the cgroup is closed, not open, until somebody detaches.
+//! The processes in the cgroup keep their mounts, capabilities and Unix sockets; only their network changes. So an
+//! attachment holds processes that cannot leave their cgroup, and closes IP only; `run` closes more. The attachment is
+//! pinned ([`pins`]): when httpjail is killed the cgroup stays closed until `httpjail detach`.
 
 mod detach;
 mod lock;
@@ -190,7 +190,7 @@ impl Attachment {
         Ok(())
     }
 
-    /// Serves the proxy's questions until it is over, and looks after the policy file. `open_log` opens the request log anew.
+    /// Serves the proxy's questions until it is over, and looks after the policy file. `open_log` opens the request log again.
     pub(crate) fn watch(
         &self,
         proxy_process: &ProxyProcess,

@@ -1,8 +1,8 @@
-//! What no program on a cgroup sees, as far as this host has it: said at the start, by name.
+//! Finds what no program on a cgroup can see, so that httpjail names it when it attaches.
 //!
-//! A user who also has processes outside may trace them or take their sockets; a namespace of that user's with a link in it
-//! may be entered, for packets of whatever kind; AF_VSOCK knows no cgroup. None of it can be held from here, so whoever
-//! attaches is told, and what to do about it.
+//! A user who also has processes outside the cgroup may trace them or take their sockets. A user's network namespace
+//! with a link to the outside may be entered, and any packet leaves by it. AF_VSOCK knows no cgroup. An attachment
+//! cannot stop any of these, so httpjail warns and says what to do.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,9 +1,11 @@
-//! What keeps an attachment when its httpjail dies: the links of its programs, pinned as files in a bpffs.
+//! Keeps an attachment alive when its httpjail dies: pins the links of its programs as files in a bpffs.
 //!
-//! `BPFFS/httpjail/ID-run-...` is a folder for each attachment: the cgroup's number and whose it is (as [`RunName`] says it),
-//! with a file for each program and a link `cgroup` to the place of the cgroup. A bpffs holds nothing but pins, folders and
-//! links, and no name with a dot. Taking the files away opens the cgroup: so only `detach`, the end of its own httpjail, or
-//! a newer attachment does that, and anybody once the cgroup is gone.
+//! Each attachment has a directory `BPFFS/httpjail/ID-run-...`, named by the cgroup's id and its owner ([`RunName`]).
+//! It has a file for each program, and a symbolic link `cgroup` to the cgroup. A bpffs takes only pins, directories and
+//! links, and no name with a dot.
+//!
+//! Removing the files opens the cgroup. So only `detach`, the end of the httpjail that made them, or a newer attachment
+//! removes them; once the cgroup is gone, any run does.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -18,7 +20,7 @@ use crate::jail::sandbox::run_dir::{RUN_DIR, make_run_dir};
 use crate::jail::steering::cgroup::RunName;
 use crate::jail::steering::ebpf::Links;
 
-const FOLDER: &str = "httpjail";
+const DIRECTORY: &str = "httpjail";
 /// Where a bpffs is mounted by us if there is none.
 const OWN_MOUNT: &str = "bpf";
 const PLACE: &str = "cgroup";
@@ -26,7 +28,7 @@ const PLACE: &str = "cgroup";
 /// The pins of one attachment.
 #[derive(Debug)]
 pub(crate) struct Pins {
-    folder: PathBuf,
+    directory: PathBuf,
     /// The cgroup's number.
     pub id: u64,
     /// The cgroup's place.
@@ -41,37 +43,37 @@ impl Pins {
     /// # Errors
     /// When there is no bpffs and none can be mounted, or it is not root's alone.
     pub(crate) fn make(links: &Links, id: u64, cgroup: &Path, name: RunName) -> Result<Self, Failure> {
-        let parent = bpffs()?.join(FOLDER);
+        let parent = bpffs()?.join(DIRECTORY);
         make_folder(&parent)?;
         let pins = Pins {
-            folder: parent.join(format!("{id}-{name}")),
+            directory: parent.join(format!("{id}-{name}")),
             id,
             cgroup: cgroup.to_owned(),
             name,
         };
         let made = DirBuilder::new()
             .mode(0o700)
-            .create(&pins.folder)
-            .and_then(|()| symlink(cgroup, pins.folder.join(PLACE)))
+            .create(&pins.directory)
+            .and_then(|()| symlink(cgroup, pins.directory.join(PLACE)))
             .map_err(|error| error.to_string())
-            .and_then(|()| links.pin(&pins.folder).map_err(|error| error.to_string()));
+            .and_then(|()| links.pin(&pins.directory).map_err(|error| error.to_string()));
         made.map_err(|error| {
             let _ = pins.remove();
             Failure::new(format!(
                 "cannot keep the attachment in {}: {error}",
-                pins.folder.display()
+                pins.directory.display()
             ))
         })?;
         Ok(pins)
     }
 
     /// All that there are, in every bpffs that is mounted here. A bpffs that was mounted without a mode is everybody's to write
-    /// to (kernel/bpf/inode.c: 1777), and what is found here gets removed by root: so only root's own folders count.
+    /// to (kernel/bpf/inode.c: 1777), and what is found here gets removed by root: so only root's own directories count.
     pub(crate) fn all() -> Vec<Pins> {
-        let folders = mounts().into_iter().map(|mount| mount.join(FOLDER));
-        folders
-            .filter(|folder| is_roots_alone(folder))
-            .flat_map(|folder| entries(&folder))
+        let directories = mounts().into_iter().map(|mount| mount.join(DIRECTORY));
+        directories
+            .filter(|directory| is_roots_alone(directory))
+            .flat_map(|directory| entries(&directory))
             .collect()
     }
 
@@ -85,17 +87,17 @@ impl Pins {
     /// # Errors
     /// Naming what stays.
     pub(crate) fn remove(&self) -> io::Result<()> {
-        let told = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", self.folder.display()));
+        let told = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", self.directory.display()));
         let there = |done: io::Result<()>| match done {
             // Somebody was quicker.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             done => done.map_err(told),
         };
-        for entry in fs::read_dir(&self.folder).into_iter().flatten() {
+        for entry in fs::read_dir(&self.directory).into_iter().flatten() {
             there(entry.and_then(|entry| fs::remove_file(entry.path())))?;
         }
-        there(fs::remove_dir(&self.folder))?;
-        let Some(parent) = self.folder.parent() else {
+        there(fs::remove_dir(&self.directory))?;
+        let Some(parent) = self.directory.parent() else {
             return Ok(());
         };
         // Not the last: then it is not empty.
@@ -132,7 +134,7 @@ pub(crate) fn remove_stale() -> Vec<String> {
     left
 }
 
-/// Whether something is mounted there in any mount namespace that a process is in, or that is kept: to remove the folder would
+/// Whether something is mounted there in any mount namespace that a process is in, or that is kept: to remove the directory would
 /// unmount it there too (fs/namespace.c, `__detach_mounts`), and open what it holds.
 fn is_mounted_anywhere(place: &Path) -> bool {
     let Ok(processes) = fs::read_dir("/proc") else {
@@ -162,13 +164,13 @@ fn make_folder(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Whether it is a folder, no link to one, that root alone can look into, in one that is root's: there nobody else can put
+/// Whether it is a directory, no link to one, that root alone can look into, in one that is root's: there nobody else can put
 /// another in its place, for a bpffs is always sticky.
-fn is_roots_alone(folder: &Path) -> bool {
+fn is_roots_alone(directory: &Path) -> bool {
     let is_roots = |path: &Path, others: u32| {
         fs::symlink_metadata(path).is_ok_and(|found| found.is_dir() && found.uid() == 0 && found.mode() & others == 0)
     };
-    is_roots(folder, 0o077) && folder.parent().is_some_and(|parent| is_roots(parent, 0))
+    is_roots(directory, 0o077) && directory.parent().is_some_and(|parent| is_roots(parent, 0))
 }
 
 fn own_mount() -> PathBuf {
@@ -216,18 +218,18 @@ fn mounts() -> Vec<PathBuf> {
     mounts.collect()
 }
 
-fn entries(folder: &Path) -> Vec<Pins> {
+fn entries(directory: &Path) -> Vec<Pins> {
     let entry = |entry: fs::DirEntry| {
         let name = entry.file_name();
         let (id, name) = name.to_str()?.split_once('-')?;
-        let folder = entry.path();
+        let directory = entry.path();
         Some(Pins {
             id: id.parse().ok()?,
             name: RunName::parse(name)?,
-            cgroup: fs::read_link(folder.join(PLACE)).unwrap_or_default(),
-            folder,
+            cgroup: fs::read_link(directory.join(PLACE)).unwrap_or_default(),
+            directory,
         })
     };
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries.filter_map(entry).collect()
 }

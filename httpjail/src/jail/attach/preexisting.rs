@@ -1,10 +1,12 @@
-//! Sockets that were there before: listed, cut, and told.
+//! Lists the sockets that existed before the attachment, and ends their connections.
 //!
-//! The programs stop what a socket of the cgroup sends and receives, however old it is. What they do not see is a socket
-//! that was made elsewhere and brought along (handed over by systemd, or open while its process was moved in): a socket
-//! belongs to the cgroup that its maker was in. Where there is one, nothing is attached: destroyed, it could be connected
-//! anew and be as free as before. The kernel lists sockets with their cgroups, and destroys them, by sock_diag(7); the
-//! numbers are those of include/uapi/linux/inet_diag.h. It lists none that is neither bound nor connected.
+//! The programs stop what any socket of the cgroup sends and receives, however old it is. They do not see a socket that
+//! was created in another cgroup and brought along (passed by systemd, or open while its process was moved): a socket
+//! belongs to the cgroup of the process that created it. If there is such a socket httpjail does not attach: a
+//! destroyed socket could be connected again.
+//!
+//! The kernel lists and destroys sockets by sock_diag(7), which does not list a socket that is neither bound nor
+//! connected. The numbers are those of include/uapi/linux/inet_diag.h.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

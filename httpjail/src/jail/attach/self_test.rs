@@ -1,4 +1,5 @@
-//! The proof that an attachment holds: a canary of ours, put into a cgroup below it, tries what must be bent or refused.
+//! Proves that an attachment holds: a test process in a cgroup below the target tries what must be redirected or
+//! refused.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _, Write as _};

@@ -1,4 +1,4 @@
-//! The cgroup to attach to: which it is, who is in it, and whether they could leave it.
+//! The cgroup to attach to: finds it, lists its processes, and checks that they cannot leave it.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -63,7 +63,7 @@ impl Target {
         self.id
     }
 
-    /// Whether it has been removed. One made anew at the same place is another.
+    /// Whether it has been removed. One made again at the same place is another.
     pub(crate) fn is_gone(&self) -> bool {
         !is_at(&self.path, self.id)
     }
@@ -74,8 +74,8 @@ impl Target {
     /// Those of reading the cgroup tree.
     pub(crate) fn processes(&self) -> io::Result<Vec<Pid>> {
         let mut found = Vec::new();
-        for folder in self.tree()? {
-            match fs::read_to_string(folder.join("cgroup.procs")) {
+        for directory in self.tree()? {
+            match fs::read_to_string(directory.join("cgroup.procs")) {
                 Ok(text) => found.extend(text.lines().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw)),
                 // A threaded cgroup, whose processes are listed above it; or one that has gone.
                 Err(error)
@@ -96,11 +96,11 @@ impl Target {
     /// # Errors
     /// Those of reading the cgroup tree.
     pub(crate) fn ids(&self) -> io::Result<BTreeSet<u64>> {
-        let folders = self.tree()?;
-        Ok(folders
+        let directories = self.tree()?;
+        Ok(directories
             .iter()
-            .filter_map(|folder| fs::metadata(folder).ok())
-            .map(|folder| folder.ino())
+            .filter_map(|directory| fs::metadata(directory).ok())
+            .map(|directory| directory.ino())
             .collect())
     }
 
@@ -152,11 +152,11 @@ impl Target {
 
     /// Parents before children.
     fn tree(&self) -> io::Result<Vec<PathBuf>> {
-        let mut folders = vec![self.path.clone()];
+        let mut directories = vec![self.path.clone()];
         let mut next = 0;
-        while let Some(folder) = folders.get(next).cloned() {
+        while let Some(directory) = directories.get(next).cloned() {
             next += 1;
-            let entries = match fs::read_dir(&folder) {
+            let entries = match fs::read_dir(&directory) {
                 Ok(entries) => entries,
                 Err(error) if next > 1 && error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error),
@@ -164,9 +164,9 @@ impl Target {
             let below = entries
                 .flatten()
                 .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-            folders.extend(below.map(|entry| entry.path()));
+            directories.extend(below.map(|entry| entry.path()));
         }
-        Ok(folders)
+        Ok(directories)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Core dumps of what is in the jail: none is handed to a program of the host's.
+//! Keeps core dumps of jailed programs away from programs of the host.
 
 use std::fs;
 use std::io;

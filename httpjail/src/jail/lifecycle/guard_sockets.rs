@@ -1,4 +1,5 @@
-//! How the Unix sockets and named pipes of the outside are held: the ways are tried from the strongest on, each by its canary.
+//! Chooses how Unix sockets and named pipes of the host are kept out of reach: tries each way, strongest first, and
+//! tests it.
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd, OwnedFd, RawFd};

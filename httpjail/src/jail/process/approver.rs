@@ -1,8 +1,8 @@
-//! The approver: the process in which a request that no rule matches is decided, with the caller's rights and no others.
+//! The approver: the process that decides about requests that no rule matches, with the caller's rights only.
 //!
-//! It is none of the jail's and none of the supervisor's: it holds the caller's terminal (`--interactive`), or starts the
-//! program that decides (`--approve-with`). Forked before the proxy, which asks it over a socket pair. When it ends before
-//! its time the run ends: nothing could be approved any more, and the terminal may be in disorder.
+//! It holds the caller's terminal (`--interactive`), or starts the program that decides (`--approve-with`). The
+//! supervisor forks it before the proxy's process, which asks it over a socket pair. When it ends early the run ends:
+//! no request could be approved any more, and the terminal may be in disorder.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -24,19 +24,19 @@ use crate::sys::clone::{self, Side};
 use crate::sys::fds;
 use crate::sys::terminal::{Modes, Terminal};
 
-/// How long it may take for one order. Generous: a terminal may be slow.
+/// How long it may take for one request. Generous: a terminal may be slow.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// What an approver is for.
+/// What an approver does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// It holds the terminal and asks there. It starts nothing and opens no socket.
+    /// Holds the terminal and asks there. It starts no program and opens no socket.
     Terminal,
-    /// It starts programs.
+    /// Starts the program that decides.
     Program,
 }
 
-/// The supervisor's hold on the approver. Dropped, it ends it and puts the terminal in order.
+/// The supervisor's handle of the approver. Dropping it ends the approver and restores the terminal.
 #[derive(Debug)]
 pub(crate) struct ApproverProcess {
     kind: Kind,
@@ -93,12 +93,12 @@ impl ApproverProcess {
         }
     }
 
-    /// Whether the jail's terminal is its business.
+    /// Returns true if the approver holds the jail's terminal.
     pub(crate) fn holds_terminal(&self) -> bool {
         self.kind == Kind::Terminal
     }
 
-    /// Hands over the outer end of the jail's terminal.
+    /// Passes the outer end of the jail's terminal to the approver.
     ///
     /// # Errors
     /// When the approver is gone or stuck.
@@ -108,7 +108,7 @@ impl ApproverProcess {
         self.done("take the terminal")
     }
 
-    /// Has it leave the terminal as it was found.
+    /// Has the approver restore the terminal's modes, before the job is stopped.
     ///
     /// # Errors
     /// When the approver is gone or stuck.
@@ -116,7 +116,7 @@ impl ApproverProcess {
         self.tell(ApproverRequest::Suspend)
     }
 
-    /// Has it take the terminal again, if the job is in its foreground.
+    /// Has the approver take the terminal again, if the job is in its foreground.
     ///
     /// # Errors
     /// When the approver is gone or stuck.
@@ -124,7 +124,7 @@ impl ApproverProcess {
         self.tell(ApproverRequest::Resume)
     }
 
-    /// Why it has ended.
+    /// Returns why the approver has ended.
     pub(crate) fn last_words(&self) -> String {
         match self.line.receive() {
             Ok(ApproverReply::Failed(failure)) => failure.message,
@@ -132,7 +132,8 @@ impl ApproverProcess {
         }
     }
 
-    /// Lets it show the last of the jail's terminal and end; ends it if it does not. Does nothing the second time.
+    /// Lets the approver show the rest of the jail's output and end; kills it if it does not. Does nothing the second
+    /// time.
     pub(crate) fn finish(&mut self) {
         if self.pid.as_raw() <= 0 {
             return;
@@ -147,7 +148,7 @@ impl ApproverProcess {
         }
         self.pid = Pid::from_raw(0);
         if let (false, Some(modes), Some(terminal)) = (orderly, &self.modes, Terminal::open()) {
-            // There is nobody else to do it, and nobody to tell if it fails.
+            // No other process can do it, and no process could be told if it fails.
             let _ = terminal.reset(modes);
         }
     }
@@ -195,7 +196,7 @@ fn live(line: ApproverEnd, main: impl FnOnce(&ApproverEnd) -> Result<(), Failure
 }
 
 fn give_up(line: &ApproverEnd, failure: Failure) -> i32 {
-    // The supervisor is the only one to tell; if it is gone, so are we.
+    // If the supervisor is gone there is no process to report to.
     let _ = line.send(&ApproverReply::Failed(failure));
     125
 }
@@ -205,7 +206,7 @@ fn settle(kind: Kind, caller: &UserIdentity, keep: &[RawFd]) -> io::Result<()> {
     fds::close_from(3, keep)?;
     let mut mask = SigSet::empty();
     if kind == Kind::Terminal {
-        // It ends when the supervisor does, and not before: it must put the terminal in order. Only SIGKILL can keep it.
+        // No signal ends it before the supervisor: it must restore the terminal. Only SIGKILL can prevent that.
         mask = SigSet::all();
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None)?;

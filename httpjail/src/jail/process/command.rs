@@ -1,4 +1,4 @@
-//! The command: what it is, and its last steps from a fork of the jail's init to its own first instruction.
+//! The command: its description, and the steps from a fork of the jail's init to `execve`.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
@@ -18,7 +18,7 @@ use crate::jail::sandbox::user_identity::UserIdentity;
 use crate::sys::fds;
 use crate::sys::terminal::Terminal;
 
-/// What to run, as whom.
+/// What to run, and as which user.
 #[derive(Debug)]
 pub(crate) struct JailedCommand {
     /// The program and its arguments; never empty.
@@ -27,14 +27,14 @@ pub(crate) struct JailedCommand {
     pub env: Vec<(OsString, OsString)>,
     /// Where it starts.
     pub working_directory: WorkingDirectory,
-    /// As whom.
+    /// The user that it runs as.
     pub identity: UserIdentity,
-    /// Inherited pipes that it gets besides 0, 1 and 2.
+    /// Inherited pipes that it keeps besides 0, 1 and 2.
     pub pipes: Vec<i32>,
 }
 
 impl JailedCommand {
-    /// Gives up every right and becomes the command. Returns only if that failed. With `watched` init is to make its
+    /// Gives up every right and becomes the command. Returns only if that fails. With `watched`, init makes the command's
     /// connections to Unix sockets.
     pub(crate) fn start(
         &self,
@@ -61,7 +61,7 @@ impl JailedCommand {
             .collect::<io::Result<Vec<_>>>()?;
         let mut env = self.env.iter().map(variable).collect::<io::Result<Vec<_>>>()?;
         // A group of its own: signals by process group do not stop at a PID namespace, and `kill(0, 9)` in the jail would
-        // reach the supervisor and its neighbours in a pipeline.
+        // reach the supervisor and its neighbors in a pipeline.
         setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
         if let Some(terminal) = terminal {
             terminal.give_to(getpid())?;
@@ -70,7 +70,7 @@ impl JailedCommand {
         let entered = self.working_directory.enter();
         rights::give_up(&self.identity)?;
         if !entered && let Some(place) = self.working_directory.enter_as_user()? {
-            // A shell would take the caller's for its own.
+            // A shell would use the caller's PWD as its own.
             env.retain(|variable| !variable.as_bytes().starts_with(b"PWD="));
             env.push(variable(&("PWD".into(), place.into()))?);
         }
@@ -117,9 +117,16 @@ impl JailedCommand {
             .find(|(name, _)| name == "PATH")
             .map(|(_, value)| value.as_os_str());
         let path = path.unwrap_or(OsStr::new("/usr/local/bin:/usr/bin:/bin"));
-        let folders = path.as_bytes().split(|byte| *byte == b':').map(OsStr::from_bytes);
-        folders
-            .map(|folder| PathBuf::from(if folder.is_empty() { OsStr::new(".") } else { folder }).join(program))
+        let directories = path.as_bytes().split(|byte| *byte == b':').map(OsStr::from_bytes);
+        directories
+            .map(|directory| {
+                PathBuf::from(if directory.is_empty() {
+                    OsStr::new(".")
+                } else {
+                    directory
+                })
+                .join(program)
+            })
             .collect()
     }
 }
@@ -136,8 +143,8 @@ fn variable((name, value): &(OsString, OsString)) -> io::Result<CString> {
     Ok(CString::new([name.as_bytes(), b"=", value.as_bytes()].concat())?)
 }
 
-/// What a program expects to find: nothing blocked, nothing ignored but what the caller ignored (SIGPIPE is Rust's doing,
-/// SIGXFSZ the supervisor's).
+/// Restores what a program expects: no signal blocked, and none ignored except those that the caller ignored (Rust
+/// ignores SIGPIPE, the supervisor SIGXFSZ).
 fn default_signals() -> io::Result<()> {
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     crate::sys::clone::set_action(Signal::SIGPIPE, &default)?;

@@ -1,8 +1,8 @@
-//! The jail's PID 1: arranges the mounts, proves the steering, starts the command, reaps what is orphaned, and dies with
-//! httpjail, taking everything in the jail along (`kernel/pid_namespace.c`, `zap_pid_ns_processes`).
+//! The jail's PID 1: arranges the mounts, tests the steering, starts the command and reaps orphans.
 //!
-//! It obeys the supervisor's line alone and ends when that ends. It holds no secret and reads nothing that the command
-//! writes.
+//! It dies with httpjail, and the kernel ends the whole PID namespace with it (`kernel/pid_namespace.c`,
+//! `zap_pid_ns_processes`). It obeys only its channel to the supervisor, and ends when that is closed. It holds no
+//! secret and reads nothing that the command writes.
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -32,7 +32,7 @@ use crate::jail::unix::{self, ConnectBroker};
 use crate::sys::clone::{self, Side};
 use crate::sys::terminal::Terminal;
 
-/// What init needs besides its orders.
+/// What init needs besides its requests.
 #[derive(Debug)]
 pub(crate) struct Plan {
     /// The jail's view of the file system.
@@ -43,15 +43,15 @@ pub(crate) struct Plan {
     pub filter: Filter,
 }
 
-/// Lives as PID 1, in the child of the clone, to the end of the line. Returns the exit status.
+/// Runs as PID 1, in the child of the clone, until the channel ends. Returns the exit status.
 pub(crate) fn live(line: &InitEnd, plan: &Plan) -> i32 {
     let Err(error) = obey(line, plan);
     give_up(line, &error)
 }
 
-/// Tells why, and returns the exit status.
+/// Reports the error, and returns the exit status.
 pub(crate) fn give_up(line: &InitEnd, error: &io::Error) -> i32 {
-    // If it was the end of the line, the supervisor is gone and nobody is left to tell.
+    // If the channel has ended, the supervisor is gone and no process is left to report to.
     let _ = line.send(&InitReply::Failed(error.to_string()));
     125
 }
@@ -122,7 +122,7 @@ fn obey(line: &InitEnd, plan: &Plan) -> io::Result<Infallible> {
     }
 }
 
-/// Sets the network up. Init keeps none of the sockets.
+/// Sets up the network. Init keeps none of the sockets.
 fn connect(line: &InitEnd, inside: Inside) -> io::Result<()> {
     let (listeners, way, tells) = netns::set_up(inside)?;
     let mut note = match way {
@@ -172,7 +172,7 @@ impl Child {
     }
 }
 
-/// Forks the command; its failure to start comes back over a pipe that a successful exec closes.
+/// Forks the command. Its failure to start comes back over a channel that a successful exec closes.
 fn spawn(
     plan: &Plan,
     foreground: bool,
@@ -189,13 +189,13 @@ fn spawn(
         Side::Child => clone::live(|| {
             let watched = notify.map(|_| &theirs);
             let failure = plan.command.start(&plan.filter, terminal.as_ref(), watched);
-            // Init hears it, or is gone and takes this process along.
+            // Init receives it, or is gone, and then this process ends too.
             let _ = theirs.send(&CommandEvent::Failed(failure));
             125
         }),
         Side::Parent(pid) => {
             drop(theirs);
-            // The command's pipes are the command's alone, or their readers would never see an end.
+            // Only the command may hold its pipes, or their readers would never see end-of-file.
             for pipe in &plan.command.pipes {
                 let _ = nix::unistd::close(*pipe);
             }
@@ -223,7 +223,7 @@ fn spawn(
     }
 }
 
-/// Reaps and reports until the supervisor has an order.
+/// Reaps and reports until the supervisor sends a request.
 fn watch(line: &InitEnd, child: &mut Child, generated: &[Generated]) -> io::Result<()> {
     loop {
         let mut polled = vec![

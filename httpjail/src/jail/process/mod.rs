@@ -1,4 +1,4 @@
-//! The processes of a jail, each with what the supervisor holds of it and what it does itself.
+//! The processes of a jail. Each file has the supervisor's handle of a process, and what the process itself does.
 
 pub(crate) mod approver;
 pub(crate) mod command;

@@ -1,4 +1,4 @@
-//! The jail that both strong backends share: namespaces, mounts, masked sockets, rights, system calls, and its init.
+//! Makes the namespaces of a jail by cloning its init into them.
 
 use std::fs;
 use std::io;
@@ -19,28 +19,29 @@ use crate::sys::fds;
 
 use super::init::{self, Plan};
 
-/// How long init may take for one order. Generous: a loaded machine must not fail a run.
+/// How long init may take for one request. Generous: a run must not fail on a loaded machine.
 pub(crate) const STEP_LIMIT: Duration = Duration::from_secs(20);
 
-/// The namespaces and the init of one jail. Dropped, it kills everything inside.
+/// The namespaces and the init of one jail. Dropping it kills everything inside.
 #[derive(Debug)]
 pub(crate) struct Sandbox {
-    /// Init's process id outside.
+    /// Init's process id in the supervisor's PID namespace.
     pub pid: Pid,
-    /// Readable when init has ended, and with it everything in its PID namespace.
+    /// Init's pidfd: readable when init has ended, and with it everything in its PID namespace.
     pub ended: OwnedFd,
-    /// Init's line.
+    /// The supervisor's end of init's channel.
     pub line: IpcChannel<InitRequest, InitReply>,
     /// Whether it has a user namespace of its own.
     pub user_namespace: bool,
-    /// What it does not hold.
+    /// What this jail cannot hold, for the user.
     pub note: Option<String>,
-    /// Whether it knows others than the caller.
+    /// Whether its user namespace has other users than the caller.
     users: bool,
 }
 
 impl Sandbox {
-    /// Clones init into new namespaces and, if given, into a cgroup; without that if need be. It waits for orders.
+    /// Clones init into new namespaces and, if given, into a cgroup. Unless `needs_cgroup`, it also tries without the
+    /// cgroup. Init waits for requests.
     ///
     /// A user namespace that maps every id to itself keeps every owner right, and takes from a jailed root what only the first user
     /// namespace can give. Where the host forbids one, root does without. Who is not root has to have one, in which there
@@ -114,29 +115,29 @@ impl Sandbox {
         }
     }
 
-    /// Tells init.
+    /// Sends a request to init.
     ///
     /// # Errors
-    /// That init is gone, with its last words.
+    /// That init is gone, with its last reply.
     pub(crate) fn request(&self, request: &InitRequest) -> Result<(), Failure> {
         self.line
             .send(request)
             .map_err(|error| match self.line.receive_within(STEP_LIMIT) {
-                // Its last words are still there.
+                // Its last reply can still be read.
                 Ok(InitReply::Failed(message)) => Failure::new(format!("cannot make the jail: {message}")),
                 _ => Failure::new(format!("the jail's init is gone: {error}")),
             })
     }
 
-    /// What init tells of `step`, which it was told to do.
+    /// Returns init's reply to the request for `step`.
     ///
     /// # Errors
-    /// What failed, or that init is gone or stuck.
+    /// The step that failed, or that init is gone or stuck.
     pub(crate) fn reply(&self, step: &str) -> Result<InitReply, Failure> {
         Ok(self.reply_with(step)?.0)
     }
 
-    /// The same, with the descriptors that come along.
+    /// Returns init's reply, and the descriptors that come with it.
     ///
     /// # Errors
     /// As for [`Sandbox::reply`].
@@ -170,7 +171,7 @@ impl Sandbox {
     }
 }
 
-/// What to say of a report that is out of turn.
+/// The failure when a reply does not fit the request.
 pub(crate) fn unexpected(report: &InitReply) -> Failure {
     Failure::new(format!("unexpected reply of the jail's init: {report:?}"))
 }

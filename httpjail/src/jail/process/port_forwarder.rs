@@ -1,8 +1,8 @@
-//! `--publish`: sockets that reach what the jail listens on.
+//! `--publish`: makes sockets that reach listeners in the jail.
 //!
-//! A socket stays in the network namespace it was made in. So a process of its own, the port forwarder, steps into the jail's
-//! namespace once and makes a socket there whenever the proxy's process asks for one. It reads no byte but those
-//! questions, and of all rights keeps the one to mark its sockets, by which the programs know them
+//! A socket stays in the network namespace in which it was created. So a process of its own enters the jail's network
+//! namespace once, and creates a socket there whenever the proxy's process asks for one. It reads nothing but these
+//! requests. Of all capabilities it keeps only the one to mark its sockets; the programs recognize them by the mark
 //! (`JailConfig::publish_mark`).
 
 use std::io;
@@ -27,22 +27,22 @@ use crate::sys::fds;
 /// How long a socket may take. Generous: a loaded machine must not lose connections.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// The proxy's side: through it come sockets of the jail's network.
+/// The proxy's end: asks for sockets of the jail's network.
 #[derive(Debug)]
 pub(crate) struct SocketClient(Mutex<IpcChannel<SocketRequest, SocketReply>>);
 
-/// The supervisor's side, until there is a jail.
+/// The forwarder's end, which the supervisor holds until there is a jail.
 #[derive(Debug)]
 pub(crate) struct SocketServer(IpcChannel<SocketReply, SocketRequest>);
 
-/// The process that makes the sockets. Killed when dropped.
+/// The process that makes the sockets. Dropping the handle kills it.
 #[derive(Debug)]
 pub(crate) struct ForwarderProcess {
     pid: Pid,
     ended: OwnedFd,
 }
 
-/// Makes both sides.
+/// Makes both ends.
 ///
 /// # Errors
 /// Those of `socketpair(2)`.
@@ -52,7 +52,7 @@ pub(crate) fn pair() -> io::Result<(SocketClient, SocketServer)> {
 }
 
 impl SocketClient {
-    /// A new TCP socket in the jail's network. Blocks for one local round trip.
+    /// Returns a new TCP socket in the jail's network. Blocks for one local round trip.
     ///
     /// # Errors
     /// When the port forwarder is gone or cannot make one.
@@ -86,14 +86,14 @@ impl SocketServer {
                 pid,
                 ended: clone::pidfd(pid)?,
             }),
-            // The far end of the line sees it end, whatever the reason.
+            // The proxy's end sees end-of-file, whatever the reason.
             Side::Child => clone::live(|| self.serve(namespaces).map_or(125, |()| 0)),
         }
     }
 
     fn serve(&self, namespaces: Vec<OwnedFd>) -> io::Result<()> {
         for namespace in namespaces {
-            // Of whatever kind it is.
+            // Without a flag, setns(2) takes a namespace of any kind.
             setns(namespace, CloneFlags::empty())?;
         }
         // After the change of rights, which clears the first (kernel/cred.c, commit_creds). Whose parent has died before has

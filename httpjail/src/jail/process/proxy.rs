@@ -1,8 +1,8 @@
-//! The proxy's process: the one that reads what the jail sends, and holds no right at all from the first byte on.
+//! The proxy's process: reads what the jail sends, and has no privilege when the first byte arrives.
 //!
-//! Forked by the supervisor while that has one thread and no secret. It loads the authority and opens the log with the
-//! caller's rights, gives up root, and only then is handed the jail's sockets. It can neither be traced nor dumped, has a
-//! session of its own (no signal of the terminal reaches it) and dies with the supervisor.
+//! The supervisor forks it while it has one thread and no secret. The process loads the certificate authority and opens
+//! the log with the caller's rights, gives up root, and only then receives the jail's sockets. It cannot be traced or
+//! dumped, has a session of its own (no signal from the terminal reaches it), and dies with the supervisor.
 
 use std::fs::File;
 use std::io;
@@ -33,24 +33,24 @@ const READY_LIMIT: Duration = Duration::from_secs(20);
 /// How long the proxy may take to write the last of its log. Generous: what was learned would be lost on a busy machine.
 const FINISH_LIMIT: Duration = Duration::from_secs(20);
 
-/// The supervisor's hold on the proxy.
+/// The supervisor's handle of the proxy's process.
 #[derive(Debug)]
 pub(crate) struct ProxyProcess {
-    /// Its process.
+    /// Its process id.
     pub pid: Pid,
-    /// Readable when it has ended.
+    /// Its pidfd: readable when it has ended.
     pub ended: OwnedFd,
-    /// Its line.
+    /// The supervisor's end of its channel.
     pub line: IpcChannel<ToProxy, FromProxy>,
-    /// Whom it is: nobody else's as long as this is held.
+    /// Its user, which no other process has while this is held.
     user: ProxyUser,
     /// Reads command lines for it.
     words: CmdlineReader,
 }
 
 impl ProxyProcess {
-    /// Forks the proxy's process, which runs `main` and ends with it; that gives up root by becoming the user that it is
-    /// handed. `keep` are the descriptors that `main` uses besides 1 and 2 and the line.
+    /// Forks the proxy's process, which runs `main` and then ends. `main` gives up root by becoming the user that it
+    /// receives. `keep` are the descriptors that `main` uses besides 1, 2 and the channel.
     ///
     /// # Errors
     /// Those of the fork.
@@ -80,17 +80,17 @@ impl ProxyProcess {
                 let Err(failure) = settled.and_then(|()| main(line.clone(), &user)) else {
                     return 0;
                 };
-                // The supervisor is the only one to tell; if it is gone, so are we.
+                // If the supervisor is gone there is no process to report to.
                 let _ = line.send(&FromProxy::Failed(failure));
                 125
             }),
         }
     }
 
-    /// Waits until the proxy has what it needs: its authority's certificate (PEM).
+    /// Waits until the proxy is ready. Returns its authority's certificate (PEM).
     ///
     /// # Errors
-    /// The proxy's own failure, or that it ended or is stuck.
+    /// The failure that the proxy reports, or that it ended or is stuck.
     pub(crate) fn ready(&self) -> Result<String, Failure> {
         match self.hear("start")? {
             FromProxy::Ready { authority } => Ok(authority),
@@ -100,15 +100,15 @@ impl ProxyProcess {
         }
     }
 
-    /// What is not as it should be with the user that it is.
+    /// Returns what is wrong with the user of the process, if anything is.
     pub(crate) fn note(&self) -> Option<&str> {
         self.user.note()
     }
 
-    /// Hands the jail's sockets over and waits until they are served.
+    /// Passes the jail's sockets to the proxy, and waits until it serves them.
     ///
     /// # Errors
-    /// The proxy's own failure, or that it ended or is stuck.
+    /// The failure that the proxy reports, or that it ended or is stuck.
     pub(crate) fn serve(&self, listeners: Listeners) -> Result<(), Failure> {
         let (counts, sockets) = fd_passing::pack(listeners);
         let raw: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
@@ -122,26 +122,26 @@ impl ProxyProcess {
         }
     }
 
-    /// Lets it write the last of its log and end; ends it if it does not. `status` is the command's, as the log tells it;
+    /// Lets the proxy write the rest of its log and end; kills it if it does not. `status` is the command's, as the log tells it;
     /// `open_log` as for [`ProxyProcess::answer`].
     ///
     /// # Errors
     /// As for [`ProxyProcess::end`].
     pub(crate) fn finish(&mut self, status: i32, open_log: &dyn Fn() -> io::Result<File>) -> Result<(), NotEnded> {
-        // Without one the log that it has will do, if that was not moved; if it was, the proxy says so.
+        // Without a new one the proxy uses the log that it has, unless that was moved; then the proxy reports it.
         let log = open_log().ok();
         let log: Vec<RawFd> = log.iter().map(AsRawFd::as_raw_fd).collect();
         if self.line.send_with(&ToProxy::Finish { status }, &log).is_ok() {
-            // Whether it was quick or is stuck: after this it is ended.
+            // Whether or not it has ended in time, it is killed below.
             let _ = channel::wait_readable(self.ended.as_fd(), FINISH_LIMIT);
         }
         self.end()
     }
 
-    /// Ends it, if it has not ended by itself, and waits until it is gone. Does nothing the second time.
+    /// Kills the process, if it has not ended by itself, and waits until it is gone. Does nothing the second time.
     ///
     /// # Errors
-    /// When it stays.
+    /// When the process stays.
     pub(crate) fn end(&mut self) -> Result<(), NotEnded> {
         let pid = std::mem::replace(&mut self.pid, Pid::from_raw(0));
         if pid.as_raw() <= 0 {
@@ -152,10 +152,10 @@ impl ProxyProcess {
     }
 
     /// Answers a request_id of the proxy's: `line` tells who is above a process that is one of the jail's, `holder` who has a
-    /// socket open, and `open_log` opens the request log anew.
+    /// socket open, and `open_log` opens the request log again.
     ///
     /// # Errors
-    /// In words, when it asked for nothing that there is, has failed or is gone.
+    /// A text for the user, when the message is unexpected, or the proxy failed or is gone.
     pub(crate) fn answer(
         &self,
         line: impl FnOnce(u32) -> Option<Vec<u32>>,
@@ -208,7 +208,7 @@ impl Drop for ProxyProcess {
     }
 }
 
-/// The proxy's side of [`ProxyProcess::serve`]: waits for the sockets.
+/// Waits for the sockets, in the proxy's process ([`ProxyProcess::serve`]).
 ///
 /// # Errors
 /// When the supervisor is gone or sent something else.
@@ -227,7 +227,7 @@ fn settle(keep: &[RawFd]) -> io::Result<()> {
     fds::close_from(3, keep)?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     setsid()?;
-    // A connection takes two descriptors: the limit is raised as far as it goes.
+    // A connection takes two descriptors, so the limit is raised to the maximum.
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;

@@ -1,10 +1,10 @@
-//! The user that the proxy's process is: where httpjail is root, one that nobody else is or can become.
+//! The user of the proxy's process. Where httpjail is root, no other process has this user or can become it.
 //!
-//! kill(2) and prlimit(2) compare the numbers of users as the host counts them, so that a user namespace is no help: as
-//! `nobody` the proxy could be ended, or left without descriptors, by whatever else is nobody on this host. So each jail's
-//! proxy has a number of its own. It stands in no list of users, is no container's (whoever has a range in /etc/subuid can
-//! become each number of it), and no process runs under it. It is locked as long as one of the processes lives that hold
-//! the lock's descriptor, httpjail and the proxy itself; the kernel lets it go.
+//! kill(2) and prlimit(2) compare user ids as the host counts them, so a user namespace does not help: as `nobody` the
+//! proxy could be killed, or lose its descriptors, by any other process of `nobody`. So the proxy of each jail has a
+//! user id of its own. The id is in no list of users and in no container's range (a user with a range in /etc/subuid
+//! can become each id of it), and no process runs under it. A lock reserves it, held by a descriptor of httpjail and
+//! the proxy; the kernel releases the lock when both have ended.
 
 use std::fs::{self, File};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};

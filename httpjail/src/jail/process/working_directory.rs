@@ -1,10 +1,10 @@
-//! The folder in which the command starts: the one that httpjail was called in, or else the next best.
+//! The directory in which the command starts: the one in which httpjail was called, or the next best.
 //!
-//! A program inherits its folder whether or not it may enter it, and whether or not it is still there. The jail's has to be
-//! entered anew, by its path and through the jail's own mounts: the inherited one may lie below what is covered, and `..`
-//! leads from it into the mounts of the outside. So one that has no path any more is not entered at all. One that has, but
-//! which the command's user may not enter, init enters for him, as long as it is the very one that was inherited: who runs as
-//! root in a user's folder must not be led elsewhere by him.
+//! A program inherits its working directory even if it may not enter it or the directory was removed. The command must
+//! enter it again, by its path and through the jail's own mounts: the inherited one may lie below a covered directory,
+//! and `..` leads from it into the mounts of the host. So a directory that has no path any more is not entered. A
+//! directory that the command's user may not enter, init enters for that user, if it is the very one that was
+//! inherited: otherwise a user could lead httpjail, which runs as root, to another directory.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -28,7 +28,7 @@ pub(crate) struct WorkingDirectory {
 }
 
 impl WorkingDirectory {
-    /// The calling process's own folder, for this user.
+    /// The calling process's own directory, for this user.
     pub(crate) fn inherited(identity: &UserIdentity, tell: fn(&str)) -> Self {
         // Without a look-up: that of `.` needs the right to enter it.
         let found = fstatat(AT_FDCWD, "", AtFlags::AT_EMPTY_PATH);
@@ -40,7 +40,7 @@ impl WorkingDirectory {
         }
     }
 
-    /// The root folder, which everybody may enter.
+    /// The root directory, which everybody may enter.
     pub(crate) fn root() -> Self {
         WorkingDirectory {
             path: Some("/".into()),
@@ -54,14 +54,14 @@ impl WorkingDirectory {
     pub(crate) fn enter(&self) -> bool {
         let Some(path) = &self.path else { return false };
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let Ok(folder) = open(path, flags, Mode::empty()) else {
+        let Ok(directory) = open(path, flags, Mode::empty()) else {
             return false;
         };
-        let same = fstat(&folder).is_ok_and(|found| Some(which(&found)) == self.inherited);
-        same && fchdir(folder.as_fd()).is_ok()
+        let same = fstat(&directory).is_ok_and(|found| Some(which(&found)) == self.inherited);
+        same && fchdir(directory.as_fd()).is_ok()
     }
 
-    /// Enters it with the rights of the command's user, or his home, or the root folder. Returns the one that is not the
+    /// Enters it with the rights of the command's user, or his home, or the root directory. Returns the one that is not the
     /// caller's.
     ///
     /// # Errors
@@ -94,7 +94,7 @@ fn which(found: &FileStat) -> (u64, u64) {
 mod tests {
     use super::*;
 
-    /// Its user could have put another folder, or a link to one, in its place.
+    /// Its user could have put another directory, or a link to one, in its place.
     #[test]
     fn a_folder_that_was_changed_for_another_is_not_entered() {
         let place = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
-//! What the proxy's process may not look at or open itself, and asks the supervisor for: which program a process runs, who has
-//! a socket open, and the request log, once it was moved away.
+//! What the proxy's process may not look up itself, and asks the supervisor for: which program a process runs, which
+//! process has a socket open, and the request log when it was moved away.
 //!
-//! The same thread that takes the answers hears the order to finish, and the end of the line.
+//! One thread receives the answers. It also receives the command to finish, and notices when the channel is closed.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -15,12 +15,12 @@ use crate::jail::protocol::policy_file::{self, Change};
 use crate::jail::protocol::proxy::{FromProxy, ProxyEnd, ToProxy};
 use crate::net::{Holder, Program, ProgramSource};
 
-/// How long an answer may take: on a machine with a hundred times more to run than it has processors it takes seconds.
+/// How long an answer may take. On a machine with a hundred runnable processes a processor it takes seconds.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-/// The same once nobody has answered in that time, until somebody does: a stopped supervisor must not hold everything up.
+/// The limit after a request has timed out, until one is answered: a stopped supervisor must not hold up every request.
 const IMPATIENT_LIMIT: Duration = Duration::from_secs(1);
 
-/// Asks the supervisor over the proxy's line.
+/// Asks the supervisor over the proxy's channel.
 #[derive(Debug)]
 pub(crate) struct ProcessInfoClient {
     line: Arc<ProxyEnd>,
@@ -29,11 +29,11 @@ pub(crate) struct ProcessInfoClient {
     /// Whether the latest request_id that was waited for has found no answer.
     impatient: AtomicBool,
     waiting: Mutex<HashMap<u64, SyncSender<Answer>>>,
-    /// The request log as it was opened last, once nobody answers any more.
+    /// The request log that came with the last message, for use after that.
     last_log: Mutex<Option<File>>,
 }
 
-/// An answer of the supervisor's.
+/// An answer of the supervisor.
 #[derive(Debug)]
 enum Answer {
     Program(Option<Program>),
@@ -41,7 +41,7 @@ enum Answer {
     Holder(Option<Holder>),
 }
 
-/// Why the line has nothing more to say.
+/// Why no more messages come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shutdown {
     /// The command has ended; its exit status.
@@ -51,7 +51,7 @@ pub(crate) enum Shutdown {
 }
 
 impl ProcessInfoClient {
-    /// Takes the line over.
+    /// Makes a client that reads this channel.
     pub(crate) fn new(line: Arc<ProxyEnd>) -> Self {
         ProcessInfoClient {
             line,
@@ -63,8 +63,8 @@ impl ProcessInfoClient {
         }
     }
 
-    /// Hands the answers to those who wait for them, and new policies to `reload`, until the supervisor says that it is
-    /// over. Blocks.
+    /// Passes answers to the threads that wait for them, and new policies to `reload`, until the supervisor says that the
+    /// run is over. Blocks.
     pub(crate) fn listen(&self, mut reload: impl FnMut(Change)) -> Shutdown {
         loop {
             let Ok((message, descriptors)) = self.line.receive_with() else {
@@ -91,10 +91,10 @@ impl ProcessInfoClient {
         }
     }
 
-    /// The request log, opened anew.
+    /// Returns the request log, opened again.
     ///
     /// # Errors
-    /// The supervisor's, or that it does not answer.
+    /// The supervisor's error, or that it does not answer.
     pub(crate) fn log(&self) -> io::Result<File> {
         match self.ask(|request_id| FromProxy::Log { request_id }) {
             Some(Answer::Log(log)) => log,
@@ -105,7 +105,7 @@ impl ProcessInfoClient {
         }
     }
 
-    /// Nobody answers any more: whoever waits need not.
+    /// Wakes all threads that wait: the supervisor answers no more.
     fn end(&self, last: Shutdown) -> Shutdown {
         self.over.store(true, Ordering::SeqCst);
         self.waiting().clear();
@@ -114,7 +114,7 @@ impl ProcessInfoClient {
 
     fn tell(&self, request_id: u64, told: Answer) {
         if let Some(asker) = self.waiting().remove(&request_id) {
-            // Nobody waits any more: it took too long.
+            // This fails if the thread has stopped waiting.
             let _ = asker.try_send(told);
         }
     }
@@ -123,7 +123,7 @@ impl ProcessInfoClient {
         let request_id = self.next.fetch_add(1, Ordering::Relaxed);
         let (asker, answer) = sync_channel(1);
         self.waiting().insert(request_id, asker);
-        // Looked at after the insertion: whoever misses this is not missed by `end`.
+        // Checked after the insertion: a request that was inserted before `end` cleared the map is woken by it.
         if self.over.load(Ordering::SeqCst) {
             self.waiting().remove(&request_id);
             return None;
@@ -142,7 +142,7 @@ impl ProcessInfoClient {
     }
 }
 
-/// A panic elsewhere leaves nothing half-done in what these locks guard.
+/// A panic while the lock is held leaves its data consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,8 +1,8 @@
-//! A process's command line, read by a process that can be given up.
+//! Reads a process's command line in a child process that can be killed.
 //!
-//! It lies in the other's own memory, behind a lock that the other may hold as long as it likes: it maps a file of a file system
-//! that it serves itself (FUSE), and answers nothing. The supervisor hears signals and keeps the time meanwhile, so it lets a child
-//! read. One that is late is ended: the kernel lets go of who is killed there.
+//! The command line lies in the memory of the process, behind a lock that it can hold for as long as it likes: it maps
+//! a file of a file system that it serves itself (FUSE) and never answers. The supervisor must handle signals and
+//! deadlines meanwhile, so a child reads. A child that is late is killed, and the kernel lets go of it.
 
 use std::cell::RefCell;
 use std::io;
@@ -19,17 +19,17 @@ use crate::jail::protocol::channel::{self, IpcChannel, wait_readable};
 use crate::sys::clone::{self, Side};
 use crate::sys::fds;
 
-/// How long a reading may take: on a machine with a hundred times more to run than it has processors it takes a second.
+/// How long reading may take. On a machine with a hundred runnable processes a processor it takes a second.
 const LIMIT: Duration = Duration::from_secs(2);
-/// How long one that was killed may take to go; if it takes longer, nobody waits for it.
+/// How long a killed reader may take to end. If it takes longer it is not waited for.
 const GOING: Duration = Duration::from_millis(100);
 
-/// Reads command lines, once asked.
+/// Reads command lines. The child process is started by the first request.
 #[derive(Debug, Default)]
 pub(crate) struct CmdlineReader(RefCell<Option<ReaderProcess>>);
 
 impl CmdlineReader {
-    /// The command line of a process, if it can be had in time.
+    /// Returns the command line of a process, if it can be read in time.
     pub(crate) fn of(&self, pid: u32) -> Option<String> {
         let mut reader = self.0.borrow_mut();
         if reader.is_none() {
@@ -43,7 +43,7 @@ impl CmdlineReader {
     }
 }
 
-/// The child. Dropped, it is ended.
+/// The child process. Dropping it kills the process.
 #[derive(Debug)]
 struct ReaderProcess {
     pid: Pid,
@@ -61,7 +61,7 @@ impl ReaderProcess {
                 line: ours,
             }),
             Side::Child => clone::live(|| match live(&theirs) {
-                // The end of the line.
+                // The channel has ended.
                 Err(_) => 0,
             }),
         }
@@ -84,7 +84,7 @@ fn live(line: &IpcChannel<Option<String>, u32>) -> io::Result<std::convert::Infa
 
 impl Drop for ReaderProcess {
     fn drop(&mut self) {
-        // Our own child, not yet waited for: the number cannot be anybody else's.
+        // A child that has not been reaped: no other process can have its id.
         let _ = kill(self.pid, Signal::SIGKILL);
         if wait_readable(self.ended.as_fd(), GOING).unwrap_or(false) {
             let _ = waitpid(self.pid, Some(WaitPidFlag::WNOHANG));

@@ -1,18 +1,18 @@
-//! What `/proc` says of a process: which program it runs, with which arguments, and who is above it.
+//! Reads in `/proc` which program a process runs, with which arguments, and its ancestors.
 
 use std::fs::{self, File};
 use std::io::Read as _;
 
 use crate::net::{Ancestor, Program};
 
-/// How much of a command line is told.
+/// How many bytes of a command line are reported.
 const CMDLINE_BYTES: usize = 1024;
 
-/// How far up a line of parents is followed.
+/// How many ancestors are reported.
 const PARENTS_MAX: usize = 8;
 
-/// What `pid` runs. `words` reads its command line. `line` tells who is above a process that is one of the jail's, nearest first, and is asked after the look:
-/// a number that became another's in between tells nothing.
+/// Returns which program `pid` runs. `words` reads its command line. `line` returns the ancestors of a jailed process,
+/// nearest first. It is called last: if the id has been given to another process meanwhile, that one is not the jail's.
 pub(crate) fn look(
     pid: u32,
     words: impl FnOnce(u32) -> Option<String>,
@@ -53,14 +53,14 @@ pub(crate) fn parent(pid: u32) -> Option<u32> {
     rest.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// proc_pid_cmdline(5): a NUL after each argument, unless the process has written over them. May be kept from coming back
-/// ([`super::cmdline_reader`]).
+/// Returns the command line (proc_pid_cmdline(5)): a NUL after each argument, unless the process has overwritten them. May
+/// block ([`super::cmdline_reader`]).
 pub(crate) fn cmdline(pid: u32) -> Option<String> {
     let bytes = read::<{ CMDLINE_BYTES + 1 }>(pid, "cmdline")?;
     Some(words(&bytes)).filter(|line| !line.is_empty())
 }
 
-/// The beginning of a file of `/proc/PID`. One read gives all of it that there is room for.
+/// Returns the beginning of a file of `/proc/PID`, in one read.
 pub(crate) fn read<const ROOM: usize>(pid: u32, name: &str) -> Option<Vec<u8>> {
     let mut bytes = [0; ROOM];
     let length = File::open(format!("/proc/{pid}/{name}")).ok()?.read(&mut bytes).ok()?;

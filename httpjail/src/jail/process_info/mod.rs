@@ -1,4 +1,4 @@
-//! What is known of a jailed process: which program it runs, and which sockets it has open.
+//! Which program a jailed process runs, and which process has a socket open.
 
 pub(crate) mod client;
 pub(crate) mod cmdline_reader;

@@ -1,10 +1,10 @@
-//! Which process of the jail has a socket open, where the kernel did not record who connected.
+//! Finds the process of the jail that has a socket open, where the kernel did not record who connected.
 //!
-//! `/proc/PID/fd` shows the sockets that a process has open by their inode numbers. The jail's processes are the children of
-//! its init, and theirs: who loses a parent becomes init's. Those that are likely are looked at first, what was seen on the
-//! way is kept for the next question, and no question takes more than [`LOOKS_MAX`] looks.
+//! `/proc/PID/fd` shows the open sockets of a process by inode number. The jail's processes are the descendants of its
+//! init: a process that loses its parent becomes a child of init. Likely processes are looked at first, what was seen
+//! is kept for the next request, and no request takes more than [`LOOKS_MAX`] looks.
 //!
-//! All of it is the jail's own word: a program can hand its socket to another, and be found as that one.
+//! All of it is the jail's own word: a program can pass its socket to another program, and then that one is found.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;

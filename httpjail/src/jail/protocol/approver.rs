@@ -1,31 +1,31 @@
-//! What the supervisor and the approver say to each other.
+//! The messages between the supervisor and the approver.
 
 use serde::{Deserialize, Serialize};
 
 use super::channel::IpcChannel;
 use crate::failure::Failure;
 
-/// What the supervisor tells the approver.
+/// What the supervisor asks of the approver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ApproverRequest {
-    /// The outer end of the jail's terminal comes along: relay.
+    /// Relay the jail's terminal, whose outer end comes with this message.
     Relay,
-    /// The job is about to be stopped: leave the terminal to the shell.
+    /// The job will be stopped: leave the terminal to the shell.
     Suspend,
-    /// The job goes on.
+    /// The job continues.
     Resume,
-    /// The jail has ended: show the last of it, and end.
+    /// The jail has ended: show the rest of its output, and end.
     Finish,
 }
 
-/// What the approver tells the supervisor.
+/// The approver's reply.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ApproverReply {
-    /// It has no more rights than it needs, and waits; or the order is carried out.
+    /// It has given up its rights and waits; or it has done what it was asked.
     Done,
-    /// It cannot go on.
+    /// It cannot continue.
     Failed(Failure),
 }
 
-/// The approver's end of the line.
+/// The approver's end of its channel.
 pub(crate) type ApproverEnd = IpcChannel<ApproverReply, ApproverRequest>;

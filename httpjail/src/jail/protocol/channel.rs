@@ -1,8 +1,7 @@
-//! The line between the supervisor and its two children (the jail's init, the proxy): small typed messages over a
-//! `SOCK_SEQPACKET` pair.
+//! The channel between two processes of a jail: small typed messages over a `SOCK_SEQPACKET` socket pair.
 //!
-//! Neither end is ever open in the jailed command. When a peer dies the other reads the end of the line, which each of
-//! them treats as an order to stop.
+//! Neither end is ever open in the jailed command. When a process dies, the other end of its channels reads
+//! end-of-file, and takes that as the command to stop.
 
 use std::io;
 use std::marker::PhantomData;
@@ -20,18 +19,18 @@ use crate::sys::fds;
 /// Room for the longest message (an error text with a few paths).
 const MESSAGE_BYTES: usize = 64 * 1024;
 
-/// How long the supervisor waits for room on a line. Who reads nothing that long is stuck or stopped.
+/// How long the supervisor waits for room in a channel. A process that reads nothing for so long is stuck or stopped.
 const SEND_LIMIT: TimeVal = TimeVal::new(10, 0);
 
-/// One end of a line: sends `Out`, receives `In`.
+/// One end of a channel: sends `Out`, receives `In`.
 #[derive(Debug)]
 pub(crate) struct IpcChannel<Out, In> {
     socket: OwnedFd,
     words: PhantomData<fn(Out) -> In>,
 }
 
-/// Makes both ends of a line, closed on exec. The first is the supervisor's: it waits for room, but not for ever, or a peer
-/// that reads nothing would hold it past every deadline.
+/// Makes both ends of a channel, closed on exec. The first is the supervisor's: it waits for room with a limit, because a
+/// peer that reads nothing would hold it past every deadline.
 ///
 /// # Errors
 /// Those of `socketpair(2)`.
@@ -70,7 +69,7 @@ impl<Out: Serialize, In: DeserializeOwned> IpcChannel<Out, In> {
     /// Waits for one message.
     ///
     /// # Errors
-    /// `UnexpectedEof` when the peer is gone, `InvalidData` for what is no message.
+    /// `UnexpectedEof` when the peer is gone, `InvalidData` for bytes that are not a message.
     pub(crate) fn receive(&self) -> io::Result<In> {
         Ok(self.receive_with()?.0)
     }
@@ -82,7 +81,7 @@ impl<Out: Serialize, In: DeserializeOwned> IpcChannel<Out, In> {
     pub(crate) fn receive_with(&self) -> io::Result<(In, Vec<OwnedFd>)> {
         let mut bytes = vec![0; MESSAGE_BYTES];
         let (length, descriptors) = match fds::receive_with(self.as_fd(), &mut bytes) {
-            // A peer that ended with a message unread. The kernel tells that once, and before what the peer said last
+            // The peer ended with a message unread. The kernel reports that once, and before the peer's last message
             // (net/unix/af_unix.c, `unix_release_sock`).
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                 fds::receive_with(self.as_fd(), &mut bytes)?
@@ -95,7 +94,7 @@ impl<Out: Serialize, In: DeserializeOwned> IpcChannel<Out, In> {
         Ok((serde_json::from_slice(&bytes[..length])?, descriptors))
     }
 
-    /// Waits for one message, but not for ever.
+    /// Waits for one message, with a limit.
     ///
     /// # Errors
     /// As [`IpcChannel::receive`], and `TimedOut`.
@@ -103,7 +102,7 @@ impl<Out: Serialize, In: DeserializeOwned> IpcChannel<Out, In> {
         Ok(self.receive_with_within(limit)?.0)
     }
 
-    /// Waits for one message and the descriptors that come with it, but not for ever.
+    /// Waits for one message and the descriptors that come with it, with a limit.
     ///
     /// # Errors
     /// As [`IpcChannel::receive_within`].
@@ -115,7 +114,7 @@ impl<Out: Serialize, In: DeserializeOwned> IpcChannel<Out, In> {
     }
 }
 
-/// Waits until `fd` can be read (or has ended); false when the time is up.
+/// Waits until `fd` can be read (or has ended). Returns false when the time is up.
 ///
 /// # Errors
 /// Those of `poll(2)`.
@@ -131,7 +130,7 @@ pub(crate) fn wait_readable(fd: BorrowedFd<'_>, limit: Duration) -> io::Result<b
 }
 
 impl<Out, In> IpcChannel<Out, In> {
-    /// Ends the line at both ends: the peer, which takes that for an order to stop, reads its end.
+    /// Shuts the channel down at both ends. The peer reads end-of-file, which it takes as the command to stop.
     pub(crate) fn close(&self) {
         // It may have been closed before.
         let _ = shutdown(self.as_raw_fd(), Shutdown::Both);

@@ -1,4 +1,4 @@
-//! What the fork of init that becomes the command says to init.
+//! The messages from the fork of init that becomes the command.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,14 +15,15 @@ pub(crate) enum StartFailure {
     Jail(String),
 }
 
-/// What the fork of init tells init before it is the command.
+/// What the fork of init reports before it becomes the command.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum CommandEvent {
-    /// Its filter is in force, and hands calls over. Where they arrive comes along. It waits to be told to go on.
+    /// Its filter is in force and sends notifications. The descriptor that receives them comes with this message. The fork
+    /// waits for an answer.
     Watched,
-    /// It will not be the command.
+    /// It cannot become the command.
     Failed(StartFailure),
 }
 
-/// Its line to init.
+/// Its end of the channel to init.
 pub(crate) type CommandEnd = IpcChannel<CommandEvent, ()>;

@@ -1,4 +1,4 @@
-//! The jail's sockets on their way from process to process: from where they were made to the one that serves them.
+//! Passes the jail's sockets from the process that created them to the one that serves them.
 
 use std::io;
 use std::net::{TcpListener, UdpSocket};
@@ -8,7 +8,7 @@ use socket2::Socket;
 
 use crate::net::Listeners;
 
-/// How many there are of each kind: proxy, resolver over UDP, resolver over TCP, one that tells of refusals, those that ask the socket
+/// How many sockets there are of each kind: proxy, resolver over UDP, resolver over TCP, log of refused packets, socket
 /// tables.
 pub(crate) type Counts = [usize; 5];
 

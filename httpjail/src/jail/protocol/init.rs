@@ -1,4 +1,4 @@
-//! What the supervisor and the jail's init say to each other.
+//! The messages between the supervisor and the jail's init.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,68 +6,68 @@ use super::channel::IpcChannel;
 use super::command::StartFailure;
 use super::fd_passing::Counts;
 
-/// What the supervisor tells init.
+/// What the supervisor asks of init.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum InitRequest {
-    /// Set up the network from inside and hand its sockets out.
+    /// Set up the network from inside, and pass its sockets out.
     Connect(Inside),
-    /// The user namespace, if there is one, is mapped: arrange the mounts.
+    /// Arrange the mounts: the ids of the user namespace, if there is one, are mapped.
     Arrange {
-        /// Whether there is one.
+        /// Whether there is a user namespace.
         user_namespace: bool,
     },
-    /// Try the steering from inside.
+    /// Test the steering from inside.
     Probe {
         /// Whether the namespace speaks IPv6.
         ipv6: bool,
     },
-    /// Try from inside whether Unix sockets of the outside are reached. Two of them come along, and maybe a pipe.
+    /// Test from inside whether Unix sockets of the host can be reached. Two of them come with this message, and maybe a pipe.
     ProbeSockets {
-        /// Whether init makes the connections.
+        /// Set if init makes the connections.
         notify: Option<Notify>,
     },
-    /// Make a terminal and let it be that of init's session, in which the command will run.
+    /// Make a terminal, and make it the controlling terminal of init's session, in which the command will run.
     MakeTerminal,
-    /// Hand out the namespaces that a process outside must enter to make sockets of this network.
+    /// Pass out the namespaces that a process must enter to make sockets of the jail's network.
     Open {
         /// Whether there is a user namespace.
         user_namespace: bool,
     },
     /// Start the command.
     Run {
-        /// Make it the terminal's foreground group.
+        /// Make the command the terminal's foreground group.
         foreground: bool,
-        /// Whether init makes its connections to Unix sockets.
+        /// Set if init makes the command's connections to Unix sockets.
         notify: Option<Notify>,
     },
     /// Send this signal to the command's process group.
     Signal(i32),
-    /// Go on after a stop.
+    /// Continue after a stop.
     Resume {
         /// Make the command the terminal's foreground group first.
         foreground: bool,
     },
 }
 
-/// What init tells the supervisor.
+/// What init reports to the supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum InitReply {
-    /// The network is set up. Its sockets come along.
+    /// The network is set up. Its sockets come with this message.
     Connected {
-        /// How many of each.
+        /// How many of each kind.
         counts: Counts,
         /// For `-v`.
         note: String,
     },
     /// The mounts are arranged; notes for `-v`.
     Arranged(Vec<String>),
-    /// What the canary saw that must not be; empty when the jail holds.
+    /// What the self-test found wrong; empty when the jail holds.
     Probed(Vec<String>),
-    /// What came of trying the Unix sockets.
+    /// The result of the test of Unix sockets.
     ProbedSockets(ProbeOutcome),
-    /// There is a terminal. Its outer end comes along.
+    /// The terminal is made. Its outer end comes with this message.
     Terminal,
-    /// The namespaces come along: the user namespace, if the jail has one, and the network namespace that it owns.
+    /// The namespaces come with this message: the user namespace, if the jail has one, and the network namespace that it owns.
     Opened,
     /// The command has been executed.
     Started,
@@ -79,38 +79,38 @@ pub(crate) enum InitReply {
     Exited(i32),
     /// The command was ended by this signal.
     Killed(i32),
-    /// Of the folders that stand for the host's this could not be carried back.
+    /// Changes in a copied directory that could not be copied back to the host's.
     NotCarried(Vec<String>),
     /// A step failed.
     Failed(String),
 }
 
-/// Init's end of the line.
+/// Init's end of its channel.
 pub(crate) type InitEnd = IpcChannel<InitReply, InitRequest>;
 
-/// What init must know where it steers from inside.
+/// What init must know if it steers from inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Inside {
-    /// A loopback port on which nobody in the jail listens goes to the proxy; else the connect is refused at once.
+    /// Connections to a loopback port without a listener in the jail go to the proxy. Otherwise they are refused at once.
     pub host_loopback: bool,
 }
 
-/// What init must know to make the jail's connections itself.
+/// What init must know to make the jail's connections to Unix sockets itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Notify {
     /// The jail has a user namespace of its own.
     pub user_namespace: bool,
-    /// It knows more users than one.
+    /// The namespace has more than one user.
     pub users: bool,
 }
 
-/// What the canary found.
+/// The result of the self-test of Unix sockets.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ProbeOutcome {
-    /// It reached its own, and nothing else.
+    /// The test process reached the jail's sockets, and nothing else.
     Holds,
-    /// It could not be tried here, for this reason.
+    /// The test cannot run here, for this reason.
     Cannot(String),
-    /// It was tried and does not hold.
+    /// The test process reached a socket that it must not, or not its own.
     Broken(Vec<String>),
 }

@@ -1,4 +1,6 @@
-//! What the processes of a jail say to each other, and how it travels.
+//! The messages between the processes of a jail, and the channel that carries them.
+//!
+//! This floor imports none of the processes, so that each of them can import it.
 
 pub(crate) mod approver;
 pub(crate) mod channel;

@@ -1,6 +1,6 @@
-//! A policy file on its way from the supervisor, who may read it, to the proxy's process, which may not.
+//! Sends a policy file from the supervisor, which may read it, to the proxy's process, which may not.
 //!
-//! The texts go over the line in a descriptor, for they can be long.
+//! The texts can be long, so they go in a memfd, whose descriptor is passed.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -12,16 +12,16 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use super::channel::IpcChannel;
 use super::proxy::{FromProxy, ToProxy};
 
-/// Characters of an error that are passed on; each takes 6 bytes at most, escaped.
+/// How many characters of an error are sent. Each takes at most 6 bytes when escaped.
 const ERROR_MAX: usize = 8000;
 
-/// The policy file's text, and those of the files that it takes groups from, each with its path.
+/// The text of the policy file and of the files that it takes groups from, each with its path.
 pub(crate) type Texts = Vec<(PathBuf, String)>;
 
-/// New texts, or why there are none although something changed. The old ones stay in force then.
+/// New texts, or why a changed file cannot be used. Then the old policy stays in force.
 pub(crate) type Change = Result<Texts, String>;
 
-/// Sends it.
+/// Sends a change to the proxy's process.
 ///
 /// # Errors
 /// As [`IpcChannel::send`].
@@ -37,7 +37,7 @@ pub(crate) fn send(line: &IpcChannel<ToProxy, FromProxy>, change: Change) -> io:
     }
 }
 
-/// As much as has room in a message: an error shows the pattern that is wrong, and that may be of any length.
+/// Cuts an error to fit into a message: it shows the wrong pattern, which may have any length.
 fn shortened(error: &str) -> String {
     let mut short: String = error.chars().take(ERROR_MAX).collect();
     if short.len() < error.len() {
@@ -53,7 +53,7 @@ fn keep(texts: &Texts) -> io::Result<File> {
     Ok(file)
 }
 
-/// The proxy's side: what came over the line.
+/// Reads a change in the proxy's process.
 pub(crate) fn taken(error: Option<String>, mut descriptors: Vec<OwnedFd>) -> Change {
     if let Some(error) = error {
         return Err(error);

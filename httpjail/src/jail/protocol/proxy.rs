@@ -1,4 +1,4 @@
-//! What the supervisor and the proxy's process say to each other.
+//! The messages between the supervisor and the proxy's process.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,80 +7,80 @@ use super::fd_passing::Counts;
 use crate::failure::Failure;
 use crate::net::{Holder, Program};
 
-/// What the supervisor tells the proxy.
+/// What the supervisor sends to the proxy's process.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToProxy {
-    /// The jail's sockets come along, in this order and number: proxy, resolver over UDP, resolver over TCP.
+    /// Serve the jail's sockets, which come with this message.
     Serve {
-        /// How many of each.
+        /// How many of each kind.
         counts: Counts,
     },
     /// The answer to [`FromProxy::Program`].
     Program {
         /// The number of the request.
         request_id: u64,
-        /// What it runs, if it can be told.
+        /// What the process runs, if that is known.
         program: Option<Program>,
     },
-    /// The answer to [`FromProxy::Log`]; the log comes along, if it could be opened.
+    /// The answer to [`FromProxy::Log`]. The log comes with this message, if it could be opened.
     Log {
         /// The number of the request.
         request_id: u64,
-        /// Why it could not.
+        /// Why the log could not be opened.
         error: Option<String>,
     },
-    /// The policy file has changed: its new texts come along, or this is why there are none.
+    /// The policy file has changed. Its new texts come with this message, or `error` says why there are none.
     Policy {
-        /// In words for the user.
+        /// The reason, for the user.
         error: Option<String>,
     },
     /// The answer to [`FromProxy::Holder`].
     Holder {
         /// The number of the request.
         request_id: u64,
-        /// Who has it open, if it can be told.
+        /// The process that has the socket open, if it is known.
         holder: Option<Holder>,
     },
-    /// The command has ended (its exit status as the shell counts): finish the log and end. Nothing is answered any more; the
-    /// log comes along, opened anew, should it have been moved away.
+    /// The command has ended: finish the log and end. The supervisor answers no more requests. The log comes with this
+    /// message, opened again in case it was moved away.
     Finish {
-        /// 0 to 255.
+        /// The command's exit status as a shell reports it, 0 to 255.
         status: i32,
     },
 }
 
-/// What the proxy tells the supervisor.
+/// What the proxy's process sends to the supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum FromProxy {
-    /// The authority is loaded and root given up.
+    /// The authority is loaded, and the process has given up root.
     Ready {
         /// The authority's certificate, PEM.
         authority: String,
     },
-    /// The log can be written and the sockets are served.
+    /// The log can be written, and the sockets are served.
     Serving,
-    /// It cannot go on.
+    /// The process cannot continue.
     Failed(Failure),
-    /// Which program is this process?
+    /// Asks which program a process runs.
     Program {
-        /// Repeated in the answer.
+        /// The number that the answer repeats.
         request_id: u64,
-        /// Its process id as the supervisor counts.
+        /// The process id in the supervisor's PID namespace.
         pid: u32,
     },
-    /// Who has this socket of the jail's open?
+    /// Asks which process has a socket of the jail open.
     Holder {
-        /// Repeated in the answer.
+        /// The number that the answer repeats.
         request_id: u64,
-        /// Its inode number.
+        /// The socket's inode number.
         socket: u32,
     },
-    /// The request log was moved away: open it anew.
+    /// Asks to open the request log again, because it was moved away.
     Log {
-        /// Repeated in the answer.
+        /// The number that the answer repeats.
         request_id: u64,
     },
 }
 
-/// The proxy's end of the line.
+/// The proxy's end of its channel.
 pub(crate) type ProxyEnd = IpcChannel<FromProxy, ToProxy>;

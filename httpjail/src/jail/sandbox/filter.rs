@@ -1,10 +1,12 @@
-//! The system calls that the command may not make: those that lead out past every other layer.
+//! The seccomp filter: the system calls that the command may not make, because they lead out past every other layer.
 //!
-//! The cgroup programs see IPv4 and IPv6 only; AF_PACKET, AF_VSOCK and the rest never reach them, so families are an
-//! allow-list here. io_uring makes sockets behind a filter's back, setns(2) enters a container of one's own that has a
-//! network, pidfd_getfd(2) takes somebody's socket, request_key(2) has the kernel run a helper outside, TIOCSTI types
-//! into the caller's shell. ptrace(2) stays: the PID namespace leaves nobody to trace but the jail's own processes, and
-//! strace and LeakSanitizer need it. Nested user namespaces stay: Chromium's sandbox is made of them.
+//! The cgroup programs see IPv4 and IPv6 only; AF_PACKET, AF_VSOCK and others never reach them, so the filter has an
+//! allow-list of address families. io_uring creates sockets behind a filter's back. setns(2) enters a container that
+//! has a network. pidfd_getfd(2) takes a socket of another process. request_key(2) has the kernel run a program outside
+//! the jail. TIOCSTI types into the caller's shell.
+//!
+//! ptrace(2) stays allowed: the PID namespace has only the jail's own processes, and strace and LeakSanitizer need it.
+//! Nested user namespaces stay allowed: Chromium's sandbox needs them.
 
 mod limits;
 mod rules;

@@ -1,4 +1,5 @@
-//! What both strong backends share: mounts, masked sockets, rights, system calls, and the network namespace.
+//! What confines the command, whichever way its traffic is steered: mounts, masked sockets, capabilities, system calls,
+//! and the network namespace.
 
 pub(crate) mod filter;
 mod mountinfo;

@@ -1,7 +1,9 @@
-//! The jail's view of the file system: the host's, with what leads out covered and what makes it trust us laid over.
+//! The jail's view of the file system: the host's, with the ways out covered, and with files that make programs trust
+//! the proxy.
 //!
-//! Everything happens in the mount namespace of the jail's init and ends with it: no file and no mount on the host. The
-//! files that are laid over live on a small tmpfs of the namespace ([`crate::jail::sandbox::run_dir::place`] says where).
+//! Every mount is in the mount namespace of the jail's init and ends with it: no file and no mount of the host changes.
+//! The files laid over the host's are on a small tmpfs of the namespace ([`crate::jail::sandbox::run_dir::place`] says
+//! where).
 
 pub(crate) mod additions;
 mod cgroups;
@@ -29,7 +31,7 @@ use nix::mount::MsFlags;
 use nix::sys::stat::{Mode, umask};
 
 use super::nested;
-use operations::{bind, cover_folder, hold, is_there, raw, remount_read_only, write};
+use operations::{bind, cover_directory, hold, is_there, raw, remount_read_only, write};
 
 /// What came of arranging it.
 #[derive(Debug)]
@@ -40,7 +42,7 @@ pub(crate) struct Arranged {
     pub held: Vec<OwnedFd>,
     /// The files of the sockets that stay reachable.
     pub allowed: Vec<OwnedFd>,
-    /// Folders from which what the command does is carried back.
+    /// Directories from which what the command does is carried back.
     pub generated: Vec<Generated>,
 }
 
@@ -79,8 +81,8 @@ fn arrange_all(view: &View, user_namespace: bool) -> Result<Arranged, MountError
     notes.extend(cgroups::arrange(view.owner.0 == 0)?);
     kernel::read_only_sys()?;
     kept::arrange(&view.hidden, &view.kept, view.owner)?;
-    for folder in &view.outside.folders {
-        cover_folder(folder, view.owner)?;
+    for directory in &view.outside.directories {
+        cover_directory(directory, view.owner)?;
     }
     let generated = if by_root {
         generated::copy(&view.authority, &view.overlays)?
@@ -116,7 +118,7 @@ fn cover_socket(socket: &Path) -> Result<(), MountError> {
             Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(()),
             bound => bound,
         },
-        // Covered with its folder, or gone since it was listed.
+        // Covered with its directory, or gone since it was listed.
         Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => Ok(()),
         Err(source) => Err(MountError {
             step: "look at",
@@ -147,7 +149,7 @@ fn lay_files(run: &Path, overlays: &[Overlay], generated: &[Generated]) -> Resul
             source,
         })?;
         for covered in &overlay.covers {
-            if generated.iter().any(|folder| folder.has(covered)) || !is_there(covered, fs::Metadata::is_file)? {
+            if generated.iter().any(|directory| directory.has(covered)) || !is_there(covered, fs::Metadata::is_file)? {
                 continue;
             }
             if fs::metadata(covered).is_ok_and(|found| found.nlink() == 0) {
@@ -166,7 +168,7 @@ fn lay_files(run: &Path, overlays: &[Overlay], generated: &[Generated]) -> Resul
     Ok(notes)
 }
 
-/// Puts an allowed socket back in its place, in a folder that may have been covered.
+/// Puts an allowed socket back in its place, in a directory that may have been covered.
 fn uncover(path: &Path, socket: &OwnedFd) -> Result<(), MountError> {
     if fs::symlink_metadata(path).is_err() {
         write(path, b"").map_err(|source| MountError {

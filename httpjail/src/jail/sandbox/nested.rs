@@ -1,5 +1,5 @@
-//! Whether this is a jail already. There is none in a jail: its filter lets nobody write the rules that would steer, and a
-//! jailed root has not the rights that programs on a cgroup need.
+//! Tells whether this process is in a jail already. A jail cannot be made in a jail: the filter does not let it write
+//! the rules that steer, and a jailed root lacks the capabilities for programs on a cgroup.
 
 use std::fs;
 

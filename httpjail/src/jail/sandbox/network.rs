@@ -1,7 +1,8 @@
-//! The jail's network namespace: `lo` brought up, and the sockets of the proxy and the resolver made inside it.
+//! The jail's network namespace: brings up `lo`, and makes the sockets of proxy and resolver in it.
 //!
-//! A socket stays in the namespace it was made in, so the supervisor steps in, makes them, and steps out again: no veth,
-//! no address plan, nothing on the host changes. Made by the supervisor, they belong to no jail cgroup either.
+//! A socket stays in the namespace in which it was created. So the supervisor enters the namespace, creates the
+//! sockets, and leaves: no veth, no address plan, no change on the host. The sockets are not in the jail's cgroup
+//! either, because the supervisor creates them.
 
 use std::fs::File;
 use std::io;

@@ -1,4 +1,4 @@
-//! Giving up rights: capabilities, user, groups, and the way back to any of them.
+//! Gives up capabilities, user and groups, and every way to get them back.
 
 use std::io;
 

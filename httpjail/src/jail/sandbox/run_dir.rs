@@ -1,17 +1,17 @@
-//! The folder of httpjail's own, `/run/httpjail`, and what stands in for it where only root could make it.
+//! The directory `/run/httpjail`, and what replaces it where only root could create it.
 
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-/// Inside a jail a tmpfs with the files laid over others; on the host a folder that root makes once, empty.
+/// Inside a jail a tmpfs with the files laid over others; on the host a directory that root makes once, empty.
 pub(crate) const RUN_DIR: &str = "/run/httpjail";
 
-/// Folders that are mostly there and mostly empty, for when nothing better is.
+/// Directories that are mostly there and mostly empty, for when nothing better is.
 const SPARE_DIRS: [&str; 5] = ["/mnt", "/media", "/srv", "/opt", "/home"];
 
-/// Finds a folder for the jail's own files. A mount needs one that exists, and only root can make one that is nobody's:
+/// Finds a directory for the jail's own files. A mount needs one that exists, and only root can make one that is nobody's:
 /// else it is `own`, the authority's, which the jail may not see anyway, or one in which there is nothing to see.
 ///
 /// # Errors
@@ -30,7 +30,7 @@ pub(crate) fn place(own: &Path) -> io::Result<PathBuf> {
         .ok_or_else(|| made.err().unwrap_or_else(|| io::ErrorKind::NotFound.into()))
 }
 
-/// Makes the folder of httpjail's own, by root. It is there once it was made.
+/// Makes the directory of httpjail's own, by root. It is there once it was made.
 ///
 /// # Errors
 /// Those of making it, and when it is not root's alone.

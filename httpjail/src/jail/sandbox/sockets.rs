@@ -1,12 +1,11 @@
-//! Unix sockets on which somebody outside listens: each is a way out (docker, D-Bus, tmux, an ssh agent, nscd, a
-//! program that fetches on request), so each is covered in the jail's mount namespace.
+//! Finds the Unix sockets on which a process outside listens. Each is a way out (docker, D-Bus, tmux, an ssh agent,
+//! nscd, a program that fetches on request), so each is covered in the jail's mount namespace.
 //!
-//! Abstract names need nothing: they belong to the network namespace. Names in the file system are found in the tables of
-//! bound sockets, read before the jail has a namespace of its own. A name there is the one that was bound, and programs
-//! rename: ssh binds its ControlMaster under a name of its own making and links it into place. And where the listener is
-//! outside this container it is in no table. So the folders where such sockets usually live are covered whole, and every
-//! socket in `/run`, every one that is mounted or named by the environment, and every neighbour of one that moved or has a
-//! second name.
+//! Abstract names need nothing: they belong to the network namespace. Names in the file system are in the tables of
+//! bound sockets, read before the jail has a network namespace. A table has the name that was bound, and programs
+//! rename: ssh binds its ControlMaster under another name and links it into place. A listener outside this container is
+//! in no table. So the directories where such sockets usually live are covered whole, and every socket in `/run`, every
+//! one that is mounted or named by the environment, and every neighbor of one that moved or has a second name.
 
 mod table;
 
@@ -20,8 +19,8 @@ use std::path::{Path, PathBuf};
 use super::mountinfo;
 use table::Listener;
 
-/// Folders of sockets, covered with an empty file system where they exist. `*` at the end stands for any ending.
-const FOLDERS: [&str; 22] = [
+/// Directories of sockets, covered with an empty file system where they exist. `*` at the end stands for any ending.
+const DIRECTORIES: [&str; 22] = [
     "/run/user/*",
     "/tmp/.X11-unix",
     "/tmp/.ICE-unix",
@@ -54,9 +53,9 @@ const RUN_DEPTH: usize = 6;
 pub(crate) struct Outside {
     /// Socket files with a listener, or that may have one.
     pub files: Vec<PathBuf>,
-    /// Folders to cover whole.
-    pub folders: Vec<PathBuf>,
-    /// Listeners bound to a relative name whose folder could not be found: they may still be reachable.
+    /// Directories to cover whole.
+    pub directories: Vec<PathBuf>,
+    /// Listeners bound to a relative name whose directory could not be found: they may still be reachable.
     pub unplaced: Vec<String>,
 }
 
@@ -68,7 +67,7 @@ impl Outside {
     /// start.
     pub(crate) fn look() -> io::Result<Self> {
         let mut outside = Outside {
-            folders: folders(),
+            directories: directories(),
             ..Outside::default()
         };
         let (listeners, processes) = table::read()?;
@@ -99,7 +98,7 @@ impl Outside {
         for place in &places {
             let only_name = socket_at(place).is_some_and(|socket| socket.nlink() == 1);
             match place.parent() {
-                Some(folder) if !only_name => self.files.extend(sockets_in(folder)),
+                Some(directory) if !only_name => self.files.extend(sockets_in(directory)),
                 _ => self.files.push(place.clone()),
             }
         }
@@ -113,8 +112,8 @@ impl Outside {
 /// What a bound name starts from.
 enum Base<'a> {
     Absolute,
-    /// The present folder of a process that holds the socket.
-    Folder,
+    /// The present directory of a process that holds the socket.
+    Directory,
     /// What a descriptor of such a process leads to: so names that are too long are made short.
     Descriptor(&'a Path),
 }
@@ -124,7 +123,7 @@ fn base(name: &Path) -> Base<'_> {
     match own.iter().find_map(|own| name.strip_prefix(own).ok()) {
         Some(rest) => Base::Descriptor(rest),
         None if name.is_absolute() => Base::Absolute,
-        None => Base::Folder,
+        None => Base::Directory,
     }
 }
 
@@ -133,12 +132,12 @@ fn places(name: &Path, holders: &[&Path]) -> Vec<PathBuf> {
     let holders = holders.iter();
     match base(name) {
         Base::Absolute => vec![name.to_owned()],
-        Base::Folder => holders
+        Base::Directory => holders
             .filter_map(|process| Some(fs::read_link(process.join("cwd")).ok()?.join(name)))
             .collect(),
         Base::Descriptor(rest) => holders
             .filter_map(|process| fs::canonicalize(process.join(rest.parent()?)).ok())
-            .filter_map(|folder| Some(folder.join(rest.file_name()?)))
+            .filter_map(|directory| Some(directory.join(rest.file_name()?)))
             .collect(),
     }
 }
@@ -149,24 +148,24 @@ fn socket_at(path: &Path) -> Option<fs::Metadata> {
         .filter(|found| found.file_type().is_socket())
 }
 
-fn sockets_in(folder: &Path) -> impl Iterator<Item = PathBuf> {
-    entries(folder, |kind| kind.is_socket())
+fn sockets_in(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    entries(directory, |kind| kind.is_socket())
 }
 
-fn entries(folder: &Path, wanted: impl Fn(FileType) -> bool) -> impl Iterator<Item = PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+fn entries(directory: &Path, wanted: impl Fn(FileType) -> bool) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let found = entries.filter(move |entry| entry.file_type().is_ok_and(&wanted));
     found.map(|entry| entry.path())
 }
 
-/// Adds the sockets below `folder`, and the FIFOs, by which daemons take orders too (init, dmeventd); in its own file system
+/// Adds the sockets below `directory`, and the FIFOs, by which daemons take orders too (init, dmeventd); in its own file system
 /// alone: what else is mounted there may be large, or hang.
-fn search(folder: &Path, depth: usize, into: &mut Vec<PathBuf>) {
-    let Ok(device) = fs::symlink_metadata(folder).map(|found| found.dev()) else {
+fn search(directory: &Path, depth: usize, into: &mut Vec<PathBuf>) {
+    let Ok(device) = fs::symlink_metadata(directory).map(|found| found.dev()) else {
         return;
     };
-    into.extend(entries(folder, |kind| kind.is_socket() || kind.is_fifo()));
-    for below in entries(folder, |kind| kind.is_dir()) {
+    into.extend(entries(directory, |kind| kind.is_socket() || kind.is_fifo()));
+    for below in entries(directory, |kind| kind.is_dir()) {
         if depth > 0 && fs::symlink_metadata(&below).is_ok_and(|found| found.dev() == device) {
             search(&below, depth - 1, into);
         }
@@ -185,8 +184,8 @@ fn named_by(value: &OsStr) -> Option<PathBuf> {
     path.starts_with(b"/").then(|| OsStr::from_bytes(path).into())
 }
 
-fn folders() -> Vec<PathBuf> {
-    FOLDERS
+fn directories() -> Vec<PathBuf> {
+    DIRECTORIES
         .iter()
         .flat_map(|pattern| expand(pattern))
         .filter(|path| path.is_dir())
@@ -197,8 +196,8 @@ fn expand(pattern: &str) -> Vec<PathBuf> {
     let Some(stem) = pattern.strip_suffix('*') else {
         return vec![pattern.into()];
     };
-    let (folder, start) = stem.rsplit_once('/').unwrap_or(("", stem));
-    let entries = fs::read_dir(format!("{folder}/")).into_iter().flatten().flatten();
+    let (directory, start) = stem.rsplit_once('/').unwrap_or(("", stem));
+    let entries = fs::read_dir(format!("{directory}/")).into_iter().flatten().flatten();
     let found = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(start));
     found
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))

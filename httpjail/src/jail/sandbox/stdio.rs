@@ -1,7 +1,8 @@
 //! The descriptors that the command inherits: 0, 1, 2 and pipes.
 //!
-//! A socket is judged by the cgroup and the namespace that it was made in, not by who holds it: one that leaks in is a
-//! free line out. So is a directory's descriptor past the mounts that hide things.
+//! The kernel programs judge a socket by the cgroup and the namespace in which it was created, not by the process that
+//! holds it: a socket that leaks into the jail is an open way out. So is the descriptor of a directory, which leads
+//! past the mounts that hide files.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};

@@ -1,7 +1,7 @@
-//! A terminal of the jail's own, for `--interactive`: init is its session's leader, and the command its foreground.
+//! A terminal of the jail's own, for `--interactive`: init leads its session, and the command is its foreground.
 //!
-//! Whatever the command does to it (reading ahead, typing into it, changing its modes) it does to this one. The outer end
-//! leaves the jail; who holds it decides what of it is seen on the caller's terminal.
+//! Whatever the command does to its terminal (reading ahead, typing into it, changing its modes) it does to this one.
+//! The outer end leaves the jail, and the process that holds it decides what the caller's terminal shows.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

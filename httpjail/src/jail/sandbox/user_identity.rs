@@ -1,7 +1,7 @@
-//! Who the command runs as, and who called.
+//! The user of the command, and the user who called httpjail.
 //!
-//! Under sudo both are the user who called sudo; started by plain root the command stays root (without the rights that
-//! could undo the jail). `--user` names somebody else for the command alone.
+//! Under sudo both are the user who called sudo. Started by plain root, the command stays root, without the
+//! capabilities that could undo the jail. `--user` names another user for the command only.
 
 use std::ffi::CString;
 use std::io;

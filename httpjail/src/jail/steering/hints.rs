@@ -1,5 +1,5 @@
-//! What may be behind a step that the kernel refused while a jail was made, where something can be named: error numbers
-//! alone tell little, and come as words from the jail's init.
+//! Guesses the reason when the kernel refused a step of making a jail: error numbers alone say little, and they come as
+//! text from the jail's init.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ pub(crate) fn beyond_sudo() -> Option<PathBuf> {
     let own = std::env::current_exe().ok().filter(|_| !geteuid().is_root())?;
     let known = own
         .parent()
-        .is_some_and(|folder| SECURE_PATH.iter().any(|known| folder == Path::new(known)));
+        .is_some_and(|directory| SECURE_PATH.iter().any(|known| directory == Path::new(known)));
     (!known).then_some(own)
 }
 

@@ -1,7 +1,8 @@
-//! User namespaces, by which somebody who is not root gets a jail: whether this host gives them, and how to have it do so.
+//! User namespaces, which a user without root needs for a jail: tells whether this host permits them, and what to
+//! change.
 //!
-//! Some hosts refuse when the namespace is made, some let it be made and refuse what is done in it (AppArmor). The error
-//! numbers tell little of either, so the switches themselves are read.
+//! Some hosts refuse to create the namespace; others permit that and refuse what is done in it (AppArmor). The error
+//! numbers say little about either, so this module reads the switches themselves.
 
 use std::fs;
 

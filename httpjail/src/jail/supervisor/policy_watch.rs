@@ -1,7 +1,7 @@
-//! A policy file that changes while the jail runs: seen by the supervisor, who may read it, and put in force by the proxy's
-//! process, which may not.
+//! Reloads a policy file that changes while the jail runs: the supervisor, which may read it, watches it and sends it
+//! to the proxy's process, which may not.
 //!
-//! What the file says is not this module's business. The texts go over the line in a descriptor, for they can be long.
+//! This module does not look at what the file says.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -9,19 +9,19 @@ use std::time::{Duration, Instant};
 use crate::jail::process::proxy::ProxyProcess;
 use crate::jail::protocol::policy_file::{self, Change};
 
-/// How often to look.
+/// How often the file is checked.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Looks after the policy file.
+/// Watches the policy file.
 pub(crate) trait PolicyWatch {
-    /// What is new, if anything is.
+    /// Returns what has changed, if anything has.
     fn look(&mut self) -> Option<Change>;
 
-    /// What is there, new or not: somebody asked for it.
+    /// Returns what the file says now, changed or not.
     fn demand(&mut self) -> Change;
 }
 
-/// A watch that is looked at once in a while, and tells the proxy.
+/// Polls a [`PolicyWatch`] and sends changes to the proxy's process.
 pub(crate) struct PolicyPoller<'a> {
     watch: Option<&'a mut dyn PolicyWatch>,
     next: Instant,
@@ -35,12 +35,12 @@ impl<'a> PolicyPoller<'a> {
         }
     }
 
-    /// When to look again, if at all.
+    /// Returns when to look again, if at all.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.watch.is_some().then_some(self.next)
     }
 
-    /// Looks, if it is time.
+    /// Checks the file, if it is time.
     pub(crate) fn look(&mut self, proxy_process: &ProxyProcess) -> io::Result<()> {
         let Some(watch) = &mut self.watch else { return Ok(()) };
         if Instant::now() < self.next {
@@ -52,7 +52,7 @@ impl<'a> PolicyPoller<'a> {
             .map_or(Ok(()), |change| policy_file::send(&proxy_process.line, change))
     }
 
-    /// Somebody asked (SIGHUP).
+    /// Sends the policy now (SIGHUP).
     pub(crate) fn demand(&mut self, proxy_process: &ProxyProcess) -> io::Result<()> {
         match &mut self.watch {
             Some(watch) => policy_file::send(&proxy_process.line, watch.demand()),

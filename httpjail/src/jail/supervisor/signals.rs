@@ -1,4 +1,4 @@
-//! The signals that the supervisor passes on, taken as data rather than by handlers.
+//! The signals that the supervisor forwards, read from a descriptor instead of by handlers.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -7,20 +7,9 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::sys::clone::set_action;
+use crate::sys::terminal::FORWARDED_SIGNALS;
 
-/// Passed to the command's process group.
-const FORWARDED: [Signal; 8] = [
-    Signal::SIGINT,
-    Signal::SIGTERM,
-    Signal::SIGHUP,
-    Signal::SIGQUIT,
-    Signal::SIGTSTP,
-    Signal::SIGWINCH,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-];
-
-/// Signals of those that end a run which has not started yet.
+/// The signals that end a run which has not started yet.
 const ENDING: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
 
 /// The supervisor's signals, blocked and readable as a descriptor.
@@ -28,19 +17,19 @@ const ENDING: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Si
 pub(crate) struct Signals(SignalFd);
 
 impl Signals {
-    /// Blocks them. Before any process is forked, so that none is lost and no default action strikes half-way.
+    /// Blocks them. Call it before any fork, so that no signal is lost and no default action ends a half-made jail.
     ///
     /// # Errors
     /// Those of `sigaction(2)`, `sigprocmask(2)` and `signalfd(2)`.
     pub(crate) fn block() -> io::Result<Self> {
-        // Where files may not grow (`ulimit -f`) a write fails then, and that is said.
+        // Where files may not grow (`ulimit -f`) a write then fails with an error that is reported.
         let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
         set_action(Signal::SIGXFSZ, &ignore)?;
         let mut set = SigSet::empty();
-        FORWARDED.iter().for_each(|signal| set.add(*signal));
+        FORWARDED_SIGNALS.iter().for_each(|signal| set.add(*signal));
         set.add(Signal::SIGCONT);
         set.add(Signal::SIGCHLD);
-        // Blocked so that a supervisor in the background may take its terminal back, and may write to it.
+        // Blocked, so that a supervisor in the background can take its terminal back and write to it.
         let mut mask = set;
         mask.add(Signal::SIGTTOU);
         mask.thread_block()?;
@@ -50,7 +39,7 @@ impl Signals {
         )?))
     }
 
-    /// The next signal that came, if one did.
+    /// Returns the next signal that arrived, if there is one.
     ///
     /// # Errors
     /// Those of `read(2)`.
@@ -61,7 +50,7 @@ impl Signals {
         Ok(Some(Signal::try_from(came.ssi_signo as i32)?))
     }
 
-    /// A signal that came before there was a command to give it to and that ends the run.
+    /// Returns a signal that arrived before the command was started and ends the run.
     ///
     /// # Errors
     /// Those of `read(2)`.
@@ -75,9 +64,9 @@ impl Signals {
     }
 }
 
-/// Whether the command gets this signal from the supervisor.
+/// Returns true if the supervisor forwards this signal to the command.
 pub(crate) fn is_forwarded(signal: Signal) -> bool {
-    FORWARDED.contains(&signal)
+    FORWARDED_SIGNALS.contains(&signal)
 }
 
 impl AsFd for Signals {

@@ -1,11 +1,11 @@
-//! Makes the jail's connections in its place, in init.
+//! Makes the jail's connections to Unix sockets in init, in place of the jailed process.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use super::caller::Folder;
+use super::caller::ProcFs;
 use super::registry::Registry;
 use super::shared::Shared;
 use super::unreported::Unreported;
@@ -25,7 +25,7 @@ impl ConnectBroker {
     /// Naming the step: a right that cannot be had, or `/proc`.
     pub(crate) fn new(notify: Notify, listener: OwnedFd, allowed: &[OwnedFd]) -> io::Result<Self> {
         rights::keep_for_sockets(notify.users)?;
-        let proc = Folder::open().map_err(|error| io::Error::other(format!("cannot open /proc: {error}")))?;
+        let proc = ProcFs::open().map_err(|error| io::Error::other(format!("cannot open /proc: {error}")))?;
         Ok(ConnectBroker(Shared {
             listener: Listener::new(listener),
             registry: Registry::new(allowed)?,

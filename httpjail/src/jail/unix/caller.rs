@@ -1,4 +1,4 @@
-//! Who makes a call: where its names lead, and with whose rights.
+//! The process that makes a call: where its paths lead, and which permissions it has.
 
 use std::ffi::OsStr;
 use std::io;
@@ -18,7 +18,7 @@ use crate::sys::{socket, thread};
 
 /// A `/proc`, held open: whatever root a thread has taken, what it names from here is the kernel's and not the jail's.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(super) struct ProcFs {
     fd: OwnedFd,
     /// It is that of another PID namespace, with other numbers.
     foreign: bool,
@@ -27,8 +27,8 @@ pub(super) struct Folder {
 /// A thread of the jail that made a call.
 #[derive(Debug)]
 pub(super) struct Caller<'a> {
-    proc: &'a Folder,
-    /// Its folder's name in `/proc`.
+    proc: &'a ProcFs,
+    /// Its directory's name in `/proc`.
     number: String,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Status {
     interrupted: bool,
 }
 
-impl Folder {
+impl ProcFs {
     /// Opens the `/proc` of this mount namespace.
     ///
     /// # Errors
@@ -53,10 +53,10 @@ impl Folder {
         let fd = nix::fcntl::open("/proc", flags, Mode::empty())?;
         let own = readlinkat(&fd, "self")?;
         let foreign = own != getpid().as_raw().to_string().as_str();
-        Ok(Folder { fd, foreign })
+        Ok(ProcFs { fd, foreign })
     }
 
-    /// Makes it the working directory, without which [`Folder::address_of`] means nothing.
+    /// Makes it the working directory, without which [`ProcFs::address_of`] means nothing.
     pub(super) fn enter(&self) -> io::Result<()> {
         Ok(fchdir(&self.fd)?)
     }
@@ -79,7 +79,7 @@ impl<'a> Caller<'a> {
     ///
     /// # Errors
     /// When it has ended.
-    pub(super) fn new(thread: Pid, handle: BorrowedFd<'_>, proc: &'a Folder) -> io::Result<Self> {
+    pub(super) fn new(thread: Pid, handle: BorrowedFd<'_>, proc: &'a ProcFs) -> io::Result<Self> {
         let number = if proc.foreign {
             // The kernel tells it as that /proc numbers it (kernel/fork.c, pidfd_show_fdinfo).
             let told = proc.read(&format!("self/fdinfo/{}", handle.as_raw_fd()))?;
@@ -129,14 +129,14 @@ impl<'a> Caller<'a> {
             return Ok(true);
         };
         let how = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let mut folder = Dir::openat(
+        let mut directory = Dir::openat(
             &self.proc.fd,
             format!("{}/fd", self.number).as_str(),
             how,
             Mode::empty(),
         )?;
         // Those beyond a limit that was lowered take no room below it.
-        let open = folder.iter().flatten().filter(|entry| {
+        let open = directory.iter().flatten().filter(|entry| {
             let number = entry
                 .file_name()
                 .to_str()
@@ -194,7 +194,7 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Whether a folder of `/proc` is its own, or that of its process.
+    /// Whether a directory of `/proc` is its own, or that of its process.
     fn is_own(&self, name: &[u8]) -> bool {
         let process = || {
             let status = self.proc.read(&format!("{}/status", self.number)).ok()?;
@@ -252,7 +252,7 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 ///
 /// # Errors
 /// When it has ended.
-pub(super) fn handle(thread: Pid, proc: &Folder) -> io::Result<OwnedFd> {
+pub(super) fn handle(thread: Pid, proc: &ProcFs) -> io::Result<OwnedFd> {
     match socket::thread_handle(thread) {
         Err(error)
             if [Errno::EINVAL, Errno::ENOENT]

@@ -1,4 +1,4 @@
-//! Unix sockets for datagrams, made in place of the jail's: whoever could send by one, could to any name.
+//! Makes Unix datagram sockets in place of the jailed process: a process that can send on one could send to any name.
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd as _, AsRawFd as _};

@@ -1,8 +1,9 @@
-//! One call of the jail, made here in its place.
+//! Makes one system call of the jail in place of its caller.
 //!
-//! Never is the caller told to go on with it: between the look and the act another thread of his could change the address, or put
-//! another socket under the number. So all that decides is copied first, and the call is made on the copy. That holds for TCP too,
-//! for which nothing is to be decided: which of the two a socket is, is known by looking at it alone.
+//! The caller is never told to continue its own call: between the check and the call another of its threads could
+//! change the address, or put another socket under the descriptor. So the handler copies all that it decides by, and
+//! calls on the copy. It does so for TCP too, where nothing is to be decided: only a look at the socket tells whether
+//! it is one of TCP.
 
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -45,7 +46,7 @@ impl<'a> Handler<'a> {
     /// # Errors
     /// Naming no step: those of `unshare(2)`, `fchdir(2)`, `timer_create(2)` and `capset(2)`.
     pub(super) fn new(shared: &'a Shared) -> io::Result<Self> {
-        thread::own_folders()?;
+        thread::own_directories()?;
         shared.proc.enter()?;
         for capability in [Capability::CAP_NET_ADMIN, Capability::CAP_DAC_OVERRIDE] {
             caps::drop(None, CapSet::Effective, capability).map_err(io::Error::other)?;
@@ -73,7 +74,7 @@ impl<'a> Handler<'a> {
             _ => Err(Errno::ENOSYS),
         };
         let answered = shared.listener.answer(call, answer.map_err(|error| error as i32));
-        // The caller is gone, or was interrupted and told so: then nobody waits. If it waits, it would do so for ever.
+        // The caller is gone, or was interrupted and told so: then nobody waits. If it waits, it would do so forever.
         let over = |error: &io::Error| [Some(Errno::ENOENT), Some(Errno::EINPROGRESS)].contains(&errno_of(error));
         assert!(
             answered.as_ref().err().is_none_or(over),

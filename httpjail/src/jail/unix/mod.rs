@@ -1,9 +1,10 @@
-//! Unix sockets by identity: a jailed process reaches a listener of its own jail, or one that `--allow-socket` names, whatever
-//! the name by which it asks.
+//! Unix sockets by identity: a jailed process reaches a listener of its own jail, or one that `--allow-socket` names,
+//! under whatever name it asks for it.
 //!
-//! The covers of [`super::sandbox::sockets`] are by name, and names are renamed, linked, mounted elsewhere, or appear later. So
-//! something in force while the command runs looks at the socket that a name leads to. Which one that is depends on the kernel
-//! and on who starts the jail; it is chosen, and proved by a canary, before the command starts.
+//! The mounts of [`super::sandbox::sockets`] cover names, and a name can be renamed, linked, mounted elsewhere, or
+//! appear later. So something in force while the command runs checks the socket that a name leads to. Which way works
+//! depends on the kernel and on who starts the jail; one is chosen, and proved by a self-test, before the command
+//! starts.
 
 mod broker;
 mod caller;

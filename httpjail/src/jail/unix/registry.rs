@@ -1,7 +1,8 @@
-//! The listeners that may be reached: those of the jail, entered as they begin to listen, and those that the caller allowed.
+//! The listeners that may be reached: those of the jail, added when they begin to listen, and those that the caller
+//! allowed.
 //!
-//! Each is an inode, held by a descriptor so that its number cannot become another's. And a connection is made through that very
-//! descriptor: if two files should show the same numbers, one of them is still a listener of the jail's own.
+//! Each is an inode, and a descriptor keeps it open so that its number is not used again. A connection is made through
+//! that descriptor: even if two files had the same numbers, it reaches a listener of the jail.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,7 +15,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::stat::fstat;
 
-use super::caller::Folder;
+use super::caller::ProcFs;
 use crate::sys::socket as raw;
 
 /// How many are held before those that are gone are looked for the first time.
@@ -67,7 +68,7 @@ impl Registry {
     ///
     /// # Errors
     /// ENOBUFS when more are held than descriptors allow; those of `fstat(2)`.
-    pub(super) fn enter(&self, file: OwnedFd, proc: &Folder) -> io::Result<()> {
+    pub(super) fn enter(&self, file: OwnedFd, proc: &ProcFs) -> io::Result<()> {
         let Some(number) = socket_number(&file)? else {
             return Ok(());
         };
@@ -94,7 +95,7 @@ impl Registry {
 impl Inner {
     /// Lets go of those that nobody listens on any more. A datagram socket that wants to connect is told the difference and
     /// disturbs nobody: EPROTOTYPE of a living stream, ECONNREFUSED of a dead one (net/unix/af_unix.c, `unix_find_bsd`).
-    fn sweep(&mut self, proc: &Folder) -> io::Result<()> {
+    fn sweep(&mut self, proc: &ProcFs) -> io::Result<()> {
         let probe = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
         self.own.retain(|_, file| {
             let asked = raw::connect(probe.as_fd(), &proc.address_of(file));

@@ -1,6 +1,7 @@
-//! The proof before exec: a process made like the command tries to reach sockets that were made outside, and its own.
+//! The self-test of Unix sockets before the command starts: a process made like the command tries to reach sockets that
+//! were made outside, and its own.
 //!
-//! As with steering both sides must agree: the supervisor, who holds the sockets of the outside, looks whether anything came.
+//! Both sides must agree: the supervisor, which holds the sockets of the outside, checks that nothing arrived.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
@@ -47,7 +48,7 @@ pub(crate) fn outsiders() -> io::Result<[OwnedFd; 2]> {
 /// The reading end of a named pipe, made outside the jail by root. It has no name any more: it is reached through this.
 ///
 /// # Errors
-/// Those of `mkfifo(3)` in the folder of root's own.
+/// Those of `mkfifo(3)` in the directory of root's own.
 pub(crate) fn pipe() -> io::Result<OwnedFd> {
     make_run_dir()?;
     let path = Path::new(RUN_DIR).join(format!("canary-{}", getpid()));
@@ -79,7 +80,7 @@ pub(crate) fn reached(outsiders: &[OwnedFd]) -> io::Result<bool> {
 /// What the canary must know of the command that it stands for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ProbeSetup<'a> {
-    /// The folder of the jail's own files.
+    /// The directory of the jail's own files.
     pub place: &'a Path,
     /// As whom it runs.
     pub identity: &'a UserIdentity,
@@ -262,11 +263,11 @@ fn tries_pipes(place: &Path, outsider: &OwnedFd) -> Vec<String> {
     wrong
 }
 
-fn own_listeners(folder: &Path) -> io::Result<()> {
-    let path = folder.join("listener");
+fn own_listeners(directory: &Path) -> io::Result<()> {
+    let path = directory.join("listener");
     let listener = UnixListener::bind(&path)?;
-    fs::hard_link(&path, folder.join("other"))?;
-    for name in [&path, &folder.join("other")] {
+    fs::hard_link(&path, directory.join("other"))?;
+    for name in [&path, &directory.join("other")] {
         UnixStream::connect(name)?;
         listener.accept()?;
     }

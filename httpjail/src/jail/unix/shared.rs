@@ -1,10 +1,10 @@
-//! What all that make the jail's calls share.
+//! The state that all threads share which make the jail's calls.
 
 use std::io;
 
 use nix::errno::Errno;
 
-use super::caller::Folder;
+use super::caller::ProcFs;
 use super::registry::Registry;
 use super::unreported::Unreported;
 use crate::sys::notification::Listener;
@@ -19,7 +19,7 @@ pub(super) struct Shared {
     /// What was done and could not be told.
     pub unreported: Unreported,
     /// The kernel's own files.
-    pub proc: Folder,
+    pub proc: ProcFs,
     /// The jail has a user namespace: what this process may do to a network, it may because that network is in the jail.
     pub user_namespace: bool,
     /// There is more than one user.

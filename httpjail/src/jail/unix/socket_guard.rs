@@ -1,4 +1,4 @@
-//! How the Unix sockets of a jail are held, and how that is told.
+//! How the Unix sockets of a jail are guarded, and how `doctor` and `-v` say it.
 
 use std::fmt;
 

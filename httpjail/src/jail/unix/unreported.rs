@@ -1,7 +1,7 @@
-//! Connections that were made, whose makers were interrupted before they could be told.
+//! Connections that were made, but whose caller was interrupted before it was told.
 //!
-//! Before Linux 5.19 any signal interrupts a call that waits for its answer, and most have it made again: then the socket is
-//! connected already, of which the caller knows nothing. The second answer has to be that of the first.
+//! Before Linux 5.19 any signal interrupts a call that waits for its answer, and most calls are then made again: the
+//! socket is connected already, and the caller does not know. The second call must get the answer of the first.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;

@@ -1,7 +1,8 @@
-//! The threads of the jail's init that make the jail's calls: as many as wait at once, up to a bound.
+//! The threads of the jail's init that make the jail's calls: as many as there are waiting calls, up to a limit.
 //!
-//! The one that takes a call makes it. Before it does, it sees to it that another waits for the next, so a connection that takes
-//! its time holds up nobody. At the bound the last of them makes no call that would wait, and is soon back.
+//! The thread that takes a call makes it. First it ensures that another thread waits for the next call, so a slow
+//! connection delays no other. At the limit the last thread makes no call that would wait, so that it is soon free
+//! again.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};

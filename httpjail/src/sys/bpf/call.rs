@@ -1,4 +1,4 @@
-//! The call itself, and what its attributes are made of.
+//! The bpf(2) system call, and helpers for its attributes.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};

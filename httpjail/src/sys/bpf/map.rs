@@ -1,4 +1,4 @@
-//! Maps: making them, and reading and writing what is in them.
+//! BPF maps: creates, reads and writes them.
 
 use super::call::{AddrU64 as _, bpf, bpf_fd, object_name, raw};
 use aya::Pod;

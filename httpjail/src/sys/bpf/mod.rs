@@ -1,10 +1,10 @@
-//! `bpf(2)`, as far as loading cgroup programs needs it.
+//! The `bpf(2)` calls that load cgroup programs.
 //!
-//! aya's own loader parses the whole type information of the running kernel before it does anything (15 ms of a 30 ms
-//! start); none of our programs needs that. So the object is parsed by `aya-obj` and brought into the kernel by these few
-//! calls. Each takes and returns owned or borrowed descriptors and checks sizes itself: nothing here can be misused from
-//! safe code. The layouts are those of `union bpf_attr` in include/uapi/linux/bpf.h; the kernel takes an attribute shorter
-//! than its own for one whose rest is zero.
+//! aya's own loader parses the whole type information of the running kernel first (15 ms of a 30 ms start), and none of
+//! the programs needs that. So `aya-obj` parses the object, and these few calls load it. Each takes and returns owned
+//! or borrowed descriptors and checks sizes itself, so safe code cannot misuse it. The layouts are those of `union
+//! bpf_attr` in include/uapi/linux/bpf.h; the kernel accepts an attribute that is shorter than its own if the rest
+//! would be zero.
 
 mod call;
 mod map;
@@ -122,7 +122,7 @@ pub(crate) fn prog_load<I: Copy>(
         attach_btf_id: function,
         rest: [0; 2],
     };
-    // SAFETY: the kernel reads `insn_cnt` times eight bytes and the licence up to its NUL, and writes at most `log_size`
+    // SAFETY: the kernel reads `insn_cnt` times eight bytes and the license up to its NUL, and writes at most `log_size`
     // bytes; the call returns a new descriptor.
     unsafe { bpf_fd(BPF_PROG_LOAD, &mut attr) }
 }

@@ -1,4 +1,4 @@
-//! Running a packet program on a packet that was made up (`BPF_PROG_TEST_RUN`), which only tests do.
+//! Runs a packet program on a made-up packet (`BPF_PROG_TEST_RUN`). Only tests use it.
 
 use std::io;
 use std::os::fd::BorrowedFd;

@@ -1,9 +1,10 @@
-//! The size of core dumps stays as it is.
+//! Keeps the limit for core dumps as it is.
 //!
-//! Where `kernel.core_pattern` is a pipe (systemd-coredump, apport) a crash has the kernel start a program of root's, outside
-//! every jail, with the crashed one's memory on its standard input. A soft limit of exactly 1 keeps it from that, as for a
-//! handler that crashes itself; a limit of 0 does not (fs/coredump.c, `coredump_pipe`). So the jail may not set another. It
-//! is told that it has: programs lower the limit out of care for their secrets, and some end when they cannot.
+//! Where `kernel.core_pattern` is a pipe (systemd-coredump, apport), the kernel answers a crash by starting a program
+//! as root, outside every jail, with the memory of the crashed program on its standard input. A soft limit of exactly 1
+//! prevents that (the kernel has it for handlers that crash themselves); a limit of 0 does not (fs/coredump.c,
+//! `coredump_pipe`). So the jail may not set another limit. The filter answers that it was set: programs lower the
+//! limit to protect their secrets, and some end when they cannot.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! Rules and filters, as seccompiler makes them.
+//! Builds rules and filters with seccompiler.
 
 use std::collections::BTreeMap;
 use std::io;

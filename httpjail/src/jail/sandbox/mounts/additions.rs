@@ -1,8 +1,8 @@
-//! Files that the jail sees in folders where the host has none.
+//! Adds files to directories where the host has none.
 //!
-//! A mount needs something to be mounted on. Where the host has no such file, the nearest folder above it that exists is
-//! covered by a tmpfs with everything that was in it bound back, and the missing part is made there. That is never done
-//! to a folder above a given floor: what appears later in a covered folder, the jail does not see.
+//! A mount needs a mount point. Where the host has no such file, a tmpfs covers the nearest existing directory above
+//! it, everything in that directory is bound back, and the missing part is created. A directory above a given floor is
+//! never covered: the jail does not see what appears later in a covered directory.
 
 use std::fs;
 use std::io;
@@ -19,7 +19,7 @@ use super::operations::{MountError, failed, hold, raw, remount_read_only, write}
 pub(crate) struct Addition {
     /// Where.
     pub path: PathBuf,
-    /// No folder above this one is covered.
+    /// No directory above this one is covered.
     pub floor: PathBuf,
     /// What is in it.
     pub content: Vec<u8>,
@@ -30,36 +30,36 @@ const FLAGS: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags
 /// Makes the file appear. Returns what stood in the way, if that was the floor.
 pub(crate) fn add(addition: &Addition) -> Result<Option<String>, MountError> {
     let path = &addition.path;
-    let folder = path
+    let directory = path
         .ancestors()
         .skip(1)
-        .find(|folder| folder.is_dir())
+        .find(|directory| directory.is_dir())
         .unwrap_or(Path::new("/"));
-    if !folder.starts_with(&addition.floor) {
+    if !directory.starts_with(&addition.floor) {
         let (path, floor) = (path.display(), addition.floor.display());
         return Ok(Some(format!("{path} is not added: {floor} does not exist")));
     }
-    let inside = hold(folder)?;
+    let inside = hold(directory)?;
     let inside = PathBuf::from(format!("/proc/self/fd/{}", inside.as_raw_fd())).join(".");
     let entries = fs::read_dir(&inside).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
-    let entries = entries.map_err(|source| failed("list", folder, source))?;
+    let entries = entries.map_err(|source| failed("list", directory, source))?;
     raw(
         "cover",
-        folder,
+        directory,
         Some("tmpfs"),
         Some("tmpfs"),
         FLAGS,
         Some("mode=0755,size=1m"),
     )?;
     for entry in entries {
-        let (name, from) = (folder.join(entry.file_name()), inside.join(entry.file_name()));
+        let (name, from) = (directory.join(entry.file_name()), inside.join(entry.file_name()));
         if name == *path {
             continue;
         }
         bring_back(&from, &name).map_err(|source| failed("bring back", &name, source))?;
     }
     write(path, &addition.content).map_err(|source| failed("write", path, source))?;
-    remount_read_only(folder, FLAGS)?;
+    remount_read_only(directory, FLAGS)?;
     Ok(None)
 }
 

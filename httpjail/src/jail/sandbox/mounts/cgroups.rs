@@ -1,9 +1,9 @@
 //! The jail's view of the cgroup tree: its own part, and nothing above it.
 //!
-//! A user namespace may mount the tree anew, writable, from the cgroup that its own cgroup namespace was made in
-//! (cgroup_namespaces(7)): so the jail's is made in a cgroup of its own, where one can be had, and nested ones lie below
-//! that. And a descriptor of any folder of a tree that can be seen, read-only or not, is enough to be born there
-//! (CLONE_INTO_CGROUP): so what the host has mounted is mounted over.
+//! In a user namespace the tree can be mounted again, writable, from the cgroup in which the cgroup namespace was
+//! created (cgroup_namespaces(7)). So the jail's namespace is created in a cgroup of its own where possible, and nested
+//! ones lie below that. A descriptor of any directory of a visible tree, read-only or not, is enough to be born there
+//! (CLONE_INTO_CGROUP), so the host's mounts are covered.
 
 use std::fs;
 use std::io;

@@ -1,20 +1,20 @@
-//! A /dev of the jail's own: an empty file system with the few devices that programs compute, draw and talk to their user
-//! with.
+//! The jail's own /dev: an empty file system with the few devices that programs need to compute, to draw and to talk to
+//! their user.
 //!
-//! The rest of a host's devices are ways around the jail for whoever may open them, which root may and a user in the right
-//! group: a disk is every file on it, `uinput` types into the desktop outside, a serial port or a USB device may be a modem,
-//! `vhost-vsock` speaks to the host, a screen is what the user sees. There are more of them than can be named, and more
-//! appear while the jail lives, so this names those that stay. No mount but these lets a device be opened: the host's /dev
-//! may be mounted a second time, and a node may lie anywhere.
+//! The other devices of a host are ways around the jail for any process that may open them, as root and members of some
+//! groups may: a disk has every file on it, `uinput` types into the desktop outside, a serial port or a USB device may
+//! be a modem, `vhost-vsock` speaks to the host, a screen is what the user sees. There are too many to name, and more
+//! appear while the jail lives, so this module names those that stay. Devices can be opened only on these mounts: the
+//! host's /dev may be mounted a second time, and a device node may lie anywhere.
 //!
-//! `kvm` and the computing half of graphics cards stay. Each is much kernel, as are the file systems and sockets that a
-//! jail has anyway, and the kernel's own faults are not what this jail promises to hold. None is a way to a network or to
-//! a file: a virtual machine has its network from a program in the jail, and a card computes. Whoever may not open them
-//! outside may not here.
+//! `kvm` and the computing part of graphics cards stay. Each is a large part of the kernel, as are the file systems and
+//! sockets that a jail has anyway, and httpjail does not promise to hold a fault of the kernel. Neither leads to a
+//! network or a file: a virtual machine gets its network from a program in the jail, and a card computes. A process
+//! that may not open them outside may not open them in the jail.
 //!
-//! `fuse` does not stay: who reads a file of a file system that a jailed program serves waits for as long as that likes. A
-//! program that maps such a file over its own arguments would hold up whoever reads its command line (proc(5)), which is
-//! httpjail, and what reads its paths, which is the jail's init.
+//! `fuse` does not stay: a process that reads a file of a file system served by a jailed program waits for as long as
+//! that program likes. A program that maps such a file over its own arguments would block httpjail, which reads its
+//! command line (proc(5)), and the jail's init, which reads its paths.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
@@ -123,7 +123,7 @@ impl Host {
             link(target, &dev.join(name))?;
         }
         link(Path::new("pts/ptmx"), &dev.join("ptmx"))?;
-        folder(&dev.join("pts"), 0o755)?;
+        directory(&dev.join("pts"), 0o755)?;
         let devices = self.devices.iter().map(|(name, device)| (name, device));
         let terminals = self.terminals.values().filter(|given| !given.in_devpts());
         let terminals = terminals.map(|given| (&given.name, &given.device));
@@ -145,15 +145,15 @@ fn expand(pattern: &str) -> Vec<PathBuf> {
     let Some(stem) = pattern.strip_suffix('*') else {
         return vec![pattern.into()];
     };
-    let (folder, start) = stem.rsplit_once('/').unwrap_or(("", stem));
-    let entries = fs::read_dir(Path::new(DEV).join(folder))
+    let (directory, start) = stem.rsplit_once('/').unwrap_or(("", stem));
+    let entries = fs::read_dir(Path::new(DEV).join(directory))
         .into_iter()
         .flatten()
         .flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     names
         .filter(|name| name.starts_with(start) && name != NOT_KEPT)
-        .map(|name| Path::new(folder).join(name))
+        .map(|name| Path::new(directory).join(name))
         .collect()
 }
 
@@ -182,11 +182,11 @@ fn close_all_but(kept: &[PathBuf], before: &[Mount]) -> Result<(), MountError> {
 fn share(dev: &Path, before: &[Mount]) -> Result<(), MountError> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     let shm = dev.join("shm");
-    folder(&shm, 0o755)?;
+    directory(&shm, 0o755)?;
     raw("mount", &shm, Some("tmpfs"), Some("tmpfs"), flags, Some("mode=1777"))?;
     if before.iter().any(|mount| mount.kind == "mqueue") {
         let mqueue = dev.join("mqueue");
-        folder(&mqueue, 0o755)?;
+        directory(&mqueue, 0o755)?;
         let flags = flags | MsFlags::MS_NOEXEC;
         raw("mount", &mqueue, Some("mqueue"), Some("mqueue"), flags, None)?;
     }
@@ -212,7 +212,7 @@ fn replace_elsewhere(dev: &Path, before: &[Mount]) -> Result<(), MountError> {
     Ok(())
 }
 
-fn folder(path: &Path, mode: u32) -> Result<(), MountError> {
+fn directory(path: &Path, mode: u32) -> Result<(), MountError> {
     let made = DirBuilder::new().mode(mode).create(path);
     made.map_err(|source| failed("make", path, source))
 }

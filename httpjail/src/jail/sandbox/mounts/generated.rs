@@ -1,11 +1,11 @@
-//! The folders in which a system generates its trust store, as a jailed root has them: copies, in which the bundle has our
-//! authority too, and from which all that he changes goes back to the host's without it.
+//! The directories with the system's generated trust store, as a jailed root sees them: copies, whose bundle also has
+//! httpjail's authority. What root changes in a copy goes back to the host's directory, without the authority.
 //!
-//! A file that is mounted over cannot be replaced (fs/namei.c, vfs_rename: EBUSY), which is how `update-ca-certificates` and
-//! its kin write a bundle, and with them the installation of every package that runs them. Nobody but root may, so for all
-//! others the mount over the file stays. What is replaced in the jail gets our authority again at once, for the programs that
-//! read the bundle and no variable. At the command's end init carries back what became otherwise, with the command's own
-//! rights: it could have written there itself.
+//! A file that is mounted over cannot be replaced (fs/namei.c, vfs_rename: EBUSY). `update-ca-certificates` and similar
+//! programs replace the bundle, and so do packages that run them on installation. Only root may do that, so for all
+//! other users the mount over the file stays. A bundle that is replaced in the jail gets the authority again at once,
+//! for programs that read the bundle and no variable. At the end of the command init copies the changes back, with the
+//! command's own rights: the command could have written there itself.
 
 #[cfg(test)]
 mod tests;
@@ -26,21 +26,21 @@ use super::operations::{MountError, failed, hold, raw};
 use super::view::Overlay;
 
 /// What the tools of distributions generate, and nothing that a package brings: Debian, Alpine; Fedora; openSUSE; Arch.
-const FOLDERS: [&str; 4] = [
+const DIRECTORIES: [&str; 4] = [
     "/etc/ssl/certs",
     "/etc/pki/ca-trust/extracted",
     "/var/lib/ca-certificates",
     "/etc/ca-certificates/extracted",
 ];
 
-/// A folder with more in it, or more bytes, is left as it is.
+/// A directory with more in it, or more bytes, is left as it is.
 const MOST_ENTRIES: usize = 10_000;
 const MOST_BYTES: u64 = 32 << 20;
 
-/// A copy, and the folder that it stands for.
+/// A copy, and the directory that it stands for.
 #[derive(Debug)]
 pub(crate) struct Generated {
-    folder: PathBuf,
+    directory: PathBuf,
     /// The host's, and the copy.
     outside: OwnedFd,
     inside: OwnedFd,
@@ -55,49 +55,52 @@ pub(crate) struct Generated {
 /// What stands under a name: another file has another inode, and one that was written another time of change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Entry {
-    Folder,
+    Directory,
     Link(PathBuf),
     File(u64, i64, i64),
 }
 
-/// Copies those folders that there are, for a jail of root's. Of `overlays` those that cover something in one are written into
+/// Copies those directories that there are, for a jail of root's. Of `overlays` those that cover something in one are written into
 /// the copy.
 pub(crate) fn copy(authority: &[u8], overlays: &[Overlay]) -> Result<Vec<Generated>, MountError> {
     let mut copies: Vec<Generated> = Vec::new();
-    for folder in FOLDERS.iter().filter_map(|folder| fs::canonicalize(folder).ok()) {
-        let within = |path: &&PathBuf| path.starts_with(&folder);
+    for directory in DIRECTORIES
+        .iter()
+        .filter_map(|directory| fs::canonicalize(directory).ok())
+    {
+        let within = |path: &&PathBuf| path.starts_with(&directory);
         if !overlays
             .iter()
             .any(|overlay| overlay.covers.iter().any(|path| within(&path)))
-            || !is_small(&folder)
+            || !is_small(&directory)
         {
             continue;
         }
-        copies.push(Generated::of(folder, authority, overlays)?);
+        copies.push(Generated::of(directory, authority, overlays)?);
     }
     Ok(copies)
 }
 
-fn is_small(folder: &Path) -> bool {
-    let Ok(entries) = list(folder) else { return false };
+fn is_small(directory: &Path) -> bool {
+    let Ok(entries) = list(directory) else { return false };
     let bytes = entries
         .keys()
-        .filter_map(|name| fs::symlink_metadata(folder.join(name)).ok());
+        .filter_map(|name| fs::symlink_metadata(directory.join(name)).ok());
     bytes.map(|found| found.len()).sum::<u64>() <= MOST_BYTES
 }
 
 impl Generated {
-    fn of(folder: PathBuf, authority: &[u8], overlays: &[Overlay]) -> Result<Self, MountError> {
-        let failed = |source| failed("copy", &folder, source);
-        let outside = hold(&folder)?;
+    fn of(directory: PathBuf, authority: &[u8], overlays: &[Overlay]) -> Result<Self, MountError> {
+        let failed = |source| failed("copy", &directory, source);
+        let outside = hold(&directory)?;
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         let options = Some("mode=0755,size=64m");
-        raw("cover", &folder, Some("tmpfs"), Some("tmpfs"), flags, options)?;
-        copy_below(&place(&outside), &folder).map_err(failed)?;
+        raw("cover", &directory, Some("tmpfs"), Some("tmpfs"), flags, options)?;
+        copy_below(&place(&outside), &directory).map_err(failed)?;
         let (mut bundles, mut others) = (Vec::new(), Vec::new());
         for overlay in overlays {
             for covered in &overlay.covers {
-                let Ok(name) = covered.strip_prefix(&folder) else {
+                let Ok(name) = covered.strip_prefix(&directory) else {
                     continue;
                 };
                 if !covered.is_file() {
@@ -108,11 +111,11 @@ impl Generated {
                 if is_text { &mut bundles } else { &mut others }.push(name.to_owned());
             }
         }
-        let inside = hold(&folder)?;
+        let inside = hold(&directory)?;
         let before = list(&place(&inside)).map_err(failed)?;
-        let changes = watch(&folder, &bundles);
+        let changes = watch(&directory, &bundles);
         Ok(Generated {
-            folder,
+            directory,
             outside,
             inside,
             authority: authority.to_owned(),
@@ -125,7 +128,7 @@ impl Generated {
 
     /// Whether it has a file that an overlay was to be laid over.
     pub(crate) fn has(&self, path: &Path) -> bool {
-        path.starts_with(&self.folder)
+        path.starts_with(&self.directory)
     }
 
     /// Readable when something was written in it.
@@ -143,27 +146,29 @@ impl Generated {
         }
     }
 
-    /// Does to the host's folder what was done to the copy, but for what is ours. Returns what could not be done.
+    /// Does to the host's directory what was done to the copy, but for what is ours. Returns what could not be done.
     pub(crate) fn carry_back(&self) -> Vec<String> {
         let (inside, outside) = (place(&self.inside), place(&self.outside));
         let now = match list(&inside) {
             Ok(now) => now,
-            Err(error) => return vec![format!("{}: {error}", self.folder.display())],
+            Err(error) => return vec![format!("{}: {error}", self.directory.display())],
         };
         let mut left = Vec::new();
         let mut tell = |name: &Path, done: io::Result<()>| {
             if let Err(error) = done.or_else(gone) {
-                left.push(format!("{}: {error}", self.folder.join(name).display()));
+                left.push(format!("{}: {error}", self.directory.join(name).display()));
             }
         };
-        // What is in a folder comes after it: removed from the end, made from the beginning.
+        // What is in a directory comes after it: removed from the end, made from the beginning.
         for (name, entry) in self.before.iter().rev() {
-            let kept = now.get(name).is_some_and(|now| is_folder(now) == is_folder(entry));
+            let kept = now
+                .get(name)
+                .is_some_and(|now| is_directory(now) == is_directory(entry));
             if !kept {
                 let path = outside.join(name);
                 tell(
                     name,
-                    if is_folder(entry) {
+                    if is_directory(entry) {
                         fs::remove_dir(path)
                     } else {
                         fs::remove_file(path)
@@ -184,7 +189,7 @@ impl Generated {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let new = to.with_file_name(format!(".httpjail-{}", now.as_nanos()));
         match entry {
-            Entry::Folder => return fs::create_dir(to),
+            Entry::Directory => return fs::create_dir(to),
             Entry::Link(target) => symlink(target, &new)?,
             Entry::File(..) => {
                 let content = without(read(from)?, &self.authority);
@@ -207,36 +212,36 @@ fn gone(error: io::Error) -> io::Result<()> {
     }
 }
 
-fn is_folder(entry: &Entry) -> bool {
-    *entry == Entry::Folder
+fn is_directory(entry: &Entry) -> bool {
+    *entry == Entry::Directory
 }
 
-/// A folder by its descriptor, whatever is mounted over its name.
-fn place(folder: &OwnedFd) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}/.", folder.as_raw_fd()))
+/// A directory by its descriptor, whatever is mounted over its name.
+fn place(directory: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}/.", directory.as_raw_fd()))
 }
 
-/// Where a bundle is replaced, its folder says so.
-fn watch(folder: &Path, bundles: &[PathBuf]) -> Option<Inotify> {
+/// Where a bundle is replaced, its directory says so.
+fn watch(directory: &Path, bundles: &[PathBuf]) -> Option<Inotify> {
     let changes = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok()?;
     for bundle in bundles {
         let flags = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CLOSE_WRITE;
-        changes.add_watch(folder.join(bundle).parent()?, flags).ok()?;
+        changes.add_watch(directory.join(bundle).parent()?, flags).ok()?;
     }
     (!bundles.is_empty()).then_some(changes)
 }
 
-/// All that is below a folder, by its name from there. What is no file, folder or link is none of a trust store's.
-fn list(folder: &Path) -> io::Result<BTreeMap<PathBuf, Entry>> {
+/// All that is below a directory, by its name from there. What is no file, directory or link is none of a trust store's.
+fn list(directory: &Path) -> io::Result<BTreeMap<PathBuf, Entry>> {
     let mut found = BTreeMap::new();
     let mut ahead = vec![PathBuf::new()];
     while let Some(name) = ahead.pop() {
-        for entry in fs::read_dir(folder.join(&name))? {
+        for entry in fs::read_dir(directory.join(&name))? {
             let entry = entry?;
             let (name, kind) = (name.join(entry.file_name()), entry.metadata()?);
             let entry = if kind.is_dir() {
                 ahead.push(name.clone());
-                Entry::Folder
+                Entry::Directory
             } else if kind.is_symlink() {
                 Entry::Link(fs::read_link(entry.path())?)
             } else if kind.is_file() {
@@ -257,7 +262,7 @@ fn copy_below(from: &Path, to: &Path) -> io::Result<()> {
     for (name, entry) in list(from)? {
         let (from, to) = (from.join(&name), to.join(&name));
         match entry {
-            Entry::Folder => {
+            Entry::Directory => {
                 fs::create_dir(&to)?;
                 fs::set_permissions(&to, fs::metadata(&from)?.permissions())?;
             }

@@ -1,8 +1,9 @@
-//! Files and folders that stay what they are while the jail lives: the authority's key, the program that decides, the log.
+//! Protects files and directories while the jail lives: the authority's key, the approving program, the log.
 //!
-//! A cover is a mount on a name. The same file may have another name, where a part of its file system is mounted a second time:
-//! each is covered. A folder above it may be given another name by whoever may write the one above that: then the cover moves
-//! along, and what is put in its place is found by that path. A mount point cannot be renamed, so such folders become some.
+//! A cover is a mount on a path. The same file may have another path, where a part of its file system is mounted a
+//! second time, so each path is covered. A user who may write to a directory can rename the directories in it; then the
+//! cover moves along, and a replacement is found at the old path. A mount point cannot be renamed, so such directories
+//! are made mount points.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use nix::mount::MsFlags;
 
-use super::operations::{MountError, bind, bind_with, cover_folder, mounted, remount_read_only};
+use super::operations::{MountError, bind, bind_with, cover_directory, mounted, remount_read_only};
 use crate::jail::sandbox::mountinfo::{self, Mount};
 
 /// A file that the command must not change.
@@ -31,7 +32,7 @@ pub(crate) enum Keeping {
     Unseen,
     /// The file, read-only.
     ReadOnly,
-    /// The same, and the folders above it keep their names.
+    /// The same, and the directories above it keep their names.
     InPlace,
 }
 
@@ -40,7 +41,7 @@ pub(super) fn arrange(hidden: &[PathBuf], kept: &[Kept], owner: (u32, u32)) -> R
     // As it is before any of this is mounted.
     let mounts = mounted()?;
     let user = owner.0;
-    let hidden = hidden.iter().flat_map(|folder| names(&mounts, folder));
+    let hidden = hidden.iter().flat_map(|directory| names(&mounts, directory));
     let hidden: Vec<PathBuf> = hidden.collect();
     let kept = kept.iter().flat_map(|kept| {
         let names = names(&mounts, &kept.path).into_iter();
@@ -58,8 +59,8 @@ pub(super) fn arrange(hidden: &[PathBuf], kept: &[Kept], owner: (u32, u32)) -> R
             pinned.map_err(|error| MountError { step: "pin", ..error })?;
         }
     }
-    for folder in &hidden {
-        cover_folder(folder, owner)?;
+    for directory in &hidden {
+        cover_directory(directory, owner)?;
     }
     for (name, how) in &kept {
         match how {
@@ -86,20 +87,23 @@ fn names(mounts: &[Mount], path: &Path) -> Vec<PathBuf> {
     std::iter::once(path.to_owned()).chain(others).collect()
 }
 
-/// The folders above `path` that `user` could rename.
+/// The directories above `path` that `user` could rename.
 fn movable(path: &Path, user: u32) -> Vec<PathBuf> {
-    let folders = path.ancestors().skip(1).filter(|folder| folder.parent().is_some());
-    folders
-        .filter(|folder| may_rename(folder, user).unwrap_or(true))
+    let directories = path
+        .ancestors()
+        .skip(1)
+        .filter(|directory| directory.parent().is_some());
+    directories
+        .filter(|directory| may_rename(directory, user).unwrap_or(true))
         .map(Path::to_owned)
         .collect()
 }
 
-/// Whether `user` may give `folder` another name. Groups are not looked into, so the answer may be yes where it should be no.
-fn may_rename(folder: &Path, user: u32) -> io::Result<bool> {
-    let above = fs::symlink_metadata(folder.parent().unwrap_or(folder))?;
+/// Whether `user` may give `directory` another name. Groups are not looked into, so the answer may be yes where it should be no.
+fn may_rename(directory: &Path, user: u32) -> io::Result<bool> {
+    let above = fs::symlink_metadata(directory.parent().unwrap_or(directory))?;
     let is_own = |found: &fs::Metadata| found.uid() == user;
     let sticky = above.mode() & 0o1000 != 0;
-    let writes = above.mode() & 0o022 != 0 && (!sticky || is_own(&fs::symlink_metadata(folder)?));
+    let writes = above.mode() & 0o022 != 0 && (!sticky || is_own(&fs::symlink_metadata(directory)?));
     Ok(user == 0 || is_own(&above) || writes)
 }

@@ -1,7 +1,8 @@
-//! The file systems in which the kernel speaks of itself and takes orders: /proc, /sys and what is mounted below them.
+//! The file systems by which the kernel reports and takes commands: /proc, /sys and the mounts below them.
 //!
-//! What a jailed root wrote there would act outside: `core_pattern`, `uevent_helper` and a format of `binfmt_misc` are
-//! programs that the kernel starts. They may be mounted a second time, as below the root of a chroot.
+//! What a jailed root writes there would act outside the jail: the kernel starts the programs that `core_pattern`,
+//! `uevent_helper` and a format of `binfmt_misc` name. These file systems may be mounted a second time, as below the
+//! root of a chroot.
 
 use std::path::Path;
 

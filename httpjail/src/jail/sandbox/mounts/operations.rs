@@ -1,4 +1,4 @@
-//! The mounts and files that a view is made of, one step at a time, each with an error that names the step and the path.
+//! The single mounts and file operations that make up a view. Each error names the step and the path.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write as _};
@@ -27,14 +27,14 @@ pub(super) fn mounted() -> Result<Vec<Mount>, MountError> {
     Ok(mountinfo::parse(&String::from_utf8_lossy(&table)))
 }
 
-/// Covers a folder with an empty one that belongs to the command's user, who may expect to write there.
-pub(super) fn cover_folder(folder: &Path, owner: (u32, u32)) -> Result<(), MountError> {
-    if !is_there(folder, fs::Metadata::is_dir)? {
+/// Covers a directory with an empty one that belongs to the command's user, who may expect to write there.
+pub(super) fn cover_directory(directory: &Path, owner: (u32, u32)) -> Result<(), MountError> {
+    if !is_there(directory, fs::Metadata::is_dir)? {
         return Ok(());
     }
     let options = format!("mode=0700,uid={},gid={},size=16m", owner.0, owner.1);
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    raw("cover", folder, Some("tmpfs"), Some("tmpfs"), flags, Some(&options))
+    raw("cover", directory, Some("tmpfs"), Some("tmpfs"), flags, Some(&options))
 }
 
 /// Whether something of this kind is there, for us and so for the command.
@@ -48,8 +48,8 @@ pub(super) fn is_there(path: &Path, kind: fn(&fs::Metadata) -> bool) -> Result<b
 }
 
 pub(super) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
     file.set_permissions(Permissions::from_mode(0o644))?;

@@ -1,12 +1,12 @@
-//! The terminals of the jail: a devpts of its own, in which of the host's only those come back that the caller gave.
+//! The jail's own devpts. Of the host's terminals it has only those that the caller passed to the command.
 //!
-//! Whoever sits at one terminal owns all of his others: a jailed program would read what is typed there (the password that
-//! a `sudo` asks for), write there what looks like another program's words, and answer a question that is not its own.
+//! A user owns all terminals at which the user is logged in. A jailed program could read what is typed there (the
+//! password for `sudo`), write text that looks like another program's, and answer questions that are not for it.
 //!
-//! Given are those that standard input, output and error are, and the controlling one. They have their names from before,
-//! for programs find their terminal by it (ttyname(3)). In a devpts no file can be made, so the name of `pts/57` comes from
-//! opening terminals of the new instance up to that number, the lowest free one being what each gets (fs/devpts/inode.c,
-//! `devpts_new_index`); the last stays open, and the host's terminal is bound over it.
+//! The terminals that come back are those of standard input, output and error, and the controlling terminal. They keep
+//! their names, because programs find their terminal by name (ttyname(3)). No file can be created in a devpts, so the
+//! name `pts/57` comes from opening terminals of the new instance up to that number: each gets the lowest free number
+//! (fs/devpts/inode.c, `devpts_new_index`). The last one stays open, and the host's terminal is bound over it.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! What a jail's view of the file system is to be.
+//! Describes the view of the file system that a jail is to have.
 
 use std::path::PathBuf;
 
@@ -20,7 +20,7 @@ pub(crate) struct Overlay {
 /// Everything that the view needs to know.
 #[derive(Debug)]
 pub(crate) struct View {
-    /// The folder that is covered with the jail's own files ([`crate::jail::sandbox::run_dir::place`]).
+    /// The directory that is covered with the jail's own files ([`crate::jail::sandbox::run_dir::place`]).
     pub place: PathBuf,
     /// Files laid over the host's.
     pub overlays: Vec<Overlay>,
@@ -30,7 +30,7 @@ pub(crate) struct View {
     pub additions: Vec<Addition>,
     /// Unix sockets of the host.
     pub outside: Outside,
-    /// Folders that the jail must not see (the authority's key, httpjail's state).
+    /// Directories that the jail must not see (the authority's key, httpjail's state).
     pub hidden: Vec<PathBuf>,
     /// Files that the command must not change.
     pub kept: Vec<Kept>,
@@ -38,6 +38,6 @@ pub(crate) struct View {
     pub allowed: Vec<PathBuf>,
     /// Whether the jail has terminals of its own, and sees none of the host's.
     pub own_terminals: bool,
-    /// The command's user and group, who own the folders that stand in for covered ones.
+    /// The command's user and group, who own the directories that stand in for covered ones.
     pub owner: (u32, u32),
 }

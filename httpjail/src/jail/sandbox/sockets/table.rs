@@ -1,7 +1,7 @@
-//! `/proc/net/unix` (`net/unix/af_unix.c`, `unix_seq_show`), once for each network namespace that a process is in: the
-//! table knows one namespace alone, but a socket in the file system is reached from all of them.
+//! Reads `/proc/net/unix` (`net/unix/af_unix.c`, `unix_seq_show`) once for each network namespace that has a process: a
+//! table has the sockets of one namespace, but a socket in the file system can be reached from all of them.
 //!
-//! Names are bytes: a socket whose name is no UTF-8, or holds a line end, leads out like any other.
+//! Names are bytes: a socket whose name is not UTF-8, or has a line feed, is a way out like any other.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -20,7 +20,7 @@ pub(super) struct Listener {
     pub name: PathBuf,
 }
 
-/// The bound sockets of every network namespace that can be seen, and the folders of the processes in `/proc`.
+/// The bound sockets of every network namespace that can be seen, and the directories of the processes in `/proc`.
 ///
 /// # Errors
 /// Those of reading the own namespace's table; another's process may end meanwhile.
@@ -45,7 +45,7 @@ pub(super) fn read() -> io::Result<(Vec<Listener>, Vec<PathBuf>)> {
     Ok((found, processes))
 }
 
-/// The folders of all processes in `/proc`.
+/// The directories of all processes in `/proc`.
 fn processes() -> impl Iterator<Item = PathBuf> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let is_process = |path: &PathBuf| {

@@ -1,4 +1,4 @@
-//! Why there is no cgroup, or why it stays.
+//! Why a cgroup cannot be made or removed.
 
 use std::io;
 use std::path::PathBuf;

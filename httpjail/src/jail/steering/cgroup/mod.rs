@@ -1,8 +1,9 @@
-//! The cgroup of a jail: made below the cgroup2 mount, killed and removed when the run ends.
+//! The cgroup of a jail: created below the cgroup2 mount; killed and removed when the run ends.
 //!
-//! The programs judge a socket by the cgroup that its maker was in, so nobody in the jail may be able to leave: moving a
-//! process needs write permission on a common ancestor, hence the root-owned parent. Names say whose run a cgroup is
-//! ([`RunName`]), so that what a killed httpjail left behind can be told from what is in use.
+//! The programs judge a socket by the cgroup of the process that created it, so no jailed process may be able to leave
+//! its cgroup. Moving a process needs write permission on a common ancestor, so the parent belongs to root. The name of
+//! a cgroup says which run it belongs to ([`RunName`]), so that what a killed httpjail left can be told from what is in
+//! use.
 
 mod error;
 mod mount;

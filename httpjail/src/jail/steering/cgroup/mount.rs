@@ -1,4 +1,4 @@
-//! Where cgroup v2 is mounted, and whether it is safe to put a jail there.
+//! Finds the cgroup v2 mount, and checks that a jail is safe there.
 
 use super::error::{CgroupError, PARENT};
 use std::fs;

@@ -1,4 +1,4 @@
-//! The end of a cgroup: what is in it is killed and waited for, and then it is removed.
+//! Removes a cgroup: kills its processes, waits for them, and removes its directories.
 
 use std::fs::{self, File};
 use std::io;

@@ -1,4 +1,4 @@
-//! Whose run a cgroup is, said in its name, and which runs are dead.
+//! The name of a cgroup says which run made it, and so whether that run is dead.
 
 use super::error::{CgroupError, PARENT};
 use super::mount::{mount_point, own_cgroup};

@@ -1,4 +1,4 @@
-//! What the programs stopped: the user side of the EVENTS ring buffer, and each event as a record of the log.
+//! What the programs stopped: reads the EVENTS ring buffer and makes a log record of each event.
 
 use super::BpfError;
 use crate::audit::record::{Decision, EventKind, Record};

@@ -1,4 +1,4 @@
-//! Where an accepted connection, or a datagram to the resolver, was meant to go: the user side of FLOWS and ASKED.
+//! The original destination of a connection or of a datagram to the resolver: reads the maps FLOWS and ASKED.
 
 use super::BpfError;
 use crate::net::{AskedServerSource, ClientAddr, Flow, Opener, OriginalDst, OriginalDstSource, Process};

@@ -1,4 +1,4 @@
-//! How old a kernel may be.
+//! The oldest kernel that the programs support.
 
 use nix::sys::utsname::uname;
 

@@ -1,4 +1,4 @@
-//! The hooks, and what holds programs on a cgroup.
+//! The hooks, and the links that keep programs attached to a cgroup.
 
 use super::BpfError;
 use crate::sys::bpf;

@@ -1,10 +1,10 @@
-//! The `ebpf` backend's kernel side, seen from user space: programs that are loaded once and attached to a jail's cgroup,
-//! where they bend its connections towards the proxy and deny the rest.
+//! Steering by programs on a cgroup (`ebpf`): they redirect the jail's connections to the proxy and deny everything
+//! else.
 //!
-//! [`Programs::load`] brings the object into the kernel, [`Programs::attach`] ties it to a cgroup ([`cgroup::Cgroup`]) and
-//! [`Programs::configure`] arms it. Until then, and after anything goes wrong, everything in the cgroup is denied: the
-//! configuration that the kernel makes is all zeroes. [`Flows`] and [`Events`] are what the unprivileged proxy gets: two
-//! descriptors, with which it can read flows and events and nothing else.
+//! [`Programs::load`] loads the object into the kernel, [`Programs::attach`] attaches it to a cgroup, and
+//! [`Programs::configure`] arms it. Until then, and after any failure, everything in the cgroup is denied: a new
+//! configuration map is all zeroes. The unprivileged proxy gets [`Flows`] and [`Events`]: two descriptors, with which
+//! it can read flows and events and nothing else.
 
 mod events;
 mod flows;

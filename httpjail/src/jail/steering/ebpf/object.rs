@@ -1,7 +1,8 @@
-//! From the bytes of the committed object to programs in the kernel.
+//! Loads the committed BPF object into the kernel.
 //!
-//! `aya-obj` reads the ELF file and resolves references between its parts; the rest are a few `bpf(2)` calls. The kernel's
-//! own type information is never read: no program here depends on the layout of a kernel structure.
+//! `aya-obj` reads the ELF file and resolves references between its parts; the rest is a few `bpf(2)` calls. The type
+//! information of the running kernel is never read: no program of this object depends on the layout of a kernel
+//! structure.
 
 use super::links::{HOOKS, Hook, Links};
 use super::{Asked, BpfError, Events, Flows};

@@ -1,7 +1,7 @@
-//! What the rules refused: the heads of the packets, as nfnetlink_log sends them (`linux/netfilter/nfnetlink_log.h`).
+//! What the rules refused: packet headers, as nfnetlink_log sends them (`linux/netfilter/nfnetlink_log.h`).
 //!
-//! Init binds the socket, which takes a right; whoever is handed it may read. The kernel knows a packet here, no process; whose
-//! socket sent it the socket tables tell, while there is one.
+//! Init binds the socket, which needs a capability; the process that it is passed to may read it without. The kernel
+//! knows the packet but no process. The socket tables say which socket sent it, while that socket exists.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};

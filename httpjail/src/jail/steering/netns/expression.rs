@@ -1,6 +1,6 @@
-//! What a rule is made of: expressions of nf_tables, each a step that a packet passes or not (`nf_tables.h`).
+//! The expressions of an nf_tables rule (`nf_tables.h`). A packet passes each of them or not.
 //!
-//! A step loads something into a register, compares it, or acts. What takes several of them is a list.
+//! An expression loads a value into a register, compares it, or acts. What needs several of them is a list.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

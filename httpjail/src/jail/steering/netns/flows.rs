@@ -1,4 +1,4 @@
-//! Where an accepted connection was meant to go, as the accepted socket itself knows.
+//! The original destination of an accepted connection, which the accepted socket itself knows.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};

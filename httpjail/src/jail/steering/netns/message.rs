@@ -1,4 +1,5 @@
-//! Netfilter's netlink as bytes: attributes, messages, and the batch that nf_tables takes whole or not at all.
+//! Netfilter's netlink messages as bytes: attributes, messages, and the batch that nf_tables applies whole or not at
+//! all.
 //!
 //! The numbers are those of `linux/netfilter/nfnetlink.h` and `nf_tables.h`. No crate fits: `rustables`
 //! is licensed under the GPL and has no `tproxy` expression, the others link a C library or run the `nft` program

@@ -1,9 +1,9 @@
-//! The `netns` backend: in the jail's network namespace every address is local, and nftables rules of that namespace hand
-//! each connection to the proxy.
+//! Steering by nftables rules (`netns`): in the jail's network namespace every address is local, and the rules of that
+//! namespace pass each connection to the proxy.
 //!
-//! It needs no right on the host: whoever may make a user namespace owns a network namespace, and may write its rules. So
-//! init sets all of it up from inside ([`set_up`]) and hands the sockets out: the supervisor of somebody who is not root
-//! could not step in.
+//! It needs no privilege on the host: a user who may create a user namespace owns a network namespace in it, and may
+//! write its rules. So init sets everything up from inside ([`set_up`]) and passes the sockets out: a supervisor
+//! without root could not enter the namespace.
 
 mod events;
 mod expression;

@@ -1,10 +1,10 @@
-//! The rules of a jail's network namespace. They steer; that nothing gets out is the work of the namespace, in which there
-//! is no interface but `lo`.
+//! The rules of a jail's network namespace. They only steer; that nothing gets out is the work of the namespace, which
+//! has no interface but `lo`.
 //!
-//! Every address is local there, so each packet that a program sends passes the output hook and comes in again by
-//! prerouting. `out` lets TCP, questions to port 53 and the jail's own addresses pass and refuses the rest; `pre` gives
-//! TCP to the jail's own listeners on its own addresses, to the resolver, or to the proxy (`nft_tproxy`: no address is
-//! rewritten, no connection tracked). A kernel without that part redirects instead.
+//! Every address is local there, so each packet passes the output hook and comes in again by prerouting. The chain
+//! `out` accepts TCP, requests to port 53 and the jail's own addresses, and refuses everything else. The chain `pre`
+//! passes TCP to the jail's own listeners on its own addresses, to the resolver, or to the proxy (`nft_tproxy`: no
+//! address is rewritten, no connection tracked). On a kernel without tproxy the rules redirect instead.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

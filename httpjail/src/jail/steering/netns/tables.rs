@@ -1,8 +1,8 @@
-//! Which socket of the jail's is at the near end of a connection or has sent a packet: the socket tables of the jail's network
-//! namespace, asked for one socket at a time by sock_diag(7).
+//! Finds the jail's socket at the near end of a connection, or the one that sent a packet: asks the socket tables of
+//! the jail's network namespace for one socket at a time, by sock_diag(7).
 //!
-//! Init opens the line, for it asks about the namespace that it was opened in; it takes no right to ask. The numbers are those
-//! of `linux/inet_diag.h` and `linux/sock_diag.h`.
+//! Init opens the netlink socket, because it asks about the namespace in which it was opened; asking needs no
+//! capability. The numbers are those of `linux/inet_diag.h` and `linux/sock_diag.h`.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};

@@ -1,7 +1,7 @@
-//! BPF instructions, written one by one, with jumps that are resolved at the end.
+//! An assembler for BPF instructions, which resolves jumps at the end.
 //!
-//! Each load is one that the verifier types (a structure of the kernel's, a member of it), so no helper reads memory, which a
-//! kernel in lockdown forbids. A pointer that leads nowhere reads as zero there.
+//! Each load is one whose type the verifier knows (a kernel structure and its member), so no helper function reads
+//! memory, which a kernel in lockdown forbids. A load through a null pointer reads as zero there.
 
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 

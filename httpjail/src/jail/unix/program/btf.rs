@@ -1,7 +1,7 @@
-//! Where the running kernel keeps what the programs look at: read from its own type information (BTF).
+//! Finds the offsets of kernel structures in the running kernel's own type information (BTF).
 //!
-//! Layouts differ from kernel to kernel, so each offset is looked up by name when a jail starts. What is not found is an error
-//! that names it, and another way is taken. The format is that of Documentation/bpf/btf.rst.
+//! Layouts differ between kernels, so each offset is looked up by name when a jail starts. An error names what was not
+//! found, and another way is taken. The format is that of Documentation/bpf/btf.rst.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! A file by the numbers that the kernel gives it.
+//! Identifies a file by the kernel's numbers for its device and inode.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;

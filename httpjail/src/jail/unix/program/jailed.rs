@@ -1,4 +1,4 @@
-//! Which processes are the jail's, as a program in the kernel tells: by the numbers of its namespaces.
+//! Tells a program in the kernel which processes are jailed: by the inode numbers of the jail's namespaces.
 
 use super::assembler::{Code, Helper, Label};
 use super::btf::Types;

@@ -1,8 +1,9 @@
-//! Keeps the programs attached until the last process of the jail is gone, whoever is killed before.
+//! Keeps the programs attached until the last process of the jail is gone, even if the supervisor is killed.
 //!
-//! Links end with the last descriptor of them. A killed supervisor closes its own before the kernel has ended the jail, so another
-//! process has them too: a child of it, outside of the jail, that ends when the jail's init has. The kernel lets go of that one
-//! after all others of its PID namespace (`kernel/pid_namespace.c`, `zap_pid_ns_processes`).
+//! A link ends when its last descriptor is closed. The descriptors of a killed supervisor are closed before the kernel
+//! has ended the jail. So another process has them too: a child of the supervisor, outside the jail, that ends after
+//! the jail's init. The kernel releases init after all other processes of its PID namespace (`kernel/pid_namespace.c`,
+//! `zap_pid_ns_processes`).
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};

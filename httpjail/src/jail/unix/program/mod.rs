@@ -1,9 +1,11 @@
-//! The way by programs in the kernel, which only root has: asked by the kernel at each connect to a Unix socket, at each
-//! datagram to one, and at each opening of a FIFO, they refuse a jailed process what is not its jail's.
+//! Guards Unix sockets and FIFOs by programs in the kernel, which only root may load. The kernel calls them at each
+//! connect to a Unix socket, each datagram to one, and each opening of a FIFO. They refuse a jailed process what does
+//! not belong to its jail.
 //!
-//! They change the answer of the functions that ask the security modules (`fmod_ret`), so they need no `bpf` among those modules,
-//! as programs of theirs would: where that is missing, theirs attach without an error and are never asked. They see the socket
-//! and the file themselves, so that no name matters, and TCP does not pass by them.
+//! The programs change the result of the functions that ask the security modules (`fmod_ret`). So they do not need
+//! `bpf` among those modules, as LSM programs would: where `bpf` is missing, LSM programs attach without an error and
+//! are never called. The programs see the socket and the file themselves, so names do not matter. TCP does not pass by
+//! them.
 
 mod assembler;
 mod btf;

@@ -1,8 +1,8 @@
-//! The programs that are asked at each opening of a file, and told of each FIFO that is made: a jailed process opens for
-//! writing only those that were made in its jail, or that it was given at the start.
+//! The programs for FIFOs: one notes each FIFO that is made in the jail, the other runs at each opening of a file. A
+//! jailed process may open for writing only a FIFO that was made in its jail, or that it was given at the start.
 //!
-//! Who reads a FIFO the kernel keeps nowhere, but who made it can be noted: its file system, number and generation, for a number
-//! is given away again.
+//! The kernel does not record who reads a FIFO, but a program can note who made it: by file system, inode number and
+//! generation, because an inode number is used again.
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};

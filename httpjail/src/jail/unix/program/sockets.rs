@@ -1,4 +1,4 @@
-//! The programs that are asked at each connect to a Unix socket, and at each datagram to one.
+//! The programs that the kernel calls at each connect to a Unix socket, and at each datagram to one.
 
 use super::assembler::{Code, Helper, Instruction, Label};
 use super::btf::Types;

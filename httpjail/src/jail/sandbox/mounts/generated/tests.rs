@@ -14,8 +14,8 @@ fn our_authority_is_taken_out_wherever_it_stands() {
 
 #[test]
 fn a_bundle_that_lacks_our_authority_gets_it_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let bundle = folder.path().join("bundle");
+    let directory = tempfile::tempdir().unwrap();
+    let bundle = directory.path().join("bundle");
     fs::write(&bundle, "one").unwrap();
     for _ in 0..2 {
         add(&bundle, b"OURS\n").unwrap();
@@ -36,7 +36,7 @@ fn what_was_done_to_the_copy_is_done_to_the_folder() {
     let copied = |name: &str| inside.path().join(name);
     fs::write(copied("bundle"), "OURS\nold").unwrap();
     let generated = Generated {
-        folder: "/folder".into(),
+        directory: "/folder".into(),
         outside: hold(outside.path()).unwrap(),
         inside: hold(inside.path()).unwrap(),
         authority: b"OURS\n".into(),
