@@ -49,15 +49,7 @@ impl InvokingUser {
 
     /// What a login would set, where the caller is somebody else than the process was.
     pub(crate) fn variables(&self) -> Vec<(OsString, OsString)> {
-        let identity = &self.identity;
-        if !identity.switched {
-            return Vec::new();
-        }
-        vec![
-            ("HOME".into(), identity.home.clone().into()),
-            ("USER".into(), identity.name.clone().into()),
-            ("LOGNAME".into(), identity.name.clone().into()),
-        ]
+        self.identity.login_variables()
     }
 }
 

@@ -3,7 +3,7 @@
 //! Under sudo both are the user who called sudo. Started by plain root, the command stays root, without the
 //! capabilities that could undo the jail. `--user` names another user for the command only.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::io;
 use std::path::PathBuf;
 
@@ -43,6 +43,17 @@ pub(crate) enum IdentityError {
 }
 
 impl UserIdentity {
+    /// Returns the variables that a login would set, if this user is another than the process's.
+    pub(crate) fn login_variables(&self) -> Vec<(OsString, OsString)> {
+        let names = [
+            ("HOME", self.home.as_os_str()),
+            ("USER", self.name.as_ref()),
+            ("LOGNAME", self.name.as_ref()),
+        ];
+        let set = names.into_iter().filter(|_| self.switched);
+        set.map(|(name, value)| (name.into(), value.to_owned())).collect()
+    }
+
     /// The user who called: sudo's caller, or the process's own user.
     ///
     /// # Errors

@@ -37,7 +37,7 @@ pub(crate) fn start(config: &Config, caller: &UserIdentity, holding: Holding) ->
     let approver = match &config.approval {
         Approval::Nobody => return Ok(None),
         Approval::Program(command) => {
-            let login = login(caller);
+            let login = caller.login_variables();
             let found = caller.act(|| decider(command, config, holding, login));
             let Decider { program, held: files } = found.map_err(failed)??;
             held = files;
@@ -115,17 +115,6 @@ fn decide(program: ApproverProgram, questions: UnixStream) -> Result<(), Failure
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let served = runtime.and_then(|runtime| runtime.block_on(serve(questions, Arc::new(program))));
     served.map_err(|error| Failure::new(format!("cannot ask the program: {error}")))
-}
-
-fn login(caller: &UserIdentity) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
-    match caller.switched {
-        false => Vec::new(),
-        true => vec![
-            ("HOME".into(), caller.home.clone().into()),
-            ("USER".into(), caller.name.clone().into()),
-            ("LOGNAME".into(), caller.name.clone().into()),
-        ],
-    }
 }
 
 /// Four digits that a jailed program cannot know.
