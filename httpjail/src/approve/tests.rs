@@ -1,4 +1,4 @@
-//! The queue with askers that a test holds in its hand, the line to another process, and programs.
+//! Tests of the queue with an approver that the test answers for, of the socket to another process, and of programs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use super::*;
 use crate::net::Scheme;
 use crate::policy::Target;
 
-/// Hands each question to the test, with the means to answer it.
+/// Passes each request to the test, with a sender for the decision.
 struct ByHand(mpsc::UnboundedSender<(ApprovalRequest, oneshot::Sender<ApprovalDecision>)>);
 
 type Requests = mpsc::UnboundedReceiver<(ApprovalRequest, oneshot::Sender<ApprovalDecision>)>;
@@ -184,7 +184,7 @@ async fn a_flood_is_held_back() {
         let (queue, request) = (queue.clone(), request("GET", &format!("https://a.test/{n}")));
         waiting.spawn(async move { queue.ask(request).await });
     }
-    // Those that are not asked about are told at once; nobody answers the others.
+    // Requests beyond the limit are denied at once. The others get no decision.
     for _ in 0..1000 - 32 {
         assert_eq!(
             waiting.join_next().await.unwrap().unwrap(),
@@ -352,7 +352,7 @@ async fn a_program_that_hangs_is_ended_with_all_that_it_started() {
     let dir = tempfile::tempdir().unwrap();
     let pipe = dir.path().join("pipe");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    // Its child holds the pipe open. Whoever reads the pipe to its end waits for the child's end.
+    // Its child holds the pipe open, so reading the pipe to its end waits for the child's end.
     let command = format!("sleep 600 > {}", pipe.display());
     let reader = tokio::task::spawn_blocking(move || std::fs::read(pipe).unwrap());
     let program = ApproverProgram::new(command, path(), Duration::from_millis(300));

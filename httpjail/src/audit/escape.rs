@@ -54,7 +54,7 @@ pub(super) fn is_unsafe(c: char) -> bool {
 /// Returns a URL for display, without its query, because queries contain secrets.
 pub(crate) fn redacted(url: &str) -> String {
     match url.split_once('?') {
-        Some((place, _query)) => short(place) + "?…",
+        Some((start, _query)) => short(start) + "?…",
         None => short(url),
     }
 }

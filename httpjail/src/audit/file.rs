@@ -88,37 +88,37 @@ fn open_at(directory: BorrowedFd<'_>, path: &Path, resolve: ResolveFlag) -> io::
 /// above it can, and then a new log opened by path would be where the command can write it.
 #[cfg(target_os = "linux")]
 #[derive(Debug)]
-pub(crate) struct LogPlace {
+pub(crate) struct LogLocation {
     directory: OwnedFd,
     name: OsString,
     resolve: ResolveFlag,
 }
 
 #[cfg(target_os = "linux")]
-impl LogPlace {
+impl LogLocation {
     /// Returns the location where [`open_log`] opens `path`.
     ///
     /// # Errors
     /// Fails as `open(2)` does.
-    pub(crate) fn of(path: &Path) -> io::Result<LogPlace> {
-        LogPlace::found(path, ResolveFlag::empty())
+    pub(crate) fn of(path: &Path) -> io::Result<LogLocation> {
+        LogLocation::found(path, ResolveFlag::empty())
     }
 
     /// Returns the location where [`open_log_without_links`] opens `path`.
     ///
     /// # Errors
     /// Fails as `open(2)` does.
-    pub(crate) fn without_links(path: &Path) -> io::Result<LogPlace> {
-        LogPlace::found(path, ResolveFlag::RESOLVE_NO_SYMLINKS)
+    pub(crate) fn without_links(path: &Path) -> io::Result<LogLocation> {
+        LogLocation::found(path, ResolveFlag::RESOLVE_NO_SYMLINKS)
     }
 
-    fn found(path: &Path, resolve: ResolveFlag) -> io::Result<LogPlace> {
+    fn found(path: &Path, resolve: ResolveFlag) -> io::Result<LogLocation> {
         let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_owned();
         let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
         let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC);
         let directory = directory.unwrap_or(Path::new("."));
         let directory = openat2(nix::fcntl::AT_FDCWD, directory, how.resolve(resolve))?;
-        Ok(LogPlace {
+        Ok(LogLocation {
             directory,
             name,
             resolve,

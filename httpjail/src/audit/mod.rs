@@ -23,7 +23,7 @@ pub(crate) use escape::{printable, redacted};
 pub(crate) use file::open_stream;
 pub(crate) use file::{LogFile, open_log};
 #[cfg(target_os = "linux")]
-pub(crate) use file::{LogPlace, open_log_without_links};
+pub(crate) use file::{LogLocation, open_log_without_links};
 pub(crate) use format::Format;
 pub(crate) use log::{Log, Watcher};
 pub(crate) use notice::{Show, StderrPolicy};

@@ -21,7 +21,7 @@ const BURST: u32 = 20;
 const PER_SECOND: u32 = 5;
 
 /// How many destinations are remembered: where HTTP is spoken, or about which something was printed.
-const PLACES_MAX: usize = 500;
+const DESTINATIONS_MAX: usize = 500;
 
 /// Turns records into lines for stderr, or into nothing.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub(super) struct Notices {
     bucket: Bucket,
     advice: Advice,
     /// Destinations where HTTP is spoken (true), or of silent or probed connections that were reported (false).
-    places: BTreeSet<(bool, String)>,
+    destinations: BTreeSet<(bool, String)>,
     /// The last line, without its process, and how often it was repeated since.
     last: String,
     repeats: u64,
@@ -42,7 +42,7 @@ impl Notices {
             show: policy.show,
             bucket: Bucket::new(BURST, PER_SECOND),
             advice: Advice::new(&policy),
-            places: BTreeSet::new(),
+            destinations: BTreeSet::new(),
             last: String::new(),
             repeats: 0,
         }
@@ -93,10 +93,13 @@ impl Notices {
 
     /// Returns true if the destination of `record` was not noted yet, and notes it.
     fn is_new(&mut self, heard: bool, record: &Record) -> bool {
-        let Some(place) = record.place().filter(|_| self.places.len() < PLACES_MAX) else {
+        let Some(destination) = record
+            .destination()
+            .filter(|_| self.destinations.len() < DESTINATIONS_MAX)
+        else {
             return false;
         };
-        self.places.insert((heard, place))
+        self.destinations.insert((heard, destination))
     }
 
     /// Returns the lines that are left to print at the end.
@@ -133,9 +136,9 @@ fn what_happened(record: &Record) -> Option<String> {
         let words = [record.method.as_deref().map(short), record.url.as_deref().map(redacted)];
         words.into_iter().flatten().collect::<Vec<_>>().join(" ")
     };
-    let peer = || match (record.real_address(), &record.host, record.place()) {
+    let peer = || match (record.real_address(), &record.host, record.destination()) {
         (Some(address), Some(host), _) => format!(" to {address} ({})", short(host)),
-        (_, _, Some(place)) => format!(" to {}", short(&place)),
+        (_, _, Some(destination)) => format!(" to {}", short(&destination)),
         (_, _, None) => String::new(),
     };
     let status = record.status.map(|status| format!(" {status}")).unwrap_or_default();

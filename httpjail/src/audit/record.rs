@@ -109,7 +109,7 @@ impl Record {
     }
 
     /// Returns the destination of a connection or a packet, by name if it has one.
-    pub(crate) fn place(&self) -> Option<String> {
+    pub(crate) fn destination(&self) -> Option<String> {
         match (self.dst, &self.host) {
             (Some(dst), Some(host)) => Some(format!("{host}:{}", dst.port())),
             (Some(dst), None) => Some(dst.to_string()),

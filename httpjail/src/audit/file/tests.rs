@@ -60,18 +60,18 @@ fn what_root_opens_for_another() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_place_stays_where_it_was() {
-    for of in [LogPlace::of, LogPlace::without_links] {
+    for of in [LogLocation::of, LogLocation::without_links] {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().canonicalize().unwrap();
-        let (folder, moved) = (dir.join("logs"), dir.join("moved"));
-        std::fs::create_dir(&folder).unwrap();
-        let place = of(&folder.join("log")).unwrap();
-        std::fs::rename(&folder, &moved).unwrap();
-        std::fs::create_dir(&folder).unwrap();
+        let (directory, moved) = (dir.join("logs"), dir.join("moved"));
+        std::fs::create_dir(&directory).unwrap();
+        let place = of(&directory.join("log")).unwrap();
+        std::fs::rename(&directory, &moved).unwrap();
+        std::fs::create_dir(&directory).unwrap();
         assert_eq!(place.open().unwrap().metadata().unwrap().mode() & 0o7777, 0o600);
-        assert!(moved.join("log").exists() && !folder.join("log").exists());
+        assert!(moved.join("log").exists() && !directory.join("log").exists());
         std::fs::remove_file(moved.join("log")).unwrap();
-        symlink(folder.join("log"), moved.join("log")).unwrap();
+        symlink(directory.join("log"), moved.join("log")).unwrap();
         assert_eq!(place.open().unwrap_err().raw_os_error(), Some(libc::ELOOP));
     }
 }
@@ -157,7 +157,7 @@ fn a_torn_line_costs_no_other() {
         .unwrap();
     let mut file = line_file(&fifo);
 
-    // More than a pipe holds: the first write is short, and nobody reads.
+    // More than a pipe holds: the first write is short, and there is no reader.
     let long = vec![b'a'; 1 << 20];
     assert_eq!(file.append(&long).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     assert_eq!(file.separator(), b"\n");

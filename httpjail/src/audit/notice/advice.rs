@@ -55,12 +55,12 @@ impl Advice {
         }
         let rule = suggest_rule(record.method.as_deref()?, record.url.as_deref()?)?;
         self.suggested.insert(record.host.clone()?);
-        let place = if record.rule.is_some() {
+        let before = if record.rule.is_some() {
             ", before that rule"
         } else {
             ""
         };
-        Some(format!("to allow it{place}: -r {}", quoted(&rule)))
+        Some(format!("to allow it{before}: -r {}", quoted(&rule)))
     }
 
     /// Returns the rule that an address needs, the first time for each of a few hosts.
@@ -81,9 +81,9 @@ impl Advice {
             ),
         };
         self.suggested.insert(key);
-        let place = if record.rule.is_some() { ", before that one" } else { "" };
+        let before = if record.rule.is_some() { ", before that one" } else { "" };
         Some(match rule {
-            Some(rule) => format!("to allow it, name the host in a rule{place}: -r {}", quoted(&rule)),
+            Some(rule) => format!("to allow it, name the host in a rule{before}: -r {}", quoted(&rule)),
             None => {
                 "no rule for a name can allow this: request the address itself, or localhost, and name that in a rule"
                     .into()

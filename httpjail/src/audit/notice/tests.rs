@@ -50,7 +50,7 @@ fn wording() {
     let failed = Record {
         status: Some(502),
         reason: Some("connect failed".into()),
-        failure: Some("connecting to h failed: nobody is there.".into()),
+        failure: Some("connecting to h failed: connection refused.".into()),
         ..request(Decision::Allow, "https://h/p?")
     };
     let broken = Record {
@@ -114,7 +114,7 @@ fn wording() {
     check(
         Show::Denials,
         &failed,
-        Some("httpjail: failed GET https://h/p?… 502 (connecting to h failed: nobody is there) by curl[12]"),
+        Some("httpjail: failed GET https://h/p?… 502 (connecting to h failed: connection refused) by curl[12]"),
     );
     // Its client sees that by itself.
     check(Show::Denials, &broken, None);
@@ -304,7 +304,7 @@ fn names_in_the_place_of_addresses() {
     );
 }
 
-/// A connection that nothing was asked for on is no denial; that one waits in vain, its user is told once, where no HTTP is spoken.
+/// A connection without a request is not a denial. A hint says once that a client waits in vain, unless HTTP is spoken there.
 #[test]
 fn connections_that_say_nothing() {
     let about = |event, dst: &str, verdict| Record {

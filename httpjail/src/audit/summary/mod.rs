@@ -158,7 +158,7 @@ fn host_of(record: &Record) -> String {
         EventKind::Request => record.host.clone(),
         _ => None,
     };
-    let named = host.or_else(|| record.place());
+    let named = host.or_else(|| record.destination());
     named.map_or("unknown".to_owned(), |name| short(&name))
 }
 

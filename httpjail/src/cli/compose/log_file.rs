@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use crate::audit::{LogPlace, open_log, open_log_without_links};
+use crate::audit::{LogLocation, open_log, open_log_without_links};
 use crate::config::{Config, LogTarget};
 use crate::jail::sandbox::user_identity::UserIdentity;
 
@@ -30,8 +30,8 @@ pub(crate) fn open_log_as(config: &Config, caller: &UserIdentity, path: &Path) -
 /// Opens the log anew as [`open_log_as`] opened it, in the folders that were there before the command was.
 pub(crate) struct LogAgain<'a> {
     caller: &'a UserIdentity,
-    own: Option<LogPlace>,
-    roots: Option<LogPlace>,
+    own: Option<LogLocation>,
+    roots: Option<LogLocation>,
 }
 
 impl<'a> LogAgain<'a> {
@@ -39,10 +39,10 @@ impl<'a> LogAgain<'a> {
         let (mut own, mut roots) = (None, None);
         if let LogTarget::File(path) = &config.log.target {
             own = match config.user.is_some() && !caller.switched {
-                true => LogPlace::without_links(path).ok(),
-                false => caller.act(|| LogPlace::of(path)).flatten().ok(),
+                true => LogLocation::without_links(path).ok(),
+                false => caller.act(|| LogLocation::of(path)).flatten().ok(),
             };
-            roots = LogPlace::without_links(path).ok().filter(|_| caller.switched);
+            roots = LogLocation::without_links(path).ok().filter(|_| caller.switched);
         }
         LogAgain { caller, own, roots }
     }

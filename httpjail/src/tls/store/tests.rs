@@ -8,7 +8,7 @@ use std::sync::Barrier;
 use std::thread;
 use tempfile::TempDir;
 
-/// Somebody else, who need not exist.
+/// Other users, who need not exist.
 const OTHER: u32 = 54321;
 const THIRD: u32 = 54322;
 
@@ -395,7 +395,7 @@ fn as_root_for_a_user_nothing_is_made_or_read_in_a_directory_of_others() {
     load_or_create(&home.join("out/home/made"), user).unwrap();
 }
 
-/// Between making a directory and opening it somebody may have put another in its place.
+/// Another user may replace a directory between its creation and its opening.
 #[test]
 fn a_directory_with_something_in_it_is_not_given_away() {
     if !is_root() {

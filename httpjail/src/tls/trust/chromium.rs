@@ -57,7 +57,7 @@ mod tests {
         assert_eq!(policies(), [], "no place for it");
         fs::create_dir_all(root.join("etc/opt")).unwrap();
         fs::create_dir_all(root.join("etc/chromium")).unwrap();
-        let at = |folder: &str| root.join(folder).join("policies/managed/httpjail.json");
+        let at = |directory: &str| root.join(directory).join("policies/managed/httpjail.json");
         assert_eq!(
             policies(),
             [

@@ -181,7 +181,7 @@ fn a_bad_chain_is_refused_and_its_good_twin_is_not() {
     );
 }
 
-/// What other clients take from whoever names it: an internal server's own certificate, whoever signed it.
+/// Other clients accept an internal server's own certificate if the user names it, whatever its issuer.
 // Proves: T01.
 #[test]
 fn a_servers_own_certificate_that_the_user_named() {
