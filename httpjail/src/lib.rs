@@ -15,6 +15,7 @@ pub(crate) mod logging;
 pub mod net;
 pub mod policy;
 pub(crate) mod proxy;
+pub(crate) mod sync;
 pub(crate) mod sys;
 pub(crate) mod tls;
 pub(crate) mod weak;

@@ -1,10 +1,11 @@
 //! An approver in another process, asked over a socket pair.
 
+use crate::sync::lock;
 use std::collections::HashMap;
 use std::io;
 use std::os::unix::net::UnixStream as Socket;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::UnixStream;
@@ -62,7 +63,7 @@ impl ApproverClient {
 
 impl Shared {
     fn waiting(&self) -> MutexGuard<'_, Option<HashMap<u64, oneshot::Sender<ApprovalDecision>>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiting)
     }
 
     async fn ask(self: &Arc<Self>, request: ApprovalRequest) -> Option<ApprovalDecision> {

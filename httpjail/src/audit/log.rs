@@ -7,9 +7,10 @@ use super::file::{LineFile, LogFile};
 use super::format::{Format, Stamp};
 use super::notice::{Notices, StderrPolicy};
 use super::{Record, Sink, Terminal};
+use crate::sync::lock;
 use jiff::Timestamp;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
@@ -148,11 +149,6 @@ impl Lines {
         )?;
         file.append(&self.buffer)
     }
-}
-
-/// A panic elsewhere leaves nothing half-done in what these locks guard.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(all(test, unix))]

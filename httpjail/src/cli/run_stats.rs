@@ -3,11 +3,12 @@
 //! It lives where the records are made. In a jail that is the proxy's process, which then knows what it may not write; the
 //! supervisor reads the [`RunFindings`] from memory that both share, once that process has ended.
 
+use crate::sync::lock;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
 
@@ -95,8 +96,7 @@ impl SharedRunStats {
     }
 
     fn lock(&self) -> MutexGuard<'_, RunStats> {
-        // A panic elsewhere leaves no count half-done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -10,12 +10,13 @@ use super::relay::{self, Relay, Via};
 use super::synthetic::SyntheticAddresses;
 use crate::audit::{Admission, Bucket, Decision, EventKind, Record, Sink};
 use crate::net::{AskedServerSource, ClientAddr, OriginalDst, OriginalDstSource};
+use crate::sync::lock;
 use hickory_proto::op::ResponseCode;
 use socket2::SockRef;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -252,7 +253,7 @@ struct Recorder {
 impl Recorder {
     fn record(&self, anomaly: Anomaly, now: Instant) {
         let held_back = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = lock(&self.state);
             let (bucket, recorded) = &mut *state;
             if anomaly.full {
                 if std::mem::replace(recorded, true) {

@@ -5,10 +5,11 @@
 //! program may still use it. A full table refuses new names.
 
 use crate::net::{Host, NameSource};
+use crate::sync::lock;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 /// How many names a table takes: half of its slots, so that probes stay short.
 const CAPACITY: usize = 65_536;
@@ -72,8 +73,7 @@ impl SyntheticAddresses {
     }
 
     fn table(&self) -> MutexGuard<'_, HashMap<Slot, Box<str>>> {
-        // No step above leaves the table half-changed.
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.table)
     }
 }
 

@@ -19,6 +19,7 @@ use crate::proxy::protocol::UpstreamProtocol;
 use crate::proxy::service::forward::write_head;
 use crate::proxy::service::target::{ConnectionContext, Destination};
 use crate::proxy::upstream::http1;
+use crate::sync::lock;
 use bytes::Bytes;
 use http::{Extensions, HeaderMap, Method, Request, Response, header};
 use http_body_util::{BodyExt, Full};
@@ -27,7 +28,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::convert::Infallible;
 use std::io::Cursor;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, duplex, join, sink};
 use tokio::runtime::Runtime;
 
@@ -254,7 +255,7 @@ async fn served(protocol: UpstreamProtocol, said: Said) -> Vec<Read> {
             leave_out(&mut fields, &[header::HOST]);
             if let Ok(body) = body.collect().await {
                 let (target, body) = (target.ok(), body.to_bytes());
-                let mut into = into.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut into = lock(&into);
                 into.push(Read {
                     target,
                     fields,
@@ -287,7 +288,7 @@ async fn served(protocol: UpstreamProtocol, said: Said) -> Vec<Read> {
     };
     settle().await;
     serving.abort();
-    std::mem::take(&mut *read.lock().unwrap_or_else(PoisonError::into_inner))
+    std::mem::take(&mut *lock(&read))
 }
 
 /// The bytes that hyper writes for a request to an HTTP/1 upstream.

@@ -4,8 +4,9 @@
 //! opened it is done. Each of them has a record to write, so the proxy waits for them before it ends: see
 //! [`crate::proxy::server::Proxy::run`].
 
+use crate::sync::lock;
 use hyper::rt::Executor;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
 use tokio::task::JoinSet;
 
@@ -62,8 +63,7 @@ impl Tasks {
     }
 
     fn lock(&self) -> MutexGuard<'_, Running> {
-        // Nothing in here panics half way through a change.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

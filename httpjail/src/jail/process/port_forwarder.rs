@@ -5,9 +5,10 @@
 //! requests. Of all capabilities it keeps only the one to mark its sockets; the programs recognize them by the mark
 //! (`JailConfig::publish_mark`).
 
+use crate::sync::lock;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
@@ -57,7 +58,7 @@ impl SocketClient {
     /// # Errors
     /// When the port forwarder is gone or cannot make one.
     pub(crate) fn socket(&self, ipv6: bool) -> io::Result<Socket> {
-        let line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = lock(&self.0);
         line.send(&SocketRequest { ipv6 })?;
         if !channel::wait_readable(line.as_fd(), LIMIT)? {
             return Err(io::ErrorKind::TimedOut.into());
@@ -70,7 +71,7 @@ impl SocketClient {
 
     /// The descriptor that the proxy's process must keep.
     pub(crate) fn descriptor(&self) -> RawFd {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_raw_fd()
+        lock(&self.0).as_raw_fd()
     }
 }
 

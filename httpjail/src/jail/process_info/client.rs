@@ -3,12 +3,13 @@
 //!
 //! One thread receives the answers. It also receives the command to finish, and notices when the channel is closed.
 
+use crate::sync::lock;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::jail::protocol::policy_file::{self, Change};
@@ -140,11 +141,6 @@ impl ProcessInfoClient {
     fn waiting(&self) -> MutexGuard<'_, HashMap<u64, SyncSender<Answer>>> {
         lock(&self.waiting)
     }
-}
-
-/// A panic while the lock is held leaves its data consistent.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl ProgramSource for ProcessInfoClient {

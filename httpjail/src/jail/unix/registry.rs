@@ -4,10 +4,11 @@
 //! Each is an inode, and a descriptor keeps it open so that its number is not used again. A connection is made through
 //! that descriptor: even if two files had the same numbers, it reaches a listener of the jail.
 
+use crate::sync::lock;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use nix::errno::Errno;
 use nix::libc::{S_IFMT, S_IFSOCK, dev_t, ino_t};
@@ -86,9 +87,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Nothing is half-done if a thread panics in here.
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -3,9 +3,10 @@
 //! Before Linux 5.19 any signal interrupts a call that waits for its answer, and most calls are then made again: the
 //! socket is connected already, and the caller does not know. The second call must get the answer of the first.
 
+use crate::sync::lock;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use nix::sys::stat::fstat;
 
@@ -20,7 +21,7 @@ impl Unreported {
     /// Remembers a socket.
     pub(super) fn put(&self, socket: &OwnedFd) {
         let Ok(found) = fstat(socket) else { return };
-        let mut sockets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sockets = lock(&self.0);
         sockets.truncate(MOST - 1);
         sockets.push_front(found.st_ino);
     }
@@ -28,7 +29,7 @@ impl Unreported {
     /// Whether it was remembered; not any more.
     pub(super) fn take(&self, socket: &OwnedFd) -> bool {
         let Ok(found) = fstat(socket) else { return false };
-        let mut sockets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sockets = lock(&self.0);
         let at = sockets.iter().position(|socket| *socket == found.st_ino);
         at.and_then(|at| sockets.remove(at)).is_some()
     }

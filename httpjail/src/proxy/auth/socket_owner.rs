@@ -4,9 +4,10 @@
 //! Linux tells the owner of one socket. Where it does not answer for one socket, it lists them all. Where it does
 //! neither, the owner is unknown and only the token counts.
 
+use crate::sync::lock;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 const LISTS: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 
@@ -39,7 +40,7 @@ fn owner(peer: SocketAddr, local: SocketAddr) -> Option<u32> {
 /// The same from the lists of all sockets. One at a time: they are long where there are many.
 fn listed_owner(peer: SocketAddr, local: SocketAddr) -> Option<u32> {
     static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _one = lock(&ONE);
     LISTS
         .iter()
         .filter_map(|list| fs::read_to_string(list).ok())

@@ -20,10 +20,11 @@ use crate::proxy::service::proxy_service::{ProxyService, refuse};
 use crate::proxy::service::request_record::RequestRecord;
 use crate::proxy::service::response_body::ResponseBody;
 use crate::proxy::service::target::{ConnectionContext, Destination};
+use crate::sync::lock;
 use http::{Method, Request, Response, Version, header};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use tokio::sync::OnceCell;
 
 /// A tunnel that a client was promised.
@@ -38,11 +39,11 @@ pub(crate) struct PendingTunnel(Arc<Mutex<Option<Tunnel>>>);
 
 impl PendingTunnel {
     pub(crate) fn take(&self) -> Option<Tunnel> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.0).take()
     }
 
     fn put(&self, tunnel: Tunnel) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
+        *lock(&self.0) = Some(tunnel);
     }
 }
 

@@ -4,9 +4,10 @@
 //! between hyper's answers. Over HTTP/2 hyper has no way to write it, and these answers end here, though a proxy ought
 //! to pass them on. Only hints are lost. An upstream's `100 Continue` starts an upload that waits for it.
 
+use crate::sync::lock;
 use http::Version;
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::task::{Context, Waker};
 
 /// What is to be written to the client before the answer to its request.
@@ -69,7 +70,6 @@ impl InformationalQueue {
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        // Nothing in here panics half way through a change.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }

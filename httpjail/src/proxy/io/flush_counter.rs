@@ -4,8 +4,9 @@
 //! not sent by then, the answer's head included. If a server ended right after its head, the client would get a status
 //! or not, by chance. So a body holds its error back until a flush has completed that began after its last byte.
 
+use crate::sync::lock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 /// The flushes of one client's connection.
@@ -46,8 +47,7 @@ impl FlushCounter {
     }
 
     fn waiting(&self) -> MutexGuard<'_, Vec<Waker>> {
-        // Nothing in here panics half way through a change.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiting)
     }
 }
 

@@ -7,9 +7,10 @@
 //! everything that grows here comes out of a socket. [`crate::proxy::overload::clients`] makes room by closing the connections
 //! on which nothing has moved for the longest time.
 
+use crate::sync::lock;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use tokio::sync::Notify;
 
@@ -93,7 +94,7 @@ impl Memory {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Waker>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiting)
     }
 }
 

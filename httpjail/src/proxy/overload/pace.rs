@@ -4,7 +4,8 @@
 //! processor. A limit of a few seconds would cut off clients that only wait for their turn. So such time is counted
 //! slower where the machine is busy, up to [`SLOWEST`] times.
 
-use std::sync::{Mutex, PoisonError};
+use crate::sync::lock;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// A limit is stretched so many times at most.
@@ -46,7 +47,7 @@ impl Paced {
 /// How many programs want each processor: 1 on an idle machine.
 fn slowness() -> f64 {
     static LATEST: Mutex<Option<(Instant, f64)>> = Mutex::new(None);
-    let mut latest = LATEST.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut latest = lock(&LATEST);
     match *latest {
         Some((seen, slowness)) if seen.elapsed() < FRESH => slowness,
         _ => {

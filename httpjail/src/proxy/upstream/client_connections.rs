@@ -9,9 +9,10 @@
 use crate::net::Host;
 use crate::proxy::upstream::http1::Http1;
 use crate::proxy::upstream::key::PoolKey;
+use crate::sync::lock;
 use quick_cache::sync::Cache;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::timeout;
@@ -87,8 +88,7 @@ impl ClientConnections {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<(PoolKey, Place)>> {
-        // Nothing here panics half way through a change of it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
@@ -116,7 +116,6 @@ impl AllClientConnections {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Weak<Held>>> {
-        // Nothing here panics half way through a change of it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }

@@ -8,10 +8,11 @@ use crate::proxy::overload::h2_windows::ConnectionCounts;
 use crate::proxy::upstream::error::DialError;
 use crate::proxy::upstream::request_body::RequestBody;
 use crate::proxy::upstream::stream_permit::{StreamCount, StreamPermit};
+use crate::sync::lock;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -57,7 +58,7 @@ impl Http2 {
         let polled = connection.clone();
         let mut counted = Some(counted);
         tokio::spawn(std::future::poll_fn(move |cx| {
-            let mut held = locked(&polled);
+            let mut held = lock(&polled);
             let ended = match &mut *held {
                 Some(connection) => Pin::new(connection).poll(cx).is_ready(),
                 None => true,
@@ -76,7 +77,7 @@ impl Http2 {
             // Only the connection knows what its peer's SETTINGS said. It is not polled when they come (hyper polls h2
             // in another task), so that a number that it noted itself would be out of date.
             allowed: Box::new(move || {
-                locked(&connection)
+                lock(&connection)
                     .as_ref()
                     .map_or(0, |open| open.current_max_send_streams())
             }),
@@ -122,9 +123,4 @@ pub(crate) struct Stream {
     pub(crate) permit: StreamPermit,
     pub(crate) client_cert_requested: bool,
     pub(crate) stats: Arc<ConnStats>,
-}
-
-/// What `mutex` holds: nothing here panics half way through a change of it.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

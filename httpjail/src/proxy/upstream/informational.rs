@@ -3,9 +3,10 @@
 use crate::proxy::http1::exchange::ExchangeState;
 use crate::proxy::http1::headers;
 use crate::proxy::http1::token::title_case;
+use crate::sync::lock;
 use http::{HeaderMap, Request, StatusCode};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::{Notify, oneshot};
 
 /// The most interim responses before an answer: one each 20 seconds (WebDAV's `102 Processing`) for some hours. A
@@ -70,7 +71,7 @@ impl InformationalListener {
     }
 
     fn go(&self) -> MutexGuard<'_, Option<oneshot::Sender<()>>> {
-        self.go.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.go)
     }
 }
 

@@ -19,8 +19,9 @@ use crate::proxy::upstream::http2::Http2;
 use crate::proxy::upstream::key::{ConnectTarget, PoolKey};
 use crate::proxy::upstream::open::{ConnectionFactory, Opened};
 use crate::proxy::upstream::stream_permit::StreamPermit;
+use crate::sync::lock;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 /// What a request wants of its connection.
@@ -290,8 +291,7 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<PoolKey, Slot>> {
-        // Nothing here panics half way through a change of it.
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.slots)
     }
 }
 

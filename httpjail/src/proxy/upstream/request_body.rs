@@ -7,13 +7,14 @@
 
 use crate::proxy::http1::headers;
 use crate::proxy::io::metered::ByteCounts;
+use crate::sync::lock;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use tokio::sync::oneshot;
 
@@ -82,7 +83,7 @@ impl RequestBody {
     /// The way to send it again; `keeping` says whether its first piece is kept for that.
     pub(crate) fn repeat(&self, keeping: bool) -> Repeat {
         if let Some(source) = &self.source {
-            locked(source).keeping = keeping;
+            lock(source).keeping = keeping;
         }
         Repeat(self.source.clone())
     }
@@ -92,7 +93,7 @@ impl RequestBody {
         let Some(source) = &self.source else {
             return Poll::Ready(None);
         };
-        let source = &mut *locked(source);
+        let source = &mut *lock(source);
         if source.attempt != self.attempt {
             return Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())));
         }
@@ -147,7 +148,7 @@ impl Repeat {
     pub(crate) fn upload(&self, byte_counts: &Arc<ByteCounts>) -> Option<RequestBody> {
         let mut upload = RequestBody::empty();
         if let Some(source) = &self.0 {
-            let mut held = locked(source);
+            let mut held = lock(source);
             if !held.keeping {
                 return None;
             }
@@ -162,7 +163,7 @@ impl Repeat {
     /// Something was heard: the request will not be sent again.
     pub(crate) fn forget(&self) {
         if let Some(source) = &self.0 {
-            locked(source).forget();
+            lock(source).forget();
         }
     }
 }
@@ -188,7 +189,7 @@ impl Body for RequestBody {
         let Some(source) = self.source.as_ref().filter(|_| !self.over) else {
             return true;
         };
-        let source = locked(source);
+        let source = lock(source);
         let at_the_end = match &source.ended {
             Some(trailers) => trailers.is_none(),
             None => source.body.is_end_stream(),
@@ -200,7 +201,7 @@ impl Body for RequestBody {
         let Some(source) = self.source.as_ref().filter(|_| !self.over) else {
             return SizeHint::with_exact(0);
         };
-        let source = locked(source);
+        let source = lock(source);
         let again = source.kept.len().saturating_sub(self.sent) as u64;
         let more = match source.ended {
             Some(_) => SizeHint::with_exact(0),
@@ -213,9 +214,4 @@ impl Body for RequestBody {
         }
         hint
     }
-}
-
-/// What `mutex` holds: nothing here panics half way through a change of it.
-fn locked(mutex: &Mutex<Source>) -> MutexGuard<'_, Source> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -174,11 +174,7 @@ impl Steering for EbpfSteering {
 impl EbpfSteering {
     /// From here to the end of the process, the programs' lines come out with httpjail's own (`-vvv`).
     fn pass_traces_on(&self) {
-        let trace = self
-            .trace
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .take();
+        let trace = crate::sync::lock(&self.trace).take();
         if let Some(mut trace) = trace {
             std::thread::spawn(move || {
                 loop {

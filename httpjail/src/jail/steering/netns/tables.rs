@@ -4,9 +4,10 @@
 //! Init opens the netlink socket, because it asks about the namespace in which it was opened; asking needs no
 //! capability. The numbers are those of `linux/inet_diag.h` and `linux/sock_diag.h`.
 
+use crate::sync::lock;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use nix::libc;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -59,7 +60,7 @@ impl Tables {
     fn ask(&self, protocol: u8, first: SocketAddr, second: SocketAddr) -> Option<u32> {
         let request = request(protocol, first, second)?;
         let mut buffer = [0; 1024];
-        let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let socket = lock(&self.0);
         let mut line = &*socket;
         line.write_all(&request).ok()?;
         let length = line.read(&mut buffer).ok()?;
