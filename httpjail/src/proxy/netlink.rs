@@ -29,8 +29,8 @@ const ESTABLISHED: u8 = 1;
 /// AF_INET and AF_INET6.
 const FAMILIES: [u8; 2] = [2, 10];
 
-/// Whether what is sent to `address` stays on this host: that of an interface, or of a route that makes a whole range
-/// local.
+/// Returns whether what is sent to `address` stays on this host: that of an interface, or of a route that makes a whole
+/// range local.
 ///
 /// # Errors
 /// When the kernel does not say.

@@ -6,34 +6,34 @@
 use crate::policy::TargetError;
 use std::fmt;
 
-/// Who is at fault, which gives the status.
+/// What is at fault. The status follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// The policy says no.
     Denied,
     /// The log cannot be written.
     Unlogged,
-    /// There is no room for one request more.
+    /// There are too many requests.
     Busy,
-    /// The request has no one canonical reading.
+    /// The request can be read in more than one way, or in none.
     Malformed,
     /// Its head or its trailers are too large.
     TooLarge,
-    /// Its parts name different places.
+    /// Its parts name different hosts or ports.
     Mismatch,
     /// The client did not show that it may use the proxy.
     Unauthenticated,
-    /// CONNECT and what else a transparent proxy does not do.
+    /// CONNECT, and anything else that a transparent proxy does not do.
     Unsupported,
     /// The upstream failed.
     Upstream,
-    /// The upstream has sent the request back unread, more than once or too late for us to send it again.
+    /// The upstream has sent the request back unread, more than once or too late to send it again.
     Unread,
     /// The upstream took too long.
     TimedOut,
 }
 
-/// A refusal: which kind, and why in words.
+/// A refusal: its kind, and the reason in words.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) kind: Kind,
@@ -41,7 +41,7 @@ pub(crate) struct Refusal {
     pub(crate) reason: &'static str,
     /// A sentence for the client.
     pub(crate) detail: String,
-    /// A rule that names the host would have let it through; whether that is so for names too.
+    /// Set if a rule that names the host would have let it through; whether that is so for names too.
     pub(crate) names_host: Option<bool>,
 }
 
@@ -63,13 +63,13 @@ impl Refusal {
         Refusal::new(Kind::Mismatch, "host mismatch", detail)
     }
 
-    /// Of a request that the server has not acted on, by its own word.
+    /// Refuses a request that the server has not acted on, as it said itself.
     pub(crate) fn unread() -> Refusal {
         let detail = "The server sent the request back unread: not processed; safe to repeat.";
         Refusal::new(Kind::Unread, "sent back unread", detail)
     }
 
-    /// The same where the request was handed to another proxy: its fault, or that of what is behind it.
+    /// Returns the same refusal for a request that went to another proxy: that proxy failed, or what is behind it.
     pub(crate) fn on_the_way(self, parent: &impl fmt::Display) -> Refusal {
         let detail = format!(
             "On the way through the proxy {parent}, which httpjail's own environment names: {}",

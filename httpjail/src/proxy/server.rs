@@ -25,8 +25,9 @@ impl Proxy {
         }
     }
 
-    /// Serves `listeners` until `shutdown` resolves, then gives open connections [`Limits::grace`] to end by
-    /// themselves. Fails only if a listener cannot be handed to the runtime.
+    /// Serves `listeners` until `shutdown` resolves, then gives open connections
+    /// [`grace`](crate::proxy::limits::Limits::grace) to end by themselves. Fails only if a listener cannot be handed
+    /// to the runtime.
     pub(crate) async fn run(
         self,
         listeners: Vec<std::net::TcpListener>,

@@ -14,8 +14,8 @@ const LISTS: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 /// TCP_ESTABLISHED (include/net/tcp_states.h). Sockets in other states may be listed without their owner.
 const ESTABLISHED: &str = "01";
 
-/// Whether the socket at the other end of `local`, connected from `peer`, belongs to the user that this process runs
-/// as. Asks the kernel: not for the runtime's threads.
+/// Returns whether the socket at the other end of `local`, connected from `peer`, belongs to the user that this process
+/// runs as. Asks the kernel: not for the runtime's threads.
 pub(crate) fn is_own_user(peer: SocketAddr, local: SocketAddr) -> bool {
     let owner = owner(peer, local);
     owner.is_some() && owner == own_user()

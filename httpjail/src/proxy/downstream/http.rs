@@ -55,9 +55,9 @@ pub(crate) fn builder(limits: &Limits) -> http1::Builder {
         .max_headers(limits.fields)
         .max_header_size(limits.head)
         .max_buf_size(limits.read_at_once())
-        // As a server of HTTP/1 spells the names. Those that come from HTTP/2 and from us have no capitals.
+        // Keeps the spelling of a server of HTTP/1. Names that come from HTTP/2 and from the proxy have no capitals.
         .preserve_header_case(true)
-        // What the upstream did not say, we do not add.
+        // The proxy adds no field that the upstream did not send.
         .auto_date_header(false);
     builder
 }
@@ -99,7 +99,7 @@ where
         .enable_connect_protocol()
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
-        // Rapid reset (CVE-2023-44487): resets that we have not seen yet, and those that we had to send.
+        // Rapid reset (CVE-2023-44487): resets that were not processed yet, and those that the proxy had to send.
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(128)
         .initial_stream_window_size(windows.stream)

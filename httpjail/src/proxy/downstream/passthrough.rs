@@ -31,7 +31,7 @@ const MALFORMED: NoHello = NoHello::Wrong("malformed tls");
 const ACCESS_DENIED: u8 = 49;
 const INTERNAL_ERROR: u8 = 80;
 
-/// Why there is no ClientHello.
+/// Why there is no valid ClientHello.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NoHello {
     /// It is not a ClientHello, or the host that it names cannot be read.
@@ -42,7 +42,7 @@ pub(crate) enum NoHello {
     Late(Late),
 }
 
-/// Judges the connection that begins with a ClientHello, and relays it if it may pass.
+/// Judges a connection by its ClientHello, and relays it if it is allowed.
 pub(crate) async fn judge_hello<S>(client: Arc<Client>, to: &Destination, mut stream: PrefixedIo<S>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -56,8 +56,8 @@ where
     alert(stream, ACCESS_DENIED).await;
 }
 
-/// The host of a connection whose TLS is passed through: its ClientHello names one that the user listed, and nothing
-/// else that led here names another. Anything short of that is none, and is decrypted or fails.
+/// Returns the host of a connection whose TLS is passed through: its ClientHello names a host that the user listed, and
+/// nothing else that led here names another. Any other connection is decrypted or fails.
 pub(crate) async fn passed_through<S>(client: &Client, to: &Destination, stream: &mut PrefixedIo<S>) -> Option<Host>
 where
     S: AsyncRead + Unpin,
@@ -72,7 +72,7 @@ where
     (alone && listed.iter().any(|pattern| pattern.covers(&host))).then_some(host)
 }
 
-/// Relays a connection to `host`, which [`passed_through`] found, if it may pass.
+/// Judges a connection to `host`, which [`passed_through`] found, and relays it if it is allowed.
 pub(crate) async fn pass<S>(client: Arc<Client>, to: &Destination, host: &Host, stream: PrefixedIo<S>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -116,7 +116,7 @@ async fn open(client: &Client, to: &Destination, host: &Host, entry: &mut Reques
     Ok(client.context.pool.stream(Scheme::Https, connect_target).await?)
 }
 
-/// Passes everything on, the ClientHello first: it was put back.
+/// Relays all bytes. The ClientHello was put back and is the first of them.
 async fn relay<S>(stream: PrefixedIo<S>, mut upstream: BoxedIo, mut entry: RequestRecord)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -126,7 +126,7 @@ where
     entry.complete = copied.is_ok();
 }
 
-/// The host that the ClientHello names, read in whatever pieces it comes; all of its bytes can be read again
+/// Reads the host that the ClientHello names, in whatever pieces it comes. All of its bytes can be read again
 /// afterwards.
 async fn read_hello<S>(client: &Client, stream: &mut PrefixedIo<S>) -> Result<Option<Host>, NoHello>
 where

@@ -124,7 +124,7 @@ pub(crate) enum Ended {
     Late(Late),
 }
 
-/// As long as it lives a request is being answered.
+/// Marks a request as in flight while it lives.
 pub(crate) struct InFlight(Arc<ExchangeState>);
 
 impl Drop for InFlight {

@@ -121,7 +121,7 @@ impl Framing {
         }
     }
 
-    /// Whether nothing passes until the answer to the last head is known.
+    /// Returns whether nothing passes until the answer to the last head is known.
     pub(crate) fn is_waiting(&self) -> bool {
         matches!(self.state, State::AwaitUpgrade)
     }
@@ -133,7 +133,7 @@ impl Framing {
         }
     }
 
-    /// Whether a body has begun and not ended.
+    /// Returns whether a body has begun and not ended.
     pub(crate) fn is_in_body(&self) -> bool {
         !matches!(self.state, State::Head(_) | State::AwaitUpgrade)
     }

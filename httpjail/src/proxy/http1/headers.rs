@@ -139,19 +139,19 @@ pub(crate) fn vet_response(headers: &mut HeaderMap) -> Result<(), &'static str> 
     Ok(())
 }
 
-/// Whether a client waits to be asked for its body.
+/// Returns whether a client waits to be asked for its body.
 pub(crate) fn expects(headers: &HeaderMap) -> bool {
     let field = headers.get(header::EXPECT);
     field.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// Whether it is a message of gRPC, which is HTTP/2's alone.
+/// Returns whether it is a message of gRPC, which is HTTP/2's alone.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE);
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// Whether a list header (`Connection`, `Upgrade`) names `token`.
+/// Returns whether a list header (`Connection`, `Upgrade`) names `token`.
 pub(crate) fn names_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     let mut tokens = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     tokens.any(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))

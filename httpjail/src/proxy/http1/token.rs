@@ -1,6 +1,6 @@
 //! Bytes and names of header fields (RFC 9110 section 5), as servers read and write them.
 
-/// Whether a server might take `name` for `known` (lower case).
+/// Returns whether a server might take `name` for `known` (lower case).
 pub(crate) fn looks_like(name: &[u8], known: &[u8]) -> bool {
     let same = |(byte, known): (&u8, &u8)| byte.to_ascii_lowercase() == *known || *byte == b'_' && *known == b'-';
     name.len() == known.len() && name.iter().zip(known).all(same)

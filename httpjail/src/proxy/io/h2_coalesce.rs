@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 const HEAD: usize = 9;
 const DATA: u8 = 0;
 const END_STREAM: u8 = 1;
-/// The smallest SETTINGS_MAX_FRAME_SIZE there is, and the one that we announce.
+/// The smallest SETTINGS_MAX_FRAME_SIZE there is, and the one that the proxy announces.
 const FRAME_MAX: usize = 16_384;
 /// What a client of HTTP/2 says first (RFC 9113 section 3.4), in bytes.
 const PREFACE: usize = 24;
@@ -177,8 +177,8 @@ fn length(head: &[u8]) -> usize {
     usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2])
 }
 
-/// Whether it is DATA of a stream, without padding or a flag that we do not know. What is empty and ends nothing stays
-/// for h2 to count: only a flood is made of it.
+/// Returns whether it is DATA of a stream, without padding or a flag that we do not know. What is empty and ends
+/// nothing stays for h2 to count: only a flood is made of it.
 fn may_join(head: &[u8; HEAD]) -> bool {
     head[3] == DATA && head[4] & !END_STREAM == 0 && head[5..] != [0; 4] && (length(head) > 0 || head[4] == END_STREAM)
 }

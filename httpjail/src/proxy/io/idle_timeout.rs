@@ -42,8 +42,7 @@ impl<S> IdleTimeoutIo<S> {
         self.stream
     }
 
-    /// What became of a try to read or to write, if the patience is not at its end. It lasts for one to two times the
-    /// limit.
+    /// Returns what became of a read or a write, or an error if nothing has moved for one to two times the limit.
     fn check<T>(&mut self, cx: &mut Context<'_>, tried: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if tried.is_ready() {
             self.moved = true;

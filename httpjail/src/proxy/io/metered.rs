@@ -32,8 +32,8 @@ impl ByteCounts {
     }
 }
 
-/// Returns `stream`, whose traffic `byte_counts` counts: what is read from it goes upstream, what is written to it to the
-/// client.
+/// Returns `stream`, whose traffic `byte_counts` counts: what is read from it goes upstream, what is written to it to
+/// the client.
 pub(crate) fn metered<S>(stream: S, byte_counts: &Arc<ByteCounts>) -> impl AsyncRead + AsyncWrite + Unpin
 where
     S: AsyncRead + AsyncWrite + Unpin,

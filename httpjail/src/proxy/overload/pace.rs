@@ -14,10 +14,10 @@ const SLOWEST: f64 = 8.0;
 /// The machine is looked at again after this long.
 const FRESH: Duration = Duration::from_millis(250);
 
-/// In how many pieces a wait is counted.
+/// The number of pieces in which a wait is counted.
 const PIECES: u32 = 10;
 
-/// Time that is counted by the pace of the machine.
+/// A time limit that is stretched on a busy machine.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Paced {
     left: Duration,
@@ -25,13 +25,13 @@ pub(crate) struct Paced {
 }
 
 impl Paced {
-    /// As much as would be `limit` on an idle machine.
+    /// Returns a limit that lasts for `limit` on an idle machine.
     pub(crate) fn new(limit: Duration) -> Paced {
         let piece = (limit / PIECES).max(Duration::from_millis(1));
         Paced { left: limit, piece }
     }
 
-    /// Waits for a piece of it. Whether that was the last.
+    /// Waits for a piece of it, and returns whether that was the last.
     pub(crate) async fn step(&mut self) -> bool {
         tokio::time::sleep(self.piece).await;
         self.left = self.left.saturating_sub(self.piece.div_f64(slowness()));

@@ -13,7 +13,7 @@ use std::time::Duration;
 const DRAIN_BYTES: usize = 64 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
-/// Takes leave of the body of a request that is being refused.
+/// Drops the body of a request that is being refused, and reads a small one to its end.
 pub(crate) fn unread_body(head: &Parts, mut body: Incoming) {
     // HTTP/2 resets one stream and hurts no other. A client that waits for 100 Continue must not be told to go on,
     // and reading would: hyper sends it with the first poll.

@@ -200,8 +200,8 @@ pub(crate) async fn forward(
     })
 }
 
-/// Whether a request without a body says so: its client did, or its method is one that servers expect a body of (RFC
-/// 9110 section 8.6), who answer 411 to one that says nothing.
+/// Returns whether a request without a body says so: its client did, or its method is one that servers expect a body of
+/// (RFC 9110 section 8.6), who answer 411 to one that says nothing.
 fn says_its_length(method: &Method, fields: &HeaderMap) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH) || fields.contains_key(header::CONTENT_LENGTH)
 }

@@ -22,13 +22,13 @@ pub(crate) struct RequestRecord {
     permit: Option<OwnedSemaphorePermit>,
     /// Body bytes; counted by the bodies themselves.
     pub(crate) byte_counts: Arc<ByteCounts>,
-    /// Whether any of it may have reached the upstream: a request that did was allowed, whatever becomes of it.
+    /// Whether any of it may have reached the upstream. A request that did was allowed, however it ends.
     pub(crate) sent: bool,
-    /// Whether the exchange came to its proper end.
+    /// Whether the exchange ended properly.
     pub(crate) complete: bool,
-    /// Over HTTP/1: knows why a body was broken off, if we did it.
+    /// Over HTTP/1: knows why the proxy broke a body off, if it did.
     pub(crate) exchange: Option<Arc<ExchangeState>>,
-    /// The short phrase for what went wrong after it was let through.
+    /// The short phrase for what went wrong after it was allowed.
     fault: Option<String>,
 }
 
@@ -51,7 +51,7 @@ impl RequestRecord {
         }
     }
 
-    /// What has gone over the client's connection.
+    /// Returns the flush counter of the client's connection.
     pub(crate) fn flushes(&self) -> &FlushCounter {
         &self.client.flushes
     }
@@ -61,7 +61,7 @@ impl RequestRecord {
         self.client.learn_program().await;
     }
 
-    /// The program that asks, where that is known.
+    /// Returns the program that asks, if it is known.
     pub(crate) async fn requester(&self) -> Option<Requester> {
         self.client.requester().await
     }

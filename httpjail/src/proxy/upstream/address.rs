@@ -174,14 +174,14 @@ pub(crate) fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
-/// Whether `address` is this host's: an interface has it, or a route makes it local. A host that cannot tell counts
-/// every address as its own.
+/// Returns whether `address` is this host's: an interface has it, or a route makes it local. A host that cannot tell
+/// counts every address as its own.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_own(address: IpAddr) -> bool {
     crate::proxy::netlink::is_local(address).unwrap_or(true)
 }
 
-/// Whether an interface of this host has `address`. A host that cannot tell counts every address as its own.
+/// Returns whether an interface of this host has `address`. A host that cannot tell counts every address as its own.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn is_own(address: IpAddr) -> bool {
     #[cfg(unix)]

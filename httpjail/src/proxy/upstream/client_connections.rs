@@ -17,10 +17,10 @@ use std::time::Duration;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::timeout;
 
-/// Of so many hosts a client's connection has connections of its own. Only to a proxy does one speak of several.
+/// The number of hosts to which one client connection has connections of its own. Only clients of a proxy use several.
 const HOSTS_MAX: usize = 8;
 
-/// How many hosts are remembered for having asked.
+/// How many hosts are remembered that asked for authentication.
 const ASKING_MAX: usize = 256;
 
 /// The hosts that have lately asked to authenticate a connection. They are spoken to over HTTP/1.1: over HTTP/2 such a

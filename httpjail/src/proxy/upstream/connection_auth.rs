@@ -10,20 +10,20 @@ const SCHEMES: [&[u8]; 5] = [b"NTLM", b"Negotiate", b"Kerberos", b"Nego2", b"Cre
 /// What such a server says of the requests that are to come (`Persistent-Auth: true`).
 const PERSISTENT_AUTH: HeaderName = HeaderName::from_static("persistent-auth");
 
-/// Whether a request with these fields proves who its connection belongs to.
+/// Returns whether a request with these fields proves who its connection belongs to.
 pub(crate) fn proves(fields: &HeaderMap) -> bool {
     [AUTHORIZATION, PROXY_AUTHORIZATION]
         .iter()
         .any(|name| names_one_of(fields, name, &SCHEMES))
 }
 
-/// Whether another proxy that has refused us in these fields takes no password, but such a proof alone.
+/// Returns whether another proxy that refused httpjail with these fields accepts no password, only such a proof.
 pub(crate) fn takes_no_password(fields: &HeaderMap) -> bool {
     names_one_of(fields, &PROXY_AUTHENTICATE, &SCHEMES)
         && !names_one_of(fields, &PROXY_AUTHENTICATE, &[b"Basic".as_slice()])
 }
 
-/// Whether an answer with these fields asks for such a proof, or says that it holds on.
+/// Returns whether an answer with these fields asks for such a proof, or says that it holds on.
 pub(crate) fn asks(fields: &HeaderMap) -> bool {
     let challenges = [WWW_AUTHENTICATE, PROXY_AUTHENTICATE];
     challenges.iter().any(|name| names_one_of(fields, name, &SCHEMES)) || fields.contains_key(PERSISTENT_AUTH)
@@ -39,9 +39,9 @@ pub(crate) fn promise(answer: &mut HeaderMap) {
     }
 }
 
-/// Whether one of the fields called `name` names one of `schemes`, at its beginning or after a comma. A comma may also
-/// stand in a quoted realm: a connection that is kept apart for what is said there is no harm, and clients differ in
-/// where they see the end of a quotation.
+/// Returns whether one of the fields called `name` names one of `schemes`, at its beginning or after a comma. A comma
+/// may also stand in a quoted realm: a connection that is kept apart for what is said there is no harm, and clients
+/// differ in where they see the end of a quotation.
 fn names_one_of(fields: &HeaderMap, name: &HeaderName, schemes: &[&[u8]]) -> bool {
     let parts = fields.get_all(name).iter();
     let mut parts = parts.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));

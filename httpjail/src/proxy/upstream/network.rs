@@ -22,8 +22,8 @@ pub(crate) trait Network: Send + Sync + 'static {
 
     /// Returns whether `address` is this host's.
     fn is_own(&self, address: IpAddr) -> bool;
-    /// Whether it is that of a jail, in which the made-up addresses are those of the jail's own resolver and every
-    /// address leads to the jail's proxy, which judges what goes there.
+    /// Returns whether it is that of a jail, in which the made-up addresses are those of the jail's own resolver and
+    /// every address leads to the jail's proxy, which judges what goes there.
     fn is_jail(&self) -> bool {
         false
     }

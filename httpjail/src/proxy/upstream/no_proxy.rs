@@ -47,7 +47,7 @@ impl NoProxy {
         NoProxy(exceptions.collect())
     }
 
-    /// Whether nothing at all goes through a proxy.
+    /// Returns whether nothing at all goes through a proxy.
     pub(crate) fn everything(&self) -> bool {
         let everything = |exception: &Exception| exception.pattern == Pattern::Everything && exception.port.is_none();
         self.0.iter().any(everything)
@@ -111,7 +111,7 @@ impl Exception {
     }
 }
 
-/// Whether `address` has the first `bits` bits of `network`; all of them where that are more than it has.
+/// Returns whether `address` has the first `bits` bits of `network`; all of them where that are more than it has.
 fn within(address: IpAddr, network: IpAddr, bits: u8) -> bool {
     let (address, network) = match (address, network) {
         (IpAddr::V4(a), IpAddr::V4(b)) => (u128::from(a.to_bits()) << 96, u128::from(b.to_bits()) << 96),

@@ -30,15 +30,15 @@ impl Fate {
         }
     }
 
-    /// Whether the server said that it has not acted on the request.
+    /// Returns whether the server said that it has not acted on the request.
     pub(crate) fn is_unread(self) -> bool {
         matches!(self, Fate::Unread | Fate::WantsHttp1)
     }
 
-    /// Whether the request may be sent again. `stale` says that its connection had been used before and ended without
-    /// one byte more, so that the server closed it while the request was on its way; and that its method is idempotent,
-    /// so that a second time does no more than the first, should it have seen it after all (RFC 9110 section 9.2.2).
-    /// Who said anything, be it to another request, may have acted on this one.
+    /// Returns whether the request may be sent again. `stale` says that its connection had been used before and ended
+    /// without one byte more, so that the server closed it while the request was on its way; and that its method is
+    /// idempotent, so that a second time does no more than the first, should it have seen it after all (RFC 9110
+    /// section 9.2.2). Who said anything, be it to another request, may have acted on this one.
     pub(crate) fn allows_another(self, stale: bool) -> bool {
         self.is_unread() || stale && self == Fate::Lost
     }

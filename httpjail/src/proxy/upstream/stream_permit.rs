@@ -4,7 +4,7 @@ use crate::proxy::io::deferred_error::ConnStats;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// What an HTTP/2 connection has to carry.
+/// The streams of an HTTP/2 connection.
 #[derive(Default)]
 pub(crate) struct StreamCount {
     streams: AtomicUsize,
@@ -21,24 +21,24 @@ impl StreamCount {
     }
 }
 
-/// One answer's hold on its connection.
+/// What one answer holds of its connection.
 pub(crate) enum StreamPermit {
-    /// Its place on one of HTTP/2.
+    /// A stream of an HTTP/2 connection.
     Stream(Arc<StreamCount>),
-    /// One of HTTP/1, which it has to itself.
+    /// A whole HTTP/1 connection.
     Whole(Arc<ConnStats>),
 }
 
 impl StreamPermit {
-    /// One more stream on a connection of HTTP/2.
+    /// Takes one more stream of an HTTP/2 connection.
     pub(crate) fn stream(count: &Arc<StreamCount>) -> StreamPermit {
         count.streams.fetch_add(1, Ordering::Relaxed);
         StreamPermit::Stream(count.clone())
     }
 
-    /// Its answer was broken off. A connection of HTTP/1 that cannot be written to ends. One of HTTP/2 gets no further
-    /// requests: frames of the answer still come for a while, and h2 counts small ones as unread for ever; after so
-    /// many it ends the connection (`too_many_data_frames`), with whatever else is on it.
+    /// Notes that its answer was broken off. A connection of HTTP/1 that cannot be written to ends. One of HTTP/2 gets
+    /// no further requests: frames of the answer still come for a while, and h2 counts small ones as unread for ever;
+    /// after so many it ends the connection (`too_many_data_frames`), with whatever else is on it.
     pub(crate) fn retire(&self) {
         match self {
             StreamPermit::Stream(count) => count.retired.store(true, Ordering::Relaxed),

@@ -35,7 +35,7 @@ impl Fault {
         reason.split_once(": ").map_or(reason, |(_, words)| words)
     }
 
-    /// Whether it is in the bytes themselves, and not that no more came.
+    /// Returns whether it is in the bytes themselves, and not that no more came.
     pub(crate) fn is_malformed(self) -> bool {
         self != Fault::CutShort
     }
