@@ -142,7 +142,6 @@ fn refuse_serving(file: Option<&File>) -> Result<(), ConfigError> {
 }
 
 impl Command {
-    /// No command.
     fn none() -> Command {
         Command {
             program: OsString::new(),

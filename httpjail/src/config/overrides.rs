@@ -17,7 +17,6 @@ pub(crate) struct CommandLine {
     pub config: Option<PathBuf>,
     /// `--locked`.
     pub locked: Option<PathBuf>,
-    /// The command and its arguments.
     pub command: Vec<OsString>,
     /// Everything else.
     pub options: Overrides,

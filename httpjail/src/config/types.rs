@@ -18,9 +18,7 @@ use crate::policy::{Policy, Warning};
 pub(crate) struct Config {
     /// The command and its arguments.
     pub command: Command,
-    /// The rules.
     pub policy: Arc<Policy>,
-    /// What verdicts do.
     pub mode: Mode,
     /// What the run is for.
     pub purpose: Purpose,
@@ -32,7 +30,6 @@ pub(crate) struct Config {
     pub passthrough: Vec<HostPattern>,
     /// How long the command may run.
     pub timeout: Option<Duration>,
-    /// The request log.
     pub log: Log,
     /// The level of httpjail's own messages.
     pub verbosity: Level,
@@ -89,11 +86,9 @@ pub(crate) struct Publish {
 pub(crate) struct Command {
     /// The program, as typed.
     pub program: OsString,
-    /// Its arguments.
     pub args: Vec<OsString>,
 }
 
-/// What verdicts do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// A denied request is refused.
@@ -120,7 +115,6 @@ pub(crate) enum Purpose {
 /// Where learned rules are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Learning {
-    /// The policy file.
     pub path: PathBuf,
     /// What becomes of a file that is there already.
     pub existing: Existing,
@@ -137,12 +131,9 @@ pub(crate) enum Existing {
     Extend,
 }
 
-/// The request log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Log {
-    /// Where it goes.
     pub target: LogTarget,
-    /// Its form.
     pub format: LogFormat,
     /// Whether denials on stderr are left out.
     pub quiet: bool,
@@ -164,7 +155,6 @@ pub(crate) enum LogTarget {
 pub(crate) enum Stream {
     /// Standard output, which is the command's besides.
     Stdout,
-    /// Standard error.
     Stderr,
 }
 
@@ -174,7 +164,6 @@ pub(crate) const STDIN: &str = "stdin";
 /// How `serve` is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Serving {
-    /// Where it listens.
     pub listen: SocketAddr,
     /// What clients must show.
     pub auth: Auth,

@@ -10,7 +10,6 @@ use super::error::{HINT, LIKE, with_hint};
 use super::values::OneOrMany;
 use crate::policy::{Action, Fields, Methods, Pattern, RuleEntry, guess};
 
-/// One entry.
 #[derive(Debug)]
 pub(super) enum Entry {
     Rule {

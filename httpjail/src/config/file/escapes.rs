@@ -9,7 +9,6 @@ use crate::policy::Warning;
 pub(super) struct Scalar {
     /// Its line, from 1.
     pub(super) line: usize,
-    /// Its key.
     pub(super) key: &'static str,
     /// As typed, with the quotes.
     pub(super) typed: String,
