@@ -1,4 +1,5 @@
-//! The first bytes of a connection: what they are, and whom a ClientHello asks for, does not hang on how they are cut.
+//! The first bytes of a connection: the detected protocol, and the host that a ClientHello names, do not depend on how the
+//! bytes are cut.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| httpjail::fuzzing::hello(bytes));
