@@ -149,7 +149,7 @@ impl Running {
     ) -> io::Result<Outcome> {
         let init = u32::try_from(self.sandbox.pid.as_raw()).map_err(io::Error::other)?;
         let mut holders = SocketHolders::below(init);
-        let line = |pid| socket_holders::line(init, pid);
+        let ancestors = |pid| socket_holders::ancestors(init, pid);
         let mut deadline = limit.map(|limit| Instant::now() + limit);
         let mut out_of_time = false;
         loop {
@@ -160,8 +160,8 @@ impl Running {
                 PollTimeout::try_from(wait + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
             });
             let mut polled = vec![
-                PollFd::new(self.sandbox.line.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.proxy_process.line.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.sandbox.channel.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.proxy_process.channel.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             ];
             polled.extend(
@@ -186,7 +186,7 @@ impl Running {
             if proxy
                 && let Err(message) =
                     self.proxy_process
-                        .answer(line, |socket, words| holders.find(socket, words), open_log)
+                        .answer(ancestors, |socket, words| holders.find(socket, words), open_log)
             {
                 return Ok(Outcome::Failed(message));
             }
@@ -202,15 +202,19 @@ impl Running {
                 }
                 out_of_time = true;
                 deadline = Some(Instant::now() + GRACE);
-                self.sandbox.line.send(&InitRequest::Signal(Signal::SIGTERM as i32))?;
+                self.sandbox
+                    .channel
+                    .send(&InitRequest::Signal(Signal::SIGTERM as i32))?;
                 // A stopped command would not receive SIGTERM.
-                self.sandbox.line.send(&InitRequest::Signal(Signal::SIGCONT as i32))?;
+                self.sandbox
+                    .channel
+                    .send(&InitRequest::Signal(Signal::SIGCONT as i32))?;
             }
         }
     }
 
     fn hear_init(&mut self, deadline: Option<Instant>) -> io::Result<Option<Outcome>> {
-        match self.sandbox.line.receive() {
+        match self.sandbox.channel.receive() {
             Ok(InitReply::Exited(status)) => Ok(Some(Outcome::Exited(status))),
             Ok(InitReply::Killed(signal)) => Ok(Some(Outcome::Killed(signal))),
             Ok(InitReply::Stopped(signal)) => self.stop(signal, deadline).map(|()| None),
@@ -233,7 +237,7 @@ impl Running {
             if signal == Signal::SIGCONT {
                 self.resume()?;
             } else if is_forwarded(signal) {
-                self.sandbox.line.send(&InitRequest::Signal(signal as i32))?;
+                self.sandbox.channel.send(&InitRequest::Signal(signal as i32))?;
             }
         }
         Ok(())
@@ -267,11 +271,11 @@ impl Running {
         if let Some(approver) = self.approver.as_ref().filter(|approver| approver.holds_terminal()) {
             approver.resume()?;
             // The jail's own terminal is always the command's.
-            return self.sandbox.line.send(&InitRequest::Resume { foreground: true });
+            return self.sandbox.channel.send(&InitRequest::Resume { foreground: true });
         }
         let foreground = Terminal::open().is_some_and(|terminal| terminal.is_ours());
         self.holds_terminal |= foreground;
-        self.sandbox.line.send(&InitRequest::Resume { foreground })
+        self.sandbox.channel.send(&InitRequest::Resume { foreground })
     }
 
     fn take_terminal(&mut self) {

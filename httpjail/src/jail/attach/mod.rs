@@ -205,7 +205,7 @@ impl Attachment {
                 return End::Gone;
             }
             let mut polled = [
-                PollFd::new(proxy_process.line.as_fd(), PollFlags::POLLIN),
+                PollFd::new(proxy_process.channel.as_fd(), PollFlags::POLLIN),
                 PollFd::new(signals.as_fd(), PollFlags::POLLIN),
             ];
             match poll(&mut polled, tick) {
@@ -213,7 +213,7 @@ impl Attachment {
                 Err(error) => return End::Failed(format!("cannot wait: {error}")),
             }
             let [proxy, signal] = polled.map(|polled| polled.any().unwrap_or(true));
-            if proxy && let Err(message) = proxy_process.answer(|pid| self.line(pid), |_, _| None, open_log) {
+            if proxy && let Err(message) = proxy_process.answer(|pid| self.ancestors(pid), |_, _| None, open_log) {
                 return End::Failed(message);
             }
             if signal {
@@ -281,7 +281,7 @@ impl Attachment {
     }
 
     /// Who is above a process of the cgroup, as long as they are in it too.
-    fn line(&self, pid: u32) -> Option<Vec<u32>> {
+    fn ancestors(&self, pid: u32) -> Option<Vec<u32>> {
         let processes = self.target.processes().ok()?;
         let is_inside = |pid: &u32| processes.contains(&Pid::from_raw(pid.cast_signed()));
         let above = std::iter::successors(lookup::parent(pid), |pid| lookup::parent(*pid));

@@ -58,7 +58,7 @@ fn try_sockets(sandbox: &Sandbox, notify: Option<Notify>, pipe: Option<OwnedFd>)
     let outsiders: Vec<OwnedFd> = outsiders.into_iter().chain(pipe).collect();
     let raw: Vec<RawFd> = outsiders.iter().map(AsRawFd::as_raw_fd).collect();
     let order = InitRequest::ProbeSockets { notify };
-    sandbox.line.send_with(&order, &raw).map_err(failed)?;
+    sandbox.channel.send_with(&order, &raw).map_err(failed)?;
     match sandbox.reply("try its Unix sockets")? {
         InitReply::ProbedSockets(ProbeOutcome::Cannot(why)) => Ok(ProbeOutcome::Cannot(why)),
         InitReply::ProbedSockets(probe) if !self_test::reached(&outsiders).map_err(failed)? => Ok(probe),

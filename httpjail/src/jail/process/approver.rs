@@ -42,13 +42,13 @@ pub(crate) struct ApproverProcess {
     kind: Kind,
     pid: Pid,
     ended: OwnedFd,
-    line: IpcChannel<ApproverRequest, ApproverReply>,
+    channel: IpcChannel<ApproverRequest, ApproverReply>,
     modes: Option<Modes>,
 }
 
 impl ApproverProcess {
     /// Forks the approver, which gives up what `caller` has not, runs `main`, and ends with it. `keep` are the descriptors that
-    /// `main` uses besides 0, 1, 2 and the line.
+    /// `main` uses besides 0, 1, 2 and the channel.
     ///
     /// # Errors
     /// Those of the fork, and what the approver tells.
@@ -73,7 +73,7 @@ impl ApproverProcess {
                     kind,
                     pid,
                     ended: clone::pidfd(pid).map_err(failed)?,
-                    line: ours,
+                    channel: ours,
                     modes,
                 };
                 drop(theirs);
@@ -103,7 +103,7 @@ impl ApproverProcess {
     /// # Errors
     /// When the approver is gone or stuck.
     pub(crate) fn hand_over(&mut self, master: &OwnedFd) -> Result<(), Failure> {
-        let sent = self.line.send_with(&ApproverRequest::Relay, &[master.as_raw_fd()]);
+        let sent = self.channel.send_with(&ApproverRequest::Relay, &[master.as_raw_fd()]);
         sent.map_err(|error| Failure::new(format!("the approver ended: {error}")))?;
         self.done("take the terminal")
     }
@@ -126,7 +126,7 @@ impl ApproverProcess {
 
     /// Returns why the approver has ended.
     pub(crate) fn last_words(&self) -> String {
-        match self.line.receive() {
+        match self.channel.receive() {
             Ok(ApproverReply::Failed(failure)) => failure.message,
             _ => "the approver ended".to_owned(),
         }
@@ -139,10 +139,10 @@ impl ApproverProcess {
             return;
         }
         let orderly = self.kind == Kind::Terminal
-            && self.line.send(&ApproverRequest::Finish).is_ok()
-            && matches!(self.line.receive_within(LIMIT), Ok(ApproverReply::Done))
+            && self.channel.send(&ApproverRequest::Finish).is_ok()
+            && matches!(self.channel.receive_within(LIMIT), Ok(ApproverReply::Done))
             && channel::wait_readable(self.ended.as_fd(), LIMIT).unwrap_or(false);
-        self.line.close();
+        self.channel.close();
         if let Err(error) = termination::kill_and_reap("the approver", self.pid, self.ended.as_fd()) {
             tracing::warn!("{error}");
         }
@@ -157,15 +157,15 @@ impl ApproverProcess {
         if self.kind == Kind::Program {
             return Ok(());
         }
-        self.line.send(&order)?;
-        match self.line.receive_within(LIMIT)? {
+        self.channel.send(&order)?;
+        match self.channel.receive_within(LIMIT)? {
             ApproverReply::Done => Ok(()),
             ApproverReply::Failed(failure) => Err(io::Error::other(failure.message)),
         }
     }
 
     fn done(&self, what: &str) -> Result<(), Failure> {
-        match self.line.receive_within(LIMIT) {
+        match self.channel.receive_within(LIMIT) {
             Ok(ApproverReply::Done) => Ok(()),
             Ok(ApproverReply::Failed(failure)) => Err(failure),
             Err(error) => Err(Failure::new(format!("the approver did not {what}: {error}"))),
@@ -175,7 +175,7 @@ impl ApproverProcess {
 
 impl AsFd for ApproverProcess {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.line.as_fd()
+        self.channel.as_fd()
     }
 }
 
@@ -185,19 +185,19 @@ impl Drop for ApproverProcess {
     }
 }
 
-fn live(line: ApproverEnd, main: impl FnOnce(&ApproverEnd) -> Result<(), Failure>) -> i32 {
-    if line.send(&ApproverReply::Done).is_err() {
+fn live(channel: ApproverEnd, main: impl FnOnce(&ApproverEnd) -> Result<(), Failure>) -> i32 {
+    if channel.send(&ApproverReply::Done).is_err() {
         return 125;
     }
-    match main(&line) {
+    match main(&channel) {
         Ok(()) => 0,
-        Err(failure) => give_up(&line, failure),
+        Err(failure) => give_up(&channel, failure),
     }
 }
 
-fn give_up(line: &ApproverEnd, failure: Failure) -> i32 {
+fn give_up(channel: &ApproverEnd, failure: Failure) -> i32 {
     // If the supervisor is gone there is no process to report to.
-    let _ = line.send(&ApproverReply::Failed(failure));
+    let _ = channel.send(&ApproverReply::Failed(failure));
     125
 }
 

@@ -76,10 +76,10 @@ impl JailedCommand {
         }
         fds::keep_across_exec(&self.pipes)?;
         filter.install()?;
-        if let Some(line) = watched {
+        if let Some(channel) = watched {
             let listener = filter.watch()?;
-            line.send_with(&CommandEvent::Watched, &[listener.as_raw_fd()])?;
-            line.receive()?;
+            channel.send_with(&CommandEvent::Watched, &[listener.as_raw_fd()])?;
+            channel.receive()?;
         }
         Ok((argv, env))
     }

@@ -44,19 +44,19 @@ pub(crate) struct Plan {
 }
 
 /// Runs as PID 1, in the child of the clone, until the channel ends. Returns the exit status.
-pub(crate) fn live(line: &InitEnd, plan: &Plan) -> i32 {
-    let Err(error) = obey(line, plan);
-    give_up(line, &error)
+pub(crate) fn live(channel: &InitEnd, plan: &Plan) -> i32 {
+    let Err(error) = obey(channel, plan);
+    give_up(channel, &error)
 }
 
 /// Reports the error, and returns the exit status.
-pub(crate) fn give_up(line: &InitEnd, error: &io::Error) -> i32 {
+pub(crate) fn give_up(channel: &InitEnd, error: &io::Error) -> i32 {
     // If the channel has ended, the supervisor is gone and no process is left to report to.
-    let _ = line.send(&InitReply::Failed(error.to_string()));
+    let _ = channel.send(&InitReply::Failed(error.to_string()));
     125
 }
 
-fn obey(line: &InitEnd, plan: &Plan) -> io::Result<Infallible> {
+fn obey(channel: &InitEnd, plan: &Plan) -> io::Result<Infallible> {
     // Set first and never cleared: no change of credentials follows but dropping capabilities.
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     prctl::set_dumpable(false)?;
@@ -75,37 +75,37 @@ fn obey(line: &InitEnd, plan: &Plan) -> io::Result<Infallible> {
     let mut generated = Vec::new();
     loop {
         if let Some(child) = &mut command {
-            watch(line, child, &generated)?;
+            watch(channel, child, &generated)?;
         }
-        let (order, sockets) = line.receive_with()?;
+        let (order, sockets) = channel.receive_with()?;
         match order {
-            InitRequest::Connect(inside) => connect(line, inside)?,
+            InitRequest::Connect(inside) => connect(channel, inside)?,
             InitRequest::Arrange { user_namespace } => {
                 let arranged = mounts::arrange(&plan.view, user_namespace).map_err(io::Error::other)?;
                 _held = arranged.held;
                 allowed = arranged.allowed;
                 generated = arranged.generated;
-                line.send(&InitReply::Arranged(arranged.notes))?;
+                channel.send(&InitReply::Arranged(arranged.notes))?;
             }
-            InitRequest::Probe { ipv6 } => line.send(&InitReply::Probed(self_test::probe(ipv6)))?,
+            InitRequest::Probe { ipv6 } => channel.send(&InitReply::Probed(self_test::probe(ipv6)))?,
             InitRequest::ProbeSockets { notify } => {
                 let probe = unix::self_test::probe(&setup, notify, &sockets, &allowed);
                 let probe = probe.unwrap_or_else(|error| ProbeOutcome::Cannot(error.to_string()));
-                line.send(&InitReply::ProbedSockets(probe))?;
+                channel.send(&InitReply::ProbedSockets(probe))?;
             }
             InitRequest::MakeTerminal => {
                 let pair = Pair::take_session(&plan.command.identity)?;
-                line.send_with(&InitReply::Terminal, &[pair.master.as_raw_fd()])?;
+                channel.send_with(&InitReply::Terminal, &[pair.master.as_raw_fd()])?;
                 _terminal = Some(pair.slave);
             }
-            InitRequest::Open { user_namespace } => open(line, user_namespace)?,
+            InitRequest::Open { user_namespace } => open(channel, user_namespace)?,
             InitRequest::Run { foreground, notify } => match spawn(plan, foreground, notify, &allowed)? {
                 Ok(child) => {
                     rights::keep_only_kill()?;
-                    line.send(&InitReply::Started)?;
+                    channel.send(&InitReply::Started)?;
                     command = Some(child);
                 }
-                Err(failure) => line.send(&InitReply::NotStarted(failure))?,
+                Err(failure) => channel.send(&InitReply::NotStarted(failure))?,
             },
             InitRequest::Signal(number) => {
                 let signal = Signal::try_from(number)?;
@@ -123,7 +123,7 @@ fn obey(line: &InitEnd, plan: &Plan) -> io::Result<Infallible> {
 }
 
 /// Sets up the network. Init keeps none of the sockets.
-fn connect(line: &InitEnd, inside: Inside) -> io::Result<()> {
+fn connect(channel: &InitEnd, inside: Inside) -> io::Result<()> {
     let (listeners, way, tells) = netns::set_up(inside)?;
     let mut note = match way {
         netns::Way::Tproxy => "nftables hands connections over by tproxy".to_owned(),
@@ -134,18 +134,18 @@ fn connect(line: &InitEnd, inside: Inside) -> io::Result<()> {
     }
     let (counts, sockets) = fd_passing::pack(listeners);
     let raw: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
-    line.send_with(&InitReply::Connected { counts, note }, &raw)
+    channel.send_with(&InitReply::Connected { counts, note }, &raw)
 }
 
 /// Hands the namespaces out: init cannot be looked at by others of its user, but by itself.
-fn open(line: &InitEnd, user_namespace: bool) -> io::Result<()> {
+fn open(channel: &InitEnd, user_namespace: bool) -> io::Result<()> {
     let names: &[&str] = if user_namespace { &["user", "net"] } else { &["net"] };
     let namespaces = names
         .iter()
         .map(|name| File::open(format!("/proc/self/ns/{name}")))
         .collect::<io::Result<Vec<_>>>()?;
     let raw: Vec<RawFd> = namespaces.iter().map(AsRawFd::as_raw_fd).collect();
-    line.send_with(&InitReply::Opened, &raw)
+    channel.send_with(&InitReply::Opened, &raw)
 }
 
 /// The running command.
@@ -224,10 +224,10 @@ fn spawn(
 }
 
 /// Reaps and reports until the supervisor sends a request.
-fn watch(line: &InitEnd, child: &mut Child, generated: &[Generated]) -> io::Result<()> {
+fn watch(channel: &InitEnd, child: &mut Child, generated: &[Generated]) -> io::Result<()> {
     loop {
         let mut polled = vec![
-            PollFd::new(line.as_fd(), PollFlags::POLLIN),
+            PollFd::new(channel.as_fd(), PollFlags::POLLIN),
             PollFd::new(child.signals.as_fd(), PollFlags::POLLIN),
         ];
         let changes = generated.iter().filter_map(Generated::changes);
@@ -241,14 +241,14 @@ fn watch(line: &InitEnd, child: &mut Child, generated: &[Generated]) -> io::Resu
             generated.iter().for_each(Generated::complete);
         }
         while child.signals.read_signal()?.is_some() {}
-        reap(line, child, generated)?;
+        reap(channel, child, generated)?;
         if order {
             return Ok(());
         }
     }
 }
 
-fn reap(line: &InitEnd, child: &mut Child, generated: &[Generated]) -> io::Result<()> {
+fn reap(channel: &InitEnd, child: &mut Child, generated: &[Generated]) -> io::Result<()> {
     loop {
         let status = match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
             Ok(WaitStatus::StillAlive) | Err(nix::errno::Errno::ECHILD) => return Ok(()),
@@ -264,9 +264,9 @@ fn reap(line: &InitEnd, child: &mut Child, generated: &[Generated]) -> io::Resul
             child.ended = true;
             let left: Vec<String> = generated.iter().flat_map(Generated::carry_back).collect();
             if !left.is_empty() {
-                line.send(&InitReply::NotCarried(left))?;
+                channel.send(&InitReply::NotCarried(left))?;
             }
         }
-        line.send(&report)?;
+        channel.send(&report)?;
     }
 }

@@ -30,7 +30,7 @@ pub(crate) struct Sandbox {
     /// Init's pidfd: readable when init has ended, and with it everything in its PID namespace.
     pub ended: OwnedFd,
     /// The supervisor's end of init's channel.
-    pub line: IpcChannel<InitRequest, InitReply>,
+    pub channel: IpcChannel<InitRequest, InitReply>,
     /// Whether it has a user namespace of its own.
     pub user_namespace: bool,
     /// What this jail cannot hold, for the user.
@@ -98,7 +98,7 @@ impl Sandbox {
                 let sandbox = Sandbox {
                     pid,
                     ended: clone::pidfd(pid)?,
-                    line: ours,
+                    channel: ours,
                     user_namespace,
                     note: None,
                     users: ids != Ids::Own,
@@ -120,9 +120,9 @@ impl Sandbox {
     /// # Errors
     /// That init is gone, with its last reply.
     pub(crate) fn request(&self, request: &InitRequest) -> Result<(), Failure> {
-        self.line
+        self.channel
             .send(request)
-            .map_err(|error| match self.line.receive_within(STEP_LIMIT) {
+            .map_err(|error| match self.channel.receive_within(STEP_LIMIT) {
                 // Its last reply can still be read.
                 Ok(InitReply::Failed(message)) => Failure::new(format!("cannot make the jail: {message}")),
                 _ => Failure::new(format!("the jail's init is gone: {error}")),
@@ -142,7 +142,7 @@ impl Sandbox {
     /// # Errors
     /// As for [`Sandbox::reply`].
     pub(crate) fn reply_with(&self, step: &str) -> Result<(InitReply, Vec<OwnedFd>), Failure> {
-        match self.line.receive_with_within(STEP_LIMIT) {
+        match self.channel.receive_with_within(STEP_LIMIT) {
             Ok((InitReply::Failed(message), _)) => Err(Failure::new(format!("the jail could not {step}: {message}"))),
             Ok(report) => Ok(report),
             Err(error) => Err(Failure::new(format!("the jail did not {step}: {error}"))),
@@ -166,7 +166,7 @@ impl Sandbox {
         if pid.as_raw() <= 0 {
             return Ok(());
         }
-        self.line.close();
+        self.channel.close();
         termination::kill_and_reap("the jail's first process", pid, self.ended.as_fd())
     }
 }

@@ -58,12 +58,12 @@ impl SocketClient {
     /// # Errors
     /// When the port forwarder is gone or cannot make one.
     pub(crate) fn socket(&self, ipv6: bool) -> io::Result<Socket> {
-        let line = lock(&self.0);
-        line.send(&SocketRequest { ipv6 })?;
-        if !channel::wait_readable(line.as_fd(), LIMIT)? {
+        let channel = lock(&self.0);
+        channel.send(&SocketRequest { ipv6 })?;
+        if !channel::wait_readable(channel.as_fd(), LIMIT)? {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        let (SocketReply(made), mut sockets) = line.receive_with()?;
+        let (SocketReply(made), mut sockets) = channel.receive_with()?;
         made.map_err(io::Error::other)?;
         let socket = sockets.pop().ok_or_else(|| io::Error::other("no socket came"))?;
         Ok(socket.into())

@@ -30,7 +30,7 @@ use crate::sys::fds;
 /// How long the proxy may take to load what it needs. Generous: the first run makes a key.
 const READY_LIMIT: Duration = Duration::from_secs(20);
 
-/// How long the proxy may take to write the last of its log. Generous: what was learned would be lost on a busy machine.
+/// How long the proxy may take to write the rest of its log. Generous: on a busy machine what was learned would be lost.
 const FINISH_LIMIT: Duration = Duration::from_secs(20);
 
 /// The supervisor's handle of the proxy's process.
@@ -41,7 +41,7 @@ pub(crate) struct ProxyProcess {
     /// Its pidfd: readable when it has ended.
     pub ended: OwnedFd,
     /// The supervisor's end of its channel.
-    pub line: IpcChannel<ToProxy, FromProxy>,
+    pub channel: IpcChannel<ToProxy, FromProxy>,
     /// Its user, which no other process has while this is held.
     user: ProxyUser,
     /// Reads command lines for it.
@@ -64,7 +64,7 @@ impl ProxyProcess {
             Side::Parent(pid) => Ok(ProxyProcess {
                 pid,
                 ended: clone::pidfd(pid)?,
-                line: ours,
+                channel: ours,
                 user,
                 words: CmdlineReader::default(),
             }),
@@ -75,13 +75,13 @@ impl ProxyProcess {
                     .chain([theirs.as_raw_fd()])
                     .chain(user.descriptor())
                     .collect();
-                let line = Arc::new(theirs);
+                let channel = Arc::new(theirs);
                 let settled = settle(&keep).map_err(|error| Failure::new(format!("cannot start the proxy: {error}")));
-                let Err(failure) = settled.and_then(|()| main(line.clone(), &user)) else {
+                let Err(failure) = settled.and_then(|()| main(channel.clone(), &user)) else {
                     return 0;
                 };
                 // If the supervisor is gone there is no process to report to.
-                let _ = line.send(&FromProxy::Failed(failure));
+                let _ = channel.send(&FromProxy::Failed(failure));
                 125
             }),
         }
@@ -112,7 +112,7 @@ impl ProxyProcess {
     pub(crate) fn serve(&self, listeners: Listeners) -> Result<(), Failure> {
         let (counts, sockets) = fd_passing::pack(listeners);
         let raw: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
-        let sent = self.line.send_with(&ToProxy::Serve { counts }, &raw);
+        let sent = self.channel.send_with(&ToProxy::Serve { counts }, &raw);
         sent.map_err(|error| Failure::new(format!("cannot hand the sockets to the proxy: {error}")))?;
         match self.hear("serve")? {
             FromProxy::Serving => Ok(()),
@@ -131,7 +131,7 @@ impl ProxyProcess {
         // Without a new one the proxy uses the log that it has, unless that was moved; then the proxy reports it.
         let log = open_log().ok();
         let log: Vec<RawFd> = log.iter().map(AsRawFd::as_raw_fd).collect();
-        if self.line.send_with(&ToProxy::Finish { status }, &log).is_ok() {
+        if self.channel.send_with(&ToProxy::Finish { status }, &log).is_ok() {
             // Whether or not it has ended in time, it is killed below.
             let _ = channel::wait_readable(self.ended.as_fd(), FINISH_LIMIT);
         }
@@ -147,29 +147,29 @@ impl ProxyProcess {
         if pid.as_raw() <= 0 {
             return Ok(());
         }
-        self.line.close();
+        self.channel.close();
         termination::kill_and_reap("the proxy", pid, self.ended.as_fd())
     }
 
-    /// Answers a request_id of the proxy's: `line` tells who is above a process that is one of the jail's, `holder` who has a
-    /// socket open, and `open_log` opens the request log again.
+    /// Answers one request of the proxy. `ancestors` returns the ancestors of a jailed process, `holder` the process that has
+    /// a socket open, and `open_log` opens the request log again.
     ///
     /// # Errors
     /// A text for the user, when the message is unexpected, or the proxy failed or is gone.
     pub(crate) fn answer(
         &self,
-        line: impl FnOnce(u32) -> Option<Vec<u32>>,
+        ancestors: impl FnOnce(u32) -> Option<Vec<u32>>,
         holder: impl FnOnce(u32, &dyn Fn(u32) -> Option<String>) -> Option<Holder>,
         open_log: &dyn Fn() -> io::Result<File>,
     ) -> Result<(), String> {
-        let sent = match self.line.receive() {
+        let sent = match self.channel.receive() {
             Ok(FromProxy::Program { request_id, pid }) => {
-                let program = lookup::look(pid, |pid| self.words.of(pid), line);
-                self.line.send(&ToProxy::Program { request_id, program })
+                let program = lookup::look(pid, |pid| self.words.of(pid), ancestors);
+                self.channel.send(&ToProxy::Program { request_id, program })
             }
             Ok(FromProxy::Holder { request_id, socket }) => {
                 let holder = holder(socket, &|pid| self.words.of(pid));
-                self.line.send(&ToProxy::Holder { request_id, holder })
+                self.channel.send(&ToProxy::Holder { request_id, holder })
             }
             Ok(FromProxy::Log { request_id }) => match open_log() {
                 Ok(log) => {
@@ -177,11 +177,11 @@ impl ProxyProcess {
                         request_id,
                         error: None,
                     };
-                    self.line.send_with(&here, &[log.as_raw_fd()])
+                    self.channel.send_with(&here, &[log.as_raw_fd()])
                 }
                 Err(error) => {
                     let error = Some(error.to_string());
-                    self.line.send(&ToProxy::Log { request_id, error })
+                    self.channel.send(&ToProxy::Log { request_id, error })
                 }
             },
             Ok(FromProxy::Failed(failure)) => return Err(failure.message),
@@ -192,7 +192,7 @@ impl ProxyProcess {
     }
 
     fn hear(&self, what: &str) -> Result<FromProxy, Failure> {
-        match self.line.receive_within(READY_LIMIT) {
+        match self.channel.receive_within(READY_LIMIT) {
             Ok(FromProxy::Failed(failure)) => Err(failure),
             Ok(message) => Ok(message),
             Err(error) => Err(Failure::new(format!("the proxy did not {what}: {error}"))),
@@ -212,8 +212,8 @@ impl Drop for ProxyProcess {
 ///
 /// # Errors
 /// When the supervisor is gone or sent something else.
-pub(crate) fn receive_listeners(line: &ProxyEnd) -> io::Result<Listeners> {
-    let (message, sockets) = line.receive_with()?;
+pub(crate) fn receive_listeners(channel: &ProxyEnd) -> io::Result<Listeners> {
+    let (message, sockets) = channel.receive_with()?;
     let ToProxy::Serve { counts } = message else {
         return Err(io::Error::other("expected the jail's sockets"));
     };

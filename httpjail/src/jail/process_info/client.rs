@@ -24,10 +24,10 @@ const IMPATIENT_LIMIT: Duration = Duration::from_secs(1);
 /// Asks the supervisor over the proxy's channel.
 #[derive(Debug)]
 pub(crate) struct ProcessInfoClient {
-    line: Arc<ProxyEnd>,
+    channel: Arc<ProxyEnd>,
     next: AtomicU64,
     over: AtomicBool,
-    /// Whether the latest request_id that was waited for has found no answer.
+    /// Whether the latest request timed out.
     impatient: AtomicBool,
     waiting: Mutex<HashMap<u64, SyncSender<Answer>>>,
     /// The request log that came with the last message, for use after that.
@@ -53,9 +53,9 @@ pub(crate) enum Shutdown {
 
 impl ProcessInfoClient {
     /// Makes a client that reads this channel.
-    pub(crate) fn new(line: Arc<ProxyEnd>) -> Self {
+    pub(crate) fn new(channel: Arc<ProxyEnd>) -> Self {
         ProcessInfoClient {
-            line,
+            channel,
             next: AtomicU64::new(0),
             over: AtomicBool::new(false),
             impatient: AtomicBool::new(false),
@@ -68,7 +68,7 @@ impl ProcessInfoClient {
     /// run is over. Blocks.
     pub(crate) fn listen(&self, mut reload: impl FnMut(Change)) -> Shutdown {
         loop {
-            let Ok((message, descriptors)) = self.line.receive_with() else {
+            let Ok((message, descriptors)) = self.channel.receive_with() else {
                 return self.end(Shutdown::Gone);
             };
             match message {
@@ -129,7 +129,7 @@ impl ProcessInfoClient {
             self.waiting().remove(&request_id);
             return None;
         }
-        let asked = self.line.send(&words(request_id));
+        let asked = self.channel.send(&words(request_id));
         let impatient = self.impatient.load(Ordering::Relaxed);
         let limit = if impatient { IMPATIENT_LIMIT } else { ANSWER_LIMIT };
         let told = asked.ok().and_then(|()| answer.recv_timeout(limit).ok());

@@ -48,7 +48,7 @@ impl CmdlineReader {
 struct ReaderProcess {
     pid: Pid,
     ended: OwnedFd,
-    line: IpcChannel<u32, Option<String>>,
+    channel: IpcChannel<u32, Option<String>>,
 }
 
 impl ReaderProcess {
@@ -58,7 +58,7 @@ impl ReaderProcess {
             Side::Parent(pid) => Ok(ReaderProcess {
                 pid,
                 ended: clone::pidfd(pid)?,
-                line: ours,
+                channel: ours,
             }),
             Side::Child => clone::live(|| match live(&theirs) {
                 // The channel has ended.
@@ -68,17 +68,17 @@ impl ReaderProcess {
     }
 
     fn ask(&self, pid: u32) -> io::Result<Option<String>> {
-        self.line.send(&pid)?;
-        self.line.receive_within(LIMIT)
+        self.channel.send(&pid)?;
+        self.channel.receive_within(LIMIT)
     }
 }
 
-fn live(line: &IpcChannel<Option<String>, u32>) -> io::Result<std::convert::Infallible> {
+fn live(channel: &IpcChannel<Option<String>, u32>) -> io::Result<std::convert::Infallible> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
-    fds::close_from(0, &[line.as_raw_fd()])?;
+    fds::close_from(0, &[channel.as_raw_fd()])?;
     loop {
-        let pid = line.receive()?;
-        line.send(&lookup::cmdline(pid))?;
+        let pid = channel.receive()?;
+        channel.send(&lookup::cmdline(pid))?;
     }
 }
 

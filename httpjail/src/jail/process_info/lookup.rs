@@ -11,15 +11,15 @@ const CMDLINE_BYTES: usize = 1024;
 /// How many ancestors are reported.
 const PARENTS_MAX: usize = 8;
 
-/// Returns which program `pid` runs. `words` reads its command line. `line` returns the ancestors of a jailed process,
+/// Returns which program `pid` runs. `words` reads its command line. `ancestors` returns the ancestors of a jailed process,
 /// nearest first. It is called last: if the id has been given to another process meanwhile, that one is not the jail's.
 pub(crate) fn look(
     pid: u32,
     words: impl FnOnce(u32) -> Option<String>,
-    line: impl FnOnce(u32) -> Option<Vec<u32>>,
+    ancestors: impl FnOnce(u32) -> Option<Vec<u32>>,
 ) -> Option<Program> {
     let (exe, cmdline) = (exe(pid), words(pid));
-    let parents = line(pid)?.into_iter().take(PARENTS_MAX).map(|pid| Ancestor {
+    let parents = ancestors(pid)?.into_iter().take(PARENTS_MAX).map(|pid| Ancestor {
         pid,
         name: exe_or_comm(pid),
     });

@@ -19,7 +19,7 @@ use crate::net::{Holder, Process};
 const LOOKS_MAX: usize = 10_000;
 /// How many sockets are remembered from question to question.
 const KNOWN_MAX: usize = 16_384;
-/// How far up to init a line of parents may be.
+/// How many ancestors a process may have below init.
 const LINE_MAX: usize = 256;
 
 /// Looks among the processes below one init.
@@ -52,7 +52,7 @@ impl SocketHolders {
         let mut looks = LOOKS_MAX;
         let (found, descriptor) = self.remembered(socket).or_else(|| self.search(socket, &mut looks))?;
         let pid = self.eldest(found, descriptor, socket, &mut looks)?;
-        let program = lookup::look(pid, words, |pid| line(self.init, pid))?;
+        let program = lookup::look(pid, words, |pid| ancestors(self.init, pid))?;
         let process = Process {
             pid,
             comm: lookup::comm(pid).unwrap_or_default(),
@@ -128,10 +128,10 @@ impl SocketHolders {
         found
     }
 
-    /// Follows the line of parents as long as each has the socket too.
+    /// Follows the ancestors as long as each has the socket too.
     fn eldest(&mut self, found: u32, descriptor: u32, socket: u32, looks: &mut usize) -> Option<u32> {
         let mut eldest = found;
-        for pid in line(self.init, found)? {
+        for pid in ancestors(self.init, found)? {
             if *looks == 0 {
                 break;
             }
@@ -147,9 +147,9 @@ impl SocketHolders {
     }
 }
 
-/// Who is above a process, from its parent to the one that `init` has started. `None` if the line does not lead to `init`: it is
-/// none of the jail's.
-pub(crate) fn line(init: u32, pid: u32) -> Option<Vec<u32>> {
+/// Returns the ancestors of a process, from its parent to the child of `init`. `None` if they do not lead to `init`: then
+/// the process is not in the jail.
+pub(crate) fn ancestors(init: u32, pid: u32) -> Option<Vec<u32>> {
     let mut above = Vec::new();
     let mut next = lookup::parent(pid)?;
     while next != init {
@@ -306,7 +306,7 @@ mod tests {
         let below: Vec<u32> = children(shell.id(), &mut looks);
         assert_eq!((below.len(), &below), (1, &named_as_parent(shell.id(), &mut looks)));
         assert!(looks < LOOKS_MAX);
-        assert!(line(own, below[0]) == Some(vec![shell.id()]) && line(below[0], own).is_none());
+        assert!(ancestors(own, below[0]) == Some(vec![shell.id()]) && ancestors(below[0], own).is_none());
         nix::sys::signal::kill(
             nix::unistd::Pid::from_raw(below[0] as i32),
             nix::sys::signal::Signal::SIGKILL,

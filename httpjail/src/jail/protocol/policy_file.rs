@@ -25,14 +25,14 @@ pub(crate) type Change = Result<Texts, String>;
 ///
 /// # Errors
 /// As [`IpcChannel::send`].
-pub(crate) fn send(line: &IpcChannel<ToProxy, FromProxy>, change: Change) -> io::Result<()> {
+pub(crate) fn send(channel: &IpcChannel<ToProxy, FromProxy>, change: Change) -> io::Result<()> {
     let kept = change
         .and_then(|texts| keep(&texts).map_err(|error| format!("cannot send it to the proxy's process: {error}")));
     match kept {
-        Ok(file) => line.send_with(&ToProxy::Policy { error: None }, &[file.as_raw_fd()]),
+        Ok(file) => channel.send_with(&ToProxy::Policy { error: None }, &[file.as_raw_fd()]),
         Err(error) => {
             let error = Some(shortened(&error));
-            line.send(&ToProxy::Policy { error })
+            channel.send(&ToProxy::Policy { error })
         }
     }
 }

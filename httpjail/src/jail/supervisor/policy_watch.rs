@@ -49,13 +49,13 @@ impl<'a> PolicyPoller<'a> {
         self.next = Instant::now() + PERIOD;
         watch
             .look()
-            .map_or(Ok(()), |change| policy_file::send(&proxy_process.line, change))
+            .map_or(Ok(()), |change| policy_file::send(&proxy_process.channel, change))
     }
 
     /// Sends the policy now (SIGHUP).
     pub(crate) fn demand(&mut self, proxy_process: &ProxyProcess) -> io::Result<()> {
         match &mut self.watch {
-            Some(watch) => policy_file::send(&proxy_process.line, watch.demand()),
+            Some(watch) => policy_file::send(&proxy_process.channel, watch.demand()),
             None => Ok(()),
         }
     }

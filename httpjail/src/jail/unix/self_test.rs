@@ -197,7 +197,12 @@ fn keep(
 type TestEnd = channel::IpcChannel<TestReport, ()>;
 
 /// The canary's life: it becomes what the command will be, and tries.
-fn run_test(setup: &ProbeSetup<'_>, notify: bool, pipe: Option<&OwnedFd>, line: &TestEnd) -> io::Result<Vec<String>> {
+fn run_test(
+    setup: &ProbeSetup<'_>,
+    notify: bool,
+    pipe: Option<&OwnedFd>,
+    channel: &TestEnd,
+) -> io::Result<Vec<String>> {
     rights::give_up(setup.identity)?;
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     // As after an exec: what cannot be looked at cannot be served. There is nothing in here to be seen, and nobody to look.
@@ -205,8 +210,8 @@ fn run_test(setup: &ProbeSetup<'_>, notify: bool, pipe: Option<&OwnedFd>, line: 
     setup.filter.install()?;
     if notify {
         let listener = setup.filter.watch()?;
-        line.send_with(&TestReport::Watched, &[listener.as_raw_fd()])?;
-        line.receive()?;
+        channel.send_with(&TestReport::Watched, &[listener.as_raw_fd()])?;
+        channel.receive()?;
     }
     let mut wrong = tries(setup.place);
     wrong.extend(pipe.into_iter().flat_map(|pipe| tries_pipes(setup.place, pipe)));
