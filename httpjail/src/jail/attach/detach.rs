@@ -20,7 +20,7 @@ use crate::sys::clone;
 /// How long an httpjail may take to end when it is asked to.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Ends the attachments to a cgroup, or all of them, whoever made them. Returns the cgroups.
+/// Ends the attachments to a cgroup, or all attachments, whichever run made them. Returns the cgroups.
 ///
 /// # Errors
 /// Naming what stays.
@@ -46,7 +46,7 @@ pub(crate) fn detach(cgroup: Option<&Path>) -> Result<Vec<PathBuf>, Failure> {
             })?;
         }
     }
-    // What is left is a dead run's.
+    // The pins that are left belong to dead runs.
     let _lock = lock_pins(&|_| {})?;
     for pins in meant() {
         remove(&pins)?;
@@ -54,33 +54,34 @@ pub(crate) fn detach(cgroup: Option<&Path>) -> Result<Vec<PathBuf>, Failure> {
     Ok(found)
 }
 
-/// Removes what holds an attachment.
+/// Removes the pins of an attachment, and the cgroup of its self-test.
 pub(super) fn remove(pins: &Pins) -> Result<(), Failure> {
     self_test::remove_test_cgroup(&pins.cgroup, &pins.name);
     pins.remove()
         .map_err(|error| Failure::new(format!("cannot detach from {}: {error}", pins.cgroup.display())))
 }
 
-/// Whether the httpjail of an attachment lives.
+/// Returns true if the httpjail of an attachment is running.
 pub(super) fn lives(pins: &Pins) -> Result<bool, Failure> {
     pins.name.may_live().map_err(|error| Failure::new(error.to_string()))
 }
 
-/// Whether a process is stopped, or traced: the third field of its stat (proc(5)), behind a name that may hold anything.
+/// Returns true if a process is stopped or traced: the third field of its stat (proc(5)), after a name that may contain
+/// any character.
 fn is_stopped(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
     matches!(state, Some('T' | 't'))
 }
 
-/// Asks the httpjail of that name to end, and waits until it has.
+/// Asks the httpjail of that name to end, and waits for it.
 fn end(name: &RunName) -> io::Result<()> {
     let process = match clone::pidfd(Pid::from_raw(name.pid.cast_signed())) {
         Ok(process) => process,
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
         Err(error) => return Err(error),
     };
-    // The descriptor is open: if the name is still right now, it is that process's.
+    // The pidfd is open: if the name still fits, the pidfd is that process's.
     if !name.may_live().map_err(io::Error::other)? {
         return Ok(());
     }

@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 use crate::failure::Failure;
 use crate::jail::sandbox::run_dir::{RUN_DIR, make_run_dir};
 
-/// How long another httpjail may hold the lock; it pins a dozen programs meanwhile.
+/// How long another httpjail may hold the lock. It pins a dozen programs meanwhile.
 const LOCK_LIMIT: Duration = Duration::from_secs(20);
 
 const LOCK_TICK: Duration = Duration::from_millis(10);
 
-/// Held while pins are made or removed, so that two httpjails do not mount and unmount at once. `tell` is told where that is
-/// waited for.
+/// Takes the lock to make or remove pins, so that two httpjails do not mount and unmount at once. `tell` is called if it
+/// must wait.
 ///
 /// # Errors
-/// When there is no directory to lock, or another process does not let it go.
+/// When there is no directory to lock, or another process holds the lock for too long.
 pub(super) fn lock_pins(tell: &dyn Fn(&str)) -> Result<File, Failure> {
-    // The directory itself, so that no file stays.
+    // The directory itself is locked, so that no lock file stays.
     let opened = make_run_dir().and_then(|()| File::open(RUN_DIR));
     let opened = opened.map_err(|error| Failure {
         hint: (error.kind() == io::ErrorKind::PermissionDenied).then(|| "run httpjail with sudo".into()),
@@ -29,10 +29,10 @@ pub(super) fn lock_pins(tell: &dyn Fn(&str)) -> Result<File, Failure> {
     hold(opened, Path::new(RUN_DIR), tell)
 }
 
-/// Locks `opened`, which is at `path`, and tells where that is waited for.
+/// Locks `opened`, which is at `path`. `tell` is called if it must wait.
 pub(super) fn hold(opened: File, path: &Path, tell: &dyn Fn(&str)) -> Result<File, Failure> {
     let failed = |error: &dyn std::fmt::Display| format!("cannot lock {}: {error}", path.display());
-    // Whoever holds it has a few calls to make, unless it is stopped, or somebody else's program.
+    // The holder has a few calls to make, unless it is stopped, or is another program than httpjail.
     let late = Instant::now() + LOCK_LIMIT;
     let mut told = false;
     loop {

@@ -42,26 +42,26 @@ use pins::Pins;
 use preexisting::PreexistingSocket;
 use target::within;
 
-/// How long the kernel may take to let go of programs.
+/// How long the kernel may take to detach programs.
 const LIMIT: Duration = Duration::from_secs(10);
-/// How often to look whether the cgroup is still there: its removal wakes nobody.
+/// How often to check that the cgroup is still there: no descriptor becomes readable when it is removed.
 const TICK: Duration = Duration::from_millis(500);
 
-/// An attachment. Dropped before it is armed it is undone; after that only [`Attachment::detach`] undoes it.
+/// An attachment. Dropping it before it is armed undoes it; after that only [`Attachment::detach`] does.
 pub(crate) struct Attachment {
     target: Target,
     steering: EbpfSteering,
     pins: Pins,
     network: Option<Pid>,
     preexisting: Vec<Record>,
-    /// Dropped, it stays closed.
+    /// Whether the cgroup stays closed when this is dropped.
     stays: bool,
 }
 
-/// Why [`Attachment::watch`] came back.
+/// Why [`Attachment::watch`] returned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum End {
-    /// It was asked to detach.
+    /// A signal asked to detach.
     Asked,
     /// The cgroup was removed.
     Gone,
@@ -74,7 +74,7 @@ impl Attachment {
     /// waited for.
     ///
     /// # Errors
-    /// Naming the step; it is as open as it was.
+    /// The step that failed. The cgroup is as open as before.
     pub(crate) fn close(target: Target, host_loopback: bool, tell: &dyn Fn(&str)) -> Result<Self, Failure> {
         let network = target.network()?;
         if target
@@ -87,7 +87,7 @@ impl Attachment {
                 ..Failure::new(format!("httpjail itself is in {}", target.path().display()))
             });
         }
-        // Of this cgroup alone: what goes on at others does not keep it open.
+        // Only this cgroup is locked: attaching to others does not delay closing it.
         let _here = target.lock(tell)?;
         let earlier: Vec<Pins> = Pins::all().into_iter().filter(|pins| pins.id == target.id()).collect();
         for pins in &earlier {
@@ -105,7 +105,7 @@ impl Attachment {
         let attached = || Links::attached(target.as_fd()).map_err(|error| unreadable(&target, &error));
         let expected = (attached()? + HOOKS.len() as u32).saturating_sub((earlier.len() * HOOKS.len()) as u32);
         let steering = EbpfSteering::attach(target.as_fd(), target.id(), host_loopback)?;
-        // Closed from here on; what else there is to do may take its time.
+        // The cgroup is closed from here on; the rest may take its time.
         let name = RunName::own().map_err(|error| Failure::new(error.to_string()))?;
         let lock = lock_pins(tell)?;
         let pins = Pins::make(steering.links(), target.id(), target.path(), name)?;
@@ -117,11 +117,11 @@ impl Attachment {
             pins,
             network,
         };
-        // Ours are there, so nothing opens.
+        // This attachment's programs are in place, so the cgroup does not open.
         for pins in &earlier {
             remove(pins)?;
         }
-        // Before anything can fail that undoes it all, which takes the lock too.
+        // Released before a step can fail: undoing the attachment takes the lock too.
         drop(lock);
         let late = Instant::now() + LIMIT;
         while Links::attached(attachment.target.as_fd()).is_ok_and(|count| count > expected) && Instant::now() < late {
@@ -131,7 +131,7 @@ impl Attachment {
         Ok(attachment)
     }
 
-    /// Where connections go, and what was stopped: for the proxy's process.
+    /// Returns the steering, by which the proxy's process learns where connections go and what was stopped.
     pub(crate) fn steering(&self) -> &EbpfSteering {
         &self.steering
     }
@@ -139,17 +139,17 @@ impl Attachment {
     /// Says what is wanted besides steering; before [`Attachment::arm`].
     ///
     /// # Errors
-    /// When there is no such thing.
+    /// When the steering cannot do that.
     pub(crate) fn want(&mut self, extras: Extras) -> Result<(), Failure> {
         Ok(self.steering.want(extras)?)
     }
 
-    /// The descriptors that the proxy's process keeps.
+    /// Returns the descriptors that the proxy's process keeps.
     pub(crate) fn keeps(&self) -> Vec<RawFd> {
         self.steering.proxy_keeps()
     }
 
-    /// The sockets that were there before, each as the log says it.
+    /// Returns the preexisting sockets as log records.
     pub(crate) fn preexisting(&self) -> &[Record] {
         &self.preexisting
     }
@@ -159,10 +159,10 @@ impl Attachment {
         &self.target
     }
 
-    /// Steers what the cgroup does to the proxy, once a canary has proved it.
+    /// Steers the cgroup's traffic to the proxy, and runs the self-test.
     ///
     /// # Errors
-    /// Naming the step, or what the canary saw.
+    /// The step that failed, or what the self-test found.
     pub(crate) fn arm(&mut self, proxy_process: &ProxyProcess) -> Result<(), Failure> {
         let listeners = within(self.network, network::listen_among_others)
             .map_err(|error| Failure::new(format!("cannot listen in the network namespace of the cgroup: {error}")))?;
@@ -190,7 +190,8 @@ impl Attachment {
         Ok(())
     }
 
-    /// Serves the proxy's questions until it is over, and looks after the policy file. `open_log` opens the request log again.
+    /// Answers the proxy's requests and reloads the policy file until the attachment ends. `open_log` opens the request log
+    /// again.
     pub(crate) fn watch(
         &self,
         proxy_process: &ProxyProcess,
@@ -232,7 +233,7 @@ impl Attachment {
         }
     }
 
-    /// Opens the cgroup again.
+    /// Opens the cgroup: removes the attachment.
     ///
     /// # Errors
     /// Naming what stays.
@@ -244,7 +245,7 @@ impl Attachment {
         if ours { remove(&self.pins) } else { Ok(()) }
     }
 
-    /// Ends the connections that are older than the attachment, and tells of every socket that is.
+    /// Ends the connections that are older than the attachment, and returns a record of each older socket.
     fn cut(&self) -> Result<Vec<Record>, Failure> {
         let unreadable = |error| unreadable(&self.target, &error);
         let ids = self.target.ids().map_err(unreadable)?;
@@ -255,7 +256,7 @@ impl Attachment {
                 .iter()
                 .filter(|socket| socket.is_connection() && !socket.is_foreign(&ids))
             {
-                // Where the kernel cannot, its program waits: nothing that it sends gets out.
+                // If the kernel cannot end it, the program using it waits: nothing that it sends gets out.
                 if let Err(error) = socket.destroy() {
                     tracing::debug!(%socket, %error, "cannot end an old connection");
                 }
@@ -280,7 +281,7 @@ impl Attachment {
         })
     }
 
-    /// Who is above a process of the cgroup, as long as they are in it too.
+    /// Returns the ancestors of a process of the cgroup, up to the first that is not in the cgroup.
     fn ancestors(&self, pid: u32) -> Option<Vec<u32>> {
         let processes = self.target.processes().ok()?;
         let is_inside = |pid: &u32| processes.contains(&Pid::from_raw(pid.cast_signed()));
@@ -299,20 +300,20 @@ impl Drop for Attachment {
     }
 }
 
-/// Whether the pins stay as long as the machine runs: a bpffs goes with the last mount namespace that it is in.
+/// Returns true if the pins stay as long as the machine runs: a bpffs ends with the last mount namespace that has it.
 pub(crate) fn is_lasting() -> bool {
     let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
     namespace("self") == namespace("1")
 }
 
-/// What the signals that came ask for.
+/// What the signals that arrived ask for.
 #[derive(Default)]
 struct Asked {
     end: bool,
     reload: bool,
 }
 
-/// Reads the signals. A terminal that is closed does not detach: that would open the cgroup behind everybody's back.
+/// Reads the signals. SIGHUP does not detach: closing a terminal must not open the cgroup unnoticed.
 fn asked(signals: &Signals) -> io::Result<Asked> {
     let mut asked = Asked::default();
     while let Some(signal) = signals.next()? {

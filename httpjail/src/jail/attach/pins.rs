@@ -21,7 +21,7 @@ use crate::jail::steering::cgroup::RunName;
 use crate::jail::steering::ebpf::Links;
 
 const DIRECTORY: &str = "httpjail";
-/// Where a bpffs is mounted by us if there is none.
+/// The directory on which httpjail mounts a bpffs if there is none.
 const OWN_MOUNT: &str = "bpf";
 const PLACE: &str = "cgroup";
 
@@ -29,11 +29,11 @@ const PLACE: &str = "cgroup";
 #[derive(Debug)]
 pub(crate) struct Pins {
     directory: PathBuf,
-    /// The cgroup's number.
+    /// The cgroup's id.
     pub id: u64,
-    /// The cgroup's place.
+    /// The cgroup's path.
     pub cgroup: PathBuf,
-    /// Whose it is.
+    /// The run that made them.
     pub name: RunName,
 }
 
@@ -67,8 +67,8 @@ impl Pins {
         Ok(pins)
     }
 
-    /// All that there are, in every bpffs that is mounted here. A bpffs that was mounted without a mode is everybody's to write
-    /// to (kernel/bpf/inode.c: 1777), and what is found here gets removed by root: so only root's own directories count.
+    /// Returns all pins, in every bpffs that is mounted here. Any user may write to a bpffs that was mounted without a mode
+    /// (kernel/bpf/inode.c: 1777), and root removes what is found here, so only root's own directories count.
     pub(crate) fn all() -> Vec<Pins> {
         let directories = mounts().into_iter().map(|mount| mount.join(DIRECTORY));
         directories
@@ -77,19 +77,20 @@ impl Pins {
             .collect()
     }
 
-    /// Whether the cgroup is gone, and with it the programs: what is left are names.
+    /// Returns true if the cgroup is gone, and its programs with it: only names are left.
     pub(crate) fn is_stale(&self) -> bool {
         !is_at(&self.cgroup, self.id)
     }
 
-    /// Removes them, which opens the cgroup if nothing else holds the programs; and our bpffs with the last of them.
+    /// Removes the pins, which opens the cgroup unless something else holds the programs. The last ones take httpjail's own
+    /// bpffs along.
     ///
     /// # Errors
     /// Naming what stays.
     pub(crate) fn remove(&self) -> io::Result<()> {
         let told = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", self.directory.display()));
         let there = |done: io::Result<()>| match done {
-            // Somebody was quicker.
+            // Another process was quicker.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             done => done.map_err(told),
         };
@@ -100,7 +101,7 @@ impl Pins {
         let Some(parent) = self.directory.parent() else {
             return Ok(());
         };
-        // Not the last: then it is not empty.
+        // Fails if these were not the last pins: then the directory is not empty.
         if fs::remove_dir(parent).is_ok() && parent.parent() == Some(&own_mount()) {
             umount(&own_mount())?;
             fs::remove_dir(own_mount())?;
@@ -109,13 +110,13 @@ impl Pins {
     }
 }
 
-/// Removes the names that attachments to cgroups which are gone have left. Returns what could not be removed.
+/// Removes the pins of attachments whose cgroup is gone. Returns what could not be removed.
 pub(crate) fn remove_stale() -> Vec<String> {
     let stale = || Pins::all().into_iter().filter(Pins::is_stale);
     if stale().next().is_none() && !own_mount().exists() {
         return Vec::new();
     }
-    // Whoever holds it has business with pins, and removes these or leaves them to the next.
+    // A process that holds the lock works on pins: it removes these, or the next run does.
     let directory = match make_run_dir().and_then(|()| File::open(RUN_DIR)) {
         Ok(directory) => directory,
         Err(error) => return vec![format!("cannot open {RUN_DIR}: {error}")],
@@ -134,8 +135,8 @@ pub(crate) fn remove_stale() -> Vec<String> {
     left
 }
 
-/// Whether something is mounted there in any mount namespace that a process is in, or that is kept: to remove the directory would
-/// unmount it there too (fs/namespace.c, `__detach_mounts`), and open what it holds.
+/// Returns true if something is mounted there in any mount namespace that has a process or is kept. Removing the directory
+/// would unmount it there too (fs/namespace.c, `__detach_mounts`), and open the cgroups that it keeps closed.
 fn is_mounted_anywhere(place: &Path) -> bool {
     let Ok(processes) = fs::read_dir("/proc") else {
         return true;
@@ -151,7 +152,7 @@ fn is_mounted_anywhere(place: &Path) -> bool {
     })
 }
 
-/// Makes it, or makes sure that what is there is root's alone.
+/// Creates the directory, or checks that only root can write to an existing one.
 fn make_folder(path: &Path) -> Result<(), Failure> {
     match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -164,8 +165,8 @@ fn make_folder(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Whether it is a directory, no link to one, that root alone can look into, in one that is root's: there nobody else can put
-/// another in its place, for a bpffs is always sticky.
+/// Returns true if this is a directory (not a link to one) that only root can read, in a directory of root's: no other user
+/// can replace it there, because a bpffs is always sticky.
 fn is_roots_alone(directory: &Path) -> bool {
     let is_roots = |path: &Path, others: u32| {
         fs::symlink_metadata(path).is_ok_and(|found| found.is_dir() && found.uid() == 0 && found.mode() & others == 0)
@@ -177,7 +178,7 @@ fn own_mount() -> PathBuf {
     Path::new(RUN_DIR).join(OWN_MOUNT)
 }
 
-/// A bpffs that can be written to: one that is mounted, or one of our own.
+/// Returns a writable bpffs: one that is mounted, or httpjail's own.
 fn bpffs() -> Result<PathBuf, Failure> {
     if let Some(found) = mounts().into_iter().next() {
         return Ok(found);
@@ -212,7 +213,7 @@ fn mounts() -> Vec<PathBuf> {
         let mut fields = line.split(' ').skip(1);
         let (point, kind, options) = (fields.next()?, fields.next()?, fields.next()?);
         let writable = options.split(',').any(|option| option == "rw");
-        // A path with a blank or the like would be written with octal digits: not one of those that anybody uses.
+        // A path with a blank would have octal digits here. Such mount points are not in use.
         (kind == "bpf" && writable && !point.contains('\\')).then(|| PathBuf::from(point))
     });
     mounts.collect()

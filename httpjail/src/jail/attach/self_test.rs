@@ -22,13 +22,13 @@ use crate::sys::clone::{self, Side};
 
 const NAME: &str = "httpjail-canary-";
 
-/// The canary's cgroup; removed when dropped.
+/// The cgroup of the test process. Dropping it removes it.
 struct TestCgroup(PathBuf);
 
-/// Sends the canary out from below `target`. Returns what went other than it must; nothing when all is well.
+/// Runs the self-test in a cgroup below `target`. Returns what is wrong; empty if the attachment holds.
 ///
 /// # Errors
-/// Those of making and watching it.
+/// Those of making the cgroup and the test process.
 pub(super) fn prove(
     target: &Target,
     network: Option<Pid>,
@@ -55,7 +55,7 @@ pub(super) fn prove(
     drop(tell);
     let pid = side?;
     let ended = clone::pidfd(pid)?;
-    // It says what it has to say in one piece, and then it ends.
+    // The process writes its result at once, and then ends.
     let in_time =
         wait_readable(told.as_fd(), STEP_LIMIT).and_then(|told| Ok(told && wait_readable(ended.as_fd(), STEP_LIMIT)?));
     termination::kill_and_reap("the canary", pid, ended.as_fd()).map_err(io::Error::other)?;
@@ -71,9 +71,9 @@ pub(super) fn prove(
     Ok(wrong)
 }
 
-/// Removes the cage of a run that was killed before it did so itself.
+/// Removes the test's cgroup of a run that was killed before it did so itself.
 pub(super) fn remove_test_cgroup(cgroup: &std::path::Path, name: &RunName) {
-    // Nearly always there is none.
+    // There is nearly always none.
     drop(TestCgroup(cgroup.join(format!("{NAME}{name}"))));
 }
 

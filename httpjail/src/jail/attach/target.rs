@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::jail::sandbox::network;
 use crate::jail::steering::cgroup;
 
-/// An existing cgroup, held open: its number is not given to another while it is.
+/// An existing cgroup. The directory is held open, so that its id is not given to another cgroup.
 #[derive(Debug)]
 pub(crate) struct Target {
     path: PathBuf,
@@ -26,7 +26,8 @@ impl Target {
     /// Finds the cgroup that `path` names, a path of the file system or one within the cgroup tree.
     ///
     /// # Errors
-    /// When it is none, is the root, is a jail's own, or when somebody else than root could move processes out of it.
+    /// When it is not a cgroup, is the root cgroup, belongs to a jail, or when another user than root could move processes
+    /// out of it.
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
         let path = find(path)?;
         let mount = mount_point()?;
@@ -53,22 +54,22 @@ impl Target {
         Ok(Target { path, directory, id })
     }
 
-    /// Where it is.
+    /// Returns its path.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its number.
+    /// Returns its id.
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
 
-    /// Whether it has been removed. One made again at the same place is another.
+    /// Returns true if it has been removed. A new one at the same path is another cgroup.
     pub(crate) fn is_gone(&self) -> bool {
         !is_at(&self.path, self.id)
     }
 
-    /// The processes in it and below it.
+    /// Returns the processes in it and below it.
     ///
     /// # Errors
     /// Those of reading the cgroup tree.
@@ -86,12 +87,12 @@ impl Target {
                 Err(error) => return Err(error),
             }
         }
-        // From outside of our PID namespace a process shows as 0.
+        // A process of another PID namespace is listed as 0.
         found.retain(|pid| pid.as_raw() > 0);
         Ok(found)
     }
 
-    /// The numbers of it and of the cgroups below it.
+    /// Returns its id and those of the cgroups below it.
     ///
     /// # Errors
     /// Those of reading the cgroup tree.
@@ -104,7 +105,7 @@ impl Target {
             .collect())
     }
 
-    /// A process in the network namespace that those of the cgroup share; `None` where that is our own.
+    /// Returns a process in the network namespace that the cgroup's processes share, or `None` if that is httpjail's own.
     ///
     /// # Errors
     /// When they do not share one.
@@ -113,7 +114,7 @@ impl Target {
         let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
         let mut found: Vec<(PathBuf, Pid)> = Vec::new();
         for pid in self.processes().map_err(unreadable)? {
-            // One that has ended meanwhile has none.
+            // A process that has ended meanwhile has no namespace.
             if let Some(namespace) = namespace(&pid.to_string())
                 && found.iter().all(|(known, _)| *known != namespace)
             {
@@ -139,11 +140,10 @@ impl Target {
         }
     }
 
-    /// Held while somebody attaches to it or detaches from it; `tell` is told where that is waited
-    /// for.
+    /// Locks the cgroup against other httpjails that attach to it or detach from it. `tell` is called if it must wait.
     ///
     /// # Errors
-    /// When it is held for too long.
+    /// When another process holds the lock for too long.
     pub(super) fn lock(&self, tell: &dyn Fn(&str)) -> Result<File, Failure> {
         let opened = File::open(&self.path)
             .map_err(|error| Failure::new(format!("cannot open the cgroup {}: {error}", self.path.display())))?;
@@ -176,12 +176,12 @@ impl AsFd for Target {
     }
 }
 
-/// Whether the cgroup of that number is at that place.
+/// Returns true if the cgroup with this id is at this path.
 pub(super) fn is_at(path: &Path, id: u64) -> bool {
     fs::metadata(path).is_ok_and(|found| found.ino() == id)
 }
 
-/// Does it in the network namespace of that process, or in our own.
+/// Runs `inside` in the network namespace of that process, or in httpjail's own.
 pub(super) fn within<T>(network: Option<Pid>, inside: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     match network {
         Some(pid) => network::within(pid, inside),
@@ -189,7 +189,7 @@ pub(super) fn within<T>(network: Option<Pid>, inside: impl FnOnce() -> io::Resul
     }
 }
 
-/// The full path of a cgroup that is named as people name it: in the file system, or as `/proc/PID/cgroup` does.
+/// Returns the full path of a cgroup, given by its path in the file system or as `/proc/PID/cgroup` shows it.
 ///
 /// # Errors
 /// When there is none.
@@ -210,8 +210,8 @@ fn mount_point() -> Result<PathBuf, Failure> {
     cgroup::mount_point().map_err(|error| Failure::new(error.to_string()))
 }
 
-/// Who may write to both `cgroup.procs` files may move a process from one cgroup to another, if they may also write to that
-/// of the nearest common ancestor (Documentation/admin-guide/cgroup-v2.rst, "Delegation containment").
+/// A user who may write to the `cgroup.procs` files of two cgroups and of their nearest common ancestor may move a process
+/// from one to the other (Documentation/admin-guide/cgroup-v2.rst, "Delegation containment").
 fn check_owner(above: &Path) -> Result<(), Failure> {
     for name in ["", "cgroup.procs", "cgroup.threads"] {
         let file = if name.is_empty() {

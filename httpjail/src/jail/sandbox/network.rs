@@ -27,27 +27,28 @@ use crate::net::Listeners;
 /// `lo` is the first interface of every namespace (`net/core/dev.c`, `LOOPBACK_IFINDEX`).
 pub(crate) const LOOPBACK_INDEX: u32 = 1;
 
-/// The address that `lo` carries besides 127.0.0.1, or `getaddrinfo` with `AI_ADDRCONFIG` answers nothing.
+/// The address of `lo` besides 127.0.0.1. Without it `getaddrinfo` with `AI_ADDRCONFIG` returns nothing.
 pub(crate) const JAIL_V4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 /// The same for `::1`.
 pub(crate) const JAIL_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 1);
 
-/// The mark of httpjail's sockets in a namespace that others use too (`JailConfig::own_mark`). It need be no secret: to set one
-/// wants a right that goes around the programs anyway.
+/// The mark of httpjail's sockets in a namespace that other processes use too (`JailConfig::own_mark`). It is not secret:
+/// setting a mark needs a capability that bypasses the programs anyway.
 pub(crate) const OWN_MARK: u32 = 0x6874_6a6c;
 
-/// The mark of the sockets that reach what the jail listens on (`JailConfig::publish_mark`). It need be no secret: nobody in the jail can set one.
+/// The mark of the sockets that reach what the jail listens on (`JailConfig::publish_mark`). It is not secret: no
+/// jailed process can set a mark.
 pub(crate) const PUBLISH_MARK: u32 = 0x6874_6a6c;
 
-/// Ports that only root may bind and that `bindresvport(3)` chooses from, too.
+/// Ports that only root may bind, from which `bindresvport(3)` chooses too.
 const RESERVED: std::ops::Range<u16> = 600..1024;
 
-/// Connections that may wait to be accepted; 512 was seen to lose SYNs at 20,000 connections a second.
+/// How many connections may wait to be accepted. With 512, SYNs were lost at 20,000 connections a second.
 const BACKLOG: i32 = 4096;
 
-/// Runs `inside` in the network namespace of the process `pid`, and comes back.
+/// Runs `inside` in the network namespace of the process `pid`, and returns to the own namespace.
 ///
-/// Not coming back would leave the supervisor, and so the proxy's way out, inside the jail: the process ends.
+/// If it cannot return, the supervisor, and so the proxy's way out, would be in the jail: then the process ends.
 ///
 /// # Errors
 /// Those of opening the namespaces, of `setns(2)`, and of `inside`.
@@ -55,7 +56,7 @@ pub(crate) fn within<T>(pid: Pid, inside: impl FnOnce() -> io::Result<T>) -> io:
     within_namespace(&File::open(format!("/proc/{pid}/ns/net"))?, inside)
 }
 
-/// The same in a network namespace that is open: whoever was handed it needs no right to look at its processes.
+/// Like [`within`], for a namespace that is open already: that needs no right to inspect its processes.
 ///
 /// # Errors
 /// Those of `setns(2)`, and of `inside`.
@@ -64,17 +65,17 @@ pub(crate) fn within_namespace<T>(namespace: &impl AsFd, inside: impl FnOnce() -
     setns(namespace, CloneFlags::CLONE_NEWNET)?;
     let result = inside();
     if let Err(error) = setns(&outside, CloneFlags::CLONE_NEWNET) {
-        // There is nobody to hand this to who could do anything else.
+        // No caller could handle this in another way.
         eprintln!("error: cannot leave the jail's network namespace: {error}");
         exit(125);
     }
     result
 }
 
-/// Brings `lo` up and gives it the jail's addresses. Returns whether the namespace speaks IPv6.
+/// Brings `lo` up and gives it the jail's addresses. Returns true if the namespace has IPv6.
 ///
 /// # Errors
-/// Those of rtnetlink; a host without IPv6 is none.
+/// Those of rtnetlink. A host without IPv6 is not an error.
 pub(crate) fn raise_loopback() -> io::Result<bool> {
     let route = Route::open()?;
     let mut link = LinkMessage::default();
@@ -91,8 +92,8 @@ pub(crate) fn raise_loopback() -> io::Result<bool> {
     Ok(ipv6)
 }
 
-/// Makes every address local: a default route of type `local` on `lo`, from the jail's own address. What is sent anywhere
-/// comes in again.
+/// Makes every address local, by a default route of type `local` on `lo` from the jail's own address. A packet to any
+/// address comes in again.
 ///
 /// # Errors
 /// Those of rtnetlink.
@@ -113,7 +114,7 @@ pub(crate) fn listen(ipv6: bool) -> io::Result<Listeners> {
     listen_at(ipv6, [0, 0])
 }
 
-/// The same on the given ports: the proxy's and the resolver's; 0 is any.
+/// Like [`listen`], on the given ports of proxy and resolver; 0 is any port.
 fn listen_at(ipv6: bool, ports: [u16; 2]) -> io::Result<Listeners> {
     let mut addresses: Vec<IpAddr> = vec![Ipv4Addr::LOCALHOST.into()];
     if ipv6 {
@@ -133,15 +134,15 @@ fn listen_at(ipv6: bool, ports: [u16; 2]) -> io::Result<Listeners> {
     Ok(listeners)
 }
 
-/// The same in a namespace that others use too: what goes to httpjail's sockets must go to nobody else when they are gone. So
-/// they are marked, for the programs; and on ports that only root may bind (where `net.ipv4.ip_unprivileged_port_start` is not
-/// lower, as it is in containers).
+/// Like [`listen`], in a namespace that other processes use too: when httpjail's sockets are closed, no other process may
+/// receive what went to them. So they are marked, for the programs, and are on ports that only root may bind (unless
+/// `net.ipv4.ip_unprivileged_port_start` is lower, as in containers).
 ///
 /// # Errors
 /// As for [`listen`], and `AddrInUse` when no such ports are free.
 pub(crate) fn listen_among_others() -> io::Result<Listeners> {
     let ipv6 = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
-    // Each process begins elsewhere.
+    // Each process begins at another port.
     let pairs = (RESERVED.end - RESERVED.start) / 2;
     let first = (std::process::id() % u32::from(pairs)) as u16;
     for pair in (0..pairs).map(|step| (first + step) % pairs) {
@@ -164,14 +165,14 @@ fn mark(listeners: &Listeners) -> io::Result<()> {
     tcp.chain(udp).try_for_each(|socket| socket.set_mark(OWN_MARK))
 }
 
-/// One listener an address, all on one port: `port`, or the one that the first is given.
+/// Makes a listener for each address, all on one port: `port`, or the one that the first gets.
 pub(crate) fn listen_all(addresses: &[IpAddr], mut port: u16) -> io::Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
     for address in addresses {
         let at = SocketAddr::new(*address, port);
         let socket = socket2::Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
         if at.is_ipv6() {
-            // Else the wildcard of IPv6 would take IPv4's as well.
+            // Otherwise the IPv6 wildcard would take IPv4 too.
             socket.set_only_v6(true)?;
         }
         socket.bind(&at.into())?;
@@ -219,7 +220,7 @@ fn local_default(from: IpAddr) -> RouteNetlinkMessage {
     RouteNetlinkMessage::NewRoute(message)
 }
 
-/// A line to the kernel's routing tables.
+/// A netlink socket to the kernel's routing tables.
 struct Route(Socket);
 
 impl Route {

@@ -28,7 +28,7 @@ const ROOT_KEEPS: [Capability; 10] = [
 /// Becomes the user for good, with no capability beyond those a jailed root keeps, and no way to gain one by exec.
 ///
 /// # Errors
-/// Naming the step that failed; then the process must end.
+/// The step that failed. Then the process must end.
 pub(crate) fn give_up(identity: &UserIdentity) -> io::Result<()> {
     let keeps = if identity.uid.is_root() {
         CapsHashSet::from(ROOT_KEEPS)
@@ -39,20 +39,20 @@ pub(crate) fn give_up(identity: &UserIdentity) -> io::Result<()> {
     if identity.switched {
         become_user(identity.uid, identity.gid, &identity.groups)?;
     } else {
-        // In the user namespace of somebody who is not root there is no other user, and setgroups(2) is denied.
+        // The user namespace of an ordinary user has no other user, and setgroups(2) is denied.
         check_user(identity.uid, identity.gid)?;
     }
     limit_to(&keeps)?;
     prctl::set_no_new_privs().map_err(|error| step("set no_new_privs", error))
 }
 
-/// Whether this process may become another user, and so map every user into a namespace of its own.
+/// Returns true if this process may become another user, and so may map every user into a namespace of its own.
 pub(crate) fn may_change_user() -> bool {
     let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
     has(Capability::CAP_SETUID) && has(Capability::CAP_SETGID)
 }
 
-/// Which capabilities this process lacks to load the cgroup programs and to step into a jail's network namespace. (CAP_BPF and
+/// Returns which capabilities this process lacks to load the cgroup programs and to enter a jail's network namespace. (CAP_BPF and
 /// CAP_PERFMON would do for the first; for the second nothing less than CAP_SYS_ADMIN does.)
 pub(crate) fn missing_for_programs() -> Vec<&'static str> {
     let needed = [
@@ -64,10 +64,10 @@ pub(crate) fn missing_for_programs() -> Vec<&'static str> {
     missing.map(|(_, name)| name).collect()
 }
 
-/// Stays who it is, without any capability and without a way to gain one.
+/// Keeps the user, without any capability and without a way to gain one.
 ///
 /// # Errors
-/// Naming the step that failed; then the process must end.
+/// The step that failed. Then the process must end.
 pub(crate) fn stay_nobody() -> io::Result<()> {
     limit_to(&CapsHashSet::new())?;
     prctl::set_no_new_privs().map_err(|error| step("set no_new_privs", error))
@@ -77,7 +77,7 @@ pub(crate) fn stay_nobody() -> io::Result<()> {
 /// gain one.
 ///
 /// # Errors
-/// Naming the step that failed; then the process must end.
+/// The step that failed. Then the process must end.
 pub(crate) fn become_caller(identity: &UserIdentity) -> io::Result<()> {
     if identity.switched {
         drop_bounding(&CapsHashSet::new())?;
@@ -88,10 +88,10 @@ pub(crate) fn become_caller(identity: &UserIdentity) -> io::Result<()> {
     stay_nobody()
 }
 
-/// Becomes a user without any right at all: for the process that reads what the jail sends.
+/// Becomes a user without any right, for the process that reads what the jail sends.
 ///
 /// # Errors
-/// Naming the step that failed; then the process must end.
+/// The step that failed. Then the process must end.
 pub(crate) fn become_nobody(uid: Uid, gid: Gid) -> io::Result<()> {
     drop_bounding(&CapsHashSet::new())?;
     become_user(uid, gid, &[gid])?;
@@ -99,10 +99,10 @@ pub(crate) fn become_nobody(uid: Uid, gid: Gid) -> io::Result<()> {
     prctl::set_no_new_privs().map_err(|error| step("set no_new_privs", error))
 }
 
-/// Keeps of the own capabilities only those that the jail's init needs once the command runs: to signal it.
+/// Keeps only the capability that the jail's init needs once the command runs: to send signals.
 ///
 /// # Errors
-/// Naming the step that failed; then the process must end.
+/// The step that failed. Then the process must end.
 pub(crate) fn keep_only_kill() -> io::Result<()> {
     let keeps = CapsHashSet::from([Capability::CAP_KILL]);
     // The thread may have bounded itself before, by [`keep_for_sockets`], and have given up the right to do it again.
@@ -140,10 +140,10 @@ pub(crate) fn keep_for_sockets(users: bool) -> io::Result<()> {
     limit_to(&keeps)
 }
 
-/// Keeps of the own capabilities only the one to mark sockets.
+/// Keeps only the capability to mark sockets.
 ///
 /// # Errors
-/// Naming the step that failed; then the process must end.
+/// The step that failed. Then the process must end.
 pub(crate) fn keep_only_marks() -> io::Result<()> {
     let keeps = CapsHashSet::from([Capability::CAP_NET_ADMIN]);
     drop_bounding(&keeps)?;
@@ -158,7 +158,7 @@ fn become_user(uid: Uid, gid: Gid, groups: &[Gid]) -> io::Result<()> {
 }
 
 fn check_user(uid: Uid, gid: Gid) -> io::Result<()> {
-    // A kernel or a library that says yes and does nothing was seen elsewhere: look.
+    // Elsewhere a kernel or library reported success and did nothing, so this checks.
     let (users, groups) = (getresuid()?, getresgid()?);
     let right = [users.real, users.effective, users.saved].iter().all(|id| *id == uid)
         && [groups.real, groups.effective, groups.saved]
@@ -174,8 +174,8 @@ fn check_user(uid: Uid, gid: Gid) -> io::Result<()> {
 /// Drops from the bounding set all that is not kept. A capability too new for the crate to name stays in it, but cannot be
 /// had: it is not in the permitted set, and no_new_privs lets no exec add to that.
 ///
-/// Whoever lacks CAP_SETPCAP cannot shrink that set. Nothing hangs on it: without new privileges an exec adds nothing to the
-/// permitted set, whatever this one holds (capabilities(7)).
+/// A process without CAP_SETPCAP cannot shrink that set. That does no harm: without new privileges an exec adds nothing to
+/// the permitted set, whatever the bounding set holds (capabilities(7)).
 fn drop_bounding(keeps: &CapsHashSet) -> io::Result<()> {
     if !caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).unwrap_or(false) {
         return Ok(());

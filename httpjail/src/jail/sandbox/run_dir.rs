@@ -5,14 +5,14 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-/// Inside a jail a tmpfs with the files laid over others; on the host a directory that root makes once, empty.
+/// In a jail, a tmpfs with the files that are laid over the host's. On the host, an empty directory that root creates once.
 pub(crate) const RUN_DIR: &str = "/run/httpjail";
 
-/// Directories that are mostly there and mostly empty, for when nothing better is.
+/// Directories that usually exist and are usually empty, for use when nothing better is there.
 const SPARE_DIRS: [&str; 5] = ["/mnt", "/media", "/srv", "/opt", "/home"];
 
-/// Finds a directory for the jail's own files. A mount needs one that exists, and only root can make one that is nobody's:
-/// else it is `own`, the authority's, which the jail may not see anyway, or one in which there is nothing to see.
+/// Finds a directory for the jail's own files. A mount needs an existing directory, and only root can create `/run/httpjail`.
+/// Otherwise it is `own`, the authority's, which the jail may not see anyway, or an empty one.
 ///
 /// # Errors
 /// When there is none.
@@ -30,10 +30,10 @@ pub(crate) fn place(own: &Path) -> io::Result<PathBuf> {
         .ok_or_else(|| made.err().unwrap_or_else(|| io::ErrorKind::NotFound.into()))
 }
 
-/// Makes the directory of httpjail's own, by root. It is there once it was made.
+/// Creates `/run/httpjail`, as root. It stays.
 ///
 /// # Errors
-/// Those of making it, and when it is not root's alone.
+/// Those of creating it, and when another user than root could write to it.
 pub(crate) fn make_run_dir() -> io::Result<()> {
     match DirBuilder::new().mode(0o755).create(RUN_DIR) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

@@ -35,7 +35,7 @@ pub(crate) enum StdioError {
     Unreadable(#[from] io::Error),
 }
 
-/// Looks at what was inherited, before httpjail opens anything itself: closes all above 2 that is no pipe.
+/// Inspects the inherited descriptors before httpjail opens any itself, and closes all above 2 that are not pipes.
 ///
 /// # Errors
 /// When 0, 1 or 2 is a socket other than a Unix one, or a directory.
@@ -63,7 +63,7 @@ fn foreign(descriptor: BorrowedFd<'_>) -> Option<&'static str> {
     if kind.is_dir() {
         return Some("a directory");
     }
-    // A ring of io_uring (which is a way to make calls, as whoever made it, without calling), a pidfd, an epoll.
+    // An io_uring ring (which makes calls with the rights of its maker, without a system call), a pidfd, an epoll.
     let link = std::fs::read_link(format!("/proc/self/fd/{fd}")).ok()?;
     if link.as_os_str().as_encoded_bytes().starts_with(b"anon_inode:") {
         return Some("a handle of the kernel's");
@@ -77,7 +77,7 @@ fn foreign(descriptor: BorrowedFd<'_>) -> Option<&'static str> {
     if family != Some(AddressFamily::Unix) {
         return Some("a network socket");
     }
-    // One for datagrams sends to any name, also when it is connected (unix(7)).
+    // A datagram socket sends to any name, even when it is connected (unix(7)).
     let kind = getsockopt(&descriptor, sockopt::SockType);
     let connects = [Ok(SockType::Stream), Ok(SockType::SeqPacket)].contains(&kind);
     (!connects).then_some("a datagram socket")
@@ -88,7 +88,7 @@ fn is_pipe(fd: RawFd) -> bool {
     link.is_ok_and(|link| link.to_string_lossy().starts_with("pipe:["))
 }
 
-/// Whether `fd` is open on a terminal.
+/// Returns true if `fd` is open on a terminal.
 pub(crate) fn is_terminal(fd: BorrowedFd<'_>) -> bool {
     nix::unistd::isatty(fd).unwrap_or(false)
 }

@@ -11,7 +11,7 @@ use nix::unistd::{
     Gid, Uid, User, getegid, geteuid, getgrouplist, getgroups, setegid, seteuid, setgroups, setresgid, setresuid,
 };
 
-/// A user of this host with everything that a login would set.
+/// A user of this host, with all that a login sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UserIdentity {
     /// User id.
@@ -24,14 +24,14 @@ pub(crate) struct UserIdentity {
     pub name: String,
     /// Home directory.
     pub home: PathBuf,
-    /// Whether this is somebody other than the process itself, so that HOME, USER and LOGNAME must be set.
+    /// Whether this is another user than the process's own, so that HOME, USER and LOGNAME must be set.
     pub switched: bool,
 }
 
-/// Why there is no such identity.
+/// Why a user cannot be found.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IdentityError {
-    /// `SUDO_UID` is no number.
+    /// `SUDO_UID` is not a number.
     #[error("invalid SUDO_UID `{0}`: expected a user id")]
     BadSudoUid(String),
     /// Not in the user database.
@@ -57,7 +57,7 @@ impl UserIdentity {
     /// The user who called: sudo's caller, or the process's own user.
     ///
     /// # Errors
-    /// When `SUDO_UID` names nobody.
+    /// When `SUDO_UID` is not a user id.
     pub(crate) fn caller() -> Result<Self, IdentityError> {
         match std::env::var("SUDO_UID") {
             Ok(uid) if geteuid().is_root() => {
@@ -136,15 +136,15 @@ impl UserIdentity {
         Ok(())
     }
 
-    /// Runs `work` with this user's rights to files, and comes back to the process's own.
+    /// Runs `work` with this user's rights to files, then restores the process's own.
     ///
-    /// Paths that a user names are opened so: root must not read or write what the user could not. Not coming back would
-    /// leave the process half another user: it ends.
+    /// Paths that a user names are opened this way: root must not read or write what the user could not. If the rights
+    /// cannot be restored, the process ends.
     ///
     /// # Errors
-    /// When the rights cannot be taken (then `work` did not run).
+    /// When the rights cannot be changed. Then `work` did not run.
     pub(crate) fn act<T>(&self, work: impl FnOnce() -> T) -> io::Result<T> {
-        // After `settle` there is nobody else to be, either.
+        // After `settle` the process has no other user to become.
         if !self.switched || geteuid() == self.uid {
             return Ok(work());
         }
@@ -156,7 +156,7 @@ impl UserIdentity {
             .and_then(|()| setegid(gid))
             .and_then(|()| setgroups(&groups));
         if let Err(error) = back {
-            // There is nobody to hand this to who could do anything else.
+            // No caller could handle this in another way.
             eprintln!("error: cannot restore httpjail's own credentials: {error}");
             std::process::exit(125);
         }

@@ -19,10 +19,11 @@ use crate::sys::notification::Listener;
 pub(crate) struct ConnectBroker(Shared);
 
 impl ConnectBroker {
-    /// Takes the listener of a [`crate::jail::sandbox::filter::Filter::watch`] over. This thread keeps only the rights that it needs.
+    /// Takes over the listener of [`crate::jail::sandbox::filter::Filter::watch`]. This thread keeps only the capabilities
+    /// that it needs.
     ///
     /// # Errors
-    /// Naming the step: a right that cannot be had, or `/proc`.
+    /// The step that failed: a missing capability, or opening `/proc`.
     pub(crate) fn new(notify: Notify, listener: OwnedFd, allowed: &[OwnedFd]) -> io::Result<Self> {
         rights::keep_for_sockets(notify.users)?;
         let proc = ProcFs::open().map_err(|error| io::Error::other(format!("cannot open /proc: {error}")))?;
@@ -41,14 +42,14 @@ impl ConnectBroker {
     /// # Errors
     /// What keeps the first of them from working.
     pub(crate) fn start(self) -> io::Result<()> {
-        // A descriptor for each listener of the jail's is held.
+        // The registry holds a descriptor for each listener of the jail.
         let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
         setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
         workers::start(self.0)
     }
 }
 
-/// Answers on this thread until `until` can be read: for the canary alone.
+/// Answers calls on this thread until `until` can be read. Only the self-test uses it.
 ///
 /// # Errors
 /// Those of getting ready, and of `poll(2)`.

@@ -19,7 +19,7 @@ use nix::sys::stat::fstat;
 use super::caller::ProcFs;
 use crate::sys::socket as raw;
 
-/// How many are held before those that are gone are looked for the first time.
+/// How many listeners are held before the first sweep for closed ones.
 const FIRST_SWEEP: usize = 64;
 
 type Number = (dev_t, ino_t);
@@ -53,7 +53,7 @@ impl Registry {
         Ok(Registry(Mutex::new(inner)))
     }
 
-    /// What a file that a name led to may be reached by; `None` for one that is nobody's in the jail.
+    /// Returns the descriptor by which to reach the listener at this file, or `None` if it is not the jail's.
     ///
     /// # Errors
     /// Those of `fstat(2)`.
@@ -65,7 +65,7 @@ impl Registry {
         Ok(inner.own.get(&number).or_else(|| inner.allowed.get(&number)).cloned())
     }
 
-    /// Enters the file of a socket that is about to listen.
+    /// Adds the file of a socket that is about to listen.
     ///
     /// # Errors
     /// ENOBUFS when more are held than descriptors allow; those of `fstat(2)`.
@@ -77,7 +77,7 @@ impl Registry {
         if inner.own.len() >= inner.next_sweep {
             inner.sweep(proc)?;
             let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
-            // The other half is for the connections under way.
+            // The other half is for connections in progress.
             if inner.own.len() as u64 >= limit / 2 {
                 return Err(Errno::ENOBUFS.into());
             }
@@ -93,8 +93,8 @@ impl Registry {
 }
 
 impl Inner {
-    /// Lets go of those that nobody listens on any more. A datagram socket that wants to connect is told the difference and
-    /// disturbs nobody: EPROTOTYPE of a living stream, ECONNREFUSED of a dead one (net/unix/af_unix.c, `unix_find_bsd`).
+    /// Drops the listeners that are closed. Connecting a datagram socket shows the difference without a connection:
+    /// EPROTOTYPE for an open stream listener, ECONNREFUSED for a closed one (net/unix/af_unix.c, `unix_find_bsd`).
     fn sweep(&mut self, proc: &ProcFs) -> io::Result<()> {
         let probe = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
         self.own.retain(|_, file| {
@@ -105,7 +105,7 @@ impl Inner {
     }
 }
 
-/// The number of a file that is a socket.
+/// Returns device and inode number of a file, if it is a socket.
 fn socket_number(file: &OwnedFd) -> io::Result<Option<Number>> {
     let found = fstat(file)?;
     Ok((found.st_mode & S_IFMT == S_IFSOCK).then_some((found.st_dev, found.st_ino)))

@@ -33,10 +33,11 @@ use crate::jail::sandbox::run_dir::{RUN_DIR, make_run_dir};
 use crate::jail::sandbox::user_identity::UserIdentity;
 use crate::sys::clone::{self, Side};
 
-/// How long it may take on a machine that has much else to do.
+/// How long the test may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A stream socket and one for datagrams, made outside the jail: unbound, for init to bind where the canary finds them.
+/// Makes a stream socket and a datagram socket outside the jail. They are unbound: init binds them where the test process
+/// finds them.
 ///
 /// # Errors
 /// Those of `socket(2)`.
@@ -45,10 +46,11 @@ pub(crate) fn outsiders() -> io::Result<[OwnedFd; 2]> {
     Ok([made(SockType::Stream)?, made(SockType::Datagram)?])
 }
 
-/// The reading end of a named pipe, made outside the jail by root. It has no name any more: it is reached through this.
+/// Returns the reading end of a named pipe that root made outside the jail. Its name is removed: it can be reached only
+/// through this descriptor.
 ///
 /// # Errors
-/// Those of `mkfifo(3)` in the directory of root's own.
+/// Those of `mkfifo(3)` in httpjail's own directory.
 pub(crate) fn pipe() -> io::Result<OwnedFd> {
     make_run_dir()?;
     let path = Path::new(RUN_DIR).join(format!("canary-{}", getpid()));
@@ -64,7 +66,7 @@ pub(crate) fn pipe() -> io::Result<OwnedFd> {
     Ok(end)
 }
 
-/// Whether anything came to one of them.
+/// Returns true if anything arrived at one of them.
 ///
 /// # Errors
 /// Those of `poll(2)`.
@@ -77,18 +79,18 @@ pub(crate) fn reached(outsiders: &[OwnedFd]) -> io::Result<bool> {
     Ok(false)
 }
 
-/// What the canary must know of the command that it stands for.
+/// What the test process must know of the command that it imitates.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ProbeSetup<'a> {
     /// The directory of the jail's own files.
     pub place: &'a Path,
-    /// As whom it runs.
+    /// The user that it runs as.
     pub identity: &'a UserIdentity,
     /// Its seccomp filter.
     pub filter: &'a Filter,
 }
 
-/// Init's side. A failure is that of the attempt to try it.
+/// Init's side of the test. An error means that the test could not run.
 pub(crate) fn probe(
     setup: &ProbeSetup<'_>,
     notify: Option<Notify>,
@@ -103,7 +105,7 @@ pub(crate) fn probe(
     probed
 }
 
-/// Binds the outsiders, under several names.
+/// Binds the sockets of the outside, under several names.
 fn bind_outsiders(setup: &ProbeSetup<'_>, outsiders: &[OwnedFd]) -> io::Result<()> {
     let place = setup.place;
     let own = place.join("own");
@@ -123,7 +125,7 @@ fn bind_outsiders(setup: &ProbeSetup<'_>, outsiders: &[OwnedFd]) -> io::Result<(
     symlink(place.join("stream"), own.join("soft"))
 }
 
-/// Forks the one who keeps, who forks the one who tries: init itself stays as it is.
+/// Forks the broker, which forks the test process. Init's own state does not change.
 fn attempt(
     setup: &ProbeSetup<'_>,
     notify: Option<Notify>,
@@ -140,7 +142,7 @@ fn attempt(
         Side::Parent(broker) => {
             drop(theirs);
             let probe = ours.receive_within(LIMIT);
-            // Its own child, not yet waited for; ended already, if all went well.
+            // A child that has not been reaped. It has ended already, if all went well.
             let _ = kill(broker, Signal::SIGKILL);
             waitpid(broker, None)?;
             probe
@@ -148,14 +150,14 @@ fn attempt(
     }
 }
 
-/// What the canary tells its broker.
+/// What the test process reports to the broker.
 #[derive(Debug, Serialize, Deserialize)]
 enum TestReport {
-    /// Its filter is in force. What that tells comes along.
+    /// Its filter is in force. The notification descriptor comes with this message.
     Watched,
     /// The test is over: what went wrong.
     Over(Vec<String>),
-    /// It never came to it.
+    /// The test could not run.
     Failed(String),
 }
 
@@ -196,7 +198,7 @@ fn keep(
 
 type TestEnd = channel::IpcChannel<TestReport, ()>;
 
-/// The canary's life: it becomes what the command will be, and tries.
+/// The test process: becomes what the command will be, and runs the tests.
 fn run_test(
     setup: &ProbeSetup<'_>,
     notify: bool,
@@ -205,7 +207,7 @@ fn run_test(
 ) -> io::Result<Vec<String>> {
     rights::give_up(setup.identity)?;
     prctl::set_pdeathsig(Signal::SIGKILL)?;
-    // As after an exec: what cannot be looked at cannot be served. There is nothing in here to be seen, and nobody to look.
+    // As after an exec: the broker cannot serve a process that it may not inspect. This process has no secret.
     prctl::set_dumpable(true)?;
     setup.filter.install()?;
     if notify {
@@ -233,7 +235,7 @@ fn tries(place: &Path) -> Vec<String> {
     if sent.is_ok() {
         wrong.push("it can send a datagram to a socket of the host".into());
     }
-    // It may be told that this was sent: to the other end, it must be. The supervisor sees it if not.
+    // The call may succeed, if the datagram went to the other end of the pair. The supervisor sees it if it did not.
     let pair = UnixDatagram::pair().map(|(one, _other)| one.send_to(b"canary", place.join("datagram")));
     if let Err(error) = pair {
         wrong.push(format!("it cannot make a socket pair: {error}"));
@@ -241,7 +243,7 @@ fn tries(place: &Path) -> Vec<String> {
     wrong
 }
 
-/// Opens a named pipe of the outside, and one of its own.
+/// Opens a named pipe of the outside, and one of the jail.
 fn tries_pipes(place: &Path, outsider: &OwnedFd) -> Vec<String> {
     let mut wrong = Vec::new();
     let write = |path: &Path| OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(path);

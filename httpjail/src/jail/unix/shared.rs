@@ -12,17 +12,17 @@ use crate::sys::notification::Listener;
 /// What all threads that make calls share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// Where the calls come from.
+    /// The notification descriptor, from which the calls come.
     pub listener: Listener,
-    /// Who may be reached.
+    /// The listeners that may be reached.
     pub registry: Registry,
-    /// What was done and could not be told.
+    /// Connections whose caller was interrupted before it was told.
     pub unreported: Unreported,
-    /// The kernel's own files.
+    /// `/proc`.
     pub proc: ProcFs,
-    /// The jail has a user namespace: what this process may do to a network, it may because that network is in the jail.
+    /// Whether the jail has a user namespace: then this process has rights over a network only if the jail owns it.
     pub user_namespace: bool,
-    /// There is more than one user.
+    /// Whether the jail has more than one user.
     pub users: bool,
 }
 

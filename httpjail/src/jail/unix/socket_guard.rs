@@ -4,18 +4,18 @@ use std::fmt;
 
 use super::program::Program;
 
-/// What holds the Unix sockets of a jail.
+/// What keeps Unix sockets of the host out of a jail's reach.
 #[derive(Debug)]
 pub(crate) enum SocketGuard {
-    /// Programs in the kernel look at the other socket's network namespace, and at who made a named pipe.
+    /// Programs in the kernel check the network namespace of the other socket, and which jail made a named pipe.
     Program(Program),
-    /// The jail's init makes each connection itself, to listeners that it knows (seccomp notification). Of named pipes it knows
-    /// nothing.
+    /// The jail's init makes each connection itself, to listeners that it knows (seccomp notification). It does not guard
+    /// named pipes.
     Notify {
         /// Why there are no programs, for the user.
         because: String,
     },
-    /// The covers alone, for the reasons given: what is renamed, linked or made later can be reached.
+    /// Only the mounts that cover sockets: a socket that is renamed, linked or made later can be reached.
     Names {
         /// Why init does not make the connections.
         because: String,
@@ -25,7 +25,7 @@ pub(crate) enum SocketGuard {
 }
 
 impl SocketGuard {
-    /// Whether the socket itself is judged, and not its name.
+    /// Returns true if the socket itself is checked, and not its name.
     pub(crate) fn by_identity(&self) -> bool {
         !matches!(self, SocketGuard::Names { .. })
     }

@@ -20,12 +20,12 @@ use super::shared::Shared;
 use crate::sys::clone;
 use crate::sys::notification::Call;
 
-/// How many connections of the jail's may wait at once (for a listener that is slow to accept); of more, those that would wait
-/// fail with EAGAIN. Each is a thread of the jail's, with a small stack.
+/// How many connections of the jail may wait at once (for a listener that is slow to accept). Above that, a connection that
+/// would wait fails with EAGAIN. Each has a thread with a small stack.
 const MOST: usize = 2048;
-/// How many wait for calls where nothing happens.
+/// How many idle threads wait for calls.
 const SPARE: usize = 2;
-/// Bytes of stack: little is called from here.
+/// Bytes of stack. The threads call little.
 const STACK: usize = 256 * 1024;
 
 #[derive(Debug)]
@@ -52,13 +52,13 @@ pub(super) fn start(shared: Shared) -> io::Result<()> {
     told.recv().map_err(io::Error::other)?
 }
 
-/// One more thread. It counts already.
+/// Starts one more thread, which is counted already.
 fn begin(pool: &Arc<Pool>, tell: Option<SyncSender<io::Result<()>>>) -> io::Result<()> {
     let own = Arc::clone(pool);
     let life = move || {
         let lived = catch_unwind(AssertUnwindSafe(|| live(&own, tell)));
         if lived.is_err() {
-            // Its call would never be answered: the jail ends.
+            // Its call would never be answered, so the jail ends.
             clone::live(|| 125);
         }
     };
@@ -76,7 +76,7 @@ fn live(pool: &Arc<Pool>, tell: Option<SyncSender<io::Result<()>>>) {
         .map(drop)
         .map_err(|error| io::Error::other(error.to_string()));
     if let Some(tell) = tell {
-        // Whoever does not listen any more is about to end.
+        // A process that no longer listens is about to end.
         let _ = tell.send(ready);
     }
     if let Ok(mut handler) = handler {
@@ -93,7 +93,7 @@ fn live(pool: &Arc<Pool>, tell: Option<SyncSender<io::Result<()>>>) {
     pool.all.fetch_sub(1, Ordering::SeqCst);
 }
 
-/// Sees to it that somebody waits for the next call. False where nobody can.
+/// Ensures that a thread waits for the next call. Returns false if none can.
 fn reinforce(pool: &Arc<Pool>) -> bool {
     if pool.all.fetch_add(1, Ordering::SeqCst) < MOST {
         pool.idle.fetch_add(1, Ordering::SeqCst);
@@ -106,7 +106,7 @@ fn reinforce(pool: &Arc<Pool>) -> bool {
     false
 }
 
-/// The next call; `None` when there will be none.
+/// Returns the next call, or `None` if there will be none.
 fn next(pool: &Pool) -> Option<Call> {
     loop {
         match pool.shared.listener.receive() {
@@ -118,7 +118,7 @@ fn next(pool: &Pool) -> Option<Call> {
     }
 }
 
-/// Whether nobody is left whose calls would come; if somebody is, waits for one.
+/// Waits for a call. Returns true if no process is left that could make one.
 fn is_over(listener: BorrowedFd<'_>) -> bool {
     let mut polled = [PollFd::new(listener, PollFlags::POLLIN)];
     match poll(&mut polled, PollTimeout::NONE) {
