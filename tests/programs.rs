@@ -270,7 +270,7 @@ fn a_program_with_authorities_of_its_own_is_told_of() {
     let outcome = jail.shell(&format!("{ask}; {ask}")).run().expect_code(60);
     let told = outcome
         .stderr
-        .matches("add to it what `httpjail ca show` prints")
+        .matches("add the output of `httpjail ca show` to it")
         .count();
     assert_eq!(told, 1, "{outcome:#?}");
     // As it says.
