@@ -5,6 +5,7 @@
 
 pub(crate) mod approve;
 pub(crate) mod audit;
+pub(crate) mod backend;
 pub(crate) mod cli;
 pub(crate) mod config;
 pub(crate) mod dns;

@@ -5,15 +5,17 @@ use std::process::{self, ExitCode};
 
 use crate::cli::args::{self, Attach, Ca, Cli, Detach, Learn, Other, Run, Serve};
 #[cfg(target_os = "linux")]
-use crate::cli::commands::{attach, doctor, run};
-use crate::cli::commands::{ca, check, completions, learn, lint, man, report, serve, weak};
+use crate::cli::commands::attach;
+use crate::cli::commands::{ca, check, completions, doctor, lint, man, report, run, serve};
+use crate::cli::context::{Inherited, RunContext};
 use crate::cli::invoking_user::InvokingUser;
-use crate::cli::output::{failure, print, usage, verbosity};
+#[cfg(target_os = "linux")]
+use crate::cli::output::failure;
+use crate::cli::output::{print, usage, verbosity};
 use crate::cli::policy_file;
-use crate::cli::run_stats::RunFindings;
 use crate::config::file::{File, SCHEMA};
 use crate::config::options::Backend;
-use crate::config::{Approval, Config, ConfigError, Mode};
+use crate::config::{Config, ConfigError};
 use crate::failure::Failure;
 #[cfg(target_os = "linux")]
 use crate::jail::sandbox::stdio;
@@ -61,12 +63,6 @@ fn conclude(done: Result<i32, Failure>) -> ExitCode {
     }
 }
 
-/// What a run on Linux must know of the descriptors that it inherited.
-#[cfg(target_os = "linux")]
-type Inherited = stdio::Inherited;
-#[cfg(not(target_os = "linux"))]
-type Inherited = ();
-
 fn command(args: Run, inherited: Inherited) -> Result<i32, Failure> {
     let caller = InvokingUser::find()?;
     let locked = args.locked.clone();
@@ -79,8 +75,9 @@ fn command(args: Run, inherited: Inherited) -> Result<i32, Failure> {
         }),
         ..failure
     })?;
-    behind_the_command(&config);
-    go(&config, &caller, inherited)
+    let context = RunContext { config, caller };
+    run::warn_of_misplaced_options(&context);
+    run::run(context, inherited)
 }
 
 fn learn_policy(args: Learn, inherited: Inherited) -> Result<i32, Failure> {
@@ -89,60 +86,11 @@ fn learn_policy(args: Learn, inherited: Inherited) -> Result<i32, Failure> {
     // A file that is to be added to has rules of its own, if it is there already.
     let file = file.or(args.update.then(|| args.output.clone()).filter(|path| path.exists()));
     let config = configure(file.as_deref(), &caller, |file| args.configure(file))?;
-    go(&config, &caller, inherited)
+    run::run(RunContext { config, caller }, inherited)
 }
 
-/// Options behind the command are the command's. Where there is no rule that is hardly what was meant.
-fn behind_the_command(config: &Config) {
-    let nobody_decides =
-        config.policy.is_empty() && config.mode == Mode::Enforce && config.approval == Approval::Nobody;
-    if nobody_decides
-        && !config.log.quiet
-        && let Some((name, line)) = args::misplaced_option(config)
-    {
-        let text = format!("no rule was given: {name} stands behind the command, and so is given to that");
-        logging::warn(&text, Some(&format!("write {line}")));
-    }
-}
-
-/// Runs the command, and acts on what was found meanwhile.
-fn go(config: &Config, caller: &InvokingUser, inherited: Inherited) -> Result<i32, Failure> {
-    let before = learn::prepare(config, caller)?;
-    let (status, findings) = match config.backend {
-        Backend::Weak => weak::run(config, caller)?,
-        _ => strong(config, caller, inherited)?,
-    };
-    learn::conclude(config, caller, before, &findings, status)
-}
-
-#[cfg(target_os = "linux")]
-fn strong(config: &Config, caller: &InvokingUser, inherited: Inherited) -> Result<(i32, RunFindings), Failure> {
-    let (status, findings) = run::run(config, &caller.identity, inherited)?;
-    Ok((status.into(), findings))
-}
-
-/// Only Linux has jails; what is left is said to be weak on start.
-#[cfg(not(target_os = "linux"))]
-fn strong(config: &Config, caller: &InvokingUser, _inherited: Inherited) -> Result<(i32, RunFindings), Failure> {
-    match config.backend {
-        Backend::Ebpf | Backend::Netns => Err(Failure {
-            hint: Some("--backend weak, or none, runs the command without a jail".into()),
-            ..Failure::new("this backend needs Linux")
-        }),
-        Backend::Auto | Backend::Weak => weak::run(config, caller),
-    }
-}
-
-#[cfg(target_os = "linux")]
 fn examine() -> Result<i32, Failure> {
-    doctor::run(&InvokingUser::find()?.identity).map(i32::from)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn examine() -> Result<i32, Failure> {
-    Err(Failure::new(
-        "there is nothing to examine: only Linux has jails, and weak mode needs nothing",
-    ))
+    doctor::run(&InvokingUser::find()?).map(i32::from)
 }
 
 #[cfg(target_os = "linux")]

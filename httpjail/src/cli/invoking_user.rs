@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
-use crate::cli::authority_dirs;
-use crate::cli::output::failure;
+#[cfg(target_os = "linux")]
+use crate::cli::{authority_dirs, output::failure};
 use crate::failure::Failure;
 #[cfg(target_os = "linux")]
 use crate::jail::sandbox::user_identity::UserIdentity;

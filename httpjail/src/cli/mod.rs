@@ -5,8 +5,10 @@ mod anchored_path;
 pub(crate) mod args;
 #[cfg(target_os = "linux")]
 mod authority_dirs;
+mod backends;
 mod commands;
 mod compose;
+mod context;
 mod dispatch;
 mod hints;
 mod invoking_user;

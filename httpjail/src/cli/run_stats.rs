@@ -10,35 +10,21 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use serde::{Deserialize, Serialize};
-
-#[cfg(unix)]
 use crate::audit::{Decision, EventKind, Record, Summary, SummaryForm, Watcher, printable, redacted};
+use crate::backend::RunFindings;
+#[cfg(unix)]
 use crate::cli::anchored_path::AnchoredPath;
 use crate::cli::hints;
 use crate::cli::output::USAGE;
 use crate::config::{Config, Purpose};
 use crate::failure::Failure;
-use crate::policy::learn::{LearnedRule, Learner};
+use crate::policy::learn::Learner;
 
 /// Requests that `--locked` names.
 const NAMED_MAX: usize = 50;
 
 /// The variable in which GitHub names the file of a step's summary.
 const PAGE: &str = "GITHUB_STEP_SUMMARY";
-
-/// What a run is found to have asked for, for whoever acts on it.
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct RunFindings {
-    /// Rules for what no rule was about.
-    pub(crate) learned: Vec<LearnedRule>,
-    /// How many requests they stand for.
-    pub(crate) requests: u64,
-    /// How many requests more there were, to more hosts than are learned.
-    pub(crate) left_out: u64,
-    /// How many requests the policy denied.
-    pub(crate) denied: u64,
-}
 
 /// Counts.
 #[derive(Debug)]

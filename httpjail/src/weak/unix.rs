@@ -15,39 +15,47 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Outcome, RunError};
+use super::error::RunError;
+use crate::backend::Outcome;
 use crate::sys::terminal::{FORWARDED_SIGNALS, Terminal};
 
 /// Between the wish that a command end and its end by force.
 const GRACE: Duration = Duration::from_secs(2);
 
-pub(super) async fn run(
-    mut command: process::Command,
-    program: &OsString,
-    limit: Option<Duration>,
-) -> Result<Outcome, RunError> {
-    let system = |what| move |error| RunError::System(what, error);
-    // Before the start: what comes from here on is for the command. SIGTTOU would stop us when we take the terminal back.
-    let mut signals = Signals::listen().map_err(system("take the signals"))?;
-    let mut mask = SigSet::empty();
-    mask.add(Signal::SIGTTOU);
-    mask.thread_block()
-        .map_err(|error| RunError::System("block SIGTTOU", error.into()))?;
-    let foreground = wants_foreground();
+/// A command that runs in a process group of its own.
+pub(super) struct Child {
+    group: Group,
+    signals: Signals,
+}
 
-    let child = command.process_group(0).spawn();
-    let child = child.map_err(|error| RunError::of_start(program, error))?;
-    let mut group = Group {
-        leader: Pid::from_raw(child.id().cast_signed()),
-        holds_terminal: false,
-    };
-    if foreground {
-        group.give_terminal();
+impl Child {
+    pub(super) fn spawn(mut command: process::Command, program: &OsString) -> Result<Child, RunError> {
+        // Before the start: what comes from here on is for the command. SIGTTOU would stop us when we take the terminal back.
+        let signals = Signals::listen().map_err(|error| RunError::System("take the signals", error))?;
+        let mut mask = SigSet::empty();
+        mask.add(Signal::SIGTTOU);
+        mask.thread_block()
+            .map_err(|error| RunError::System("block SIGTTOU", error.into()))?;
+        let foreground = wants_foreground();
+
+        let child = command.process_group(0).spawn();
+        let child = child.map_err(|error| RunError::of_start(program, error))?;
+        let mut group = Group {
+            leader: Pid::from_raw(child.id().cast_signed()),
+            holds_terminal: false,
+        };
+        if foreground {
+            group.give_terminal();
+        }
+        Ok(Child { group, signals })
     }
-    let outcome = group.supervise(&mut signals, limit).await;
-    group.take_terminal();
-    group.end();
-    outcome.map_err(system("wait for the command"))
+
+    pub(super) async fn wait(mut self, limit: Option<Duration>) -> Result<Outcome, RunError> {
+        let outcome = self.group.supervise(&mut self.signals, limit).await;
+        self.group.take_terminal();
+        self.group.end();
+        outcome.map_err(|error| RunError::System("wait for the command", error))
+    }
 }
 
 /// Whether the command reads from and writes to a terminal that is ours to give.

@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use crate::cli::compose::approval::{self, Questions};
-use crate::cli::compose::log_file::LogAgain;
+use crate::cli::compose::log_file::LogReopener;
 use crate::cli::compose::proxy_parts::{session, upstream_authorities};
 use crate::cli::compose::proxy_process::Task;
 use crate::cli::compose::reload::Watcher;
@@ -74,7 +74,7 @@ pub(crate) fn attach(config: &Config, caller: &UserIdentity, cgroup: &Path) -> R
     };
     let mut proxy_process = ProxyProcess::spawn(&keep, move |line, user| task.run(line, user))
         .map_err(|error| Failure::new(format!("cannot fork the proxy: {error}")))?;
-    let log = LogAgain::new(config, caller);
+    let log = LogReopener::new(config, caller);
     proxy_process.ready()?;
     attachment.arm(&proxy_process)?;
     let path = attachment.target().path().display().to_string();
@@ -83,7 +83,7 @@ pub(crate) fn attach(config: &Config, caller: &UserIdentity, cgroup: &Path) -> R
     // Who is in the cgroup is not known beforehand: nobody but root may be able to write the file.
     let mut watcher = Watcher::new(config, SafeFrom::AllBut(0), caller);
     let watch = watcher.as_mut().map(|watcher| watcher as &mut dyn PolicyWatch);
-    let end = attachment.watch(&proxy_process, &signals, watch, &|| log.open());
+    let end = attachment.watch(&proxy_process, &signals, watch, &|| log.open(caller));
     match &end {
         End::Failed(message) => {
             return Err(Failure {
@@ -101,7 +101,7 @@ pub(crate) fn attach(config: &Config, caller: &UserIdentity, cgroup: &Path) -> R
         ),
     }
     attachment.detach()?;
-    if let Err(error) = proxy_process.finish(0, &|| log.open()) {
+    if let Err(error) = proxy_process.finish(0, &|| log.open(caller)) {
         logging::warn(&error.to_string(), None);
     }
     Ok(0)

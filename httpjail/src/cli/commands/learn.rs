@@ -8,11 +8,11 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use crate::backend::RunFindings;
 use crate::cli::anchored_path::AnchoredPath;
 use crate::cli::invoking_user::InvokingUser;
 use crate::cli::output::{USAGE, usage};
 use crate::cli::policy_file;
-use crate::cli::run_stats::RunFindings;
 use crate::config::file::{add_to, document};
 use crate::config::{Config, ConfigError, Existing, Learning, Purpose};
 use crate::failure::Failure;
@@ -183,7 +183,7 @@ fn about(config: &Config, findings: &RunFindings) -> Vec<String> {
     let program = program.to_string_lossy();
     let mut about = vec![
         format!(
-            "LearnedRule by httpjail from a run of {}.",
+            "Learned by httpjail from a run of {}.",
             crate::audit::printable(&program)
         ),
         "A request that no rule allows is denied. Read it before you trust it.".to_owned(),

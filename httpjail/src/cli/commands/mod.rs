@@ -5,13 +5,10 @@ pub(crate) mod attach;
 pub(crate) mod ca;
 pub(crate) mod check;
 pub(crate) mod completions;
-#[cfg(target_os = "linux")]
 pub(crate) mod doctor;
 pub(crate) mod learn;
 pub(crate) mod lint;
 pub(crate) mod man;
 pub(crate) mod report;
-#[cfg(target_os = "linux")]
 pub(crate) mod run;
 pub(crate) mod serve;
-pub(crate) mod weak;

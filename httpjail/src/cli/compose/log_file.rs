@@ -28,14 +28,13 @@ pub(crate) fn open_log_as(config: &Config, caller: &UserIdentity, path: &Path) -
 }
 
 /// Opens the log anew as [`open_log_as`] opened it, in the folders that were there before the command was.
-pub(crate) struct LogAgain<'a> {
-    caller: &'a UserIdentity,
+pub(crate) struct LogReopener {
     own: Option<LogLocation>,
     roots: Option<LogLocation>,
 }
 
-impl<'a> LogAgain<'a> {
-    pub(crate) fn new(config: &Config, caller: &'a UserIdentity) -> LogAgain<'a> {
+impl LogReopener {
+    pub(crate) fn new(config: &Config, caller: &UserIdentity) -> LogReopener {
         let (mut own, mut roots) = (None, None);
         if let LogTarget::File(path) = &config.log.target {
             own = match config.user.is_some() && !caller.switched {
@@ -44,16 +43,16 @@ impl<'a> LogAgain<'a> {
             };
             roots = LogLocation::without_links(path).ok().filter(|_| caller.switched);
         }
-        LogAgain { caller, own, roots }
+        LogReopener { own, roots }
     }
 
-    /// The log.
+    /// Opens the log, with the rights that opened it first.
     ///
     /// # Errors
     /// Those of `open(2)`.
-    pub(crate) fn open(&self) -> io::Result<File> {
+    pub(crate) fn open(&self, caller: &UserIdentity) -> io::Result<File> {
         let own = self.own.as_ref().ok_or(io::ErrorKind::PermissionDenied.into());
-        let own = own.and_then(|place| self.caller.act(|| place.open()).flatten());
+        let own = own.and_then(|place| caller.act(|| place.open()).flatten());
         match (own, &self.roots) {
             (Err(error), Some(place)) if error.kind() == io::ErrorKind::PermissionDenied => place.open(),
             (opened, _) => opened,

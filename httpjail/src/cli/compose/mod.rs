@@ -9,6 +9,8 @@ pub(crate) mod environment;
 pub(crate) mod host_ports;
 #[cfg(target_os = "linux")]
 pub(crate) mod jail_plan;
+#[cfg(target_os = "linux")]
+pub(crate) mod kernel_events;
 pub(crate) mod limits;
 #[cfg(target_os = "linux")]
 pub(crate) mod log_file;

@@ -14,12 +14,13 @@ use tokio::task::JoinHandle;
 
 use crate::approve::ApprovalQueue;
 use crate::audit::{EventKind, Log, LogFile, Record, Sink, open_log};
+use crate::backend::RunFindings;
 use crate::cli::compose::approval;
 use crate::cli::compose::reload::{self, InForce, Own, Watcher};
 use crate::cli::compose::{limits, proxy_parts};
 use crate::cli::invoking_user::InvokingUser;
 use crate::cli::output::{failure, verbosity};
-use crate::cli::run_stats::{RunFindings, SharedRunStats};
+use crate::cli::run_stats::SharedRunStats;
 use crate::cli::safe_from::{Holding, SafeFrom};
 use crate::config::{Approval, Config, LogTarget};
 use crate::failure::Failure;
@@ -184,6 +185,17 @@ impl OpenProxy {
             heeds_hangup: !matches!(access, Access::TokenOrSelf),
             in_force: Arc::new(in_force),
         })
+    }
+
+    /// Where its clients come to, before it serves them.
+    pub(crate) fn listener(&self) -> &TcpListener {
+        &self.listener
+    }
+
+    /// Does something that needs the proxy's runtime.
+    pub(crate) fn within<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _entered = self.runtime.enter();
+        work()
     }
 
     /// Serves while `work` runs, then finishes the log. `status` is what the log says of `work`'s end. Returns what `work` did,

@@ -2,23 +2,20 @@
 //! sockets, and serves them until the supervisor says that the command has ended.
 
 use std::fs::File;
-use std::io::{self, PipeReader};
+use std::io;
 use std::net::TcpListener;
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use crate::approve::{ApprovalQueue, ApproverClient};
-use crate::audit::{EventKind, Log, LogFile, Record, Sink};
+use crate::audit::{EventKind, LogFile, Record, Sink};
 use crate::cli::authority_dirs;
-use crate::cli::compose::host_ports::HostPorts;
+use crate::cli::compose::kernel_events::{noting, record};
 use crate::cli::compose::log_file::open_log_as;
 use crate::cli::compose::published;
 use crate::cli::compose::reload::InForce;
@@ -39,7 +36,7 @@ use crate::jail::sandbox::user_identity::UserIdentity;
 use crate::jail::steering::userns;
 use crate::jail::steering::{EventSource, Steering, Stopped};
 use crate::logging;
-use crate::net::{Holder, Listeners, NameSource as _, Process, ProgramSource as _};
+use crate::net::Listeners;
 use crate::proxy::{self, Clients, HostNetwork, Proxy};
 use crate::sys;
 use crate::tls::store::load_or_create;
@@ -59,7 +56,7 @@ pub(crate) struct Task<'a> {
     pub older: Vec<Record>,
     /// Where the supervisor reads what was found.
     pub shared_findings: &'a SharedFindings,
-    /// SyntheticAddresses the run in the log.
+    /// Names the run in the log.
     pub session: String,
     /// Knows where connections were meant to go, and what the kernel stopped.
     pub steering: &'a dyn Steering,
@@ -274,77 +271,6 @@ async fn serve(
         (Ok(Ok(())), Ok(Ok(()))) => Ok(u16::try_from(status).ok()),
         (Ok(Ok(())), ended) => Err(part("reader of kernel events", ended)),
         (ended, _) => Err(part("proxy", ended)),
-    }
-}
-
-/// What writes an event of the kernel's into the log, with the name behind the address and the program that the process runs.
-/// One that goes on trying is asked after once.
-fn noting(
-    log: Arc<Log>,
-    names: Arc<SyntheticAddresses>,
-    process_info: Arc<ProcessInfoClient>,
-) -> impl FnMut(Stopped) + Send + 'static {
-    let mut latest: Option<(Trier, Option<Holder>)> = None;
-    let mut ports = HostPorts::default();
-    move |Stopped { mut record, socket }| {
-        let name = record.dst.and_then(|dst| names.name_of(dst.ip()));
-        record.host = name.map(|name| name.to_string());
-        ports.tell(&mut record);
-        let trier = match (record.pid, socket) {
-            (Some(pid), _) => Trier::Process(pid, record.comm.clone().unwrap_or_default()),
-            (None, Some(socket)) => Trier::Socket(socket),
-            (None, None) => return log.record(record),
-        };
-        let known = latest.take().filter(|(known, _)| *known == trier);
-        let (_, holder) = latest.insert(known.unwrap_or_else(|| {
-            let holder = match &trier {
-                Trier::Process(pid, comm) => process_info.program(*pid).map(|program| Holder {
-                    process: Process {
-                        pid: *pid,
-                        comm: comm.clone(),
-                    },
-                    program,
-                    cgroup: None,
-                }),
-                Trier::Socket(socket) => process_info.holder(*socket),
-            };
-            (trier, holder)
-        }));
-        if let Some(holder) = holder.clone() {
-            record.of(holder);
-        }
-        log.record(record);
-    }
-}
-
-/// Who tried what the kernel stopped, as the kernel tells it.
-#[derive(PartialEq, Eq)]
-enum Trier {
-    Process(u32, String),
-    Socket(u32),
-}
-
-/// Tells `blocked` what the kernel stopped, to the last event there is when `stop` closes. Blocks.
-fn record(events: Option<Box<dyn EventSource>>, mut blocked: impl FnMut(Stopped), stop: &PipeReader) -> io::Result<()> {
-    let mut events = events;
-    loop {
-        let mut polled = vec![PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
-        polled.extend(
-            events
-                .as_ref()
-                .map(|events| PollFd::new(events.descriptor(), PollFlags::POLLIN)),
-        );
-        match poll(&mut polled, PollTimeout::NONE) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let stopped = polled[0].any().unwrap_or(true);
-        while let Some(event) = events.as_mut().and_then(|events| events.next()) {
-            blocked(event);
-        }
-        if stopped {
-            return Ok(());
-        }
     }
 }
 

@@ -56,10 +56,28 @@ pub(crate) struct Refused {
     pub error: SteeringError,
 }
 
-/// A backend to go on with.
+/// A way of steering that holds whatever the command does.
+pub(crate) enum Strong {
+    /// cgroup programs.
+    Ebpf(EbpfSteering),
+    /// nftables in the jail's own network namespace.
+    Netns(NetnsSteering),
+}
+
+impl Strong {
+    /// Whichever it is.
+    pub(crate) fn steering(self) -> Box<dyn Steering> {
+        match self {
+            Strong::Ebpf(steering) => Box::new(steering),
+            Strong::Netns(steering) => Box::new(steering),
+        }
+    }
+}
+
+/// A way of steering to go on with.
 pub(crate) struct Selection {
     /// It.
-    pub backend: Box<dyn Steering>,
+    pub steering: Strong,
     /// The better ones.
     pub refused: Vec<Refused>,
 }
@@ -80,7 +98,7 @@ pub(crate) fn select(choice: Choice, wants: Wants) -> Result<Selection, Failure>
     let mut refused = Vec::new();
     for (name, prepare) in candidates {
         match prepare(wants) {
-            Ok(backend) => return Ok(Selection { backend, refused }),
+            Ok(steering) => return Ok(Selection { steering, refused }),
             Err(error) => refused.push(Refused { backend: name, error }),
         }
     }
@@ -88,7 +106,7 @@ pub(crate) fn select(choice: Choice, wants: Wants) -> Result<Selection, Failure>
 }
 
 /// Makes a backend ready, as far as that goes before there is a jail.
-pub(crate) type Prepare = fn(Wants) -> Result<Box<dyn Steering>, SteeringError>;
+pub(crate) type Prepare = fn(Wants) -> Result<Strong, SteeringError>;
 
 /// The backends that hold whatever the command does, strongest first.
 pub(crate) const STRONG: [(&str, Prepare); 2] = [("ebpf", ebpf), ("netns", netns)];
@@ -104,7 +122,7 @@ pub(crate) fn explain(mut refused: Vec<Refused>, backend: &'static str, failure:
     none(refused)
 }
 
-fn ebpf(wants: Wants) -> Result<Box<dyn Steering>, SteeringError> {
+fn ebpf(wants: Wants) -> Result<Strong, SteeringError> {
     if let Some(error) = kernel::too_old() {
         return Err(error);
     }
@@ -122,10 +140,10 @@ fn ebpf(wants: Wants) -> Result<Box<dyn Steering>, SteeringError> {
     }
     let mut backend = EbpfSteering::prepare(wants.host_loopback)?;
     backend.want(wants.extras)?;
-    Ok(Box::new(backend))
+    Ok(Strong::Ebpf(backend))
 }
 
-fn netns(wants: Wants) -> Result<Box<dyn Steering>, SteeringError> {
+fn netns(wants: Wants) -> Result<Strong, SteeringError> {
     match userns::forbidden() {
         Some(error) if !rights::may_change_user() => Err(error),
         _ => {
@@ -134,7 +152,7 @@ fn netns(wants: Wants) -> Result<Box<dyn Steering>, SteeringError> {
                 host_loopback: wants.host_loopback,
             };
             backend.want(wants.extras)?;
-            Ok(Box::new(backend))
+            Ok(Strong::Netns(backend))
         }
     }
 }
