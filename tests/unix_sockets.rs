@@ -505,5 +505,5 @@ fn beneath_another_filter() {
     beneath
         .run()
         .expect_code(0)
-        .expect_stderr_has("by name only, because a filter");
+        .expect_stderr_has("by name only, because an outer seccomp filter");
 }
