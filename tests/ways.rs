@@ -209,3 +209,33 @@ fn nothing_on_the_host_changes() {
         assert_eq!(seen(), before, "after they were killed");
     }
 }
+
+/// A run is the same over each backend: what is allowed, what is denied and by which rule, the command's exit status, and that of
+/// a time-out.
+#[test]
+fn the_same_verdicts_over_each_backend() {
+    for backend in ["ebpf", "netns", "weak"] {
+        let lab = lab();
+        let jail = || {
+            let jail = lab.jail().option("--backend").option(backend);
+            jail.rule("deny: ^https://ok\\.test/no")
+                .rule("allow-get: ^https://ok\\.test/")
+        };
+        let script =
+            "curl -sSf https://ok.test/bytes/5; curl -sS -o /dev/null -w %{http_code} https://ok.test/no; exit 7";
+        let outcome = jail().shell(script).run().expect_code(7).expect_stdout("xxxxx403");
+        let record = |url: &str, verdict: &str, rule: &str| {
+            let fields = [("event", "request"), ("url", url), ("verdict", verdict), ("rule", rule)];
+            assert_eq!(outcome.events_with(&fields).len(), 1, "{backend}: {outcome:#?}");
+        };
+        record("https://ok.test/bytes/5", "allow", "allow-get: ^https://ok\\.test/");
+        record("https://ok.test/no", "deny", "deny: ^https://ok\\.test/no");
+        jail()
+            .option("--timeout")
+            .option("1")
+            .command(["sleep", "60"])
+            .run()
+            .expect_code(124)
+            .expect_stderr_has("--timeout");
+    }
+}
