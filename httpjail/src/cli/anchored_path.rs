@@ -1,5 +1,5 @@
-//! A file's place: its name in a folder that is held open. What is written at the end of a run is written where it was meant to be
-//! at the start, whatever the command has made of the path since.
+//! A file's name in a directory that is held open. What httpjail writes at the end of a run lands where it was meant to at the
+//! start, whatever the command has done to the path since.
 
 use std::io;
 use std::path::{Path, PathBuf};

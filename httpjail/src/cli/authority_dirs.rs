@@ -1,8 +1,8 @@
-//! Where the authorities of this host's users lie, so that no jail sees one of their keys.
+//! Finds the directories in which users of this host keep their certificate authorities, so that no jail sees one of their keys.
 //!
-//! A key usually lies below the home that the user database names. It lies elsewhere where HOME, XDG_CONFIG_HOME or a link says so
-//! (and a link is the user's to rename, in a jail too): such places are remembered below that home, in a folder that jails do
-//! not see either, so that a run which is told otherwise still knows them.
+//! A key usually lies below the home that the user database names. It lies elsewhere where HOME, XDG_CONFIG_HOME or a link says so,
+//! and a command in a jail could rename such a link. So httpjail remembers these directories below that home, in a directory that
+//! jails do not see either: a later run with another environment still knows them.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;

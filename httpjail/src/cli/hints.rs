@@ -1,5 +1,5 @@
-//! What a run advises while it goes on, and at its end: by what it is for, so that no hint names what the user is doing already,
-//! or what cannot help here.
+//! The hints of a run, while it goes on and at its end. They depend on what the run is for, so that no hint names what the user does
+//! already, or what cannot help here.
 
 use std::path::Path;
 

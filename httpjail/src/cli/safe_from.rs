@@ -1,7 +1,7 @@
-//! Who could write a file: it itself, a folder above it, or a link on the way to it.
+//! Tells who could change a file: whoever may write the file, a directory above it, or a link on the way to it.
 //!
-//! From the root down, so that each step is already known to be nobody's to change when the next is looked at. Access lists
-//! need no look of their own: what they grant shows in the group's bits (acl(5), "correspondence").
+//! The check goes from the root down, so that each step is known to be out of reach before the next is looked at. Access control
+//! lists need no check of their own: what they grant shows in the group's bits (acl(5), "correspondence").
 
 use std::path::Path;
 

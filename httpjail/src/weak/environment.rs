@@ -1,6 +1,6 @@
-//! The variables that lead a program to the proxy.
+//! The environment variables that lead a program to the proxy.
 //!
-//! Each client has its own; those that set none of these go past us, and that is what is weak about weak mode.
+//! Each client reads its own. A program that reads none of these goes past the proxy: that is the weakness of weak mode.
 
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
@@ -56,7 +56,7 @@ pub(crate) fn build(
     added.extend([
         pair("NO_PROXY", DIRECT),
         pair("no_proxy", DIRECT),
-        // node 22.21 and 24.5 on: fetch and http(s) heed the variables above.
+        // node 22.21 and 24.5 on: fetch and http(s) read the variables above.
         pair("NODE_USE_ENV_PROXY", "1"),
         (
             JAVA_OPTIONS.into(),
@@ -79,7 +79,7 @@ pub(crate) fn build(
     env
 }
 
-/// The JVM heeds no variable for proxies; it says on stderr that it picked these up. It cannot be given a token here.
+/// The JVM reads no variable for proxies, only options, and says on stderr that it picked these up. They cannot carry a token.
 fn java_options(own: Option<&OsStr>, proxy: &ProxyAddress) -> OsString {
     let (host, port) = (proxy.address.ip(), proxy.address.port());
     let mut options = own.map(OsStr::to_owned).unwrap_or_default();

@@ -1,8 +1,8 @@
-//! Weak mode: a command that is asked, by environment variables, to use the proxy. Nothing holds it.
+//! Weak mode: the command runs without a jail, and environment variables ask it to use the proxy. Nothing holds it.
 //!
-//! It is what works on every system, and what `serve` is without a command. A program that ignores the variables is
-//! neither judged nor logged, so httpjail says so on start. What a jail does otherwise is kept as far as it goes without a
-//! kernel's help: exit statuses, signals, the time limit for the command and all that it started.
+//! This works on every system, for nothing of it needs a kernel's help. A program that ignores the variables is neither judged nor
+//! logged, so httpjail says so on start. Exit statuses, signals and the time limit are those of a run in a jail: they cover the
+//! command and whatever it started that is still in its process group (Unix) or its job (Windows).
 
 pub(crate) mod environment;
 mod error;

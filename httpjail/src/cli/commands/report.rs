@@ -1,4 +1,4 @@
-//! `httpjail report LOG`: a summary of a JSON log, on stdout.
+//! `httpjail report LOG`: prints a summary of a JSON log.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write as _};

@@ -1,5 +1,5 @@
-//! The command's environment: the caller's, less what would lead it past the jail or astray in it, plus what makes it
-//! trust the authority.
+//! Builds the command's environment in a jail: the caller's variables, without those that name proxies or sockets outside, with
+//! those that make clients trust the authority.
 
 use std::ffi::{OsStr, OsString};
 

@@ -1,7 +1,8 @@
-//! What the host itself listens to: a jail's loopback is another one, and who asks for `localhost` there may mean the host's.
+//! Which loopback ports the host itself listens on: a jail has a loopback of its own, and a program that connects to `localhost`
+//! there may mean the host's.
 //!
-//! A connection to a loopback port on which nobody in the jail listens is refused and is usually nothing to be told: programs try
-//! such ports by habit. Where a program of the host listens there it is, with the rule that leads to it.
+//! The kernel refuses a connection to a loopback port on which nothing in the jail listens. Programs try such ports by habit, so
+//! that is usually not worth a word. Where a program of the host listens on that port it is, with the rule that leads to it.
 
 use std::collections::HashSet;
 use std::fs;

@@ -1,8 +1,9 @@
-//! What decides must not be the command's to change: the files that the line for the shell names are found once, before the
-//! command is there, and held while it lives.
+//! Keeps the program of `--approve-with` out of the command's reach: finds the files that its command line names, once, before the
+//! command starts, so that they can be held while it runs.
 //!
-//! A program of root's needs nothing. Another is laid read-only over itself in the jail, and so is what its first line has it
-//! run by; the folders above cannot be renamed there. What a program reads besides is its owner's care.
+//! A program that only root can change needs nothing. Any other is laid read-only over itself in the jail, and so is the
+//! interpreter that its first line names; the directories above keep their names there. What the program reads besides is its
+//! owner's responsibility.
 
 use std::ffi::OsString;
 use std::fs::{self, File};

@@ -1,7 +1,7 @@
-//! The policy file while it is in force: read anew when it has changed, if those whom it is about cannot write it.
+//! Reloads the policy file while it is in force, if the command that it judges cannot write it.
 //!
-//! It is looked at by its path, once a second, so that it does not matter how an editor replaces it. Something new is taken
-//! when it has stayed the same from one look to the next, for a rule that is half written can allow more than the whole.
+//! httpjail looks at the file by its path once a second, so it does not matter how an editor replaces it. It reloads a change that
+//! has stayed the same from one look to the next: a rule that is half written can allow more than the whole one.
 
 mod in_force;
 mod keep;
