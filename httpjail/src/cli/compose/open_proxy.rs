@@ -16,20 +16,19 @@ use crate::approve::ApprovalQueue;
 use crate::audit::{EventKind, Log, LogFile, Record, Sink, open_log};
 use crate::backend::RunFindings;
 use crate::cli::compose::approval;
+use crate::cli::compose::proxy_parts::{self, ProxyParts};
 use crate::cli::compose::reload::{self, InForce, Own, Watcher};
-use crate::cli::compose::{limits, proxy_parts};
 use crate::cli::invoking_user::InvokingUser;
-use crate::cli::output::{failure, verbosity};
+use crate::cli::output::failure;
 use crate::cli::run_stats::SharedRunStats;
 use crate::cli::safe_from::{Holding, SafeFrom};
 use crate::config::{Approval, Config, LogTarget};
 use crate::failure::Failure;
 use crate::logging;
 use crate::net::{Host, NameSource, Program, ProgramSource};
-use crate::proxy::{self, Clients, HostNetwork, Proxy, ProxyAuth, Token};
-use crate::sys;
+use crate::proxy::{Clients, Proxy, ProxyAuth, Token};
+use crate::tls::CertificateAuthority;
 use crate::tls::store::load_or_create;
-use crate::tls::{CertificateAuthority, Leaves};
 use crate::weak::environment::ProxyAddress;
 
 /// Connections that may wait to be accepted.
@@ -126,9 +125,7 @@ impl OpenProxy {
         let upstream_tls = proxy_parts::upstream_tls(&upstream, &authority)?;
         let runtime = Runtime::new().map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
         runtime.spawn(proxy_parts::give_memory_back());
-        let log = Arc::new(proxy_parts::log(config, file, proxy_parts::session(), &stats)?);
-        logging::init(verbosity(config.verbosity), Some(log.terminal().clone()));
-        proxy_parts::begin(&log)?;
+        let log = proxy_parts::start_log(config, file, proxy_parts::session(), &stats)?;
 
         let (token, secret) = Token::new().map_err(|_| Failure::new("the system has no randomness"))?;
         let (token, credentials) = (Box::new(token), Some(Token::credentials(&secret)));
@@ -147,25 +144,18 @@ impl OpenProxy {
             }
             Approval::Nobody | Approval::Terminal => None,
         };
-        let in_force = InForce::new(config, log.clone());
-        let proxy = Proxy::new(proxy::Config {
-            policy: in_force.policy(),
-            approvals: approvals.clone(),
-            mode: proxy_parts::mode(config.mode),
-            intercept_tls: config.intercept_tls,
-            passthrough: config.passthrough.clone(),
+        let parts = ProxyParts {
             clients: Clients::Explicit(guard),
             programs: Arc::new(Unknown),
             names: Arc::new(Unknown),
-            leaves: Arc::new(Leaves::new(authority).map_err(failure)?),
-            upstream_tls: Arc::new(upstream_tls),
-            audit: log.clone(),
-            network: Arc::new(HostNetwork::new(proxy_parts::within_jail())),
+            approvals,
+            authority,
+            upstream_tls,
             upstream_proxies,
+            within_jail: proxy_parts::within_jail(),
             itself: vec![local],
-            limits: limits::of(&config.limits),
-            allocated: sys::memory::allocated,
-        });
+        };
+        let (proxy, in_force) = parts.build(config, &log)?;
         let address = ProxyAddress {
             address: local,
             credentials,

@@ -2,14 +2,20 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::cli::compose::reload::Rights;
+use crate::approve::ApprovalQueue;
+use crate::cli::compose::limits;
+use crate::cli::compose::reload::{InForce, Rights};
 use crate::cli::hints;
 use crate::cli::output::{USAGE, failure, verbosity};
 use crate::cli::run_stats::SharedRunStats;
+use crate::logging;
+use crate::net::{NameSource, ProgramSource};
 
 #[cfg(unix)]
 use crate::audit;
@@ -17,17 +23,12 @@ use crate::audit::{EventKind, Format, Log, LogFile, Record, Show, Sink, StderrPo
 use crate::config::options::LogFormat;
 use crate::config::{Config, Mode, Purpose, Stream};
 use crate::failure::Failure;
-use crate::proxy::{self, ProxyConfig};
+use crate::proxy::{self, Clients, HostNetwork, Proxy, ProxyConfig};
 use crate::sys;
-use crate::tls::{AuthorityFile, CertificateAuthority, UpstreamTls};
+use crate::tls::{AuthorityFile, CertificateAuthority, Leaves, UpstreamTls};
 
 /// The log of a run; `file` is where requests are written, if they are. Starts a thread.
-pub(crate) fn log(
-    config: &Config,
-    file: Option<LogFile>,
-    session: String,
-    stats: &SharedRunStats,
-) -> Result<Log, Failure> {
+fn log(config: &Config, file: Option<LogFile>, session: String, stats: &SharedRunStats) -> Result<Log, Failure> {
     let show = match (config.log.quiet, verbosity(config.verbosity)) {
         (true, _) => Show::Nothing,
         (false, 0) => Show::Denials,
@@ -96,7 +97,7 @@ pub(crate) fn log_hint(error: &io::Error) -> Option<String> {
 }
 
 /// Writes the first line of the log. Nothing runs if it cannot be written.
-pub(crate) fn begin(log: &Log) -> Result<(), Failure> {
+fn begin(log: &Log) -> Result<(), Failure> {
     log.record(Record::new(EventKind::Start));
     if !log.healthy() {
         return Err(Failure {
@@ -108,7 +109,7 @@ pub(crate) fn begin(log: &Log) -> Result<(), Failure> {
 }
 
 /// What the proxy does with verdicts.
-pub(crate) fn mode(mode: Mode) -> proxy::Mode {
+fn mode(mode: Mode) -> proxy::Mode {
     match mode {
         Mode::Enforce => proxy::Mode::Enforce,
         Mode::DryRun => proxy::Mode::DryRun,
@@ -173,4 +174,68 @@ pub(crate) fn within_jail() -> bool {
     return crate::jail::sandbox::nested::is_within();
     #[cfg(not(target_os = "linux"))]
     false
+}
+
+/// What a proxy is made of, where that differs from one way of running to the next.
+pub(crate) struct ProxyParts {
+    /// Where clients come from.
+    pub(crate) clients: Clients,
+    /// Which program a process runs.
+    pub(crate) programs: Arc<dyn ProgramSource>,
+    /// The names behind made-up addresses.
+    pub(crate) names: Arc<dyn NameSource>,
+    /// Who is asked about what no rule matches.
+    pub(crate) approvals: Option<Arc<ApprovalQueue>>,
+    /// Signs the certificates that clients see.
+    pub(crate) authority: Arc<CertificateAuthority>,
+    /// Trust for the upstream leg.
+    pub(crate) upstream_tls: UpstreamTls,
+    /// Other proxies on the upstream leg.
+    pub(crate) upstream_proxies: ProxyConfig,
+    /// Whether it dials from within a jail of httpjail's.
+    pub(crate) within_jail: bool,
+    /// Where it listens in the network that it dials from.
+    pub(crate) itself: Vec<SocketAddr>,
+}
+
+impl ProxyParts {
+    /// Makes the proxy, and what puts a changed policy in force.
+    ///
+    /// # Errors
+    /// When no key can be made for the certificates.
+    pub(crate) fn build(self, config: &Config, log: &Arc<Log>) -> Result<(Proxy, InForce), Failure> {
+        let in_force = InForce::new(config, log.clone());
+        let proxy = Proxy::new(proxy::Config {
+            policy: in_force.policy(),
+            approvals: self.approvals,
+            mode: mode(config.mode),
+            intercept_tls: config.intercept_tls,
+            passthrough: config.passthrough.clone(),
+            clients: self.clients,
+            programs: self.programs,
+            names: self.names,
+            leaves: Arc::new(Leaves::new(self.authority).map_err(failure)?),
+            upstream_tls: Arc::new(self.upstream_tls),
+            audit: log.clone(),
+            network: Arc::new(HostNetwork::new(self.within_jail)),
+            upstream_proxies: self.upstream_proxies,
+            itself: self.itself,
+            limits: limits::of(&config.limits),
+            allocated: sys::memory::allocated,
+        });
+        Ok((proxy, in_force))
+    }
+}
+
+/// Starts the log of a run, and speaks through it from here on.
+pub(crate) fn start_log(
+    config: &Config,
+    file: Option<LogFile>,
+    session: String,
+    stats: &SharedRunStats,
+) -> Result<Arc<Log>, Failure> {
+    let log = Arc::new(log(config, file, session, stats)?);
+    logging::init(verbosity(config.verbosity), Some(log.terminal().clone()));
+    begin(&log)?;
+    Ok(log)
 }

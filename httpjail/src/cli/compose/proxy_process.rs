@@ -17,10 +17,9 @@ use crate::audit::{EventKind, LogFile, Record, Sink};
 use crate::cli::authority_dirs;
 use crate::cli::compose::kernel_events::{noting, record};
 use crate::cli::compose::log_file::open_log_as;
+use crate::cli::compose::proxy_parts::{self, ProxyParts};
 use crate::cli::compose::published;
-use crate::cli::compose::reload::InForce;
-use crate::cli::compose::{limits, proxy_parts};
-use crate::cli::output::{failure, verbosity};
+use crate::cli::output::failure;
 use crate::cli::run_stats::{SharedFindings, SharedRunStats};
 use crate::config::options::DnsMode;
 use crate::config::{Config, LogTarget};
@@ -35,12 +34,10 @@ use crate::jail::sandbox::network::{JAIL_V4, JAIL_V6};
 use crate::jail::sandbox::user_identity::UserIdentity;
 use crate::jail::steering::userns;
 use crate::jail::steering::{EventSource, Steering, Stopped};
-use crate::logging;
 use crate::net::Listeners;
-use crate::proxy::{self, Clients, HostNetwork, Proxy};
-use crate::sys;
+use crate::proxy::{Clients, Proxy};
 use crate::tls::store::load_or_create;
-use crate::tls::{AuthorityFile, CertificateAuthority, Leaves};
+use crate::tls::{AuthorityFile, CertificateAuthority};
 
 /// Everything that the proxy's process has from the supervisor by inheritance.
 pub(crate) struct Task<'a> {
@@ -121,9 +118,7 @@ impl Task<'_> {
                 reopen: Box::new(move || asked.log()),
             },
         });
-        let log = Arc::new(proxy_parts::log(self.config, file, self.session.clone(), &stats)?);
-        logging::init(verbosity(self.config.verbosity), Some(log.terminal().clone()));
-        proxy_parts::begin(&log)?;
+        let log = proxy_parts::start_log(self.config, file, self.session.clone(), &stats)?;
         self.older.iter().for_each(|older| log.record(older.clone()));
         let flows = self.steering.original_dst(&listeners)?;
         let names = Arc::new(SyntheticAddresses::new(listeners.resolver_udp.len() > 1));
@@ -136,25 +131,18 @@ impl Task<'_> {
                 Some(ApprovalQueue::new(Arc::new(approver)))
             }
         };
-        let in_force = InForce::new(self.config, log.clone());
-        let proxy = Proxy::new(proxy::Config {
-            policy: in_force.policy(),
-            approvals: approvals.clone(),
-            mode: proxy_parts::mode(self.config.mode),
-            intercept_tls: self.config.intercept_tls,
-            passthrough: self.config.passthrough.clone(),
+        let parts = ProxyParts {
             clients: Clients::Steered(flows.clone()),
             programs: process_info.clone(),
             names: names.clone(),
-            leaves: Arc::new(Leaves::new(authority).map_err(failure)?),
-            upstream_tls: Arc::new(upstream_tls),
-            audit: log.clone(),
-            network: Arc::new(HostNetwork::new(false)),
+            approvals: approvals.clone(),
+            authority,
+            upstream_tls,
             upstream_proxies,
+            within_jail: false,
             itself: Vec::new(),
-            limits: limits::of(&self.config.limits),
-            allocated: sys::memory::allocated,
-        });
+        };
+        let (proxy, in_force) = parts.build(self.config, &log)?;
         let events = self.steering.events(&mut listeners)?;
         let (ended, end) = oneshot::channel();
         let (changed, changes) = mpsc::channel();
