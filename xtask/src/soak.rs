@@ -3,6 +3,8 @@
 //! By hand and before releases. One jail in the lab: a load in it does one stage after another and counts what it asked
 //! for, the lab's servers and the jail's log count what they saw, and the processes of httpjail are looked at each second.
 
+mod watched;
+
 use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{Write as _, pipe};
@@ -13,12 +15,13 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use httpjail_lab::{Lab, Outcome, Running, eventually};
+use httpjail_lab::{Lab, Outcome, eventually};
 use serde_json::Value;
 
 use crate::run::{cargo, quietly, root};
 use crate::setup;
 use crate::suites::table::Table;
+use watched::Watched;
 
 const PYTHON: &str = "/usr/bin/python3";
 const WEBSOCKETS: u16 = 9443;
@@ -42,12 +45,6 @@ const REST: Duration = Duration::from_secs(100);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// What the proxy may grow by in all of the mixed load, in KiB.
 const GROWTH: f64 = 1024.0;
-
-/// The processes of httpjail: the proxy's, and all, the proxy's among them.
-struct Watched {
-    proxy: u32,
-    all: Vec<u32>,
-}
 
 /// What was asked for, or arrived, or was logged.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -307,45 +304,6 @@ impl Counts {
     fn is_all_of(self, asked: Counts) -> bool {
         self.allowed == asked.allowed && self.denied == 0 && self.aborted <= asked.aborted
     }
-}
-
-impl Watched {
-    /// The proxy is the child in our PID namespace, init the one with a second number.
-    fn of(jail: &Running, binary: &Path) -> Result<Watched> {
-        let supervisor = jail.pid().as_raw().unsigned_abs();
-        let children = fs::read_to_string(format!("/proc/{supervisor}/task/{supervisor}/children"))?;
-        let children: Vec<u32> = children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
-        let is_ours = |pid: &u32| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == binary);
-        let is_proxy = |pid: &&u32| field(**pid, "NSpid").is_some_and(|pids| pids.len() == 1);
-        let children: Vec<u32> = children.into_iter().filter(is_ours).collect();
-        let proxy = *children.iter().find(is_proxy).context("find the proxy's process")?;
-        let all = children.into_iter().chain([supervisor]).collect();
-        Ok(Watched { proxy, all })
-    }
-
-    fn descriptors(&self) -> usize {
-        let count = |pid: &u32| fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
-        self.all.iter().map(count).sum()
-    }
-
-    /// `VmRSS` or `VmHWM` of the proxy, in KiB.
-    fn memory(&self, name: &str) -> Result<f64> {
-        let value = field(self.proxy, name).and_then(|words| words.first()?.parse().ok());
-        value.with_context(|| format!("read {name} of the proxy"))
-    }
-
-    /// The peak begins anew (proc_pid_clear_refs(5)).
-    fn forget_peak(&self) -> Result<()> {
-        fs::write(format!("/proc/{}/clear_refs", self.proxy), "5").context("forget the proxy's peak")
-    }
-}
-
-fn field(pid: u32, name: &str) -> Option<Vec<String>> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    Some(line.split_whitespace().map(str::to_owned).collect())
 }
 
 fn mib(kib: f64) -> String {

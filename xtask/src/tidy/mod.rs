@@ -8,6 +8,7 @@ mod circles;
 mod figures;
 mod imports;
 mod source;
+mod syntax;
 #[cfg(test)]
 mod tests;
 
@@ -59,7 +60,7 @@ pub(crate) fn run(also: Also) -> Result<()> {
         write_tables()?;
     }
     let files = files()?;
-    let (mut findings, mut warnings, mut manifests) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut findings, mut manifests) = (Vec::new(), Vec::new());
     let mut sources = Vec::new();
     for (path, text) in &files {
         findings.extend(leftovers(path, text));
@@ -67,7 +68,7 @@ pub(crate) fn run(also: Also) -> Result<()> {
         if path.ends_with(".rs") {
             sources.extend(Source::read(path, text)?);
             findings.extend(unsafe_code(path, text));
-            warnings.extend(length(path, text));
+            findings.extend(length(path, text));
         }
         if path.ends_with("Cargo.toml") {
             manifests.push((path, text));
@@ -76,8 +77,7 @@ pub(crate) fn run(also: Also) -> Result<()> {
     let graph = Graph::new(&sources);
     findings.extend(imports::findings(&sources));
     findings.extend(imports::floors(&graph));
-    warnings.extend(circles::findings(&graph));
-    warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    findings.extend(circles::findings(&graph));
     findings.extend(stale_tables()?);
     findings.extend(threats::check(&files)?);
     if also == Also::Figures {
