@@ -19,7 +19,6 @@ use nix::unistd::{ForkResult, Pid};
 pub(crate) enum Side {
     /// The parent, with the child's process id as the parent sees it.
     Parent(Pid),
-    /// The child.
     Child,
 }
 

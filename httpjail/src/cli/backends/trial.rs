@@ -4,7 +4,6 @@ use crate::failure::Failure;
 
 /// What `doctor` tells of a backend.
 pub(crate) struct Trial {
-    /// Its name.
     pub(crate) name: &'static str,
     /// Whether it holds the command whatever that does.
     pub(crate) is_strong: bool,

@@ -37,7 +37,6 @@ use crate::sys::terminal::Terminal;
 pub(crate) struct Plan {
     /// The jail's view of the file system.
     pub view: View,
-    /// The command.
     pub command: JailedCommand,
     /// Its seccomp filter.
     pub filter: Filter,

@@ -8,7 +8,6 @@ use nix::mount::MsFlags;
 
 use crate::sys::mounts;
 
-/// One mount.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Mount {
     /// Its number (field 1).
@@ -19,7 +18,6 @@ pub(super) struct Mount {
     pub root: PathBuf,
     /// The type of the file system (the first field after the dash).
     pub kind: String,
-    /// Where.
     pub target: PathBuf,
     /// Its own flags (field 6), those that a remount must repeat.
     pub flags: MsFlags,

@@ -27,7 +27,6 @@ pub(crate) enum StdioError {
     Foreign {
         /// `standard input` and so on.
         name: &'static str,
-        /// What it is.
         what: &'static str,
     },
     /// `/proc/self/fd` could not be read.

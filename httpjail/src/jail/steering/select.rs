@@ -76,7 +76,6 @@ impl Strong {
 
 /// A way of steering to go on with.
 pub(crate) struct Selection {
-    /// It.
     pub steering: Strong,
     /// The better ones.
     pub refused: Vec<Refused>,

@@ -22,7 +22,6 @@ pub(crate) enum Class {
     LinkLocal,
     /// Metadata services outside the link-local ranges.
     Metadata,
-    /// Multicast.
     Multicast,
     /// Broadcast, class E, and IETF protocol assignments.
     Reserved,

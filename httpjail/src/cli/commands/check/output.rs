@@ -143,7 +143,6 @@ impl Printer {
         self.text(&text)
     }
 
-    /// One of many.
     pub(super) fn verdict(&mut self, found: &Found<'_>, times: u64) -> Result<(), Failure> {
         if self.json {
             return self.object(&Line {

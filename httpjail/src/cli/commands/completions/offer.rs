@@ -11,7 +11,6 @@ mod tests;
 pub(super) enum Offer {
     /// One of these, each with a few words on it.
     Words(Vec<(String, String)>),
-    /// A file.
     Files,
     /// It belongs to the jailed command, which is the word with this index.
     OfCommand(usize),

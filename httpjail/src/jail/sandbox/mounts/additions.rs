@@ -17,7 +17,6 @@ use super::operations::{MountError, failed, hold, raw, remount_read_only, write}
 /// A file that appears.
 #[derive(Debug, Clone)]
 pub(crate) struct Addition {
-    /// Where.
     pub path: PathBuf,
     /// No directory above this one is covered.
     pub floor: PathBuf,

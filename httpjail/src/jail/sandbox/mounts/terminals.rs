@@ -38,7 +38,6 @@ const MOST: u64 = 4096;
 pub(super) struct Given {
     /// Its name below `/dev`.
     pub(super) name: PathBuf,
-    /// The device.
     pub(super) device: OwnedFd,
     /// Its number, if it is a pseudo-terminal.
     number: Option<u64>,

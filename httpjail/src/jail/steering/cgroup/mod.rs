@@ -91,7 +91,6 @@ impl Cgroup {
         self.id
     }
 
-    /// Where it is.
     #[cfg(test)]
     pub(crate) fn path(&self) -> &Path {
         &self.path

@@ -88,7 +88,6 @@ impl std::fmt::Display for RunName {
 /// A cgroup whose supervisor is dead.
 #[derive(Debug)]
 pub(crate) struct StaleCgroup {
-    /// Where it is.
     pub path: PathBuf,
     #[cfg(test)]
     pub name: RunName,

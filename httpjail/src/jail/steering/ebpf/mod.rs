@@ -73,7 +73,6 @@ pub(crate) enum BpfError {
     /// A link could not be pinned.
     #[error("pin the BPF link {}: {source}", path.display())]
     Pin {
-        /// Where.
         path: PathBuf,
         /// Why.
         source: io::Error,
