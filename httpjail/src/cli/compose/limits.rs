@@ -1,4 +1,4 @@
-//! The proxy's bounds: the usual ones, and those that the policy file sets.
+//! Makes the proxy's bounds of the defaults and of what the policy file sets.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use nix::sys::resource::{Resource, getrlimit};
 use crate::config::file;
 use crate::proxy::Limits;
 
-/// The usual bounds with the file's in their place, as far as there are descriptors.
-pub(crate) fn of(file: &file::Limits) -> Limits {
-    let limits = set(file);
+/// Returns the defaults, overridden by the file's limits, and lowered to what RLIMIT_NOFILE permits.
+pub(crate) fn effective(file: &file::Limits) -> Limits {
+    let limits = merge(file);
     #[cfg(unix)]
     if let Ok((descriptors, _)) = getrlimit(Resource::RLIMIT_NOFILE) {
         return limits.within(descriptors);
@@ -18,7 +18,7 @@ pub(crate) fn of(file: &file::Limits) -> Limits {
     limits
 }
 
-fn set(file: &file::Limits) -> Limits {
+fn merge(file: &file::Limits) -> Limits {
     let mut limits = Limits::default();
     for (bound, set) in [
         (&mut limits.connections, file.connections),
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn limits_of_the_file() {
-        assert_eq!(set(&file::Limits::default()), Limits::default());
+        assert_eq!(merge(&file::Limits::default()), Limits::default());
         let file = file::parse(
             "r.yaml",
             "limits: {connections: 5, streams: 6, header-bytes: 9000, tls-timeout: 0.5}\n",
@@ -70,6 +70,6 @@ mod tests {
             tls: Duration::from_millis(500),
             ..Limits::default()
         };
-        assert_eq!(set(&file.expect("a file").limits), expected);
+        assert_eq!(merge(&file.expect("a file").limits), expected);
     }
 }

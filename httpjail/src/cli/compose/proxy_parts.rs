@@ -220,7 +220,7 @@ impl ProxyParts {
             network: Arc::new(HostNetwork::new(self.within_jail)),
             upstream_proxies: self.upstream_proxies,
             itself: self.itself,
-            limits: limits::of(&config.limits),
+            limits: limits::effective(&config.limits),
             allocated: sys::memory::allocated,
         });
         Ok((proxy, in_force))

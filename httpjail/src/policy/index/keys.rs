@@ -36,7 +36,7 @@ impl Key {
     }
 }
 
-/// The keys of a rule: every URL that it matches has one of them. None: it has no key.
+/// Returns the keys of a rule: every URL that it matches has one of them. An empty list: the rule is tried with every request.
 pub(super) fn keys(matcher: &Matcher) -> Vec<Key> {
     match matcher {
         Matcher::Pattern(pattern) => match pattern.test() {
@@ -61,7 +61,7 @@ pub(super) fn keys(matcher: &Matcher) -> Vec<Key> {
     }
 }
 
-/// Texts of which every URL that the rule matches contains one, for their ngrams. None: it has no such texts.
+/// Returns texts of which every URL that the rule matches contains one, for their ngrams. An empty list: it has no such texts.
 pub(super) fn texts(matcher: &Matcher) -> Vec<Text> {
     let each = |texts: &[Box<str>]| texts.iter().map(|text| Text::new(text)).collect();
     match matcher {

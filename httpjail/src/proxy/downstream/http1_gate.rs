@@ -29,7 +29,7 @@ pub(crate) struct GatedService<F> {
     exchange: Arc<ExchangeState>,
 }
 
-/// The two ends of a connection that goes this `default_origin`, for hyper to stand between.
+/// Returns the stream below hyper and the service above it, for a connection to `default_origin`.
 pub(crate) fn pair<S, F>(
     client: &Arc<Client>,
     default_origin: DefaultOrigin,

@@ -82,7 +82,7 @@ pub(crate) async fn authorize(
     Ok(AddressTrust::Observed)
 }
 
-/// What no rule matches is asked about. Who says yes names this host: that vouches for it as a rule pinned to it does.
+/// Asks about a request that no rule matches. An approval names the host, so it counts as a rule that is pinned to the host.
 async fn ask(
     approvals: &Arc<ApprovalQueue>,
     target: &Target,

@@ -49,7 +49,7 @@ impl Client {
             bound: ClientConnections::default(),
             flushes: Arc::default(),
         });
-        // Asked now, beside the first bytes' way here: by the time something is recorded it is mostly there.
+        // Looks the program up now, while the first bytes arrive: it is usually known before a record is written.
         if client.flow.as_ref().is_some_and(|flow| flow.opener.is_some()) {
             let asking = client.clone();
             tokio::spawn(async move { asking.learn_program().await });

@@ -78,7 +78,7 @@ impl ProxyService {
             Ok(answer) => {
                 self.client.learn_program().await;
                 let mut response = answer.into_response(entry, self.client.context.config.limits.stall);
-                if self.connection.to.is_told() && response.status() == StatusCode::UNAUTHORIZED {
+                if self.connection.to.is_from_absolute_form() && response.status() == StatusCode::UNAUTHORIZED {
                     connection_auth::promise(response.headers_mut());
                 }
                 response

@@ -67,7 +67,7 @@ pub(crate) fn response(
         );
         let body = response.body_mut();
         *body = format!("httpjail: {mark}: {}\n", refusal.detail);
-        // Of bytes that were not understood there is neither.
+        // A request that could not be parsed has no method or URL.
         if !method.is_empty() {
             *body += &format!("\n  {method} {url}\n");
         }

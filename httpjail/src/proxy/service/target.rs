@@ -68,8 +68,8 @@ impl Destination {
         (address::classify(address) != Class::MadeUp).then_some(address)
     }
 
-    /// Returns whether each request names it, as in absolute form.
-    pub(crate) fn is_told(&self) -> bool {
+    /// Returns true if the request's own URL in absolute form named this destination.
+    pub(crate) fn is_from_absolute_form(&self) -> bool {
         self.named && !self.tunnel
     }
 
@@ -116,7 +116,7 @@ impl ConnectionContext {
     /// Returns the canonical form of `request`, which came over this connection.
     pub(crate) fn target_of<B>(&self, request: &Request<B>) -> Result<Target, Refusal> {
         // RFC 9113 section 8.2.1; hyper lets both through, and HTTP/1 has no way to write them.
-        if request.version() == Version::HTTP_2 && request.headers().iter().any(is_no_field) {
+        if request.version() == Version::HTTP_2 && request.headers().iter().any(is_invalid_field) {
             return Err(Refusal::malformed(
                 "A field's name is not a token, or its value has white space around it.",
             ));
@@ -199,8 +199,8 @@ impl ConnectionContext {
     }
 }
 
-/// A quotation mark in a name, which the `http` crate takes for a token; white space around a value.
-fn is_no_field((name, value): (&HeaderName, &HeaderValue)) -> bool {
+/// Returns true for a quotation mark in a name, which the `http` crate takes for a token, and for white space around a value.
+fn is_invalid_field((name, value): (&HeaderName, &HeaderValue)) -> bool {
     !name.as_str().bytes().all(is_token) || matches!(value.as_bytes(), [b' ' | b'\t', ..] | [.., b' ' | b'\t'])
 }
 

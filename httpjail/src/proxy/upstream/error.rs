@@ -16,7 +16,7 @@ pub(crate) enum DialError {
     Name(Host, io::Error),
     #[error("the name {0} has no address")]
     NoAddress(Host),
-    #[error("{0} {verb} {article} {cls}, to which only a rule leads that names this very host", verb = if .0.ip().is_some() { "is" } else { "has" }, article = if matches!(.1, Class::Own | Class::Unspecified) { "an" } else { "a" }, cls = .1.as_str())]
+    #[error("{0} {verb} {article} {cls}, which is reachable only by a rule that names this host", verb = if .0.ip().is_some() { "is" } else { "has" }, article = if matches!(.1, Class::Own | Class::Unspecified) { "an" } else { "a" }, cls = .1.as_str())]
     Address(Host, Class),
     #[error("{0} is the proxy itself")]
     Itself(Host),
