@@ -25,7 +25,7 @@ pub(crate) fn run() -> Result<()> {
 
 fn dependencies() -> Result<()> {
     if !have("cargo-deny") {
-        eprintln!("warning: cargo-deny is not installed: licences and sources were not checked");
+        eprintln!("warning: cargo-deny is not installed: licenses and sources were not checked");
         return Ok(());
     }
     quietly(&mut cargo([

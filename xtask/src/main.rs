@@ -54,8 +54,8 @@ enum Task {
     },
     /// Run third-party suites and real programs through a jail, by hand and before releases (installs a good deal)
     Suites {
-        /// Which: websocket, h2, tls, slow, smuggling, programs; all of these if none is named. Or `defences [NAME..]`: our
-        /// own tests, with a defence of the jail taken out
+        /// Which: websocket, h2, tls, slow, smuggling, programs; all of these if none is named. Or `defenses [NAME..]`: our
+        /// own tests, with a defense of the jail taken out
         names: Vec<String>,
     },
     /// Work a jail's proxy for long, and see that it neither grows nor keeps descriptors nor judges wrongly
@@ -106,7 +106,7 @@ enum Task {
         #[arg(long, value_name = "WAY")]
         way: Vec<String>,
     },
-    /// Format, clippy, rustdoc, licences, and the house rules
+    /// Format, clippy, rustdoc, licenses, and the house rules
     Lint,
     /// The house rules alone
     Tidy {

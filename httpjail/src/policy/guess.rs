@@ -95,7 +95,7 @@ pub(super) fn rule(text: &str) -> String {
     }
 }
 
-/// The action of what stands before a rule's colon, if that is well spelt.
+/// The action of what stands before a rule's colon, if that is well spelled.
 pub(crate) fn action_of(head: &str) -> Option<Action> {
     let (action, method) = head.split_once('-').unzip();
     let is_method = method.is_none_or(|method| Methods::parse(method).is_some());

@@ -206,7 +206,7 @@ fn place_path(text: &str) -> Result<PlacePath, PlaceError> {
         ));
     }
     let mut canonical = String::new();
-    path::canonicalise(bare, &mut canonical).map_err(|error| wrong(error.to_string()))?;
+    path::canonicalize(bare, &mut canonical).map_err(|error| wrong(error.to_string()))?;
     if canonical != bare {
         return Err(wrong(format!("its canonical spelling is `{canonical}`")));
     }

@@ -11,7 +11,7 @@ use super::target::TargetError;
 const LAYERS_MAX: usize = 8;
 
 /// Appends the canonical form of `path_and_query` (which must begin with `/` or `?`, or be empty) to `out`.
-pub(super) fn canonicalise(path_and_query: &str, out: &mut String) -> Result<(), TargetError> {
+pub(super) fn canonicalize(path_and_query: &str, out: &mut String) -> Result<(), TargetError> {
     let (path, query) = match path_and_query.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (path_and_query, None),

@@ -71,7 +71,7 @@ impl Target {
         if path_and_query == "*" && method == Method::OPTIONS {
             url.push('*');
         } else {
-            path::canonicalise(path_and_query, &mut url)?;
+            path::canonicalize(path_and_query, &mut url)?;
         }
         Ok(Target {
             method: method.clone(),

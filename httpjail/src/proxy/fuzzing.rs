@@ -60,8 +60,8 @@ enum Said {
 /// The requests of an HTTP/1 client begin and end for hyper where they do for [`Framing`], and what is written for each
 /// is read as that and nothing more.
 pub fn http1(bytes: &[u8]) {
-    let bytes = spelt(bytes);
-    assert_eq!(spelt(&bytes), bytes, "{:?}", String::from_utf8_lossy(&bytes));
+    let bytes = spelled(bytes);
+    assert_eq!(spelled(&bytes), bytes, "{:?}", String::from_utf8_lossy(&bytes));
     let messages = messages(&bytes);
     block_on(async {
         let mut apart = Vec::new();
@@ -80,7 +80,7 @@ pub fn http1(bytes: &[u8]) {
 }
 
 /// The same bytes as [`Framing`] spells them.
-fn spelt(bytes: &[u8]) -> Vec<u8> {
+fn spelled(bytes: &[u8]) -> Vec<u8> {
     let (mut framing, mut out, mut at) = (Framing::within(&Limits::default()), bytes.to_vec(), 0);
     loop {
         let (passed, stop) = framing.follow(&mut out[at..]);
@@ -104,7 +104,7 @@ fn messages(bytes: &[u8]) -> Vec<&[u8]> {
         let (more, found) = whole.follow(&mut block[passed..]);
         (passed, fault) = (passed + more, found);
     }
-    assert_eq!(block, bytes, "spelt already");
+    assert_eq!(block, bytes, "spelled already");
     let mut found = Vec::new();
     let (mut start, mut at, mut end) = (0, 0, 0);
     let broken = loop {
@@ -188,7 +188,7 @@ async fn check(protocol: UpstreamProtocol, read: Read) {
     )
     .await;
     assert_eq!(lower(&bytes), lower(&plain), "{text:?}");
-    assert_eq!(spelt(&bytes), bytes, "{text:?}");
+    assert_eq!(spelled(&bytes), bytes, "{text:?}");
     assert_eq!(messages(&bytes), [&bytes], "{text:?}");
     let again = served(protocol, Said::Http1(bytes)).await;
     assert_eq!(again.as_slice(), std::slice::from_ref(&read), "{text:?}");

@@ -4,7 +4,7 @@
 //! what it runs through a jail and without one, and prints one table. No row believes a client where a server of the
 //! lab, or the jail's log, can be asked.
 
-mod defences;
+mod defenses;
 mod h2;
 mod install;
 mod programs;
@@ -36,8 +36,8 @@ const SUITES: [(&str, Suite); 6] = [
 /// Runs the suites of these names; all if none is given.
 pub(crate) fn run(names: &[String]) -> Result<()> {
     // Of our own tests, and nothing is to be installed for it.
-    if let Some(("defences", which)) = names.split_first().map(|(first, rest)| (first.as_str(), rest)) {
-        return defences::run(which);
+    if let Some(("defenses", which)) = names.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return defenses::run(which);
     }
     for name in names {
         if !SUITES.iter().any(|(known, _)| known == name) {

@@ -160,8 +160,8 @@ pub(crate) fn names_token(headers: &HeaderMap, name: &HeaderName, token: &str) -
 /// CGI and its heirs (WSGI, Rack, PHP) read `X_Method_Override` as `X-Method-Override` (RFC 3875 section 4.1.18).
 fn overrides(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
     let is_override = |name: &&HeaderName| {
-        let spelt = name.as_str().as_bytes();
-        OVERRIDES.iter().any(|known| looks_like(spelt, known)) && **name != header::CONTENT_LENGTH
+        let spelled = name.as_str().as_bytes();
+        OVERRIDES.iter().any(|known| looks_like(spelled, known)) && **name != header::CONTENT_LENGTH
     };
     headers.keys().filter(is_override).cloned()
 }

@@ -29,19 +29,19 @@ pub(crate) fn respelt(target: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
         0x80.. => foreign,
         _ => false,
     };
-    let spelt = path.iter().enumerate().any(is_odd).then(|| {
-        let mut spelt = before.to_vec();
+    let spelled = path.iter().enumerate().any(is_odd).then(|| {
+        let mut spelled = before.to_vec();
         for (at, byte) in path.iter().enumerate() {
             if is_odd((at, byte)) {
                 // Writing to memory does not fail.
-                let _ = write!(spelt, "%{byte:02X}");
+                let _ = write!(spelled, "%{byte:02X}");
             } else {
-                spelt.push(*byte);
+                spelled.push(*byte);
             }
         }
-        spelt
+        spelled
     });
-    let target = spelt.as_deref().unwrap_or(target);
+    let target = spelled.as_deref().unwrap_or(target);
     if target.len() > LONGEST {
         return Err(Fault::TooLarge);
     }
@@ -49,7 +49,7 @@ pub(crate) fn respelt(target: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
     if target.first() != Some(&b'/') && Uri::try_from(target).is_err() {
         return Err(Fault::RequestTarget);
     }
-    Ok(spelt)
+    Ok(spelled)
 }
 
 /// Where the path begins: at once, or behind an authority.
@@ -73,7 +73,7 @@ mod tests {
     use http::Method;
 
     fn check(target: &[u8], expected: Result<Option<&str>, Fault>) {
-        let expected = expected.map(|spelt| spelt.map(|spelt| spelt.as_bytes().to_vec()));
+        let expected = expected.map(|spelled| spelled.map(|spelled| spelled.as_bytes().to_vec()));
         assert_eq!(respelt(target), expected, "{:?}", String::from_utf8_lossy(target));
     }
 
@@ -129,9 +129,9 @@ mod tests {
         /// What is spelled is spelled for good, hyper takes it, and it is the same to the policy as what was not.
         #[test]
         fn the_spelling_is_one(target in any_target()) {
-            let spelt = respelt(&target);
-            let Ok(spelt) = spelt else { return Ok(()) };
-            let taken = spelt.clone().unwrap_or_else(|| target.clone());
+            let spelled = respelt(&target);
+            let Ok(spelled) = spelled else { return Ok(()) };
+            let taken = spelled.clone().unwrap_or_else(|| target.clone());
             proptest::prop_assert_eq!(respelt(&taken), Ok(None));
             let uri = Uri::try_from(taken.as_slice());
             proptest::prop_assert!(uri.is_ok(), "{:?}", String::from_utf8_lossy(&taken));

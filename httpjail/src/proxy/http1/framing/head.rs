@@ -67,13 +67,13 @@ impl Head {
         if method.is_empty() || !method.iter().all(capital) {
             return Err(Fault::Method);
         }
-        let spelt = request_target::respelt(target)?;
+        let spelled = request_target::respelt(target)?;
         self.old = match version {
             b"HTTP/1.1" => false,
             b"HTTP/1.0" => true,
             _ => return Err(Fault::Version),
         };
-        if let Some(target) = spelt {
+        if let Some(target) = spelled {
             // Once is enough.
             if std::mem::replace(&mut self.respelt, true) {
                 return Err(Fault::RequestTarget);

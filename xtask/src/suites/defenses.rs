@@ -1,8 +1,8 @@
-//! `cargo xtask suites defences [NAME..]`: each defence is taken out in turn, and the tests must notice.
+//! `cargo xtask suites defenses [NAME..]`: each defense is taken out in turn, and the tests must notice.
 //!
-//! A copy of the last commit is built without the defence, and the tests that speak of it are run: which of them turn red is
-//! printed. A defence without a red test is either not tested or not needed. Several stand behind one another on purpose, so what is
-//! red is seldom all that the defence is for. Nothing in httpjail itself can switch a defence off: the edits are here.
+//! A copy of the last commit is built without the defense, and the tests that speak of it are run: which of them turn red is
+//! printed. A defense without a red test is either not tested or not needed. Several stand behind one another on purpose, so what is
+//! red is seldom all that the defense is for. Nothing in httpjail itself can switch a defense off: the edits are here.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,8 +12,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::run::{cargo, command, quietly, root};
 
-/// A defence, how to take it out, and who should notice.
-struct Defence {
+/// A defense, how to take it out, and who should notice.
+struct Defense {
     name: &'static str,
     /// File, text in it, and what takes its place.
     edits: &'static [(&'static str, &'static str, &'static str)],
@@ -30,8 +30,8 @@ const STDIO: &str = "httpjail/src/jail/sandbox/stdio.rs";
 const SANDBOX: &str = "httpjail/src/jail/process/namespaces.rs";
 const ATTACHED: &str = "for (hook, program) in programs {";
 
-const DEFENCES: [Defence; 10] = [
-    Defence {
+const DEFENSES: [Defense; 10] = [
+    Defense {
         name: "egress",
         edits: &[(
             LINKS,
@@ -40,7 +40,7 @@ const DEFENCES: [Defence; 10] = [
         )],
         topics: &["attach", "escapes", "jail::steering::ebpf"],
     },
-    Defence {
+    Defense {
         name: "ingress",
         edits: &[(
             LINKS,
@@ -49,22 +49,22 @@ const DEFENCES: [Defence; 10] = [
         )],
         topics: &["attach", "jail::steering::ebpf"],
     },
-    Defence {
+    Defense {
         name: "seccomp",
         edits: &[(CHILD, "filter.install()?;", "let _ = filter;")],
         topics: &["escapes", "identity", "terminal"],
     },
-    Defence {
+    Defense {
         name: "sockets",
         edits: &[(MOUNTS, "cover_socket(socket)?;", "let _ = socket;")],
         topics: &["identity", "regression", "escapes"],
     },
-    Defence {
+    Defense {
         name: "hidden",
         edits: &[(KEPT, "cover_directory(directory, owner)?;", "let _ = directory;")],
         topics: &["identity", "regression", "surroundings"],
     },
-    Defence {
+    Defense {
         name: "devices",
         edits: &[
             (
@@ -76,7 +76,7 @@ const DEFENCES: [Defence; 10] = [
         ],
         topics: &["devices", "terminals", "terminal"],
     },
-    Defence {
+    Defense {
         name: "descriptors",
         // At the start, and once more in init.
         edits: &[
@@ -89,7 +89,7 @@ const DEFENCES: [Defence; 10] = [
         ],
         topics: &["escapes", "identity"],
     },
-    Defence {
+    Defense {
         name: "capabilities",
         edits: &[
             (
@@ -101,7 +101,7 @@ const DEFENCES: [Defence; 10] = [
         ],
         topics: &["escapes", "identity"],
     },
-    Defence {
+    Defense {
         name: "user_namespace",
         edits: &[(
             SANDBOX,
@@ -110,7 +110,7 @@ const DEFENCES: [Defence; 10] = [
         )],
         topics: &["escapes", "identity", "regression"],
     },
-    Defence {
+    Defense {
         name: "read_only_tree",
         edits: &[
             (MOUNTS, "    notes.extend(cgroups::arrange(view.owner.0 == 0)?);\n", ""),
@@ -123,27 +123,27 @@ const DEFENCES: [Defence; 10] = [
 /// Takes out those of these names; all if none is given.
 pub(super) fn run(names: &[String]) -> Result<()> {
     for name in names {
-        let known: Vec<&str> = DEFENCES.iter().map(|defence| defence.name).collect();
+        let known: Vec<&str> = DEFENSES.iter().map(|defense| defense.name).collect();
         ensure!(
             known.contains(&name.as_str()),
-            "no defence is called {name} (there are: {})",
+            "no defense is called {name} (there are: {})",
             known.join(", ")
         );
     }
-    let wanted = |defence: &&Defence| names.is_empty() || names.iter().any(|name| name == defence.name);
+    let wanted = |defense: &&Defense| names.is_empty() || names.iter().any(|name| name == defense.name);
     let tree = Tree::new()?;
     let mut unnoticed = Vec::new();
-    for defence in DEFENCES.iter().filter(wanted) {
-        let before = tree.red(defence.topics)?;
-        let originals = tree.without(defence)?;
-        let red = tree.red(defence.topics);
+    for defense in DEFENSES.iter().filter(wanted) {
+        let before = tree.red(defense.topics)?;
+        let originals = tree.without(defense)?;
+        let red = tree.red(defense.topics);
         for (path, text) in originals {
             fs::write(&path, text).with_context(|| format!("restore {}", path.display()))?;
         }
         let red: Vec<String> = red?.difference(&before).cloned().collect();
         println!(
             "{} -> {}",
-            defence.name,
+            defense.name,
             if red.is_empty() {
                 "nothing".into()
             } else {
@@ -151,7 +151,7 @@ pub(super) fn run(names: &[String]) -> Result<()> {
             }
         );
         if red.is_empty() {
-            unnoticed.push(defence.name);
+            unnoticed.push(defense.name);
         }
     }
     if !unnoticed.is_empty() {
@@ -165,7 +165,7 @@ struct Tree(PathBuf);
 
 impl Tree {
     fn new() -> Result<Tree> {
-        let path = root().join("target/defences/tree");
+        let path = root().join("target/defenses/tree");
         let tree = Tree(path);
         tree.remove();
         let line = ["worktree", "add", "--quiet", "--detach"].map(Path::new);
@@ -180,16 +180,16 @@ impl Tree {
         let _ = quietly(&mut command("git", line.into_iter().chain([self.0.as_path()])));
     }
 
-    /// Takes the defence out; returns the files as they were.
-    fn without(&self, defence: &Defence) -> Result<Vec<(PathBuf, String)>> {
+    /// Takes the defense out; returns the files as they were.
+    fn without(&self, defense: &Defense) -> Result<Vec<(PathBuf, String)>> {
         let mut originals = Vec::new();
-        for (file, there, instead) in defence.edits {
+        for (file, there, instead) in defense.edits {
             let path = self.0.join(file);
             let text = fs::read_to_string(&path).with_context(|| format!("read {file}"))?;
             ensure!(
                 text.contains(there),
-                "{}: {file} has no `{there}` any more: the defence has moved",
-                defence.name
+                "{}: {file} has no `{there}` any more: the defense has moved",
+                defense.name
             );
             fs::write(&path, text.replace(there, instead)).with_context(|| format!("write {file}"))?;
             originals.push((path, text));
@@ -213,7 +213,7 @@ impl Tree {
         ]);
         tests
             .current_dir(&self.0)
-            .env("CARGO_TARGET_DIR", root().join("target/defences/build"));
+            .env("CARGO_TARGET_DIR", root().join("target/defenses/build"));
         tests.env("CARGO_TERM_COLOR", "never");
         let output = tests.output().context("start cargo nextest")?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -241,10 +241,10 @@ mod tests {
 
     #[test]
     fn each_defence_is_where_it_is_taken_out() {
-        for defence in DEFENCES {
-            for (file, there, _) in defence.edits {
+        for defense in DEFENSES {
+            for (file, there, _) in defense.edits {
                 let text = fs::read_to_string(root().join(file)).unwrap();
-                assert!(text.contains(there), "{}: {file} has no `{there}`", defence.name);
+                assert!(text.contains(there), "{}: {file} has no `{there}`", defense.name);
             }
         }
     }
