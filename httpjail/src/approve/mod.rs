@@ -20,12 +20,12 @@ mod server;
 #[cfg(target_os = "linux")]
 pub(crate) mod terminal;
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 pub(crate) use client::ApproverClient;
 pub(crate) use program::ApproverProgram;
 pub(crate) use queue::{ApprovalOutcome, ApprovalQueue};
 pub(crate) use request::{ApprovalRequest, Requester};
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 pub(crate) use server::serve;
 
 #[cfg(test)]

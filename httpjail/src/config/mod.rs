@@ -18,6 +18,6 @@ pub(crate) use error::ConfigError;
 pub(crate) use overrides::{CommandLine, Overrides};
 pub(crate) use reload::{Reload, Reloaded};
 pub(crate) use typed_rules::typed_rules;
-pub(crate) use types::{
-    Approval, Config, Existing, Learning, LogTarget, Mode, Publish, Purpose, STDIN, Serving, Stream,
-};
+#[cfg(target_os = "linux")]
+pub(crate) use types::Publish;
+pub(crate) use types::{Approval, Config, Existing, Learning, LogTarget, Mode, Purpose, STDIN, Serving, Stream};

@@ -14,6 +14,9 @@ mod synthetic;
 #[cfg(test)]
 mod tests;
 
+#[cfg(target_os = "linux")]
 pub(crate) use relay::{Relay, Servers};
+#[cfg(target_os = "linux")]
 pub(crate) use serve::{Answers, serve};
+#[cfg(target_os = "linux")]
 pub(crate) use synthetic::SyntheticAddresses;

@@ -89,3 +89,30 @@ impl Policy {
         self.rules.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::tests::{policy, target};
+
+    #[test]
+    fn automata_are_dropped_beyond_the_bound() {
+        let policy = policy(&[r"allow: ^https://a\.test/[a-z]+[0-9]+[a-z]$"]);
+        let target = target("GET https://a.test/ab12c");
+        let built = || {
+            let mut grown = 0;
+            assert!(policy.rules[0].matches_metered(&target, &mut grown));
+            grown
+        };
+        let held = || policy.held.load(Ordering::Relaxed);
+
+        assert_eq!(policy.judge(&target), Verdict::Allow(RuleId(0)));
+        let size = held();
+        assert!(size > 0, "the automaton is counted");
+        assert_eq!(built(), 0, "and kept");
+        policy.hold(HELD_MAX - size);
+        assert_eq!((held(), built()), (HELD_MAX, 0), "up to the bound");
+        policy.hold(1);
+        assert_eq!((held(), built()), (0, size), "beyond it, it is built again");
+    }
+}

@@ -9,10 +9,13 @@ mod environment;
 mod hash;
 mod java;
 
+#[cfg(target_os = "linux")]
 pub(crate) use chromium::{chromium_policies, chromium_policy};
 pub(crate) use environment::{TrustPaths, environment, inherited_bundles};
 pub(crate) use hash::hashed_name;
-pub(crate) use java::{java_keystore, java_stores};
+pub(crate) use java::java_keystore;
+#[cfg(target_os = "linux")]
+pub(crate) use java::java_stores;
 
 use std::collections::HashSet;
 use std::fs::{self, File};

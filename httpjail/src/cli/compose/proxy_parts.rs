@@ -146,7 +146,6 @@ pub(crate) fn upstream_tls(files: &[AuthorityFile], own: &CertificateAuthority) 
     })
 }
 
-#[cfg(target_os = "linux")]
 /// The files of `--upstream-ca`, read with the caller's rights.
 pub(crate) fn upstream_authorities(config: &Config, rights: impl Rights) -> Result<Vec<AuthorityFile>, Failure> {
     let read = |path: &PathBuf| {

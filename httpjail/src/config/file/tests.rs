@@ -288,7 +288,12 @@ fn wrong_types_and_values() {
         "invalid address `8080`: expected an address and a port",
         "127.0.0.1:8080",
     );
-    wrong("listen: ok.test:80\n", (1, 9), "no address and port", "127.0.0.1:8080");
+    wrong(
+        "listen: ok.test:80\n",
+        (1, 9),
+        "expected an address and a port",
+        "127.0.0.1:8080",
+    );
     wrong("auth: basic\n", (1, 7), "expected one of token, none", "");
 }
 

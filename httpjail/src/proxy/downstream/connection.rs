@@ -95,7 +95,7 @@ async fn serve_client(client: Arc<Client>, stream: TcpStream, peer: SocketAddr) 
     let (requests, tunnel) = ForwardProxyService::new(client.clone(), connection, addrs);
     let service = service_fn(move |request| {
         let requests = requests.clone();
-        async move { Ok(requests.handle(request).await) }
+        Box::pin(async move { Ok(requests.handle(request).await) })
     });
     let (served, exchange) = serve_http1(&client, default_origin, service, stream).await;
     match tunnel.take() {

@@ -36,9 +36,10 @@ pub(crate) async fn intercept_http1<S>(
         client: client.clone(),
         connection,
     };
+    // Boxed, so that a connection without a request does not hold room for a future of several kilobytes.
     let service = service_fn(move |request| {
         let requests = requests.clone();
-        async move { Ok(requests.handle(request).await) }
+        Box::pin(async move { Ok(requests.handle(request).await) })
     });
     let (served, exchange) = serve_http1(&client, default_origin, service, stream).await;
     report(&client, served, Some(&exchange), named).await;
@@ -109,7 +110,8 @@ where
         .auto_date_header(false)
         .serve_connection(
             TokioIo::new(CoalescingIo::from_client(stream, client.flushes.clone())),
-            service_fn(move |request| requests.clone().handle_stream(request)),
+            // Boxed, so that a stream whose body goes on for long does not hold room for the future that began it.
+            service_fn(move |request| Box::pin(requests.clone().handle_stream(request))),
         )
         .await;
     report(&client, served, None, named).await;
