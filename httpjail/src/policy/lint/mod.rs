@@ -1,6 +1,6 @@
 //! Finds rules that are risky or can match nothing, each with a request that shows it and a safer spelling.
 //!
-//! Some findings are shown before each run ([`warnings`]), all of them by `httpjail lint` ([`findings`]).
+//! Some findings are shown before each run ([`mod@warnings`]), all of them by `httpjail lint` ([`findings`]).
 
 mod checks;
 mod finding;
