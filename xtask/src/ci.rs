@@ -46,5 +46,5 @@ fn tests() -> Result<()> {
     }) {
         println!("{}", line.trim());
     }
-    Ok(())
+    quietly(&mut test::examples()).map(drop)
 }

@@ -8,7 +8,11 @@ use crate::run::{aloud, cargo, have};
 
 /// Runs all tests.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
-    aloud(runner().args(arguments))
+    aloud(runner().args(arguments))?;
+    match arguments {
+        [] => aloud(&mut examples()),
+        _ => Ok(()),
+    }
 }
 
 /// The command that runs all tests.
@@ -18,4 +22,9 @@ pub(crate) fn runner() -> Command {
     } else {
         cargo(["test", "--workspace"])
     }
+}
+
+/// The command that runs the examples in the documentation, which nextest leaves out.
+pub(crate) fn examples() -> Command {
+    cargo(["test", "--quiet", "--workspace", "--doc"])
 }
