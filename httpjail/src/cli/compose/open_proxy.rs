@@ -48,6 +48,19 @@ pub(crate) enum Access {
     TokenOrSelf,
 }
 
+impl Access {
+    /// Returns what lets clients in, and the credentials that they show.
+    fn guard(self) -> Result<(ProxyAuth, Option<String>), Failure> {
+        let (token, secret) = Token::new().map_err(|_| Failure::new("the system has no randomness"))?;
+        let (token, credentials) = (Box::new(token), Some(Token::credentials(&secret)));
+        Ok(match self {
+            Access::Anybody => (ProxyAuth::Open, None),
+            Access::Token => (ProxyAuth::Token(token), credentials),
+            Access::TokenOrSelf => (ProxyAuth::TokenOrSelf(token), credentials),
+        })
+    }
+}
+
 /// A proxy that listens and is about to serve.
 pub(crate) struct OpenProxy {
     /// What its clients must know.
@@ -81,39 +94,12 @@ impl OpenProxy {
     ) -> Result<OpenProxy, Failure> {
         let upstream_proxies = proxy_parts::upstream_proxies()?;
         // Before root is given up: it may be a low port.
-        let listening = TcpListener::bind(listen).and_then(|listener| {
-            // More may wait than `bind` lets: who floods it is not to keep others out.
-            socket2::SockRef::from(&listener).listen(BACKLOG)?;
-            Ok((listener.local_addr()?, listener))
-        });
-        let (local, listener) = listening.map_err(|error| Failure {
-            hint: match error.kind() {
-                io::ErrorKind::PermissionDenied => Some("ports below 1024 are root's: --listen names another".into()),
-                io::ErrorKind::AddrInUse => Some("--listen ADDR:PORT names another".into()),
-                io::ErrorKind::AddrNotAvailable => Some("--listen takes an address of this host".into()),
-                _ => None,
-            },
-            ..Failure::new(format!("cannot listen on {listen}: {error}"))
-        })?;
+        let (local, listener) = bind(listen)?;
         let folder = caller.folder();
         caller.settle()?;
 
         let upstream = proxy_parts::upstream_authorities(config, Own)?;
-        let file = match &config.log.target {
-            LogTarget::Stderr => None,
-            LogTarget::Stream(stream) => Some(proxy_parts::log_stream(*stream)?),
-            LogTarget::File(path) => {
-                let failed = |error: io::Error| Failure {
-                    hint: proxy_parts::log_hint(&error),
-                    ..Failure::new(format!("cannot open the log {}: {error}", path.display()))
-                };
-                let path = path.clone();
-                Some(LogFile {
-                    file: open_log(&path).map_err(failed)?,
-                    reopen: Box::new(move || open_log(&path)),
-                })
-            }
-        };
+        let file = log_file(config)?;
         let stats = SharedRunStats::new(config)?;
         // Behind another of our own kind the kept authority may be that one's too, and none vouches for its own upstream.
         let (authority, authority_file) = match config.ephemeral_ca || upstream_proxies.are_ours() {
@@ -127,23 +113,8 @@ impl OpenProxy {
         runtime.spawn(proxy_parts::give_memory_back());
         let log = proxy_parts::start_log(config, file, proxy_parts::session(), &stats)?;
 
-        let (token, secret) = Token::new().map_err(|_| Failure::new("the system has no randomness"))?;
-        let (token, credentials) = (Box::new(token), Some(Token::credentials(&secret)));
-        let (guard, credentials) = match access {
-            Access::Anybody => (ProxyAuth::Open, None),
-            Access::Token => (ProxyAuth::Token(token), credentials),
-            Access::TokenOrSelf => (ProxyAuth::TokenOrSelf(token), credentials),
-        };
-        let approvals = match &config.approval {
-            Approval::Program(command) => {
-                let decider = approval::decider(command, config, Holding::Nothing(guarded), caller.variables())?;
-                if let Some(text) = approval::unheld(&decider.held).filter(|_| !config.log.quiet) {
-                    logging::warn(&text, None);
-                }
-                Some(ApprovalQueue::new(Arc::new(decider.program)))
-            }
-            Approval::Nobody | Approval::Terminal => None,
-        };
+        let (guard, credentials) = access.guard()?;
+        let approvals = approvals(config, caller, guarded)?;
         let parts = ProxyParts {
             clients: Clients::Explicit(guard),
             programs: Arc::new(Unknown),
@@ -254,4 +225,53 @@ impl ProgramSource for Unknown {
     fn program(&self, _pid: u32) -> Option<Program> {
         None
     }
+}
+
+/// Listens, and returns the address that it got.
+fn bind(listen: SocketAddr) -> Result<(SocketAddr, TcpListener), Failure> {
+    let listening = TcpListener::bind(listen).and_then(|listener| {
+        // More may wait than `bind` lets: a client that floods it must not keep others out.
+        socket2::SockRef::from(&listener).listen(BACKLOG)?;
+        Ok((listener.local_addr()?, listener))
+    });
+    listening.map_err(|error| Failure {
+        hint: match error.kind() {
+            io::ErrorKind::PermissionDenied => Some("ports below 1024 are root's: --listen names another".into()),
+            io::ErrorKind::AddrInUse => Some("--listen ADDR:PORT names another".into()),
+            io::ErrorKind::AddrNotAvailable => Some("--listen takes an address of this host".into()),
+            _ => None,
+        },
+        ..Failure::new(format!("cannot listen on {listen}: {error}"))
+    })
+}
+
+/// Opens the request log, if there is one.
+fn log_file(config: &Config) -> Result<Option<LogFile>, Failure> {
+    Ok(match &config.log.target {
+        LogTarget::Stderr => None,
+        LogTarget::Stream(stream) => Some(proxy_parts::log_stream(*stream)?),
+        LogTarget::File(path) => {
+            let failed = |error: io::Error| Failure {
+                hint: proxy_parts::log_hint(&error),
+                ..Failure::new(format!("cannot open the log {}: {error}", path.display()))
+            };
+            let path = path.clone();
+            Some(LogFile {
+                file: open_log(&path).map_err(failed)?,
+                reopen: Box::new(move || open_log(&path)),
+            })
+        }
+    })
+}
+
+/// Starts the program that decides about requests that no rule matches, if there is one.
+fn approvals(config: &Config, caller: &InvokingUser, guarded: SafeFrom) -> Result<Option<Arc<ApprovalQueue>>, Failure> {
+    let Approval::Program(command) = &config.approval else {
+        return Ok(None);
+    };
+    let decider = approval::decider(command, config, Holding::Nothing(guarded), caller.variables())?;
+    if let Some(text) = approval::unheld(&decider.held).filter(|_| !config.log.quiet) {
+        logging::warn(&text, None);
+    }
+    Ok(Some(ApprovalQueue::new(Arc::new(decider.program))))
 }

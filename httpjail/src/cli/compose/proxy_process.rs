@@ -19,6 +19,7 @@ use crate::cli::compose::kernel_events::{noting, record};
 use crate::cli::compose::log_file::open_log_as;
 use crate::cli::compose::proxy_parts::{self, ProxyParts};
 use crate::cli::compose::published;
+use crate::cli::compose::reload::InForce;
 use crate::cli::output::failure;
 use crate::cli::run_stats::{SharedFindings, SharedRunStats};
 use crate::config::options::DnsMode;
@@ -77,18 +78,7 @@ impl Task<'_> {
     pub(crate) fn run(mut self, line: Arc<ProxyEnd>, user: &ProxyUser) -> Result<(), Failure> {
         let upstream_proxies = proxy_parts::upstream_proxies()?;
         let authority = Arc::new(self.authority()?);
-        let file = match &self.config.log.target {
-            LogTarget::Stderr => None,
-            LogTarget::Stream(stream) => Some(Opened::Stream(proxy_parts::log_stream(*stream)?)),
-            LogTarget::File(path) => {
-                let opened = open_log_as(self.config, self.caller, path);
-                let failed = |error: io::Error| Failure {
-                    hint: proxy_parts::log_hint(&error),
-                    ..Failure::new(format!("cannot open the log {}: {error}", path.display()))
-                };
-                Some(Opened::File(opened.map_err(failed)?))
-            }
-        };
+        let file = self.open_log()?;
         let stats = self
             .caller
             .act(|| SharedRunStats::new(self.config))
@@ -122,15 +112,7 @@ impl Task<'_> {
         self.older.iter().for_each(|older| log.record(older.clone()));
         let flows = self.steering.original_dst(&listeners)?;
         let names = Arc::new(SyntheticAddresses::new(listeners.resolver_udp.len() > 1));
-        let approvals = match self.questions.take() {
-            None => None,
-            Some(socket) => {
-                let _entered = runtime.enter();
-                let approver =
-                    ApproverClient::start(socket).map_err(|error| Failure::new(format!("cannot ask: {error}")))?;
-                Some(ApprovalQueue::new(Arc::new(approver)))
-            }
-        };
+        let approvals = self.approvals(&runtime)?;
         let parts = ProxyParts {
             clients: Clients::Steered(flows.clone()),
             programs: process_info.clone(),
@@ -144,22 +126,8 @@ impl Task<'_> {
         };
         let (proxy, in_force) = parts.build(self.config, &log)?;
         let events = self.steering.events(&mut listeners)?;
-        let (ended, end) = oneshot::channel();
-        let (changed, changes) = mpsc::channel();
-        // On a thread of its own: a long policy takes a while to read, and answers are waited for.
-        thread::spawn(move || changes.into_iter().for_each(|change| in_force.take(change)));
         let blocked = noting(log.clone(), names.clone(), process_info.clone());
-        thread::spawn(move || {
-            let last = process_info.listen(|change| {
-                // The receiver ends with the process.
-                let _ = changed.send(change);
-            });
-            if let Some(approvals) = approvals {
-                approvals.close();
-            }
-            // The receiver is gone only when the run has failed, and then this process ends.
-            let _ = ended.send(last);
-        });
+        let end = hear_supervisor(process_info, in_force, approvals);
         let answers = self.answers(names)?;
         let clients = self.among_others.then(|| self.steering.asked_servers()).transpose()?;
         let Listeners {
@@ -191,6 +159,32 @@ impl Task<'_> {
         noted.map_err(|error| Failure::new(format!("cannot note what was found: {error}")))
     }
 
+    /// Opens the request log with the caller's rights, if there is one.
+    fn open_log(&self) -> Result<Option<Opened>, Failure> {
+        Ok(match &self.config.log.target {
+            LogTarget::Stderr => None,
+            LogTarget::Stream(stream) => Some(Opened::Stream(proxy_parts::log_stream(*stream)?)),
+            LogTarget::File(path) => {
+                let opened = open_log_as(self.config, self.caller, path);
+                let failed = |error: io::Error| Failure {
+                    hint: proxy_parts::log_hint(&error),
+                    ..Failure::new(format!("cannot open the log {}: {error}", path.display()))
+                };
+                Some(Opened::File(opened.map_err(failed)?))
+            }
+        })
+    }
+
+    /// Connects to the approver, if there is one.
+    fn approvals(&mut self, runtime: &Runtime) -> Result<Option<Arc<ApprovalQueue>>, Failure> {
+        let Some(socket) = self.questions.take() else {
+            return Ok(None);
+        };
+        let _entered = runtime.enter();
+        let approver = ApproverClient::start(socket).map_err(|error| Failure::new(format!("cannot ask: {error}")))?;
+        Ok(Some(ApprovalQueue::new(Arc::new(approver))))
+    }
+
     fn answers(&self, names: Arc<SyntheticAddresses>) -> Result<Answers, Failure> {
         let host = PathBuf::from("/etc/resolv.conf");
         let servers = match self.config.dns {
@@ -218,6 +212,31 @@ impl Task<'_> {
             ..failure(&error)
         })
     }
+}
+
+/// Takes what the supervisor sends until the end, in threads: changed policies, and answers. Returns what tells how the
+/// run ended.
+fn hear_supervisor(
+    process_info: Arc<ProcessInfoClient>,
+    in_force: InForce,
+    approvals: Option<Arc<ApprovalQueue>>,
+) -> oneshot::Receiver<Shutdown> {
+    let (ended, end) = oneshot::channel();
+    let (changed, changes) = mpsc::channel();
+    // On a thread of its own: a long policy takes a while to read, and answers are waited for.
+    thread::spawn(move || changes.into_iter().for_each(|change| in_force.take(change)));
+    thread::spawn(move || {
+        let last = process_info.listen(|change| {
+            // The receiver ends with the process.
+            let _ = changed.send(change);
+        });
+        if let Some(approvals) = approvals {
+            approvals.close();
+        }
+        // The receiver is gone only when the run has failed, and then this process ends.
+        let _ = ended.send(last);
+    });
+    end
 }
 
 /// Serves the jail until the command has ended. Returns its exit status.
