@@ -7,266 +7,76 @@ use std::collections::BTreeSet;
 
 use super::circles::Graph;
 use super::source::{Path, Source};
-
-/// A module or floor, and what it may name.
-type Row = (&'static str, &'static [&'static str]);
-
-/// What may be named after `crate::` in each module; beyond itself, which each may.
-pub(super) const IMPORTS: &[Row] = &[
-    ("sys", &[]),
-    ("sync", &[]),
-    ("failure", &[]),
-    ("backend", &["failure", "policy"]),
-    ("weak", &["sys", "backend"]),
-    ("net", &[]),
-    ("logging", &["audit"]),
-    ("policy", &["net"]),
-    ("tls", &["net"]),
-    ("dns", &["net", "audit", "sync"]),
-    ("audit", &["net", "policy", "sync"]),
-    ("approve", &["net", "policy", "audit", "sys", "sync"]),
-    ("proxy", &["net", "policy", "tls", "audit", "approve", "sync"]),
-    (
-        "jail",
-        &["failure", "net", "sys", "audit::record", "audit::Record", "sync"],
-    ),
-    ("config", &["net", "policy", "audit"]),
-    ("cli", ALL),
-    ("lib", ALL),
-    ("main", ALL),
-];
-const ALL: &[&str] = &["*"];
-
-/// What each floor of a module may name of the module's other floors. Files that stand on none are named here too.
-pub(super) const FLOORS: &[(&str, &[Row])] = &[
-    (
-        "proxy",
-        &[
-            ("limits", &[]),
-            ("netlink", &[]),
-            ("protocol", &[]),
-            ("refusal", &[]),
-            ("tasks", &[]),
-            ("timeout", &[]),
-            ("auth", &["netlink"]),
-            ("authority", &["refusal"]),
-            ("overload", &["limits"]),
-            ("http1", &["limits", "refusal", "timeout", "authority"]),
-            ("io", &["overload"]),
-            (
-                "upstream",
-                &[
-                    "limits",
-                    "netlink",
-                    "protocol",
-                    "refusal",
-                    "auth",
-                    "authority",
-                    "overload",
-                    "http1",
-                    "io",
-                ],
-            ),
-            ("config", &["limits", "auth", "overload", "upstream"]),
-            ("context", &["tasks", "auth", "overload", "upstream", "config"]),
-            (
-                "service",
-                &[
-                    "limits",
-                    "protocol",
-                    "refusal",
-                    "tasks",
-                    "authority",
-                    "overload",
-                    "http1",
-                    "io",
-                    "upstream",
-                    "config",
-                    "context",
-                ],
-            ),
-            (
-                "downstream",
-                &[
-                    "limits",
-                    "protocol",
-                    "refusal",
-                    "timeout",
-                    "auth",
-                    "authority",
-                    "overload",
-                    "http1",
-                    "io",
-                    "upstream",
-                    "config",
-                    "context",
-                    "service",
-                ],
-            ),
-            (
-                "fuzzing",
-                &["limits", "protocol", "http1", "upstream", "service", "downstream"],
-            ),
-            ("server", &["config", "context", "downstream"]),
-        ],
-    ),
-    (
-        "jail",
-        &[
-            ("protocol", &[]),
-            ("sandbox", &[]),
-            ("process_info", &["protocol"]),
-            ("self_test", &["protocol"]),
-            ("steering", &["protocol", "sandbox"]),
-            ("termination", &["protocol"]),
-            ("unix", &["protocol", "sandbox", "termination"]),
-            (
-                "process",
-                &[
-                    "protocol",
-                    "sandbox",
-                    "process_info",
-                    "self_test",
-                    "steering",
-                    "termination",
-                    "unix",
-                ],
-            ),
-            (
-                "supervisor",
-                &["protocol", "sandbox", "process_info", "steering", "unix", "process"],
-            ),
-            (
-                "attach",
-                &[
-                    "protocol",
-                    "sandbox",
-                    "process_info",
-                    "self_test",
-                    "steering",
-                    "termination",
-                    "process",
-                    "supervisor",
-                ],
-            ),
-            (
-                "lifecycle",
-                &[
-                    "protocol",
-                    "sandbox",
-                    "self_test",
-                    "steering",
-                    "unix",
-                    "process",
-                    "supervisor",
-                ],
-            ),
-            ("stale", &["steering", "attach"]),
-        ],
-    ),
-    (
-        "cli",
-        &[
-            ("anchored_path", &[]),
-            ("authority_dirs", &[]),
-            ("hints", &[]),
-            ("output", &[]),
-            ("safe_from", &[]),
-            ("args", &["output"]),
-            ("invoking_user", &["authority_dirs", "output"]),
-            ("run_stats", &["anchored_path", "hints", "output"]),
-            ("context", &["invoking_user"]),
-            ("policy_file", &["output", "invoking_user"]),
-            ("replay", &["output", "invoking_user"]),
-            (
-                "compose",
-                &[
-                    "anchored_path",
-                    "authority_dirs",
-                    "hints",
-                    "output",
-                    "safe_from",
-                    "invoking_user",
-                    "run_stats",
-                    "policy_file",
-                ],
-            ),
-            (
-                "backends",
-                &[
-                    "authority_dirs",
-                    "output",
-                    "safe_from",
-                    "args",
-                    "invoking_user",
-                    "run_stats",
-                    "context",
-                    "compose",
-                ],
-            ),
-            (
-                "commands",
-                &[
-                    "anchored_path",
-                    "output",
-                    "safe_from",
-                    "args",
-                    "invoking_user",
-                    "run_stats",
-                    "context",
-                    "policy_file",
-                    "replay",
-                    "compose",
-                    "backends",
-                ],
-            ),
-            (
-                "dispatch",
-                &["output", "args", "invoking_user", "context", "policy_file", "commands"],
-            ),
-        ],
-    ),
-];
+use super::tables::{FLOORS, IMPORTS, Row};
 
 /// Where the page has the tables.
 pub(super) const PAGE: &str = "ARCHITECTURE.md";
 pub(super) const BEGIN: &str = "<!-- imports: written by `cargo xtask tidy --write` -->";
 pub(super) const END: &str = "<!-- /imports -->";
 
+/// A table, and which of its rights are used.
+struct Rights<'a> {
+    table: &'a [Row],
+    used: BTreeSet<(&'a str, &'a str)>,
+}
+
+impl<'a> Rights<'a> {
+    fn new(table: &'a [Row]) -> Rights<'a> {
+        Rights {
+            table,
+            used: BTreeSet::new(),
+        }
+    }
+
+    fn row(&self, name: &str) -> Option<&'a Row> {
+        self.table.iter().find(|(row, _)| *row == name)
+    }
+
+    /// Returns whether a row has a right that fits, which is used by that.
+    fn permits(&mut self, (name, rights): &'a Row, fits: impl Fn(&str) -> bool) -> bool {
+        let right = rights.iter().find(|right| fits(right));
+        self.used.extend(right.map(|right| (*name, *right)));
+        right.is_some()
+    }
+
+    /// What there is to say of the rights that nobody used; `prefix` stands before a row's name.
+    fn idle(&self, prefix: &str) -> Vec<String> {
+        let rights = self
+            .table
+            .iter()
+            .flat_map(|(name, rights)| rights.iter().map(move |right| (*name, *right)));
+        let idle = rights.filter(|right| right.1 != "*" && !self.used.contains(right));
+        idle.map(|(name, right)| format!("`{prefix}{name}` has a right to import `{right}` that it does not use"))
+            .collect()
+    }
+}
+
 /// Imports that the table does not allow, and rights that nobody uses.
 pub(super) fn findings(sources: &[Source]) -> Vec<String> {
     let mut findings = Vec::new();
-    let mut used: BTreeSet<(&str, &str)> = BTreeSet::new();
+    let mut rights = Rights::new(IMPORTS);
     for source in sources {
         let Some(module) = source.module.first() else {
             continue;
         };
-        let Some((module, allowed)) = IMPORTS.iter().find(|(name, _)| name == module) else {
+        let Some(row) = rights.row(module) else {
             findings.push(format!("{}: `{module}` is not in the table of imports", source.file));
             continue;
         };
         // Tests build what they need from wherever it is.
         for name in source.names.iter().filter(|name| !name.test) {
-            let path = name.path.join("::");
-            let fits =
-                |allowed: &&&str| **allowed == "*" || path == **allowed || path.starts_with(&format!("{allowed}::"));
-            if name.path.is_empty() || name.path[0] == *module {
+            if name.path.first().is_none_or(|first| first == module) {
                 continue;
             }
-            match allowed.iter().find(fits) {
-                Some(right) => drop(used.insert((module, right))),
-                None => findings.push(format!(
-                    "{}:{}: `{module}` may not import crate::{path}",
-                    source.file, name.line
-                )),
+            let path = name.path.join("::");
+            let fits = |right: &str| right == "*" || path == right || path.starts_with(&format!("{right}::"));
+            if !rights.permits(row, fits) {
+                let (file, line) = (&source.file, name.line);
+                findings.push(format!("{file}:{line}: `{module}` may not import crate::{path}"));
             }
         }
     }
-    let idle = |module: &str, right: &str| right != "*" && !used.contains(&(module, right));
-    for (module, rights) in IMPORTS {
-        let idle = rights.iter().filter(|right| idle(module, right));
-        findings.extend(idle.map(|right| format!("`{module}` has a right to import `{right}` that it does not use")));
-    }
+    findings.extend(rights.idle(""));
     findings
 }
 
@@ -278,9 +88,9 @@ pub(super) fn floors(graph: &Graph) -> Vec<String> {
         .collect()
 }
 
-pub(super) fn floors_of(graph: &Graph, module: &str, floors: &[(&str, &[&str])]) -> Vec<String> {
+pub(super) fn floors_of(graph: &Graph, module: &str, floors: &[Row]) -> Vec<String> {
     let mut findings = Vec::new();
-    let mut used: BTreeSet<(&str, &str)> = BTreeSet::new();
+    let mut rights = Rights::new(floors);
     let floor = |path: &Path| match &path[..] {
         [first, floor, ..] if first == module => Some(floor.clone()),
         _ => None,
@@ -289,21 +99,18 @@ pub(super) fn floors_of(graph: &Graph, module: &str, floors: &[(&str, &[&str])])
         let Some(name) = floor(from) else {
             continue;
         };
-        let Some((name, allowed)) = floors.iter().find(|(floor, _)| *floor == name) else {
+        let Some(row) = rights.row(&name) else {
             findings.push(format!("`{module}::{name}` is not in the table of floors"));
             continue;
         };
         for to in graph.named_by(from) {
             match floor(to) {
-                Some(to) if to == *name => {}
-                Some(other) => match allowed.iter().find(|allowed| **allowed == other) {
-                    Some(right) => drop(used.insert((name, right))),
-                    None => findings.push(format!(
-                        "{} may not import {}: `{name}` stands below or beside `{other}`",
-                        from.join("::"),
-                        to.join("::")
-                    )),
-                },
+                Some(other) if other == name || rights.permits(row, |right| right == other) => {}
+                Some(other) => findings.push(format!(
+                    "{} may not import {}: `{name}` stands below or beside `{other}`",
+                    from.join("::"),
+                    to.join("::")
+                )),
                 None if to[..] == [module.to_owned()] => {
                     findings.push(format!("{} imports the face of its own module", from.join("::")));
                 }
@@ -311,12 +118,7 @@ pub(super) fn floors_of(graph: &Graph, module: &str, floors: &[(&str, &[&str])])
             }
         }
     }
-    for (name, rights) in floors {
-        let idle = rights.iter().filter(|right| !used.contains(&(name, **right)));
-        findings.extend(
-            idle.map(|right| format!("`{module}::{name}` has a right to import `{right}` that it does not use")),
-        );
-    }
+    findings.extend(rights.idle(&format!("{module}::")));
     findings
 }
 

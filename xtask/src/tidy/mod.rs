@@ -9,6 +9,7 @@ mod figures;
 mod imports;
 mod source;
 mod syntax;
+mod tables;
 #[cfg(test)]
 mod tests;
 
