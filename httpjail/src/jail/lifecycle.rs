@@ -11,6 +11,7 @@ use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use crate::backend::Outcome;
 use crate::failure::Failure;
 use crate::jail::process::approver::ApproverProcess;
 use crate::jail::process::init::Plan;
@@ -22,7 +23,7 @@ use crate::jail::protocol::init::{InitReply, InitRequest};
 use crate::jail::sandbox::{mounts, network};
 use crate::jail::self_test;
 use crate::jail::steering::{Steering, hints, select};
-use crate::jail::supervisor::{self, Outcome, Running, signals::Signals};
+use crate::jail::supervisor::{self, Running, signals::Signals};
 use crate::jail::unix::SocketGuard;
 use crate::net::Listeners;
 

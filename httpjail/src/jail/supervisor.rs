@@ -24,6 +24,7 @@ use super::protocol::init::{InitReply, InitRequest};
 use super::sandbox::stdio;
 use super::steering::Steering;
 use super::unix::SocketGuard;
+use crate::backend::Outcome;
 use crate::sys::terminal::Terminal;
 use policy_watch::{PolicyPoller, PolicyWatch};
 use signals::{Signals, is_forwarded};
@@ -31,27 +32,21 @@ use signals::{Signals, is_forwarded};
 /// Between SIGTERM and SIGKILL when the time is up.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How a run ended.
+/// How a run in a jail ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// The command's own exit status.
-    Exited(i32),
-    /// The command was ended by this signal.
-    Killed(i32),
-    /// `--timeout` was up.
-    TimedOut,
+pub(crate) enum End {
+    /// The command ended.
+    Command(Outcome),
     /// A part of the jail failed, so everything was ended.
     Failed(String),
 }
 
-impl Outcome {
+impl End {
     /// httpjail's own exit status for it.
-    pub(crate) fn status(&self) -> u8 {
+    fn status(&self) -> u8 {
         match self {
-            Outcome::Exited(status) => *status as u8,
-            Outcome::Killed(signal) => (128 + signal) as u8,
-            Outcome::TimedOut => 124,
-            Outcome::Failed(_) => 125,
+            End::Command(outcome) => outcome.status() as u8,
+            End::Failed(_) => 125,
         }
     }
 }
@@ -120,25 +115,22 @@ impl Running {
         limit: Option<Duration>,
         watch: Option<&mut dyn PolicyWatch>,
         open_log: &dyn Fn() -> io::Result<File>,
-    ) -> (Outcome, Vec<String>) {
-        let outcome = self
+    ) -> (End, Vec<String>) {
+        let end = self
             .supervise(limit, PolicyPoller::new(watch), open_log)
-            .unwrap_or_else(|error| Outcome::Failed(error.to_string()));
+            .unwrap_or_else(|error| End::Failed(error.to_string()));
         self.take_terminal();
         let killed = self.sandbox.kill();
         // Before the proxy, whose last lines go to the caller's own terminal.
         if let Some(approver) = &mut self.approver {
             approver.finish();
         }
-        let finished = self.proxy_process.finish(outcome.status().into(), open_log);
+        let finished = self.proxy_process.finish(end.status().into(), open_log);
         let removed = self.steering.disarm();
         let left = [killed, finished]
             .into_iter()
             .filter_map(|ended| Some(ended.err()?.to_string()));
-        (
-            outcome,
-            left.chain(removed.err().map(|error| error.to_string())).collect(),
-        )
+        (end, left.chain(removed.err().map(|error| error.to_string())).collect())
     }
 
     fn supervise(
@@ -146,7 +138,7 @@ impl Running {
         limit: Option<Duration>,
         mut poller: PolicyPoller<'_>,
         open_log: &dyn Fn() -> io::Result<File>,
-    ) -> io::Result<Outcome> {
+    ) -> io::Result<End> {
         let init = u32::try_from(self.sandbox.pid.as_raw()).map_err(io::Error::other)?;
         let mut holders = SocketHolders::below(init);
         let ancestors = |pid| socket_holders::ancestors(init, pid);
@@ -178,27 +170,31 @@ impl Running {
             // It sends only replies, or that it failed. Read before init's channel: a command that fails because of a denial
             // must not hide that the approver was gone.
             if approver && let Some(approver) = &self.approver {
-                return Ok(Outcome::Failed(approver.last_words()));
+                return Ok(End::Failed(approver.last_words()));
             }
-            if init && let Some(outcome) = self.hear_init(deadline)? {
-                return Ok(if out_of_time { Outcome::TimedOut } else { outcome });
+            if init && let Some(end) = self.hear_init(deadline)? {
+                return Ok(if out_of_time {
+                    End::Command(Outcome::TimedOut)
+                } else {
+                    end
+                });
             }
             if proxy
                 && let Err(message) =
                     self.proxy_process
                         .answer(ancestors, |socket, words| holders.find(socket, words), open_log)
             {
-                return Ok(Outcome::Failed(message));
+                return Ok(End::Failed(message));
             }
             if signals {
                 self.pass_signals()?;
             }
             if let Err(error) = poller.look(&self.proxy_process) {
-                return Ok(Outcome::Failed(format!("the proxy ended: {error}")));
+                return Ok(End::Failed(format!("the proxy ended: {error}")));
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 if out_of_time {
-                    return Ok(Outcome::TimedOut);
+                    return Ok(End::Command(Outcome::TimedOut));
                 }
                 out_of_time = true;
                 deadline = Some(Instant::now() + GRACE);
@@ -213,10 +209,10 @@ impl Running {
         }
     }
 
-    fn hear_init(&mut self, deadline: Option<Instant>) -> io::Result<Option<Outcome>> {
+    fn hear_init(&mut self, deadline: Option<Instant>) -> io::Result<Option<End>> {
         match self.sandbox.channel.receive() {
-            Ok(InitReply::Exited(status)) => Ok(Some(Outcome::Exited(status))),
-            Ok(InitReply::Killed(signal)) => Ok(Some(Outcome::Killed(signal))),
+            Ok(InitReply::Exited(status)) => Ok(Some(End::Command(Outcome::Exited(status)))),
+            Ok(InitReply::Killed(signal)) => Ok(Some(End::Command(Outcome::Killed(signal)))),
             Ok(InitReply::Stopped(signal)) => self.stop(signal, deadline).map(|()| None),
             Ok(InitReply::NotCarried(left)) => {
                 tracing::warn!(
@@ -225,10 +221,10 @@ impl Running {
                 );
                 Ok(None)
             }
-            Ok(other) => Ok(Some(Outcome::Failed(format!(
+            Ok(other) => Ok(Some(End::Failed(format!(
                 "unexpected reply of the jail's init: {other:?}"
             )))),
-            Err(error) => Ok(Some(Outcome::Failed(format!("the jail's init ended: {error}")))),
+            Err(error) => Ok(Some(End::Failed(format!("the jail's init ended: {error}")))),
         }
     }
 

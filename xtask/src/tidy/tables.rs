@@ -20,7 +20,15 @@ pub(super) const IMPORTS: &[Row] = &[
     ("proxy", &["net", "policy", "tls", "audit", "approve", "sync"]),
     (
         "jail",
-        &["failure", "net", "sys", "audit::record", "audit::Record", "sync"],
+        &[
+            "failure",
+            "net",
+            "sys",
+            "backend",
+            "audit::record",
+            "audit::Record",
+            "sync",
+        ],
     ),
     ("config", &["net", "policy", "audit"]),
     ("cli", ALL),

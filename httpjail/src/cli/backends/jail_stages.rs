@@ -3,7 +3,7 @@
 use std::io;
 use std::rc::Rc;
 
-use crate::backend::{self, Armed, Ended, Prepared};
+use crate::backend::{self, Armed, Ended, Outcome, Prepared};
 use crate::cli::args;
 use crate::cli::compose::allowed_sockets;
 use crate::cli::compose::log_file::LogReopener;
@@ -20,7 +20,7 @@ use crate::jail::protocol::command::StartFailure;
 use crate::jail::steering::select::{self, Refused};
 use crate::jail::supervisor::policy_watch::PolicyWatch;
 use crate::jail::supervisor::signals::Signals;
-use crate::jail::supervisor::{Outcome, Running};
+use crate::jail::supervisor::{End, Running};
 use crate::logging;
 
 /// What the stages hand on beside the jail itself. Dropped after it, in this order.
@@ -144,17 +144,17 @@ impl backend::Running for RunningJail {
             Ok(running) => running,
             Err(early) => {
                 return Ok(Ended {
-                    outcome: ended(early)?,
+                    outcome: early,
                     findings: backend::RunFindings::default(),
                 });
             }
         };
         let mut watcher = Watcher::new(config, SafeFrom::User(jailed), caller);
         let watch = watcher.as_mut().map(|watcher| watcher as &mut dyn PolicyWatch);
-        let (outcome, left) = running.wait(config.timeout, watch, &|| log.open(caller));
+        let (end, left) = running.wait(config.timeout, watch, &|| log.open(caller));
         left.iter()
             .for_each(|left| logging::warn(left, Some("the next run of httpjail removes it")));
-        let outcome = ended(outcome)?;
+        let outcome = outcome(end)?;
         let findings = match findings.read() {
             Ok(findings) => findings,
             // It had to be ended, or failed at its last: nothing hangs on it where nothing was to be found.
@@ -165,18 +165,18 @@ impl backend::Running for RunningJail {
     }
 }
 
-fn ended(outcome: Outcome) -> Result<backend::Outcome, Failure> {
-    match outcome {
-        Outcome::Exited(status) => Ok(backend::Outcome::Exited(status)),
-        Outcome::Killed(signal) => Ok(backend::Outcome::Killed(signal)),
-        Outcome::TimedOut => {
-            logging::warn(
-                "the time given by --timeout is up; the command's whole process tree was ended",
-                None,
-            );
-            Ok(backend::Outcome::TimedOut)
+fn outcome(end: End) -> Result<Outcome, Failure> {
+    match end {
+        End::Command(outcome) => {
+            if outcome == Outcome::TimedOut {
+                logging::warn(
+                    "the time given by --timeout is up; the command's whole process tree was ended",
+                    None,
+                );
+            }
+            Ok(outcome)
         }
-        Outcome::Failed(message) => Err(Failure::new(format!("{message}; the jail was ended"))),
+        End::Failed(message) => Err(Failure::new(format!("{message}; the jail was ended"))),
     }
 }
 
