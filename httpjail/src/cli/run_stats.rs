@@ -231,9 +231,15 @@ impl SharedFindings {
     const BYTES_MAX: u64 = 64 << 20;
 
     /// An empty one. Make it before the fork.
-    pub(crate) fn new() -> io::Result<SharedFindings> {
+    pub(crate) fn new() -> Result<SharedFindings, Failure> {
         use nix::sys::memfd::{MFdFlags, memfd_create};
-        Ok(SharedFindings(memfd_create("httpjail", MFdFlags::MFD_CLOEXEC)?.into()))
+        let made = memfd_create("httpjail", MFdFlags::MFD_CLOEXEC);
+        made.map(|memory| SharedFindings(memory.into())).map_err(|error| {
+            Failure::new(format!(
+                "cannot make memory to share with the proxy: {}",
+                io::Error::from(error)
+            ))
+        })
     }
 
     /// What the fork must not close.

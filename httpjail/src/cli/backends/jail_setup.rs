@@ -2,7 +2,6 @@
 //!
 //! This process is the jail's supervisor. It composes the parts and never touches a byte that the jail sends.
 
-use std::os::fd::AsRawFd;
 use std::rc::Rc;
 
 use nix::sys::prctl;
@@ -22,7 +21,6 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::jail::lifecycle::Jail;
 use crate::jail::process::port_forwarder::{self, SocketClient, SocketServer};
-use crate::jail::process::proxy::ProxyProcess;
 use crate::jail::sandbox::rights;
 use crate::jail::sandbox::sockets::Outside;
 use crate::jail::sandbox::user_identity::UserIdentity;
@@ -95,12 +93,7 @@ impl JailSetup {
                 Some("--user NAME, or sudo from a user's account, runs it as a user"),
             );
         }
-        let findings = SharedFindings::new()
-            .map_err(|error| Failure::new(format!("cannot make memory to share with the proxy: {error}")))?;
-        let mut keep = steering.proxy_keeps();
-        keep.extend(questions.as_ref().map(AsRawFd::as_raw_fd));
-        keep.extend(socket_client.as_ref().map(SocketClient::descriptor));
-        keep.push(findings.descriptor());
+        let findings = SharedFindings::new()?;
         let task = Task {
             config,
             caller,
@@ -113,8 +106,7 @@ impl JailSetup {
             socket_client,
             questions,
         };
-        let proxy_process = ProxyProcess::spawn(&keep, move |line, user| task.run(line, user))
-            .map_err(|error| Failure::new(format!("cannot fork the proxy: {error}")))?;
+        let proxy_process = task.spawn(steering.proxy_keeps())?;
         let authority = proxy_process.ready()?;
         let jailed = self.identity.uid.as_raw();
         let (outside, inherited) = (self.outside, self.inherited);

@@ -4,7 +4,6 @@
 //! process, steer, and watch.
 
 use std::io::{self, Write as _};
-use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use crate::cli::compose::approval::{self, Questions};
@@ -17,7 +16,6 @@ use crate::cli::safe_from::{Holding, SafeFrom};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::jail::attach::{self, Attachment, End, Target};
-use crate::jail::process::proxy::ProxyProcess;
 use crate::jail::sandbox::rights;
 use crate::jail::sandbox::user_identity::UserIdentity;
 use crate::jail::stale;
@@ -55,11 +53,7 @@ pub(crate) fn attach(config: &Config, caller: &UserIdentity, cgroup: &Path) -> R
             (Some(approver), Some(socket))
         }
     };
-    let shared_findings = SharedFindings::new()
-        .map_err(|error| Failure::new(format!("cannot make memory to share with the proxy: {error}")))?;
-    let mut keep = attachment.keeps();
-    keep.extend(questions.as_ref().map(AsRawFd::as_raw_fd));
-    keep.push(shared_findings.descriptor());
+    let shared_findings = SharedFindings::new()?;
     let task = Task {
         config,
         caller,
@@ -72,8 +66,7 @@ pub(crate) fn attach(config: &Config, caller: &UserIdentity, cgroup: &Path) -> R
         session: session(),
         steering: attachment.steering(),
     };
-    let mut proxy_process = ProxyProcess::spawn(&keep, move |line, user| task.run(line, user))
-        .map_err(|error| Failure::new(format!("cannot fork the proxy: {error}")))?;
+    let mut proxy_process = task.spawn(attachment.keeps())?;
     let log = LogReopener::new(config, caller);
     proxy_process.ready()?;
     attachment.arm(&proxy_process)?;

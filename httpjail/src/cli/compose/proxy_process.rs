@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
@@ -27,7 +28,7 @@ use crate::config::{Config, LogTarget};
 use crate::dns::{self, Answers, Relay, Servers, SyntheticAddresses};
 use crate::failure::Failure;
 use crate::jail::process::port_forwarder::SocketClient;
-use crate::jail::process::proxy as proxy_process;
+use crate::jail::process::proxy::{self as proxy_process, ProxyProcess};
 use crate::jail::process::proxy_user::ProxyUser;
 use crate::jail::process_info::client::{ProcessInfoClient, Shutdown};
 use crate::jail::protocol::proxy::{FromProxy, ProxyEnd};
@@ -71,11 +72,23 @@ enum Opened {
 }
 
 impl Task<'_> {
+    /// Forks the proxy's process. `keep`: what its steering needs open besides what the task itself has.
+    ///
+    /// # Errors
+    /// The fork's.
+    pub(crate) fn spawn(self, mut keep: Vec<RawFd>) -> Result<ProxyProcess, Failure> {
+        keep.extend(self.questions.as_ref().map(AsRawFd::as_raw_fd));
+        keep.extend(self.socket_client.as_ref().map(SocketClient::descriptor));
+        keep.push(self.shared_findings.descriptor());
+        ProxyProcess::spawn(&keep, move |line, user| self.run(line, user))
+            .map_err(|error| Failure::new(format!("cannot fork the proxy: {error}")))
+    }
+
     /// Runs to the end of the jail, as `user`.
     ///
     /// # Errors
     /// What failed; the supervisor ends the run and tells it.
-    pub(crate) fn run(mut self, line: Arc<ProxyEnd>, user: &ProxyUser) -> Result<(), Failure> {
+    fn run(mut self, line: Arc<ProxyEnd>, user: &ProxyUser) -> Result<(), Failure> {
         let upstream_proxies = proxy_parts::upstream_proxies()?;
         let authority = Arc::new(self.authority()?);
         let file = self.open_log()?;
