@@ -136,7 +136,7 @@ impl LogLocation {
 
 /// Opens (or creates) the log at `path` for appending.
 #[cfg(not(unix))]
-pub fn open_log(path: &Path) -> io::Result<File> {
+pub(crate) fn open_log(path: &Path) -> io::Result<File> {
     File::options().append(true).create(true).open(path)
 }
 

@@ -11,7 +11,7 @@ mod leaf;
 pub(crate) mod store;
 #[cfg(not(unix))]
 #[path = "store/plain.rs"]
-pub mod store;
+pub(crate) mod store;
 pub(crate) mod trust;
 mod upstream;
 

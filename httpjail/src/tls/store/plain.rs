@@ -18,7 +18,7 @@ const LONGEST_FILE: u64 = 64 << 10;
 
 /// Why the authority cannot be loaded or stored. [`StoreError::hint`] says what to do.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
+pub(crate) enum StoreError {
     /// A file could not be used.
     #[error("cannot {operation} {}: {source}", path.display())]
     Io {
@@ -47,7 +47,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// Returns what the user can do about it.
-    pub fn hint(&self) -> String {
+    pub(crate) fn hint(&self) -> String {
         match self {
             StoreError::Unusable {
                 source: AuthorityError::NotYetValid(_),
@@ -63,7 +63,7 @@ impl StoreError {
 ///
 /// # Errors
 /// [`StoreError`].
-pub fn load_or_create(dir: &Path, _owner: Option<(u32, u32)>) -> Result<CertificateAuthority, StoreError> {
+pub(crate) fn load_or_create(dir: &Path, _owner: Option<(u32, u32)>) -> Result<CertificateAuthority, StoreError> {
     if !dir.is_absolute() {
         return Err(StoreError::Relative(dir.to_owned()));
     }
@@ -78,7 +78,7 @@ pub fn load_or_create(dir: &Path, _owner: Option<(u32, u32)>) -> Result<Certific
 ///
 /// # Errors
 /// [`StoreError`].
-pub fn rotate(dir: &Path, _owner: Option<(u32, u32)>) -> Result<CertificateAuthority, StoreError> {
+pub(crate) fn rotate(dir: &Path, _owner: Option<(u32, u32)>) -> Result<CertificateAuthority, StoreError> {
     if !dir.is_absolute() {
         return Err(StoreError::Relative(dir.to_owned()));
     }
