@@ -8,6 +8,7 @@ mod demo;
 mod ebpf;
 mod foreign;
 mod fuzz;
+mod guard;
 mod lint;
 mod package;
 mod run;
@@ -83,6 +84,12 @@ enum Task {
         /// One setting (`mix/1000`), or one contestant besides the direct way (`hudsucker`), only
         only: Option<String>,
     },
+    /// Count the instructions and allocations of fixed work (installs valgrind)
+    Guard {
+        /// Count those of this httpjail instead of one built of this tree
+        #[arg(long, value_name = "PATH")]
+        binary: Option<PathBuf>,
+    },
     /// Run every fuzzer for a while (needs nightly Rust)
     Fuzz {
         /// How long each
@@ -137,6 +144,7 @@ fn main() -> ExitCode {
         Task::Ebpf { check, trace } => ebpf::run(check, trace),
         Task::Bench { what, only } if what == "proxy" => bench::proxy::run(only.as_deref()),
         Task::Bench { what: _, only } => bench::rules(only.as_deref()),
+        Task::Guard { binary } => guard::run(binary),
         Task::Fuzz { seconds, seed } => fuzz::run(seconds, seed),
         Task::Vm {
             kernels,
