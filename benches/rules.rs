@@ -2,7 +2,7 @@
 //!
 //! Each engine gets requests that are parsed already. Its median is over samples of eight judgements on different URLs, half of
 //! which some rule matches and half none; the engines take turns. criterion then measures the same once more, its own way.
-//! The lines that begin with `@` are for `cargo xtask bench rules`.
+//! The lines that begin with `@` are for `cargo xtask bench G11`.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

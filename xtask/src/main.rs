@@ -76,13 +76,19 @@ enum Task {
         #[arg(long)]
         trace: bool,
     },
-    /// Measure against others in the same run (takes minutes, and wants an idle machine)
+    /// Measure the goals for speed against peers in the same run (minutes each, on an idle machine; installs the peers)
     Bench {
-        /// What
-        #[arg(value_parser = ["rules", "proxy"])]
-        what: String,
-        /// One setting (`mix/1000`), or one contestant besides the direct way (`hudsucker`), only
-        only: Option<String>,
+        /// Which: G1 to G13; all if none is named
+        goals: Vec<String>,
+        /// How often each contestant has its turn
+        #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+        rounds: u16,
+        /// A fraction of the work, to see that a goal runs at all
+        #[arg(long)]
+        quick: bool,
+        /// Measure this httpjail instead of a release build of this tree
+        #[arg(long, value_name = "PATH")]
+        binary: Option<PathBuf>,
     },
     /// Count the instructions and allocations of fixed work (installs valgrind)
     Guard {
@@ -142,8 +148,17 @@ fn main() -> ExitCode {
         Task::Suites { names } => suites::run(&names),
         Task::Soak { minutes, only } => soak::run(minutes, only.as_deref()),
         Task::Ebpf { check, trace } => ebpf::run(check, trace),
-        Task::Bench { what, only } if what == "proxy" => bench::proxy::run(only.as_deref()),
-        Task::Bench { what: _, only } => bench::rules(only.as_deref()),
+        Task::Bench {
+            goals,
+            rounds,
+            quick,
+            binary,
+        } => bench::run(bench::Wish {
+            goals,
+            rounds: rounds.into(),
+            quick,
+            binary,
+        }),
         Task::Guard { binary } => guard::run(binary),
         Task::Fuzz { seconds, seed } => fuzz::run(seconds, seed),
         Task::Vm {
