@@ -2,7 +2,8 @@
 //!
 //! A client can make the proxy wait in many ways: a window of zero, a body that stops, an answer that it does not read, a
 //! WebSocket that stays silent. All of them look the same here: no byte moves in either direction. The adapter also tells
-//! [`crate::proxy::overload::clients`] when something moves, and reads nothing while there is no memory for it.
+//! [`crate::proxy::overload::clients`] when something moves and how much the client takes, and reads nothing while
+//! there is no memory for it.
 
 use crate::proxy::io::delegate::delegate_write;
 use crate::proxy::overload::clients::Registration;
@@ -70,12 +71,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for IdleTimeoutIo<S> {
 }
 
 impl<S: Unpin> IdleTimeoutIo<S> {
-    fn in_time<T>(
+    fn in_time(
         &mut self,
         cx: &mut Context<'_>,
-        poll: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
+        poll: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
         let tried = poll(Pin::new(&mut self.stream), cx);
+        if let Poll::Ready(Ok(written)) = tried {
+            self.registration.takes(written);
+        }
         self.check(cx, tried)
     }
 }

@@ -3,16 +3,17 @@
 //! When all connection permits are taken, the oldest connection that has not sent a request makes way for the next one,
 //! before any of its clocks has run out. Where every process on the host can connect (`serve`), a client that has not
 //! shown the token is a stranger: strangers have a few seconds, share a few connections, and the next stranger takes
-//! the place of the oldest. When memory runs out ([`crate::proxy::overload::memory`]), the connections end on which
-//! nothing has moved for the longest time: a client that makes the proxy hold data and does not take it is among them,
-//! and a client that is being served is not.
+//! the place of the oldest. When memory runs out ([`crate::proxy::overload::memory`]), the connections end that hold the
+//! most answer for the longest time without a byte that moves: a client that makes the proxy hold data and does not take
+//! it is among them. A client that is being served, or that waits for an answer, is not.
 
 use crate::proxy::limits::Limits;
 use crate::proxy::overload::memory::Memory;
 use crate::proxy::overload::pace::Paced;
 use crate::sync::lock;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -22,6 +23,9 @@ const TOO_MUCH: &str = "too much memory is held";
 const TOO_MANY: &str = "too many clients without the token";
 const TOO_LATE: &str = "no token in time";
 const NO_PERMIT: &str = "no request yet, and no place for another connection (limits: connections)";
+
+/// What every connection is taken to hold besides answers, in bytes: heads, uploads, buffers.
+const HELD_BY_ALL: u64 = 64 << 10;
 
 /// How long connections may take to end before more are ended, and how often that is checked.
 const GONE: Duration = Duration::from_secs(1);
@@ -50,12 +54,21 @@ struct Members {
 struct Member {
     /// When something last moved on it, in milliseconds since the proxy began.
     moved: AtomicU64,
+    /// How much of its answers it has not taken, in bytes.
+    held: AtomicUsize,
     known: AtomicBool,
     end: OnceLock<&'static str>,
     ended: Notify,
 }
 
 impl Member {
+    /// How much it holds times how long nothing has moved on it, at `now`, in milliseconds since the proxy began.
+    fn burden(&self, now: u64) -> u64 {
+        let held = u64::try_from(self.held.load(Ordering::Relaxed)).unwrap_or(u64::MAX);
+        let still = now.saturating_sub(self.moved.load(Ordering::Relaxed));
+        held.saturating_add(HELD_BY_ALL).saturating_mul(still.saturating_add(1))
+    }
+
     /// Asks the connection to end; returns whether it was the first to ask.
     fn end(&self, why: &'static str) -> bool {
         let first = self.end.set(why).is_ok();
@@ -132,7 +145,7 @@ impl ConnectedClients {
                 // It is not the connections.
                 memory.measure();
             } else if share > 0.0 {
-                self.end_stalest(share);
+                self.end_heaviest(share, self.now());
             }
             let began = Instant::now();
             loop {
@@ -145,19 +158,24 @@ impl ConnectedClients {
         }
     }
 
-    /// Ends a share of all connections, beginning with those on which nothing has moved for the longest time.
-    fn end_stalest(&self, share: f64) {
+    /// Ends a share of all connections, beginning with those that hold the most for the longest time.
+    fn end_heaviest(&self, share: f64, now: u64) {
         let mut staying: Vec<_> = {
             let members = self.lock();
             let all = members.all.values().filter(|member| member.end.get().is_none());
             all.cloned().collect()
         };
         let count = (staying.len() as f64 * share).ceil() as usize;
-        staying.sort_by_cached_key(|member| member.moved.load(Ordering::Relaxed));
+        staying.sort_by_cached_key(|member| Reverse(member.burden(now)));
         tracing::debug!("too much memory is held: {count} of {} connections end", staying.len());
         for member in staying.iter().take(count) {
             member.end(TOO_MUCH);
         }
+    }
+
+    /// Returns the time in milliseconds since the proxy began.
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     fn are_leaving(&self) -> bool {
@@ -179,13 +197,28 @@ pub(crate) struct Registration {
 impl Registration {
     /// Notes that something moved on the connection.
     pub(crate) fn moves(&self) {
-        let now = u64::try_from(self.clients.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.member.moved.store(now, Ordering::Relaxed);
+        self.member.moved.store(self.clients.now(), Ordering::Relaxed);
     }
 
     /// Returns when something last moved, in milliseconds since the proxy began.
     pub(crate) fn moved(&self) -> u64 {
         self.member.moved.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the proxy holds `bytes` more of its answers.
+    pub(crate) fn holds(&self, bytes: usize) {
+        self.member.held.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Notes that it has taken `bytes`. Some of them are no answer's (TLS, heads of frames), so that this may be more
+    /// than was held.
+    pub(crate) fn takes(&self, bytes: usize) {
+        let less = |held: usize| Some(held.saturating_sub(bytes));
+        // It cannot fail: `less` always returns a number.
+        let _ = self
+            .member
+            .held
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     /// Notes that it has sent a request.
@@ -276,21 +309,21 @@ mod tests {
     }
 
     #[test]
-    fn the_stalest_go_first() {
+    fn those_go_first_that_hold_the_most_for_the_longest_time() {
         let clients = clients();
         let guests: Vec<_> = (0..4).map(|_| clients.enter(false)).collect();
         for (registration, moved) in guests.iter().zip([30, 10, 20, 40]) {
             registration.member.moved.store(moved, Ordering::Relaxed);
         }
-        clients.end_stalest(0.3);
-        let gone = || {
-            guests
-                .iter()
-                .map(|registration| registration.why().is_some())
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(gone(), [false, true, true, false]);
-        clients.end_stalest(0.5);
-        assert_eq!(gone(), [true, true, true, false]);
+        let gone = || -> Vec<_> { guests.iter().map(|guest| guest.why().is_some()).collect() };
+        // The last one's age counts ten times: it has taken one half of what was held for it.
+        guests[3].holds(20 * (64 << 10));
+        guests[3].takes(11 * (64 << 10));
+        clients.end_heaviest(0.25, 50);
+        assert_eq!(gone(), [false, false, false, true]);
+        guests[0].holds(1 << 20);
+        guests[0].takes(2 << 20);
+        clients.end_heaviest(0.5, 50);
+        assert_eq!(gone(), [false, true, true, true]);
     }
 }

@@ -13,6 +13,10 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
 
+/// How much of one answer HTTP/2 keeps at most for a client that does not take it, in bytes: a stream's buffer
+/// ([`crate::proxy::overload::h2_windows`]) and what was read at once when it was full.
+const UNSENT_MAX: usize = 512 << 10;
+
 /// The record of one request until it is written. It starts as a denial, which only a verdict changes.
 pub(crate) struct RequestRecord {
     client: Arc<Client>,
@@ -54,6 +58,12 @@ impl RequestRecord {
     /// Returns the flush counter of the client's connection.
     pub(crate) fn flushes(&self) -> &FlushCounter {
         &self.client.flushes
+    }
+
+    /// Counts `bytes` of its answer, which are on their way to the client.
+    pub(crate) fn receive(&self, bytes: usize) {
+        self.byte_counts.receive(bytes);
+        self.client.registration.holds(bytes);
     }
 
     /// Waits until it is known which program asks.
@@ -99,6 +109,9 @@ impl RequestRecord {
 impl Drop for RequestRecord {
     fn drop(&mut self) {
         if !self.complete {
+            // The client has canceled it: what had not gone yet goes no more.
+            let received = usize::try_from(self.byte_counts.received()).unwrap_or(usize::MAX);
+            self.client.registration.takes(received.min(UNSENT_MAX));
             if self.record.verdict == Some(Decision::Allow) {
                 self.record.complete = Some(false);
             }

@@ -188,7 +188,7 @@ impl Body for ResponseBody {
         let ended = this.is_end_stream();
         if let Some(entry) = &mut this.entry {
             match &frame {
-                Some(Ok(frame)) => entry.byte_counts.receive(frame.data_ref().map_or(0, Bytes::len)),
+                Some(Ok(frame)) => entry.receive(frame.data_ref().map_or(0, Bytes::len)),
                 Some(Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
                     entry.fail(
                         "timed out",
