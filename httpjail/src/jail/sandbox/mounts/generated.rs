@@ -19,8 +19,10 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use memchr::memmem;
+use nix::fcntl::readlinkat;
 use nix::mount::MsFlags;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::unistd::symlinkat;
 
 use super::operations::{MountError, failed, hold, raw};
 use super::view::Overlay;
@@ -57,7 +59,11 @@ pub(crate) struct Generated {
 enum Entry {
     Directory,
     Link(PathBuf),
-    File(u64, i64, i64),
+    File {
+        inode: u64,
+        changed: (i64, i64),
+        bytes: u64,
+    },
 }
 
 /// Copies those directories that there are, for a jail of root's. Of `overlays` those that cover something in one are written into
@@ -72,31 +78,38 @@ pub(crate) fn copy(authority: &[u8], overlays: &[Overlay]) -> Result<Vec<Generat
         if !overlays
             .iter()
             .any(|overlay| overlay.covers.iter().any(|path| within(&path)))
-            || !is_small(&directory)
         {
             continue;
         }
-        copies.push(Generated::of(directory, authority, overlays)?);
+        if let Some(content) = list(&directory).ok().filter(is_small) {
+            copies.push(Generated::of(directory, &content, authority, overlays)?);
+        }
     }
     Ok(copies)
 }
 
-fn is_small(directory: &Path) -> bool {
-    let Ok(entries) = list(directory) else { return false };
-    let bytes = entries
-        .keys()
-        .filter_map(|name| fs::symlink_metadata(directory.join(name)).ok());
-    bytes.map(|found| found.len()).sum::<u64>() <= MOST_BYTES
+fn is_small(content: &BTreeMap<PathBuf, Entry>) -> bool {
+    let bytes = content.values().map(|entry| match entry {
+        Entry::File { bytes, .. } => *bytes,
+        Entry::Directory | Entry::Link(_) => 0,
+    });
+    bytes.sum::<u64>() <= MOST_BYTES
 }
 
 impl Generated {
-    fn of(directory: PathBuf, authority: &[u8], overlays: &[Overlay]) -> Result<Self, MountError> {
+    /// `content` is what [`list`] found in the directory.
+    fn of(
+        directory: PathBuf,
+        content: &BTreeMap<PathBuf, Entry>,
+        authority: &[u8],
+        overlays: &[Overlay],
+    ) -> Result<Self, MountError> {
         let failed = |source| failed("copy", &directory, source);
         let outside = hold(&directory)?;
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         let options = Some("mode=0755,size=64m");
         raw("cover", &directory, Some("tmpfs"), Some("tmpfs"), flags, options)?;
-        copy_below(&place(&outside), &directory).map_err(failed)?;
+        copy_below(&place(&outside), content, &directory).map_err(failed)?;
         let (mut bundles, mut others) = (Vec::new(), Vec::new());
         for overlay in overlays {
             for covered in &overlay.covers {
@@ -191,7 +204,7 @@ impl Generated {
         match entry {
             Entry::Directory => return fs::create_dir(to),
             Entry::Link(target) => symlink(target, &new)?,
-            Entry::File(..) => {
+            Entry::File { .. } => {
                 let content = without(read(from)?, &self.authority);
                 let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
                 file.write_all(&content)?;
@@ -232,20 +245,29 @@ fn watch(directory: &Path, bundles: &[PathBuf]) -> Option<Inotify> {
 }
 
 /// All that is below a directory, by its name from there. What is no file, directory or link is none of a trust store's.
+///
+/// A trust store is hundreds of links: each costs one call, by its name in the open directory.
 fn list(directory: &Path) -> io::Result<BTreeMap<PathBuf, Entry>> {
     let mut found = BTreeMap::new();
     let mut ahead = vec![PathBuf::new()];
-    while let Some(name) = ahead.pop() {
-        for entry in fs::read_dir(directory.join(&name))? {
+    while let Some(below) = ahead.pop() {
+        let path = directory.join(&below);
+        let open = File::open(&path)?;
+        for entry in fs::read_dir(&path)? {
             let entry = entry?;
-            let (name, kind) = (name.join(entry.file_name()), entry.metadata()?);
+            let (name, kind) = (below.join(entry.file_name()), entry.file_type()?);
             let entry = if kind.is_dir() {
                 ahead.push(name.clone());
                 Entry::Directory
             } else if kind.is_symlink() {
-                Entry::Link(fs::read_link(entry.path())?)
+                Entry::Link(readlinkat(&open, entry.file_name().as_os_str())?.into())
             } else if kind.is_file() {
-                Entry::File(kind.ino(), kind.ctime(), kind.ctime_nsec())
+                let found = entry.metadata()?;
+                Entry::File {
+                    inode: found.ino(),
+                    changed: (found.ctime(), found.ctime_nsec()),
+                    bytes: found.len(),
+                }
             } else {
                 continue;
             };
@@ -258,17 +280,19 @@ fn list(directory: &Path) -> io::Result<BTreeMap<PathBuf, Entry>> {
     Ok(found)
 }
 
-fn copy_below(from: &Path, to: &Path) -> io::Result<()> {
-    for (name, entry) in list(from)? {
-        let (from, to) = (from.join(&name), to.join(&name));
+/// Makes in `to` what [`list`] found in `from`.
+fn copy_below(from: &Path, content: &BTreeMap<PathBuf, Entry>, to: &Path) -> io::Result<()> {
+    let open = File::open(to)?;
+    for (name, entry) in content {
         match entry {
             Entry::Directory => {
+                let to = to.join(name);
                 fs::create_dir(&to)?;
-                fs::set_permissions(&to, fs::metadata(&from)?.permissions())?;
+                fs::set_permissions(&to, fs::metadata(from.join(name))?.permissions())?;
             }
-            Entry::Link(target) => symlink(target, &to)?,
+            Entry::Link(target) => symlinkat(target, &open, name)?,
             // With its permissions.
-            Entry::File(..) => fs::copy(&from, &to).map(drop)?,
+            Entry::File { .. } => fs::copy(from.join(name), to.join(name)).map(drop)?,
         }
     }
     Ok(())

@@ -32,7 +32,7 @@ fn what_was_done_to_the_copy_is_done_to_the_folder() {
         write(name, name);
     }
     symlink("stays", outside.path().join("link")).unwrap();
-    copy_below(outside.path(), inside.path()).unwrap();
+    copy_below(outside.path(), &list(outside.path()).unwrap(), inside.path()).unwrap();
     let copied = |name: &str| inside.path().join(name);
     fs::write(copied("bundle"), "OURS\nold").unwrap();
     let generated = Generated {
