@@ -9,6 +9,7 @@
 
 mod table;
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{self, FileType};
 use std::io;
@@ -161,13 +162,18 @@ fn entries(directory: &Path, wanted: impl Fn(FileType) -> bool) -> impl Iterator
 /// Adds the sockets below `directory`, and the FIFOs, by which daemons take orders too (init, dmeventd); in its own file system
 /// alone: what else is mounted there may be large, or hang.
 fn search(directory: &Path, depth: usize, into: &mut Vec<PathBuf>) {
-    let Ok(device) = fs::symlink_metadata(directory).map(|found| found.dev()) else {
-        return;
-    };
-    into.extend(entries(directory, |kind| kind.is_socket() || kind.is_fifo()));
-    for below in entries(directory, |kind| kind.is_dir()) {
-        if depth > 0 && fs::symlink_metadata(&below).is_ok_and(|found| found.dev() == device) {
-            search(&below, depth - 1, into);
+    if let Ok(found) = fs::symlink_metadata(directory) {
+        search_below(directory, found.dev(), depth, into);
+    }
+}
+
+fn search_below(directory: &Path, device: u64, depth: usize, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let Ok(kind) = entry.file_type() else { continue };
+        if kind.is_socket() || kind.is_fifo() {
+            into.push(entry.path());
+        } else if kind.is_dir() && depth > 0 && entry.metadata().is_ok_and(|found| found.dev() == device) {
+            search_below(&entry.path(), device, depth - 1, into);
         }
     }
 }
@@ -185,24 +191,24 @@ fn named_by(value: &OsStr) -> Option<PathBuf> {
 }
 
 fn directories() -> Vec<PathBuf> {
-    DIRECTORIES
-        .iter()
-        .flat_map(|pattern| expand(pattern))
-        .filter(|path| path.is_dir())
-        .collect()
-}
-
-fn expand(pattern: &str) -> Vec<PathBuf> {
-    let Some(stem) = pattern.strip_suffix('*') else {
-        return vec![pattern.into()];
+    // Several patterns are of one directory, and /tmp may be large.
+    let mut listed: HashMap<&str, Vec<PathBuf>> = HashMap::new();
+    let mut expand = |pattern: &'static str| {
+        let Some(stem) = pattern.strip_suffix('*') else {
+            return vec![pattern.into()];
+        };
+        let (directory, start) = stem.rsplit_once('/').unwrap_or(("", stem));
+        let below = listed
+            .entry(directory)
+            .or_insert_with(|| entries(Path::new(&format!("{directory}/")), |kind| kind.is_dir()).collect());
+        let starts = |path: &&PathBuf| {
+            path.file_name()
+                .is_some_and(|name| name.as_bytes().starts_with(start.as_bytes()))
+        };
+        below.iter().filter(starts).cloned().collect()
     };
-    let (directory, start) = stem.rsplit_once('/').unwrap_or(("", stem));
-    let entries = fs::read_dir(format!("{directory}/")).into_iter().flatten().flatten();
-    let found = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(start));
-    found
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        .map(|entry| entry.path())
-        .collect()
+    let found = DIRECTORIES.iter().flat_map(|pattern| expand(pattern));
+    found.filter(|path| path.is_dir()).collect()
 }
 
 #[cfg(test)]

@@ -32,15 +32,26 @@ pub(super) fn read() -> io::Result<(Vec<Listener>, Vec<PathBuf>)> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
     let mut found = parse(&own);
-    // Each namespace has a file of its own (fs/proc/generic.c, proc_register). `/proc/PID/ns/net` would say the same, but
-    // only to who may trace the process.
+    // Each namespace has a file of its own (fs/proc/generic.c, proc_register). `/proc/PID/ns/net` says the same for half the
+    // time, but only to who may trace the process.
     let number = |table: &Path| fs::metadata(table).map(|table| table.ino());
     let mut seen = HashSet::from([number(Path::new("/proc/self/net/unix"))?]);
+    let mut named = HashSet::new();
     let processes: Vec<PathBuf> = processes().collect();
-    for table in processes.iter().map(|process| process.join("net/unix")) {
-        if number(&table).is_ok_and(|namespace| seen.insert(namespace)) {
-            found.extend(parse(&fs::read(table).unwrap_or_default()));
+    for process in &processes {
+        let namespace = fs::read_link(process.join("ns/net")).ok();
+        if namespace.as_ref().is_some_and(|namespace| named.contains(namespace)) {
+            continue;
         }
+        let table = process.join("net/unix");
+        let Ok(number) = number(&table) else { continue };
+        if !seen.contains(&number) {
+            // A process that has ended meanwhile tells nothing: the next of its namespace is asked.
+            let Ok(content) = fs::read(table) else { continue };
+            found.extend(parse(&content));
+            seen.insert(number);
+        }
+        named.extend(namespace);
     }
     Ok((found, processes))
 }
