@@ -26,6 +26,7 @@ use crate::jail::steering::{Steering, hints, select};
 use crate::jail::supervisor::{self, Running, signals::Signals};
 use crate::jail::unix::SocketGuard;
 use crate::net::Listeners;
+use crate::sys::memory;
 
 /// The state in which the namespaces exist and nothing is steered: all traffic of the jail is refused.
 #[derive(Debug)]
@@ -59,7 +60,7 @@ impl Jail<Prepared> {
     pub(crate) fn prepare(
         steering: Box<dyn Steering>,
         proxy_process: ProxyProcess,
-        plan: &Plan,
+        plan: &mut Plan,
     ) -> Result<Self, Failure> {
         Self::build(steering, proxy_process, plan).map_err(|failure| Failure {
             hint: failure.hint.or_else(|| hints::hint(&failure.message)),
@@ -67,7 +68,7 @@ impl Jail<Prepared> {
         })
     }
 
-    fn build(mut steering: Box<dyn Steering>, proxy_process: ProxyProcess, plan: &Plan) -> Result<Self, Failure> {
+    fn build(mut steering: Box<dyn Steering>, proxy_process: ProxyProcess, plan: &mut Plan) -> Result<Self, Failure> {
         let limited = core_dumps::limit();
         let sandbox = match Sandbox::build(plan, steering.cgroup(), steering.needs_cgroup()) {
             Ok(sandbox) => sandbox,
@@ -216,15 +217,19 @@ impl Jail<Armed> {
         let notify = matches!(self.sockets, Some(SocketGuard::Notify { .. })).then(|| self.sandbox.notify());
         self.sandbox.request(&InitRequest::Run { foreground, notify })?;
         match self.sandbox.reply("start the command")? {
-            InitReply::Started => Ok(Ok(Running::new(
-                self.sandbox,
-                self.proxy_process,
-                self.steering,
-                self.sockets,
-                signals,
-                approver,
-                foreground && !own_terminal,
-            ))),
+            InitReply::Started => {
+                // What only the start needed.
+                memory::give_back();
+                Ok(Ok(Running::new(
+                    self.sandbox,
+                    self.proxy_process,
+                    self.steering,
+                    self.sockets,
+                    signals,
+                    approver,
+                    foreground && !own_terminal,
+                )))
+            }
             InitReply::NotStarted(failure) => Err(SpawnError::Command(failure)),
             other => Err(namespaces::unexpected(&other).into()),
         }

@@ -20,7 +20,10 @@ pub(crate) use java::java_stores;
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+
+use memchr::memchr;
 
 /// Where distributions keep the bundle of all roots.
 pub(crate) const SYSTEM_BUNDLE_PATHS: &[&str] = &[
@@ -42,6 +45,9 @@ pub(crate) const SYSTEM_BUNDLE_PATHS: &[&str] = &[
 
 /// The longest bundle that is read. Debian's is a quarter of a megabyte.
 const LONGEST_BUNDLE: u64 = 4 << 20;
+
+/// About as much as an authority takes: the bundle has room for it.
+const AUTHORITY_BYTES: usize = 4 << 10;
 
 /// A merged bundle, and the files that could not be merged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,25 +72,41 @@ pub(crate) fn existing_paths(root: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
+/// Certificates in PEM form, each once, and the files that could not be read for them.
+#[derive(Debug)]
+pub(crate) struct Roots {
+    pem: Vec<u8>,
+    /// Where each stands in it.
+    sections: Vec<Range<usize>>,
+    notes: Vec<String>,
+}
+
 /// Merges the authority's certificate with the roots in `files`: the distribution's ([`existing_paths`]), and those that the user's
 /// environment names ([`inherited_bundles`]).
 ///
 /// Copies only certificates, each once. A file that is missing, too long or not PEM is left out with a note. The authority is
 /// always included.
 pub(crate) fn bundle(ca_pem: &str, files: &[PathBuf]) -> Bundle {
+    roots(files).with(ca_pem)
+}
+
+/// The part of [`bundle()`] that needs no authority.
+pub(crate) fn roots(files: &[PathBuf]) -> Roots {
     let read = files
         .iter()
         .map(|file| (file.display().to_string(), read(file)))
         .collect::<Vec<_>>();
-    merge(ca_pem, &read)
+    merge(&read)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     // Check before opening: opening a FIFO would wait for a writer.
-    if !fs::metadata(path).map_err(|err| err.to_string())?.is_file() {
+    let found = fs::metadata(path).map_err(|err| err.to_string())?;
+    if !found.is_file() {
         return Err("not a file".into());
     }
-    let mut text = Vec::new();
+    // One more than there is: the read that finds the end needs no second look.
+    let mut text = Vec::with_capacity(found.len().min(LONGEST_BUNDLE) as usize + 1);
     let file = File::open(path).map_err(|err| err.to_string())?;
     file.take(LONGEST_BUNDLE + 1)
         .read_to_end(&mut text)
@@ -95,15 +117,15 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     Ok(text)
 }
 
-fn merge(ca_pem: &str, files: &[(String, Result<Vec<u8>, String>)]) -> Bundle {
-    let mut bundle = Bundle {
-        pem: Vec::new(),
-        roots: 0,
+fn merge(files: &[(String, Result<Vec<u8>, String>)]) -> Roots {
+    let read = files.iter().filter_map(|(_, content)| content.as_ref().ok());
+    let bytes = read.map(Vec::len).sum::<usize>();
+    let mut roots = Roots {
+        pem: Vec::with_capacity(bytes + AUTHORITY_BYTES),
+        sections: Vec::new(),
         notes: Vec::new(),
     };
-    bundle.pem.extend_from_slice(ca_pem.trim_end().as_bytes());
-    bundle.pem.push(b'\n');
-    let mut seen = HashSet::from([ca_pem.trim().as_bytes()]);
+    let mut seen = HashSet::new();
     for (name, content) in files {
         match content
             .as_ref()
@@ -111,18 +133,40 @@ fn merge(ca_pem: &str, files: &[(String, Result<Vec<u8>, String>)]) -> Bundle {
             .and_then(|text| certificate_sections(text))
         {
             Ok(sections) => {
-                for section in sections.into_iter().filter(|section| seen.insert(section)) {
-                    bundle.pem.extend_from_slice(section);
-                    bundle.pem.push(b'\n');
-                    bundle.roots += 1;
+                for section in sections.into_iter().filter(|section| seen.insert(*section)) {
+                    let start = roots.pem.len();
+                    roots.pem.extend_from_slice(section);
+                    roots.sections.push(start..roots.pem.len());
+                    roots.pem.push(b'\n');
                 }
             }
-            Err(reason) => bundle
-                .notes
-                .push(format!("{}: {reason}; left out", name.escape_debug())),
+            Err(reason) => roots.notes.push(format!("{}: {reason}; left out", name.escape_debug())),
         }
     }
-    bundle
+    roots
+}
+
+impl Roots {
+    /// The bundle of the authority and these.
+    pub(crate) fn with(self, ca_pem: &str) -> Bundle {
+        let Roots {
+            mut pem,
+            mut sections,
+            notes,
+        } = self;
+        let own = ca_pem.trim().as_bytes();
+        if let Some(same) = sections.iter().position(|section| pem[section.clone()] == *own) {
+            // With its line end.
+            let section = sections.remove(same);
+            pem.drain(section.start..=section.end);
+        }
+        pem.splice(..0, [ca_pem.trim_end().as_bytes(), b"\n"].concat());
+        Bundle {
+            pem,
+            roots: sections.len(),
+            notes,
+        }
+    }
 }
 
 /// Returns the certificate sections of a PEM text unchanged, from `-----BEGIN` to the last hyphen. Skips comments and other sections.
@@ -134,9 +178,11 @@ pub(super) fn certificate_sections(text: &[u8]) -> Result<Vec<&[u8]>, &'static s
     let mut sections = Vec::new();
     let mut open: Option<usize> = None;
     let mut position = 0;
-    for line in text.split_inclusive(|&byte| byte == b'\n') {
-        let (start, content) = (position, line.trim_ascii());
-        position += line.len();
+    while position < text.len() {
+        let end = memchr(b'\n', &text[position..]).map_or(text.len(), |end| position + end + 1);
+        let (start, line) = (position, &text[position..end]);
+        let content = line.trim_ascii();
+        position = end;
         match open {
             None if content == BEGIN => open = Some(start + line.len() - line.trim_ascii_start().len()),
             None if content == END => return Err("a certificate ends before it begins"),
@@ -145,10 +191,7 @@ pub(super) fn certificate_sections(text: &[u8]) -> Result<Vec<&[u8]>, &'static s
                 sections.push(text[begin..position].trim_ascii_end());
                 open = None;
             }
-            Some(_)
-                if content
-                    .iter()
-                    .all(|&b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=')) => {}
+            Some(_) if is_base64(content) => {}
             Some(_) => return Err("a certificate is not base64"),
         }
     }
@@ -157,6 +200,14 @@ pub(super) fn certificate_sections(text: &[u8]) -> Result<Vec<&[u8]>, &'static s
         (None, true) => Err("no certificate in it"),
         (None, false) => Ok(sections),
     }
+}
+
+/// Looks at all of it, wherever the first byte is that is none: without a branch for each byte that takes a fraction of the time.
+fn is_base64(line: &[u8]) -> bool {
+    let wrong = line.iter().fold(false, |wrong, &byte| {
+        wrong | !(byte.is_ascii_alphanumeric() | (byte == b'+') | (byte == b'/') | (byte == b'='))
+    });
+    !wrong
 }
 
 #[cfg(test)]

@@ -39,10 +39,6 @@ pub(super) struct JailSetup {
     /// Whom the command runs as.
     identity: UserIdentity,
     upstream_authorities: Vec<AuthorityFile>,
-    /// The host's Unix sockets.
-    outside: Outside,
-    /// Those among them that could not be found.
-    unplaced: Vec<String>,
     /// Stronger backends, which do not work here.
     pub(super) refused: Vec<Refused>,
 }
@@ -56,19 +52,12 @@ impl JailSetup {
         let identity = identity(config, caller)?;
         let upstream_authorities = proxy_parts::upstream_authorities(config, caller)?;
         allowed_sockets::check(config, caller)?;
-        let mut outside = Outside::look().map_err(|error| {
-            Failure::new(format!(
-                "cannot list the host's Unix sockets in /proc/net/unix: {error}"
-            ))
-        })?;
         Ok(JailSetup {
             run: run.clone(),
             inherited,
             signals,
             identity,
             upstream_authorities,
-            unplaced: std::mem::take(&mut outside.unplaced),
-            outside,
             refused: Vec::new(),
         })
     }
@@ -107,11 +96,25 @@ impl JailSetup {
             questions,
         };
         let proxy_process = task.spawn(steering.proxy_keeps())?;
-        let authority = proxy_process.ready()?;
+        // While the proxy's process loads its authority.
+        let mut outside = Outside::look().map_err(|error| {
+            Failure::new(format!(
+                "cannot list the host's Unix sockets in /proc/net/unix: {error}"
+            ))
+        })?;
+        let unplaced = std::mem::take(&mut outside.unplaced);
         let jailed = self.identity.uid.as_raw();
-        let (outside, inherited) = (self.outside, self.inherited);
-        let plan = jail_plan::plan(config, caller, self.identity, &authority, outside, inherited, deciders)?;
-        let jail = Jail::prepare(steering, proxy_process, &plan);
+        let authority = || proxy_process.ready();
+        let mut plan = jail_plan::plan(
+            config,
+            caller,
+            self.identity,
+            authority,
+            outside,
+            self.inherited,
+            deciders,
+        )?;
+        let jail = Jail::prepare(steering, proxy_process, &mut plan);
         let (jail, refused) = match jail {
             Ok(jail) => (jail, self.refused),
             Err(failure) => return Err(select::explain(self.refused, name, failure)),
@@ -125,7 +128,7 @@ impl JailSetup {
                 socket_server,
                 findings,
                 signals: self.signals,
-                unplaced: self.unplaced,
+                unplaced,
                 jailed,
                 run,
             },

@@ -37,7 +37,7 @@ fn trial(prepare: Prepare, caller: &UserIdentity) -> Result<Vec<String>, Failure
     // As a run does, so that nothing is to be seen here that is out of sight there.
     prctl::set_dumpable(false).map_err(failure)?;
     let steering = prepare(Wants::NOTHING)?.steering();
-    let plan = plan(caller)?;
+    let mut plan = plan(caller)?;
     // In place of the proxy: a process that gives up what that gives up, and waits for the end.
     let proxy_process = ProxyProcess::spawn(&steering.proxy_keeps(), |line, user| {
         user.settle().map_err(|error| Failure {
@@ -54,7 +54,7 @@ fn trial(prepare: Prepare, caller: &UserIdentity) -> Result<Vec<String>, Failure
     });
     let proxy_process = proxy_process.map_err(|error| Failure::new(format!("cannot fork: {error}")))?;
     proxy_process.ready()?;
-    let jail = Jail::prepare(steering, proxy_process, &plan)?.arm()?;
+    let jail = Jail::prepare(steering, proxy_process, &mut plan)?.arm()?;
     Ok(jail.notes().chain(jail.warnings().iter().cloned()).collect())
 }
 

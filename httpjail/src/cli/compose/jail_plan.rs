@@ -24,7 +24,7 @@ use crate::jail::sandbox::sockets::Outside;
 use crate::jail::sandbox::stdio::Inherited;
 use crate::jail::sandbox::user_identity::UserIdentity;
 use crate::logging;
-use crate::tls::trust::{self, TrustPaths};
+use crate::tls::trust::{self, Roots, TrustPaths};
 
 /// The jail's own names of the files laid into its view.
 const BUNDLE: &str = "ca-bundle.crt";
@@ -33,12 +33,13 @@ const JAVA: &str = "cacerts";
 /// A folder with the authority under the name by which OpenSSL looks for it.
 const FOLDER: &str = "certs";
 
-/// What init needs: the command, and the file system as the jail sees it.
+/// What init needs: the command, and the file system as the jail sees it. `authority` waits for the authority's certificate; what
+/// does not need it is done before.
 pub(crate) fn plan(
     config: &Config,
     caller: &UserIdentity,
     identity: UserIdentity,
-    authority: &str,
+    authority: impl FnOnce() -> Result<String, Failure>,
     outside: Outside,
     inherited: Inherited,
     deciders: Vec<PathBuf>,
@@ -52,11 +53,14 @@ pub(crate) fn plan(
     };
     let trust = trust::environment(paths);
     let env = environment::build(std::env::vars_os(), &identity, trust, !config.allow_sockets.is_empty());
-    let certificate = CertificateDer::from_pem_slice(authority.as_bytes()).map_err(failure)?;
+    let filter = Filter::compile().map_err(|error| Failure::new(error.to_string()))?;
     let policies = trust::chromium_policies(Path::new("/")).into_iter();
+    let host = HostTrust::look(caller);
+    let authority = authority()?;
+    let certificate = CertificateDer::from_pem_slice(authority.as_bytes()).map_err(failure)?;
     let view = View {
         place,
-        overlays: overlays(authority, &certificate, caller)?,
+        overlays: overlays(&authority, &certificate, host)?,
         authority: authority.as_bytes().to_vec(),
         additions: policies
             .map(|(path, floor)| Addition {
@@ -66,6 +70,7 @@ pub(crate) fn plan(
             })
             .collect(),
         outside,
+        // After the authority is there: its directory and the log may be new.
         hidden: authority_dirs::hidden(caller, &identity)?,
         kept: kept(config, caller, deciders),
         allowed: config.allow_sockets.clone(),
@@ -74,7 +79,6 @@ pub(crate) fn plan(
     };
     let mut argv = vec![config.command.program.clone()];
     argv.extend_from_slice(&config.command.args);
-    let filter = Filter::compile().map_err(|error| Failure::new(error.to_string()))?;
     let tell: fn(&str) = if config.log.quiet {
         |_| ()
     } else {
@@ -93,12 +97,40 @@ pub(crate) fn plan(
     })
 }
 
+/// Whom the host's programs trust.
+struct HostTrust {
+    /// The bundles that ours is laid over.
+    bundles: Vec<PathBuf>,
+    roots: Roots,
+    /// The stores of its JVMs.
+    java: Vec<PathBuf>,
+}
+
+impl HostTrust {
+    fn look(caller: &UserIdentity) -> HostTrust {
+        let variable = |name: &str| std::env::var_os(name);
+        let bundles = trust::existing_paths(Path::new("/"));
+        let sources: Vec<PathBuf> = bundles
+            .iter()
+            .cloned()
+            .chain(trust::inherited_bundles(variable))
+            .collect();
+        HostTrust {
+            bundles,
+            roots: trust::roots(&sources),
+            java: trust::java_stores(
+                Path::new("/"),
+                &caller.home,
+                variable("JAVA_HOME").as_deref(),
+                variable("PATH").as_deref(),
+            ),
+        }
+    }
+}
+
 /// The files that the jail sees in place of the host's: who to trust, whom to ask for names, and how.
-fn overlays(authority: &str, certificate: &CertificateDer<'_>, caller: &UserIdentity) -> Result<Vec<Overlay>, Failure> {
-    let system = trust::existing_paths(Path::new("/"));
-    let own = trust::inherited_bundles(|name| std::env::var_os(name));
-    let sources: Vec<PathBuf> = system.iter().cloned().chain(own).collect();
-    let bundle = trust::bundle(authority, &sources);
+fn overlays(authority: &str, certificate: &CertificateDer<'_>, host: HostTrust) -> Result<Vec<Overlay>, Failure> {
+    let bundle = host.roots.with(authority);
     bundle.notes.iter().for_each(|note| tracing::info!("{note}"));
     let hashed =
         trust::hashed_name(certificate).ok_or_else(|| Failure::new("the authority's certificate has no subject"))?;
@@ -109,16 +141,9 @@ fn overlays(authority: &str, certificate: &CertificateDer<'_>, caller: &UserIden
         covers,
     };
     let etc = |name: &str| vec![PathBuf::from("/etc").join(name)];
-    let variable = |name| std::env::var_os(name);
-    let stores = trust::java_stores(
-        Path::new("/"),
-        &caller.home,
-        variable("JAVA_HOME").as_deref(),
-        variable("PATH").as_deref(),
-    );
-    let java = (!stores.is_empty()).then(|| laid(JAVA, trust::java_keystore(&bundle.pem), stores));
+    let java = (!host.java.is_empty()).then(|| laid(JAVA, trust::java_keystore(&bundle.pem), host.java));
     let mut files = vec![
-        laid(BUNDLE, bundle.pem, system),
+        laid(BUNDLE, bundle.pem, host.bundles),
         laid(AUTHORITY, authority.as_bytes().to_vec(), Vec::new()),
         laid(&format!("{FOLDER}/{hashed}"), authority.as_bytes().to_vec(), Vec::new()),
         laid("resolv.conf", resolver.into_bytes(), etc("resolv.conf")),

@@ -107,9 +107,7 @@ impl Task<'_> {
         };
         line.send(&ready)
             .map_err(|error| Failure::new(format!("the supervisor is gone: {error}")))?;
-        let mut listeners = proxy_process::receive_listeners(&line)
-            .map_err(|error| Failure::new(format!("cannot take the jail's sockets: {error}")))?;
-
+        // While the jail is built.
         let runtime = Runtime::new().map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
         runtime.spawn(proxy_parts::give_memory_back());
         let process_info = Arc::new(ProcessInfoClient::new(line.clone()));
@@ -121,6 +119,8 @@ impl Task<'_> {
                 reopen: Box::new(move || asked.log()),
             },
         });
+        let mut listeners = proxy_process::receive_listeners(&line)
+            .map_err(|error| Failure::new(format!("cannot take the jail's sockets: {error}")))?;
         let log = proxy_parts::start_log(self.config, file, self.session.clone(), &stats)?;
         self.older.iter().for_each(|older| log.record(older.clone()));
         let flows = self.steering.original_dst(&listeners)?;

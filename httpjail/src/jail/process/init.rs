@@ -30,6 +30,7 @@ use crate::jail::steering::netns;
 use crate::jail::unix::self_test::ProbeSetup;
 use crate::jail::unix::{self, ConnectBroker};
 use crate::sys::clone::{self, Side};
+use crate::sys::memory;
 use crate::sys::terminal::Terminal;
 
 /// What init needs besides its requests.
@@ -43,7 +44,7 @@ pub(crate) struct Plan {
 }
 
 /// Runs as PID 1, in the child of the clone, until the channel ends. Returns the exit status.
-pub(crate) fn live(channel: &InitEnd, plan: &Plan) -> i32 {
+pub(crate) fn live(channel: &InitEnd, plan: &mut Plan) -> i32 {
     let Err(error) = obey(channel, plan);
     give_up(channel, &error)
 }
@@ -55,17 +56,12 @@ pub(crate) fn give_up(channel: &InitEnd, error: &io::Error) -> i32 {
     125
 }
 
-fn obey(channel: &InitEnd, plan: &Plan) -> io::Result<Infallible> {
+fn obey(channel: &InitEnd, plan: &mut Plan) -> io::Result<Infallible> {
     // Set first and never cleared: no change of credentials follows but dropping capabilities.
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     prctl::set_dumpable(false)?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
     chdir("/")?;
-    let setup = ProbeSetup {
-        place: &plan.view.place,
-        identity: &plan.command.identity,
-        filter: &plan.filter,
-    };
     let mut command = None;
     // The inner end of a terminal of the jail's own: as long as it is open, the outer one does not see an end.
     let mut _terminal = None;
@@ -84,10 +80,17 @@ fn obey(channel: &InitEnd, plan: &Plan) -> io::Result<Infallible> {
                 _held = arranged.held;
                 allowed = arranged.allowed;
                 generated = arranged.generated;
+                // It is in the jail's files now, and init lives as long as the jail.
+                plan.view.overlays.clear();
                 channel.send(&InitReply::Arranged(arranged.notes))?;
             }
             InitRequest::Probe { ipv6 } => channel.send(&InitReply::Probed(self_test::probe(ipv6)))?,
             InitRequest::ProbeSockets { notify } => {
+                let setup = ProbeSetup {
+                    place: &plan.view.place,
+                    identity: &plan.command.identity,
+                    filter: &plan.filter,
+                };
                 let probe = unix::self_test::probe(&setup, notify, &sockets, &allowed);
                 let probe = probe.unwrap_or_else(|error| ProbeOutcome::Cannot(error.to_string()));
                 channel.send(&InitReply::ProbedSockets(probe))?;
@@ -102,6 +105,7 @@ fn obey(channel: &InitEnd, plan: &Plan) -> io::Result<Infallible> {
                 Ok(child) => {
                     rights::keep_only_kill()?;
                     channel.send(&InitReply::Started)?;
+                    memory::give_back();
                     command = Some(child);
                 }
                 Err(failure) => channel.send(&InitReply::NotStarted(failure))?,

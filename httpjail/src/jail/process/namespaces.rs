@@ -49,7 +49,7 @@ impl Sandbox {
     ///
     /// # Errors
     /// Those of `clone3(2)` and of writing the map.
-    pub(crate) fn build(plan: &Plan, cgroup: Option<BorrowedFd<'_>>, needs_cgroup: bool) -> io::Result<Self> {
+    pub(crate) fn build(plan: &mut Plan, cgroup: Option<BorrowedFd<'_>>, needs_cgroup: bool) -> io::Result<Self> {
         match Self::build_in(plan, cgroup) {
             // Its rights end above (a threaded part of the tree, a root whose files are another's), or a container's filter
             // knows no clone3(2).
@@ -63,7 +63,7 @@ impl Sandbox {
         }
     }
 
-    fn build_in(plan: &Plan, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Self> {
+    fn build_in(plan: &mut Plan, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Self> {
         if !rights::may_change_user() {
             return Self::clone(plan, cgroup, Ids::Own);
         }
@@ -74,7 +74,7 @@ impl Sandbox {
         }
     }
 
-    fn clone(plan: &Plan, cgroup: Option<BorrowedFd<'_>>, ids: Ids) -> io::Result<Self> {
+    fn clone(plan: &mut Plan, cgroup: Option<BorrowedFd<'_>>, ids: Ids) -> io::Result<Self> {
         let (uid, gid) = (geteuid(), getegid());
         let user_namespace = ids != Ids::Host;
         let mut flags = CloneFlags::CLONE_NEWNET

@@ -13,7 +13,7 @@ fn merged(files: &[&str]) -> Bundle {
         .iter()
         .enumerate()
         .map(|(n, text)| (format!("file {n}"), Ok(text.as_bytes().to_vec())));
-    merge(&section("OURS"), &files.collect::<Vec<_>>())
+    merge(&files.collect::<Vec<_>>()).with(&section("OURS"))
 }
 
 #[test]
