@@ -9,6 +9,8 @@ use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sched::CloneFlags;
 use nix::sys::signal::{SigAction, SigHandler, Signal, sigaction};
@@ -38,6 +40,9 @@ struct CloneArgs {
     set_tid_size: u64,
     cgroup: u64,
 }
+
+/// How long a joined thread may take to be gone, on a busy machine.
+const JOINED_LIMIT: Duration = Duration::from_secs(1);
 
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
@@ -142,15 +147,20 @@ fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
+/// A thread that has been joined runs none of our code any more, but the kernel lists it for a moment (`kernel/exit.c`: its waiter
+/// is woken in `exit_mm`, it leaves the list in `exit_notify`). That moment is waited for.
 fn single_threaded() -> io::Result<()> {
-    if fs::read_dir("/proc/self/task")?.count() == 1 {
-        Ok(())
-    } else {
-        Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "this process has more than one thread",
-        ))
+    let until = Instant::now() + JOINED_LIMIT;
+    while fs::read_dir("/proc/self/task")?.count() != 1 {
+        if Instant::now() > until {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "this process has more than one thread",
+            ));
+        }
+        thread::yield_now();
     }
+    Ok(())
 }
 
 /// Sets how a signal is taken to its default or to being ignored; never to a handler of ours.

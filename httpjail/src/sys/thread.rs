@@ -1,8 +1,10 @@
 //! Credentials, root and working directory of a single thread, which Linux permits though every library says that they
-//! belong to the process. And an alarm that interrupts the calls of one thread.
+//! belong to the process. An alarm that interrupts the calls of one thread. And work in two threads at a time.
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::panic::resume_unwind;
+use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -10,6 +12,20 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 
 /// The signal that interrupts.
 const ALARM: Signal = Signal::SIGALRM;
+
+/// Runs `other` in a thread of its own beside `here`, and returns what both have returned: then this process has no thread more
+/// than before. Where no thread can be made, runs one after the other. A panic of either goes on here.
+pub(crate) fn beside<A: Send, B>(other: impl Fn() -> A + Sync, here: impl FnOnce() -> B) -> (A, B) {
+    thread::scope(|scope| {
+        let spawned = thread::Builder::new().spawn_scoped(scope, &other);
+        let done = here();
+        let others = match spawned {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(_) => other(),
+        };
+        (others, done)
+    })
+}
 
 /// Gives this thread a root and a working directory apart from the other threads'.
 ///

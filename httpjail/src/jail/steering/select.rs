@@ -137,8 +137,7 @@ fn ebpf(wants: Wants) -> Result<Strong, SteeringError> {
             ..SteeringError::new(format!("it needs root (missing: {})", missing.join(", ")))
         });
     }
-    let mut backend = EbpfSteering::prepare(wants.host_loopback)?;
-    backend.want(wants.extras)?;
+    let backend = EbpfSteering::prepare(wants.host_loopback, wants.extras)?;
     Ok(Strong::Ebpf(backend))
 }
 

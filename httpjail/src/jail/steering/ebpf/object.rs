@@ -7,6 +7,7 @@
 use super::links::{HOOKS, Hook, Links};
 use super::{Asked, BpfError, Events, Flows};
 use crate::sys::bpf::{self, Map, MapDef};
+use crate::sys::thread::beside;
 use aya_obj::btf::BtfFeatures;
 use httpjail_common::{JailConfig, MAP_ASKED, MAP_CONFIG, MAP_EVENTS, MAP_FLOWS};
 #[cfg(test)]
@@ -51,22 +52,26 @@ impl Programs {
         object_from(std::env::var_os("HTTPJAIL_BPF_OBJECT"))
     }
 
-    /// Loads and verifies every program of `object`.
+    /// Loads and verifies every program of `object`. Without `asked_servers` the kernel has no memory for which name servers
+    /// were asked.
     ///
     /// # Errors
     /// Names the map or program that the kernel refused; for a program with the end of the verifier's log.
-    pub(crate) fn load(object: &[u8]) -> Result<Self, BpfError> {
+    pub(crate) fn load(object: &[u8], asked_servers: bool) -> Result<Self, BpfError> {
         let mut object = aya_obj::Object::parse(object).map_err(|error| BpfError::Object(error.to_string()))?;
+        if !asked_servers && let Some(aya_obj::maps::Map::Legacy(asked)) = object.maps.get_mut(MAP_ASKED) {
+            asked.def.max_entries = 1;
+        }
         let maps = create_maps(&mut object)?;
         relocate(&mut object, &maps)?;
         Programs::of(&object, maps)
     }
 
     fn of(object: &aya_obj::Object, mut maps: Maps) -> Result<Self, BpfError> {
-        let programs = HOOKS
-            .iter()
-            .map(|hook| load_program(object, *hook))
-            .collect::<Result<_, _>>()?;
+        // The kernel verifies several programs of root's at a time. The first four take as long as all others.
+        let (first, others) = HOOKS.split_at(4);
+        let (others, first) = beside(|| load_programs(object, others), || load_programs(object, first));
+        let programs = first?.into_iter().chain(others?).collect();
 
         let mut take = |name: &'static str| {
             maps.remove(name)
@@ -294,6 +299,10 @@ fn relocate(object: &mut aya_obj::Object, maps: &Maps) -> Result<(), BpfError> {
     object
         .relocate_calls(&text)
         .map_err(|error| BpfError::Object(error.to_string()))
+}
+
+fn load_programs(object: &aya_obj::Object, hooks: &[Hook]) -> Result<Vec<(Hook, OwnedFd)>, BpfError> {
+    hooks.iter().map(|hook| load_program(object, *hook)).collect()
 }
 
 fn load_program(object: &aya_obj::Object, hook: Hook) -> Result<(Hook, OwnedFd), BpfError> {

@@ -55,11 +55,12 @@ impl EbpfSteering {
     ///
     /// # Errors
     /// Naming the step: no cgroup v2, no right to it, a kernel without what is needed.
-    pub(crate) fn prepare(host_loopback: bool) -> Result<Self, SteeringError> {
-        let programs = load()?;
+    pub(crate) fn prepare(host_loopback: bool, extras: Extras) -> Result<Self, SteeringError> {
+        let programs = load(extras.asked_servers)?;
         let cgroup = Cgroup::create()?;
         let links = programs.attach(cgroup.as_fd())?;
-        Self::new(Place::Own(cgroup), links, programs, host_loopback)
+        let steering = Self::new(Place::Own(cgroup), links, programs, host_loopback)?;
+        Ok(EbpfSteering { extras, ..steering })
     }
 
     /// The same on a cgroup that is there, of this number. From here on nothing gets out of it.
@@ -67,7 +68,7 @@ impl EbpfSteering {
     /// # Errors
     /// As for [`EbpfSteering::prepare`].
     pub(crate) fn attach(cgroup: BorrowedFd<'_>, id: u64, host_loopback: bool) -> Result<Self, SteeringError> {
-        let programs = load()?;
+        let programs = load(true)?;
         let links = programs.attach(cgroup)?;
         Self::new(Place::Given(id), links, programs, host_loopback)
     }
@@ -186,8 +187,8 @@ impl EbpfSteering {
     }
 }
 
-fn load() -> Result<Programs, BpfError> {
-    Programs::load(&Programs::object()?)
+fn load(asked_servers: bool) -> Result<Programs, BpfError> {
+    Programs::load(&Programs::object()?, asked_servers)
 }
 
 /// The ports of one family's sockets; zeroes where the jail has none.

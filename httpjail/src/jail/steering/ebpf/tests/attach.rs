@@ -65,7 +65,7 @@ fn pinned_links_outlive_their_maker() {
 #[test]
 fn an_attach_that_fails_names_its_hook_and_leaves_nothing() {
     in_namespace(|| {
-        let programs = Programs::load(&Programs::object().unwrap()).unwrap();
+        let programs = Programs::load(&Programs::object().unwrap(), true).unwrap();
         let cgroup = Cgroup::create().unwrap();
         for (index, hook) in HOOKS.iter().enumerate() {
             // A program that a parent holds exclusively, the old way, shuts ours out at this one hook.
@@ -94,7 +94,7 @@ fn an_attach_that_fails_names_its_hook_and_leaves_nothing() {
 #[test]
 fn what_is_no_cgroup_cannot_be_attached_to() {
     in_namespace(|| {
-        let programs = Programs::load(&Programs::object().unwrap()).unwrap();
+        let programs = Programs::load(&Programs::object().unwrap(), true).unwrap();
         let directory = std::fs::File::open("/tmp").unwrap();
         let error = programs.attach(directory.as_fd()).unwrap_err();
         assert!(error.to_string().contains("not a cgroup v2 directory"), "{error}");
@@ -165,7 +165,10 @@ case(s.accept)
 #[test]
 fn an_object_that_is_none_is_refused() {
     for object in [&b""[..], b"\x7fELF", &[0; 4096]] {
-        assert!(matches!(Programs::load(object), Err(BpfError::Object(_))), "{object:?}");
+        assert!(
+            matches!(Programs::load(object, true), Err(BpfError::Object(_))),
+            "{object:?}"
+        );
     }
 }
 

@@ -25,7 +25,7 @@ const LIMITS: [(&str, u64); 13] = [
 #[test]
 fn the_verifier_follows_few_instructions() {
     in_namespace(|| {
-        let programs = Programs::load(&Programs::object().unwrap()).unwrap();
+        let programs = Programs::load(&Programs::object().unwrap(), true).unwrap();
         let mut costly = Vec::new();
         for (index, hook) in HOOKS.iter().enumerate() {
             let (_, limit) = LIMITS.iter().find(|(name, _)| *name == hook.name).unwrap();

@@ -74,7 +74,7 @@ impl Lab {
 
     /// The same before anything is attached: the cgroup is open.
     pub(super) fn unattached() -> Lab {
-        Lab::around(Programs::load(&Programs::object().unwrap()).unwrap())
+        Lab::around(Programs::load(&Programs::object().unwrap(), true).unwrap())
     }
 
     /// The same with these programs.
