@@ -86,6 +86,9 @@ enum Task {
         /// A fraction of the work, to see that a goal runs at all
         #[arg(long)]
         quick: bool,
+        /// Also what takes more than ten minutes: a thousand jails at once
+        #[arg(long, conflicts_with = "quick")]
+        full: bool,
         /// Measure this httpjail instead of a release build of this tree
         #[arg(long, value_name = "PATH")]
         binary: Option<PathBuf>,
@@ -152,11 +155,13 @@ fn main() -> ExitCode {
             goals,
             rounds,
             quick,
+            full,
             binary,
         } => bench::run(bench::Wish {
             goals,
             rounds: rounds.into(),
             quick,
+            full,
             binary,
         }),
         Task::Guard { binary } => guard::run(binary),

@@ -4,11 +4,19 @@
 //! gives rows; `report` judges them by the medians of each round's ratios. What they compare with is large: it is in
 //! packages of its own below benches/, outside of the workspace, or installed from the distribution.
 
+mod busy;
+mod density;
 mod g11;
+mod host;
+mod line;
 mod plot;
 mod report;
 mod run;
+mod start;
 mod stats;
+mod steering;
+mod swarm;
+mod turns;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +31,13 @@ use run::Run;
 /// A goal's name, what it is about, and what measures it.
 type Goal = (&'static str, &'static str, fn(&Run) -> Result<Vec<Row>>);
 
-const GOALS: [Goal; 1] = [("G11", "judging by many rules", g11::run)];
+const GOALS: [Goal; 5] = [
+    ("G1", "starts", start::run),
+    ("G10", "steering", steering::run),
+    ("G11", "judging by many rules", g11::run),
+    ("G12", "many jails at once", density::run),
+    ("G13", "starts on a busy host", busy::run),
+];
 
 /// What to measure, and how long.
 pub(crate) struct Wish {
@@ -32,6 +46,8 @@ pub(crate) struct Wish {
     pub(crate) rounds: usize,
     /// A fraction of the work, to see that a goal runs at all.
     pub(crate) quick: bool,
+    /// Also what takes more than ten minutes.
+    pub(crate) full: bool,
     /// A release build of this tree if there is none.
     pub(crate) binary: Option<PathBuf>,
 }
@@ -46,7 +62,7 @@ pub(crate) fn run(wish: Wish) -> Result<()> {
         Some(binary) => fs::canonicalize(&binary).with_context(|| format!("find {}", binary.display()))?,
         None => build()?,
     };
-    let run = Run::new(binary, wish.rounds, wish.quick)?;
+    let run = Run::new(binary, wish.rounds, wish.quick, wish.full)?;
     let results = root().join("target/bench");
     fs::create_dir_all(&results).context("make a directory for the results")?;
     let mut rows = Vec::new();

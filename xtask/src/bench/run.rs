@@ -18,6 +18,8 @@ pub(crate) struct Run {
     pub(crate) rounds: usize,
     /// A fraction of the work.
     pub(crate) quick: bool,
+    /// Also what takes more than ten minutes.
+    pub(crate) full: bool,
     scratch: TempDir,
     versions: RefCell<BTreeSet<String>>,
     commands: RefCell<Vec<String>>,
@@ -32,12 +34,13 @@ pub(crate) struct Remarks {
 }
 
 impl Run {
-    pub(super) fn new(binary: PathBuf, rounds: usize, quick: bool) -> Result<Run> {
+    pub(super) fn new(binary: PathBuf, rounds: usize, quick: bool, full: bool) -> Result<Run> {
         let scratch = tempfile::Builder::new().prefix("httpjail-bench-").tempdir();
         let run = Run {
             binary,
             rounds,
             quick,
+            full,
             scratch: scratch.context("make a directory")?,
             versions: RefCell::default(),
             commands: RefCell::default(),
