@@ -1,15 +1,14 @@
 //! One judgement by 10, 1,000 and 100,000 rules: httpjail, a loop of `Regex`, a `RegexSet` and the `adblock` crate, in the same run.
 //!
-//! Each engine gets requests that are parsed already. Its median is over samples of eight judgements on different URLs, half of
-//! which some rule matches and half none; the engines take turns. criterion then measures the same once more, its own way.
-//! The lines that begin with `@` are for `cargo xtask bench G11`.
+//! Each engine gets requests that are parsed already. A round's median is over samples of eight judgements on different URLs, half
+//! of which some rule matches and half none; the engines take turns. The arguments are how many rounds, and which setting alone
+//! (`mix/1000`). The lines that begin with `@` are for `cargo xtask bench G11`.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use adblock::Engine;
 use adblock::request::Request;
-use criterion::Criterion;
 use http::Method;
 use httpjail::net::Scheme;
 use httpjail::policy::{Policy, Rule, Source, Target, Verdict};
@@ -21,7 +20,8 @@ static MEMORY: PeakAlloc = PeakAlloc;
 
 const URLS: usize = 1024;
 const BATCH: usize = 8;
-const ROUNDS: usize = 5;
+/// How many samples of an engine are kept of a round.
+const SAMPLES: usize = 40_000;
 /// How long one engine may take in one round.
 const TURN: Duration = Duration::from_millis(400);
 
@@ -63,7 +63,8 @@ struct Contender {
     build: Duration,
     bytes: usize,
     judge: Box<dyn Fn(usize) -> bool>,
-    samples: Vec<f64>,
+    /// Of each round, sorted.
+    rounds: Vec<Vec<f64>>,
 }
 
 fn made(name: &'static str, make: impl FnOnce() -> Box<dyn Fn(usize) -> bool>) -> Contender {
@@ -71,7 +72,7 @@ fn made(name: &'static str, make: impl FnOnce() -> Box<dyn Fn(usize) -> bool>) -
     let start = Instant::now();
     let judge = make();
     let build = start.elapsed();
-    Contender { name, build, bytes: MEMORY.current_usage().saturating_sub(before), judge, samples: Vec::new() }
+    Contender { name, build, bytes: MEMORY.current_usage().saturating_sub(before), judge, rounds: Vec::new() }
 }
 
 fn contenders(kind: &'static str, count: usize) -> Vec<Contender> {
@@ -127,41 +128,43 @@ fn contenders(kind: &'static str, count: usize) -> Vec<Contender> {
     all
 }
 
-fn measure(contenders: &mut [Contender]) {
-    for _ in 0..ROUNDS {
+fn measure(contenders: &mut [Contender], rounds: usize) {
+    for _ in 0..rounds {
         for contender in contenders.iter_mut() {
             let end = Instant::now() + TURN;
-            let mut n = 0;
-            while Instant::now() < end && contender.samples.len() < 200_000 {
+            let (mut n, mut samples) = (0, Vec::new());
+            while samples.is_empty() || Instant::now() < end && samples.len() < SAMPLES {
                 let start = Instant::now();
                 for k in n..n + BATCH {
                     black_box((contender.judge)(black_box(k % URLS)));
                 }
-                contender.samples.push(start.elapsed().as_nanos() as f64 / BATCH as f64);
+                samples.push(start.elapsed().as_nanos() as f64 / BATCH as f64);
                 n += BATCH;
             }
+            samples.sort_by(f64::total_cmp);
+            contender.rounds.push(samples);
         }
     }
 }
 
 fn main() {
-    let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let mut criterion = Criterion::default()
-        .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_secs(1))
-        .sample_size(20);
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let rounds = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(5);
+    let only = arguments.iter().find(|argument| argument.contains('/'));
     for kind in ["mix", "hosts", "paths", "unpinned"] {
         for count in [10, 1_000, 100_000] {
-            if only.as_deref().is_some_and(|only| !format!("{kind}/{count}").starts_with(only)) {
+            if only.is_some_and(|only| format!("{kind}/{count}") != *only) {
                 continue;
             }
             let mut contenders = contenders(kind, count);
-            measure(&mut contenders);
-            for contender in &mut contenders {
-                contender.samples.sort_by(f64::total_cmp);
-                let at = |share: f64| contender.samples[(contender.samples.len() as f64 * share) as usize];
+            measure(&mut contenders, rounds);
+            for contender in &contenders {
+                let at = |share: f64| {
+                    let of = |samples: &Vec<f64>| format!("{:.1}", samples[(samples.len() as f64 * share) as usize]);
+                    contender.rounds.iter().map(of).collect::<Vec<_>>().join(" ")
+                };
                 println!(
-                    "@{kind};{count};{};{:.1};{:.1};{:.3};{:.2}",
+                    "@{kind};{count};{};{};{};{:.3};{:.2}",
                     contender.name,
                     at(0.5),
                     at(0.99),
@@ -169,17 +172,6 @@ fn main() {
                     contender.bytes as f64 / f64::from(1 << 20),
                 );
             }
-            let mut group = criterion.benchmark_group(format!("{kind}/{count}"));
-            for contender in &contenders {
-                let mut n = 0;
-                group.bench_function(contender.name, |bencher| {
-                    bencher.iter(|| {
-                        n = (n + 1) % URLS;
-                        (contender.judge)(black_box(n))
-                    });
-                });
-            }
-            group.finish();
         }
     }
 }

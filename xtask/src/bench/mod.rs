@@ -9,6 +9,7 @@ mod density;
 mod g11;
 mod host;
 mod line;
+mod package;
 mod plot;
 mod report;
 mod run;
