@@ -4,19 +4,29 @@
 //! gives rows; `report` judges them by the medians of each round's ratios. What they compare with is large: it is in
 //! packages of its own below benches/, outside of the workspace, or installed from the distribution.
 
+mod bulk;
 mod busy;
+mod connections;
+mod contest;
 mod density;
 mod g11;
+mod h2;
 mod host;
+mod latency;
 mod line;
+mod load;
 mod package;
+mod parties;
 mod plot;
 mod report;
+mod requests;
+mod rig;
 mod run;
 mod start;
 mod stats;
 mod steering;
 mod swarm;
+mod tunnel;
 mod turns;
 
 use std::fs;
@@ -32,8 +42,15 @@ use run::Run;
 /// A goal's name, what it is about, and what measures it.
 type Goal = (&'static str, &'static str, fn(&Run) -> Result<Vec<Row>>);
 
-const GOALS: [Goal; 5] = [
+const GOALS: [Goal; 12] = [
     ("G1", "starts", start::run),
+    ("G2", "plain HTTP/1.1", requests::plain),
+    ("G3", "decrypted HTTPS/1.1", requests::https),
+    ("G4", "decrypted h2", h2::run),
+    ("G5", "added latency", latency::run),
+    ("G6", "new TLS connections", connections::run),
+    ("G8", "bulk and events", bulk::run),
+    ("G9", "tunnels that are not opened", tunnel::run),
     ("G10", "steering", steering::run),
     ("G11", "judging by many rules", g11::run),
     ("G12", "many jails at once", density::run),

@@ -44,7 +44,6 @@ pub(crate) enum Aim {
         ratio: f64,
         to: &'static str,
     },
-    #[cfg_attr(not(test), expect(dead_code, reason = "the goals of rates come next"))]
     AtLeast {
         ratio: f64,
         to: &'static str,
@@ -90,11 +89,12 @@ impl Row {
         self.contestants.iter().find(|one| one.role == Role::Ours)
     }
 
-    /// To what the aim compares with, or to the first limit or peer.
+    /// What the aim compares with; the first peer or limit where there is no aim.
     pub(super) fn compared_with(&self) -> Option<&Samples> {
         match self.aim {
             Aim::AtMost { to, .. } | Aim::AtLeast { to, .. } => self.contestants.iter().find(|one| one.name == to),
-            Aim::AtMostAbsolute(_) | Aim::Shown => {
+            Aim::AtMostAbsolute(_) => None,
+            Aim::Shown => {
                 let other = |role| self.contestants.iter().find(|one| one.role == role);
                 other(Role::Peer).or(other(Role::Limit))
             }
