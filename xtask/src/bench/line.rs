@@ -122,14 +122,10 @@ impl Line {
         line
     }
 
+    /// Without `--die-with-parent`: its parent is a thread that ends before a swarm does.
     pub(super) fn bwrap(name: &'static str, run: &Run) -> Line {
         let root = ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"];
-        Line::new(
-            name,
-            Role::Peer,
-            [&["bwrap", "--unshare-all", "--die-with-parent"], &root[..]].concat(),
-            run,
-        )
+        Line::new(name, Role::Peer, [&["bwrap", "--unshare-all"], &root[..]].concat(), run)
     }
 
     /// Without a profile and without a network. It does nothing where PID 1 is not the machine's.

@@ -71,6 +71,10 @@ impl<'host> Swarm<'host> {
                     format!("{running} of {count} of {} run: {said}", line.name)
                 })?;
         }
+        for child in &mut swarm.children {
+            let ended = child.try_wait().context("look after a sandbox")?;
+            ensure!(ended.is_none(), "one of {} has ended before its command", line.name);
+        }
         Ok((swarm, last.duration_since(start).as_secs_f64()))
     }
 
