@@ -35,7 +35,7 @@ pub(super) fn run(run: &Run) -> Result<Vec<Row>> {
             kind: "h2",
             connections,
             streams,
-            requests: 30_000,
+            requests: 20_000,
             rate: 0,
             bytes,
             path,

@@ -31,7 +31,7 @@ pub(super) fn run(run: &Run) -> Result<Vec<Row>> {
             kind: "https1",
             connections: 16,
             streams: 1,
-            requests: rate * 2,
+            requests: rate * 3 / 2,
             rate,
             bytes: 0,
             path: "/0",

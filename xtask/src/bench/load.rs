@@ -83,7 +83,7 @@ impl Load {
         } = order;
         writeln!(
             self.to,
-            "kind={kind} connections={connections} streams={streams} requests={requests} rate={rate} seconds=3 \
+            "kind={kind} connections={connections} streams={streams} requests={requests} rate={rate} seconds=2 \
              bytes={bytes} path={path} host={host} to={to} ask={ask}"
         )
         .context("ask for the load")?;

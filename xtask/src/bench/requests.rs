@@ -85,7 +85,7 @@ fn measure(run: &Run, works: &[Work]) -> Result<Vec<Row>> {
                 kind: work.kind,
                 connections,
                 streams: 1,
-                requests: if connections == 1 { 6_000 } else { 30_000 },
+                requests: if connections == 1 { 6_000 } else { 20_000 },
                 rate: 0,
                 bytes: work.bytes,
                 path: work.path,
