@@ -31,3 +31,5 @@ pub use config::file as policy_file;
 #[cfg(any(test, feature = "fuzzing"))]
 pub use proxy::fuzzing;
 pub use sys::memory::Counting;
+#[cfg(any(test, feature = "fuzzing"))]
+pub use tls::minting;

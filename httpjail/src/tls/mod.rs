@@ -7,6 +7,8 @@
 
 mod authority;
 mod leaf;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod minting;
 #[cfg(unix)]
 pub(crate) mod store;
 #[cfg(not(unix))]

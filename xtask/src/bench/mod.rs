@@ -15,6 +15,7 @@ mod host;
 mod latency;
 mod line;
 mod load;
+mod minting;
 mod package;
 mod parties;
 mod plot;
@@ -42,13 +43,14 @@ use run::Run;
 /// A goal's name, what it is about, and what measures it.
 type Goal = (&'static str, &'static str, fn(&Run) -> Result<Vec<Row>>);
 
-const GOALS: [Goal; 12] = [
+const GOALS: [Goal; 13] = [
     ("G1", "starts", start::run),
     ("G2", "plain HTTP/1.1", requests::plain),
     ("G3", "decrypted HTTPS/1.1", requests::https),
     ("G4", "decrypted h2", h2::run),
     ("G5", "added latency", latency::run),
     ("G6", "new TLS connections", connections::run),
+    ("G7", "minting", minting::run),
     ("G8", "bulk and events", bulk::run),
     ("G9", "tunnels that are not opened", tunnel::run),
     ("G10", "steering", steering::run),
