@@ -11,6 +11,7 @@
 mod tests;
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -50,7 +51,7 @@ pub(crate) struct Generated {
     authority: Vec<u8>,
     bundles: Vec<PathBuf>,
     others: Vec<PathBuf>,
-    before: BTreeMap<PathBuf, Entry>,
+    before: BTreeMap<OsString, Entry>,
     changes: Option<Inotify>,
 }
 
@@ -58,12 +59,9 @@ pub(crate) struct Generated {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Entry {
     Directory,
-    Link(PathBuf),
-    File {
-        inode: u64,
-        changed: (i64, i64),
-        bytes: u64,
-    },
+    Link(OsString),
+    /// Its inode, its time of change, and how long it is.
+    File(u64, (i64, i64), u64),
 }
 
 /// Copies those directories that there are, for a jail of root's. Of `overlays` those that cover something in one are written into
@@ -81,16 +79,22 @@ pub(crate) fn copy(authority: &[u8], overlays: &[Overlay]) -> Result<Vec<Generat
         {
             continue;
         }
-        if let Some(content) = list(&directory).ok().filter(is_small) {
-            copies.push(Generated::of(directory, &content, authority, overlays)?);
+        match list(&directory) {
+            Ok(content) if is_small(&content) => {
+                copies.push(Generated::of(directory, &content, authority, overlays)?);
+            }
+            Err(source) if source.kind() != io::ErrorKind::FileTooLarge => {
+                return Err(failed("read", &directory, source));
+            }
+            Ok(_) | Err(_) => {}
         }
     }
     Ok(copies)
 }
 
-fn is_small(content: &BTreeMap<PathBuf, Entry>) -> bool {
+fn is_small(content: &BTreeMap<OsString, Entry>) -> bool {
     let bytes = content.values().map(|entry| match entry {
-        Entry::File { bytes, .. } => *bytes,
+        Entry::File(_, _, bytes) => *bytes,
         Entry::Directory | Entry::Link(_) => 0,
     });
     bytes.sum::<u64>() <= MOST_BYTES
@@ -100,7 +104,7 @@ impl Generated {
     /// `content` is what [`list`] found in the directory.
     fn of(
         directory: PathBuf,
-        content: &BTreeMap<PathBuf, Entry>,
+        content: &BTreeMap<OsString, Entry>,
         authority: &[u8],
         overlays: &[Overlay],
     ) -> Result<Self, MountError> {
@@ -167,7 +171,7 @@ impl Generated {
             Err(error) => return vec![format!("{}: {error}", self.directory.display())],
         };
         let mut left = Vec::new();
-        let mut tell = |name: &Path, done: io::Result<()>| {
+        let mut tell = |name: &OsStr, done: io::Result<()>| {
             if let Err(error) = done.or_else(gone) {
                 left.push(format!("{}: {error}", self.directory.join(name).display()));
             }
@@ -190,7 +194,7 @@ impl Generated {
             }
         }
         for (name, entry) in &now {
-            if self.before.get(name) != Some(entry) && !self.others.contains(name) {
+            if self.before.get(name) != Some(entry) && !self.others.iter().any(|other| other == name) {
                 tell(name, self.carry(&inside.join(name), &outside.join(name), entry));
             }
         }
@@ -204,7 +208,7 @@ impl Generated {
         match entry {
             Entry::Directory => return fs::create_dir(to),
             Entry::Link(target) => symlink(target, &new)?,
-            Entry::File { .. } => {
+            Entry::File(..) => {
                 let content = without(read(from)?, &self.authority);
                 let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
                 file.write_all(&content)?;
@@ -246,8 +250,8 @@ fn watch(directory: &Path, bundles: &[PathBuf]) -> Option<Inotify> {
 
 /// All that is below a directory, by its name from there. What is no file, directory or link is none of a trust store's.
 ///
-/// A trust store is hundreds of links: each costs one call, by its name in the open directory.
-fn list(directory: &Path) -> io::Result<BTreeMap<PathBuf, Entry>> {
+/// A trust store is hundreds of links: each costs one call, by its name in the open directory. Names are compared as bytes.
+fn list(directory: &Path) -> io::Result<BTreeMap<OsString, Entry>> {
     let mut found = BTreeMap::new();
     let mut ahead = vec![PathBuf::new()];
     while let Some(below) = ahead.pop() {
@@ -255,25 +259,21 @@ fn list(directory: &Path) -> io::Result<BTreeMap<PathBuf, Entry>> {
         let open = File::open(&path)?;
         for entry in fs::read_dir(&path)? {
             let entry = entry?;
-            let (name, kind) = (below.join(entry.file_name()), entry.file_type()?);
+            let (name, kind) = (below.join(entry.file_name()).into_os_string(), entry.file_type()?);
             let entry = if kind.is_dir() {
-                ahead.push(name.clone());
+                ahead.push(name.clone().into());
                 Entry::Directory
             } else if kind.is_symlink() {
-                Entry::Link(readlinkat(&open, entry.file_name().as_os_str())?.into())
+                Entry::Link(readlinkat(&open, entry.file_name().as_os_str())?)
             } else if kind.is_file() {
                 let found = entry.metadata()?;
-                Entry::File {
-                    inode: found.ino(),
-                    changed: (found.ctime(), found.ctime_nsec()),
-                    bytes: found.len(),
-                }
+                Entry::File(found.ino(), (found.ctime(), found.ctime_nsec()), found.len())
             } else {
                 continue;
             };
             found.insert(name, entry);
             if found.len() > MOST_ENTRIES {
-                return Err(io::Error::other("it has too many files"));
+                return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has too many files"));
             }
         }
     }
@@ -281,7 +281,7 @@ fn list(directory: &Path) -> io::Result<BTreeMap<PathBuf, Entry>> {
 }
 
 /// Makes in `to` what [`list`] found in `from`.
-fn copy_below(from: &Path, content: &BTreeMap<PathBuf, Entry>, to: &Path) -> io::Result<()> {
+fn copy_below(from: &Path, content: &BTreeMap<OsString, Entry>, to: &Path) -> io::Result<()> {
     let open = File::open(to)?;
     for (name, entry) in content {
         match entry {
@@ -290,9 +290,9 @@ fn copy_below(from: &Path, content: &BTreeMap<PathBuf, Entry>, to: &Path) -> io:
                 fs::create_dir(&to)?;
                 fs::set_permissions(&to, fs::metadata(from.join(name))?.permissions())?;
             }
-            Entry::Link(target) => symlinkat(target, &open, name)?,
+            Entry::Link(target) => symlinkat(target.as_os_str(), &open, name.as_os_str())?,
             // With its permissions.
-            Entry::File { .. } => fs::copy(from.join(name), to.join(name)).map(drop)?,
+            Entry::File(..) => fs::copy(from.join(name), to.join(name)).map(drop)?,
         }
     }
     Ok(())
