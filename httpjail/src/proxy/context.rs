@@ -2,6 +2,7 @@
 
 use crate::proxy::auth::proxy_auth::ProxyAuth;
 use crate::proxy::config::{Clients, Config};
+use crate::proxy::io::pipes::Pipes;
 use crate::proxy::overload::clients::ConnectedClients;
 use crate::proxy::overload::h2_windows::ConnectionCounts;
 use crate::proxy::overload::memory::Memory;
@@ -23,6 +24,7 @@ pub(crate) struct Context {
     pub(crate) clients: Arc<ConnectedClients>,
     pub(crate) memory: Arc<Memory>,
     pub(crate) windows: ConnectionCounts,
+    pub(crate) pipes: Arc<Pipes>,
 }
 
 impl Context {
@@ -48,6 +50,7 @@ impl Context {
             tasks: Tasks::default(),
             memory,
             windows,
+            pipes: Arc::default(),
             config,
         })
     }

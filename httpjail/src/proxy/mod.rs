@@ -20,7 +20,7 @@
 //! | `http1` | `authority`, `limits`, `refusal`, `timeout` |
 //! | `upstream` | `auth`, `authority`, `http1`, `io`, `limits`, `netlink`, `overload`, `protocol`, `refusal` |
 //! | `config` | `auth`, `limits`, `overload`, `upstream` |
-//! | `context` | `auth`, `config`, `overload`, `tasks`, `upstream` |
+//! | `context` | `auth`, `config`, `io`, `overload`, `tasks`, `upstream` |
 //! | `service` | `authority`, `config`, `context`, `http1`, `io`, `limits`, `overload`, `protocol`, `refusal`, `tasks`, `upstream` |
 //! | `downstream` | `auth`, `authority`, `config`, `context`, `http1`, `io`, `limits`, `overload`, `protocol`, `refusal`, `service`, `timeout`, `upstream` |
 //! | `server` | `config`, `context`, `downstream` |

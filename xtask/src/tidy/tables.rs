@@ -68,7 +68,7 @@ pub(super) const FLOORS: &[(&str, &[Row])] = &[
                 ],
             ),
             ("config", &["limits", "auth", "overload", "upstream"]),
-            ("context", &["tasks", "auth", "overload", "upstream", "config"]),
+            ("context", &["tasks", "auth", "overload", "io", "upstream", "config"]),
             (
                 "service",
                 &[

@@ -16,6 +16,7 @@ use crate::proxy::downstream::http::{connection_context, intercept_http1, report
 use crate::proxy::downstream::passthrough;
 use crate::proxy::downstream::tls::terminate;
 use crate::proxy::http1::unparsed::DefaultOrigin;
+use crate::proxy::io::boxed::Io;
 use crate::proxy::io::idle_timeout::IdleTimeoutIo;
 use crate::proxy::io::linger::LingerIo;
 use crate::proxy::io::prefixed::PrefixedIo;
@@ -29,7 +30,6 @@ use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// Serves what was accepted from `peer` until it ends.
@@ -123,7 +123,7 @@ async fn serve_to<S>(
     stream: PrefixedIo<S>,
 ) -> Option<PrefixedIo<S>>
 where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: Io + 'static,
 {
     match detected {
         DetectedProtocol::Tls if client.context.config.intercept_tls => {

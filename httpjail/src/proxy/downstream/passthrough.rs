@@ -6,9 +6,9 @@
 use crate::net::{Host, Scheme};
 use crate::policy::Target;
 use crate::proxy::downstream::silence::unless_silent;
-use crate::proxy::io::boxed::BoxedIo;
-use crate::proxy::io::metered::metered;
+use crate::proxy::io::boxed::{BoxedIo, Io};
 use crate::proxy::io::prefixed::PrefixedIo;
+use crate::proxy::io::tunnel;
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::service::authorize::authorize;
 use crate::proxy::service::client::Client;
@@ -45,7 +45,7 @@ pub(crate) enum NoHello {
 /// Judges a connection by its ClientHello, and relays it if it is allowed.
 pub(crate) async fn judge_hello<S>(client: Arc<Client>, to: &Destination, mut stream: PrefixedIo<S>)
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Io,
 {
     match read_hello(&client, &mut stream).await {
         Ok(host) => return carry(client, to, &host.unwrap_or_else(|| to.host.clone()), None, stream).await,
@@ -75,21 +75,21 @@ where
 /// Judges a connection to `host`, which [`passed_through`] found, and relays it if it is allowed.
 pub(crate) async fn pass<S>(client: Arc<Client>, to: &Destination, host: &Host, stream: PrefixedIo<S>)
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Io,
 {
     carry(client, to, host, Some("tls passthrough"), stream).await;
 }
 
 async fn carry<S>(client: Arc<Client>, to: &Destination, host: &Host, note: Option<&str>, stream: PrefixedIo<S>)
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Io,
 {
     let mut entry = RequestRecord::new(client.clone(), &Method::CONNECT);
     client.learn_program().await;
     match open(&client, to, host, &mut entry).await {
         Ok(upstream) => {
             note.into_iter().for_each(|note| entry.because(note));
-            relay(stream, upstream, entry).await;
+            relay(&client, stream, upstream, entry).await;
         }
         Err(refusal) => {
             let fault = matches!(refusal.kind, Kind::Upstream | Kind::TimedOut);
@@ -117,13 +117,18 @@ async fn open(client: &Client, to: &Destination, host: &Host, entry: &mut Reques
 }
 
 /// Relays all bytes. The ClientHello was put back and is the first of them.
-async fn relay<S>(stream: PrefixedIo<S>, mut upstream: BoxedIo, mut entry: RequestRecord)
+async fn relay<S>(client: &Client, mut stream: PrefixedIo<S>, mut upstream: BoxedIo, mut entry: RequestRecord)
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Io,
 {
-    let mut stream = metered(stream, &entry.byte_counts);
-    let copied = tokio::io::copy_bidirectional(&mut stream, &mut upstream).await;
-    entry.complete = copied.is_ok();
+    let relayed = tunnel::relay(
+        &mut stream,
+        &mut upstream,
+        &entry.byte_counts,
+        Some(&client.context.pipes),
+    )
+    .await;
+    entry.complete = relayed.is_ok();
 }
 
 /// Reads the host that the ClientHello names, in whatever pieces it comes. All of its bytes can be read again

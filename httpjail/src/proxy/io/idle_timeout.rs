@@ -5,7 +5,9 @@
 //! [`crate::proxy::overload::clients`] when something moves and how much the client takes, and reads nothing while
 //! there is no memory for it.
 
+use crate::proxy::io::boxed::Io;
 use crate::proxy::io::delegate::delegate_write;
+use crate::proxy::io::pipes::Pipe;
 use crate::proxy::overload::clients::Registration;
 use crate::proxy::overload::memory::Gate;
 use std::io;
@@ -89,3 +91,28 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for IdleTimeoutIo<S> {
     delegate_write!(stream: flush);
     delegate_write!(stream: shutdown);
 }
+
+impl<S: Io> Io for IdleTimeoutIo<S> {
+    fn is_socket(&self) -> bool {
+        self.stream.is_socket()
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        let tried = match self.gate.poll_open(cx) {
+            Poll::Ready(()) => self.stream.poll_fill(cx, pipe),
+            Poll::Pending => Poll::Pending,
+        };
+        match tried {
+            // Nothing has moved.
+            Poll::Ready(Ok(0)) => tried,
+            _ => self.check(cx, tried),
+        }
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        self.in_time(cx, |mut stream, cx| stream.poll_drain(cx, pipe))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,9 @@
 //! answer that it has not read yet (RFC 9112 section 9.6). A closing connection therefore reads on for a moment, so
 //! that a client in the middle of an upload can read why it was refused.
 
+use crate::proxy::io::boxed::Io;
 use crate::proxy::io::delegate::delegate_write;
+use crate::proxy::io::pipes::Pipe;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -71,5 +73,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LingerIo<S> {
             }
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: Io> Io for LingerIo<S> {
+    fn is_socket(&self) -> bool {
+        self.stream.is_socket()
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        self.stream.poll_fill(cx, pipe)
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        self.stream.poll_drain(cx, pipe)
     }
 }

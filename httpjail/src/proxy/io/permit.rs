@@ -5,7 +5,9 @@
 //!
 //! [`Limits::upstreams`]: crate::proxy::limits::Limits::upstreams
 
+use crate::proxy::io::boxed::Io;
 use crate::proxy::io::delegate::delegate_write;
+use crate::proxy::io::pipes::Pipe;
 use crate::proxy::overload::memory::Gate;
 use std::io;
 use std::pin::Pin;
@@ -32,4 +34,19 @@ impl AsyncWrite for PermitIo {
     delegate_write!(socket: write);
     delegate_write!(socket: flush);
     delegate_write!(socket: shutdown);
+}
+
+impl Io for PermitIo {
+    fn is_socket(&self) -> bool {
+        true
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        ready!(self.gate.poll_open(cx));
+        self.socket.poll_fill(cx, pipe)
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        self.socket.poll_drain(cx, pipe)
+    }
 }

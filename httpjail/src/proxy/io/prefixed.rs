@@ -1,6 +1,8 @@
 //! Gives bytes again that were read from a stream before, then the rest of the stream.
 
+use crate::proxy::io::boxed::Io;
 use crate::proxy::io::delegate::delegate_write;
+use crate::proxy::io::pipes::Pipe;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -56,4 +58,21 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for PrefixedIo<S> {
     delegate_write!(stream: write);
     delegate_write!(stream: flush);
     delegate_write!(stream: shutdown);
+}
+
+impl<S: Io> Io for PrefixedIo<S> {
+    fn is_socket(&self) -> bool {
+        self.stream.is_socket()
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        match self.given < self.prefix.len() {
+            true => Poll::Ready(Ok(0)),
+            false => self.stream.poll_fill(cx, pipe),
+        }
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        self.stream.poll_drain(cx, pipe)
+    }
 }

@@ -5,8 +5,8 @@
 use crate::approve::Requester;
 use crate::audit::{Decision, EventKind, Record};
 use crate::proxy::http1::exchange::ExchangeState;
+use crate::proxy::io::byte_counts::ByteCounts;
 use crate::proxy::io::flush_counter::FlushCounter;
-use crate::proxy::io::metered::ByteCounts;
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::service::client::Client;
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 
 use crate::proxy::http1::exchange::InFlight;
 use crate::proxy::http1::headers;
-use crate::proxy::io::metered::ByteCounts;
+use crate::proxy::io::byte_counts::ByteCounts;
 use crate::proxy::service::request_record::RequestRecord;
 use crate::proxy::upstream::informational::InformationalListener;
 use crate::proxy::upstream::stream_permit::StreamPermit;

@@ -7,7 +7,7 @@
 
 use crate::policy::Target;
 use crate::proxy::http1::headers;
-use crate::proxy::io::metered::metered;
+use crate::proxy::io::tunnel::relay;
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::service::client::Client;
 use crate::proxy::service::forward;
@@ -194,10 +194,9 @@ async fn tunnel(client: OnUpgrade, upstream: OnUpgrade, mut entry: RequestRecord
     let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) else {
         return;
     };
-    let mut client = metered(TokioIo::new(client), &entry.byte_counts);
-    let mut upstream = TokioIo::new(upstream);
-    let copied = tokio::io::copy_bidirectional(&mut client, &mut upstream).await;
-    entry.complete = copied.is_ok();
+    let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
+    let relayed = relay(&mut client, &mut upstream, &entry.byte_counts, None).await;
+    entry.complete = relayed.is_ok();
 }
 
 fn is_websocket(fields: &HeaderMap) -> bool {

@@ -159,3 +159,57 @@ async fn a_hello_in_pieces() {
     stream.read_exact(&mut status).await.unwrap();
     assert_eq!(&status, b"HTTP/1.1 200");
 }
+
+/// Much goes through it whole, each side may end first, and the log has the exact numbers, the hello among them.
+#[tokio::test]
+async fn much_is_counted_to_the_byte() {
+    for client_first in [true, false] {
+        let jail = Jail::with(&["allow: .*"], |config| config.intercept_tls = false).await;
+        let mut client = jail.connect("192.0.2.1:8008").await;
+        let hello = client_hello(&jail);
+        client.write_all(&hello).await.unwrap();
+        let (mut server, _) = jail.world.origin.accept().await.unwrap();
+        let mut first = vec![0; hello.len()];
+        server.read_exact(&mut first).await.unwrap();
+        assert!(first == hello);
+        let much = vec![7; 6_000_001];
+        let (one, other) = if client_first {
+            (&mut client, &mut server)
+        } else {
+            (&mut server, &mut client)
+        };
+        let mut heard = Vec::new();
+        let sends = async {
+            one.write_all(&much).await.unwrap();
+            one.shutdown().await.unwrap();
+        };
+        let (_, read) = tokio::join!(sends, other.read_to_end(&mut heard));
+        read.unwrap();
+        assert!(heard == much);
+        other.write_all(b"bye").await.unwrap();
+        other.shutdown().await.unwrap();
+        heard.clear();
+        one.read_to_end(&mut heard).await.unwrap();
+        assert_eq!(heard, b"bye");
+        let record = jail.log.nth(1).await;
+        let (small, large) = (3, much.len() as u64);
+        let (sent, received) = if client_first { (large, small) } else { (small, large) };
+        assert_eq!(
+            (record.bytes_in, record.bytes_out),
+            (Some(hello.len() as u64 + sent), Some(received))
+        );
+        assert_eq!(record.reason, None);
+        #[cfg(target_os = "linux")]
+        assert!(jail.pipes_kept() > 0);
+    }
+}
+
+/// The first bytes of a client that wants `a.test`.
+fn client_hello(jail: &Jail) -> Vec<u8> {
+    let config = std::sync::Arc::new(super::support::tls_client(&jail.world.authority));
+    let name = "a.test".try_into().unwrap();
+    let mut bytes = Vec::new();
+    let mut connection = rustls::ClientConnection::new(config, name).unwrap();
+    connection.write_tls(&mut bytes).unwrap();
+    bytes
+}

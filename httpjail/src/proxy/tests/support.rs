@@ -101,6 +101,11 @@ impl Jail {
         self.proxy.context.config.leaves.count()
     }
 
+    /// How many empty pipes are kept for tunnels.
+    pub(super) fn pipes_kept(&self) -> usize {
+        self.proxy.context.pipes.kept()
+    }
+
     /// A connection that the jailed program made towards `destination`.
     pub(super) async fn connect(&self, destination: &str) -> TcpStream {
         let socket = TcpSocket::new_v4().unwrap();

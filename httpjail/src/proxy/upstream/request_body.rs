@@ -6,7 +6,7 @@
 //! one.
 
 use crate::proxy::http1::headers;
-use crate::proxy::io::metered::ByteCounts;
+use crate::proxy::io::byte_counts::ByteCounts;
 use crate::sync::lock;
 use bytes::Bytes;
 use http::HeaderMap;
