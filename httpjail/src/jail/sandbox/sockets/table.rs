@@ -4,12 +4,17 @@
 //! Names are bytes: a socket whose name is not UTF-8, or has a line feed, is a way out like any other.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
-use std::fs;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use nix::dir::Dir;
+use nix::fcntl::readlinkat;
+
+const PROC: &str = "/proc";
 
 /// A bound socket of the file system.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,8 +43,11 @@ pub(super) fn read() -> io::Result<(Vec<Listener>, Vec<PathBuf>)> {
     let mut seen = HashSet::from([number(Path::new("/proc/self/net/unix"))?]);
     let mut named = HashSet::new();
     let processes: Vec<PathBuf> = processes().collect();
+    // A host may have thousands: each by its name below the open directory.
+    let proc = File::open(PROC)?;
     for process in &processes {
-        let namespace = fs::read_link(process.join("ns/net")).ok();
+        let name = process.file_name().unwrap_or_default().as_bytes();
+        let namespace = readlinkat(&proc, OsStr::from_bytes(&[name, b"/ns/net"].concat())).ok();
         if namespace.as_ref().is_some_and(|namespace| named.contains(namespace)) {
             continue;
         }
@@ -58,7 +66,7 @@ pub(super) fn read() -> io::Result<(Vec<Listener>, Vec<PathBuf>)> {
 
 /// The directories of all processes in `/proc`.
 fn processes() -> impl Iterator<Item = PathBuf> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let entries = fs::read_dir(PROC).into_iter().flatten().flatten();
     let is_process = |path: &PathBuf| {
         path.file_name()
             .is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit))
@@ -74,8 +82,15 @@ pub(super) fn holders<'a>(sockets: &HashSet<&str>, processes: &'a [PathBuf]) -> 
         return holders;
     }
     for process in processes {
-        for descriptor in fs::read_dir(process.join("fd")).into_iter().flatten().flatten() {
-            let target = fs::read_link(descriptor.path()).unwrap_or_default();
+        // What cannot be opened is another user's, or has ended.
+        let Ok(open) = File::open(process.join("fd")) else {
+            continue;
+        };
+        let Ok(mut descriptors) = open.try_clone().and_then(|again| Ok(Dir::from_fd(again.into())?)) else {
+            continue;
+        };
+        for descriptor in descriptors.iter().flatten() {
+            let target = readlinkat(&open, descriptor.file_name()).unwrap_or_default();
             let inode = target
                 .to_str()
                 .and_then(|target| target.strip_prefix("socket:[")?.strip_suffix(']'));
