@@ -68,6 +68,7 @@ impl Load {
     pub(super) fn put(&mut self, rig: &Rig, order: &Order, to: &str, ask: bool, pid: Option<u32>) -> Result<Figures> {
         let host = match order.kind {
             "http1" => "origin.test:9080",
+            "h2" => "origin.test:9445",
             _ if order.endpoint => "origin.test:9444",
             _ => "origin.test:9443",
         };

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 
 use super::load::Order;
 use super::report::Role;
-use super::rig::{ENDPOINT, PLAIN, Process, Rig, TLS, pinned};
+use super::rig::{ENDPOINT, H2, PLAIN, Process, Rig, TLS, pinned};
 use super::run::Run;
 use crate::run::{cargo, command, have, quietly, root};
 
@@ -76,7 +76,7 @@ impl Party {
 
     /// The way without a proxy.
     pub(super) fn direct() -> Party {
-        Party::new("direct", Role::Limit, false, [PLAIN, TLS, TLS, ENDPOINT])
+        Party::new("direct", Role::Limit, false, [PLAIN, TLS, H2, ENDPOINT])
     }
 
     /// The httpjail of the run.

@@ -26,7 +26,9 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("taskset", "util-linux"),
 ];
 pub(super) const PLAIN: &str = "198.51.100.2:9080";
+/// HTTP/1.1 alone: a proxy that may choose would speak h2, and save connections that the others need.
 pub(super) const TLS: &str = "198.51.100.2:9443";
+pub(super) const H2: &str = "198.51.100.2:9445";
 /// For what nginx cannot do: what is large, or slow.
 pub(super) const ENDPOINT: &str = "198.51.100.2:9444";
 const PATIENCE: Duration = Duration::from_secs(30);
