@@ -8,6 +8,7 @@ use crate::proxy::overload::h2_windows::ConnectionCounts;
 use crate::proxy::overload::memory::Memory;
 use crate::proxy::tasks::Tasks;
 use crate::proxy::upstream::dial::Connector;
+use crate::proxy::upstream::kept::KeptConnections;
 use crate::proxy::upstream::open::ConnectionFactory;
 use crate::proxy::upstream::pool::Pool;
 use std::sync::Arc;
@@ -37,7 +38,7 @@ impl Context {
             upstream_proxies: config.upstream_proxies.clone(),
             itself: config.itself.clone(),
             limits: config.limits,
-            permits: Arc::new(Semaphore::new(config.limits.upstreams)),
+            kept: KeptConnections::new(&config.limits),
             memory: memory.clone(),
         };
         Arc::new(Context {

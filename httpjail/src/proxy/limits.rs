@@ -59,7 +59,8 @@ pub(crate) struct Limits {
 
     /// How long an unused upstream connection is kept.
     pub idle: Duration,
-    /// How many unused HTTP/1 connections to one host are kept.
+    /// How many unused HTTP/1 connections to one host are kept. All, unless fewer are wanted: those that are not needed
+    /// end by [`Limits::idle`] (see [`crate::proxy::upstream::kept`]).
     pub idle_per_host: usize,
     /// The number of hosts to which unused connections are kept.
     pub idle_hosts: usize,
@@ -95,7 +96,7 @@ impl Default for Limits {
             expect: Duration::from_secs(1),
             half_closed: Duration::from_secs(60),
             idle: Duration::from_secs(60),
-            idle_per_host: 16,
+            idle_per_host: 8192,
             idle_hosts: 256,
             grace: Duration::from_millis(500),
         }

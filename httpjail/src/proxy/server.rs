@@ -69,7 +69,8 @@ impl Proxy {
         let mut serving = JoinSet::new();
         let mut sweep = tokio::time::interval((context.config.limits.idle / 4).max(Duration::from_secs(1)));
         tokio::pin!(shutdown);
-        let keeping = context.clients.keep_within(&context.memory, || context.is_unused());
+        let (is_unused, close_unused) = (|| context.is_unused(), || context.pool.close_unused());
+        let keeping = context.clients.keep_within(&context.memory, is_unused, close_unused);
         tokio::pin!(keeping);
         loop {
             tokio::select! {

@@ -135,11 +135,20 @@ impl ConnectedClients {
         self.lock().all.is_empty()
     }
 
-    /// Ends connections while too much memory is held, for as long as it is awaited; `is_unused` says whether there is
-    /// no connection that could hold any.
-    pub(crate) async fn keep_within(&self, memory: &Memory, is_unused: impl Fn() -> bool) {
+    /// Ends connections while too much memory is held, for as long as it is awaited: unused ones to servers first, which
+    /// `close_unused` does if there are any. `is_unused` says whether there is no connection that could hold memory.
+    pub(crate) async fn keep_within(
+        &self,
+        memory: &Memory,
+        is_unused: impl Fn() -> bool,
+        close_unused: impl Fn() -> bool,
+    ) {
         loop {
             memory.pressed().await;
+            if close_unused() {
+                tokio::time::sleep(LOOK).await;
+                memory.go_on();
+            }
             let share = memory.share_to_end();
             if is_unused() {
                 // It is not the connections.

@@ -4,7 +4,9 @@ use super::support::{Jail, gist, text};
 use crate::proxy::Mode;
 use http::Request;
 use http_body_util::Full;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 /// A name leads where its DNS says; the rule has to vouch for more than its spelling.
 // Proves: H20, H21, S20.
@@ -122,10 +124,88 @@ async fn connections_are_kept_by_what_they_were_opened_for() {
     assert_eq!(jail.world.seen.requests(), 40);
 }
 
+/// Sends the head of a request that is answered at once, and whose exchange goes on until [`finish`].
+async fn begin(client: &mut TcpStream, host: &str) {
+    let head = format!("POST /echo HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1\r\n\r\n");
+    client.write_all(head.as_bytes()).await.unwrap();
+    let answer = head_of(client).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+async fn finish(client: &mut TcpStream) {
+    client.write_all(b"x").await.unwrap();
+    assert_eq!(client.read_u8().await.unwrap(), b'x');
+}
+
+/// One exchange of each client, all at the same time.
+async fn exchange(clients: &mut [TcpStream], host: &str) {
+    for client in &mut *clients {
+        begin(client, host).await;
+    }
+    for client in clients {
+        finish(client).await;
+    }
+}
+
+/// As many connections are kept as were in use at a time.
+#[tokio::test]
+async fn many_clients_need_no_more_connections_than_they_are() {
+    let jail = Jail::new(&["allow: .*"]).await;
+    let mut clients = Vec::new();
+    for _ in 0..64 {
+        clients.push(jail.connect("192.0.2.1:80").await);
+    }
+    for _ in 0..4 {
+        exchange(&mut clients, "a.test").await;
+    }
+    let (opened, requests) = (jail.world.seen.connections(), jail.world.seen.requests());
+    assert_eq!(requests, 256);
+    // Giving a connection back and asking for the next one may race.
+    assert!((64..=80).contains(&opened), "{opened}");
+}
+
+/// The bound that a user sets holds.
+#[tokio::test]
+async fn no_more_connections_are_kept_than_are_wanted() {
+    let jail = Jail::with(&["allow: .*"], |config| config.limits.idle_per_host = 1).await;
+    let mut clients = [
+        jail.connect("192.0.2.1:80").await,
+        jail.connect("192.0.2.1:80").await,
+        jail.connect("192.0.2.1:80").await,
+    ];
+    for _ in 0..2 {
+        exchange(&mut clients, "a.test").await;
+    }
+    let opened = jail.world.seen.connections();
+    // One of the second three may come back before another is asked for.
+    assert!((4..=5).contains(&opened), "{opened}");
+}
+
+/// Where permits run out, the connection makes way that has been unused for the longest time, and no other.
+// Proves: D04.
+#[tokio::test]
+async fn one_connection_makes_way_for_one() {
+    let jail = Jail::with(&["allow: .*"], |config| {
+        config.limits.upstreams = 3;
+        config.limits.connect = Duration::from_secs(10);
+    })
+    .await;
+    let mut clients = [jail.connect("192.0.2.1:80").await, jail.connect("192.0.2.1:80").await];
+    begin(&mut clients[0], "b.test").await;
+    finish(&mut clients[0]).await;
+    exchange(&mut clients, "a.test").await;
+    assert_eq!(jail.world.seen.connections(), 3);
+    // The one to `b.test` goes.
+    begin(&mut clients[0], "half.test").await;
+    finish(&mut clients[0]).await;
+    exchange(&mut clients, "a.test").await;
+    assert_eq!(jail.world.seen.connections(), 4);
+}
+
 const KNOCK: &str = "Host: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-async fn head_of(stream: &mut tokio::net::TcpStream) -> String {
+async fn head_of(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.unwrap());
@@ -299,4 +379,4 @@ async fn what_timed_out() {
     .await;
 }
 
-const MOMENT: std::time::Duration = std::time::Duration::from_millis(20);
+const MOMENT: Duration = Duration::from_millis(20);

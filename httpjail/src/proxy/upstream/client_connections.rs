@@ -106,13 +106,15 @@ impl AllClientConnections {
         places.push(Arc::downgrade(OwnedMutexGuard::mutex(turn)));
     }
 
-    /// Closes the connections on which there is no request.
-    pub(crate) fn empty(&self) {
+    /// Closes the connections on which there is no request, and returns whether there were any.
+    pub(crate) fn close_unused(&self) -> bool {
+        let mut any = false;
         for place in self.lock().iter().filter_map(Weak::upgrade) {
             if let Ok(mut place) = place.try_lock() {
-                *place = None;
+                any |= place.take().is_some();
             }
         }
+        any
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Weak<Held>>> {

@@ -14,6 +14,7 @@ use crate::proxy::upstream::address::{self, Class};
 use crate::proxy::upstream::error::{DialError, Step};
 use crate::proxy::upstream::happy_eyeballs;
 use crate::proxy::upstream::http1;
+use crate::proxy::upstream::kept::KeptConnections;
 use crate::proxy::upstream::key::ConnectTarget;
 use crate::proxy::upstream::network::Network;
 use crate::proxy::upstream::proxy_env::{ProxyConfig, UpstreamProxy};
@@ -25,7 +26,6 @@ use rustls::pki_types::ServerName;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -58,8 +58,8 @@ pub(crate) struct Connector {
     /// Where the proxy itself listens, in the namespace that it dials from.
     pub(crate) itself: Vec<SocketAddr>,
     pub(crate) limits: Limits,
-    /// Permits for open connections.
-    pub(crate) permits: Arc<Semaphore>,
+    /// What makes way where there are too many connections.
+    pub(crate) kept: Arc<KeptConnections>,
     pub(crate) memory: Arc<Memory>,
 }
 
@@ -233,7 +233,7 @@ impl Connector {
         addresses.truncate(TRIED_MAX);
         let late = |step| move |_| DialError::TimedOut(host.clone(), step);
         let failed = |error| DialError::Connect(host.clone(), error);
-        let permit = timeout(self.limits.connect, self.permits.clone().acquire_owned())
+        let permit = timeout(self.limits.connect, self.kept.permit())
             .await
             .map_err(late(Step::Permit))?
             .map_err(|closed| failed(io::Error::other(closed)))?;

@@ -10,6 +10,7 @@ pub(crate) mod happy_eyeballs;
 pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod informational;
+pub(crate) mod kept;
 pub(crate) mod key;
 pub(crate) mod network;
 pub(crate) mod no_proxy;
