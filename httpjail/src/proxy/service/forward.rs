@@ -15,16 +15,19 @@ use crate::proxy::upstream::connection_auth;
 use crate::proxy::upstream::error::DialError;
 use crate::proxy::upstream::informational::InformationalListener;
 use crate::proxy::upstream::key::PoolKey;
+use crate::proxy::upstream::lease::Lease;
 use crate::proxy::upstream::pool::{Pooled, Wants};
 use crate::proxy::upstream::request_body::RequestBody;
 use crate::proxy::upstream::retry::Fate;
-use crate::proxy::upstream::stream_permit::StreamPermit;
 use crate::tls::UpstreamFault;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::TrySendError;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
@@ -35,7 +38,7 @@ const TRIES: usize = 3;
 /// What came back from the upstream.
 pub(crate) enum Answer {
     /// A response, its body still on its way.
-    Response(Response<Incoming>, Option<StreamPermit>, Arc<InformationalListener>),
+    Response(Response<Incoming>, Option<Lease>, Arc<InformationalListener>),
     /// The head of an upgrade; a tunnel carries on and records its end.
     Upgraded(Response<()>, Box<dyn FnOnce(RequestRecord) + Send>),
 }
@@ -44,7 +47,7 @@ impl Answer {
     /// Returns the answer as the client gets it; a body in which nothing moves for `stalled` ends.
     pub(crate) fn into_response(self, mut entry: RequestRecord, stalled: Duration) -> Response<ResponseBody> {
         match self {
-            Answer::Response(response, permit, informational) => {
+            Answer::Response(response, lease, informational) => {
                 let (mut head, body) = response.into_parts();
                 headers::clean_response(&mut head.headers);
                 if head.status == StatusCode::NO_CONTENT {
@@ -53,10 +56,7 @@ impl Answer {
                 }
                 head.version = Version::HTTP_11;
                 entry.record.status = Some(head.status.as_u16());
-                Response::from_parts(
-                    head,
-                    ResponseBody::upstream(body, entry, permit, informational, stalled),
-                )
+                Response::from_parts(head, ResponseBody::upstream(body, entry, lease, informational, stalled))
             }
             Answer::Upgraded(head, tunnel) => {
                 entry.record.status = Some(head.status().as_u16());
@@ -148,8 +148,8 @@ pub(crate) async fn forward(
                     reused,
                     turn,
                 };
-                let permit = context.pool.give_back(key, pooled, wants, asks);
-                return Ok(Answer::Response(response, Some(permit), informational));
+                let lease = context.pool.lend(key, pooled, wants, asks);
+                return Ok(Answer::Response(response, Some(lease), informational));
             }
             Err(error) => error,
         };
@@ -243,21 +243,30 @@ async fn answer(
     entry: &RequestRecord,
     limits: &Limits,
 ) -> Result<Result<Response<Incoming>, TrySendError<Request<RequestBody>>>, Refusal> {
-    let answer = connection.send(request);
-    tokio::pin!(answer);
-    loop {
-        let sent = entry.byte_counts.sent();
-        tokio::select! {
+    let mut wait = connection.take_clock().wait(limits.response, entry.byte_counts.sent());
+    let mut expecting = informational.is_waiting().then(|| Box::pin(sleep(limits.expect)));
+    let answer = {
+        let mut answer = pin!(connection.send(request));
+        poll_fn(|cx| {
             // A flood that ends in an answer is one, whatever came in one piece.
-            biased;
-            () = informational.flooded() => return Err(flooded()),
-            answer = &mut answer => return Ok(answer),
-            () = sleep(limits.expect), if informational.is_waiting() => informational.proceed(),
-            () = sleep(limits.response) => if entry.byte_counts.sent() == sent {
-                return Err(late());
-            },
-        }
-    }
+            if informational.poll_flooded(cx).is_ready() {
+                return Poll::Ready(Err(flooded()));
+            }
+            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+                return Poll::Ready(Ok(answer));
+            }
+            if let Some(clock) = &mut expecting
+                && clock.as_mut().poll(cx).is_ready()
+            {
+                expecting = None;
+                informational.proceed();
+            }
+            wait.poll(cx, entry.byte_counts.sent()).map(|()| Err(late()))
+        })
+        .await
+    };
+    connection.keep_clock(wait.clock);
+    answer
 }
 
 /// Returns the head that is sent for `target`.

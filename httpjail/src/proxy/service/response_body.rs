@@ -7,7 +7,7 @@ use crate::proxy::http1::headers;
 use crate::proxy::io::byte_counts::ByteCounts;
 use crate::proxy::service::request_record::RequestRecord;
 use crate::proxy::upstream::informational::InformationalListener;
-use crate::proxy::upstream::stream_permit::StreamPermit;
+use crate::proxy::upstream::lease::Lease;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
@@ -37,8 +37,10 @@ enum Source {
 /// What comes from an upstream.
 struct Stream {
     body: Incoming,
-    /// Keeps the upstream connection's place taken as long as this body uses it.
-    permit: Option<StreamPermit>,
+    /// Whether its end has been read.
+    ended: bool,
+    /// What this body holds of its connection.
+    lease: Option<Lease>,
     /// An upload that waits for a word that does not come any more ends with this body.
     _informational: Arc<InformationalListener>,
     idle: Idle,
@@ -81,7 +83,7 @@ impl ResponseBody {
     pub(crate) fn upstream(
         body: Incoming,
         mut entry: RequestRecord,
-        permit: Option<StreamPermit>,
+        lease: Option<Lease>,
         informational: Arc<InformationalListener>,
         limit: Duration,
     ) -> ResponseBody {
@@ -94,7 +96,8 @@ impl ResponseBody {
         };
         let stream = Stream {
             body,
-            permit,
+            ended: false,
+            lease,
             _informational: informational,
             idle,
         };
@@ -148,9 +151,12 @@ impl ResponseBody {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        let whole = self.body.is_end_stream() || self.body.size_hint().exact() == Some(0);
-        if let (Some(permit), false) = (&self.permit, whole) {
-            permit.retire();
+        // hyper does not ask for the end of a body whose length it knows.
+        let whole = self.ended || self.body.is_end_stream() || self.body.size_hint().exact() == Some(0);
+        match (self.lease.take(), whole) {
+            (Some(lease), true) => lease.end(),
+            (Some(lease), false) => lease.retire(),
+            (None, _) => {}
         }
     }
 }
@@ -158,7 +164,14 @@ impl Drop for Stream {
 impl Stream {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match Pin::new(&mut self.body).poll_frame(cx) {
-            Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(io::Error::other))),
+            Poll::Ready(frame) => {
+                self.ended = match &frame {
+                    None => true,
+                    Some(Ok(frame)) => frame.is_trailers(),
+                    Some(Err(_)) => false,
+                };
+                Poll::Ready(frame.map(|frame| frame.map_err(io::Error::other)))
+            }
             Poll::Pending => {
                 ready!(self.idle.poll(cx));
                 Poll::Ready(Some(Err(io::ErrorKind::TimedOut.into())))

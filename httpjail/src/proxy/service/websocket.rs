@@ -27,6 +27,8 @@ use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use ring::rand::{SecureRandom, SystemRandom};
+use std::future::poll_fn;
+use std::sync::Arc;
 use tokio::time::timeout;
 
 /// A valid request for a WebSocket. Any other upgrade of HTTP/1.1 is forwarded as the plain request that it also is.
@@ -105,7 +107,8 @@ impl UpgradeRequest {
         fields.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         fields.insert(header::SEC_WEBSOCKET_KEY, self.key.clone());
         loop {
-            let mut request = forward::write_head(target, fields.clone(), false)?.map(|()| RequestBody::empty());
+            let mut request =
+                forward::write_head(target, fields.clone(), false)?.map(|()| RequestBody::empty(Arc::default()));
             // Among them is how hyper remembers the spelling of the names.
             *request.extensions_mut() = head.extensions.clone();
             let informational = InformationalListener::on(&mut request, exchange.as_ref(), None);
@@ -113,7 +116,7 @@ impl UpgradeRequest {
             let received = pooled.connection.received();
             let answer = tokio::select! {
                 answer = timeout(context.config.limits.response, pooled.connection.send(request)) => answer,
-                () = informational.flooded() => return Err(forward::flooded()),
+                () = poll_fn(|cx| informational.poll_flooded(cx)) => return Err(forward::flooded()),
             };
             let mut response = match answer {
                 Ok(Ok(response)) => response,
@@ -136,8 +139,8 @@ impl UpgradeRequest {
                     forward::vet(&mut response)?;
                     let asks = connection_auth::asks(response.headers());
                     let belongs = asks || wants.proves || pooled.turn.is_some();
-                    let permit = belongs.then(|| context.pool.give_back(key, pooled, wants, asks));
-                    Ok(Answer::Response(response, permit, informational))
+                    let lease = belongs.then(|| context.pool.lend(key, pooled, wants, asks));
+                    Ok(Answer::Response(response, lease, informational))
                 }
             };
         }

@@ -3,6 +3,7 @@
 //! HTTP/1 answers one request after the other and goes back to the [`crate::proxy::upstream::pool`] in between. HTTP/2
 //! is shared: each request holds a permit of its own.
 
+use crate::proxy::upstream::answer_clock::AnswerClock;
 use crate::proxy::upstream::http1::Http1;
 use crate::proxy::upstream::http2::Stream;
 use crate::proxy::upstream::proxy_env::UpstreamProxy;
@@ -11,6 +12,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use std::sync::Arc;
+use tokio_util::either::Either;
 
 /// A connection ready for one request.
 pub(crate) enum Connection {
@@ -54,13 +56,29 @@ impl Connection {
         }
     }
 
-    pub(crate) async fn send(
+    /// Takes its clock for the time of one wait. Over HTTP/2 each request has one of its own.
+    pub(crate) fn take_clock(&mut self) -> AnswerClock {
+        match self {
+            Connection::Http1(http1) => std::mem::take(&mut http1.answer_clock),
+            Connection::Http2(..) => AnswerClock::default(),
+        }
+    }
+
+    /// Puts the clock back.
+    pub(crate) fn keep_clock(&mut self, clock: AnswerClock) {
+        if let Connection::Http1(http1) = self {
+            http1.answer_clock = clock;
+        }
+    }
+
+    /// Hands `request` over at once; the future is about its answer alone.
+    pub(crate) fn send(
         &mut self,
         request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<> {
         match self {
-            Connection::Http1(http1) => http1.send(request).await,
-            Connection::Http2(stream) => stream.sender.try_send_request(request).await,
+            Connection::Http1(http1) => Either::Left(http1.send(request)),
+            Connection::Http2(stream) => Either::Right(stream.sender.try_send_request(request)),
         }
     }
 }

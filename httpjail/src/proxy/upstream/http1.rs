@@ -3,10 +3,10 @@
 use crate::net::Host;
 use crate::proxy::io::deferred_error::{ConnStats, DeferredWriteErrorIo};
 use crate::proxy::limits::Limits;
+use crate::proxy::upstream::answer_clock::AnswerClock;
 use crate::proxy::upstream::error::DialError;
 use crate::proxy::upstream::proxy_env::UpstreamProxy;
 use crate::proxy::upstream::request_body::RequestBody;
-use crate::proxy::upstream::stream_permit::StreamPermit;
 use http::uri::Scheme;
 use http::{Request, Response, Uri, header};
 use hyper::body::Incoming;
@@ -22,6 +22,7 @@ pub(crate) struct Http1 {
     /// Whether the server asked for a client certificate.
     pub(crate) client_cert_requested: bool,
     pub(crate) stats: Arc<ConnStats>,
+    pub(crate) answer_clock: AnswerClock,
 }
 
 impl Http1 {
@@ -75,17 +76,19 @@ impl Http1 {
             upstream_proxy,
             client_cert_requested,
             stats,
+            answer_clock: AnswerClock::default(),
         })
     }
 
-    pub(crate) async fn send(
+    /// Hands `request` over at once; the future is about its answer alone.
+    pub(crate) fn send(
         &mut self,
         mut request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<> {
         if let Some(upstream_proxy) = &self.upstream_proxy {
             address_to(upstream_proxy, &mut request);
         }
-        self.sender.try_send_request(request).await
+        self.sender.try_send_request(request)
     }
 
     pub(crate) fn is_ready(&self) -> bool {
@@ -96,14 +99,14 @@ impl Http1 {
         self.sender.is_closed()
     }
 
-    /// Waits for the end of the exchange, and returns whether another may follow it.
-    pub(crate) async fn ended(&mut self) -> bool {
-        self.sender.ready().await.is_ok() && !self.stats.is_cut()
+    /// Returns whether the exchange has ended, and another may follow it.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.sender.is_ready() && !self.stats.is_cut()
     }
 
-    /// Returns the permit that its answer holds while it is read.
-    pub(crate) fn permit(&self) -> StreamPermit {
-        StreamPermit::Whole(self.stats.clone())
+    /// Waits for the end of the exchange, and returns whether another may follow it.
+    pub(crate) async fn ended(&mut self) -> bool {
+        self.sender.ready().await.is_ok() && self.has_ended()
     }
 }
 

@@ -110,7 +110,7 @@ impl Http2 {
         self.used = Instant::now();
         Stream {
             sender: self.sender.clone(),
-            permit: StreamPermit::stream(&self.count),
+            permit: StreamPermit::new(&self.count),
             client_cert_requested: self.client_cert_requested,
             stats: self.stats.clone(),
         }

@@ -5,9 +5,9 @@ use crate::proxy::http1::headers;
 use crate::proxy::http1::token::title_case;
 use crate::sync::lock;
 use http::{HeaderMap, Request, StatusCode};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use tokio::sync::{Notify, oneshot};
+use std::task::{Context, Poll, Waker};
+use tokio::sync::oneshot;
 
 /// The most interim responses before an answer: one each 20 seconds (WebDAV's `102 Processing`) for some hours. A
 /// server that sends more wants no answer to be read.
@@ -15,11 +15,17 @@ const INFORMATIONAL_MAX: usize = 1000;
 
 /// Listens to what a server sends before its answer to one try of a request.
 pub(crate) struct InformationalListener {
-    seen: AtomicUsize,
-    flood: Notify,
-    /// Starts the upload.
-    go: Mutex<Option<oneshot::Sender<()>>>,
+    heard: Mutex<Heard>,
     to: Option<(Arc<ExchangeState>, u64)>,
+}
+
+#[derive(Default)]
+struct Heard {
+    responses: usize,
+    /// Starts the upload.
+    go: Option<oneshot::Sender<()>>,
+    /// Who is told when there are too many.
+    waker: Option<Waker>,
 }
 
 impl InformationalListener {
@@ -30,9 +36,7 @@ impl InformationalListener {
         go: Option<oneshot::Sender<()>>,
     ) -> Arc<InformationalListener> {
         let informational = Arc::new(InformationalListener {
-            seen: AtomicUsize::new(0),
-            flood: Notify::new(),
-            go: Mutex::new(go),
+            heard: Mutex::new(Heard { go, ..Heard::default() }),
             to: exchange.map(|exchange| (exchange.clone(), exchange.informational.current())),
         });
         let listener = informational.clone();
@@ -42,25 +46,41 @@ impl InformationalListener {
         informational
     }
 
-    /// Resolves when there were too many.
-    pub(crate) async fn flooded(&self) {
-        self.flood.notified().await;
+    /// Ready when there were too many.
+    pub(crate) fn poll_flooded(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut heard = self.lock();
+        if heard.responses > INFORMATIONAL_MAX {
+            return Poll::Ready(());
+        }
+        match &mut heard.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            waker => *waker = Some(cx.waker().clone()),
+        }
+        Poll::Pending
     }
 
     /// Returns whether the upload waits for `100 Continue`.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.go().is_some()
+        self.lock().go.is_some()
     }
 
     /// Starts the upload.
     pub(crate) fn proceed(&self) {
+        let go = self.lock().go.take();
         // If nothing waits, the upload is over already.
-        let _ = self.go().take().map(|go| go.send(()));
+        let _ = go.map(|go| go.send(()));
     }
 
     fn hear(&self, status: StatusCode, fields: &HeaderMap) {
-        if self.seen.fetch_add(1, Ordering::Relaxed) == INFORMATIONAL_MAX {
-            self.flood.notify_one();
+        let mut heard = self.lock();
+        heard.responses += 1;
+        let flooded = match heard.responses > INFORMATIONAL_MAX {
+            true => heard.waker.take(),
+            false => None,
+        };
+        drop(heard);
+        if let Some(waker) = flooded {
+            waker.wake();
         }
         match (status, &self.to) {
             // The client gets one of its own, from hyper, when the first byte of its body is wanted.
@@ -70,8 +90,8 @@ impl InformationalListener {
         }
     }
 
-    fn go(&self) -> MutexGuard<'_, Option<oneshot::Sender<()>>> {
-        lock(&self.go)
+    fn lock(&self) -> MutexGuard<'_, Heard> {
+        lock(&self.heard)
     }
 }
 

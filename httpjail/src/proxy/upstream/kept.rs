@@ -74,9 +74,12 @@ impl KeptConnections {
     /// Returns an open connection. If there is none, and it is not known which protocol the server speaks, returns the
     /// lock of the first connection. `asking` says that the server wants HTTP/1.1.
     pub(crate) fn take(&self, key: &PoolKey, asking: bool) -> Result<Connection, Option<Arc<tokio::sync::Mutex<()>>>> {
-        let state = &mut *self.lock();
-        let Some(slot) = state.slot(key, &self.limits) else {
-            return Err(None);
+        let slots = &mut self.lock().slots;
+        let may_grow = slots.len() < self.limits.idle_hosts;
+        let slot = match slots.get_mut(key) {
+            Some(slot) => slot,
+            None if may_grow => slots.entry(key.clone()).or_default(),
+            None => return Err(None),
         };
         while let Some((http1, since)) = slot.unused.pop_back() {
             if http1.is_ready() && since.elapsed() <= self.limits.idle {
@@ -94,12 +97,18 @@ impl KeptConnections {
     }
 
     /// Keeps a connection whose exchange is over.
-    pub(crate) fn put(&self, key: &PoolKey, http1: Http1) {
-        let state = &mut *self.lock();
-        if state.waiting == 0
-            && let Some(slot) = state.slot(key, &self.limits)
-            && slot.unused.len() < self.limits.idle_per_host
-        {
+    pub(crate) fn put(&self, key: PoolKey, http1: Http1) {
+        let State { slots, waiting } = &mut *self.lock();
+        if *waiting > 0 {
+            return;
+        }
+        let may_grow = slots.len() < self.limits.idle_hosts;
+        let slot = match slots.get_mut(&key) {
+            Some(slot) => slot,
+            None if may_grow => slots.entry(key).or_default(),
+            None => return,
+        };
+        if slot.unused.len() < self.limits.idle_per_host {
             slot.unused.push_back((http1, Instant::now()));
         }
     }
@@ -160,17 +169,6 @@ impl KeptConnections {
 }
 
 impl State {
-    /// The slot of `key`, or a new one if there may be one more.
-    fn slot(&mut self, key: &PoolKey, limits: &Limits) -> Option<&mut Slot> {
-        if !self.slots.contains_key(key) {
-            if self.slots.len() >= limits.idle_hosts {
-                return None;
-            }
-            self.slots.insert(key.clone(), Slot::default());
-        }
-        self.slots.get_mut(key)
-    }
-
     /// Closes the connection of HTTP/1 that has been unused for the longest time, and returns whether there was one.
     fn close_oldest(&mut self) -> bool {
         loop {

@@ -1,6 +1,7 @@
 //! The upstream leg: from a judged host to an answered request.
 
 pub(crate) mod address;
+pub(crate) mod answer_clock;
 pub(crate) mod client_connections;
 pub(crate) mod connection;
 pub(crate) mod connection_auth;
@@ -12,6 +13,7 @@ pub(crate) mod http2;
 pub(crate) mod informational;
 pub(crate) mod kept;
 pub(crate) mod key;
+pub(crate) mod lease;
 pub(crate) mod network;
 pub(crate) mod no_proxy;
 pub(crate) mod open;

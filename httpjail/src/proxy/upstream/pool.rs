@@ -13,8 +13,8 @@ use crate::proxy::upstream::connection::Connection;
 use crate::proxy::upstream::error::DialError;
 use crate::proxy::upstream::kept::KeptConnections;
 use crate::proxy::upstream::key::{ConnectTarget, PoolKey};
+use crate::proxy::upstream::lease::{BackTo, Lease, Whole};
 use crate::proxy::upstream::open::{ConnectionFactory, Opened};
-use crate::proxy::upstream::stream_permit::StreamPermit;
 use std::sync::Arc;
 
 /// What a request wants of its connection.
@@ -134,35 +134,27 @@ impl Pool {
         self.factory.connector.stream(scheme, connect_target).await
     }
 
-    /// Gives a connection back once its exchange is over. One that is about its client, as the answer `asks` or as the
-    /// request has proved, is kept for that one alone.
-    pub(crate) fn give_back(&self, key: PoolKey, pooled: Pooled, wants: Wants<'_>, asks: bool) -> StreamPermit {
+    /// Lends a connection to the answer that came on it. One that is about its client, as the answer `asks` or as the
+    /// request has proved, is kept for that one alone afterwards, or for nobody.
+    pub(crate) fn lend(&self, key: PoolKey, pooled: Pooled, wants: Wants<'_>, asks: bool) -> Lease {
         if asks {
             self.asking.note(&key);
         }
-        let mut http1 = match pooled.connection {
-            Connection::Http2(stream) => return stream.permit,
+        let http1 = match pooled.connection {
+            Connection::Http2(stream) => return Lease::Stream(stream.permit),
             Connection::Http1(http1) => http1,
         };
-        let (kept, permit) = (self.kept.clone(), http1.permit());
-        if pooled.turn.is_some() || asks || wants.proves {
-            // Without a place it ends with its exchange.
-            let claim = || wants.bound.claim(&key).inspect(|turn| self.kept.note_bound(turn));
-            if let Some(turn) = pooled.turn.or_else(claim) {
-                tokio::spawn(async move {
-                    if http1.ended().await {
-                        kept.put_bound(turn, http1);
-                    }
-                });
-            }
-            return permit;
-        }
-        tokio::spawn(async move {
-            if http1.ended().await {
-                kept.put(&key, http1);
-            }
-        });
-        permit
+        let claim = || wants.bound.claim(&key).inspect(|turn| self.kept.note_bound(turn));
+        let back_to = match pooled.turn {
+            Some(turn) => BackTo::Client(turn),
+            None if asks || wants.proves => claim().map_or(BackTo::Nobody, BackTo::Client),
+            None => BackTo::Pool(key),
+        };
+        Lease::Whole(Whole {
+            http1,
+            back_to,
+            kept: self.kept.clone(),
+        })
     }
 
     /// Notes that the server wants HTTP/1.1 for this host.

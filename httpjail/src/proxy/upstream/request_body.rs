@@ -59,15 +59,14 @@ impl RequestBody {
         });
         RequestBody {
             source: source.map(|source| Arc::new(Mutex::new(source))),
-            byte_counts,
-            ..RequestBody::empty()
+            ..RequestBody::empty(byte_counts)
         }
     }
 
-    pub(crate) fn empty() -> RequestBody {
+    pub(crate) fn empty(byte_counts: Arc<ByteCounts>) -> RequestBody {
         RequestBody {
             source: None,
-            byte_counts: Arc::default(),
+            byte_counts,
             attempt: 0,
             sent: 0,
             over: false,
@@ -146,7 +145,7 @@ impl Source {
 impl Repeat {
     /// The same body from its beginning, if all that has gone of it is kept. The try before is over.
     pub(crate) fn upload(&self, byte_counts: &Arc<ByteCounts>) -> Option<RequestBody> {
-        let mut upload = RequestBody::empty();
+        let mut upload = RequestBody::empty(byte_counts.clone());
         if let Some(source) = &self.0 {
             let mut held = lock(source);
             if !held.keeping {
@@ -154,7 +153,6 @@ impl Repeat {
             }
             held.attempt += 1;
             upload.attempt = held.attempt;
-            upload.byte_counts = byte_counts.clone();
             upload.source = Some(source.clone());
         }
         Some(upload)
