@@ -14,6 +14,7 @@ use crate::proxy::upstream::http1::Http1;
 use crate::proxy::upstream::http2::{Http2, Stream};
 use crate::proxy::upstream::key::PoolKey;
 use crate::sync::lock;
+use ahash::RandomState;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
@@ -30,7 +31,7 @@ pub(crate) struct KeptConnections {
 
 #[derive(Default)]
 struct State {
-    slots: HashMap<PoolKey, Slot>,
+    slots: HashMap<PoolKey, Slot, RandomState>,
     /// How many wait for a permit.
     waiting: usize,
 }
