@@ -12,7 +12,7 @@
 //!
 //! | floor | may import |
 //! |---|---|
-//! | `limits`, `netlink`, `protocol`, `refusal`, `tasks`, `timeout` | none |
+//! | `limits`, `netlink`, `protocol`, `refusal`, `tasks`, `timeout`, `workers` | none |
 //! | `authority` | `refusal` |
 //! | `auth` | `netlink` |
 //! | `overload` | `limits` |
@@ -23,7 +23,7 @@
 //! | `context` | `auth`, `config`, `io`, `overload`, `tasks`, `upstream` |
 //! | `service` | `authority`, `config`, `context`, `http1`, `io`, `limits`, `overload`, `protocol`, `refusal`, `tasks`, `upstream` |
 //! | `downstream` | `auth`, `authority`, `config`, `context`, `http1`, `io`, `limits`, `overload`, `protocol`, `refusal`, `service`, `timeout`, `upstream` |
-//! | `server` | `config`, `context`, `downstream` |
+//! | `server` | `config`, `context`, `downstream`, `overload`, `workers` |
 //! | `fuzzing` | `downstream`, `http1`, `limits`, `protocol`, `service`, `upstream` |
 
 mod auth;
@@ -49,6 +49,7 @@ mod tasks;
 mod tests;
 mod timeout;
 mod upstream;
+mod workers;
 
 pub(crate) use auth::proxy_auth::ProxyAuth;
 pub(crate) use auth::token::Token;
@@ -58,3 +59,4 @@ pub(crate) use server::Proxy;
 pub(crate) use upstream::address::{Class, Foreseen, foresee};
 pub(crate) use upstream::network::HostNetwork;
 pub(crate) use upstream::proxy_env::ProxyConfig;
+pub(crate) use workers::runtime;

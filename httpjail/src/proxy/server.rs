@@ -3,12 +3,14 @@
 use crate::proxy::config::Config;
 use crate::proxy::context::Context;
 use crate::proxy::downstream::connection;
+use crate::proxy::overload::clients::Registration;
+use crate::proxy::workers::Workers;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 /// The proxy of one jail.
@@ -53,19 +55,19 @@ impl Proxy {
                         }
                     };
                     let Ok(permit) = permit else { return };
-                    let context = context.clone();
-                    let registration = context.clients.enter(context.has_strangers());
-                    // Boxed: the channel keeps room for dozens of them, and each is large.
-                    let connection = Box::pin(async move {
-                        connection::serve(context, stream, peer, registration).await;
-                        drop(permit);
-                    });
-                    if connections.send(connection).await.is_err() {
+                    let accepted = Accepted {
+                        stream,
+                        peer,
+                        registration: context.clients.enter(context.has_strangers()),
+                        permit,
+                    };
+                    if connections.send(accepted).await.is_err() {
                         return;
                     }
                 }
             });
         }
+        let mut workers = Workers::new();
         let mut serving = JoinSet::new();
         let mut sweep = tokio::time::interval((context.config.limits.idle / 4).max(Duration::from_secs(1)));
         tokio::pin!(shutdown);
@@ -75,7 +77,7 @@ impl Proxy {
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
-                Some(connection) = opened.recv() => { serving.spawn(connection); }
+                Some(accepted) = opened.recv() => accepted.serve(&context, &mut workers, &mut serving),
                 Some(_) = serving.join_next() => {}
                 _ = sweep.tick() => {
                     context.pool.sweep();
@@ -88,8 +90,8 @@ impl Proxy {
         }
         accepting.shutdown().await;
         // Those that were accepted and not yet begun are owed a record too.
-        while let Ok(connection) = opened.try_recv() {
-            serving.spawn(connection);
+        while let Ok(accepted) = opened.try_recv() {
+            accepted.serve(&context, &mut workers, &mut serving);
         }
         let all = async { while serving.join_next().await.is_some() {} };
         let all = async { tokio::join!(all, context.tasks.ended()) };
@@ -98,6 +100,45 @@ impl Proxy {
         serving.shutdown().await;
         context.tasks.shutdown().await;
         Ok(())
+    }
+}
+
+/// A connection that is to be served.
+struct Accepted {
+    stream: TcpStream,
+    peer: SocketAddr,
+    registration: Registration,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Accepted {
+    /// Has one of the `workers` serve it, as one of the tasks of `serving`.
+    fn serve(self, context: &Arc<Context>, workers: &mut Workers, serving: &mut JoinSet<()>) {
+        let Accepted {
+            stream,
+            peer,
+            registration,
+            permit,
+        } = self;
+        let context = context.clone();
+        let (worker, place) = workers.place();
+        let Some(worker) = worker else {
+            serving.spawn(async move {
+                connection::serve(context, stream, peer, registration).await;
+                drop((permit, place));
+            });
+            return;
+        };
+        // It was accepted in the runtime of this thread.
+        let stream = stream.into_std();
+        let connection = async move {
+            match stream.and_then(TcpStream::from_std) {
+                Ok(stream) => connection::serve(context, stream, peer, registration).await,
+                Err(error) => connection::lost(&context, &error),
+            }
+            drop((permit, place));
+        };
+        serving.spawn_on(connection, worker);
     }
 }
 

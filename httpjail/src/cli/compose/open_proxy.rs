@@ -26,7 +26,7 @@ use crate::config::{Approval, Config, LogTarget};
 use crate::failure::Failure;
 use crate::logging;
 use crate::net::{Host, NameSource, Program, ProgramSource};
-use crate::proxy::{Clients, Proxy, ProxyAuth, Token};
+use crate::proxy::{self, Clients, Proxy, ProxyAuth, Token};
 use crate::tls::CertificateAuthority;
 use crate::tls::store::load_or_create;
 use crate::weak::environment::ProxyAddress;
@@ -109,7 +109,7 @@ impl OpenProxy {
         let authority = Arc::new(authority);
         let pem = authority.certificate_pem().to_owned();
         let upstream_tls = proxy_parts::upstream_tls(&upstream, &authority)?;
-        let runtime = Runtime::new().map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
+        let runtime = proxy::runtime().map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
         runtime.spawn(proxy_parts::give_memory_back());
         let log = proxy_parts::start_log(config, file, proxy_parts::session(), &stats)?;
 

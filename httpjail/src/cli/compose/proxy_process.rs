@@ -37,7 +37,7 @@ use crate::jail::sandbox::user_identity::UserIdentity;
 use crate::jail::steering::userns;
 use crate::jail::steering::{EventSource, Steering, Stopped};
 use crate::net::Listeners;
-use crate::proxy::{Clients, Proxy};
+use crate::proxy::{self, Clients, Proxy};
 use crate::tls::store::load_or_create;
 use crate::tls::{AuthorityFile, CertificateAuthority};
 
@@ -108,7 +108,7 @@ impl Task<'_> {
         line.send(&ready)
             .map_err(|error| Failure::new(format!("the supervisor is gone: {error}")))?;
         // While the jail is built.
-        let runtime = Runtime::new().map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
+        let runtime = proxy::runtime().map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
         runtime.spawn(proxy_parts::give_memory_back());
         let process_info = Arc::new(ProcessInfoClient::new(line.clone()));
         let asked = process_info.clone();

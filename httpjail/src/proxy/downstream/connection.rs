@@ -28,6 +28,7 @@ use crate::proxy::timeout::Phase;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use socket2::SockRef;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -39,10 +40,7 @@ pub(crate) async fn serve(context: Arc<Context>, stream: TcpStream, peer: Socket
         Clients::Steered(flows) => match flows.take(ClientAddr(peer), SockRef::from(&stream)) {
             Some(flow) => Some(flow),
             None => {
-                let mut record = Record::new(EventKind::Refused);
-                record.verdict = Some(Decision::Deny);
-                record.reason = Some("unknown connection".to_owned());
-                context.config.audit.record(record);
+                record_unknown(&context, "unknown connection");
                 return reset(stream);
             }
         },
@@ -60,6 +58,20 @@ pub(crate) async fn serve(context: Arc<Context>, stream: TcpStream, peer: Socket
         }
         () = serve_client(client.clone(), stream, peer) => {}
     }
+}
+
+/// Records a connection that could not be handed to the thread that was to serve it.
+pub(crate) fn lost(context: &Context, error: &io::Error) {
+    tracing::warn!("serving a connection failed: {error}");
+    record_unknown(context, "connection lost");
+}
+
+/// Records the refusal of a connection of which nothing else is known.
+fn record_unknown(context: &Context, reason: &str) {
+    let mut record = Record::new(EventKind::Refused);
+    record.verdict = Some(Decision::Deny);
+    record.reason = Some(reason.to_owned());
+    context.config.audit.record(record);
 }
 
 async fn serve_client(client: Arc<Client>, stream: TcpStream, peer: SocketAddr) {
