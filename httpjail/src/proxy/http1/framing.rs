@@ -228,7 +228,7 @@ struct Lines {
 impl Lines {
     /// The next line without its end.
     fn next<'a>(&mut self, block: &'a mut [u8], max: usize, too_long: Fault) -> Result<Option<&'a mut [u8]>, Fault> {
-        let found = block[self.searched..].iter().position(|byte| *byte == b'\n');
+        let found = memchr::memchr(b'\n', &block[self.searched..]);
         let end = found.map_or(block.len(), |at| self.searched + at);
         if end > max {
             return Err(too_long);

@@ -7,19 +7,25 @@
 use crate::proxy::http1::token::looks_like;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-/// Fields that concern one connection, whatever `Connection` says. `Trailer` stays: without it hyper sends no trailers.
-static HOP_BY_HOP: [HeaderName; 7] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
+/// Returns whether a field concerns one connection, whatever `Connection` says. `Trailer` stays: without it hyper sends no
+/// trailers.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
 
-/// Fields of a request that end here too, or are rewritten.
-static REWRITTEN: [HeaderName; 3] = [header::TE, header::EXPECT, HeaderName::from_static("http2-settings")];
+/// Returns whether a field of a request ends here too, or is rewritten.
+fn is_rewritten(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "te" | "expect" | "http2-settings")
+}
 
 /// Fields by which some frameworks let a POST be another method. They would make the judged method a fiction, so they
 /// are always removed, also where no rule restricts methods. The next two do the same to the path (IIS, older PHP
@@ -37,20 +43,27 @@ const OVERRIDES: [&[u8]; 7] = [
 /// Makes a client's header fields fit to be sent upstream with a body of this `length`, if it has one that is to be
 /// told: never the length that the client told. `Host` stays in its place: [`name_host`] and [`leave_out`] see to it.
 pub(crate) fn clean_request(headers: &mut HeaderMap, length: Option<u64>) {
-    let trailers = headers.get_all(header::TE).iter().any(wants_trailers);
-    let mut going = of_the_connection(headers);
-    going.extend(overrides(headers));
-    going.extend(present(headers, &REWRITTEN));
-    match length {
-        Some(length) => drop(headers.insert(header::CONTENT_LENGTH, length.into())),
-        None => going.push(header::CONTENT_LENGTH),
+    // One walk over the few fields that there are costs less than a look-up of each name.
+    let (mut going, mut has_cookies) = (Vec::new(), false);
+    for name in headers.keys() {
+        has_cookies |= *name == header::COOKIE;
+        let is_length = length.is_none() && *name == header::CONTENT_LENGTH;
+        if is_length || is_hop_by_hop(name) || is_rewritten(name) || is_override(name) {
+            going.push(name.clone());
+        }
     }
-    if trailers {
+    name_those_of_the_connection(headers, &mut going);
+    if let Some(length) = length {
+        headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    if going.contains(&header::TE) && headers.get_all(header::TE).iter().any(wants_trailers) {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         going.retain(|name| *name != header::TE);
     }
     leave_out(headers, &going);
-    join_cookies(headers);
+    if has_cookies {
+        join_cookies(headers);
+    }
 }
 
 /// The same for what comes after a client's body.
@@ -62,8 +75,9 @@ pub(crate) fn clean_trailers(trailers: &mut HeaderMap) {
 /// Prepares an upstream's header fields for the client. `Alt-Svc` would send it to a port or a protocol
 /// (HTTP/3) where nothing can be judged.
 pub(crate) fn clean_response(headers: &mut HeaderMap) {
-    let mut going = of_the_connection(headers);
-    going.extend(present(headers, &[header::ALT_SVC]));
+    let ends_here = |name: &&HeaderName| **name == header::ALT_SVC || is_hop_by_hop(name);
+    let mut going = headers.keys().filter(ends_here).cloned().collect();
+    name_those_of_the_connection(headers, &mut going);
     leave_out(headers, &going);
 }
 
@@ -133,8 +147,12 @@ pub(crate) fn vet_response(headers: &mut HeaderMap) -> Result<(), &'static str> 
         {
             return Err("The server's answer has an invalid length, or two.");
         }
-        let length = HeaderValue::from_bytes(length).map_err(|_| "The server's answer has an invalid length.")?;
-        headers.insert(header::CONTENT_LENGTH, length);
+        let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
+        let is_plain = lines.next().is_some_and(|line| line.as_bytes() == length) && lines.next().is_none();
+        if !is_plain {
+            let length = HeaderValue::from_bytes(length).map_err(|_| "The server's answer has an invalid length.")?;
+            headers.insert(header::CONTENT_LENGTH, length);
+        }
     }
     Ok(())
 }
@@ -158,16 +176,16 @@ pub(crate) fn names_token(headers: &HeaderMap, name: &HeaderName, token: &str) -
 }
 
 /// CGI and its heirs (WSGI, Rack, PHP) read `X_Method_Override` as `X-Method-Override` (RFC 3875 section 4.1.18).
-fn overrides(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
-    let is_override = |name: &&HeaderName| {
-        let spelled = name.as_str().as_bytes();
-        OVERRIDES.iter().any(|known| looks_like(spelled, known)) && **name != header::CONTENT_LENGTH
-    };
-    headers.keys().filter(is_override).cloned()
+fn is_override(name: &HeaderName) -> bool {
+    let spelled = name.as_str().as_bytes();
+    OVERRIDES.iter().any(|known| looks_like(spelled, known)) && *name != header::CONTENT_LENGTH
 }
 
-/// Which fields concern one connection, by their nature or because `Connection` names them.
-fn of_the_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+/// Adds the fields that `Connection` names, if it is among those that are `going`.
+fn name_those_of_the_connection(headers: &HeaderMap, going: &mut Vec<HeaderName>) {
+    if !going.contains(&header::CONNECTION) {
+        return;
+    }
     let named = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -176,11 +194,7 @@ fn of_the_connection(headers: &HeaderMap) -> Vec<HeaderName> {
         .filter_map(|name| name.trim().parse().ok())
         // Hop-by-hop by a client's wish, never for what the request is about.
         .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH);
-    present(headers, &HOP_BY_HOP).chain(named).collect()
-}
-
-fn present(headers: &HeaderMap, names: &[HeaderName]) -> impl Iterator<Item = HeaderName> {
-    names.iter().filter(|name| headers.contains_key(*name)).cloned()
+    going.extend(named);
 }
 
 fn wants_trailers(value: &HeaderValue) -> bool {

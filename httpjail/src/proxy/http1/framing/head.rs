@@ -151,11 +151,12 @@ pub(crate) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
     if matches!(line, [b' ' | b'\t', ..]) {
         return Err(Fault::Folded);
     }
-    let colon = line.iter().position(|byte| *byte == b':').ok_or(Fault::Field)?;
-    let (name, value) = (&line[..colon], &line[colon + 1..]);
-    if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
+    // No colon is a token.
+    let colon = line.iter().position(|byte| !is_token(*byte)).ok_or(Fault::Field)?;
+    if colon == 0 || line[colon] != b':' {
         return Err(Fault::Field);
     }
+    let (name, value) = (&line[..colon], &line[colon + 1..]);
     if !value.iter().all(|byte| is_text(*byte)) {
         return Err(Fault::FieldValue);
     }
