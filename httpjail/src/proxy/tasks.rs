@@ -2,68 +2,77 @@
 //!
 //! hyper runs each stream of an HTTP/2 connection as a task of its own, and a tunnel goes on when the connection that
 //! opened it is done. Each of them has a record to write, so the proxy waits for them before it ends: see
-//! [`crate::proxy::server::Proxy::run`].
+//! [`crate::proxy::server::Proxy::run`]. They are counted and share one signal to end: a list of them would cost every
+//! stream a place in it.
 
-use crate::sync::lock;
 use hyper::rt::Executor;
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::Poll;
-use tokio::task::JoinSet;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 /// The tasks of one proxy.
 #[derive(Clone, Default)]
-pub(crate) struct Tasks(Arc<Mutex<Running>>);
+pub(crate) struct Tasks(Arc<Shared>);
 
 #[derive(Default)]
-struct Running {
-    tasks: JoinSet<()>,
-    closed: bool,
+struct Shared {
+    running: AtomicUsize,
+    /// Woken when none runs any more.
+    none: Notify,
+    end: CancellationToken,
+}
+
+/// Counts a task for as long as it lives, whatever ends it.
+struct Running(Arc<Shared>);
+
+impl Running {
+    fn new(shared: &Arc<Shared>) -> Running {
+        shared.running.fetch_add(1, Ordering::AcqRel);
+        Running(shared.clone())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.0.running.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.none.notify_waiters();
+        }
+    }
 }
 
 impl Tasks {
     /// Spawns a task. After the shutdown it is dropped.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let mut running = self.lock();
-        if running.closed {
-            return;
-        }
-        // Those that have ended would only take room.
-        while running.tasks.try_join_next().is_some() {}
-        running.tasks.spawn(task);
+        let running = Running::new(&self.0);
+        tokio::spawn(async move {
+            running.0.end.run_until_cancelled(task).await;
+        });
     }
 
     /// Returns whether no task runs.
     pub(crate) fn are_none(&self) -> bool {
-        let mut running = self.lock();
-        while running.tasks.try_join_next().is_some() {}
-        running.tasks.is_empty()
+        self.0.running.load(Ordering::Acquire) == 0
     }
 
     /// Waits until all have ended.
     pub(crate) async fn ended(&self) {
-        std::future::poll_fn(|cx| {
-            while let Poll::Ready(ended) = self.lock().tasks.poll_join_next(cx) {
-                if ended.is_none() {
-                    return Poll::Ready(());
-                }
+        loop {
+            let mut none = pin!(self.0.none.notified());
+            // From here on none that ends goes unnoticed.
+            none.as_mut().enable();
+            if self.are_none() {
+                return;
             }
-            Poll::Pending
-        })
-        .await;
+            none.await;
+        }
     }
 
     /// Ends those that are left, and waits until they are gone.
     pub(crate) async fn shutdown(&self) {
-        {
-            let mut running = self.lock();
-            running.closed = true;
-            running.tasks.abort_all();
-        }
+        self.0.end.cancel();
         self.ended().await;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Running> {
-        lock(&self.0)
     }
 }
 
