@@ -14,6 +14,7 @@ use super::record::{Decision, EventKind, Record};
 use super::{Admission, Bucket};
 use std::collections::BTreeSet;
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 /// How many lines are shown at once, and how many a second after that.
@@ -31,6 +32,8 @@ pub(super) struct Notices {
     advice: Advice,
     /// Destinations where HTTP is spoken (true), or of silent or probed connections that were reported (false).
     destinations: BTreeSet<(bool, String)>,
+    /// Address and host of the last request, which most requests share with the one before.
+    last_heard: (Option<SocketAddr>, Option<String>),
     /// The last line, without its process, and how often it was repeated since.
     last: String,
     repeats: u64,
@@ -43,6 +46,7 @@ impl Notices {
             bucket: Bucket::new(BURST, PER_SECOND),
             advice: Advice::new(&policy),
             destinations: BTreeSet::new(),
+            last_heard: (None, None),
             last: String::new(),
             repeats: 0,
         }
@@ -82,7 +86,10 @@ impl Notices {
             EventKind::Probe => everything && self.is_new(false, record),
             EventKind::Dns | EventKind::Unused => everything,
             EventKind::Request => {
-                self.is_new(true, record);
+                if (record.dst, &record.host) != (self.last_heard.0, &self.last_heard.1) {
+                    self.is_new(true, record);
+                    self.last_heard = (record.dst, record.host.clone());
+                }
                 everything || record.verdict == Some(Decision::Deny) || is_unanswered(record)
             }
             // Where HTTP is spoken too, it is a spare connection.

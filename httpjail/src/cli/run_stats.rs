@@ -140,13 +140,13 @@ impl RunStats {
         if let Some((_, summary)) = &mut self.summary {
             summary.add(record);
         }
-        let program = record.comm.as_deref().map(printable);
+        let program = || record.comm.as_deref().map(printable);
         let allowed = record.verdict == Some(Decision::Allow) && record.event == EventKind::Request;
         if let (Some(learner), true, None) = (&mut self.learner, allowed, &record.rule)
             && let (Some(method), Some(url)) = (&record.method, &record.url)
         {
             let failure = record.reason.as_deref().filter(|_| record.has_failed()).map(printable);
-            learner.see(method, url, program.as_deref(), failure.as_deref());
+            learner.see(method, url, program().as_deref(), failure.as_deref());
         }
         if let (Some((_, denied)), true) = (&mut self.locked, record.is_denied_by_policy()) {
             denied.count += 1;
@@ -159,7 +159,7 @@ impl RunStats {
             if denied.named.len() < NAMED_MAX || denied.named.contains_key(&what) {
                 let (times, programs) = denied.named.entry(what).or_default();
                 *times += 1;
-                programs.extend(program.filter(|_| programs.len() < 4).map(Into::into));
+                programs.extend(program().filter(|_| programs.len() < 4).map(Into::into));
             }
         }
     }
