@@ -34,6 +34,7 @@ pub use rule::{Action, Rule, RuleError, Source};
 pub use ruleset::Policy;
 pub(crate) use suggest::literal;
 pub use suggest::{suggest_rule, suggest_rule_for_host};
+pub(crate) use target::Origin;
 pub use target::{Target, TargetError};
 pub use url_part::Part;
 pub use verdict::{Reason, RuleId, Verdict};

@@ -1,11 +1,12 @@
 //! Method and URL of a request, in canonical form.
 //!
-//! [`Target::new`] is the only constructor. What it returns is judged, logged and forwarded, byte for byte. A request without a
-//! canonical form has no target, and the proxy answers 400.
+//! [`Target::new`] is the only constructor, in two steps where many requests name one [`Origin`]. What it returns is judged, logged
+//! and forwarded, byte for byte. A request without a canonical form has no target, and the proxy answers 400.
 
 mod error;
 
 use std::fmt;
+use std::sync::Arc;
 
 use http::Method;
 
@@ -18,12 +19,40 @@ pub use error::TargetError;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     method: Method,
+    origin: Arc<Origin>,
+    url: String,
+}
+
+/// Where requests go, in canonical form: `scheme://host[:port]`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
     scheme: Scheme,
     host: Host,
     port: u16,
+    /// How a URL of it begins: up to the path.
     url: String,
-    /// Where the path begins in `url`.
-    path_start: usize,
+}
+
+impl Origin {
+    /// Makes the canonical origin of `authority`, which is `host[:port]`.
+    ///
+    /// # Errors
+    /// [`TargetError`] if the authority has no canonical spelling.
+    pub(crate) fn new(scheme: Scheme, authority: &str) -> Result<Origin, TargetError> {
+        let (host, port) = split_authority(authority)?;
+        let port = port.unwrap_or(scheme.default_port());
+        let mut url = format!("{}://{host}", scheme.as_str());
+        if port != scheme.default_port() {
+            url.push(':');
+            url.push_str(&port.to_string());
+        }
+        Ok(Origin {
+            scheme,
+            host,
+            port,
+            url,
+        })
+    }
 }
 
 /// Longer than any registered method; a bound so that a log line has one.
@@ -53,21 +82,19 @@ impl Target {
         if !is_canonical_method(method.as_str()) {
             return Err(TargetError::Method);
         }
-        let (host, port) = split_authority(authority)?;
-        let port = port.unwrap_or(scheme.default_port());
+        Target::at(method, Arc::new(Origin::new(scheme, authority)?), path_and_query)
+    }
 
-        let mut url = String::with_capacity(16 + authority.len() + path_and_query.len());
-        url.push_str(scheme.as_str());
-        url.push_str("://");
-        match &host {
-            Host::Name(name) => url.push_str(name),
-            literal => url.push_str(&literal.to_string()),
+    /// Makes the canonical target of a request to `origin`: [`Target::new`] for many requests with one authority.
+    ///
+    /// # Errors
+    /// [`TargetError`] if the method or the path has no canonical spelling.
+    pub(crate) fn at(method: &Method, origin: Arc<Origin>, path_and_query: &str) -> Result<Target, TargetError> {
+        if !is_canonical_method(method.as_str()) {
+            return Err(TargetError::Method);
         }
-        if port != scheme.default_port() {
-            url.push(':');
-            url.push_str(&port.to_string());
-        }
-        let path_start = url.len();
+        let mut url = String::with_capacity(origin.url.len() + path_and_query.len() + 1);
+        url.push_str(&origin.url);
         if path_and_query == "*" && method == Method::OPTIONS {
             url.push('*');
         } else {
@@ -75,11 +102,8 @@ impl Target {
         }
         Ok(Target {
             method: method.clone(),
-            scheme,
-            host,
-            port,
+            origin,
             url,
-            path_start,
         })
     }
 
@@ -90,27 +114,27 @@ impl Target {
 
     /// The scheme.
     pub fn scheme(&self) -> Scheme {
-        self.scheme
+        self.origin.scheme
     }
 
     /// The host.
     pub fn host(&self) -> &Host {
-        &self.host
+        &self.origin.host
     }
 
     /// The port, also where the URL leaves it out.
     pub fn port(&self) -> u16 {
-        self.port
+        self.origin.port
     }
 
     /// `host[:port]`, the default port left out: what belongs into a Host field or `:authority`.
     pub fn authority(&self) -> &str {
-        &self.url[self.scheme.as_str().len() + 3..self.path_start]
+        &self.origin.url[self.scheme().as_str().len() + 3..]
     }
 
     /// What belongs into the request line or `:path`.
     pub fn path_and_query(&self) -> &str {
-        &self.url[self.path_start..]
+        &self.url[self.origin.url.len()..]
     }
 
     /// The path without the query.

@@ -228,17 +228,14 @@ fn lower(request: &[u8]) -> Vec<String> {
 }
 
 fn connection(protocol: UpstreamProtocol) -> ConnectionContext {
-    ConnectionContext {
-        to: Destination {
-            host: Host::Name("a.test".to_owned()),
-            port: if protocol == UpstreamProtocol::Tls { 443 } else { 80 },
-            address: None,
-            named: false,
-            tunnel: false,
-        },
-        tls_host: None,
-        protocol,
-    }
+    let to = Destination {
+        host: Host::Name("a.test".to_owned()),
+        port: if protocol == UpstreamProtocol::Tls { 443 } else { 80 },
+        address: None,
+        named: false,
+        tunnel: false,
+    };
+    ConnectionContext::new(to, protocol, None)
 }
 
 /// The requests in what a client said.

@@ -15,6 +15,7 @@ use crate::proxy::downstream::forward_proxy::{ForwardProxyService, Tunnel};
 use crate::proxy::downstream::http::{connection_context, intercept_http1, report, serve_http1, serve_http2};
 use crate::proxy::downstream::passthrough;
 use crate::proxy::downstream::tls::terminate;
+use crate::proxy::http1::exchange::ExchangeState;
 use crate::proxy::http1::unparsed::DefaultOrigin;
 use crate::proxy::io::boxed::Io;
 use crate::proxy::io::idle_timeout::IdleTimeoutIo;
@@ -104,12 +105,13 @@ async fn serve_client(client: Arc<Client>, stream: TcpStream, peer: SocketAddr) 
     let default_origin = connection
         .as_deref()
         .map_or_else(DefaultOrigin::unknown, ConnectionContext::default_origin);
-    let (requests, tunnel) = ForwardProxyService::new(client.clone(), connection, addrs);
+    let exchange = Arc::new(ExchangeState::default());
+    let (requests, tunnel) = ForwardProxyService::new(client.clone(), connection, addrs, exchange.clone());
     let service = service_fn(move |request| {
-        let requests = requests.clone();
-        Box::pin(async move { Ok(requests.handle(request).await) })
+        let answer = requests.clone().handle(request);
+        async move { Ok(answer.await) }
     });
-    let (served, exchange) = serve_http1(&client, default_origin, service, stream).await;
+    let served = serve_http1(&client, default_origin, &exchange, service, stream).await;
     match tunnel.take() {
         Some(tunnel) => enter(client, tunnel).await,
         None => report(&client, served, Some(&exchange), None).await,

@@ -10,6 +10,7 @@ use crate::policy::Target;
 use crate::proxy::auth::proxy_auth::AddrPair;
 use crate::proxy::authority::{parse_port, split_port};
 use crate::proxy::config::Clients;
+use crate::proxy::http1::exchange::ExchangeState;
 use crate::proxy::http1::unparsed::raw;
 use crate::proxy::protocol::UpstreamProtocol;
 use crate::proxy::refusal::{Kind, Refusal};
@@ -17,6 +18,7 @@ use crate::proxy::service::authorize::{authorize, would_refuse};
 use crate::proxy::service::client::Client;
 use crate::proxy::service::drain;
 use crate::proxy::service::proxy_service::{ProxyService, refuse};
+use crate::proxy::service::render::Forms;
 use crate::proxy::service::request_record::RequestRecord;
 use crate::proxy::service::response_body::ResponseBody;
 use crate::proxy::service::target::{ConnectionContext, Destination};
@@ -47,16 +49,25 @@ impl PendingTunnel {
     }
 }
 
+/// An authority that a request named, and where it leads.
+struct Named {
+    authority: String,
+    connection: Arc<ConnectionContext>,
+}
+
 /// Serves the requests of a connection in cleartext HTTP/1, whatever form they have.
 #[derive(Clone)]
 pub(crate) struct ForwardProxyService {
     client: Arc<Client>,
     /// Where the connection was steered from; `None` for clients that know of the proxy.
     connection: Option<Arc<ConnectionContext>>,
+    /// The authority of the last request in absolute form, and where it led.
+    last: Arc<Mutex<Option<Named>>>,
     addrs: AddrPair,
     /// Whether the client runs as this process's own user, once that was looked up: it does not change.
     own: Arc<OnceCell<bool>>,
     pending: PendingTunnel,
+    exchange: Arc<ExchangeState>,
 }
 
 impl ForwardProxyService {
@@ -64,14 +75,17 @@ impl ForwardProxyService {
         client: Arc<Client>,
         connection: Option<Arc<ConnectionContext>>,
         addrs: AddrPair,
+        exchange: Arc<ExchangeState>,
     ) -> (ForwardProxyService, PendingTunnel) {
         let pending = PendingTunnel::default();
         let requests = ForwardProxyService {
             client,
             connection,
+            last: Arc::default(),
             addrs,
             own: Arc::default(),
             pending: pending.clone(),
+            exchange,
         };
         (requests, pending)
     }
@@ -103,8 +117,12 @@ impl ForwardProxyService {
         }
         match self.connection_context(&request) {
             Ok(connection) => {
-                let client = self.client.clone();
-                ProxyService { client, connection }.handle(request).await
+                let requests = ProxyService {
+                    client: self.client,
+                    connection,
+                    exchange: Some(self.exchange),
+                };
+                requests.handle(request).await
             }
             Err(refusal) => self.refuse(refusal, request).await,
         }
@@ -115,6 +133,11 @@ impl ForwardProxyService {
         let uri = request.uri();
         match (uri.scheme_str(), uri.authority(), &self.connection) {
             (Some("http"), Some(authority), _) => {
+                if let Some(last) = &*lock(&self.last)
+                    && last.authority == authority.as_str()
+                {
+                    return Ok(last.connection.clone());
+                }
                 let (host, port) = split_port(authority.as_str());
                 let to = Destination {
                     host: Host::parse(host).map_err(|error| Refusal::malformed(error.to_string()))?,
@@ -123,11 +146,12 @@ impl ForwardProxyService {
                     named: true,
                     tunnel: false,
                 };
-                Ok(Arc::new(ConnectionContext {
-                    protocol: UpstreamProtocol::Http1,
-                    to,
-                    tls_host: None,
-                }))
+                let connection = Arc::new(ConnectionContext::new(to, UpstreamProtocol::Http1, None));
+                *lock(&self.last) = Some(Named {
+                    authority: authority.as_str().to_owned(),
+                    connection: connection.clone(),
+                });
+                Ok(connection)
             }
             (_, _, Some(connection)) => Ok(connection.clone()),
             (Some(_), _, None) => Err(Refusal::malformed(
@@ -152,17 +176,17 @@ impl ForwardProxyService {
         if !would_refuse(context, &target) {
             return None;
         }
-        let mut entry = RequestRecord::new(self.client.clone(), request.method());
+        let mut entry = RequestRecord::new(self.client.clone(), request.method(), Some(self.exchange.clone()));
         let refusal = authorize(context, &target, &mut entry).await.err()?;
-        Some(refuse(refusal, request.method(), request.headers(), entry).await)
+        Some(refuse(refusal, request.method(), &Forms::of(request.headers()), entry).await)
     }
 
     async fn refuse(self, refusal: Refusal, request: Request<Incoming>) -> Response<ResponseBody> {
-        let mut entry = RequestRecord::new(self.client, request.method());
+        let mut entry = RequestRecord::new(self.client, request.method(), Some(self.exchange));
         entry.record.url = Some(raw(&request.uri().to_string()));
         let (head, body) = request.into_parts();
         drain::unread_body(&head, body);
-        refuse(refusal, &head.method, &head.headers, entry).await
+        refuse(refusal, &head.method, &Forms::of(&head.headers), entry).await
     }
 }
 

@@ -21,6 +21,10 @@ use tokio::time::Sleep;
 pub(crate) const REFUSED: &str = "refused";
 const REFUSED_HEAD: &[u8] = b"refused / HTTP/1.1\r\nConnection: close\r\n\r\n";
 
+/// The most fields of a head that hyper reads into a table on the stack. For more it fills one on the heap, for every head
+/// of the connection.
+pub(crate) const USUAL_FIELDS: usize = 100;
+
 /// How many bytes may wait for the answer to a request for another protocol.
 const WAITING_MAX: usize = 64 * 1024;
 
@@ -52,8 +56,21 @@ enum Then {
     Fault(Fault),
     /// Bytes that are not HTTP.
     Tunnel,
+    /// A head with more fields than are usual, for which hyper is to begin anew.
+    Many(Many),
     /// Nothing: the connection is being closed.
     Nothing,
+}
+
+/// How far it is with a head that has many fields.
+#[derive(Clone, Copy, PartialEq)]
+enum Many {
+    /// What came before it may be left to answer or to write.
+    Held,
+    /// hyper has been woken since that was done.
+    Woken,
+    /// hyper has been told that nothing more comes.
+    Told,
 }
 
 impl<S> FramingIo<S> {
@@ -68,7 +85,7 @@ impl<S> FramingIo<S> {
         FramingIo {
             stream: InformationalIo::new(stream, exchange.clone(), client.flushes.clone()),
             default_origin,
-            framing: Framing::within(limits),
+            framing: Framing::within(limits).pausing_above(USUAL_FIELDS),
             exchange,
             held: Vec::new(),
             given: 0,
@@ -79,6 +96,16 @@ impl<S> FramingIo<S> {
             half_closed: limits.half_closed,
             head: HeadClock::new(limits, began),
         }
+    }
+
+    /// Returns whether hyper ended because the next head has many fields. From now on it reads on.
+    pub(crate) fn goes_on(&mut self) -> bool {
+        let goes_on = matches!(self.then, Then::Many(Many::Told));
+        if goes_on {
+            self.then = Then::Requests;
+            self.follow();
+        }
+        goes_on
     }
 
     /// Gives the bytes that passed, and returns whether there were any.
@@ -109,8 +136,10 @@ impl<S> FramingIo<S> {
             self.passed += more;
             stop = next;
         }
-        if let Some(Stop::Fault(fault)) = stop {
-            self.then = Then::Fault(fault);
+        match stop {
+            Some(Stop::Fault(fault)) => self.then = Then::Fault(fault),
+            Some(Stop::Pause) => self.then = Then::Many(Many::Held),
+            Some(Stop::Spelling(_)) | None => {}
         }
     }
 
@@ -144,6 +173,15 @@ impl<S> FramingIo<S> {
             let leaving = self.leaving.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
             ready!(leaving.as_mut().poll(cx));
         }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends hyper's connection before a head with many fields, once nothing before it is left to answer or to write.
+    fn poll_many(&mut self) -> Poll<io::Result<()>> {
+        if self.exchange.is_in_flight() || !self.stream.is_idle() {
+            return Poll::Pending;
+        }
+        self.then = Then::Many(Many::Told);
         Poll::Ready(Ok(()))
     }
 
@@ -201,6 +239,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for FramingIo<S> {
                 Then::Requests if this.framing.is_waiting() && this.held.len() > WAITING_MAX => return Poll::Pending,
                 Then::Requests => {}
                 Then::Fault(fault) => return Poll::Ready(this.fault(fault, buf)),
+                Then::Many(_) => return this.poll_many(),
                 Then::Tunnel => return Pin::new(&mut this.stream).poll_read(cx, buf),
                 Then::Nothing => return Poll::Pending,
             }
@@ -236,6 +275,24 @@ impl<S: AsyncRead + Unpin> AsyncRead for FramingIo<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for FramingIo<S> {
     delegate_write!(stream: write);
-    delegate_write!(stream: flush);
-    delegate_write!(stream: shutdown);
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(Pin::new(&mut this.stream).poll_flush(cx))?;
+        if matches!(this.then, Then::Many(Many::Held)) && !this.exchange.is_in_flight() {
+            this.then = Then::Many(Many::Woken);
+            // It may have been the last that was left to write, and hyper does not read on by itself.
+            cx.waker().wake_by_ref();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match this.then {
+            // The connection goes on.
+            Then::Many(Many::Told) => Poll::Ready(Ok(())),
+            _ => Pin::new(&mut this.stream).poll_shutdown(cx),
+        }
+    }
 }

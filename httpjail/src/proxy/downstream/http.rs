@@ -2,10 +2,12 @@
 
 use crate::net::Host;
 use crate::proxy::downstream::first_bytes::LEFT;
+use crate::proxy::downstream::framing_io::FramingIo;
 use crate::proxy::downstream::http1_gate;
 use crate::proxy::http1::exchange::{Ended, ExchangeState};
 use crate::proxy::http1::unparsed::DefaultOrigin;
 use crate::proxy::io::h2_coalesce::CoalescingIo;
+use crate::proxy::io::shared::SharedIo;
 use crate::proxy::limits::Limits;
 use crate::proxy::protocol::UpstreamProtocol;
 use crate::proxy::service::client::Client;
@@ -32,20 +34,21 @@ pub(crate) async fn intercept_http1<S>(
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let default_origin = connection.default_origin();
+    let exchange = Arc::new(ExchangeState::default());
     let requests = ProxyService {
         client: client.clone(),
         connection,
+        exchange: Some(exchange.clone()),
     };
-    // Boxed, so that a connection without a request does not hold room for a future of several kilobytes.
     let service = service_fn(move |request| {
-        let requests = requests.clone();
-        Box::pin(async move { Ok(requests.handle(request).await) })
+        let answer = requests.clone().handle(request);
+        async move { Ok(answer.await) }
     });
-    let (served, exchange) = serve_http1(&client, default_origin, service, stream).await;
+    let served = serve_http1(&client, default_origin, &exchange, service, stream).await;
     report(&client, served, Some(&exchange), named).await;
 }
 
-/// How HTTP/1 is spoken to a client.
+/// How HTTP/1 is spoken to a client whose heads have no more fields than hyper takes by itself: the gate sees to that.
 pub(crate) fn builder(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
@@ -53,7 +56,6 @@ pub(crate) fn builder(limits: &Limits) -> http1::Builder {
         // The gate has the clock, which is always the first to run out: hyper's counts no silence. Without one of its
         // own hyper does not read on after an answer before something comes, and the gate's would not run.
         .header_read_timeout(limits.header.saturating_add(limits.arrival).saturating_mul(2))
-        .max_headers(limits.fields)
         .max_header_size(limits.head)
         .max_buf_size(limits.read_at_once())
         // Keeps the spelling of a server of HTTP/1. Names that come from HTTP/2 and from the proxy have no capitals.
@@ -66,21 +68,32 @@ pub(crate) fn builder(limits: &Limits) -> http1::Builder {
 pub(crate) async fn serve_http1<S, F>(
     client: &Arc<Client>,
     default_origin: DefaultOrigin,
+    exchange: &Arc<ExchangeState>,
     service: F,
     stream: S,
-) -> (hyper::Result<()>, Arc<ExchangeState>)
+) -> hyper::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     F: Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible>,
+    F: Sync,
     F::Future: Send + 'static,
 {
     let limits = &client.context.config.limits;
-    let (stream, service, exchange) = http1_gate::pair(client, default_origin, stream, service);
-    let served = builder(limits)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades()
-        .await;
-    (served, exchange)
+    let (stream, service) = http1_gate::pair(client, default_origin, exchange, stream, service);
+    let stream = SharedIo::new(stream);
+    let serve = |builder: &http1::Builder| {
+        let connection = builder.serve_connection(TokioIo::new(stream.again()), &service);
+        connection.with_upgrades()
+    };
+    let mut builder = builder(limits);
+    loop {
+        let served = serve(&builder).await;
+        // That is once at most.
+        if served.is_err() || !stream.with(FramingIo::goes_on) {
+            return served;
+        }
+        builder.max_headers(limits.fields);
+    }
 }
 
 pub(crate) async fn serve_http2<S>(client: Arc<Client>, connection: Arc<ConnectionContext>, stream: S)
@@ -91,6 +104,7 @@ where
     let requests = ProxyService {
         client: client.clone(),
         connection,
+        exchange: None,
     };
     let limits = &client.context.config.limits;
     let (windows, _counted) = client.context.windows.client();
@@ -148,5 +162,5 @@ pub(crate) fn connection_context(
     protocol: UpstreamProtocol,
     tls_host: Option<Host>,
 ) -> Arc<ConnectionContext> {
-    Arc::new(ConnectionContext { protocol, to, tls_host })
+    Arc::new(ConnectionContext::new(to, protocol, tls_host))
 }

@@ -13,9 +13,9 @@ use crate::proxy::http1::exchange::{ExchangeState, Switch};
 use crate::proxy::http1::unparsed::DefaultOrigin;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::service::client::Client;
-use crate::proxy::service::render;
+use crate::proxy::service::render::{self, Forms};
 use crate::proxy::service::response_body::ResponseBody;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use std::convert::Infallible;
@@ -33,17 +33,17 @@ pub(crate) struct GatedService<F> {
 pub(crate) fn pair<S, F>(
     client: &Arc<Client>,
     default_origin: DefaultOrigin,
+    exchange: &Arc<ExchangeState>,
     stream: S,
     service: F,
-) -> (FramingIo<S>, GatedService<F>, Arc<ExchangeState>) {
-    let exchange = Arc::new(ExchangeState::default());
+) -> (FramingIo<S>, GatedService<F>) {
     let stream = FramingIo::new(stream, default_origin, exchange.clone(), client);
     let service = GatedService {
         service,
         client: client.clone(),
         exchange: exchange.clone(),
     };
-    (stream, service, exchange)
+    (stream, service)
 }
 
 impl<F> Service<Request<Incoming>> for GatedService<F>
@@ -55,7 +55,7 @@ where
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infallible>> + Send>>;
 
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
         let exchange = self.exchange.clone();
         // Begun before hyper reads on, and until the answer's body has gone.
         let in_flight = exchange.begin();
@@ -66,9 +66,9 @@ where
             );
         }
         exchange.informational.open(request.version());
-        request.extensions_mut().insert(exchange.clone());
         let connect = request.method() == Method::CONNECT;
         let answered = self.service.call(request);
+        // Boxed, so that a connection without a request does not hold room for a future of several kilobytes.
         Box::pin(async move {
             let Ok(response) = answered.await;
             exchange.informational.close();
@@ -88,7 +88,7 @@ async fn refuse(client: &Client, exchange: &ExchangeState) -> Response<ResponseB
         method.unwrap_or_default(),
         url.unwrap_or_default(),
         None,
-        &HeaderMap::new(),
+        &Forms::default(),
     );
     client.refused_with(response.status(), fault.reason(), request).await;
     response

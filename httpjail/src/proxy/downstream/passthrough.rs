@@ -84,7 +84,7 @@ async fn carry<S>(client: Arc<Client>, to: &Destination, host: &Host, note: Opti
 where
     S: Io,
 {
-    let mut entry = RequestRecord::new(client.clone(), &Method::CONNECT);
+    let mut entry = RequestRecord::new(client.clone(), &Method::CONNECT, None);
     client.learn_program().await;
     match open(&client, to, host, &mut entry).await {
         Ok(upstream) => {

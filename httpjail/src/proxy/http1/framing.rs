@@ -45,6 +45,8 @@ pub(crate) enum Stop {
     Fault(Fault),
     /// A head that is to be offered again with another first line.
     Spelling(Spelling),
+    /// A head that has more fields than [`Framing::pausing_above`] says. It passes when it is offered again.
+    Pause,
 }
 
 impl From<Fault> for Stop {
@@ -59,6 +61,8 @@ pub(crate) struct Framing {
     /// The longest head, and the most fields in one.
     head_max: usize,
     fields_max: usize,
+    /// The first head with more fields than this is a [`Stop::Pause`].
+    pause_above: usize,
     state: State,
     lines: Lines,
     /// Bytes of chunk extensions in this body.
@@ -102,9 +106,18 @@ impl Framing {
         Framing {
             head_max: limits.head,
             fields_max: limits.fields,
+            pause_above: usize::MAX,
             state: State::default(),
             lines: Lines::default(),
             extensions: 0,
+        }
+    }
+
+    /// Pauses once, before a head with more than so many fields.
+    pub(crate) fn pausing_above(self, fields: usize) -> Framing {
+        Framing {
+            pause_above: fields,
+            ..self
         }
     }
 
@@ -158,6 +171,10 @@ impl Framing {
             State::Head(head) => loop {
                 match self.lines.next(block, self.head_max, Fault::TooLarge)? {
                     None => return Ok(0),
+                    Some([]) if head.started && head.fields > self.pause_above => {
+                        (*head, self.lines, self.pause_above) = (Head::default(), Lines::default(), usize::MAX);
+                        return Err(Stop::Pause);
+                    }
                     Some([]) if head.started => break (self.lines.finish(), head.content()?.into()),
                     Some(line) if head.started => head.field(line, self.fields_max)?,
                     Some(line) => {

@@ -13,5 +13,6 @@ pub(crate) mod linger;
 pub(crate) mod permit;
 pub(crate) mod pipes;
 pub(crate) mod prefixed;
+pub(crate) mod shared;
 pub(crate) mod stall_timeout;
 pub(crate) mod tunnel;

@@ -3,7 +3,6 @@
 //! The upstream request is written from the [`Target`], byte for byte what was judged, never from the client's head.
 
 use crate::policy::Target;
-use crate::proxy::http1::exchange::ExchangeState;
 use crate::proxy::http1::headers;
 use crate::proxy::limits::Limits;
 use crate::proxy::refusal::{Kind, Refusal};
@@ -77,7 +76,7 @@ pub(crate) async fn forward(
 ) -> Result<Answer, Refusal> {
     let context = &client.context;
     let (head, body) = request.into_parts();
-    let exchange: Option<Arc<ExchangeState>> = head.extensions.get().cloned();
+    let exchange = entry.exchange.clone();
     let expects = exchange.is_some()
         && head.version == Version::HTTP_11
         && !body.is_end_stream()

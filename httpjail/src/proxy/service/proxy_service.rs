@@ -9,7 +9,7 @@ use crate::proxy::http1::unparsed::raw;
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::service::authorize::authorize;
 use crate::proxy::service::client::Client;
-use crate::proxy::service::render;
+use crate::proxy::service::render::{self, Forms};
 use crate::proxy::service::request_record::RequestRecord;
 use crate::proxy::service::response_body::ResponseBody;
 use crate::proxy::service::target::ConnectionContext;
@@ -17,7 +17,7 @@ use crate::proxy::service::{drain, forward, websocket};
 use crate::proxy::upstream::address::AddressTrust;
 use crate::proxy::upstream::connection_auth;
 use crate::proxy::upstream::key::PoolKey;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use std::sync::Arc;
 
@@ -26,6 +26,8 @@ use std::sync::Arc;
 pub(crate) struct ProxyService {
     pub(crate) client: Arc<Client>,
     pub(crate) connection: Arc<ConnectionContext>,
+    /// Over HTTP/1: what the stream below hyper knows of the request that is being answered.
+    pub(crate) exchange: Option<Arc<ExchangeState>>,
 }
 
 /// Marks the answer to a request that the server has sent back unread.
@@ -56,21 +58,19 @@ impl ProxyService {
     /// Answers a request.
     pub(crate) async fn handle(self, mut request: Request<Incoming>) -> Response<ResponseBody> {
         websocket::translate(&mut request);
-        let mut entry = RequestRecord::new(self.client.clone(), request.method());
-        let exchange: Option<Arc<ExchangeState>> = request.extensions().get().cloned();
-        entry.exchange.clone_from(&exchange);
+        let mut entry = RequestRecord::new(self.client.clone(), request.method(), self.exchange.clone());
         let (target, key) = match self.admit(&request, &mut entry).await {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 let (parts, body) = request.into_parts();
                 drain::unread_body(&parts, body);
-                return refuse(refusal, &parts.method, &parts.headers, entry).await;
+                return refuse(refusal, &parts.method, &Forms::of(&parts.headers), entry).await;
             }
         };
-        let (method, accepts) = (request.method().clone(), forms(request.headers()));
+        let (method, accepts) = (request.method().clone(), Forms::of(request.headers()));
         let outcome = match websocket::UpgradeRequest::of(&mut request) {
             // Boxed, for it is rare and its future large.
-            Ok(Some(upgrade)) => Box::pin(upgrade.carry_out(&self.client, &target, key, request)).await,
+            Ok(Some(upgrade)) => Box::pin(upgrade.carry_out(&self.client, &target, key, request, self.exchange)).await,
             Ok(None) => forward::forward(&self.client, &target, key, request, &mut entry).await,
             Err(refusal) => Err(refusal),
         };
@@ -85,7 +85,7 @@ impl ProxyService {
             }
             Err(refusal) => {
                 // Where the client's own body was at fault the upstream is not.
-                let fault = exchange.and_then(|exchange| exchange.body_fault());
+                let fault = entry.exchange.as_ref().and_then(|exchange| exchange.body_fault());
                 let refusal = fault.map_or(refusal, Refusal::from);
                 let unread = (refusal.kind == Kind::Unread).then_some(Unread);
                 let mut response = refuse(refusal, &method, &accepts, entry).await;
@@ -134,26 +134,17 @@ impl ProxyService {
 pub(crate) async fn refuse(
     refusal: Refusal,
     method: &Method,
-    request: &HeaderMap,
+    forms: &Forms,
     mut entry: RequestRecord,
 ) -> Response<ResponseBody> {
     entry.learn_program().await;
     entry.refused(&refusal);
     let url = entry.record.url.as_deref().unwrap_or_default();
-    let mut response = render::response(&refusal, method.as_str(), url, entry.record.rule.as_deref(), request);
+    let mut response = render::response(&refusal, method.as_str(), url, entry.record.rule.as_deref(), forms);
     // Over HTTP/2 hyper would send it, and the client would take that for an error of the protocol.
     if *method == Method::HEAD {
         response.body_mut().clear();
     }
     entry.record.status = Some(response.status().as_u16());
     response.map(|text| ResponseBody::own(text, entry))
-}
-
-/// The fields that choose the form of a refusal.
-fn forms(headers: &HeaderMap) -> HeaderMap {
-    let chosen = [http::header::ACCEPT, http::header::CONTENT_TYPE];
-    chosen
-        .into_iter()
-        .filter_map(|name| Some((name.clone(), headers.get(&name)?.clone())))
-        .collect()
 }

@@ -14,13 +14,30 @@ const GRPC_MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
 
 const MARK: HeaderName = HeaderName::from_static("x-httpjail");
 
-/// The answer to a request for `method` `url` with these header fields; `rule` is the one that decided, if one did.
+/// The fields of a request that choose the form of a refusal.
+#[derive(Default)]
+pub(crate) struct Forms {
+    accept: Option<HeaderValue>,
+    content_type: Option<HeaderValue>,
+}
+
+impl Forms {
+    /// Returns those of a request.
+    pub(crate) fn of(request: &HeaderMap) -> Forms {
+        Forms {
+            accept: request.get(header::ACCEPT).cloned(),
+            content_type: request.get(header::CONTENT_TYPE).cloned(),
+        }
+    }
+}
+
+/// The answer to a request for `method` `url`, in one of its `forms`; `rule` is the one that decided, if one did.
 pub(crate) fn response(
     refusal: &Refusal,
     method: &str,
     url: &str,
     rule: Option<&str>,
-    request: &HeaderMap,
+    forms: &Forms,
 ) -> Response<String> {
     let (status, mark, grpc) = refusal.kind.codes();
     let (method, url) = (escaped(method), escaped(url));
@@ -35,13 +52,11 @@ pub(crate) fn response(
             HeaderValue::from_static("Basic realm=\"httpjail\""),
         );
     }
-    let of = |name| {
-        request
-            .get(name)
-            .and_then(|value: &HeaderValue| value.to_str().ok())
-            .unwrap_or_default()
+    let text = |value: &Option<HeaderValue>| {
+        let text = value.as_ref().and_then(|value| value.to_str().ok());
+        text.unwrap_or_default().to_owned()
     };
-    if of(header::CONTENT_TYPE).starts_with("application/grpc") {
+    if text(&forms.content_type).starts_with("application/grpc") {
         // Trailers-Only: the status stands in the header block (grpc/doc/PROTOCOL-HTTP2.md).
         let words = format!("httpjail: {method} {url}: {} {}", refusal.detail, refusal.kind.advice());
         let message = utf8_percent_encode(&words, GRPC_MESSAGE).to_string();
@@ -53,7 +68,7 @@ pub(crate) fn response(
                 .map(|m| (HeaderName::from_static("grpc-message"), m)),
         );
         *response.status_mut() = StatusCode::OK;
-    } else if of(header::ACCEPT).contains("json") {
+    } else if text(&forms.accept).contains("json") {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let json = serde_json::json!({
             "error": mark, "reason": refusal.reason, "detail": refusal.detail, "method": method, "url": url,
@@ -140,17 +155,15 @@ mod tests {
     use super::*;
 
     fn refused(kind: Kind, request: &[(HeaderName, &'static str)]) -> Response<String> {
-        let request = request
-            .iter()
-            .map(|(n, v)| (n.clone(), HeaderValue::from_static(v)))
-            .collect();
+        let request = request.iter().map(|(n, v)| (n.clone(), HeaderValue::from_static(v)));
+        let forms = Forms::of(&request.collect());
         let refusal = Refusal::new(kind, "why", "100% no.");
         response(
             &refusal,
             "GET",
             "https://a.test/\u{1b}[2J\u{9b}",
             Some("deny: \u{7}x"),
-            &request,
+            &forms,
         )
     }
 

@@ -20,7 +20,8 @@ const UNSENT_MAX: usize = 512 << 10;
 /// The record of one request until it is written. It starts as a denial, which only a verdict changes.
 pub(crate) struct RequestRecord {
     client: Arc<Client>,
-    pub(crate) record: Record,
+    /// Boxed: it is large, and the rest of this is moved about.
+    pub(crate) record: Box<Record>,
     started: Instant,
     /// Its permit among those for all requests, if one was free.
     permit: Option<OwnedSemaphorePermit>,
@@ -37,9 +38,13 @@ pub(crate) struct RequestRecord {
 }
 
 impl RequestRecord {
-    pub(crate) fn new(client: Arc<Client>, method: &http::Method) -> RequestRecord {
+    pub(crate) fn new(
+        client: Arc<Client>,
+        method: &http::Method,
+        exchange: Option<Arc<ExchangeState>>,
+    ) -> RequestRecord {
         client.note_request();
-        let mut record = client.record(EventKind::Request, Decision::Deny);
+        let mut record = Box::new(client.record(EventKind::Request, Decision::Deny));
         record.method = Some(method.as_str().to_owned());
         let permit = client.context.requests.clone().try_acquire_owned().ok();
         RequestRecord {
@@ -50,7 +55,7 @@ impl RequestRecord {
             byte_counts: Arc::default(),
             sent: false,
             complete: false,
-            exchange: None,
+            exchange,
             fault: None,
         }
     }
@@ -130,7 +135,7 @@ impl Drop for RequestRecord {
         if let Some(fault) = self.fault.take() {
             self.because(&fault);
         }
-        let mut record = std::mem::replace(&mut self.record, Record::new(EventKind::Request));
+        let mut record = std::mem::replace(&mut *self.record, Record::new(EventKind::Request));
         record.bytes_in = Some(self.byte_counts.sent());
         record.bytes_out = Some(self.byte_counts.received());
         record.duration_ms = Some(self.started.elapsed().as_secs_f64() * 1000.0);

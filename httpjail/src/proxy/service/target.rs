@@ -5,7 +5,7 @@
 //! request is refused. That ends domain fronting, request smuggling by absolute-form, and HTTP/2 coalescing.
 
 use crate::net::{Host, NameSource, OriginalDst, Scheme};
-use crate::policy::Target;
+use crate::policy::{Origin, Target};
 use crate::proxy::authority::{parse_port, split_port};
 use crate::proxy::http1::token::is_token;
 use crate::proxy::http1::unparsed::DefaultOrigin;
@@ -16,6 +16,7 @@ use crate::proxy::upstream::address::Class;
 use http::{HeaderName, HeaderValue, Request, Version, header};
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
 
 /// Where a connection goes, as far as that is known before anything is read from it.
 #[derive(Debug, Clone)]
@@ -98,9 +99,20 @@ pub(crate) struct ConnectionContext {
     pub(crate) to: Destination,
     /// The host that the client's TLS asked for: every request on the connection must name it.
     pub(crate) tls_host: Option<Host>,
+    /// The first authority that a request named, and what it means: most requests name it again.
+    named: OnceLock<(String, Arc<Origin>)>,
 }
 
 impl ConnectionContext {
+    pub(crate) fn new(to: Destination, protocol: UpstreamProtocol, tls_host: Option<Host>) -> ConnectionContext {
+        ConnectionContext {
+            protocol,
+            to,
+            tls_host,
+            named: OnceLock::new(),
+        }
+    }
+
     pub(crate) fn scheme(&self) -> Scheme {
         self.protocol.scheme()
     }
@@ -121,10 +133,9 @@ impl ConnectionContext {
                 "A field's name is not a token, or its value has white space around it.",
             ));
         }
-        let authority = self.authority_of(request)?;
-        let authority = self.with_port(authority);
+        let origin = self.origin(self.authority_of(request)?)?;
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-        let target = Target::new(request.method(), self.scheme(), &authority, path)?;
+        let target = Target::at(request.method(), origin, path)?;
         self.to.admits(target.host())?;
         if target.port() != self.to.port {
             return Err(Refusal::mismatch(format!(
@@ -177,6 +188,19 @@ impl ConnectionContext {
         }
     }
 
+    /// Returns what `authority` means here.
+    fn origin(&self, authority: Cow<'_, str>) -> Result<Arc<Origin>, Refusal> {
+        match self.named.get() {
+            Some((text, origin)) if *text == authority => return Ok(origin.clone()),
+            _ => {}
+        }
+        let text = authority.clone();
+        let origin = Arc::new(Origin::new(self.scheme(), &self.with_port(authority))?);
+        // Only the first stays.
+        let _ = self.named.set((text.into_owned(), origin.clone()));
+        Ok(origin)
+    }
+
     /// Adds the connection's port where the client left it out.
     fn with_port<'a>(&self, authority: Cow<'a, str>) -> Cow<'a, str> {
         match split_port(&authority) {
@@ -210,17 +234,14 @@ mod tests {
     use crate::proxy::refusal::Kind;
 
     fn connection(protocol: UpstreamProtocol, port: u16, tls_host: Option<&str>) -> ConnectionContext {
-        ConnectionContext {
-            protocol,
-            to: Destination {
-                host: Host::parse("made.test").unwrap(),
-                port,
-                address: None,
-                named: false,
-                tunnel: false,
-            },
-            tls_host: tls_host.map(|host| Host::parse(host).unwrap()),
-        }
+        let to = Destination {
+            host: Host::parse("made.test").unwrap(),
+            port,
+            address: None,
+            named: false,
+            tunnel: false,
+        };
+        ConnectionContext::new(to, protocol, tls_host.map(|host| Host::parse(host).unwrap()))
     }
 
     fn ask(connection: &ConnectionContext, version: Version, uri: &str, hosts: &[&str]) -> Result<String, Kind> {
@@ -316,6 +337,18 @@ mod tests {
             let answer = tls.target_of(&request.header(&name, value).body(()).unwrap());
             assert_eq!(answer.unwrap_err().kind, Kind::Malformed, "{name:?}: {value:?}");
         }
+    }
+
+    #[test]
+    fn every_request_has_its_own_host() {
+        let plain = connection(UpstreamProtocol::Http1, 80, None);
+        let asked = ["A.test", "b.test", "a.test", "A.test", "a.test:80", "A.test:81"]
+            .map(|host| ask(&plain, Version::HTTP_11, "/p", &[host]));
+        let a = || Ok("http://a.test/p".to_owned());
+        assert_eq!(
+            asked,
+            [a(), Ok("http://b.test/p".into()), a(), a(), a(), Err(Kind::Mismatch)]
+        );
     }
 
     // Proves: H08.

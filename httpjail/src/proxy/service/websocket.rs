@@ -6,6 +6,7 @@
 //! (docs/threat-model.md H12).
 
 use crate::policy::Target;
+use crate::proxy::http1::exchange::ExchangeState;
 use crate::proxy::http1::headers;
 use crate::proxy::io::tunnel::relay;
 use crate::proxy::refusal::{Kind, Refusal};
@@ -63,18 +64,15 @@ impl UpgradeRequest {
             }
             Some(new_key()?)
         } else {
-            let proper = request.version() == Version::HTTP_11
+            let proper = version.is_some_and(|version| version == "13")
+                && request.version() == Version::HTTP_11
                 && request.method() == Method::GET
                 && request.body().is_end_stream()
                 && headers::names_token(fields, &header::CONNECTION, "upgrade")
-                && is_websocket(fields)
-                && version.is_some_and(|version| version == "13");
+                && is_websocket(fields);
             let sixteen = |key: &&HeaderValue| STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16);
-            fields
-                .get(header::SEC_WEBSOCKET_KEY)
-                .filter(|_| proper)
-                .filter(sixteen)
-                .cloned()
+            let key = proper.then(|| fields.get(header::SEC_WEBSOCKET_KEY)).flatten();
+            key.filter(sixteen).cloned()
         };
         Ok(key.map(|key| UpgradeRequest {
             client: hyper::upgrade::on(request),
@@ -90,12 +88,12 @@ impl UpgradeRequest {
         target: &Target,
         key: PoolKey,
         request: Request<Incoming>,
+        exchange: Option<Arc<ExchangeState>>,
     ) -> Result<Answer, Refusal> {
         let context = &client.context;
         let head = request.into_parts().0;
         let mut fields = head.headers;
         headers::clean_request(&mut fields, None);
-        let exchange = head.extensions.get().cloned();
         let mut wants = Wants {
             bound: &client.bound,
             proves: connection_auth::proves(&fields),

@@ -24,13 +24,81 @@ async fn heads_are_bounded() {
         );
     };
     check("X: y\r\n".repeat(90), "200").await;
+    check("X: y\r\n".repeat(150), "200").await;
     check("X: y\r\n".repeat(250), "431").await;
     check(format!("X: {}\r\n", "y".repeat(30_000)), "200").await;
     check(format!("X: {}\r\n", "y".repeat(80_000)), "431").await;
     assert_eq!(
-        gist(&jail.log.nth(2).await),
+        gist(&jail.log.nth(3).await),
         "Refused Deny GET http://a.test/ 431 [malformed request: too large]"
     );
+}
+
+/// A head with more fields than hyper takes by itself may come at any place of a connection.
+#[tokio::test]
+async fn many_fields_change_nothing_else() {
+    let jail = Jail::new(&["allow: .*"]).await;
+    let head = |path: &str, fields: usize| {
+        let fields = "X: y\r\n".repeat(fields);
+        format!("POST {path} HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2\r\n{fields}\r\nab")
+    };
+    // One after the other, and all at once.
+    for at_once in [false, true] {
+        let mut stream = jail.connect(A).await;
+        let requests = [("/1", 1), ("/2", 150), ("/3", 1), ("/4", 190)].map(|(path, fields)| head(path, fields));
+        let mut answers = String::new();
+        if at_once {
+            stream.write_all(requests.concat().as_bytes()).await.unwrap();
+        }
+        for (nth, request) in requests.iter().enumerate() {
+            if !at_once {
+                stream.write_all(request.as_bytes()).await.unwrap();
+            }
+            while !answers.contains(&format!("POST /{}\n", nth + 1)) {
+                let mut piece = [0; 4096];
+                let count = stream.read(&mut piece).await.unwrap();
+                assert!(count > 0, "{nth}: {answers}");
+                answers += std::str::from_utf8(&piece[..count]).unwrap();
+            }
+        }
+        assert_eq!(answers.matches("HTTP/1.1 200").count(), 4, "{answers}");
+        // Too many are refused as ever, in their turn.
+        let more = [head("/5", 1), head("/6", 250)].concat();
+        stream.write_all(more.as_bytes()).await.unwrap();
+        let mut rest = String::new();
+        stream.read_to_string(&mut rest).await.unwrap();
+        let (last, refusal) = rest.split_once("HTTP/1.1 431").unwrap();
+        assert!(last.contains("POST /5\n") && refusal.contains("a.test/6"), "{rest}");
+    }
+}
+
+/// So many that they are served by more than one thread, where there is more than one core.
+#[tokio::test]
+async fn many_connections_are_served_alike() {
+    let jail = Jail::new(&["allow: .*"]).await;
+    let mut streams = Vec::new();
+    for _ in 0..40 {
+        streams.push(jail.connect(A).await);
+    }
+    for round in 1..=2 {
+        for stream in &mut streams {
+            stream
+                .write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+                .await
+                .unwrap();
+            let mut status = [0; 12];
+            stream.read_exact(&mut status).await.unwrap();
+            assert_eq!(&status, b"HTTP/1.1 200");
+            let mut rest = Vec::new();
+            while !rest.ends_with(b"host: \"a.test\"\n") {
+                assert!(stream.read_buf(&mut rest).await.unwrap() > 0);
+            }
+        }
+        assert_eq!(jail.world.seen.requests(), round * streams.len());
+    }
+    drop(streams);
+    let record = jail.log.nth(80).await;
+    assert_eq!(gist(&record), "Request Allow GET http://a.test/ 200 [-]");
 }
 
 // Proves: D04.

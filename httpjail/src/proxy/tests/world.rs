@@ -211,6 +211,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, se
         }
         false => {
             hyper::server::conn::http1::Builder::new()
+                .max_headers(300)
                 .serve_connection(stream, service)
                 .with_upgrades()
                 .await

@@ -43,7 +43,7 @@ pub(crate) struct Head {
     old: bool,
     connect: bool,
     trace: bool,
-    fields: usize,
+    pub(crate) fields: usize,
     host: bool,
     length: Option<u64>,
     chunked: bool,

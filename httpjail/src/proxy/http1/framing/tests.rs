@@ -63,6 +63,19 @@ fn requests_that_pass() {
 }
 
 #[test]
+fn many_fields_are_announced_once() {
+    let head = |fields: usize| format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "X: y\r\n".repeat(fields - 1));
+    let (few, many) = (head(3), head(4));
+    let bytes = [&*few, &many, &few, &many].concat();
+    let mut framing = Framing::within(&Limits::default()).pausing_above(3);
+    let mut held = bytes.clone().into_bytes();
+    assert_eq!(framing.follow(&mut held), (few.len(), Some(Stop::Pause)));
+    assert!(!framing.is_in_body());
+    assert_eq!(framing.follow(&mut held[few.len()..]), (bytes.len() - few.len(), None));
+    assert_eq!(String::from_utf8(held).unwrap(), bytes.replace("host", "Host"));
+}
+
+#[test]
 fn nothing_passes_before_it_is_whole() {
     let head = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     for end in 0..head.len() {
@@ -143,7 +156,7 @@ fn respelt(bytes: &[u8], expected: &[u8]) {
                 passed += more;
                 match stop {
                     Some(Stop::Spelling(spelling)) => spelling.change(&mut held, passed),
-                    Some(Stop::Fault(fault)) => panic!("{fault:?}"),
+                    Some(other) => panic!("{other:?}"),
                     None => break,
                 }
             }
