@@ -48,6 +48,7 @@ pub(super) const FLOORS: &[(&str, &[Row])] = &[
             ("refusal", &[]),
             ("tasks", &[]),
             ("timeout", &[]),
+            ("workers", &[]),
             ("auth", &["netlink"]),
             ("authority", &["refusal"]),
             ("overload", &["limits"]),
@@ -107,7 +108,7 @@ pub(super) const FLOORS: &[(&str, &[Row])] = &[
                 "fuzzing",
                 &["limits", "protocol", "http1", "upstream", "service", "downstream"],
             ),
-            ("server", &["config", "context", "downstream"]),
+            ("server", &["workers", "overload", "config", "context", "downstream"]),
         ],
     ),
     (
