@@ -5,18 +5,19 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 
 use crate::run::quietly;
-use crate::{ebpf, foreign, fuzz, lint, package, setup, test, vm};
+use crate::{ebpf, foreign, fuzz, guard, lint, package, setup, test, vm};
 
 /// A task of its own.
 type Step = fn() -> Result<()>;
 
 /// Runs all steps, and stops at the first that fails.
 pub(crate) fn run() -> Result<()> {
-    let steps: [(&str, Step); 8] = [
+    let steps: [(&str, Step); 9] = [
         ("setup", setup::run),
         ("lint", lint::run),
         ("ebpf", || ebpf::run(true, false)),
         ("test", tests),
+        ("guard", guard::check),
         ("fuzz", fuzz::check),
         ("package", package::run),
         ("foreign", foreign::run),

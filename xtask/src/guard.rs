@@ -1,149 +1,152 @@
-//! `cargo xtask guard`: how many instructions and allocations a request takes, counted and not timed.
+//! `cargo xtask guard`: how many instructions and allocations fixed work takes, counted and not timed.
 //!
-//! A clock tells little on a machine that others use; callgrind's counts are the same every time. The program itself is
-//! counted, as `httpjail serve`; origin and client are outside of it. Each work is done in two runs, one with more requests
-//! than the other, and the difference is what the requests alone took.
+//! A clock tells little on a machine that others use; callgrind's counts are nearly the same every time. So continuous
+//! integration can compare them with a baseline that is committed. The program itself is counted, as `httpjail serve`; origin and
+//! client are outside of it. What the verifier follows of the BPF programs has its own guard, a test of
+//! `jail::steering::ebpf`.
 
+mod baseline;
 mod callgrind;
 mod client;
 mod h2;
 mod origin;
+mod proxy;
+mod space;
+mod work;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Stdio};
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::thread;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
 
-use crate::run::{cargo, command, quietly, root};
+use crate::run::{cargo, quietly, root};
 use crate::setup::debian_packages;
-use callgrind::Counts;
-use client::{Client, Protocol};
-use origin::Origin;
+use baseline::{Baseline, Report};
+use work::{Figures, Programs, Work};
 
 const PROGRAMS: [(&str, &str); 1] = [("valgrind", "valgrind")];
+const FOLDER: &str = "target/guard";
 
-/// How many requests the two runs make.
-const FEW: u64 = 100;
-const MANY: u64 = 600;
-
-const WORKS: [(&str, Protocol); 3] = [
-    ("h1 plain", Protocol::Plain),
-    ("h1 TLS", Protocol::Tls),
-    ("h2", Protocol::H2),
-];
-
-/// Measures `binary`, or what is built of this tree, and prints a table.
-pub(crate) fn run(binary: Option<PathBuf>) -> Result<()> {
-    debian_packages(&PROGRAMS)?;
-    let binary = match binary {
-        Some(binary) => binary,
+/// Counts, prints a table, and compares with the baseline or writes it. `binary` is counted instead of this tree's httpjail, and
+/// compared with nothing; `only` names works by their beginnings.
+pub(crate) fn run(write: bool, binary: Option<PathBuf>, only: &[String]) -> Result<()> {
+    let is_ours = binary.is_none();
+    let programs = match binary {
+        Some(httpjail) => Programs { httpjail, fixed: None },
         None => build()?,
     };
-    let origin = Origin::start()?;
-    println!("{:<10} {:>14} {:>14}", "request", "instructions", "allocations");
-    let measure = |(name, protocol): &(&'static str, Protocol)| -> Result<(&'static str, f64, f64)> {
-        let few = requests(&binary, &origin, *protocol, FEW, None)?;
-        let kept = root().join(format!("target/guard/{}.out", name.replace(' ', "-")));
-        let many = requests(&binary, &origin, *protocol, MANY, Some(&kept))?;
-        let each = |few: u64, many: u64| (many as f64 - few as f64) / (MANY - FEW) as f64;
-        Ok((
-            name,
-            each(few.instructions, many.instructions),
-            each(few.allocations, many.allocations),
-        ))
+    let report = count(&programs, only)?;
+    print!(
+        "{:<18} {:>12} {:>10}\n{}",
+        "",
+        "instructions",
+        "allocations",
+        baseline::table(&report)
+    );
+    println!("each function: callgrind_annotate {FOLDER}/NAME.out (all of the larger run)");
+    match (write, is_ours) {
+        (true, _) => baseline::write(&report),
+        (false, true) => compare(&report),
+        (false, false) => Ok(()),
+    }
+}
+
+/// What CI does: says nothing, unless a figure has changed.
+pub(crate) fn check() -> Result<()> {
+    compare(&count(&build()?, &[])?)
+}
+
+fn compare(report: &Report) -> Result<()> {
+    let baseline = Baseline::read()?;
+    let (worse, better) = baseline.compare(report);
+    let renew = "if that is meant: cargo xtask guard --write, and commit the baseline with the reason";
+    for line in &better {
+        println!("guard: better, {line}; {renew}");
+    }
+    if worse.is_empty() {
+        return Ok(());
+    }
+    let now = baseline::toolchain()?;
+    let then = &baseline.toolchain;
+    let other = if now == *then {
+        String::new()
+    } else {
+        format!("\nthe baseline was counted with {then}\nthis is {now}")
     };
-    fs::create_dir_all(root().join("target/guard")).context("make target/guard")?;
-    for work in &WORKS {
-        let (name, instructions, allocations) = measure(work).with_context(|| work.0.to_owned())?;
-        println!("{name:<10} {instructions:>14.0} {allocations:>14.1}");
-    }
-    println!("each function: callgrind_annotate target/guard/h1-TLS.out (of {MANY} requests, and the start)");
-    Ok(())
+    bail!(
+        "more work than the baseline allows:\n{}{other}\n{renew}",
+        worse.join("\n")
+    )
 }
 
-/// Builds httpjail with optimizations and the names of functions. Without link-time optimization, which takes minutes.
-fn build() -> Result<PathBuf> {
-    let target = root().join("target/guard");
-    let mut build = cargo(["build", "--quiet", "--release", "--package=httpjail", "--bin=httpjail"]);
-    for config in [
-        "lto=false",
-        "codegen-units=16",
-        r#"strip="none""#,
-        r#"debug="line-tables-only""#,
-    ] {
-        build.args(["--config", &format!("profile.release.{config}")]);
-    }
-    quietly(build.arg("--target-dir").arg(&target))?;
-    Ok(target.join("release/httpjail"))
-}
-
-/// Counts a whole run of the proxy that serves so many requests. Leaves callgrind's file at `kept`.
-fn requests(binary: &Path, origin: &Origin, protocol: Protocol, count: u64, kept: Option<&Path>) -> Result<Counts> {
-    let home = tempfile::tempdir().context("make a directory")?;
-    let (trusted, out) = (home.path().join("origin.pem"), home.path().join("callgrind.out"));
-    fs::write(&trusted, &origin.certificate).context("write the origin's certificate")?;
-    let mut proxy = Proxy::start(binary, home.path(), &trusted, &out)?;
-    let port = match protocol {
-        Protocol::Plain => origin.plain.port(),
-        Protocol::Tls | Protocol::H2 => origin.tls.port(),
+/// Counts all work, as much at a time as there are processors.
+fn count(programs: &Programs, only: &[String]) -> Result<Report> {
+    debian_packages(&PROGRAMS)?;
+    let is_named = |name: &str| only.is_empty() || only.iter().any(|only| name.starts_with(only));
+    let works = work::ALL.into_iter().filter(|(name, _)| is_named(name));
+    let works: Vec<(&'static str, Work)> = works.filter(|(_, work)| programs.can_do(*work)).collect();
+    let folder = root().join(FOLDER);
+    fs::create_dir_all(&folder).with_context(|| format!("make {FOLDER}"))?;
+    let waiting = Mutex::new(works.iter());
+    let next = || waiting.lock().ok()?.next();
+    let work = || {
+        let mut done = Vec::new();
+        while let Some((name, work)) = next() {
+            let kept = folder.join(format!("{}.out", name.replace(' ', "-")));
+            done.push((
+                *name,
+                work::count(programs, *work, &kept).with_context(|| format!("count: {name}"))?,
+            ));
+        }
+        Ok(done)
     };
-    let client = proxy.client(port)?;
-    client.request(protocol, count)?;
-    proxy.end()?;
-    if let Some(kept) = kept {
-        fs::copy(&out, kept).with_context(|| format!("write {}", kept.display()))?;
-    }
-    callgrind::read(&out)
+    let mut report: Report = thread::scope(|scope| {
+        let threads: Vec<_> = (0..thread::available_parallelism().map_or(1, usize::from))
+            .map(|_| scope.spawn(work))
+            .collect();
+        let results = threads.into_iter().map(|thread| match thread.join() {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        results.collect::<Result<Vec<Vec<(&'static str, Figures)>>>>()
+    })?
+    .concat();
+    report.sort_by_key(|(name, _)| works.iter().position(|(known, _)| known == name));
+    Ok(report)
 }
 
-/// `httpjail serve` under callgrind.
-struct Proxy {
-    child: Child,
-    said: BufReader<ChildStdout>,
-    authority: PathBuf,
-}
-
-impl Proxy {
-    fn start(binary: &Path, home: &Path, trusted: &Path, out: &Path) -> Result<Proxy> {
-        let serve = ["serve", "--auth", "none", "--listen", "127.0.0.1:0", "-r"];
-        let mut command = callgrind::callgrind(binary, out);
-        command
-            .args(serve)
-            .arg(r"allow: ^https?://localhost(:\d+)?/")
-            .arg("--upstream-ca")
-            .arg(trusted)
-            .arg("--quiet")
-            .env("HOME", home)
-            .env_remove("XDG_CONFIG_HOME")
-            .env("TOKIO_WORKER_THREADS", "1")
-            .stdout(Stdio::piped());
-        let mut child = command.spawn().context("start valgrind")?;
-        let said = BufReader::new(child.stdout.take().context("the proxy's output")?);
-        Ok(Proxy {
-            child,
-            said,
-            authority: home.join(".config/httpjail/weak/ca.crt"),
-        })
+/// Builds what is counted: our code optimized, on top of the dependencies that the tests are built with. That takes a minute where a
+/// release build takes several. The counts are a fifth larger than those of a release.
+fn build() -> Result<Programs> {
+    let mut build = cargo([
+        "build",
+        "--workspace",
+        "--bin=httpjail",
+        "--bench=fixed",
+        "--message-format=json-render-diagnostics",
+    ]);
+    // Without increments, which would make the code depend on what was built before.
+    for setting in ["opt-level=2", "codegen-units=16", "incremental=false"] {
+        build.args(["--config", &format!("profile.dev.package.httpjail.{setting}")]);
     }
-
-    fn client(&mut self, port: u16) -> Result<Client> {
-        let mut url = String::new();
-        self.said.read_line(&mut url).context("read the proxy's URL")?;
-        let address = url.trim().trim_start_matches("http://").trim_end_matches('/');
-        Ok(Client {
-            proxy: address.parse().with_context(|| format!("the proxy's URL {url:?}"))?,
-            port,
-            authority: fs::read(&self.authority).context("read the proxy's authority")?,
-        })
-    }
-
-    /// Asks it to end, and waits.
-    fn end(mut self) -> Result<()> {
-        quietly(&mut command("kill", [self.child.id().to_string()]))?;
-        let status = self.child.wait().context("wait for the proxy")?;
-        ensure!(status.success(), "the proxy ended with {status}");
-        Ok(())
-    }
+    let output = quietly(&mut build)?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    fs::create_dir_all(root().join(FOLDER)).with_context(|| format!("make {FOLDER}"))?;
+    let executable = |name: &str| -> Result<PathBuf> {
+        let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let mut built = messages.filter(|message| message["target"]["name"] == name);
+        let built = built.find_map(|message| message["executable"].as_str().map(PathBuf::from));
+        let built = built.with_context(|| format!("cargo built no {name}"))?;
+        // Cargo's own place for it is also that of the program without optimizations.
+        let kept = root().join(FOLDER).join(name);
+        fs::copy(&built, &kept).with_context(|| format!("copy {}", built.display()))?;
+        Ok(kept)
+    };
+    Ok(Programs {
+        httpjail: executable("httpjail")?,
+        fixed: Some(executable("fixed")?),
+    })
 }

@@ -95,9 +95,14 @@ enum Task {
     },
     /// Count the instructions and allocations of fixed work (installs valgrind)
     Guard {
+        /// Write them as the baseline
+        #[arg(long, conflicts_with_all = ["binary", "only"])]
+        write: bool,
         /// Count those of this httpjail instead of one built of this tree
         #[arg(long, value_name = "PATH")]
         binary: Option<PathBuf>,
+        /// Which, by the beginning of their names
+        only: Vec<String>,
     },
     /// Run every fuzzer for a while (needs nightly Rust)
     Fuzz {
@@ -139,7 +144,7 @@ enum Task {
     Package,
     /// Build and link for macOS and Windows, and try the Windows executable under wine (installs ziglang and wine)
     CheckForeign,
-    /// All that a change must pass: setup, lint, ebpf --check, test, fuzz, package, check-foreign
+    /// All that a change must pass: setup, lint, ebpf --check, test, guard, fuzz, package, check-foreign, vm --quick
     Ci,
 }
 
@@ -164,7 +169,7 @@ fn main() -> ExitCode {
             full,
             binary,
         }),
-        Task::Guard { binary } => guard::run(binary),
+        Task::Guard { write, binary, only } => guard::run(write, binary, &only),
         Task::Fuzz { seconds, seed } => fuzz::run(seconds, seed),
         Task::Vm {
             kernels,

@@ -16,11 +16,15 @@ pub(super) struct Counts {
 /// The functions of libc that give memory. The standard library calls no others.
 const ALLOCATE: [&str; 5] = ["malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc"];
 
+/// How long a run may take, in seconds. The longest takes ten.
+const PATIENCE: &str = "300";
+
 /// Returns the command that runs `program` and counts into `out`.
 pub(super) fn callgrind(program: &Path, out: &Path) -> Command {
-    let mut command = Command::new("valgrind");
+    let mut command = Command::new("timeout");
     command
-        .args(["--tool=callgrind", "--quiet", "--compress-strings=no"])
+        .args(["--kill-after=60", PATIENCE])
+        .args(["valgrind", "--tool=callgrind", "--quiet", "--compress-strings=no"])
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(program);
     command
@@ -50,4 +54,21 @@ fn counts(text: &str) -> Option<Counts> {
         instructions: instructions?,
         allocations,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_for_memory_are_counted() {
+        let text = "events: Ir\nfn=main\ncfi=malloc.c\ncfn=malloc\ncalls=3 16 \n18 90\ncfn=free\ncalls=7 16\n1 70\n
+fn=other\ncfn=realloc\ncalls=2 16\n9 9\ncfn=malloc\ncalls=1 16\n9 9\n\ntotals: 12345\n";
+        let expected = Counts {
+            instructions: 12345,
+            allocations: 6,
+        };
+        assert_eq!(counts(text), Some(expected));
+        assert_eq!(counts("fn=main\n"), None);
+    }
 }

@@ -1,4 +1,4 @@
-//! The client: so many requests through the proxy, one after the other, on one connection.
+//! The client: requests or handshakes through the proxy, one after the other.
 
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -36,27 +36,58 @@ pub(super) enum Protocol {
     H2,
 }
 
-/// Reaches one origin through one proxy.
+/// Reaches hosts through one proxy.
 pub(super) struct Client {
     pub(super) proxy: SocketAddr,
-    /// The port of `localhost` that is asked.
-    pub(super) port: u16,
     /// What it trusts, in PEM.
     pub(super) authority: Vec<u8>,
 }
 
 impl Client {
-    /// Makes `count` requests, each after the answer to the one before.
-    pub(super) fn request(&self, protocol: Protocol, count: u64) -> Result<()> {
-        let host = format!("localhost:{}", self.port);
-        let mut stream = TcpStream::connect(self.proxy).context("connect to the proxy")?;
+    /// Makes `count` requests of `localhost` on one connection, each after the answer to the one before.
+    pub(super) fn request(&self, protocol: Protocol, port: u16, count: u64) -> Result<()> {
+        let host = format!("localhost:{port}");
+        match protocol {
+            Protocol::Plain => http1(self.connect()?, &host, &format!("http://{host}{PATH}"), count),
+            Protocol::Tls => http1(self.open("localhost", port, b"http/1.1")?, &host, PATH, count),
+            Protocol::H2 => http2(self.open("localhost", port, b"h2")?, &host, count),
+        }
+    }
+
+    /// Makes `count` connections with TLS, with a name each if they are `new`. Each ends when its handshake is over.
+    pub(super) fn shake_hands(&self, new: bool, count: u64) -> Result<()> {
+        for nth in 0..count {
+            let host = if new {
+                format!("n{nth}.test")
+            } else {
+                "n.test".to_owned()
+            };
+            let mut stream = self.open(&host, 443, b"http/1.1")?;
+            // It comes after the handshake; without it the proxy might find us gone before it is through.
+            while stream.conn.tls13_tickets_received() == 0 {
+                stream.conn.complete_io(&mut stream.sock).context("wait for a ticket")?;
+            }
+            stream.conn.send_close_notify();
+            stream.flush().context("end a connection")?;
+            stream
+                .sock
+                .read_to_end(&mut Vec::new())
+                .context("wait for the end of a connection")?;
+        }
+        Ok(())
+    }
+
+    fn connect(&self) -> Result<TcpStream> {
+        let stream = TcpStream::connect(self.proxy).context("connect to the proxy")?;
         stream.set_nodelay(true).context("set TCP_NODELAY")?;
         stream.set_read_timeout(Some(PATIENCE)).context("set a time limit")?;
-        let target = match protocol {
-            Protocol::Plain => return http1(stream, &host, &format!("http://{host}{PATH}"), count),
-            Protocol::Tls | Protocol::H2 => PATH,
-        };
-        write!(stream, "CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n\r\n").context("ask for a tunnel")?;
+        Ok(stream)
+    }
+
+    /// Opens a tunnel to a host, and TLS in it.
+    fn open(&self, host: &str, port: u16, alpn: &[u8]) -> Result<StreamOwned<ClientConnection, TcpStream>> {
+        let mut stream = self.connect()?;
+        write!(stream, "CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n").context("ask for a tunnel")?;
         let mut answer = Vec::new();
         while !answer.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
@@ -68,27 +99,22 @@ impl Client {
             "CONNECT: {}",
             answer.escape_ascii()
         );
-        let tls = self.tls(protocol)?;
-        let stream = StreamOwned::new(tls, stream);
-        match protocol {
-            Protocol::H2 => http2(stream, &host, count),
-            Protocol::Plain | Protocol::Tls => http1(stream, &host, target, count),
-        }
-    }
-
-    fn tls(&self, protocol: Protocol) -> Result<ClientConnection> {
         let mut roots = RootCertStore::empty();
         let authority = CertificateDer::from_pem_slice(&self.authority).context("read the proxy's authority")?;
         roots.add(authority).context("trust the proxy's authority")?;
+        // A new configuration for each: it knows of no session to resume.
         let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .context("choose the protocol versions")?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let alpn: &[u8] = if protocol == Protocol::H2 { b"h2" } else { b"http/1.1" };
         config.alpn_protocols = vec![alpn.to_vec()];
-        let name = ServerName::try_from("localhost").context("name the origin")?;
-        ClientConnection::new(Arc::new(config), name).context("begin TLS")
+        let name = ServerName::try_from(host.to_owned()).context("name the host")?;
+        let mut stream = StreamOwned::new(ClientConnection::new(Arc::new(config), name)?, stream);
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock).context("shake hands")?;
+        }
+        Ok(stream)
     }
 }
 
