@@ -23,6 +23,11 @@ const CLIENTS: [(usize, Windows); 3] = [
     (usize::MAX, windows(32 << 10, 64 << 10, 16 << 10)),
 ];
 
+/// How much of one answer is kept at most for a client that does not take it, in bytes: a stream's `unsent`, and what was
+/// read at once when that was full.
+pub(crate) const UNSENT_MAX: usize = 512 << 10;
+const _: () = assert!(CLIENTS[0].1.unsent < UNSENT_MAX);
+
 /// Towards upstreams. Long fat paths need a window of their bandwidth-delay product; 4 MiB is that at 300 ms for 100
 /// Mbit/s.
 const UPSTREAMS: [(usize, Windows); 3] = [

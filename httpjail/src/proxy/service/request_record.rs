@@ -7,15 +7,12 @@ use crate::audit::{Decision, EventKind, Record};
 use crate::proxy::http1::exchange::ExchangeState;
 use crate::proxy::io::byte_counts::ByteCounts;
 use crate::proxy::io::flush_counter::FlushCounter;
+use crate::proxy::overload::h2_windows::UNSENT_MAX;
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::service::client::Client;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
-
-/// How much of one answer HTTP/2 keeps at most for a client that does not take it, in bytes: a stream's buffer
-/// ([`crate::proxy::overload::h2_windows`]) and what was read at once when it was full.
-const UNSENT_MAX: usize = 512 << 10;
 
 /// The record of one request until it is written. It starts as a denial, which only a verdict changes.
 pub(crate) struct RequestRecord {
