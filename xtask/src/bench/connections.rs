@@ -2,40 +2,32 @@
 
 use anyhow::Result;
 
-use super::contest::contest;
-use super::load::{Load, Order};
-use super::parties::{Party, Programs};
+use super::contest::Stage;
+use super::load::Order;
+use super::parties::Party;
 use super::report::{Aim, Row};
-use super::rig::Rig;
 use super::run::Run;
 
 pub(super) fn run(run: &Run) -> Result<Vec<Row>> {
-    let rig = Rig::raise(run)?;
-    let programs = Programs::get(run)?;
+    let mut stage = Stage::raise(run)?;
     let parties = [
-        Party::httpjail(run, &rig)?,
-        Party::haproxy(run, &rig),
-        Party::nginx(run, &rig),
-        Party::hudsucker(run, &rig, &programs),
-        Party::rustls(run, &rig, &programs),
+        Party::httpjail(run, &stage.rig)?,
+        Party::haproxy(run, &stage.rig),
+        Party::nginx(run, &stage.rig),
+        Party::hudsucker(run, &stage.rig, &stage.programs),
+        Party::rustls(run, &stage.rig, &stage.programs),
     ];
-    let parties: Vec<&Party> = parties.iter().collect();
-    let mut load = Load::start(run, &rig, &programs.load)?;
     let mut rows = Vec::new();
     for kind in ["fresh", "resumed"] {
         let order = Order {
             kind,
             connections: 8,
-            streams: 1,
             // Each leaves a local port that cannot be used for a minute.
             requests: (20_000 / run.rounds).min(1_500),
-            rate: 0,
-            bytes: 0,
-            path: "/0",
-            endpoint: false,
+            ..Order::ONE
         };
         let title = format!("{kind} TLS connections");
-        let outcome = contest(run, &rig, &mut load, ("G6", &title), &parties, &order)?;
+        let outcome = stage.contest("G6", &title, &parties, &order)?;
         let rate = |aim| outcome.row("connections/CPU s", aim, |one| 1e6 / one.cpu_us, |_| true);
         match kind {
             "fresh" => {

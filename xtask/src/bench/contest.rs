@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 
 use super::load::{Figures, Load, Order};
-use super::parties::Party;
+use super::parties::{Party, Programs};
 use super::report::{Aim, Role, Row, Samples};
 use super::rig::Rig;
 use super::run::Run;
@@ -22,62 +22,86 @@ pub(super) struct Outcome {
     notes: Vec<String>,
 }
 
-/// Gives each its turn in each round: A B C, then C B A.
-pub(super) fn contest(
-    run: &Run,
-    rig: &Rig,
-    load: &mut Load,
-    (goal, work): (&'static str, &str),
-    parties: &[&Party],
-    order: &Order,
-) -> Result<Outcome> {
-    let mut outcome = Outcome {
-        goal,
-        work: work.to_owned(),
-        parties: parties
-            .iter()
-            .map(|party| (party.name, party.role, Vec::new()))
-            .collect(),
-        notes: Vec::new(),
-    };
-    let mut out = vec![false; parties.len()];
-    for (party, out) in parties.iter().zip(&mut out) {
-        if party.address(order).is_none() {
-            let why = party.missing.as_deref().unwrap_or("it does not speak this");
-            outcome.notes.push(format!("without {}: {why}", party.name));
-            *out = true;
-        }
+/// What all contests of a goal share.
+pub(super) struct Stage<'run> {
+    run: &'run Run,
+    pub(super) programs: Programs,
+    // Ends before its namespace.
+    load: Load,
+    pub(super) rig: Rig,
+}
+
+impl<'run> Stage<'run> {
+    /// Makes the namespaces, and starts the origin and the load in them.
+    pub(super) fn raise(run: &'run Run) -> Result<Stage<'run>> {
+        let rig = Rig::raise(run)?;
+        let programs = Programs::get(run)?;
+        Ok(Stage {
+            run,
+            load: Load::start(run, &rig, &programs.load)?,
+            programs,
+            rig,
+        })
     }
-    for round in 0..run.rounds {
-        run.say(format!("{goal} {work}, round {} of {}", round + 1, run.rounds));
-        let turn: Vec<usize> = match round % 2 {
-            0 => (0..parties.len()).collect(),
-            _ => (0..parties.len()).rev().collect(),
+
+    /// Gives each its turn in each round: A B C, then C B A.
+    pub(super) fn contest<'party>(
+        &mut self,
+        goal: &'static str,
+        work: &str,
+        parties: impl IntoIterator<Item = &'party Party>,
+        order: &Order,
+    ) -> Result<Outcome> {
+        let parties: Vec<&Party> = parties.into_iter().collect();
+        let (run, rig, load) = (self.run, &self.rig, &mut self.load);
+        let mut outcome = Outcome {
+            goal,
+            work: work.to_owned(),
+            parties: parties
+                .iter()
+                .map(|party| (party.name, party.role, Vec::new()))
+                .collect(),
+            notes: Vec::new(),
         };
-        for at in turn {
-            let party = parties[at];
-            let Some(address) = party.address(order).filter(|_| !out[at]) else {
-                continue;
-            };
-            let fraction = [(party.slow, SLOW), (run.quick, QUICK)];
-            let fraction: usize = fraction.iter().filter(|(is, _)| *is).map(|(_, by)| by).product();
-            let order = Order {
-                requests: (order.requests / fraction).max(order.connections),
-                ..order.clone()
-            };
-            match load.put(rig, &order, address, party.ask, party.pid()) {
-                Ok(figures) => outcome.parties[at].2.push(figures),
-                Err(error) if party.role == Role::Peer => {
-                    // One round less would be compared with the wrong rounds of the others.
-                    outcome.notes.push(format!("without {}: {error:#}", party.name));
-                    outcome.parties[at].2.clear();
-                    out[at] = true;
-                }
-                Err(error) => return Err(error).with_context(|| format!("{work}, {}", party.name)),
+        let mut out = vec![false; parties.len()];
+        for (party, out) in parties.iter().zip(&mut out) {
+            if party.address(order).is_none() {
+                let why = party.missing.as_deref().unwrap_or("it does not speak this");
+                outcome.notes.push(format!("without {}: {why}", party.name));
+                *out = true;
             }
         }
+        for round in 0..run.rounds {
+            run.say(format!("{goal} {work}, round {} of {}", round + 1, run.rounds));
+            let turn: Vec<usize> = match round % 2 {
+                0 => (0..parties.len()).collect(),
+                _ => (0..parties.len()).rev().collect(),
+            };
+            for at in turn {
+                let party = parties[at];
+                let Some(address) = party.address(order).filter(|_| !out[at]) else {
+                    continue;
+                };
+                let fraction = [(party.slow, SLOW), (run.quick, QUICK)];
+                let fraction: usize = fraction.iter().filter(|(is, _)| *is).map(|(_, by)| by).product();
+                let order = Order {
+                    requests: (order.requests / fraction).max(order.connections),
+                    ..order.clone()
+                };
+                match load.put(rig, &order, address, party.ask, party.pid()) {
+                    Ok(figures) => outcome.parties[at].2.push(figures),
+                    Err(error) if party.role == Role::Peer => {
+                        // One round less would be compared with the wrong rounds of the others.
+                        outcome.notes.push(format!("without {}: {error:#}", party.name));
+                        outcome.parties[at].2.clear();
+                        out[at] = true;
+                    }
+                    Err(error) => return Err(error).with_context(|| format!("{work}, {}", party.name)),
+                }
+            }
+        }
+        Ok(outcome)
     }
-    Ok(outcome)
 }
 
 impl Outcome {

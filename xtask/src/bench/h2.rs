@@ -2,11 +2,10 @@
 
 use anyhow::Result;
 
-use super::contest::contest;
-use super::load::{Load, Order};
-use super::parties::{Party, Programs};
+use super::contest::Stage;
+use super::load::Order;
+use super::parties::Party;
 use super::report::{Aim, Row};
-use super::rig::Rig;
 use super::run::Run;
 
 /// Connections, streams of each, bytes, path, and what the rate must be of the rate without a proxy.
@@ -18,17 +17,14 @@ const WORKS: [(usize, usize, usize, &str, f64); 4] = [
 ];
 
 pub(super) fn run(run: &Run) -> Result<Vec<Row>> {
-    let rig = Rig::raise(run)?;
-    let programs = Programs::get(run)?;
+    let mut stage = Stage::raise(run)?;
     let parties = [
         Party::direct(),
-        Party::httpjail(run, &rig)?,
-        Party::haproxy(run, &rig),
-        Party::nghttpx(run, &rig),
-        Party::hudsucker(run, &rig, &programs),
+        Party::httpjail(run, &stage.rig)?,
+        Party::haproxy(run, &stage.rig),
+        Party::nghttpx(run, &stage.rig),
+        Party::hudsucker(run, &stage.rig, &stage.programs),
     ];
-    let parties: Vec<&Party> = parties.iter().collect();
-    let mut load = Load::start(run, &rig, &programs.load)?;
     let mut rows = Vec::new();
     for (connections, streams, bytes, path, of_direct) in WORKS {
         let order = Order {
@@ -36,13 +32,12 @@ pub(super) fn run(run: &Run) -> Result<Vec<Row>> {
             connections,
             streams,
             requests: 20_000,
-            rate: 0,
             bytes,
             path,
-            endpoint: false,
+            ..Order::ONE
         };
         let title = format!("h2 {connections} x {streams}, {bytes} B");
-        let outcome = contest(run, &rig, &mut load, ("G4", &title), &parties, &order)?;
+        let outcome = stage.contest("G4", &title, &parties, &order)?;
         rows.push(outcome.processor_time(Aim::Shown));
         rows.push(outcome.rate(of_direct, "direct"));
         rows.push(outcome.rate(1.5, "hudsucker"));

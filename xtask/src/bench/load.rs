@@ -36,6 +36,20 @@ pub(super) struct Order {
     pub(super) endpoint: bool,
 }
 
+impl Order {
+    /// The least of the origin: the rest of an order that says only what it is about.
+    pub(super) const ONE: Order = Order {
+        kind: "https1",
+        connections: 1,
+        streams: 1,
+        requests: 1,
+        rate: 0,
+        bytes: 0,
+        path: "/0",
+        endpoint: false,
+    };
+}
+
 /// What one round came to.
 #[derive(Clone, Copy)]
 pub(super) struct Figures {

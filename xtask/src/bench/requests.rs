@@ -2,11 +2,10 @@
 
 use anyhow::Result;
 
-use super::contest::contest;
-use super::load::{Load, Order};
-use super::parties::{Party, Programs};
+use super::contest::Stage;
+use super::load::Order;
+use super::parties::Party;
 use super::report::{Aim, Row};
-use super::rig::Rig;
 use super::run::Run;
 
 const CONNECTIONS: [usize; 4] = [1, 16, 64, 512];
@@ -67,34 +66,30 @@ pub(super) fn https(run: &Run) -> Result<Vec<Row>> {
 }
 
 fn measure(run: &Run, works: &[Work]) -> Result<Vec<Row>> {
-    let rig = Rig::raise(run)?;
-    let programs = Programs::get(run)?;
+    let mut stage = Stage::raise(run)?;
     let fast = [
         Party::direct(),
-        Party::httpjail(run, &rig)?,
-        Party::haproxy(run, &rig),
-        Party::nginx(run, &rig),
-        Party::hudsucker(run, &rig, &programs),
+        Party::httpjail(run, &stage.rig)?,
+        Party::haproxy(run, &stage.rig),
+        Party::nginx(run, &stage.rig),
+        Party::hudsucker(run, &stage.rig, &stage.programs),
     ];
-    let slow = [Party::squid(run, &rig), Party::mitmdump(run, &rig)];
-    let mut load = Load::start(run, &rig, &programs.load)?;
+    let slow = [Party::squid(run, &stage.rig), Party::mitmdump(run, &stage.rig)];
     let mut rows = Vec::new();
     for work in works {
         for connections in CONNECTIONS {
             let order = Order {
                 kind: work.kind,
                 connections,
-                streams: 1,
                 requests: if connections == 1 { 6_000 } else { 20_000 },
-                rate: 0,
                 bytes: work.bytes,
                 path: work.path,
-                endpoint: false,
+                ..Order::ONE
             };
             let slow = slow.iter().filter(|_| connections == SHOWN);
-            let parties: Vec<&Party> = fast.iter().chain(slow).collect();
+            let parties = fast.iter().chain(slow);
             let title = format!("{}, c={connections}", work.title);
-            let outcome = contest(run, &rig, &mut load, (work.goal, &title), &parties, &order)?;
+            let outcome = stage.contest(work.goal, &title, parties, &order)?;
             let [hudsucker, direct] = work.rates;
             rows.push(outcome.processor_time(Aim::AtMost {
                 ratio: work.processor_time,
