@@ -14,6 +14,8 @@ mod hints;
 mod invoking_user;
 mod output;
 mod policy_file;
+#[cfg(target_os = "linux")]
+mod readiness;
 mod replay;
 mod run_stats;
 mod safe_from;

@@ -172,6 +172,7 @@ pub(super) const FLOORS: &[(&str, &[Row])] = &[
             ("authority_dirs", &[]),
             ("hints", &[]),
             ("output", &[]),
+            ("readiness", &[]),
             ("safe_from", &[]),
             ("args", &["output"]),
             ("invoking_user", &["authority_dirs", "output"]),
@@ -210,6 +211,7 @@ pub(super) const FLOORS: &[(&str, &[Row])] = &[
                 &[
                     "anchored_path",
                     "output",
+                    "readiness",
                     "safe_from",
                     "args",
                     "invoking_user",

@@ -11,6 +11,7 @@ use crate::cli::compose::log_file::LogReopener;
 use crate::cli::compose::proxy_parts::{session, upstream_authorities};
 use crate::cli::compose::proxy_process::Task;
 use crate::cli::compose::reload::Watcher;
+use crate::cli::readiness;
 use crate::cli::run_stats::SharedFindings;
 use crate::cli::safe_from::{Holding, SafeFrom};
 use crate::config::Config;
@@ -72,6 +73,12 @@ pub(crate) fn attach(config: &Config, caller: &UserIdentity, cgroup: &Path) -> R
     attachment.arm(&proxy_process)?;
     let path = attachment.target().path().display().to_string();
     announce(config, caller, &attachment, &path);
+    if let Err(error) = readiness::tell() {
+        logging::warn(
+            &format!("cannot tell {} that it is attached: {error}", readiness::VARIABLE),
+            None,
+        );
+    }
 
     // Who is in the cgroup is not known beforehand: nobody but root may be able to write the file.
     let mut watcher = Watcher::new(config, SafeFrom::AllBut(0), caller);
