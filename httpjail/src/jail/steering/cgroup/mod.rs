@@ -17,13 +17,13 @@ pub(crate) use runs::{Claimed, RunName, StaleCgroup, stale_cgroups};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt as _;
-#[cfg(test)]
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use removal::remove;
 use runs::BELOW;
+
+/// How often a cgroup is made anew that another run has removed. Once is rare.
+const ATTEMPTS: usize = 8;
 
 /// The cgroup of one run. Dropping it kills everything in it and removes it.
 #[derive(Debug)]
@@ -41,8 +41,7 @@ impl Cgroup {
     /// # Errors
     /// When there is no writable cgroup2 mount, the parent is not root's alone, or this process may not make cgroups.
     pub(crate) fn create() -> Result<Self, CgroupError> {
-        let parent = mount::parent()?;
-        Self::make(parent.join(RunName::own()?.to_string()))
+        Self::make(&mount::parent()?, "")
     }
 
     /// The same below the cgroup that this process is in, if it may make one there: whoever is not root may where a part of
@@ -54,7 +53,7 @@ impl Cgroup {
         let Some(own) = mount::own_cgroup()? else {
             return Ok(None);
         };
-        match Self::make(own.join(format!("{BELOW}{}", RunName::own()?))) {
+        match Self::make(&own, BELOW) {
             Ok(cgroup) => Ok(Some(cgroup)),
             Err(CgroupError::ReadOnly(_)) => Ok(None),
             Err(CgroupError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => Ok(None),
@@ -62,28 +61,38 @@ impl Cgroup {
         }
     }
 
-    fn make(path: PathBuf) -> Result<Self, CgroupError> {
-        mount::make_directory(&path)?;
-        let opened = File::open(&path).and_then(|directory| {
-            directory.try_lock()?;
-            Ok((directory.metadata()?.ino(), directory))
-        });
-        match opened {
-            Ok((id, directory)) => Ok(Cgroup {
-                path,
-                directory,
-                id,
-                removed: false,
-            }),
-            Err(source) => {
-                let _ = fs::remove_dir(&path);
-                Err(CgroupError::Io {
-                    operation: "open",
-                    path,
-                    source,
-                })
+    /// Makes one by a name that no other has. Before it is locked, a run of another PID namespace may take it for a dead run's,
+    /// and remove it: then another is made.
+    fn make(place: &Path, prefix: &str) -> Result<Self, CgroupError> {
+        let mut path = PathBuf::new();
+        for _ in 0..ATTEMPTS {
+            path = place.join(format!("{prefix}{}", RunName::own()?));
+            mount::make_directory(&path)?;
+            match runs::hold(&path) {
+                Ok(Some((id, directory))) => {
+                    return Ok(Cgroup {
+                        path,
+                        directory,
+                        id,
+                        removed: false,
+                    });
+                }
+                Ok(None) => {}
+                Err(source) => {
+                    let _ = fs::remove_dir(&path);
+                    return Err(CgroupError::Io {
+                        operation: "open",
+                        path,
+                        source,
+                    });
+                }
             }
         }
+        Err(CgroupError::Io {
+            operation: "keep",
+            path,
+            source: io::Error::other("other runs of httpjail remove what is made here"),
+        })
     }
 
     /// The cgroup's id: what `bpf_get_current_cgroup_id` says inside, and the key of its configuration. It is the inode number.

@@ -3,8 +3,8 @@
 use super::error::{CgroupError, PARENT};
 use super::mount::{mount_point, own_cgroup};
 use super::removal::{kill, remove_tree};
-use std::fs::{self, File};
-use std::io;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -54,12 +54,17 @@ impl RunName {
     /// # Errors
     /// When `/proc` cannot be read.
     pub(crate) fn may_live(&self) -> Result<bool, CgroupError> {
+        Ok(self.pid_namespace != own_pid_namespace()? || self.lives()?)
+    }
+
+    /// Whether a process of this PID namespace lives.
+    fn lives(&self) -> Result<bool, CgroupError> {
         let started = start_time(self.pid).map_err(|source| CgroupError::Io {
             operation: "look for the supervisor of",
             path: self.to_string().into(),
             source,
         })?;
-        Ok(started == Some(self.started) || self.pid_namespace != own_pid_namespace()?)
+        Ok(started == Some(self.started))
     }
 
     /// Reads a name that `Display` wrote; `None` for any other.
@@ -85,15 +90,22 @@ impl std::fmt::Display for RunName {
     }
 }
 
-/// A cgroup whose supervisor is dead.
+/// A cgroup whose supervisor is dead, or that of another PID namespace, where this process sees nobody.
 #[derive(Debug)]
 pub(crate) struct StaleCgroup {
     pub path: PathBuf,
+    /// Only its lock tells whether its run lives, and nothing in it is killed.
+    elsewhere: bool,
     #[cfg(test)]
     pub name: RunName,
 }
 
 impl StaleCgroup {
+    /// Whether it is one of another PID namespace.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.elsewhere
+    }
+
     /// Takes it, to be removed; `None` if it is gone, or another's.
     pub(crate) fn claim(self) -> Option<Claimed> {
         // Locked by its run as long as that lives, whatever its name may seem to say (another /proc, a time namespace); or by
@@ -102,6 +114,7 @@ impl StaleCgroup {
         directory.try_lock().ok()?;
         Some(Claimed {
             path: self.path,
+            elsewhere: self.elsewhere,
             _directory: directory,
         })
     }
@@ -111,6 +124,7 @@ impl StaleCgroup {
 #[derive(Debug)]
 pub(crate) struct Claimed {
     path: PathBuf,
+    elsewhere: bool,
     /// Locked.
     _directory: File,
 }
@@ -118,15 +132,23 @@ pub(crate) struct Claimed {
 impl Claimed {
     /// Kills what still lives in it, and waits for nothing.
     pub(crate) fn kill(&self) {
-        // What goes wrong shows again when it is removed.
-        let _ = kill(&self.path, Instant::now());
+        if !self.elsewhere {
+            // What goes wrong shows again when it is removed.
+            let _ = kill(&self.path, Instant::now());
+        }
     }
 
-    /// Kills what still lives in it and removes it, if all of it is gone by then. What is not the next run removes.
+    /// Kills what still lives in it and removes it, if all of it is gone by then. What is not the next run removes. One of
+    /// another PID namespace goes if nothing is in it.
     ///
     /// # Errors
     /// When it cannot be killed or removed.
     pub(crate) fn remove(self, deadline: Instant) -> Result<(), CgroupError> {
+        if self.elsewhere {
+            // The kernel removes none that has a process.
+            let _ = remove_tree(&self.path);
+            return Ok(());
+        }
         match kill(&self.path, deadline).and_then(|()| remove_tree(&self.path)) {
             Err(CgroupError::StillPopulated(path)) => {
                 tracing::info!("{} still has processes of a dead run", path.display());
@@ -138,12 +160,38 @@ impl Claimed {
     }
 }
 
-/// The cgroups of dead runs. Those of another PID namespace are left alone: from here one cannot tell whether they live.
+/// Locks a cgroup that this process has just made. Returns its id too; `None` if another run took it for a dead one's.
+///
+/// Whoever removes one holds its lock meanwhile. So once it is locked here, either it is gone already, or nobody else removes
+/// it as long as the lock is held.
+///
+/// # Errors
+/// Those of opening and locking it.
+pub(super) fn hold(path: &Path) -> io::Result<Option<(u64, File)>> {
+    let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    let directory = match File::open(path) {
+        Err(error) if is_gone(&error) => return Ok(None),
+        opened => opened?,
+    };
+    match directory.try_lock() {
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(error)) => return Err(error),
+        Ok(()) => {}
+    }
+    let id = directory.metadata()?.ino();
+    match fs::symlink_metadata(path) {
+        Err(error) if is_gone(&error) => Ok(None),
+        found => Ok((found?.ino() == id).then_some((id, directory))),
+    }
+}
+
+/// The cgroups of dead runs, and some that are locked if their run lives: those of other PID namespaces.
 ///
 /// # Errors
 /// When the tree cannot be read. No error where httpjail never ran.
 pub(crate) fn stale_cgroups() -> Result<Vec<StaleCgroup>, CgroupError> {
     let mut found = Vec::new();
+    let own_namespace = own_pid_namespace()?;
     // Those of root are all in one place; those of others lie below the cgroup that each started from.
     let places = [
         mount_point().ok().map(|mount| (mount.join(PARENT), "")),
@@ -167,14 +215,16 @@ pub(crate) fn stale_cgroups() -> Result<Vec<StaleCgroup>, CgroupError> {
             let Some(name) = name.and_then(RunName::parse) else {
                 continue;
             };
-            let path = entry.path();
-            if !name.may_live()? {
-                found.push(StaleCgroup {
-                    path,
-                    #[cfg(test)]
-                    name,
-                });
+            let elsewhere = name.pid_namespace != own_namespace;
+            if !elsewhere && name.lives()? {
+                continue;
             }
+            found.push(StaleCgroup {
+                path: entry.path(),
+                elsewhere,
+                #[cfg(test)]
+                name,
+            });
         }
     }
     Ok(found)
@@ -192,14 +242,18 @@ fn own_pid_namespace() -> Result<u64, CgroupError> {
 
 /// When a process started; `None` if there is no such process.
 fn start_time(pid: u32) -> io::Result<Option<u64>> {
-    let stat = match fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Ok(stat) => stat,
+    // The name of a process may be any bytes.
+    let mut stat = [0; 1024];
+    let read = File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut stat));
+    let length = match read {
+        Ok(length) => length,
         // ESRCH: it ended between open and read.
         Err(error) if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH) => {
             return Ok(None);
         }
         Err(error) => return Err(error),
     };
+    let stat = String::from_utf8_lossy(&stat[..length]);
     // The name in parentheses may hold anything, spaces and parentheses too; after the last one come fields 3 and on.
     let started = stat
         .rsplit_once(')')
@@ -234,6 +288,19 @@ mod tests {
         ] {
             assert_eq!(RunName::parse(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn what_another_removes_is_not_held() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("made");
+        assert!(hold(&path).expect("looked at").is_none());
+        fs::create_dir(&path).expect("made");
+        let (id, held) = hold(&path).expect("looked at").expect("held");
+        assert_eq!(id, fs::metadata(&path).expect("there").ino());
+        assert!(hold(&path).expect("looked at").is_none());
+        drop(held);
+        assert!(hold(&path).expect("looked at").is_some());
     }
 
     #[test]

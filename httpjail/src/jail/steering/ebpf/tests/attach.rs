@@ -1,7 +1,7 @@
 //! Loading, attaching, and what is left when either fails.
 
 use super::lab::{Lab, in_namespace};
-use crate::jail::steering::cgroup::{Cgroup, stale_cgroups};
+use crate::jail::steering::cgroup::{Cgroup, StaleCgroup, stale_cgroups};
 use crate::jail::steering::ebpf::{BpfError, HOOKS, Programs};
 use crate::sys::bpf;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -216,7 +216,7 @@ fn only_the_cgroups_of_dead_runs_are_left_over() {
         let found: Vec<_> = stale_cgroups()
             .unwrap()
             .into_iter()
-            .filter(|left| mine(&left.name))
+            .filter(|left| mine(&left.name) && !left.is_elsewhere())
             .collect();
         assert_eq!(
             found.iter().map(|left| left.path.clone()).collect::<Vec<_>>(),
@@ -229,6 +229,46 @@ fn only_the_cgroups_of_dead_runs_are_left_over() {
         }
         assert!(!dead.exists());
         assert!(living.path().exists());
+    });
+}
+
+// Proves: K12.
+#[test]
+fn an_empty_cgroup_of_another_pid_namespace_goes_unless_its_run_lives() {
+    in_namespace(|| {
+        let own = Cgroup::create().unwrap();
+        let mut name =
+            crate::jail::steering::cgroup::RunName::parse(own.path().file_name().unwrap().to_str().unwrap()).unwrap();
+        // No PID namespace has that number.
+        name.pid_namespace = 1;
+        let mut make = || {
+            name.number += 1;
+            let path = own.path().with_file_name(name.to_string());
+            std::fs::create_dir(&path).unwrap();
+            path
+        };
+        let (empty, locked, peopled) = (make(), make(), make());
+        let lock = std::fs::File::open(&locked).unwrap();
+        lock.lock().unwrap();
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        std::fs::write(peopled.join("cgroup.procs"), child.id().to_string()).unwrap();
+        let remove = || {
+            let found = stale_cgroups().unwrap().into_iter();
+            let made = found.filter(|left| [&empty, &locked, &peopled].contains(&&left.path));
+            for claimed in made.filter_map(StaleCgroup::claim) {
+                claimed.kill();
+                claimed.remove(Instant::now()).unwrap();
+            }
+            [&empty, &locked, &peopled].map(|path| path.exists())
+        };
+        let left = remove();
+        let lives = child.try_wait().unwrap().is_none();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        drop(lock);
+        assert_eq!((left, lives), ([false, true, true], true));
+        assert_eq!(remove(), [false; 3]);
+        assert!(own.path().exists());
     });
 }
 
