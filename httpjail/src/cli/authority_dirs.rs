@@ -143,7 +143,8 @@ fn resolved(path: &Path) -> io::Result<PathBuf> {
 
 fn remember(home: &Path, folder: &Path) -> io::Result<()> {
     let state = resolved(home)?.join(STATE);
-    if remembered(&state).iter().any(|known| known == folder) {
+    let known = places(&state)?;
+    if known.iter().any(|known| known == folder) {
         return Ok(());
     }
     if folder.as_os_str().as_bytes().contains(&b'\n') {
@@ -166,22 +167,26 @@ fn remember(home: &Path, folder: &Path) -> io::Result<()> {
 /// What is remembered and still has a key in it. A jailed command may have written the file before there was one to hide:
 /// whatever it says, folders are hidden, and none without a key.
 fn remembered(state: &Path) -> Vec<PathBuf> {
-    let mut text = Vec::new();
+    let known = places(state).unwrap_or_default().into_iter();
+    known
+        .filter(|folder| folder.is_absolute() && KEYS.iter().any(|key| folder.join(key).is_file()))
+        .collect()
+}
+
+/// Each place that is remembered, once: a folder that was remembered again and again is still one.
+fn places(state: &Path) -> io::Result<Vec<PathBuf>> {
     let file = File::options()
         .read(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(state.join(PLACES));
-    if let Ok(file) = file
-        && file.take(PLACES_BYTES).read_to_end(&mut text).is_err()
-    {
-        return Vec::new();
-    }
-    let lines = text
-        .split(|byte| *byte == b'\n')
-        .map(|line| PathBuf::from(OsStr::from_bytes(line)));
-    lines
-        .filter(|folder| folder.is_absolute() && KEYS.iter().any(|key| folder.join(key).is_file()))
-        .collect()
+    let mut text = Vec::new();
+    match file {
+        Ok(file) => file.take(PLACES_BYTES).read_to_end(&mut text)?,
+        Err(_) => 0,
+    };
+    let lines: BTreeSet<&[u8]> = text.split(|byte| *byte == b'\n').collect();
+    let places = lines.into_iter().map(|line| PathBuf::from(OsStr::from_bytes(line)));
+    Ok(places.collect())
 }
 
 #[cfg(test)]
