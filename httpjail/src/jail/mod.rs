@@ -5,12 +5,13 @@
 //! | floor | what it does | imports |
 //! |---|---|---|
 //! | `protocol` | the messages between the processes of a jail, and the sockets that carry them | – |
-//! | `sandbox` | what confines: mounts, capabilities, system calls, the network namespace | – |
+//! | `kernel` | the running kernel's types, and programs that use them, written by instructions | – |
+//! | `sandbox` | what confines: mounts, capabilities, system calls, the network namespace | `kernel` |
 //! | `termination` | ends a child process, never without a limit | `protocol` |
 //! | `self_test` | proves from inside the jail that traffic is steered | `protocol` |
 //! | `process_info` | which program a jailed process runs, and which process has a socket open | `protocol` |
 //! | `steering` | steers connections to the proxy: `ebpf` or `netns` | `protocol`, `sandbox` |
-//! | `unix` | decides which Unix sockets and named pipes a jailed process reaches | `protocol`, `sandbox`, `termination` |
+//! | `unix` | decides which Unix sockets and named pipes a jailed process reaches | `protocol`, `kernel`, `sandbox`, `termination` |
 //! | `process` | the processes: proxy, init, command, approver, port forwarder | all above |
 //! | `supervisor` | what the supervisor does while the command runs | `protocol`, `sandbox`, `steering`, `unix`, `process_info`, `process` |
 //! | `lifecycle` | the steps `Jail<Prepared>` → `Jail<Armed>` → running command | all above but `termination`, `process_info` |
@@ -21,6 +22,7 @@
 //! removes in the next run.
 
 pub(crate) mod attach;
+mod kernel;
 pub(crate) mod lifecycle;
 pub(crate) mod process;
 pub(crate) mod process_info;

@@ -30,7 +30,10 @@ pub(crate) fn remove() -> Vec<String> {
             let failed = claimed.into_iter().filter_map(|claimed| claimed.remove(deadline).err());
             left.extend(failed.map(|error| error.to_string()));
             // One after the other: each is locked and open while it is removed.
-            let empty = elsewhere.into_iter().filter_map(StaleCgroup::claim).take(MOST_ELSEWHERE);
+            let empty = elsewhere
+                .into_iter()
+                .filter_map(StaleCgroup::claim)
+                .take(MOST_ELSEWHERE);
             empty.for_each(|claimed| drop(claimed.remove(deadline)));
         }
         Err(error) => left.push(format!("cannot look for stale cgroups: {error}")),

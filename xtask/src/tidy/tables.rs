@@ -115,12 +115,13 @@ pub(super) const FLOORS: &[(&str, &[Row])] = &[
         "jail",
         &[
             ("protocol", &[]),
-            ("sandbox", &[]),
+            ("kernel", &[]),
+            ("sandbox", &["kernel"]),
             ("process_info", &["protocol"]),
             ("self_test", &["protocol"]),
             ("steering", &["protocol", "sandbox"]),
             ("termination", &["protocol"]),
-            ("unix", &["protocol", "sandbox", "termination"]),
+            ("unix", &["protocol", "kernel", "sandbox", "termination"]),
             (
                 "process",
                 &[

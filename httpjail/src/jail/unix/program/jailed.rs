@@ -1,7 +1,7 @@
 //! Tells a program in the kernel which processes are jailed: by the inode numbers of the jail's namespaces.
 
-use super::assembler::{Code, Helper, Label};
-use super::btf::Types;
+use crate::jail::kernel::assembler::{Code, Helper, Label};
+use crate::jail::kernel::btf::Types;
 
 /// The jail, by the numbers of its namespaces.
 #[derive(Debug, Clone, Copy)]

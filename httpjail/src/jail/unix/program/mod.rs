@@ -7,8 +7,6 @@
 //! are never called. The programs see the socket and the file themselves, so names do not matter. TCP does not pass by
 //! them.
 
-mod assembler;
-mod btf;
 mod inode;
 mod jailed;
 mod link_holder;
@@ -22,8 +20,9 @@ use std::path::PathBuf;
 
 use nix::unistd::Pid;
 
-use assembler::Instruction;
-use btf::Types;
+use crate::jail::kernel::BPF_PROG_TYPE_TRACING;
+use crate::jail::kernel::assembler::Instruction;
+use crate::jail::kernel::btf::{TYPES, Types};
 use inode::Inode;
 use jailed::Names;
 use link_holder::Holder;
@@ -32,8 +31,6 @@ use sockets::Hook;
 
 use crate::jail::sandbox::rights;
 use crate::sys::bpf;
-
-const TYPES: &str = "/sys/kernel/btf/vmlinux";
 
 /// Every structure that is looked into.
 const STRUCTURES: [&str; 12] = [
@@ -54,7 +51,6 @@ const STRUCTURES: [&str; 12] = [
 /// `enum bpf_attach_type`.
 const BPF_TRACE_FEXIT: u32 = 25;
 const BPF_MODIFY_RETURN: u32 = 26;
-const BPF_PROG_TYPE_TRACING: u32 = 26;
 
 /// The attached programs. Dropped, they are detached.
 #[derive(Debug)]

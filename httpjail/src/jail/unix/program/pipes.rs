@@ -10,10 +10,10 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use nix::sys::stat::{SFlag, fstat};
 use nix::sys::statfs::{FsType, fstatfs};
 
-use super::assembler::{Code, Helper, Instruction, Label, Register};
-use super::btf::Types;
 use super::inode::Inode;
 use super::jailed::{Names, if_jailed};
+use crate::jail::kernel::assembler::{Code, Helper, Instruction, Label, Register};
+use crate::jail::kernel::btf::Types;
 use crate::sys::bpf::{self, Map, MapDef};
 
 /// Told of each FIFO: `vfs_mknod`, whose arguments differ from kernel to kernel.

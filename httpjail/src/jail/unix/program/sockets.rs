@@ -1,9 +1,9 @@
 //! The programs that the kernel calls at each connect to a Unix socket, and at each datagram to one.
 
-use super::assembler::{Code, Helper, Instruction, Label};
-use super::btf::Types;
 use super::inode::Inode;
 use super::jailed::{Names, if_jailed};
+use crate::jail::kernel::assembler::{Code, Helper, Instruction, Label};
+use crate::jail::kernel::btf::Types;
 
 /// A function that asks the security modules, and how its program gets to the other socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,6 +5,9 @@
 
 use std::collections::HashMap;
 
+/// Where the kernel tells them.
+pub(in crate::jail) const TYPES: &str = "/sys/kernel/btf/vmlinux";
+
 const MAGIC: u16 = 0xeb9f;
 const PTR: u32 = 2;
 const STRUCT: u32 = 4;
@@ -17,7 +20,7 @@ const FUNC: u32 = 12;
 const TYPE_TAG: u32 = 18;
 
 /// The types of a kernel.
-pub(super) struct Types<'bytes> {
+pub(in crate::jail) struct Types<'bytes> {
     types: &'bytes [u8],
     strings: &'bytes [u8],
     /// Where each type begins; the first has the number 1.
@@ -39,7 +42,11 @@ struct Type {
 
 impl<'bytes> Types<'bytes> {
     /// Reads the types, and looks for these structures and functions.
-    pub(super) fn read(bytes: &'bytes [u8], structures: &[&'static str], functions: &[&'static str]) -> Option<Self> {
+    pub(in crate::jail) fn read(
+        bytes: &'bytes [u8],
+        structures: &[&'static str],
+        functions: &[&'static str],
+    ) -> Option<Self> {
         if u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?) != MAGIC {
             return None;
         }
@@ -80,13 +87,17 @@ impl<'bytes> Types<'bytes> {
     }
 
     /// The number of a function.
-    pub(super) fn function(&self, name: &'static str) -> Result<u32, String> {
+    pub(in crate::jail) fn function(&self, name: &'static str) -> Result<u32, String> {
         let id = self.functions.get(name).copied();
         id.ok_or_else(|| format!("this kernel has no {name}"))
     }
 
     /// Which argument of a function, from 0 on, points to such a structure, and how many there are.
-    pub(super) fn parameter(&self, function: &'static str, structure: &'static str) -> Result<(i16, i16), String> {
+    pub(in crate::jail) fn parameter(
+        &self,
+        function: &'static str,
+        structure: &'static str,
+    ) -> Result<(i16, i16), String> {
         let missing = || format!("this kernel's {function} has no argument of type {structure}");
         let found = || {
             let wanted = *self.structures.get(structure)?;
@@ -104,7 +115,7 @@ impl<'bytes> Types<'bytes> {
     }
 
     /// The offset of `path` (members in members, with dots) in a structure, in bytes.
-    pub(super) fn offset(&self, structure: &'static str, path: &str) -> Result<i16, String> {
+    pub(in crate::jail) fn offset(&self, structure: &'static str, path: &str) -> Result<i16, String> {
         let missing = || format!("this kernel's {structure} has no {path}");
         let mut id = *self.structures.get(structure).ok_or_else(missing)?;
         let mut bits = 0;
@@ -201,7 +212,7 @@ mod tests {
     #[test]
     fn the_running_kernels_types_are_found() {
         // A kernel without them has nothing to be read.
-        let Ok(bytes) = std::fs::read("/sys/kernel/btf/vmlinux") else {
+        let Ok(bytes) = std::fs::read(super::TYPES) else {
             return;
         };
         let types = Types::read(

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 /// An instruction, as the kernel has it (`struct bpf_insn`).
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Instruction {
+pub(in crate::jail) struct Instruction {
     code: u8,
     registers: u8,
     offset: i16,
@@ -17,7 +17,7 @@ pub(super) struct Instruction {
 
 /// Where jumps lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Label {
+pub(in crate::jail) enum Label {
     Jailed,
     Others,
     Allow,
@@ -26,14 +26,14 @@ pub(super) enum Label {
 }
 
 /// A register. Calls take arguments in the first five from 1 on, answer in 0, and leave 6 to 9 as they are.
-pub(super) type Register = u8;
+pub(in crate::jail) type Register = u8;
 
 /// What is below it, at negative offsets, is the program's own.
-pub(super) const STACK: Register = 10;
+pub(in crate::jail) const STACK: Register = 10;
 
 /// The kernel's functions for programs (`enum bpf_func_id`).
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Helper {
+pub(in crate::jail) enum Helper {
     MapLookup = 1,
     MapUpdate = 2,
     MapDelete = 3,
@@ -46,7 +46,7 @@ const DEPTH: usize = 33;
 
 /// A program in the making.
 #[derive(Debug, Default)]
-pub(super) struct Code {
+pub(in crate::jail) struct Code {
     instructions: Vec<Instruction>,
     jumps: Vec<(usize, Label)>,
     labels: Vec<(usize, Label)>,
@@ -67,101 +67,101 @@ impl Code {
         self.add(code, to, from, 0, immediate);
     }
 
-    pub(super) fn copy(&mut self, to: Register, from: Register) {
+    pub(in crate::jail) fn copy(&mut self, to: Register, from: Register) {
         self.add(0xbf, to, from, 0, 0);
     }
 
-    pub(super) fn set(&mut self, to: Register, value: i32) {
+    pub(in crate::jail) fn set(&mut self, to: Register, value: i32) {
         self.add(0xb7, to, 0, 0, value);
     }
 
-    pub(super) fn set_long(&mut self, to: Register, value: u64) {
+    pub(in crate::jail) fn set_long(&mut self, to: Register, value: u64) {
         self.add(0x18, to, 0, 0, value as i32);
         self.add(0, 0, 0, 0, (value >> 32) as i32);
     }
 
     /// `BPF_PSEUDO_MAP_FD`.
-    pub(super) fn set_map(&mut self, to: Register, map: BorrowedFd<'_>) {
+    pub(in crate::jail) fn set_map(&mut self, to: Register, map: BorrowedFd<'_>) {
         self.add(0x18, to, 1, 0, map.as_raw_fd());
         self.add(0, 0, 0, 0, 0);
     }
 
-    pub(super) fn set_address(&mut self, to: Register, on_stack: i16) {
+    pub(in crate::jail) fn set_address(&mut self, to: Register, on_stack: i16) {
         self.copy(to, STACK);
         self.add(0x07, to, 0, 0, on_stack.into());
     }
 
-    pub(super) fn and(&mut self, to: Register, bits: i32) {
+    pub(in crate::jail) fn and(&mut self, to: Register, bits: i32) {
         self.add(0x57, to, 0, 0, bits);
     }
 
-    pub(super) fn or(&mut self, to: Register, from: Register) {
+    pub(in crate::jail) fn or(&mut self, to: Register, from: Register) {
         self.add(0x4f, to, from, 0, 0);
     }
 
-    pub(super) fn xor(&mut self, to: Register, from: Register) {
+    pub(in crate::jail) fn xor(&mut self, to: Register, from: Register) {
         self.add(0xaf, to, from, 0, 0);
     }
 
     /// Eight bytes.
-    pub(super) fn load(&mut self, to: Register, from: Register, offset: i16) {
+    pub(in crate::jail) fn load(&mut self, to: Register, from: Register, offset: i16) {
         self.add(0x79, to, from, offset, 0);
     }
 
     /// Four bytes.
-    pub(super) fn load_half(&mut self, to: Register, from: Register, offset: i16) {
+    pub(in crate::jail) fn load_half(&mut self, to: Register, from: Register, offset: i16) {
         self.add(0x61, to, from, offset, 0);
     }
 
     /// Two bytes.
-    pub(super) fn load_quarter(&mut self, to: Register, from: Register, offset: i16) {
+    pub(in crate::jail) fn load_quarter(&mut self, to: Register, from: Register, offset: i16) {
         self.add(0x69, to, from, offset, 0);
     }
 
     /// Eight bytes, onto the stack.
-    pub(super) fn store(&mut self, on_stack: i16, from: Register) {
+    pub(in crate::jail) fn store(&mut self, on_stack: i16, from: Register) {
         self.add(0x7b, STACK, from, on_stack, 0);
     }
 
-    pub(super) fn call(&mut self, helper: Helper) {
+    pub(in crate::jail) fn call(&mut self, helper: Helper) {
         self.add(0x85, 0, 0, 0, helper as i32);
     }
 
-    pub(super) fn exit(&mut self) {
+    pub(in crate::jail) fn exit(&mut self) {
         self.add(0x95, 0, 0, 0, 0);
     }
 
-    pub(super) fn jump(&mut self, to: Label) {
+    pub(in crate::jail) fn jump(&mut self, to: Label) {
         self.jump_by(0x05, 0, 0, 0, to);
     }
 
-    pub(super) fn if_zero(&mut self, register: Register, to: Label) {
+    pub(in crate::jail) fn if_zero(&mut self, register: Register, to: Label) {
         self.jump_by(0x15, register, 0, 0, to);
     }
 
-    pub(super) fn if_is(&mut self, register: Register, value: i32, to: Label) {
+    pub(in crate::jail) fn if_is(&mut self, register: Register, value: i32, to: Label) {
         self.jump_by(0x15, register, 0, value, to);
     }
 
-    pub(super) fn if_not(&mut self, register: Register, value: i32, to: Label) {
+    pub(in crate::jail) fn if_not(&mut self, register: Register, value: i32, to: Label) {
         self.jump_by(0x55, register, 0, value, to);
     }
 
-    pub(super) fn if_same(&mut self, one: Register, other: Register, to: Label) {
+    pub(in crate::jail) fn if_same(&mut self, one: Register, other: Register, to: Label) {
         self.jump_by(0x1d, one, other, 0, to);
     }
 
     /// Four bytes compared: a namespace's number is beyond what the immediate is without a sign.
-    pub(super) fn if_half_is(&mut self, register: Register, number: u32, to: Label) {
+    pub(in crate::jail) fn if_half_is(&mut self, register: Register, number: u32, to: Label) {
         self.jump_by(0x16, register, 0, number.cast_signed(), to);
     }
 
-    pub(super) fn if_half_not(&mut self, register: Register, number: u32, to: Label) {
+    pub(in crate::jail) fn if_half_not(&mut self, register: Register, number: u32, to: Label) {
         self.jump_by(0x56, register, 0, number.cast_signed(), to);
     }
 
     /// Goes from the namespace in register 1 to its parents; jumps where one has this number, and falls through at the last.
-    pub(super) fn ancestors(&mut self, (number, parent): (i16, i16), wanted: u32, to: Label) {
+    pub(in crate::jail) fn ancestors(&mut self, (number, parent): (i16, i16), wanted: u32, to: Label) {
         const EACH: usize = 4;
         let after = self.instructions.len() + DEPTH * EACH;
         for _ in 0..DEPTH {
@@ -173,7 +173,7 @@ impl Code {
         }
     }
 
-    pub(super) fn here(&mut self, label: Label) {
+    pub(in crate::jail) fn here(&mut self, label: Label) {
         self.labels.push((self.instructions.len(), label));
     }
 
@@ -181,7 +181,7 @@ impl Code {
     ///
     /// # Errors
     /// Those of [`Code::finish`].
-    pub(super) fn verdict(mut self, refused: i32) -> Result<Vec<Instruction>, String> {
+    pub(in crate::jail) fn verdict(mut self, refused: i32) -> Result<Vec<Instruction>, String> {
         self.here(Label::Refuse);
         self.set(0, refused);
         self.jump(Label::End);
@@ -196,7 +196,7 @@ impl Code {
     ///
     /// # Errors
     /// For a jump that leads nowhere, or back.
-    pub(super) fn finish(mut self) -> Result<Vec<Instruction>, String> {
+    pub(in crate::jail) fn finish(mut self) -> Result<Vec<Instruction>, String> {
         for (at, label) in &self.jumps {
             let target = self.labels.iter().find(|(_, known)| known == label);
             let distance = target.and_then(|(target, _)| i16::try_from(target.checked_sub(at + 1)?).ok());
