@@ -2,6 +2,7 @@
 //!
 //! This process is the jail's supervisor. It composes the parts and never touches a byte that the jail sends.
 
+use std::io;
 use std::rc::Rc;
 
 use nix::sys::prctl;
@@ -97,8 +98,10 @@ impl JailSetup {
         };
         let proxy_process = task.spawn(steering.proxy_keeps())?;
         // While the proxy's process loads its authority.
-        let mut outside = Outside::look().map_err(|error| {
-            Failure::new(format!(
+        let mut outside = Outside::look().map_err(|error| Failure {
+            hint: (error.kind() == io::ErrorKind::TimedOut)
+                .then(|| "end what runs in such numbers, or run httpjail in a container of its own".into()),
+            ..Failure::new(format!(
                 "cannot list the host's Unix sockets in /proc/net/unix: {error}"
             ))
         })?;

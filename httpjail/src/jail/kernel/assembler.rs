@@ -37,6 +37,7 @@ pub(in crate::jail) enum Helper {
     MapLookup = 1,
     MapUpdate = 2,
     MapDelete = 3,
+    SeqWrite = 127,
     CurrentTask = 158,
     ToUnixSocket = 178,
 }
@@ -121,6 +122,11 @@ impl Code {
     /// Eight bytes, onto the stack.
     pub(in crate::jail) fn store(&mut self, on_stack: i16, from: Register) {
         self.add(0x7b, STACK, from, on_stack, 0);
+    }
+
+    /// Four bytes, onto the stack.
+    pub(in crate::jail) fn store_half(&mut self, on_stack: i16, from: Register) {
+        self.add(0x63, STACK, from, on_stack, 0);
     }
 
     pub(in crate::jail) fn call(&mut self, helper: Helper) {

@@ -7,7 +7,9 @@
 //! in no table. So the directories where such sockets usually live are covered whole, and every socket in `/run`, every
 //! one that is mounted or named by the environment, and every neighbor of one that moved or has a second name.
 
+mod limit;
 mod table;
+mod tasks;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -18,6 +20,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::mountinfo;
+use limit::Limit;
 use table::Listener;
 
 /// Directories of sockets, covered with an empty file system where they exist. `*` at the end stands for any ending.
@@ -64,21 +67,28 @@ impl Outside {
     /// Lists them as they are now, in the mount and network namespace of the caller.
     ///
     /// # Errors
-    /// Those of reading `/proc/net/unix` and `/proc/self/mountinfo`: without them nothing is known, so the jail must not
-    /// start.
+    /// Those of reading `/proc/net/unix` and `/proc/self/mountinfo`, or that it takes too long: what is not known cannot be
+    /// covered, so the jail must not start.
     pub(crate) fn look() -> io::Result<Self> {
         let mut outside = Outside {
             directories: directories(),
             ..Outside::default()
         };
-        let (listeners, processes) = table::read()?;
+        let limit = Limit::begin();
+        let (listeners, processes) = table::read(&limit)?;
         let placed_by_holders = listeners
             .iter()
             .filter(|listener| !matches!(base(&listener.name), Base::Absolute));
-        let asked = placed_by_holders.map(|listener| listener.inode.as_str()).collect();
-        let holders = table::holders(&asked, &processes);
+        let asked = placed_by_holders.map(|listener| listener.inode).collect();
+        let holders = table::holders(&asked, &processes, &limit)?;
+        let mut seen = Seen::default();
         for listener in &listeners {
-            outside.add(listener, holders.get(&listener.inode).map_or(&[], Vec::as_slice));
+            limit.check()?;
+            outside.add(
+                listener,
+                holders.get(&listener.inode).map_or(&[], Vec::as_slice),
+                &mut seen,
+            );
         }
         let mounts = fs::read("/proc/self/mountinfo")?;
         let mounted = mountinfo::parse(&String::from_utf8_lossy(&mounts));
@@ -87,26 +97,52 @@ impl Outside {
         outside
             .files
             .extend(mounted.chain(named).filter(|path| socket_at(path).is_some()));
-        search(Path::new("/run"), RUN_DEPTH, &mut outside.files);
+        search(Path::new("/run"), RUN_DEPTH, &mut outside.files, &limit)?;
         outside.files.sort_unstable();
         outside.files.dedup();
         Ok(outside)
     }
 
-    fn add(&mut self, listener: &Listener, holders: &[&Path]) {
-        let places = places(&listener.name, holders);
-        let before = self.files.len();
-        for place in &places {
-            let only_name = socket_at(place).is_some_and(|socket| socket.nlink() == 1);
-            match place.parent() {
-                Some(directory) if !only_name => self.files.extend(sockets_in(directory)),
-                _ => self.files.push(place.clone()),
-            }
+    fn add(&mut self, listener: &Listener, holders: &[PathBuf], seen: &mut Seen) {
+        let mut placed = false;
+        for place in places(&listener.name, holders, seen) {
+            let only_name = socket_at(&place).is_some_and(|socket| socket.nlink() == 1);
+            placed |= match place.parent() {
+                Some(directory) if !only_name => seen.add_sockets_in(directory, &mut self.files),
+                _ => {
+                    self.files.push(place);
+                    true
+                }
+            };
         }
         // An absolute name that leads nowhere is one that was removed; a relative one may have been bound elsewhere.
-        if listener.name.is_relative() && self.files.len() == before {
+        if listener.name.is_relative() && !placed {
             self.unplaced.push(listener.name.to_string_lossy().into_owned());
         }
+    }
+}
+
+/// What was looked up already: hundreds of sockets may be one process's, or have been in one directory.
+#[derive(Debug, Default)]
+struct Seen {
+    /// The present directories of processes.
+    working: HashMap<PathBuf, Option<PathBuf>>,
+    /// Directories whose sockets were added, and whether there was one.
+    neighbors: HashMap<PathBuf, bool>,
+}
+
+impl Seen {
+    fn working_directory(&mut self, process: &Path) -> Option<PathBuf> {
+        let known = self.working.entry(process.to_owned());
+        known.or_insert_with(|| fs::read_link(process.join("cwd")).ok()).clone()
+    }
+
+    fn add_sockets_in(&mut self, directory: &Path, files: &mut Vec<PathBuf>) -> bool {
+        *self.neighbors.entry(directory.to_owned()).or_insert_with(|| {
+            let before = files.len();
+            files.extend(sockets_in(directory));
+            files.len() > before
+        })
     }
 }
 
@@ -129,12 +165,12 @@ fn base(name: &Path) -> Base<'_> {
 }
 
 /// Where a bound socket may be.
-fn places(name: &Path, holders: &[&Path]) -> Vec<PathBuf> {
+fn places(name: &Path, holders: &[PathBuf], seen: &mut Seen) -> Vec<PathBuf> {
     let holders = holders.iter();
     match base(name) {
         Base::Absolute => vec![name.to_owned()],
         Base::Directory => holders
-            .filter_map(|process| Some(fs::read_link(process.join("cwd")).ok()?.join(name)))
+            .filter_map(|process| Some(seen.working_directory(process)?.join(name)))
             .collect(),
         Base::Descriptor(rest) => holders
             .filter_map(|process| fs::canonicalize(process.join(rest.parent()?)).ok())
@@ -161,21 +197,24 @@ fn entries(directory: &Path, wanted: impl Fn(FileType) -> bool) -> impl Iterator
 
 /// Adds the sockets below `directory`, and the FIFOs, by which daemons take orders too (init, dmeventd); in its own file system
 /// alone: what else is mounted there may be large, or hang.
-fn search(directory: &Path, depth: usize, into: &mut Vec<PathBuf>) {
-    if let Ok(found) = fs::symlink_metadata(directory) {
-        search_below(directory, found.dev(), depth, into);
+fn search(directory: &Path, depth: usize, into: &mut Vec<PathBuf>, limit: &Limit) -> io::Result<()> {
+    match fs::symlink_metadata(directory) {
+        Ok(found) => search_below(directory, found.dev(), depth, into, limit),
+        Err(_) => Ok(()),
     }
 }
 
-fn search_below(directory: &Path, device: u64, depth: usize, into: &mut Vec<PathBuf>) {
+fn search_below(directory: &Path, device: u64, depth: usize, into: &mut Vec<PathBuf>, limit: &Limit) -> io::Result<()> {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        limit.check()?;
         let Ok(kind) = entry.file_type() else { continue };
         if kind.is_socket() || kind.is_fifo() {
             into.push(entry.path());
         } else if kind.is_dir() && depth > 0 && entry.metadata().is_ok_and(|found| found.dev() == device) {
-            search_below(&entry.path(), device, depth - 1, into);
+            search_below(&entry.path(), device, depth - 1, into, limit)?;
         }
     }
+    Ok(())
 }
 
 /// The path in a variable like SSH_AUTH_SOCK, DOCKER_HOST or DBUS_SESSION_BUS_ADDRESS.

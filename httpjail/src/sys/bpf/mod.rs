@@ -18,8 +18,9 @@ pub(crate) use map::{Map, MapDef, map_create, map_fill, read_pod};
 pub(crate) use run::prog_test_run;
 
 use std::ffi::{CStr, CString};
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -31,6 +32,7 @@ const BPF_PROG_QUERY: i32 = 16;
 const BPF_RAW_TRACEPOINT_OPEN: i32 = 17;
 const BPF_BTF_LOAD: i32 = 18;
 const BPF_LINK_CREATE: i32 = 28;
+const BPF_ITER_CREATE: i32 = 33;
 
 /// The kernel's number for a loaded program.
 ///
@@ -198,6 +200,39 @@ pub(crate) fn obj_pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     };
     // SAFETY: the kernel reads the path up to its NUL.
     unsafe { bpf(BPF_OBJ_PIN, &mut attr) }.map(drop)
+}
+
+/// Opens what an iterator program writes: the kernel calls it for one object after the other while the file is read.
+///
+/// # Errors
+/// EPERM without the capabilities; EINVAL for a program of another kind.
+pub(crate) fn iterate(program: BorrowedFd<'_>, attach_type: u32) -> io::Result<File> {
+    #[repr(C)]
+    struct LinkAttr {
+        prog_fd: u32,
+        target_fd: u32,
+        attach_type: u32,
+        flags: u32,
+    }
+    #[repr(C)]
+    struct IterAttr {
+        link_fd: u32,
+        flags: u32,
+    }
+    let mut attr = LinkAttr {
+        prog_fd: raw(program),
+        target_fd: 0,
+        attach_type,
+        flags: 0,
+    };
+    // SAFETY: the attribute holds no pointers; the call returns a new descriptor.
+    let link = unsafe { bpf_fd(BPF_LINK_CREATE, &mut attr) }?;
+    let mut attr = IterAttr {
+        link_fd: raw(link.as_fd()),
+        flags: 0,
+    };
+    // SAFETY: as above. What is opened keeps the program by itself.
+    unsafe { bpf_fd(BPF_ITER_CREATE, &mut attr) }.map(File::from)
 }
 
 /// How many programs of this type are attached to the cgroup itself (not those inherited).

@@ -14,22 +14,34 @@ use std::path::{Path, PathBuf};
 use nix::dir::Dir;
 use nix::fcntl::readlinkat;
 
+use super::limit::Limit;
+use super::tasks::Tasks;
+
 const PROC: &str = "/proc";
 
 /// A bound socket of the file system.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Listener {
     /// In sockfs: how `/proc/PID/fd` names it.
-    pub inode: String,
+    pub inode: u64,
     /// As it was given to bind(2), which may be relative and need not be its name any more.
     pub name: PathBuf,
 }
 
-/// The bound sockets of every network namespace that can be seen, and the directories of the processes in `/proc`.
+/// The processes of this host.
+#[derive(Debug)]
+pub(super) enum Processes {
+    /// The directories of all in `/proc`.
+    Listed(Vec<PathBuf>),
+    /// There are many, and the kernel tells of them.
+    Told(Tasks),
+}
+
+/// The bound sockets of every network namespace that can be seen, and the processes.
 ///
 /// # Errors
-/// Those of reading the own namespace's table; another's process may end meanwhile.
-pub(super) fn read() -> io::Result<(Vec<Listener>, Vec<PathBuf>)> {
+/// Those of reading the own namespace's table (another's process may end meanwhile); that the time is up.
+pub(super) fn read(limit: &Limit) -> io::Result<(Vec<Listener>, Processes)> {
     let own = fs::read("/proc/net/unix")?;
     if !own.starts_with(b"Num ") {
         // Covered, as hardened containers do with parts of /proc: it reads as empty, which it is not.
@@ -37,15 +49,51 @@ pub(super) fn read() -> io::Result<(Vec<Listener>, Vec<PathBuf>)> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
     let mut found = parse(&own);
+    let processes = match Tasks::of_busy_host(limit) {
+        Some(tasks) => {
+            add_told(&tasks, &mut found, limit)?;
+            Processes::Told(tasks)
+        }
+        None => {
+            let processes: Vec<PathBuf> = processes().collect();
+            add_listed(&processes, &mut found, limit)?;
+            Processes::Listed(processes)
+        }
+    };
+    Ok((found, processes))
+}
+
+/// Adds the table of each namespace that some task is in.
+fn add_told(tasks: &Tasks, found: &mut Vec<Listener>, limit: &Limit) -> io::Result<()> {
+    let number = |process: &Path| fs::metadata(process.join("ns/net")).map(|namespace| namespace.ino());
+    let mut seen = HashSet::from([number(Path::new("/proc/self"))?]);
+    for (task, namespace) in &tasks.namespaces {
+        if seen.contains(&u64::from(*namespace)) {
+            continue;
+        }
+        limit.check()?;
+        let process = Path::new(PROC).join(task.to_string());
+        // A task that has ended meanwhile, or is elsewhere, tells nothing: the next of that namespace is asked.
+        let Ok(content) = fs::read(process.join("net/unix")) else {
+            continue;
+        };
+        found.extend(parse(&content));
+        seen.extend(number(&process));
+    }
+    Ok(())
+}
+
+/// Adds the table of each namespace that some process is in.
+fn add_listed(processes: &[PathBuf], found: &mut Vec<Listener>, limit: &Limit) -> io::Result<()> {
     // Each namespace has a file of its own (fs/proc/generic.c, proc_register). `/proc/PID/ns/net` says the same for half the
     // time, but only to who may trace the process.
     let number = |table: &Path| fs::metadata(table).map(|table| table.ino());
     let mut seen = HashSet::from([number(Path::new("/proc/self/net/unix"))?]);
     let mut named = HashSet::new();
-    let processes: Vec<PathBuf> = processes().collect();
     // A host may have thousands: each by its name below the open directory.
     let proc = File::open(PROC)?;
-    for process in &processes {
+    for process in processes {
+        limit.check()?;
         let name = process.file_name().unwrap_or_default().as_bytes();
         let namespace = readlinkat(&proc, OsStr::from_bytes(&[name, b"/ns/net"].concat())).ok();
         if namespace.as_ref().is_some_and(|namespace| named.contains(namespace)) {
@@ -61,7 +109,7 @@ pub(super) fn read() -> io::Result<(Vec<Listener>, Vec<PathBuf>)> {
         }
         named.extend(namespace);
     }
-    Ok((found, processes))
+    Ok(())
 }
 
 /// The directories of all processes in `/proc`.
@@ -74,14 +122,37 @@ fn processes() -> impl Iterator<Item = PathBuf> {
     entries.map(|entry| entry.path()).filter(is_process)
 }
 
-/// Which of these processes have which of the sockets open, by inode. Each descriptor is looked at once, however many sockets
-/// are asked for: a host may have thousands of processes, and each of its containers such a socket.
-pub(super) fn holders<'a>(sockets: &HashSet<&str>, processes: &'a [PathBuf]) -> HashMap<String, Vec<&'a Path>> {
-    let mut holders: HashMap<String, Vec<&Path>> = HashMap::new();
+/// The directories in `/proc` of the processes that have these sockets open, by inode. Each descriptor is looked at once, however
+/// many sockets are asked for: a host may have thousands of processes, and each of its containers such a socket.
+///
+/// # Errors
+/// That the time is up.
+pub(super) fn holders(
+    sockets: &HashSet<u64>,
+    processes: &Processes,
+    limit: &Limit,
+) -> io::Result<HashMap<u64, Vec<PathBuf>>> {
+    let mut holders: HashMap<u64, Vec<PathBuf>> = HashMap::new();
     if sockets.is_empty() {
-        return holders;
+        return Ok(holders);
     }
-    for process in processes {
+    let listed = match processes {
+        Processes::Listed(listed) => listed,
+        Processes::Told(tasks) => match tasks.sockets(limit) {
+            Ok(open) => {
+                for (task, inode) in open.into_iter().filter(|(_, inode)| sockets.contains(inode)) {
+                    add(&mut holders, inode, &Path::new(PROC).join(task.to_string()));
+                }
+                return Ok(holders);
+            }
+            Err(error) => {
+                tracing::info!("the kernel does not tell of all open files at once: {error}");
+                &self::processes().collect()
+            }
+        },
+    };
+    for process in listed {
+        limit.check()?;
         // What cannot be opened is another user's, or has ended.
         let Ok(open) = File::open(process.join("fd")) else {
             continue;
@@ -93,16 +164,20 @@ pub(super) fn holders<'a>(sockets: &HashSet<&str>, processes: &'a [PathBuf]) -> 
             let target = readlinkat(&open, descriptor.file_name()).unwrap_or_default();
             let inode = target
                 .to_str()
-                .and_then(|target| target.strip_prefix("socket:[")?.strip_suffix(']'));
+                .and_then(|target| target.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
             if let Some(inode) = inode.filter(|inode| sockets.contains(inode)) {
-                let of_this = holders.entry(inode.to_owned()).or_default();
-                if of_this.last() != Some(&process.as_path()) {
-                    of_this.push(process);
-                }
+                add(&mut holders, inode, process);
             }
         }
     }
-    holders
+    Ok(holders)
+}
+
+fn add(holders: &mut HashMap<u64, Vec<PathBuf>>, inode: u64, process: &Path) {
+    let of_this = holders.entry(inode).or_default();
+    if of_this.last().is_none_or(|last| last != process) {
+        of_this.push(process.to_owned());
+    }
 }
 
 fn parse(table: &[u8]) -> Vec<Listener> {
@@ -141,15 +216,23 @@ fn listener(mut rest: &[u8]) -> Option<Listener> {
     // One blank, then the name: it may begin with one itself.
     let name = &rest[1..];
     let [.., state, inode] = fields;
+    // Never zero for one that is.
+    let inode = std::str::from_utf8(inode).ok().and_then(|inode| inode.parse().ok());
     let abstract_name = name.starts_with(b"@");
     (state != b"03" && !abstract_name && !name.is_empty()).then(|| Listener {
-        inode: String::from_utf8_lossy(inode).into_owned(),
+        inode: inode.unwrap_or_default(),
         name: OsString::from_vec(name.to_vec()).into(),
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::sync::mpsc;
+
+    use nix::sched::{CloneFlags, unshare};
+    use nix::sys::stat::fstat;
+
     use super::*;
 
     fn check(entries: &[u8], expected: &[(&str, &[u8])]) {
@@ -157,7 +240,7 @@ mod tests {
         let expected: Vec<Listener> = expected
             .iter()
             .map(|(inode, name)| Listener {
-                inode: (*inode).into(),
+                inode: inode.parse().expect("a number"),
                 name: OsString::from_vec(name.to_vec()).into(),
             })
             .collect();
@@ -185,5 +268,37 @@ mod tests {
                       00000000fd6a41f8: 00000002 00000000 00010000 0001 01 2 /tmp/\xe9\n\
                       00000000fd6a41f8: 00000002 00000000 00010000 0001 01 3 /tmp/c\n\n";
         check(table, &[("1", b"/tmp/a\nb"), ("2", b"/tmp/\xe9"), ("3", b"/tmp/c\n")]);
+    }
+
+    // Proves: S38.
+    #[test]
+    fn the_kernel_tells_what_proc_tells() {
+        let limit = Limit::begin();
+        // Nobody but root is told.
+        let Some(told) = Tasks::if_told(&limit) else { return };
+        drop(told);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let (here, ready) = mpsc::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        let bound = path.clone();
+        let thread = std::thread::spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            let socket = UnixListener::bind(bound).unwrap();
+            here.send(fstat(&socket).unwrap().st_ino).unwrap();
+            let _ = ended.recv();
+        });
+        let inode = ready.recv().unwrap();
+        let tasks = Tasks::if_told(&limit).unwrap();
+        let mut found = Vec::new();
+        add_told(&tasks, &mut found, &limit).unwrap();
+        let asked = HashSet::from([inode]);
+        let told = holders(&asked, &Processes::Told(tasks), &limit).unwrap();
+        let listed = holders(&asked, &Processes::Listed(processes().collect()), &limit).unwrap();
+        drop(end);
+        thread.join().unwrap();
+        assert!(found.contains(&Listener { inode, name: path }));
+        assert_eq!(told[&inode], [Path::new(PROC).join(std::process::id().to_string())]);
+        assert_eq!(told, listed);
     }
 }
