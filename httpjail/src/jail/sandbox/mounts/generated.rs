@@ -7,23 +7,24 @@
 //! for programs that read the bundle and no variable. At the end of the command init copies the changes back, with the
 //! command's own rights: the command could have written there itself.
 
+mod content;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::cell::Cell;
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt as _, symlink};
+use std::os::unix::fs::{OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use memchr::memmem;
-use nix::fcntl::readlinkat;
 use nix::mount::MsFlags;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use nix::unistd::symlinkat;
+
+use content::{Content, Entry, as_it_is, copy_below, is_directory, list};
 
 use super::operations::{MountError, failed, hold, raw};
 use super::view::Overlay;
@@ -36,8 +37,7 @@ const DIRECTORIES: [&str; 4] = [
     "/etc/ca-certificates/extracted",
 ];
 
-/// A directory with more in it, or more bytes, is left as it is.
-const MOST_ENTRIES: usize = 10_000;
+/// One with more bytes in it is left as it is.
 const MOST_BYTES: u64 = 32 << 20;
 
 /// A copy, and the directory that it stands for.
@@ -51,17 +51,10 @@ pub(crate) struct Generated {
     authority: Vec<u8>,
     bundles: Vec<PathBuf>,
     others: Vec<PathBuf>,
-    before: BTreeMap<OsString, Entry>,
+    before: Content,
     changes: Option<Inotify>,
-}
-
-/// What stands under a name: another file has another inode, and one that was written another time of change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Entry {
-    Directory,
-    Link(OsString),
-    /// Its inode, its time of change, and how long it is.
-    File(u64, (i64, i64), u64),
+    /// Whether there was one.
+    changed: Cell<bool>,
 }
 
 /// Copies those directories that there are, for a jail of root's. Of `overlays` those that cover something in one are written into
@@ -92,7 +85,7 @@ pub(crate) fn copy(authority: &[u8], overlays: &[Overlay]) -> Result<Vec<Generat
     Ok(copies)
 }
 
-fn is_small(content: &BTreeMap<OsString, Entry>) -> bool {
+fn is_small(content: &Content) -> bool {
     let bytes = content.values().map(|entry| match entry {
         Entry::File(_, _, bytes) => *bytes,
         Entry::Directory | Entry::Link(_) => 0,
@@ -102,12 +95,7 @@ fn is_small(content: &BTreeMap<OsString, Entry>) -> bool {
 
 impl Generated {
     /// `content` is what [`list`] found in the directory.
-    fn of(
-        directory: PathBuf,
-        content: &BTreeMap<OsString, Entry>,
-        authority: &[u8],
-        overlays: &[Overlay],
-    ) -> Result<Self, MountError> {
+    fn of(directory: PathBuf, content: &Content, authority: &[u8], overlays: &[Overlay]) -> Result<Self, MountError> {
         let failed = |source| failed("copy", &directory, source);
         let outside = hold(&directory)?;
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
@@ -129,8 +117,8 @@ impl Generated {
             }
         }
         let inside = hold(&directory)?;
-        let before = list(&place(&inside)).map_err(failed)?;
-        let changes = watch(&directory, &bundles);
+        let before = as_it_is(&place(&inside), content).map_err(failed)?;
+        let changes = watch(&directory, content);
         Ok(Generated {
             directory,
             outside,
@@ -140,6 +128,7 @@ impl Generated {
             others,
             before,
             changes,
+            changed: Cell::new(false),
         })
     }
 
@@ -155,18 +144,34 @@ impl Generated {
 
     /// Puts our authority into a bundle that was replaced. Where that fails, programs that read no variable refuse the proxy.
     pub(crate) fn complete(&self) {
-        if let Some(changes) = &self.changes {
-            while changes.read_events().is_ok_and(|events| !events.is_empty()) {}
-        }
+        self.read_changes();
         for name in &self.bundles {
             let _ = add(&place(&self.inside).join(name), &self.authority);
+        }
+    }
+
+    fn read_changes(&self) {
+        if let Some(changes) = &self.changes {
+            while changes.read_events().is_ok_and(|events| !events.is_empty()) {
+                self.changed.set(true);
+            }
+        }
+    }
+
+    /// What is in the copy now. As long as no name came or went, only files can be others.
+    fn now(&self) -> io::Result<Content> {
+        self.read_changes();
+        let inside = place(&self.inside);
+        match &self.changes {
+            Some(_) if !self.changed.get() => as_it_is(&inside, &self.before),
+            _ => list(&inside),
         }
     }
 
     /// Does to the host's directory what was done to the copy, but for what is ours. Returns what could not be done.
     pub(crate) fn carry_back(&self) -> Vec<String> {
         let (inside, outside) = (place(&self.inside), place(&self.outside));
-        let now = match list(&inside) {
+        let now = match self.now() {
             Ok(now) => now,
             Err(error) => return vec![format!("{}: {error}", self.directory.display())],
         };
@@ -229,73 +234,24 @@ fn gone(error: io::Error) -> io::Result<()> {
     }
 }
 
-fn is_directory(entry: &Entry) -> bool {
-    *entry == Entry::Directory
-}
-
 /// A directory by its descriptor, whatever is mounted over its name.
 fn place(directory: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}/.", directory.as_raw_fd()))
 }
 
-/// Where a bundle is replaced, its directory says so.
-fn watch(directory: &Path, bundles: &[PathBuf]) -> Option<Inotify> {
+/// Tells of each name that comes or goes in the copy, and of each file that was written.
+fn watch(directory: &Path, content: &Content) -> Option<Inotify> {
     let changes = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok()?;
-    for bundle in bundles {
-        let flags = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CLOSE_WRITE;
-        changes.add_watch(directory.join(bundle).parent()?, flags).ok()?;
+    let flags =
+        AddWatchFlags::IN_CREATE | AddWatchFlags::IN_DELETE | AddWatchFlags::IN_MOVE | AddWatchFlags::IN_CLOSE_WRITE;
+    let below = content.iter().filter(|(_, entry)| is_directory(entry));
+    let all = below
+        .map(|(name, _)| directory.join(name))
+        .chain([directory.to_owned()]);
+    for directory in all {
+        changes.add_watch(&directory, flags).ok()?;
     }
-    (!bundles.is_empty()).then_some(changes)
-}
-
-/// All that is below a directory, by its name from there. What is no file, directory or link is none of a trust store's.
-///
-/// A trust store is hundreds of links: each costs one call, by its name in the open directory. Names are compared as bytes.
-fn list(directory: &Path) -> io::Result<BTreeMap<OsString, Entry>> {
-    let mut found = BTreeMap::new();
-    let mut ahead = vec![PathBuf::new()];
-    while let Some(below) = ahead.pop() {
-        let path = directory.join(&below);
-        let open = File::open(&path)?;
-        for entry in fs::read_dir(&path)? {
-            let entry = entry?;
-            let (name, kind) = (below.join(entry.file_name()).into_os_string(), entry.file_type()?);
-            let entry = if kind.is_dir() {
-                ahead.push(name.clone().into());
-                Entry::Directory
-            } else if kind.is_symlink() {
-                Entry::Link(readlinkat(&open, entry.file_name().as_os_str())?)
-            } else if kind.is_file() {
-                let found = entry.metadata()?;
-                Entry::File(found.ino(), (found.ctime(), found.ctime_nsec()), found.len())
-            } else {
-                continue;
-            };
-            found.insert(name, entry);
-            if found.len() > MOST_ENTRIES {
-                return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has too many files"));
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// Makes in `to` what [`list`] found in `from`.
-fn copy_below(from: &Path, content: &BTreeMap<OsString, Entry>, to: &Path) -> io::Result<()> {
-    let open = File::open(to)?;
-    for (name, entry) in content {
-        match entry {
-            Entry::Directory => {
-                let to = to.join(name);
-                fs::create_dir(&to)?;
-                fs::set_permissions(&to, fs::metadata(from.join(name))?.permissions())?;
-            }
-            Entry::Link(target) => symlinkat(target.as_os_str(), &open, name.as_os_str())?,
-            // With its permissions.
-            Entry::File(..) => fs::copy(from.join(name), to.join(name)).map(drop)?,
-        }
-    }
-    Ok(())
+    Some(changes)
 }
 
 /// A regular file's content: what a jailed root put in its place is not waited for.

@@ -1,3 +1,5 @@
+use std::ffi::OsString;
+
 use super::*;
 
 #[test]
@@ -43,7 +45,8 @@ fn what_was_done_to_the_copy_is_done_to_the_folder() {
         bundles: vec!["bundle".into()],
         others: vec!["store".into()],
         before: list(inside.path()).unwrap(),
-        changes: watch(inside.path(), &["bundle".into()]),
+        changes: watch(inside.path(), &list(inside.path()).unwrap()),
+        changed: Cell::new(false),
     };
     assert_eq!(generated.carry_back(), Vec::<String>::new());
     assert_eq!(fs::read_to_string(outside.path().join("bundle")).unwrap(), "bundle");
