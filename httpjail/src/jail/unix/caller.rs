@@ -1,7 +1,7 @@
 //! The process that makes a call: where its paths lead, and which permissions it has.
 
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::libc::{AF_UNIX, sa_family_t};
 use nix::sys::stat::{Mode, fstatat};
+use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::{Pid, fchdir, getpid};
 
 use crate::sys::{socket, thread};
@@ -248,11 +249,31 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(name))
 }
 
-/// A handle of the calling thread, or of its process where this kernel knows no other.
+/// Copies from the memory of a thread.
+///
+/// # Errors
+/// EPERM without the right to trace it; EFAULT.
+pub(super) fn read(thread: Pid, from: u64, into: &mut [u8]) -> Result<(), Errno> {
+    let place = [RemoteIoVec {
+        base: from as usize,
+        len: into.len(),
+    }];
+    if into.is_empty() {
+        return Ok(());
+    }
+    let wanted = into.len();
+    match process_vm_readv(thread, &mut [IoSliceMut::new(into)], &place) {
+        Ok(read) if read == wanted => Ok(()),
+        Err(Errno::EPERM) => Err(Errno::EPERM),
+        _ => Err(Errno::EFAULT),
+    }
+}
+
+/// A handle of the calling thread, or of its process where this kernel knows no other; and whether it is the thread's.
 ///
 /// # Errors
 /// When it has ended.
-pub(super) fn handle(thread: Pid, proc: &ProcFs) -> io::Result<OwnedFd> {
+pub(super) fn handle(thread: Pid, proc: &ProcFs) -> io::Result<(OwnedFd, bool)> {
     match socket::thread_handle(thread) {
         Err(error)
             if [Errno::EINVAL, Errno::ENOENT]
@@ -261,9 +282,9 @@ pub(super) fn handle(thread: Pid, proc: &ProcFs) -> io::Result<OwnedFd> {
         {
             let status = proc.read(&format!("{thread}/status"))?;
             let process = field(&status, "Tgid:").and_then(|number| number.trim().parse().ok());
-            socket::thread_handle(Pid::from_raw(process.ok_or(Errno::ESRCH)?))
+            socket::thread_handle(Pid::from_raw(process.ok_or(Errno::ESRCH)?)).map(|handle| (handle, false))
         }
-        handle => handle,
+        handle => handle.map(|handle| (handle, true)),
     }
 }
 

@@ -5,7 +5,7 @@
 //! calls on the copy. It does so for TCP too, where nothing is to be decided: only a look at the socket tells whether
 //! it is one of TCP.
 
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc::{self, AF_NETLINK, AF_UNIX, AF_UNSPEC};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::stat::fstat;
-use nix::sys::uio::{RemoteIoVec, process_vm_readv};
+use nix::unistd::Pid;
 
 use super::caller::{self, Caller};
 use super::datagrams;
@@ -36,6 +36,10 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(super) struct Handler<'a> {
     shared: &'a Shared,
     alarm: Alarm,
+    /// Whether the alarm runs: it does until the next call, which begins at once where connections follow each other.
+    armed: bool,
+    /// The thread that called before, and the handle of that very thread.
+    last: Option<(Pid, OwnedFd)>,
     /// Whose ids the thread has.
     ids: Option<(u32, u32, Vec<u32>)>,
 }
@@ -54,38 +58,87 @@ impl<'a> Handler<'a> {
         Ok(Handler {
             shared,
             alarm: Alarm::new()?,
+            armed: false,
+            last: None,
             ids: None,
         })
     }
 
     /// Makes the call and answers. Where it `may_wait` not, what would wait fails with EAGAIN.
     pub(super) fn serve(&mut self, call: &Call, may_wait: bool) {
+        if call.number != libc::SYS_connect {
+            self.rest();
+        }
         let shared = self.shared;
         let answer = match call.number {
-            libc::SYS_connect => self.with_socket(call, |handler, handle, socket| {
-                handler.connect(call, handle, socket, may_wait)
-            }),
-            libc::SYS_listen => self.with_socket(call, |handler, handle, socket| handler.listen(call, handle, socket)),
+            libc::SYS_connect => {
+                return self.with_socket(call, |handler, call, handle, socket| {
+                    handler.connect(call, handle, socket, may_wait)
+                });
+            }
+            libc::SYS_listen => return self.with_socket(call, Self::listen),
             libc::SYS_socket => datagrams::one(shared, call),
             libc::SYS_socketpair => caller::handle(call.thread, &shared.proc)
                 .map_err(errno)
-                .and_then(|handle| self.act_for(call, handle.as_fd()))
+                .and_then(|(handle, _)| self.act_for(call, handle.as_fd()))
                 .and_then(|(caller, _)| datagrams::pair(shared, call, &caller)),
             _ => Err(Errno::ENOSYS),
         };
-        let answered = shared.listener.answer(call, answer.map_err(|error| error as i32));
+        self.answer(call, answer);
+    }
+
+    /// No call is made: nothing is to be interrupted.
+    pub(super) fn rest(&mut self) {
+        if std::mem::take(&mut self.armed) {
+            // Where it cannot be set, it interrupts what is called again.
+            let _ = self.alarm.every(Duration::ZERO);
+        }
+    }
+
+    /// Answers. Returns false where nobody waits for it.
+    fn answer(&self, call: &Call, answer: Answer) -> bool {
+        let answered = self.shared.listener.answer(call, answer.map_err(|error| error as i32));
         // The caller is gone, or was interrupted and told so: then nobody waits. If it waits, it would do so forever.
         let over = |error: &io::Error| [Some(Errno::ENOENT), Some(Errno::EINPROGRESS)].contains(&errno_of(error));
         assert!(
             answered.as_ref().err().is_none_or(over),
             "a system call stays without an answer"
         );
+        answered.is_ok()
     }
 
-    fn with_socket(&mut self, call: &Call, act: impl FnOnce(&mut Self, BorrowedFd<'_>, &OwnedFd) -> Answer) -> Answer {
-        let handle = caller::handle(call.thread, &self.shared.proc).map_err(errno)?;
-        let socket = raw::take(handle.as_fd(), call.arguments[0] as i32).map_err(errno)?;
-        act(self, handle.as_fd(), &socket)
+    /// Acts on a copy of the caller's socket, and answers.
+    fn with_socket(&mut self, call: &Call, act: impl FnOnce(&mut Self, &Call, BorrowedFd<'_>, &OwnedFd) -> Answer) {
+        let (handle, socket, exact) = match self.socket_of(call) {
+            Ok(found) => found,
+            Err(error) => {
+                self.answer(call, Err(error));
+                return;
+            }
+        };
+        let done = act(self, call, handle.as_fd(), &socket);
+        if !self.answer(call, done) && done.is_ok() && call.number == libc::SYS_connect {
+            self.shared.unreported.put(&socket);
+        }
+        if exact {
+            self.last = Some((call.thread, handle));
+        }
+    }
+
+    /// The handle of the caller, a copy of the socket that it means, and whether the handle is of that very thread.
+    ///
+    /// Such a handle serves again: as long as its thread lives nobody else has its number, and of one that has ended nothing can
+    /// be taken.
+    fn socket_of(&mut self, call: &Call) -> Result<(OwnedFd, OwnedFd, bool), Errno> {
+        let number = call.arguments[0] as i32;
+        if let Some((_, handle)) = self.last.take_if(|(thread, _)| *thread == call.thread)
+            && let Ok(socket) = raw::take(handle.as_fd(), number)
+        {
+            return Ok((handle, socket, true));
+        }
+        let (handle, exact) = caller::handle(call.thread, &self.shared.proc).map_err(errno)?;
+        let socket = raw::take(handle.as_fd(), number).map_err(errno)?;
+        Ok((handle, socket, exact))
     }
 
     fn connect(&mut self, call: &Call, handle: BorrowedFd<'_>, socket: &OwnedFd, may_wait: bool) -> Answer {
@@ -93,10 +146,14 @@ impl<'a> Handler<'a> {
         let mut room = [0; ADDRESS_MAX];
         let length = usize::try_from(call.arguments[2] as i32).map_err(|_| Errno::EINVAL)?;
         let address = room.get_mut(..length).ok_or(Errno::EINVAL)?;
-        read(call, call.arguments[1], address)?;
+        caller::read(call.thread, call.arguments[1], address)?;
         self.still_waits(call)?;
         match domain {
-            AF_UNIX => self.connect_unix(call, handle, socket, address, may_wait),
+            AF_UNIX => {
+                // To look a path up is not to be interrupted.
+                self.rest();
+                self.connect_unix(call, handle, socket, address, may_wait)
+            }
             // Groups, and others than the kernel, are root's to speak to; the caller is none in this network.
             AF_NETLINK if address.iter().skip(4).take(8).any(|byte| *byte != 0) => Err(Errno::EPERM),
             _ => self.finish(call, handle, socket, address, may_wait),
@@ -146,22 +203,26 @@ impl<'a> Handler<'a> {
     }
 
     /// Connects, waiting as the caller would: as long as nothing interrupts him, and no longer than his socket's limit.
-    fn finish(&self, call: &Call, handle: BorrowedFd<'_>, socket: &OwnedFd, address: &[u8], may_wait: bool) -> Answer {
+    fn finish(
+        &mut self,
+        call: &Call,
+        handle: BorrowedFd<'_>,
+        socket: &OwnedFd,
+        address: &[u8],
+        may_wait: bool,
+    ) -> Answer {
         let flags = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
-        let done = if flags.contains(OFlag::O_NONBLOCK) {
+        if flags.contains(OFlag::O_NONBLOCK) {
             self.attempt(socket, address)
         } else if may_wait {
-            self.alarm.every(LOOK).map_err(errno)?;
-            let done = self.patiently(call, handle, socket, address);
-            self.alarm.every(Duration::ZERO).map_err(errno)?;
-            done
+            if !self.armed {
+                self.alarm.every(LOOK).map_err(errno)?;
+                self.armed = true;
+            }
+            self.patiently(call, handle, socket, address)
         } else {
             Err(Errno::EAGAIN)
-        };
-        if done.is_ok() && !self.shared.listener.waits(call) {
-            self.shared.unreported.put(socket);
         }
-        done
     }
 
     fn attempt(&self, socket: &OwnedFd, address: &[u8]) -> Answer {
@@ -286,21 +347,4 @@ fn socket_of_ours() -> io::Result<OwnedFd> {
         SockFlag::SOCK_CLOEXEC,
         None,
     )?)
-}
-
-/// Copies from the caller's memory.
-fn read(call: &Call, from: u64, into: &mut [u8]) -> Result<(), Errno> {
-    let place = [RemoteIoVec {
-        base: from as usize,
-        len: into.len(),
-    }];
-    if into.is_empty() {
-        return Ok(());
-    }
-    let wanted = into.len();
-    match process_vm_readv(call.thread, &mut [IoSliceMut::new(into)], &place) {
-        Ok(read) if read == wanted => Ok(()),
-        Err(Errno::EPERM) => Err(Errno::EPERM),
-        _ => Err(Errno::EFAULT),
-    }
 }

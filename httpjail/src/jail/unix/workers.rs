@@ -80,7 +80,7 @@ fn live(pool: &Arc<Pool>, tell: Option<SyncSender<io::Result<()>>>) {
         let _ = tell.send(ready);
     }
     if let Ok(mut handler) = handler {
-        while let Some(call) = next(pool) {
+        while let Some(call) = next(pool, &mut handler) {
             let last = pool.idle.fetch_sub(1, Ordering::SeqCst) == 1;
             let alone = last && !reinforce(pool);
             handler.serve(&call, !alone);
@@ -107,11 +107,11 @@ fn reinforce(pool: &Arc<Pool>) -> bool {
 }
 
 /// Returns the next call, or `None` if there will be none.
-fn next(pool: &Pool) -> Option<Call> {
+fn next(pool: &Pool, handler: &mut Handler<'_>) -> Option<Call> {
     loop {
         match pool.shared.listener.receive() {
             Ok(call) => return Some(call),
-            Err(error) if error.raw_os_error() == Some(Errno::EINTR as i32) => {}
+            Err(error) if error.raw_os_error() == Some(Errno::EINTR as i32) => handler.rest(),
             Err(_) if is_over(pool.shared.listener.as_fd()) => return None,
             Err(_) => {}
         }
