@@ -1,5 +1,7 @@
 //! `httpjail attach`: a client that runs already, in a cgroup of the test's making, held and let go.
 
+mod places;
+
 use std::ffi::OsString;
 use std::fs;
 use std::io::{PipeWriter, Read as _, Write as _};
@@ -28,12 +30,16 @@ struct Cgroup(PathBuf);
 
 impl Cgroup {
     fn new() -> Cgroup {
+        Cgroup::named(&format!("attach-test-{}", canary()))
+    }
+
+    fn named(name: &str) -> Cgroup {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let mount = mounts
             .lines()
             .find(|line| line.contains(" - cgroup2 "))
             .and_then(|line| line.split(' ').nth(4));
-        let path = Path::new(mount.expect("cgroup v2")).join(format!("attach-test-{}", canary()));
+        let path = Path::new(mount.expect("cgroup v2")).join(name);
         fs::create_dir(&path).unwrap();
         Cgroup(path)
     }
@@ -153,7 +159,12 @@ fn attach_with(lab: &Lab, cgroup: &Path, log: &Path, more: &[&Path]) -> Running 
 }
 
 fn attach_by(run: JailBuilder<'_>, lab: &Lab, cgroup: &Path, log: &Path, more: &[&Path]) -> Running {
-    let mut line: Vec<OsString> = vec![lab.binary().into(), "attach".into(), "--cgroup".into(), cgroup.into()];
+    attach_to(run, lab, ["--cgroup".into(), cgroup.into()], log, more)
+}
+
+fn attach_to(run: JailBuilder<'_>, lab: &Lab, place: [OsString; 2], log: &Path, more: &[&Path]) -> Running {
+    let mut line: Vec<OsString> = vec![lab.binary().into(), "attach".into()];
+    line.extend(place);
     line.extend([
         "-r".into(),
         RULE.into(),

@@ -96,14 +96,21 @@ fn examine() -> Result<i32, Failure> {
 #[cfg(target_os = "linux")]
 fn hold(args: Attach) -> Result<i32, Failure> {
     let caller = InvokingUser::find()?;
-    let (cgroup, file) = (args.cgroup.clone(), args.shared.config.clone());
+    let (place, file) = (args.place.clone(), args.shared.config.clone());
     let config = configure(file.as_deref(), &caller, |file| args.configure(file))?;
-    attach::attach(&config, &caller.identity, &cgroup).map(i32::from)
+    let Some(place) = attach::named(place) else {
+        return Err(Failure::new("nothing to attach to is named"));
+    };
+    attach::attach(&config, &caller.identity, &place).map(i32::from)
 }
 
 #[cfg(target_os = "linux")]
 fn release(args: &Detach) -> Result<i32, Failure> {
-    attach::detach(args.cgroup.as_deref()).map(i32::from)
+    let place = attach::named(args.place());
+    if place.is_none() && !args.all {
+        return Err(Failure::new("nothing to detach from is named"));
+    }
+    attach::detach(place.as_ref()).map(i32::from)
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -7,8 +7,10 @@ What is restricted, and what is not:
   Unix sockets, files and rights of the processes stay as they are: a process of root can leave the cgroup.
   When httpjail is killed the cgroup stays closed, until `httpjail detach`.
 
-Example:
-  httpjail attach --cgroup system.slice/agent.service -r 'allow: ^https://api\\.github\\.com/'";
+Examples:
+  httpjail attach --unit agent.service -r 'allow: ^https://api\\.github\\.com/'
+  httpjail attach --container web -r 'allow: ^https://api\\.github\\.com/'
+  httpjail detach --container web";
 
 pub(super) const COMPLETIONS_AFTER: &str = "\
 bash:  httpjail completions bash > ~/.local/share/bash-completion/completions/httpjail

@@ -15,6 +15,8 @@ pub(crate) use judging::Run;
 pub(crate) use policies::{Check, Learn, Lint, Report};
 pub(super) use read::told;
 pub(super) use slips::{meant_command, misplaced_option};
+#[cfg(target_os = "linux")]
+pub(crate) use steering::Place;
 pub(crate) use steering::{Attach, Detach, Serve};
 pub(crate) use top::{Ca, Cli, Other};
 

@@ -27,11 +27,11 @@ pub(crate) struct Serve {
 }
 
 /// Attaching to a cgroup.
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub(crate) struct Attach {
-    /// The cgroup (version 2), as a path of the file system or as /proc/PID/cgroup spells it
-    #[arg(long, value_name = "PATH")]
-    pub cgroup: PathBuf,
+    /// What to attach to.
+    #[command(flatten)]
+    pub place: Place,
 
     /// How requests are judged and logged.
     #[command(flatten)]
@@ -42,15 +42,61 @@ pub(crate) struct Attach {
     pub dns: Option<DnsMode>,
 }
 
+/// The four ways to name a cgroup, of which one is given.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Place {
+    /// The cgroup (version 2), as a path of the file system or as /proc/PID/cgroup spells it
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Option<PathBuf>,
+
+    /// A container of docker, podman, containerd, runc or crun: its name, its id, or how that begins
+    #[arg(long, value_name = "ID|NAME")]
+    pub container: Option<String>,
+
+    /// The cgroup that this process is in
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub pid: Option<i32>,
+
+    /// A unit of systemd; `.service` may be left out
+    #[arg(long, value_name = "NAME")]
+    pub unit: Option<String>,
+}
+
 /// Opening a cgroup again.
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct Detach {
     /// The cgroup that httpjail is, or was, attached to
     #[arg(long, value_name = "PATH")]
     pub cgroup: Option<PathBuf>,
 
+    /// The container
+    #[arg(long, value_name = "ID|NAME")]
+    pub container: Option<String>,
+
+    /// The cgroup that this process is in
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub pid: Option<i32>,
+
+    /// The unit of systemd
+    #[arg(long, value_name = "NAME")]
+    pub unit: Option<String>,
+
     /// Every such cgroup
     #[arg(long)]
     pub all: bool,
+}
+
+#[cfg(target_os = "linux")]
+impl Detach {
+    /// The cgroup, if not every one is meant.
+    pub(crate) fn place(&self) -> Place {
+        Place {
+            cgroup: self.cgroup.clone(),
+            container: self.container.clone(),
+            pid: self.pid,
+            unit: self.unit.clone(),
+        }
+    }
 }

@@ -223,8 +223,8 @@ fn attaching_needs_a_cgroup_and_takes_the_options_of_a_run() {
     match other(&["attach", "--cgroup", "/c", "-r", "allow: a", "-q"]) {
         Ok(Some(Other::Attach(attach))) => {
             assert_eq!(
-                (attach.cgroup, attach.shared.rules),
-                ("/c".into(), vec!["allow: a".to_owned()])
+                (attach.place.cgroup, attach.shared.rules),
+                (Some("/c".into()), vec!["allow: a".to_owned()])
             );
             assert!(attach.shared.quiet);
         }
@@ -240,6 +240,10 @@ fn attaching_needs_a_cgroup_and_takes_the_options_of_a_run() {
         &["attach", "--cgroup", "/c", "true"],
         &["detach"],
         &["detach", "--all", "--cgroup", "/c"],
+        &["attach", "--cgroup", "/c", "--unit", "u"],
+        &["attach", "--pid", "0"],
+        &["attach", "--pid", "-1"],
+        &["detach", "--unit", "u", "--container", "c"],
     ] {
         assert_eq!(other(line).expect_err(&line.join(" ")).exit_code(), 2, "{line:?}");
     }

@@ -44,9 +44,9 @@ pub(crate) enum Other {
     #[command(override_usage = "httpjail serve [OPTIONS]", max_term_width = 100)]
     Serve(Box<Serve>),
 
-    /// Jail what already runs: an existing cgroup and those below it, until ^C or `httpjail detach`
+    /// Jail what already runs: a cgroup, container or unit, until ^C or `httpjail detach`
     #[command(
-        override_usage = "httpjail attach --cgroup PATH [OPTIONS]",
+        override_usage = "httpjail attach (--cgroup PATH | --container ID|NAME | --pid PID | --unit NAME) [OPTIONS]",
         after_help = ATTACH_AFTER,
         max_term_width = 100,
         mut_arg("ephemeral_ca", |arg| arg.hide(true))

@@ -4,8 +4,8 @@
 //! process, steer, and watch.
 
 use std::io::{self, Write as _};
-use std::path::Path;
 
+use crate::cli::args;
 use crate::cli::compose::approval::{self, Questions};
 use crate::cli::compose::log_file::LogReopener;
 use crate::cli::compose::proxy_parts::{session, upstream_authorities};
@@ -16,7 +16,7 @@ use crate::cli::run_stats::SharedFindings;
 use crate::cli::safe_from::{Holding, SafeFrom};
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::jail::attach::{self, Attachment, End, Target};
+use crate::jail::attach::{self, Attachment, End, Place, Target};
 use crate::jail::sandbox::rights;
 use crate::jail::sandbox::user_identity::UserIdentity;
 use crate::jail::stale;
@@ -26,15 +26,22 @@ use crate::jail::supervisor::policy_watch::PolicyWatch;
 use crate::jail::supervisor::signals::Signals;
 use crate::logging;
 
+/// Returns what the command line names.
+pub(crate) fn named(place: args::Place) -> Option<Place> {
+    let cgroup = place.cgroup.map(Place::Cgroup);
+    let other = place.container.map(Place::Container).or(place.unit.map(Place::Unit));
+    cgroup.or(other).or(place.pid.map(Place::Process))
+}
+
 /// Holds the cgroup until a signal or its end. Returns httpjail's exit status.
 ///
 /// # Errors
 /// What failed; the cgroup is as it was before, unless the message says that it stays closed.
-pub(crate) fn attach(config: &Config, caller: &UserIdentity, cgroup: &Path) -> Result<u8, Failure> {
+pub(crate) fn attach(config: &Config, caller: &UserIdentity, place: &Place) -> Result<u8, Failure> {
     needs_root("attach")?;
     let signals = Signals::block().map_err(|error| Failure::new(format!("cannot take the signals: {error}")))?;
     let upstream_authorities = upstream_authorities(config, caller)?;
-    let target = Target::open(cgroup)?;
+    let target = Target::open(&place.find()?)?;
 
     let mut attachment = Attachment::close(target, config.policy.names_loopback(), &|text| say(config, text))?;
     // Closed first: what dead runs left keeps it open not a moment longer.
@@ -111,13 +118,17 @@ pub(crate) fn attach(config: &Config, caller: &UserIdentity, cgroup: &Path) -> R
 ///
 /// # Errors
 /// When there is none, and naming what stays.
-pub(crate) fn detach(cgroup: Option<&Path>) -> Result<u8, Failure> {
+pub(crate) fn detach(place: Option<&Place>) -> Result<u8, Failure> {
     needs_root("detach")?;
-    // One that is gone has left its name.
-    let place = cgroup.map(|cgroup| attach::find(cgroup).unwrap_or_else(|_| cgroup.to_owned()));
-    let opened = attach::detach(place.as_deref())?;
-    if let (true, Some(place)) = (opened.is_empty(), place) {
-        return Err(Failure::new(format!("nothing is attached to {}", place.display())));
+    let cgroup = match place {
+        // One that is gone has left its name.
+        Some(Place::Cgroup(path)) => Some(Place::Cgroup(path.clone()).find().unwrap_or_else(|_| path.clone())),
+        Some(place) => Some(place.find()?),
+        None => None,
+    };
+    let opened = attach::detach(cgroup.as_deref())?;
+    if let (true, Some(cgroup)) = (opened.is_empty(), cgroup) {
+        return Err(Failure::new(format!("nothing is attached to {}", cgroup.display())));
     }
     let mut text = String::new();
     for cgroup in opened {

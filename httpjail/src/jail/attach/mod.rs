@@ -8,12 +8,14 @@ mod detach;
 mod lock;
 mod neighbors;
 pub(crate) mod pins;
+mod place;
 mod preexisting;
 mod self_test;
 mod target;
 
 pub(crate) use detach::detach;
-pub(crate) use target::{Target, find};
+pub(crate) use place::Place;
+pub(crate) use target::Target;
 
 use std::fs::File;
 use std::io;

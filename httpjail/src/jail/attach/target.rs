@@ -206,7 +206,7 @@ pub(crate) fn find(path: &Path) -> Result<PathBuf, Failure> {
         })
 }
 
-fn mount_point() -> Result<PathBuf, Failure> {
+pub(super) fn mount_point() -> Result<PathBuf, Failure> {
     cgroup::mount_point().map_err(|error| Failure::new(error.to_string()))
 }
 

@@ -326,9 +326,8 @@ fn warnings_come_along() {
 fn attaching_refuses_what_only_a_command_can_have() {
     let attach = |change: fn(&mut Attach)| {
         let mut attach = Attach {
-            cgroup: "/c".into(),
             shared: Shared::default(),
-            dns: None,
+            ..Attach::default()
         };
         change(&mut attach);
         attach

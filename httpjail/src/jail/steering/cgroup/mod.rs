@@ -12,7 +12,7 @@ mod runs;
 
 pub(crate) use error::CgroupError;
 pub(crate) use mount::mount_point;
-pub(crate) use runs::{Claimed, RunName, StaleCgroup, stale_cgroups};
+pub(crate) use runs::{Claimed, RunName, StaleCgroup, stale_cgroups, start_time};
 
 use std::fs::{self, File};
 use std::io;

@@ -241,7 +241,7 @@ fn own_pid_namespace() -> Result<u64, CgroupError> {
 }
 
 /// When a process started; `None` if there is no such process.
-fn start_time(pid: u32) -> io::Result<Option<u64>> {
+pub(crate) fn start_time(pid: u32) -> io::Result<Option<u64>> {
     // The name of a process may be any bytes.
     let mut stat = [0; 1024];
     let read = File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut stat));
