@@ -166,8 +166,18 @@ impl Attachment {
     /// # Errors
     /// The step that failed, or what the self-test found.
     pub(crate) fn arm(&mut self, proxy_process: &ProxyProcess) -> Result<(), Failure> {
-        let listeners = within(self.network, network::listen_among_others)
-            .map_err(|error| Failure::new(format!("cannot listen in the network namespace of the cgroup: {error}")))?;
+        let own_mark = self.steering.own_mark();
+        let listeners = within(self.network, || network::listen_among_others(own_mark)).map_err(|error| {
+            // Its processes may have taken every port, and that must not open it.
+            self.stays = true;
+            let path = self.target.path().display();
+            Failure {
+                hint: Some(format!("httpjail detach --cgroup {path}")),
+                ..Failure::new(format!(
+                    "cannot listen in the network namespace of the cgroup: {error}; {path} stays closed"
+                ))
+            }
+        })?;
         self.steering.arm(&listeners)?;
         let flows = self.steering.original_dst(&listeners)?;
         let proved = self_test::prove(&self.target, self.network, &self.pins.name, &listeners, flows.as_ref());

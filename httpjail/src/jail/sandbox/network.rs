@@ -5,7 +5,7 @@
 //! either, because the supervisor creates them.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
 use std::process::exit;
@@ -32,16 +32,15 @@ pub(crate) const JAIL_V4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 /// The same for `::1`.
 pub(crate) const JAIL_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 1);
 
-/// The mark of httpjail's sockets in a namespace that other processes use too (`JailConfig::own_mark`). It is not secret:
-/// setting a mark needs a capability that bypasses the programs anyway.
-pub(crate) const OWN_MARK: u32 = 0x6874_6a6c;
-
 /// The mark of the sockets that reach what the jail listens on (`JailConfig::publish_mark`). It is not secret: no
 /// jailed process can set a mark.
 pub(crate) const PUBLISH_MARK: u32 = 0x6874_6a6c;
 
 /// Ports that only root may bind, from which `bindresvport(3)` chooses too.
 const RESERVED: std::ops::Range<u16> = 600..1024;
+
+/// How often to try any port.
+const ANY_TRIES: usize = 64;
 
 /// How many connections may wait to be accepted. With 512, SYNs were lost at 20,000 connections a second.
 const BACKLOG: i32 = 4096;
@@ -135,23 +134,26 @@ fn listen_at(ipv6: bool, ports: [u16; 2]) -> io::Result<Listeners> {
 }
 
 /// Like [`listen`], in a namespace that other processes use too: when httpjail's sockets are closed, no other process may
-/// receive what went to them. So they are marked, for the programs, and are on ports that only root may bind (unless
-/// `net.ipv4.ip_unprivileged_port_start` is lower, as in containers).
+/// receive what went to them. So they have a mark, for the programs (`JailConfig::own_mark`), and are on ports that only root may
+/// bind (unless `net.ipv4.ip_unprivileged_port_start` is lower, as in containers). If others hold all of those, any port
+/// will do: it is the mark that counts.
 ///
 /// # Errors
-/// As for [`listen`], and `AddrInUse` when no such ports are free.
-pub(crate) fn listen_among_others() -> io::Result<Listeners> {
+/// As for [`listen`], and `AddrInUse` when no ports are free.
+pub(crate) fn listen_among_others(own_mark: u32) -> io::Result<Listeners> {
     let ipv6 = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
     // Each process begins at another port.
     let pairs = (RESERVED.end - RESERVED.start) / 2;
     let first = (std::process::id() % u32::from(pairs)) as u16;
-    for pair in (0..pairs).map(|step| (first + step) % pairs) {
-        let port = RESERVED.start + 2 * pair;
-        match listen_at(ipv6, [port, port + 1]) {
+    let reserved = (0..pairs).map(|step| RESERVED.start + 2 * ((first + step) % pairs));
+    let reserved = reserved.map(|port| [port, port + 1]);
+    // The port that is free in one family may be taken in the other.
+    for ports in reserved.chain(std::iter::repeat_n([0, 0], ANY_TRIES)) {
+        match listen_at(ipv6, ports) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
             listeners => {
                 let listeners = listeners?;
-                mark(&listeners)?;
+                mark(&listeners, own_mark)?;
                 return Ok(listeners);
             }
         }
@@ -159,10 +161,43 @@ pub(crate) fn listen_among_others() -> io::Result<Listeners> {
     Err(io::ErrorKind::AddrInUse.into())
 }
 
-fn mark(listeners: &Listeners) -> io::Result<()> {
+fn mark(listeners: &Listeners, own_mark: u32) -> io::Result<()> {
     let tcp = listeners.proxy.iter().chain(&listeners.resolver_tcp).map(SockRef::from);
     let udp = listeners.resolver_udp.iter().map(SockRef::from);
-    tcp.chain(udp).try_for_each(|socket| socket.set_mark(OWN_MARK))
+    tcp.chain(udp).try_for_each(|socket| socket.set_mark(own_mark))
+}
+
+/// Returns a number that nobody else knows, and that is not 0.
+///
+/// # Errors
+/// Those of reading `/dev/urandom`.
+pub(crate) fn secret() -> io::Result<u32> {
+    let mut bytes = [0; 4];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u32::from_ne_bytes(bytes).max(1))
+}
+
+/// What a packet must have to pass closed devices ([`crate::jail::steering::netns::frames`]). Only root can give it to a socket,
+/// and who listens to all frames does not see it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FramePass {
+    /// `SO_MARK`.
+    pub mark: u32,
+    /// `SO_PRIORITY`.
+    pub priority: u32,
+}
+
+impl FramePass {
+    /// Returns one that nobody has.
+    ///
+    /// # Errors
+    /// As for [`secret`].
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(FramePass {
+            mark: secret()?,
+            priority: secret()?,
+        })
+    }
 }
 
 /// Makes a listener for each address, all on one port: `port`, or the one that the first gets.

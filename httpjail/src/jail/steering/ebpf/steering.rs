@@ -7,7 +7,7 @@ use std::sync::Arc;
 use httpjail_common::{Address, JailConfig, Ports};
 
 use super::{BpfError, Events, Links, Programs};
-use crate::jail::sandbox::network::{JAIL_V4, JAIL_V6, LOOPBACK_INDEX, OWN_MARK};
+use crate::jail::sandbox::network::{self, JAIL_V4, JAIL_V6, LOOPBACK_INDEX};
 use crate::jail::steering::cgroup::{Cgroup, CgroupError};
 use crate::jail::steering::{EventSource, Extras, Steering, SteeringError, Stopped};
 use crate::net::{AskedServerSource, Listeners, OriginalDstSource};
@@ -32,8 +32,9 @@ pub(crate) struct EbpfSteering {
 enum Place {
     /// The run's own, removed with all that is in it.
     Own(Cgroup),
-    /// One that was there before, by its number, and stays.
-    Given(u64),
+    /// One that was there before, by its number, and stays. Other processes use its network too: there the programs know
+    /// httpjail's sockets by a mark of this run.
+    Given { id: u64, own_mark: u32 },
     /// It has been removed.
     Gone,
 }
@@ -43,7 +44,7 @@ impl Place {
     fn id(&self) -> Result<u64, SteeringError> {
         match self {
             Place::Own(cgroup) => Ok(cgroup.id()),
-            Place::Given(id) => Ok(*id),
+            Place::Given { id, .. } => Ok(*id),
             Place::Gone => Err(SteeringError::new("the jail has been disarmed")),
         }
     }
@@ -68,9 +69,18 @@ impl EbpfSteering {
     /// # Errors
     /// As for [`EbpfSteering::prepare`].
     pub(crate) fn attach(cgroup: BorrowedFd<'_>, id: u64, host_loopback: bool) -> Result<Self, SteeringError> {
+        let own_mark = network::secret().map_err(|error| SteeringError::new(format!("cannot choose a mark: {error}")))?;
         let programs = load(true)?;
         let links = programs.attach(cgroup)?;
-        Self::new(Place::Given(id), links, programs, host_loopback)
+        Self::new(Place::Given { id, own_mark }, links, programs, host_loopback)
+    }
+
+    /// Returns the mark of httpjail's own sockets, or 0 where nobody else has any.
+    pub(crate) fn own_mark(&self) -> u32 {
+        match &self.place {
+            Place::Given { own_mark, .. } => *own_mark,
+            Place::Own(_) | Place::Gone => 0,
+        }
     }
 
     /// What holds the programs on the cgroup.
@@ -104,7 +114,7 @@ impl Steering for EbpfSteering {
     fn cgroup(&self) -> Option<BorrowedFd<'_>> {
         match &self.place {
             Place::Own(cgroup) => Some(cgroup.as_fd()),
-            Place::Given(_) | Place::Gone => None,
+            Place::Given { .. } | Place::Gone => None,
         }
     }
 
@@ -116,9 +126,9 @@ impl Steering for EbpfSteering {
     fn arm(&mut self, listeners: &Listeners) -> Result<(), SteeringError> {
         // A network namespace that is not ours has no addresses that are the jail's alone.
         let none = (Address::UNSPECIFIED, Address::UNSPECIFIED);
-        let ((own_v4, own_v6), own_mark) = match &self.place {
-            Place::Own(_) => ((IpAddr::from(JAIL_V4).into(), IpAddr::from(JAIL_V6).into()), 0),
-            Place::Given(_) | Place::Gone => (none, OWN_MARK),
+        let (own_v4, own_v6) = match &self.place {
+            Place::Own(_) => (IpAddr::from(JAIL_V4).into(), IpAddr::from(JAIL_V6).into()),
+            Place::Given { .. } | Place::Gone => none,
         };
         let id = self.place.id()?;
         let config = JailConfig {
@@ -130,7 +140,7 @@ impl Steering for EbpfSteering {
             publish_mark: self.extras.publish_mark.unwrap_or(0),
             dns_open: self.extras.asked_servers.into(),
             host_loopback: self.host_loopback.into(),
-            own_mark,
+            own_mark: self.own_mark(),
             v4: ports(listeners, 0)?,
             v6: ports(listeners, 1)?,
         };
@@ -166,7 +176,7 @@ impl Steering for EbpfSteering {
     fn disarm(&mut self) -> std::io::Result<()> {
         match std::mem::replace(&mut self.place, Place::Gone) {
             Place::Own(cgroup) => cgroup.remove().map_err(std::io::Error::other),
-            Place::Given(_) | Place::Gone => Ok(()),
+            Place::Given { .. } | Place::Gone => Ok(()),
         }
     }
 }
