@@ -1,5 +1,6 @@
 //! `httpjail attach`: a client that runs already, in a cgroup of the test's making, held and let go.
 
+mod containers;
 mod places;
 
 use std::ffi::OsString;

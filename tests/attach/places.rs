@@ -14,7 +14,9 @@ fn by_its_process_its_unit_and_its_container() {
         (format!("docker-{id}.scope"), "--container", Some(id)),
     ] {
         let cgroup = Cgroup::named(&name);
-        let mut told = Told::start(&lab, &cgroup.0);
+        // Who names a container wants it held for sure.
+        let rights = "exec setpriv --bounding-set -net_raw,-net_admin,-sys_admin \"$@\"";
+        let mut told = Told::start_with(&lab, &cgroup.0, rights);
         told.ask("import os");
         let value = value.unwrap_or_else(|| told.ask("os.getpid()"));
         let place = || [OsString::from(option), OsString::from(&value)];

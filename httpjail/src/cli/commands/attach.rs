@@ -7,6 +7,7 @@ use std::io::{self, Write as _};
 
 use crate::cli::args;
 use crate::cli::compose::approval::{self, Questions};
+use crate::cli::compose::container_trust;
 use crate::cli::compose::log_file::LogReopener;
 use crate::cli::compose::proxy_parts::{session, upstream_authorities};
 use crate::cli::compose::proxy_process::Task;
@@ -16,7 +17,7 @@ use crate::cli::run_stats::SharedFindings;
 use crate::cli::safe_from::{Holding, SafeFrom};
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::jail::attach::{self, Attachment, End, Place, Target};
+use crate::jail::attach::{self, Attachment, End, Laid, Place, Target};
 use crate::jail::sandbox::rights;
 use crate::jail::sandbox::user_identity::UserIdentity;
 use crate::jail::stale;
@@ -44,6 +45,9 @@ pub(crate) fn attach(config: &Config, caller: &UserIdentity, place: &Place) -> R
     let target = Target::open(&place.find()?)?;
 
     let mut attachment = Attachment::close(target, config.policy.names_loopback(), &|text| say(config, text))?;
+    if matches!(place, Place::Container(_)) {
+        attachment.target().holds_container(attachment.closed_network())?;
+    }
     // Closed first: what dead runs left keeps it open not a moment longer.
     stale::remove().iter().for_each(|left| logging::warn(left, None));
     attachment.want(Extras {
@@ -76,10 +80,16 @@ pub(crate) fn attach(config: &Config, caller: &UserIdentity, place: &Place) -> R
     };
     let mut proxy_process = task.spawn(attachment.keeps())?;
     let log = LogReopener::new(config, caller);
-    proxy_process.ready()?;
+    let authority = proxy_process.ready()?;
+    let trusting = config
+        .intercept_tls
+        .then(|| attachment.lay(&|| container_trust::look(&authority)));
     attachment.arm(&proxy_process)?;
     let path = attachment.target().path().display().to_string();
-    announce(config, caller, &attachment, &path);
+    announce(config, &attachment, &path);
+    if let Some(trusting) = trusting {
+        announce_trust(config, caller, trusting);
+    }
     if let Err(error) = readiness::tell() {
         logging::warn(
             &format!("cannot tell {} that it is attached: {error}", readiness::VARIABLE),
@@ -152,7 +162,7 @@ fn needs_root(what: &str) -> Result<(), Failure> {
 }
 
 /// What whoever attaches should know, now that it holds.
-fn announce(config: &Config, caller: &UserIdentity, attachment: &Attachment, path: &str) {
+fn announce(config: &Config, attachment: &Attachment, path: &str) {
     let target = attachment.target();
     let processes = target.processes().unwrap_or_default();
     let older = attachment.preexisting().len();
@@ -164,18 +174,7 @@ fn announce(config: &Config, caller: &UserIdentity, attachment: &Attachment, pat
             processes.len()
         ),
     );
-    if config.intercept_tls {
-        let authority = caller.config_dir().join("httpjail/ca.crt");
-        let authority = authority.display();
-        say(
-            config,
-            &format!(
-                "for HTTPS its processes must trust {authority}: add it to their bundle, or start them with \
-                 SSL_CERT_FILE, CURL_CA_BUNDLE, REQUESTS_CA_BUNDLE, NODE_EXTRA_CA_CERTS or the like"
-            ),
-        );
-    }
-    for doubt in target.doubts() {
+    for doubt in target.doubts(attachment.closed_network()) {
         logging::warn(&doubt.text, Some(doubt.hint));
     }
     if !attach::is_lasting() {
@@ -184,6 +183,44 @@ fn announce(config: &Config, caller: &UserIdentity, attachment: &Attachment, pat
             None,
         );
     }
+}
+
+/// By what the processes trust the authority, and what that leaves.
+fn announce_trust(config: &Config, caller: &UserIdentity, laid: io::Result<Vec<Laid>>) {
+    let authority = caller.config_dir().join("httpjail/ca.crt");
+    let authority = authority.display();
+    let laid = laid.unwrap_or_else(|error| {
+        logging::warn(
+            &format!("cannot lay a bundle over those of its processes: {error}"),
+            None,
+        );
+        Vec::new()
+    });
+    for missing in laid.iter().flat_map(|laid| &laid.missing) {
+        logging::warn(
+            &format!("cannot be covered by a bundle with the authority: {missing}"),
+            None,
+        );
+    }
+    let mut covered: Vec<String> = laid
+        .iter()
+        .flat_map(|laid| &laid.covered)
+        .map(|path| path.display().to_string())
+        .collect();
+    covered.dedup();
+    let text = if covered.is_empty() {
+        format!(
+            "for HTTPS its processes must trust {authority}: add it to their bundle, or start them with \
+             SSL_CERT_FILE, CURL_CA_BUNDLE, REQUESTS_CA_BUNDLE, NODE_EXTRA_CA_CERTS or the like"
+        )
+    } else {
+        format!(
+            "until it is detached from, its processes see {authority} in {}; a program that has read these before, or brings roots of its \
+             own (node, Python's certifi), must be started with them: NODE_EXTRA_CA_CERTS, REQUESTS_CA_BUNDLE or the like",
+            covered.join(", ")
+        )
+    };
+    say(config, &text);
 }
 
 fn say(config: &Config, text: &str) {

@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use super::lock::lock_pins;
+use super::overlays;
 use super::pins::Pins;
 use super::self_test;
 use crate::failure::Failure;
@@ -54,11 +55,29 @@ pub(crate) fn detach(cgroup: Option<&Path>) -> Result<Vec<PathBuf>, Failure> {
     Ok(found)
 }
 
-/// Removes the pins of an attachment, and the cgroup of its self-test.
+/// Takes away what an attachment has laid over files, opens its network, and removes its pins and the cgroup of its self-test.
 pub(super) fn remove(pins: &Pins) -> Result<(), Failure> {
     self_test::remove_test_cgroup(&pins.cgroup, &pins.name);
-    pins.remove()
-        .map_err(|error| Failure::new(format!("cannot detach from {}: {error}", pins.cgroup.display())))
+    if !pins.is_stale() {
+        // Better open with them than closed for good.
+        if let Err(error) = overlays::lift(&pins.cgroup, pins.id) {
+            tracing::warn!("files of processes in {} stay covered: {error}", pins.cgroup.display());
+        }
+    }
+    pins.remove().map_err(|error| stays(pins, &error))
+}
+
+/// Removes what is left of a dead attachment, in whose place a newer one with this network holds the cgroup.
+pub(super) fn replace(pins: &Pins, network: Option<u64>) -> Result<(), Failure> {
+    if pins.network != network {
+        return remove(pins);
+    }
+    self_test::remove_test_cgroup(&pins.cgroup, &pins.name);
+    pins.forget().map_err(|error| stays(pins, &error))
+}
+
+fn stays(pins: &Pins, error: &io::Error) -> Failure {
+    Failure::new(format!("cannot detach from {}: {error}", pins.cgroup.display()))
 }
 
 /// Returns true if the httpjail of an attachment is running.

@@ -5,8 +5,11 @@
 //! pinned ([`pins`]): when httpjail is killed the cgroup stays closed until `httpjail detach`.
 
 mod detach;
+mod frames;
 mod lock;
 mod neighbors;
+mod older;
+pub(crate) mod overlays;
 pub(crate) mod pins;
 mod place;
 mod preexisting;
@@ -14,6 +17,7 @@ mod self_test;
 mod target;
 
 pub(crate) use detach::detach;
+pub(crate) use overlays::{Laid, Overlay};
 pub(crate) use place::Place;
 pub(crate) use target::Target;
 
@@ -38,11 +42,11 @@ use super::supervisor::policy_watch::{PolicyPoller, PolicyWatch};
 use super::supervisor::signals::Signals;
 use crate::audit::Record;
 use crate::failure::Failure;
-use detach::{lives, remove};
+use detach::{lives, remove, replace};
+use frames::Frames;
 use lock::lock_pins;
 use pins::Pins;
-use preexisting::PreexistingSocket;
-use target::within;
+use target::{unreadable, within};
 
 /// How long the kernel may take to detach programs.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -55,6 +59,8 @@ pub(crate) struct Attachment {
     steering: EbpfSteering,
     pins: Pins,
     network: Option<Pid>,
+    /// The devices of that network, if it is not the host's.
+    frames: Option<Frames>,
     preexisting: Vec<Record>,
     /// Whether the cgroup stays closed when this is dropped.
     stays: bool,
@@ -110,7 +116,8 @@ impl Attachment {
         // The cgroup is closed from here on; the rest may take its time.
         let name = RunName::own().map_err(|error| Failure::new(error.to_string()))?;
         let lock = lock_pins(tell)?;
-        let pins = Pins::make(steering.links(), target.id(), target.path(), name)?;
+        let own_network = frames::own(network);
+        let pins = Pins::make(steering.links(), target.id(), target.path(), own_network, name)?;
         let mut attachment = Attachment {
             stays: !earlier.is_empty(),
             preexisting: Vec::new(),
@@ -118,19 +125,26 @@ impl Attachment {
             steering,
             pins,
             network,
+            frames: None,
         };
         // This attachment's programs are in place, so the cgroup does not open.
         for pins in &earlier {
-            remove(pins)?;
+            replace(pins, own_network)?;
         }
         // Released before a step can fail: undoing the attachment takes the lock too.
         drop(lock);
+        attachment.frames = frames::close(&attachment.target, network.filter(|_| own_network.is_some()))?;
         let late = Instant::now() + LIMIT;
         while Links::attached(attachment.target.as_fd()).is_ok_and(|count| count > expected) && Instant::now() < late {
             sleep(Duration::from_millis(5));
         }
-        attachment.preexisting = attachment.cut()?;
+        attachment.preexisting = older::cut(&attachment.target, network)?;
         Ok(attachment)
+    }
+
+    /// Returns the network namespace whose devices are closed.
+    pub(crate) fn closed_network(&self) -> Option<u64> {
+        self.frames.as_ref().and(self.pins.network)
     }
 
     /// Returns the steering, by which the proxy's process learns where connections go and what was stopped.
@@ -159,6 +173,16 @@ impl Attachment {
     /// The cgroup.
     pub(crate) fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// Lays over the files of the cgroup's processes what `look` returns, which runs in each of their mount namespaces in turn.
+    ///
+    /// # Errors
+    /// When nothing can be laid over them.
+    pub(crate) fn lay(&self, look: &dyn Fn() -> [Overlay; 2]) -> io::Result<Vec<Laid>> {
+        // What a killed httpjail left is of its own authority.
+        overlays::lift(self.target.path(), self.target.id())?;
+        overlays::lay(&self.target, &self.pins.name, look)
     }
 
     /// Steers the cgroup's traffic to the proxy, and runs the self-test.
@@ -220,12 +244,20 @@ impl Attachment {
             let mut polled = [
                 PollFd::new(proxy_process.channel.as_fd(), PollFlags::POLLIN),
                 PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+                // Without one, the signals are watched twice.
+                PollFd::new(
+                    self.frames.as_ref().map_or(signals.as_fd(), AsFd::as_fd),
+                    PollFlags::POLLIN,
+                ),
             ];
             match poll(&mut polled, tick) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(error) => return End::Failed(format!("cannot wait: {error}")),
             }
-            let [proxy, signal] = polled.map(|polled| polled.any().unwrap_or(true));
+            let [proxy, signal, devices] = polled.map(|polled| polled.any().unwrap_or(true));
+            if devices && let Some(Err(error)) = self.frames.as_ref().map(Frames::renew) {
+                return End::Failed(format!("cannot close a new device of the network namespace: {error}"));
+            }
             if proxy && let Err(message) = proxy_process.answer(|pid| self.ancestors(pid), |_, _| None, open_log) {
                 return End::Failed(message);
             }
@@ -255,42 +287,6 @@ impl Attachment {
         // `httpjail detach` may have been quicker.
         let ours = Pins::all().into_iter().any(|pins| pins.name == self.pins.name);
         if ours { remove(&self.pins) } else { Ok(()) }
-    }
-
-    /// Ends the connections that are older than the attachment, and returns a record of each older socket.
-    fn cut(&self) -> Result<Vec<Record>, Failure> {
-        let unreadable = |error| unreadable(&self.target, &error);
-        let ids = self.target.ids().map_err(unreadable)?;
-        let processes = self.target.processes().map_err(unreadable)?;
-        within(self.network, || {
-            let preexisting = PreexistingSocket::list(&ids, &processes)?;
-            for socket in preexisting
-                .iter()
-                .filter(|socket| socket.is_connection() && !socket.is_foreign(&ids))
-            {
-                // If the kernel cannot end it, the program using it waits: nothing that it sends gets out.
-                if let Err(error) = socket.destroy() {
-                    tracing::debug!(%socket, %error, "cannot end an old connection");
-                }
-            }
-            Ok((preexisting.iter().map(PreexistingSocket::record).collect(), preexisting))
-        })
-        .map_err(|error| Failure {
-            hint: Some("modprobe -a tcp_diag udp_diag".into()),
-            ..Failure::new(format!("cannot list the existing sockets: {error}"))
-        })
-        .and_then(|(records, preexisting): (_, Vec<PreexistingSocket>)| {
-            match preexisting.iter().find(|socket| socket.is_foreign(&ids)) {
-                None => Ok(records),
-                Some(foreign) => Err(Failure {
-                    hint: Some("restart that process inside the cgroup, so that it opens its sockets there".into()),
-                    ..Failure::new(format!(
-                        "{} has a socket that was created outside of it, which httpjail cannot control: {foreign}",
-                        self.target.path().display()
-                    ))
-                }),
-            }
-        })
     }
 
     /// Returns the ancestors of a process of the cgroup, up to the first that is not in the cgroup.
@@ -333,8 +329,4 @@ fn asked(signals: &Signals) -> io::Result<Asked> {
         asked.reload |= signal == Signal::SIGHUP;
     }
     Ok(asked)
-}
-
-fn unreadable(target: &Target, error: &io::Error) -> Failure {
-    Failure::new(format!("cannot read the cgroup {}: {error}", target.path().display()))
 }

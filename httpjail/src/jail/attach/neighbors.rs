@@ -11,13 +11,18 @@ use std::path::{Path, PathBuf};
 use nix::unistd::Pid;
 
 use super::Target;
+use super::frames::residents;
+use crate::failure::Failure;
 
 /// How many processes are named.
 const NAMED: usize = 5;
 
 /// CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN (`include/uapi/linux/capability.h`): with one of them a process can undo
 /// the attachment or go around it.
-const STRONG_CAPABILITIES: u64 = 1 << 12 | 1 << 13 | 1 << 21;
+const NET_ADMIN: u64 = 1 << 12;
+const NET_RAW: u64 = 1 << 13;
+const SYS_ADMIN: u64 = 1 << 21;
+const STRONG: u64 = NET_ADMIN | NET_RAW | SYS_ADMIN;
 
 /// A way around an attachment, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +39,8 @@ struct Process {
     name: String,
     uids: BTreeSet<u32>,
     capabilities: u64,
+    /// What it may get by executing a program.
+    bounds: u64,
     is_filtered: bool,
 }
 
@@ -42,6 +49,7 @@ impl Process {
     fn read(pid: Pid) -> Option<Process> {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let set = |name: &str| field(name).and_then(|hex| u64::from_str_radix(hex, 16).ok());
         Some(Process {
             pid,
             name: field("Name:")?.to_owned(),
@@ -51,32 +59,116 @@ impl Process {
                 .split_whitespace()
                 .flat_map(str::parse)
                 .collect(),
-            capabilities: field("CapEff:").and_then(|hex| u64::from_str_radix(hex, 16).ok())?,
+            capabilities: set("CapEff:")?,
+            bounds: set("CapBnd:")?,
             is_filtered: field("Seccomp:").is_some_and(|mode| mode == "2"),
         })
     }
 }
 
 impl Target {
-    /// What the programs do not see, of the processes that are in the cgroup now and of those that share their users.
-    pub(crate) fn doubts(&self) -> Vec<Doubt> {
+    /// Returns true if a process may write frames itself, or could after executing a program.
+    pub(super) fn may_write_frames(&self) -> bool {
+        self.inside()
+            .iter()
+            .any(|process| (process.capabilities | process.bounds) & STRONG != 0)
+    }
+
+    /// Refuses a container that could undo what holds it, or go around it. `network` is the network namespace whose devices are
+    /// closed.
+    ///
+    /// # Errors
+    /// Naming the right, and how to start it without.
+    pub(crate) fn holds_container(&self, network: Option<u64>) -> Result<(), Failure> {
+        // A host's devices cannot be closed, so there that right is too much.
+        let (too_much, why) = match network {
+            Some(_) => (NET_ADMIN | SYS_ADMIN, "they could undo what holds them"),
+            None => (
+                STRONG,
+                "on the network of the host their own frames cannot be told from others'",
+            ),
+        };
+        let inside = self.inside();
+        let strong: Vec<&Process> = inside
+            .iter()
+            .filter(|process| (process.capabilities | process.bounds) & too_much != 0)
+            .collect();
+        let found = strong
+            .iter()
+            .fold(0, |found, process| found | process.capabilities | process.bounds)
+            & too_much;
+        if found == 0 {
+            return Ok(());
+        }
+        let rights = [(NET_ADMIN, "NET_ADMIN"), (NET_RAW, "NET_RAW"), (SYS_ADMIN, "SYS_ADMIN")];
+        let rights: Vec<&str> = rights
+            .iter()
+            .filter(|(bit, _)| found & bit != 0)
+            .map(|(_, name)| *name)
+            .collect();
+        Err(Failure {
+            hint: Some(format!(
+                "start the container without --privileged and --cap-add, with --cap-drop {}; `--cgroup {}` holds it as far as it can \
+                 be held",
+                rights.join(" --cap-drop "),
+                self.path().display()
+            )),
+            ..Failure::new(format!(
+                "{} have CAP_{}, or may get it: {why}",
+                named(&strong),
+                rights.join(", CAP_")
+            ))
+        })
+    }
+
+    fn inside(&self) -> Vec<Process> {
+        self.processes()
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(Process::read)
+            .collect()
+    }
+
+    /// What the programs do not see, of the processes that are in the cgroup now and of those that share their users. `network` is
+    /// the network namespace whose devices are closed.
+    pub(crate) fn doubts(&self, network: Option<u64>) -> Vec<Doubt> {
         let inside: BTreeSet<Pid> = self.processes().unwrap_or_default().into_iter().collect();
         let all: Vec<Process> = everybody().into_iter().filter_map(Process::read).collect();
         let (held, others): (Vec<Process>, Vec<Process>) =
             all.into_iter().partition(|process| inside.contains(&process.pid));
         let place = self.path().display();
         let mut doubts = Vec::new();
+        doubts.extend(network.and_then(|network| strangers(network, &others, &place)));
 
+        if network.is_some() && has_family("XDP") {
+            let raw = held
+                .iter()
+                .filter(|process| (process.capabilities | process.bounds) & NET_RAW != 0);
+            let raw: Vec<&Process> = raw.collect();
+            // Such a socket's frames go right to the device (net/core/dev.c, `__dev_direct_xmit`): no hook is called.
+            doubts.extend((!raw.is_empty()).then(|| Doubt {
+                text: format!(
+                    "{} in {place} have CAP_NET_RAW, or may get it: of frames, what is sent by an AF_XDP socket is not held",
+                    named(&raw)
+                ),
+                hint: "start it without that right (--cap-drop NET_RAW), or with a system call filter that refuses AF_XDP",
+            }));
+        }
+        let too_much = if network.is_some() { STRONG & !NET_RAW } else { STRONG };
         let strong: Vec<&Process> = held
             .iter()
-            .filter(|process| process.capabilities & STRONG_CAPABILITIES != 0)
+            .filter(|process| process.capabilities & too_much != 0)
             .collect();
         if !strong.is_empty() {
             doubts.push(Doubt {
                 text: format!(
-                    "{} in {place} have CAP_NET_ADMIN, CAP_NET_RAW or CAP_SYS_ADMIN: they could get around the programs, or \
-                     leave the cgroup",
-                    named(&strong)
+                    "{} in {place} have {}: they could get around the programs, or leave the cgroup",
+                    named(&strong),
+                    if network.is_some() {
+                        "CAP_NET_ADMIN or CAP_SYS_ADMIN"
+                    } else {
+                        "CAP_NET_ADMIN, CAP_NET_RAW or CAP_SYS_ADMIN"
+                    }
                 ),
                 hint: "attach is for processes without these rights; `httpjail -- COMMAND` takes them away",
             });
@@ -99,6 +191,23 @@ impl Target {
         }
         doubts
     }
+}
+
+/// Who is not in the cgroup, and cut off with it.
+fn strangers(network: u64, others: &[Process], place: &impl std::fmt::Display) -> Option<Doubt> {
+    let residents = residents(network);
+    let found: Vec<&Process> = others
+        .iter()
+        .filter(|process| residents.contains(&process.pid))
+        .collect();
+    (!found.is_empty()).then(|| Doubt {
+        text: format!(
+            "{} are in the same network namespace but not in {place}: as long as it is attached to, they send nothing out of that \
+             namespace",
+            named(&found)
+        ),
+        hint: "attach to a cgroup that has them all (that of the pod), or give them a network of their own",
+    })
 }
 
 fn shared(user: u32, theirs: &[&Process], place: &impl std::fmt::Display) -> Option<Doubt> {
@@ -158,8 +267,14 @@ fn named(processes: &[&Process]) -> String {
 
 /// Whether the family is there. (It may be loaded by who asks for it; without a device there is no hypervisor to speak to.)
 fn has_vsock() -> bool {
+    Path::new("/dev/vsock").exists() || has_family("AF_VSOCK")
+}
+
+fn has_family(name: &str) -> bool {
     let families = fs::read_to_string("/proc/net/protocols").unwrap_or_default();
-    Path::new("/dev/vsock").exists() || families.lines().any(|line| line.starts_with("AF_VSOCK"))
+    families
+        .lines()
+        .any(|line| line.split_whitespace().next() == Some(name))
 }
 
 fn everybody() -> Vec<Pid> {

@@ -1,7 +1,8 @@
 //! Keeps an attachment alive when its httpjail dies: pins the links of its programs as files in a bpffs.
 //!
 //! Each attachment has a directory `BPFFS/httpjail/ID-run-...`, named by the cgroup's id and its owner ([`RunName`]).
-//! It has a file for each program, and a symbolic link `cgroup` to the cgroup. A bpffs takes only pins, directories and
+//! It has a file for each program, and symbolic links: `cgroup` to the cgroup, and `network` to the number of the network
+//! namespace whose devices are closed with it, if any. A bpffs takes only pins, directories and
 //! links, and no name with a dot.
 //!
 //! Removing the files opens the cgroup. So only `detach`, the end of the httpjail that made them, or a newer attachment
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount, umount};
 
+use super::frames;
 use super::target::is_at;
 use crate::failure::Failure;
 use crate::jail::sandbox::run_dir::{RUN_DIR, make_run_dir};
@@ -24,6 +26,7 @@ const DIRECTORY: &str = "httpjail";
 /// The directory on which httpjail mounts a bpffs if there is none.
 const OWN_MOUNT: &str = "bpf";
 const PLACE: &str = "cgroup";
+const NETWORK: &str = "network";
 
 /// The pins of one attachment.
 #[derive(Debug)]
@@ -33,6 +36,8 @@ pub(crate) struct Pins {
     pub id: u64,
     /// The cgroup's path.
     pub cgroup: PathBuf,
+    /// The network namespace whose devices are closed with it.
+    pub network: Option<u64>,
     /// The run that made them.
     pub name: RunName,
 }
@@ -42,23 +47,35 @@ impl Pins {
     ///
     /// # Errors
     /// When there is no bpffs and none can be mounted, or it is not root's alone.
-    pub(crate) fn make(links: &Links, id: u64, cgroup: &Path, name: RunName) -> Result<Self, Failure> {
+    pub(crate) fn make(
+        links: &Links,
+        id: u64,
+        cgroup: &Path,
+        network: Option<u64>,
+        name: RunName,
+    ) -> Result<Self, Failure> {
         let parent = bpffs()?.join(DIRECTORY);
         make_folder(&parent)?;
         let pins = Pins {
             directory: parent.join(format!("{id}-{name}")),
             id,
             cgroup: cgroup.to_owned(),
+            network,
             name,
+        };
+        let note_network = || match network {
+            Some(network) => symlink(network.to_string(), pins.directory.join(NETWORK)),
+            None => Ok(()),
         };
         let made = DirBuilder::new()
             .mode(0o700)
             .create(&pins.directory)
             .and_then(|()| symlink(cgroup, pins.directory.join(PLACE)))
+            .and_then(|()| note_network())
             .map_err(|error| error.to_string())
             .and_then(|()| links.pin(&pins.directory).map_err(|error| error.to_string()));
         made.map_err(|error| {
-            let _ = pins.remove();
+            let _ = pins.forget();
             Failure::new(format!(
                 "cannot keep the attachment in {}: {error}",
                 pins.directory.display()
@@ -82,12 +99,23 @@ impl Pins {
         !is_at(&self.cgroup, self.id)
     }
 
-    /// Removes the pins, which opens the cgroup unless something else holds the programs. The last ones take httpjail's own
-    /// bpffs along.
+    /// Opens the network, and removes the pins, which opens the cgroup unless something else holds the programs. The last ones
+    /// take httpjail's own bpffs along.
     ///
     /// # Errors
     /// Naming what stays.
     pub(crate) fn remove(&self) -> io::Result<()> {
+        if let Some(network) = self.network {
+            frames::open(network, self.id)?;
+        }
+        self.forget()
+    }
+
+    /// Removes the pins alone, for a newer attachment to the cgroup that keeps the network closed.
+    ///
+    /// # Errors
+    /// Naming what stays.
+    pub(super) fn forget(&self) -> io::Result<()> {
         let told = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", self.directory.display()));
         let there = |done: io::Result<()>| match done {
             // Another process was quicker.
@@ -228,6 +256,9 @@ fn entries(directory: &Path) -> Vec<Pins> {
             id: id.parse().ok()?,
             name: RunName::parse(name)?,
             cgroup: fs::read_link(directory.join(PLACE)).unwrap_or_default(),
+            network: fs::read_link(directory.join(NETWORK))
+                .ok()
+                .and_then(|number| number.to_str()?.parse().ok()),
             directory,
         })
     };

@@ -74,22 +74,7 @@ impl Target {
     /// # Errors
     /// Those of reading the cgroup tree.
     pub(crate) fn processes(&self) -> io::Result<Vec<Pid>> {
-        let mut found = Vec::new();
-        for directory in self.tree()? {
-            match fs::read_to_string(directory.join("cgroup.procs")) {
-                Ok(text) => found.extend(text.lines().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw)),
-                // A threaded cgroup, whose processes are listed above it; or one that has gone.
-                Err(error)
-                    if matches!(
-                        error.raw_os_error(),
-                        Some(libc::EOPNOTSUPP | libc::ENODEV | libc::ENOENT)
-                    ) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        // A process of another PID namespace is listed as 0.
-        found.retain(|pid| pid.as_raw() > 0);
-        Ok(found)
+        processes(&self.path)
     }
 
     /// Returns its id and those of the cgroups below it.
@@ -97,7 +82,7 @@ impl Target {
     /// # Errors
     /// Those of reading the cgroup tree.
     pub(crate) fn ids(&self) -> io::Result<BTreeSet<u64>> {
-        let directories = self.tree()?;
+        let directories = tree(&self.path)?;
         Ok(directories
             .iter()
             .filter_map(|directory| fs::metadata(directory).ok())
@@ -149,25 +134,6 @@ impl Target {
             .map_err(|error| Failure::new(format!("cannot open the cgroup {}: {error}", self.path.display())))?;
         lock::hold(opened, &self.path, tell)
     }
-
-    /// Parents before children.
-    fn tree(&self) -> io::Result<Vec<PathBuf>> {
-        let mut directories = vec![self.path.clone()];
-        let mut next = 0;
-        while let Some(directory) = directories.get(next).cloned() {
-            next += 1;
-            let entries = match fs::read_dir(&directory) {
-                Ok(entries) => entries,
-                Err(error) if next > 1 && error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            let below = entries
-                .flatten()
-                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-            directories.extend(below.map(|entry| entry.path()));
-        }
-        Ok(directories)
-    }
 }
 
 impl AsFd for Target {
@@ -208,6 +174,53 @@ pub(crate) fn find(path: &Path) -> Result<PathBuf, Failure> {
 
 pub(super) fn mount_point() -> Result<PathBuf, Failure> {
     cgroup::mount_point().map_err(|error| Failure::new(error.to_string()))
+}
+
+/// Returns the processes in the cgroup at `path` and below it.
+///
+/// # Errors
+/// Those of reading the cgroup tree.
+pub(super) fn processes(path: &Path) -> io::Result<Vec<Pid>> {
+    let mut found = Vec::new();
+    for directory in tree(path)? {
+        match fs::read_to_string(directory.join("cgroup.procs")) {
+            Ok(text) => found.extend(text.lines().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw)),
+            // A threaded cgroup, whose processes are listed above it; or one that has gone.
+            Err(error)
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::EOPNOTSUPP | libc::ENODEV | libc::ENOENT)
+                ) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    // A process of another PID namespace is listed as 0.
+    found.retain(|pid| pid.as_raw() > 0);
+    Ok(found)
+}
+
+/// Parents before children.
+fn tree(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut directories = vec![path.to_owned()];
+    let mut next = 0;
+    while let Some(directory) = directories.get(next).cloned() {
+        next += 1;
+        let entries = match fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if next > 1 && error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        let below = entries
+            .flatten()
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        directories.extend(below.map(|entry| entry.path()));
+    }
+    Ok(directories)
+}
+
+/// What to say when the cgroup cannot be read.
+pub(super) fn unreadable(target: &Target, error: &io::Error) -> Failure {
+    Failure::new(format!("cannot read the cgroup {}: {error}", target.path().display()))
 }
 
 /// A user who may write to the `cgroup.procs` files of two cgroups and of their nearest common ancestor may move a process

@@ -2,7 +2,7 @@
 //! and the network namespace.
 
 pub(crate) mod filter;
-mod mountinfo;
+pub(crate) mod mountinfo;
 pub(crate) mod mounts;
 pub(crate) mod nested;
 pub(crate) mod network;

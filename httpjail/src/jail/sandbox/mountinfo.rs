@@ -9,7 +9,7 @@ use nix::mount::MsFlags;
 use crate::sys::mounts;
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Mount {
+pub(crate) struct Mount {
     /// Its number (field 1).
     pub id: u64,
     /// The file system's device, as `major:minor` (field 3).
@@ -21,6 +21,8 @@ pub(super) struct Mount {
     pub target: PathBuf,
     /// Its own flags (field 6), those that a remount must repeat.
     pub flags: MsFlags,
+    /// The peer group (field 7, `shared:N`): what is mounted on one of a group appears on all.
+    pub peer_group: Option<u64>,
 }
 
 impl Mount {
@@ -37,12 +39,12 @@ impl Mount {
 }
 
 /// The mounts of a `mountinfo` text, in its order. A line that is none is left out.
-pub(super) fn parse(text: &str) -> Vec<Mount> {
+pub(crate) fn parse(text: &str) -> Vec<Mount> {
     text.lines().filter_map(line).collect()
 }
 
 /// The mount through which a path without links is seen.
-pub(super) fn of<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
+pub(crate) fn of<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
     let above = mounts.iter().filter(|mount| path.starts_with(&mount.target));
     // Of two in one place the later one is seen.
     above.max_by_key(|mount| mount.target.components().count())
@@ -74,6 +76,7 @@ fn line(line: &str) -> Option<Mount> {
         .next()?
         .split(',')
         .fold(MsFlags::empty(), |flags, word| flags | flag(word));
+    let peer_group = fields.find_map(|field| field.strip_prefix("shared:")?.parse().ok());
     let kind = system.split(' ').next()?.to_owned();
     Some(Mount {
         id,
@@ -82,6 +85,7 @@ fn line(line: &str) -> Option<Mount> {
         kind,
         target,
         flags,
+        peer_group,
     })
 }
 
@@ -139,6 +143,7 @@ mod tests {
                     kind: "tmpfs".into(),
                     target: "/sys/fs/cgroup".into(),
                     flags,
+                    peer_group: Some(9),
                 },
                 Mount {
                     id: 32,
@@ -147,6 +152,7 @@ mod tests {
                     kind: "cgroup2".into(),
                     target: "/mnt/a b\\c".into(),
                     flags: MsFlags::MS_NOATIME,
+                    peer_group: None,
                 },
             ]
         );

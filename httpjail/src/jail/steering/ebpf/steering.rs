@@ -69,7 +69,8 @@ impl EbpfSteering {
     /// # Errors
     /// As for [`EbpfSteering::prepare`].
     pub(crate) fn attach(cgroup: BorrowedFd<'_>, id: u64, host_loopback: bool) -> Result<Self, SteeringError> {
-        let own_mark = network::secret().map_err(|error| SteeringError::new(format!("cannot choose a mark: {error}")))?;
+        let own_mark =
+            network::secret().map_err(|error| SteeringError::new(format!("cannot choose a mark: {error}")))?;
         let programs = load(true)?;
         let links = programs.attach(cgroup)?;
         Self::new(Place::Given { id, own_mark }, links, programs, host_loopback)

@@ -17,7 +17,12 @@ pub(super) const NFPROTO_IPV6: u8 = 10;
 const VERDICT: u32 = 0;
 const FIRST: u32 = 1;
 const SECOND: u32 = 2;
+const NF_DROP: u32 = 0;
 const NF_ACCEPT: u32 = 1;
+const ETH_P_ARP: u16 = 0x0806;
+const ETH_P_IPV6: u16 = 0x86dd;
+/// Router and neighbor solicitations and advertisements (RFC 4861 section 4).
+const NEIGHBORS: [u8; 2] = [133, 136];
 
 /// One step of a rule: a name and its attributes.
 pub(super) struct Expression(pub(super) Attributes);
@@ -121,8 +126,57 @@ pub(super) fn redirect(port: u16) -> Vec<Expression> {
     vec![load(FIRST, &port.to_be_bytes()), expression("redir", redirect)]
 }
 
+pub(super) fn has_mark(mark: u32) -> Vec<Expression> {
+    vec![meta(Meta::Mark), compare(Compare::Equal, &mark.to_ne_bytes())]
+}
+
+pub(super) fn has_priority(priority: u32) -> Vec<Expression> {
+    vec![meta(Meta::Priority), compare(Compare::Equal, &priority.to_ne_bytes())]
+}
+
+/// Takes mark and priority away.
+pub(super) fn without_mark() -> Vec<Expression> {
+    let none = |key: Meta| {
+        let set = Attributes::new().number(2, key as u32).number(3, FIRST);
+        [load(FIRST, &[0; 4]), expression("meta", set)]
+    };
+    [none(Meta::Mark), none(Meta::Priority)].into_iter().flatten().collect()
+}
+
+/// Whoever that is: a packet without a socket, or with one of the kernel's own, has no such value and does not match
+/// (net/netfilter/nft_meta.c, `nft_meta_get_eval_skugid`).
+pub(super) fn has_open_socket() -> Vec<Expression> {
+    vec![meta(Meta::SocketUser), compare(Compare::AtLeast, &[0; 4])]
+}
+
+pub(super) fn is_arp() -> Vec<Expression> {
+    vec![meta(Meta::Protocol), compare(Compare::Equal, &ETH_P_ARP.to_be_bytes())]
+}
+
+pub(super) fn is_ipv6() -> Vec<Expression> {
+    vec![meta(Meta::Protocol), compare(Compare::Equal, &ETH_P_IPV6.to_be_bytes())]
+}
+
+/// The type of an ICMPv6 message.
+pub(super) fn is_neighbor_discovery() -> Vec<Expression> {
+    let [first, last] = NEIGHBORS;
+    vec![
+        payload(Base::Transport, 0, 1),
+        compare(Compare::AtLeast, &[first]),
+        compare(Compare::AtMost, &[last]),
+    ]
+}
+
+pub(super) fn drop_it() -> Expression {
+    verdict(NF_DROP)
+}
+
 pub(super) fn accept() -> Expression {
-    let verdict = Attributes::new().number(1, NF_ACCEPT);
+    verdict(NF_ACCEPT)
+}
+
+fn verdict(number: u32) -> Expression {
+    let verdict = Attributes::new().number(1, number);
     let data = Attributes::new().nested(2, verdict);
     expression("immediate", Attributes::new().number(1, VERDICT).nested(2, data))
 }
@@ -145,7 +199,10 @@ pub(super) fn tcp_reset() -> Expression {
 
 #[derive(Clone, Copy)]
 enum Meta {
+    Protocol = 1,
+    Priority = 2,
     Mark = 3,
+    SocketUser = 10,
     Family = 15,
     L4Protocol = 16,
 }
@@ -158,6 +215,8 @@ fn meta(key: Meta) -> Expression {
 enum Compare {
     Equal = 0,
     NotEqual = 1,
+    AtMost = 3,
+    AtLeast = 5,
 }
 
 fn compare(how: Compare, with: &[u8]) -> Expression {

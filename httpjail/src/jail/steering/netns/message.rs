@@ -16,6 +16,7 @@ const BATCH_END: u16 = 17;
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
 const NFPROTO_UNSPEC: u8 = 0;
 const NFPROTO_INET: u8 = 1;
+pub(super) const NFPROTO_NETDEV: u8 = 5;
 const NLA_F_NESTED: u16 = 1 << 15;
 const NLMSG_ERROR: u16 = 2;
 const HEADER_BYTES: usize = 16;
@@ -24,6 +25,7 @@ const HEADER_BYTES: usize = 16;
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind {
     Table = 0,
+    TableGone = 2,
     Chain = 3,
     Rule = 6,
 }
@@ -94,12 +96,22 @@ pub(super) fn open() -> io::Result<Socket> {
 pub(super) struct Requests {
     bytes: Vec<u8>,
     names: Vec<String>,
+    /// Of the tables.
+    family: u8,
 }
 
 impl Requests {
     /// A transaction: nf_tables takes all of it or nothing.
     pub(super) fn batch() -> Self {
-        let mut batch = Requests::default();
+        Self::batch_of(NFPROTO_INET)
+    }
+
+    /// The same for tables of another family.
+    pub(super) fn batch_of(family: u8) -> Self {
+        let mut batch = Requests {
+            family,
+            ..Requests::default()
+        };
         batch.message(
             "the batch",
             BATCH_BEGIN,
@@ -115,7 +127,7 @@ impl Requests {
     pub(super) fn add(&mut self, name: &str, kind: Kind, attributes: &Attributes) {
         let number = NFNL_SUBSYS_NFTABLES << 8 | kind as u16;
         let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_APPEND;
-        self.message(name, number, flags, NFPROTO_INET, 0, attributes);
+        self.message(name, number, flags, self.family, 0, attributes);
     }
 
     /// Has the kernel do it all, or nothing.

@@ -8,6 +8,7 @@
 mod events;
 mod expression;
 mod flows;
+pub(crate) mod frames;
 mod message;
 mod ruleset;
 mod tables;
