@@ -61,3 +61,67 @@ fn what_cannot_be_meant_is_refused() {
     assert!(gets_out(&lab, &mut told));
     assert_eq!(traces(&lab), Vec::<String>::new());
 }
+
+/// A unit that is started again is held again, and `detach` ends the wait for it.
+// Proves on attach: P19.
+#[test]
+fn what_is_started_again_is_held_again() {
+    let lab = lab();
+    let unit = format!("attach-test-{}", canary());
+    let cgroup = Cgroup::named(&format!("{unit}.service"));
+    let mut told = Told::start(&lab, &cgroup.0);
+    let place = || [OsString::from("--unit"), OsString::from(&unit)];
+    let run = attach_to(lab.unjailed(), &lab, place(), &lab.fresh_path("attach.json"), &[]);
+    let says = |what: &str, times: usize| {
+        let said = eventually(LIMIT, || run.stderr().matches(what).count() == times);
+        assert!(said, "{what}: {}", run.stderr());
+    };
+    says("attached to", 1);
+    for times in 1..3 {
+        assert_eq!(told.ask("curl('http://ok.test/')"), "200");
+        assert_eq!(told.ask("curl('http://evil.test/')"), "403");
+        assert!(!gets_out(&lab, &mut told));
+        assert!(cgroup.end());
+        says("is held as soon as it is started again", times);
+        fs::create_dir(&cgroup.0).unwrap();
+        told = Told::start(&lab, &cgroup.0);
+        says("attached to", times + 1);
+    }
+    assert_eq!(told.ask("curl('http://evil.test/')"), "403");
+    assert!(cgroup.end());
+    says("is held as soon as it is started again", 3);
+    let line = [&[lab.binary().into(), "detach".into()][..], &place()].concat();
+    lab.unjailed()
+        .command(line)
+        .run()
+        .expect_code(0)
+        .expect_stderr_has("detached from");
+    run.wait()
+        .unwrap()
+        .expect_code(0)
+        .expect_stderr_has("waiting no more for the unit");
+    assert_eq!(traces(&lab), Vec::<String>::new());
+
+    // Killed while it waits, it leaves a name, which the next run of anything removes.
+    fs::create_dir(&cgroup.0).unwrap();
+    let _told = Told::start(&lab, &cgroup.0);
+    let run = attach_to(lab.unjailed(), &lab, place(), &lab.fresh_path("attach.json"), &[]);
+    assert!(
+        eventually(LIMIT, || run.stderr().contains("attached to")),
+        "{}",
+        run.stderr()
+    );
+    assert!(cgroup.end());
+    assert!(
+        eventually(LIMIT, || run.stderr().contains("is gone")),
+        "{}",
+        run.stderr()
+    );
+    assert!(eventually(LIMIT, || traces(&lab)
+        .iter()
+        .any(|name| name.starts_with("waiting-"))));
+    run.signal(Signal::SIGKILL);
+    run.wait().unwrap();
+    lab.jail().command(["true"]).run().expect_code(0);
+    assert_eq!(traces(&lab), Vec::<String>::new());
+}

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::attach::{overlays, pins};
+use super::attach::{again, overlays, pins};
 use super::steering::cgroup::{self, Claimed, StaleCgroup};
 
 /// How long the killed processes of all dead runs together may take to end.
@@ -20,6 +20,7 @@ const MOST_ELSEWHERE: usize = 100;
 /// not to run.
 pub(crate) fn remove() -> Vec<String> {
     let mut left = pins::remove_stale();
+    again::forget_dead();
     overlays::forget_dead();
     match cgroup::stale_cgroups() {
         Ok(found) => {

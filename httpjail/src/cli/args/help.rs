@@ -6,6 +6,7 @@ What is restricted, and what is not:
   can no longer be reached, not even from inside; sockets that listen from now on can be reached from inside only.
   Unix sockets, files and rights of the processes stay as they are: a process of root can leave the cgroup.
   When httpjail is killed the cgroup stays closed, until `httpjail detach`.
+  A container or unit that is started again is held again.
 
 Examples:
   httpjail attach --unit agent.service -r 'allow: ^https://api\\.github\\.com/'

@@ -4,6 +4,7 @@
 //! process, steer, and watch.
 
 use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
 use crate::cli::args;
 use crate::cli::compose::approval::{self, Questions};
@@ -17,7 +18,7 @@ use crate::cli::run_stats::SharedFindings;
 use crate::cli::safe_from::{Holding, SafeFrom};
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::jail::attach::{self, Attachment, End, Laid, Place, Target};
+use crate::jail::attach::{self, Attachment, Closing, End, Laid, Place, Standby, Target};
 use crate::jail::sandbox::rights;
 use crate::jail::sandbox::user_identity::UserIdentity;
 use crate::jail::stale;
@@ -34,17 +35,99 @@ pub(crate) fn named(place: args::Place) -> Option<Place> {
     cgroup.or(other).or(place.pid.map(Place::Process))
 }
 
-/// Holds the cgroup until a signal or its end. Returns httpjail's exit status.
+/// Holds the cgroup until a signal or its end; a container or a unit also when it is started again. Returns httpjail's exit status.
 ///
 /// # Errors
 /// What failed; the cgroup is as it was before, unless the message says that it stays closed.
 pub(crate) fn attach(config: &Config, caller: &UserIdentity, place: &Place) -> Result<u8, Failure> {
     needs_root("attach")?;
     let signals = Signals::block().map_err(|error| Failure::new(format!("cannot take the signals: {error}")))?;
-    let upstream_authorities = upstream_authorities(config, caller)?;
-    let target = Target::open(&place.find()?)?;
+    let first = closing(config, None);
+    let mut attachment = Attachment::close(Target::open(&place.find()?)?, first, &|text| say(config, text))?;
+    let mut again = false;
+    loop {
+        let held = (attachment.target().path().to_owned(), attachment.target().id());
+        let standby = match hold(config, caller, place, attachment, &signals) {
+            Ok(None) => return Ok(0),
+            Ok(Some(standby)) => standby,
+            Err(failure) if again => next_after(failure, &held)?,
+            Err(failure) => return Err(failure),
+        };
+        let Some(next) = next(config, place, &held.0, standby, &signals)? else {
+            say(config, &format!("waiting no more for {place}"));
+            return Ok(0);
+        };
+        (attachment, again) = (next, true);
+    }
+}
 
-    let mut attachment = Attachment::close(target, config.policy.names_loopback(), &|text| say(config, text))?;
+/// Waits for the next cgroup at that place, and closes it. Returns `None` if a signal asks to end.
+fn next(
+    config: &Config,
+    place: &Place,
+    path: &Path,
+    mut standby: Standby,
+    signals: &Signals,
+) -> Result<Option<Attachment>, Failure> {
+    loop {
+        say(
+            config,
+            &format!(
+                "{} is gone; {place} is held as soon as it is started again",
+                path.display()
+            ),
+        );
+        let Some(target) = standby.wait(&place.to_string(), signals)? else {
+            return Ok(None);
+        };
+        let held = (path.to_owned(), target.id());
+        match Attachment::close(target, closing(config, Some(&mut standby)), &|text| say(config, text)) {
+            Ok(attachment) => return Ok(Some(attachment)),
+            Err(failure) => standby = next_after(failure, &held)?,
+        }
+    }
+}
+
+/// What ended while it was being attached to is waited for again: something may start it until it lives.
+fn next_after(failure: Failure, (path, id): &(PathBuf, u64)) -> Result<Standby, Failure> {
+    if attach::is_at(path, *id) {
+        return Err(stays_closed(path, failure));
+    }
+    logging::warn(&failure.to_string(), failure.hint.as_deref());
+    Standby::new(path)
+}
+
+fn closing(config: &Config, standby: Option<&mut Standby>) -> Closing {
+    Closing {
+        host_loopback: config.policy.names_loopback(),
+        again: standby.is_some(),
+        programs: standby.and_then(Standby::take),
+    }
+}
+
+/// What a failure leaves of one that was started again.
+fn stays_closed(path: &Path, failure: Failure) -> Failure {
+    if failure.message.ends_with("stays closed") {
+        return failure;
+    }
+    Failure {
+        hint: failure
+            .hint
+            .or_else(|| Some(format!("httpjail detach --cgroup {}", path.display()))),
+        message: format!("{}; {} stays closed", failure.message, path.display()),
+        ..failure
+    }
+}
+
+/// Holds a cgroup that is closed. Returns what waits for the next, if it is gone and that is wanted.
+fn hold(
+    config: &Config,
+    caller: &UserIdentity,
+    place: &Place,
+    mut attachment: Attachment,
+    signals: &Signals,
+) -> Result<Option<Standby>, Failure> {
+    let upstream_authorities = upstream_authorities(config, caller)?;
     if matches!(place, Place::Container(_)) {
         attachment.target().holds_container(attachment.closed_network())?;
     }
@@ -100,7 +183,18 @@ pub(crate) fn attach(config: &Config, caller: &UserIdentity, place: &Place) -> R
     // Who is in the cgroup is not known beforehand: nobody but root may be able to write the file.
     let mut watcher = Watcher::new(config, SafeFrom::AllBut(0), caller);
     let watch = watcher.as_mut().map(|watcher| watcher as &mut dyn PolicyWatch);
-    let end = attachment.watch(&proxy_process, &signals, watch, &|| log.open(caller));
+    let standby = place
+        .is_followed()
+        .then(|| Standby::new(attachment.target().path()))
+        .transpose();
+    let standby = standby.unwrap_or_else(|failure| {
+        logging::warn(
+            &format!("when {place} is started again it is not held: {failure}"),
+            None,
+        );
+        None
+    });
+    let end = attachment.watch(&proxy_process, standby.as_ref(), signals, watch, &|| log.open(caller));
     match &end {
         End::Failed(message) => {
             return Err(Failure {
@@ -112,6 +206,7 @@ pub(crate) fn attach(config: &Config, caller: &UserIdentity, place: &Place) -> R
             config,
             &format!("detaching from {path}: nothing holds its processes any more"),
         ),
+        End::Gone if standby.is_some() => {}
         End::Gone => say(
             config,
             &format!("{path} is gone: a cgroup that is made there from now on is not held"),
@@ -121,7 +216,7 @@ pub(crate) fn attach(config: &Config, caller: &UserIdentity, place: &Place) -> R
     if let Err(error) = proxy_process.finish(0, &|| log.open(caller)) {
         logging::warn(&error.to_string(), None);
     }
-    Ok(0)
+    Ok(standby.filter(|_| end == End::Gone))
 }
 
 /// Opens the cgroup, or all that there are.
@@ -133,20 +228,37 @@ pub(crate) fn detach(place: Option<&Place>) -> Result<u8, Failure> {
     let cgroup = match place {
         // One that is gone has left its name.
         Some(Place::Cgroup(path)) => Some(Place::Cgroup(path.clone()).find().unwrap_or_else(|_| path.clone())),
-        Some(place) => Some(place.find()?),
+        Some(place) => match place.find() {
+            Ok(found) => Some(found),
+            // What does not run may be waited for.
+            Err(unknown) => {
+                let name = place.to_string();
+                let ended = attach::stop_waiting(|_, named| named == name)?;
+                return if ended.is_empty() {
+                    Err(unknown)
+                } else {
+                    Ok(report(ended))
+                };
+            }
+        },
         None => None,
     };
     let opened = attach::detach(cgroup.as_deref())?;
     if let (true, Some(cgroup)) = (opened.is_empty(), cgroup) {
         return Err(Failure::new(format!("nothing is attached to {}", cgroup.display())));
     }
+    Ok(report(opened))
+}
+
+/// Says what is open again. Returns httpjail's exit status.
+fn report(opened: Vec<PathBuf>) -> u8 {
     let mut text = String::new();
     for cgroup in opened {
         text += &format!("httpjail: detached from {}\n", cgroup.display());
     }
     // Without a stderr there is nobody to tell.
     let _ = io::stderr().write_all(text.as_bytes());
-    Ok(0)
+    0
 }
 
 /// Said before anything is tried: what fails without root is a file that says little.

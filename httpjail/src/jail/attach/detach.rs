@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
+use super::again::Waiting;
 use super::lock::lock_pins;
 use super::overlays;
 use super::pins::Pins;
@@ -31,28 +32,42 @@ pub(crate) fn detach(cgroup: Option<&Path>) -> Result<Vec<PathBuf>, Failure> {
             .into_iter()
             .filter(|pins| cgroup.is_none_or(|path| pins.cgroup == path))
     };
-    let found: Vec<_> = meant().map(|pins| pins.cgroup).collect();
+    let mut found: Vec<_> = meant().map(|pins| pins.cgroup).collect();
     for pins in meant() {
         if lives(&pins)? {
-            end(&pins.name).map_err(|error| {
-                let pid = pins.name.pid;
-                let stopped = is_stopped(pid).then(|| format!("it is stopped: kill -CONT {pid}, and detach again"));
-                let killed = || format!("kill -KILL {pid} leaves the cgroup closed; detach opens it then");
-                Failure {
-                    hint: Some(stopped.unwrap_or_else(killed)),
-                    ..Failure::new(format!(
-                        "cannot end the httpjail that is attached (process {pid}): {error}"
-                    ))
-                }
-            })?;
+            end_run(&pins.name)?;
         }
     }
+    found.extend(stop_waiting(|waiting, _| cgroup.is_none_or(|path| waiting == path))?);
     // The pins that are left belong to dead runs.
     let _lock = lock_pins(&|_| {})?;
     for pins in meant() {
         remove(&pins)?;
     }
     Ok(found)
+}
+
+/// Ends who waits for a cgroup, by its path and by what the user named it. Returns the paths.
+///
+/// # Errors
+/// When one does not end.
+pub(crate) fn stop_waiting(is_meant: impl Fn(&Path, &str) -> bool) -> Result<Vec<PathBuf>, Failure> {
+    let mut ended = Vec::new();
+    for waiting in Waiting::all()
+        .into_iter()
+        .filter(|waiting| is_meant(&waiting.path, &waiting.named))
+    {
+        if waiting
+            .run
+            .may_live()
+            .map_err(|error| Failure::new(error.to_string()))?
+        {
+            end_run(&waiting.run)?;
+            ended.push(waiting.path.clone());
+        }
+        waiting.forget();
+    }
+    Ok(ended)
 }
 
 /// Takes away what an attachment has laid over files, opens its network, and removes its pins and the cgroup of its self-test.
@@ -91,6 +106,20 @@ fn is_stopped(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
     matches!(state, Some('T' | 't'))
+}
+
+fn end_run(name: &RunName) -> Result<(), Failure> {
+    end(name).map_err(|error| {
+        let pid = name.pid;
+        let stopped = is_stopped(pid).then(|| format!("it is stopped: kill -CONT {pid}, and detach again"));
+        let killed = || format!("kill -KILL {pid} leaves the cgroup closed; detach opens it then");
+        Failure {
+            hint: Some(stopped.unwrap_or_else(killed)),
+            ..Failure::new(format!(
+                "cannot end the httpjail that is attached (process {pid}): {error}"
+            ))
+        }
+    })
 }
 
 /// Asks the httpjail of that name to end, and waits for it.

@@ -4,6 +4,7 @@
 //! attachment holds processes that cannot leave their cgroup, and closes IP only; `run` closes more. The attachment is
 //! pinned ([`pins`]): when httpjail is killed the cgroup stays closed until `httpjail detach`.
 
+pub(crate) mod again;
 mod detach;
 mod frames;
 mod lock;
@@ -16,10 +17,12 @@ mod preexisting;
 mod self_test;
 mod target;
 
-pub(crate) use detach::detach;
+pub(crate) use again::Standby;
+pub(crate) use detach::{detach, stop_waiting};
 pub(crate) use overlays::{Laid, Overlay};
+pub(crate) use pins::is_lasting;
 pub(crate) use place::Place;
-pub(crate) use target::Target;
+pub(crate) use target::{Target, is_at};
 
 use std::fs::File;
 use std::io;
@@ -32,16 +35,16 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid};
 
 use super::process::proxy::ProxyProcess;
-use super::process_info::lookup;
 use super::sandbox::network;
 use super::steering::Extras;
 use super::steering::Steering;
 use super::steering::cgroup::RunName;
-use super::steering::ebpf::{EbpfSteering, HOOKS, Links};
+use super::steering::ebpf::{EbpfSteering, HOOKS, Links, Loaded};
 use super::supervisor::policy_watch::{PolicyPoller, PolicyWatch};
 use super::supervisor::signals::Signals;
 use crate::audit::Record;
 use crate::failure::Failure;
+use crate::net::Listeners;
 use detach::{lives, remove, replace};
 use frames::Frames;
 use lock::lock_pins;
@@ -77,14 +80,26 @@ pub(crate) enum End {
     Failed(String),
 }
 
+/// How [`Attachment::close`] closes a cgroup.
+#[derive(Default)]
+pub(crate) struct Closing {
+    /// Whether a policy may name the host's loopback.
+    pub host_loopback: bool,
+    /// Programs that are loaded already.
+    pub programs: Option<Loaded>,
+    /// Whether it is new, at the place of one that was held: then it stays closed if anything fails.
+    pub again: bool,
+}
+
 impl Attachment {
     /// Closes the cgroup: from here on nothing that its sockets send leaves, and no new socket is made. `tell` is told what is
     /// waited for.
     ///
     /// # Errors
     /// The step that failed. The cgroup is as open as before.
-    pub(crate) fn close(target: Target, host_loopback: bool, tell: &dyn Fn(&str)) -> Result<Self, Failure> {
-        let network = target.network()?;
+    pub(crate) fn close(target: Target, how: Closing, tell: &dyn Fn(&str)) -> Result<Self, Failure> {
+        // One that is new has no processes yet, or those of who starts them.
+        let network = if how.again { None } else { target.network()? };
         if target
             .processes()
             .map_err(|error| unreadable(&target, &error))?
@@ -112,14 +127,15 @@ impl Attachment {
         }
         let attached = || Links::attached(target.as_fd()).map_err(|error| unreadable(&target, &error));
         let expected = (attached()? + HOOKS.len() as u32).saturating_sub((earlier.len() * HOOKS.len()) as u32);
-        let steering = EbpfSteering::attach(target.as_fd(), target.id(), host_loopback)?;
+        let programs = how.programs.map_or_else(Loaded::new, Ok)?;
+        let steering = EbpfSteering::attach(programs, target.as_fd(), target.id(), how.host_loopback)?;
         // The cgroup is closed from here on; the rest may take its time.
         let name = RunName::own().map_err(|error| Failure::new(error.to_string()))?;
         let lock = lock_pins(tell)?;
         let own_network = frames::own(network);
         let pins = Pins::make(steering.links(), target.id(), target.path(), own_network, name)?;
         let mut attachment = Attachment {
-            stays: !earlier.is_empty(),
+            stays: how.again || !earlier.is_empty(),
             preexisting: Vec::new(),
             target,
             steering,
@@ -133,7 +149,19 @@ impl Attachment {
         }
         // Released before a step can fail: undoing the attachment takes the lock too.
         drop(lock);
-        attachment.frames = frames::close(&attachment.target, network.filter(|_| own_network.is_some()))?;
+        if how.again {
+            // Without listeners, so that nothing gets anywhere; but whoever starts the processes sets options of sockets, which
+            // programs without a configuration refuse.
+            attachment.steering.arm(&Listeners::default())?;
+            again::settle(&attachment.target);
+            attachment.network = attachment.target.network()?;
+            attachment.pins.note_network(frames::own(attachment.network))?;
+        }
+        let network = attachment.network;
+        attachment.frames = frames::close(
+            &attachment.target,
+            network.filter(|_| attachment.pins.network.is_some()),
+        )?;
         let late = Instant::now() + LIMIT;
         while Links::attached(attachment.target.as_fd()).is_ok_and(|count| count > expected) && Instant::now() < late {
             sleep(Duration::from_millis(5));
@@ -227,10 +255,11 @@ impl Attachment {
     }
 
     /// Answers the proxy's requests and reloads the policy file until the attachment ends. `open_log` opens the request log
-    /// again.
+    /// again, and `standby` tells at once that the cgroup has gone.
     pub(crate) fn watch(
         &self,
         proxy_process: &ProxyProcess,
+        standby: Option<&Standby>,
         signals: &Signals,
         policy: Option<&mut dyn PolicyWatch>,
         open_log: &dyn Fn() -> io::Result<File>,
@@ -241,24 +270,27 @@ impl Attachment {
             if self.target.is_gone() {
                 return End::Gone;
             }
+            let devices = self.frames.as_ref().map_or(signals.as_fd(), AsFd::as_fd);
             let mut polled = [
                 PollFd::new(proxy_process.channel.as_fd(), PollFlags::POLLIN),
                 PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-                // Without one, the signals are watched twice.
-                PollFd::new(
-                    self.frames.as_ref().map_or(signals.as_fd(), AsFd::as_fd),
-                    PollFlags::POLLIN,
-                ),
+                // Where there is none of these, the signals are watched twice.
+                PollFd::new(devices, PollFlags::POLLIN),
+                PollFd::new(standby.map_or(signals.as_fd(), AsFd::as_fd), PollFlags::POLLIN),
             ];
             match poll(&mut polled, tick) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(error) => return End::Failed(format!("cannot wait: {error}")),
             }
-            let [proxy, signal, devices] = polled.map(|polled| polled.any().unwrap_or(true));
+            let [proxy, signal, devices, changes] = polled.map(|polled| polled.any().unwrap_or(true));
+            if changes && let Some(standby) = standby {
+                standby.forget_changes();
+            }
             if devices && let Some(Err(error)) = self.frames.as_ref().map(Frames::renew) {
                 return End::Failed(format!("cannot close a new device of the network namespace: {error}"));
             }
-            if proxy && let Err(message) = proxy_process.answer(|pid| self.ancestors(pid), |_, _| None, open_log) {
+            if proxy && let Err(message) = proxy_process.answer(|pid| self.target.ancestors(pid), |_, _| None, open_log)
+            {
                 return End::Failed(message);
             }
             if signal {
@@ -288,14 +320,6 @@ impl Attachment {
         let ours = Pins::all().into_iter().any(|pins| pins.name == self.pins.name);
         if ours { remove(&self.pins) } else { Ok(()) }
     }
-
-    /// Returns the ancestors of a process of the cgroup, up to the first that is not in the cgroup.
-    fn ancestors(&self, pid: u32) -> Option<Vec<u32>> {
-        let processes = self.target.processes().ok()?;
-        let is_inside = |pid: &u32| processes.contains(&Pid::from_raw(pid.cast_signed()));
-        let above = std::iter::successors(lookup::parent(pid), |pid| lookup::parent(*pid));
-        is_inside(&pid).then(|| above.take_while(is_inside).collect())
-    }
 }
 
 impl Drop for Attachment {
@@ -306,12 +330,6 @@ impl Drop for Attachment {
             tracing::warn!(%failure, "cannot undo an attachment");
         }
     }
-}
-
-/// Returns true if the pins stay as long as the machine runs: a bpffs ends with the last mount namespace that has it.
-pub(crate) fn is_lasting() -> bool {
-    let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
-    namespace("self") == namespace("1")
 }
 
 /// What the signals that arrived ask for.

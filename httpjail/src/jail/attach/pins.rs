@@ -63,15 +63,11 @@ impl Pins {
             network,
             name,
         };
-        let note_network = || match network {
-            Some(network) => symlink(network.to_string(), pins.directory.join(NETWORK)),
-            None => Ok(()),
-        };
         let made = DirBuilder::new()
             .mode(0o700)
             .create(&pins.directory)
             .and_then(|()| symlink(cgroup, pins.directory.join(PLACE)))
-            .and_then(|()| note_network())
+            .and_then(|()| pins.write_network())
             .map_err(|error| error.to_string())
             .and_then(|()| links.pin(&pins.directory).map_err(|error| error.to_string()));
         made.map_err(|error| {
@@ -82,6 +78,26 @@ impl Pins {
             ))
         })?;
         Ok(pins)
+    }
+
+    /// Notes which network namespace is closed with the cgroup, if that is known only now.
+    ///
+    /// # Errors
+    /// Those of writing it down.
+    pub(super) fn note_network(&mut self, network: Option<u64>) -> Result<(), Failure> {
+        self.network = network;
+        self.write_network().map_err(|error| {
+            Failure::new(format!(
+                "cannot keep the attachment in {}: {error}",
+                self.directory.display()
+            ))
+        })
+    }
+
+    fn write_network(&self) -> io::Result<()> {
+        self.network.map_or(Ok(()), |network| {
+            symlink(network.to_string(), self.directory.join(NETWORK))
+        })
     }
 
     /// Returns all pins, in every bpffs that is mounted here. Any user may write to a bpffs that was mounted without a mode
@@ -136,6 +152,12 @@ impl Pins {
         }
         Ok(())
     }
+}
+
+/// Returns true if the pins stay as long as the machine runs: a bpffs ends with the last mount namespace that has it.
+pub(crate) fn is_lasting() -> bool {
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+    namespace("self") == namespace("1")
 }
 
 /// Removes the pins of attachments whose cgroup is gone. Returns what could not be removed.

@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 
 use super::lock;
 use crate::failure::Failure;
+use crate::jail::process_info::lookup;
 use crate::jail::sandbox::network;
 use crate::jail::steering::cgroup;
 
@@ -125,6 +126,14 @@ impl Target {
         }
     }
 
+    /// Returns the ancestors of a process of the cgroup, up to the first that is not in the cgroup.
+    pub(super) fn ancestors(&self, pid: u32) -> Option<Vec<u32>> {
+        let processes = self.processes().ok()?;
+        let is_inside = |pid: &u32| processes.contains(&Pid::from_raw(pid.cast_signed()));
+        let above = std::iter::successors(lookup::parent(pid), |pid| lookup::parent(*pid));
+        is_inside(&pid).then(|| above.take_while(is_inside).collect())
+    }
+
     /// Locks the cgroup against other httpjails that attach to it or detach from it. `tell` is called if it must wait.
     ///
     /// # Errors
@@ -143,7 +152,7 @@ impl AsFd for Target {
 }
 
 /// Returns true if the cgroup with this id is at this path.
-pub(super) fn is_at(path: &Path, id: u64) -> bool {
+pub(crate) fn is_at(path: &Path, id: u64) -> bool {
     fs::metadata(path).is_ok_and(|found| found.ino() == id)
 }
 

@@ -42,6 +42,13 @@ impl Place {
     }
 }
 
+impl Place {
+    /// Returns true if what is started again under this name is meant, too.
+    pub(crate) fn is_followed(&self) -> bool {
+        matches!(self, Place::Container(_) | Place::Unit(_))
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -19,7 +19,7 @@ pub(crate) use events::Events;
 pub(crate) use flows::{Asked, Flows};
 pub(crate) use links::{HOOKS, Links};
 pub(crate) use object::Programs;
-pub(crate) use steering::EbpfSteering;
+pub(crate) use steering::{EbpfSteering, Loaded};
 
 use std::io;
 use std::path::PathBuf;

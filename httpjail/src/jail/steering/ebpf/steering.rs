@@ -50,6 +50,19 @@ impl Place {
     }
 }
 
+/// Programs that are on no cgroup yet.
+pub(crate) struct Loaded(Programs);
+
+impl Loaded {
+    /// Loads them.
+    ///
+    /// # Errors
+    /// Those of a kernel without what is needed.
+    pub(crate) fn new() -> Result<Self, SteeringError> {
+        Ok(Loaded(load(true)?))
+    }
+}
+
 impl EbpfSteering {
     /// Loads the programs and attaches them to a fresh cgroup. With `host_loopback` a loopback port on which nobody in the jail
     /// listens goes to the proxy; without, the connect is refused at once.
@@ -68,10 +81,14 @@ impl EbpfSteering {
     ///
     /// # Errors
     /// As for [`EbpfSteering::prepare`].
-    pub(crate) fn attach(cgroup: BorrowedFd<'_>, id: u64, host_loopback: bool) -> Result<Self, SteeringError> {
+    pub(crate) fn attach(
+        Loaded(programs): Loaded,
+        cgroup: BorrowedFd<'_>,
+        id: u64,
+        host_loopback: bool,
+    ) -> Result<Self, SteeringError> {
         let own_mark =
             network::secret().map_err(|error| SteeringError::new(format!("cannot choose a mark: {error}")))?;
-        let programs = load(true)?;
         let links = programs.attach(cgroup)?;
         Self::new(Place::Given { id, own_mark }, links, programs, host_loopback)
     }
