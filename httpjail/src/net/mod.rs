@@ -9,6 +9,7 @@ mod host;
 pub use host::{Host, HostError, HostPattern, HostPatternError};
 
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::pin::Pin;
 
 use serde::{Deserialize, Serialize};
 use socket2::{SockRef, Socket};
@@ -116,15 +117,17 @@ pub struct Holder {
     pub cgroup: Option<u64>,
 }
 
-/// Knows which program a process runs. It is asked once for each connection, and returns `None` if that is unknown. Both methods block
-/// for one local round trip at most: call them from a blocking context.
+/// An answer of a [`ProgramSource`]. It takes one local round trip at most.
+pub type Asked<'a, T> = Pin<Box<dyn Future<Output = Option<T>> + Send + 'a>>;
+
+/// Knows which program a process runs. It is asked once for each connection, and returns `None` if that is unknown.
 pub trait ProgramSource: Send + Sync + 'static {
     /// Returns the program of the process `pid`.
-    fn program(&self, pid: u32) -> Option<Program>;
+    fn program(&self, pid: u32) -> Asked<'_, Program>;
 
     /// Returns the process that has the socket with this inode number open.
-    fn holder(&self, _socket: u32) -> Option<Holder> {
-        None
+    fn holder(&self, _socket: u32) -> Asked<'_, Holder> {
+        Box::pin(std::future::ready(None))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::cli::compose::host_ports::HostPorts;
 use crate::dns::SyntheticAddresses;
 use crate::jail::process_info::client::ProcessInfoClient;
 use crate::jail::steering::{EventSource, Stopped};
-use crate::net::{Holder, NameSource as _, Process, ProgramSource as _};
+use crate::net::{Holder, NameSource as _, Process};
 
 /// What writes an event of the kernel's into the log, with the name behind the address and the program that the process runs.
 /// One that goes on trying is asked after once.
@@ -35,7 +35,7 @@ pub(super) fn noting(
         let known = latest.take().filter(|(known, _)| *known == trier);
         let (_, holder) = latest.insert(known.unwrap_or_else(|| {
             let holder = match &trier {
-                Trier::Process(pid, comm) => process_info.program(*pid).map(|program| Holder {
+                Trier::Process(pid, comm) => process_info.find_program(*pid).map(|program| Holder {
                     process: Process {
                         pid: *pid,
                         comm: comm.clone(),
@@ -43,7 +43,7 @@ pub(super) fn noting(
                     program,
                     cgroup: None,
                 }),
-                Trier::Socket(socket) => process_info.holder(*socket),
+                Trier::Socket(socket) => process_info.find_holder(*socket),
             };
             (trier, holder)
         }));

@@ -25,7 +25,7 @@ use crate::cli::safe_from::{Holding, SafeFrom};
 use crate::config::{Approval, Config, LogTarget};
 use crate::failure::Failure;
 use crate::logging;
-use crate::net::{Host, NameSource, Program, ProgramSource};
+use crate::net::{Asked, Host, NameSource, Program, ProgramSource};
 use crate::proxy::{self, Clients, Proxy, ProxyAuth, Token};
 use crate::tls::CertificateAuthority;
 use crate::tls::store::load_or_create;
@@ -222,8 +222,8 @@ impl NameSource for Unknown {
 }
 
 impl ProgramSource for Unknown {
-    fn program(&self, _pid: u32) -> Option<Program> {
-        None
+    fn program(&self, _pid: u32) -> Asked<'_, Program> {
+        Box::pin(std::future::ready(None))
     }
 }
 

@@ -66,11 +66,7 @@ impl Client {
     pub(crate) async fn learn_program(&self) {
         let ask = async || {
             let flow = self.flow.clone()?;
-            let programs = self.context.config.programs.clone();
-            // The look-up blocks. If its task fails the program is not known.
-            tokio::task::spawn_blocking(move || look_up(&*programs, flow))
-                .await
-                .ok()?
+            look_up(&*self.context.config.programs, flow).await
         };
         self.holder.get_or_init(ask).await;
     }
@@ -197,14 +193,14 @@ impl Client {
     }
 }
 
-/// Who opened a connection, and what that runs. Blocks.
-fn look_up(programs: &dyn ProgramSource, flow: Flow) -> Option<Holder> {
+/// Who opened a connection, and what that runs.
+async fn look_up(programs: &dyn ProgramSource, flow: Flow) -> Option<Holder> {
     match flow.opener? {
         Opener::Process(process) => Some(Holder {
-            program: programs.program(process.pid).unwrap_or_default(),
+            program: programs.program(process.pid).await.unwrap_or_default(),
             process,
             cgroup: flow.cgroup,
         }),
-        Opener::Socket(socket) => programs.holder(socket),
+        Opener::Socket(socket) => programs.holder(socket).await,
     }
 }

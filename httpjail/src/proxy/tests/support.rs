@@ -3,7 +3,7 @@
 use super::world::World;
 use crate::audit::{Record, Sink};
 use crate::net::{
-    ClientAddr, Flow, Host, NameSource, Opener, OriginalDst, OriginalDstSource, Process, Program, ProgramSource,
+    Asked, ClientAddr, Flow, Host, NameSource, Opener, OriginalDst, OriginalDstSource, Process, Program, ProgramSource,
 };
 use crate::policy::{Policy, Rule, Source};
 use crate::proxy::{Clients, Config, Limits, Mode, Proxy, ProxyConfig};
@@ -268,12 +268,13 @@ impl OriginalDstSource for Flows {
 struct Programs;
 
 impl ProgramSource for Programs {
-    fn program(&self, pid: u32) -> Option<Program> {
-        Some(Program {
+    fn program(&self, pid: u32) -> Asked<'_, Program> {
+        let program = Program {
             exe: Some(format!("/bin/program-{pid}")),
             cmdline: None,
             parents: Vec::new(),
-        })
+        };
+        Box::pin(std::future::ready(Some(program)))
     }
 }
 
