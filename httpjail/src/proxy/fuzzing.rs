@@ -16,7 +16,7 @@ use crate::proxy::http1::framing::{Framing, Stop};
 use crate::proxy::http1::headers::{clean_request, leave_out};
 use crate::proxy::limits::Limits;
 use crate::proxy::protocol::UpstreamProtocol;
-use crate::proxy::service::forward::write_head;
+use crate::proxy::service::outgoing::write_head;
 use crate::proxy::service::target::{ConnectionContext, Destination};
 use crate::proxy::upstream::http1;
 use crate::sync::lock;

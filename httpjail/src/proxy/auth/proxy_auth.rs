@@ -22,27 +22,30 @@ pub(crate) enum ProxyAuth {
 }
 
 impl ProxyAuth {
-    /// Returns whether a request with these fields may go on; `own` caches what was found out about its connection.
-    pub(crate) async fn admits(&self, fields: &HeaderMap, addrs: AddrPair, own: &OnceCell<bool>) -> bool {
+    /// Returns whether a request with these fields may go on. Nothing means that this is for [`is_own`] to say, which has
+    /// not been asked: `own` keeps what it said.
+    pub(crate) fn admits(&self, fields: &HeaderMap, own: &OnceCell<bool>) -> Option<bool> {
         let (token, or_self) = match self {
-            ProxyAuth::Open => return true,
+            ProxyAuth::Open => return Some(true),
             ProxyAuth::Token(token) => (token, false),
             ProxyAuth::TokenOrSelf(token) => (token, true),
         };
         let mut values = fields.get_all(header::PROXY_AUTHORIZATION).iter();
         match (values.next(), values.next()) {
-            (Some(value), None) => password(value.as_bytes()).is_some_and(|guess| token.is(&guess)),
-            (None, _) if or_self => {
-                let ask = async || {
-                    let asked =
-                        tokio::task::spawn_blocking(move || socket_owner::is_own_user(addrs.client, addrs.proxy));
-                    asked.await.unwrap_or(false)
-                };
-                *own.get_or_init(ask).await
-            }
-            _ => false,
+            (Some(value), None) => Some(password(value.as_bytes()).is_some_and(|guess| token.is(&guess))),
+            (None, _) if or_self => own.get().copied(),
+            _ => Some(false),
         }
     }
+}
+
+/// Returns whether the client at `addrs` runs as this process's own user. Asks the system once; `own` keeps the answer.
+pub(crate) async fn is_own(addrs: AddrPair, own: &OnceCell<bool>) -> bool {
+    let ask = async || {
+        let asked = tokio::task::spawn_blocking(move || socket_owner::is_own_user(addrs.client, addrs.proxy));
+        asked.await.unwrap_or(false)
+    };
+    *own.get_or_init(ask).await
 }
 
 /// The addresses of an accepted connection.

@@ -26,7 +26,6 @@ use crate::proxy::protocol::UpstreamProtocol;
 use crate::proxy::service::client::Client;
 use crate::proxy::service::target::{ConnectionContext, Destination};
 use crate::proxy::timeout::Phase;
-use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use std::io;
@@ -107,11 +106,7 @@ async fn serve_client(client: Arc<Client>, stream: TcpStream, peer: SocketAddr) 
         .map_or_else(DefaultOrigin::unknown, ConnectionContext::default_origin);
     let exchange = Arc::new(ExchangeState::default());
     let (requests, tunnel) = ForwardProxyService::new(client.clone(), connection, addrs, exchange.clone());
-    let service = service_fn(move |request| {
-        let answer = requests.clone().handle(request);
-        async move { Ok(answer.await) }
-    });
-    let served = serve_http1(&client, default_origin, &exchange, service, stream).await;
+    let served = serve_http1(&client, default_origin, &exchange, requests, stream).await;
     match tunnel.take() {
         Some(tunnel) => enter(client, tunnel).await,
         None => report(&client, served, Some(&exchange), None).await,

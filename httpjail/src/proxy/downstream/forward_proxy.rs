@@ -7,9 +7,10 @@
 
 use crate::net::{Host, Scheme};
 use crate::policy::Target;
-use crate::proxy::auth::proxy_auth::AddrPair;
+use crate::proxy::auth::proxy_auth::{AddrPair, is_own};
 use crate::proxy::authority::{parse_port, split_port};
 use crate::proxy::config::Clients;
+use crate::proxy::downstream::http1_gate::Answers;
 use crate::proxy::http1::exchange::ExchangeState;
 use crate::proxy::http1::unparsed::raw;
 use crate::proxy::protocol::UpstreamProtocol;
@@ -17,8 +18,8 @@ use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::service::authorize::{authorize, would_refuse};
 use crate::proxy::service::client::Client;
 use crate::proxy::service::drain;
-use crate::proxy::service::proxy_service::{ProxyService, refuse};
-use crate::proxy::service::render::Forms;
+use crate::proxy::service::proxy_service::{Pending, ProxyService, refuse};
+use crate::proxy::service::render::Form;
 use crate::proxy::service::request_record::RequestRecord;
 use crate::proxy::service::response_body::ResponseBody;
 use crate::proxy::service::target::{ConnectionContext, Destination};
@@ -57,17 +58,39 @@ struct Named {
 
 /// Serves the requests of a connection in cleartext HTTP/1, whatever form they have.
 #[derive(Clone)]
-pub(crate) struct ForwardProxyService {
+pub(crate) struct ForwardProxyService(Arc<Shared>);
+
+/// What all requests of such a connection share.
+struct Shared {
     client: Arc<Client>,
     /// Where the connection was steered from; `None` for clients that know of the proxy.
     connection: Option<Arc<ConnectionContext>>,
     /// The authority of the last request in absolute form, and where it led.
-    last: Arc<Mutex<Option<Named>>>,
+    last: Mutex<Option<Named>>,
     addrs: AddrPair,
     /// Whether the client runs as this process's own user, once that was looked up: it does not change.
-    own: Arc<OnceCell<bool>>,
+    own: OnceCell<bool>,
     pending: PendingTunnel,
     exchange: Arc<ExchangeState>,
+}
+
+impl Answers for ForwardProxyService {
+    fn answer(&self, request: Request<Incoming>) -> Pending {
+        let Shared { client, addrs, own, .. } = &*self.0;
+        let Clients::Explicit(guard) = &client.context.config.clients else {
+            return self.answer_admitted(request);
+        };
+        match guard.admits(request.headers(), own) {
+            Some(admits) => self.answer_if(admits, request),
+            None => {
+                let (requests, addrs) = (self.clone(), *addrs);
+                Box::pin(async move {
+                    let admits = is_own(addrs, &requests.0.own).await;
+                    requests.answer_if(admits, request).await
+                })
+            }
+        }
+    }
 }
 
 impl ForwardProxyService {
@@ -78,62 +101,68 @@ impl ForwardProxyService {
         exchange: Arc<ExchangeState>,
     ) -> (ForwardProxyService, PendingTunnel) {
         let pending = PendingTunnel::default();
-        let requests = ForwardProxyService {
+        let shared = Shared {
             client,
             connection,
-            last: Arc::default(),
+            last: Mutex::default(),
             addrs,
-            own: Arc::default(),
+            own: OnceCell::new(),
             pending: pending.clone(),
             exchange,
         };
-        (requests, pending)
+        (ForwardProxyService(Arc::new(shared)), pending)
     }
 
-    /// Answers a request.
-    pub(crate) async fn handle(self, mut request: Request<Incoming>) -> Response<ResponseBody> {
-        if let Clients::Explicit(guard) = &self.client.context.config.clients {
-            if guard.admits(request.headers(), self.addrs, &self.own).await {
-                self.client.registration.note_token();
-            } else {
-                let detail = "This proxy needs its token as the password.";
-                let refusal = Refusal::new(Kind::Unauthenticated, "proxy authentication", detail);
-                return self.refuse(refusal, request).await;
-            }
+    /// Answers a request of a client that may use the proxy only if it is admitted.
+    fn answer_if(&self, admits: bool, request: Request<Incoming>) -> Pending {
+        if admits {
+            self.0.client.registration.note_token();
+            return self.answer_admitted(request);
         }
+        let detail = "This proxy needs its token as the password.";
+        let refusal = Refusal::new(Kind::Unauthenticated, "proxy authentication", detail);
+        self.refuse(refusal, request)
+    }
+
+    /// Answers a request of a client that may use the proxy.
+    fn answer_admitted(&self, request: Request<Incoming>) -> Pending {
         if request.method() == Method::CONNECT {
-            let to = match tunnel_of(&request) {
-                Ok((host, port)) => Destination::tunneled(&*self.client.context.config.names, host, port),
-                Err(refusal) => return self.refuse(refusal, request).await,
-            };
-            if let Some(response) = self.refuse_early(&to, &request).await {
-                return response;
-            }
-            self.pending.put(Tunnel {
-                stream: hyper::upgrade::on(&mut request),
-                to,
-            });
-            return Response::new(ResponseBody::nothing());
+            let requests = self.clone();
+            return Box::pin(async move { requests.connect(request).await });
         }
         match self.connection_context(&request) {
-            Ok(connection) => {
-                let requests = ProxyService {
-                    client: self.client,
-                    connection,
-                    exchange: Some(self.exchange),
-                };
-                requests.handle(request).await
+            Ok(connection) => ProxyService {
+                client: self.0.client.clone(),
+                connection,
+                exchange: Some(self.0.exchange.clone()),
             }
-            Err(refusal) => self.refuse(refusal, request).await,
+            .answer(request),
+            Err(refusal) => self.refuse(refusal, request),
         }
+    }
+
+    /// Grants a tunnel, which waits for the connection's next owner.
+    async fn connect(&self, mut request: Request<Incoming>) -> Response<ResponseBody> {
+        let to = match tunnel_of(&request) {
+            Ok((host, port)) => Destination::tunneled(&*self.0.client.context.config.names, host, port),
+            Err(refusal) => return self.refuse(refusal, request).await,
+        };
+        if let Some(response) = self.refuse_early(&to, &request).await {
+            return response;
+        }
+        self.0.pending.put(Tunnel {
+            stream: hyper::upgrade::on(&mut request),
+            to,
+        });
+        Response::new(ResponseBody::nothing())
     }
 
     /// Returns where a request goes: to the URL in it, or where its connection went.
     fn connection_context(&self, request: &Request<Incoming>) -> Result<Arc<ConnectionContext>, Refusal> {
         let uri = request.uri();
-        match (uri.scheme_str(), uri.authority(), &self.connection) {
+        match (uri.scheme_str(), uri.authority(), &self.0.connection) {
             (Some("http"), Some(authority), _) => {
-                if let Some(last) = &*lock(&self.last)
+                if let Some(last) = &*lock(&self.0.last)
                     && last.authority == authority.as_str()
                 {
                     return Ok(last.connection.clone());
@@ -142,12 +171,12 @@ impl ForwardProxyService {
                 let to = Destination {
                     host: Host::parse(host).map_err(|error| Refusal::malformed(error.to_string()))?,
                     port: port.map_or(Ok(80), parse_port)?,
-                    address: self.connection.as_ref().and_then(|connection| connection.to.address),
+                    address: self.0.connection.as_ref().and_then(|connection| connection.to.address),
                     named: true,
                     tunnel: false,
                 };
                 let connection = Arc::new(ConnectionContext::new(to, UpstreamProtocol::Http1, None));
-                *lock(&self.last) = Some(Named {
+                *lock(&self.0.last) = Some(Named {
                     authority: authority.as_str().to_owned(),
                     connection: connection.clone(),
                 });
@@ -167,7 +196,7 @@ impl ForwardProxyService {
     /// by request, in words that its client shows; where it is not, this is the last place for words. A tunnel to port
     /// 80 may carry cleartext, whose requests have verdicts of their own: what is in it decides.
     async fn refuse_early(&self, to: &Destination, request: &Request<Incoming>) -> Option<Response<ResponseBody>> {
-        let context = &self.client.context;
+        let context = &self.0.client.context;
         if context.config.intercept_tls || to.port == Scheme::Http.default_port() {
             return None;
         }
@@ -176,17 +205,18 @@ impl ForwardProxyService {
         if !would_refuse(context, &target) {
             return None;
         }
-        let mut entry = RequestRecord::new(self.client.clone(), request.method(), Some(self.exchange.clone()));
+        let mut entry = RequestRecord::new(self.0.client.clone(), request.method(), Some(self.0.exchange.clone()));
         let refusal = authorize(context, &target, &mut entry).await.err()?;
-        Some(refuse(refusal, request.method(), &Forms::of(request.headers()), entry).await)
+        Some(refuse(refusal, request.method(), Form::of(request.headers()), entry).await)
     }
 
-    async fn refuse(self, refusal: Refusal, request: Request<Incoming>) -> Response<ResponseBody> {
-        let mut entry = RequestRecord::new(self.client, request.method(), Some(self.exchange));
+    fn refuse(&self, refusal: Refusal, request: Request<Incoming>) -> Pending {
+        let Shared { client, exchange, .. } = &*self.0;
+        let mut entry = RequestRecord::new(client.clone(), request.method(), Some(exchange.clone()));
         entry.record.url = Some(raw(&request.uri().to_string()));
         let (head, body) = request.into_parts();
         drain::unread_body(&head, body);
-        refuse(refusal, &head.method, &Forms::of(&head.headers), entry).await
+        Box::pin(async move { refuse(refusal, &head.method, Form::of(&head.headers), entry).await })
     }
 }
 

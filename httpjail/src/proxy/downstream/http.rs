@@ -3,7 +3,7 @@
 use crate::net::Host;
 use crate::proxy::downstream::first_bytes::LEFT;
 use crate::proxy::downstream::framing_io::FramingIo;
-use crate::proxy::downstream::http1_gate;
+use crate::proxy::downstream::http1_gate::{self, Answers};
 use crate::proxy::http1::exchange::{Ended, ExchangeState};
 use crate::proxy::http1::unparsed::DefaultOrigin;
 use crate::proxy::io::h2_coalesce::CoalescingIo;
@@ -11,15 +11,11 @@ use crate::proxy::io::shared::SharedIo;
 use crate::proxy::limits::Limits;
 use crate::proxy::protocol::UpstreamProtocol;
 use crate::proxy::service::client::Client;
-use crate::proxy::service::proxy_service::ProxyService;
-use crate::proxy::service::response_body::ResponseBody;
+use crate::proxy::service::proxy_service::{ProxyService, is_unread};
 use crate::proxy::service::target::{ConnectionContext, Destination};
-use http::{Request, Response};
-use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
-use hyper::service::{Service, service_fn};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,11 +36,7 @@ pub(crate) async fn intercept_http1<S>(
         connection,
         exchange: Some(exchange.clone()),
     };
-    let service = service_fn(move |request| {
-        let answer = requests.clone().handle(request);
-        async move { Ok(answer.await) }
-    });
-    let served = serve_http1(&client, default_origin, &exchange, service, stream).await;
+    let served = serve_http1(&client, default_origin, &exchange, requests, stream).await;
     report(&client, served, Some(&exchange), named).await;
 }
 
@@ -65,18 +57,15 @@ pub(crate) fn builder(limits: &Limits) -> http1::Builder {
     builder
 }
 
-pub(crate) async fn serve_http1<S, F>(
+pub(crate) async fn serve_http1<S>(
     client: &Arc<Client>,
     default_origin: DefaultOrigin,
     exchange: &Arc<ExchangeState>,
-    service: F,
+    service: impl Answers + 'static,
     stream: S,
 ) -> hyper::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    F: Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible>,
-    F: Sync,
-    F::Future: Send + 'static,
 {
     let limits = &client.context.config.limits;
     let (stream, service) = http1_gate::pair(client, default_origin, exchange, stream, service);
@@ -124,8 +113,16 @@ where
         .auto_date_header(false)
         .serve_connection(
             TokioIo::new(CoalescingIo::from_client(stream, client.flushes.clone())),
-            // Boxed, so that a stream whose body goes on for long does not hold room for the future that began it.
-            service_fn(move |request| Box::pin(requests.clone().handle_stream(request))),
+            service_fn(move |request| {
+                let answer = requests.answer(request);
+                async move {
+                    let response = answer.await;
+                    match is_unread(&response) {
+                        true => Err(h2::Error::from(h2::Reason::REFUSED_STREAM)),
+                        false => Ok(response),
+                    }
+                }
+            }),
         )
         .await;
     report(&client, served, None, named).await;

@@ -1,7 +1,7 @@
 //! Decides about one canonical request, and writes the verdict into its record.
 //!
 //! This is the one place where a verdict becomes an action. It fails closed: a [`RequestRecord`] starts as a denial,
-//! and nothing is dialed without the `Ok` of [`authorize`].
+//! and nothing is dialed without the `Ok` of [`authorize`], [`decide`] or [`ask`].
 
 use crate::approve::{ApprovalOutcome, ApprovalQueue, ApprovalRequest};
 use crate::audit::Decision;
@@ -24,25 +24,48 @@ pub(crate) fn would_refuse(context: &Context, target: &Target) -> bool {
     }
 }
 
-/// Returns how far the verdict vouches for the addresses behind the name of `target`, if it may be forwarded.
+/// Why a request may not be forwarded now.
+pub(crate) enum Unauthorized {
+    Refused(Refusal),
+    /// No rule matches it, and there is somebody to [`ask`].
+    Undecided(Arc<ApprovalQueue>),
+}
+
+impl From<Refusal> for Unauthorized {
+    fn from(refusal: Refusal) -> Unauthorized {
+        Unauthorized::Refused(refusal)
+    }
+}
+
+/// Returns how far the verdict vouches for the addresses behind the name of `target`, if it may be forwarded. Asks the
+/// approver where no rule matches.
 pub(crate) async fn authorize(
     context: &Context,
     target: &Target,
     entry: &mut RequestRecord,
 ) -> Result<AddressTrust, Refusal> {
+    match decide(context, target, entry) {
+        Ok(trust) => Ok(trust),
+        Err(Unauthorized::Refused(refusal)) => Err(refusal),
+        Err(Unauthorized::Undecided(approvals)) => ask(&approvals, target, entry).await,
+    }
+}
+
+/// Does what [`authorize`] does, but for the question to the approver.
+pub(crate) fn decide(
+    context: &Context,
+    target: &Target,
+    entry: &mut RequestRecord,
+) -> Result<AddressTrust, Unauthorized> {
     let config = &context.config;
     entry.record.url = Some(target.url().to_owned());
     entry.record.host = Some(target.host().to_string());
     if !config.audit.healthy() {
-        return Err(Refusal::new(
-            Kind::Unlogged,
-            "log not writable",
-            "The request log cannot be written.",
-        ));
+        return Err(Refusal::new(Kind::Unlogged, "log not writable", "The request log cannot be written.").into());
     }
     if !entry.has_permit() {
         let detail = "Too many requests are under way in this jail.";
-        return Err(Refusal::new(Kind::Busy, "too many requests", detail));
+        return Err(Refusal::new(Kind::Busy, "too many requests", detail).into());
     }
     if config.mode == Mode::LogOnly {
         entry.record.verdict = Some(Decision::Allow);
@@ -73,17 +96,17 @@ pub(crate) async fn authorize(
         Verdict::Deny(Reason::NoMatch) => Refusal::new(Kind::Denied, NO_RULE_MATCHED, "No rule allows this request."),
     };
     if !observed {
-        return match (verdict, &config.approvals) {
-            (Verdict::Deny(Reason::NoMatch), Some(approvals)) => ask(approvals, target, entry).await,
-            _ => Err(refusal),
-        };
+        return Err(match (verdict, &config.approvals) {
+            (Verdict::Deny(Reason::NoMatch), Some(approvals)) => Unauthorized::Undecided(approvals.clone()),
+            _ => refusal.into(),
+        });
     }
     entry.because(refusal.reason);
     Ok(AddressTrust::Observed)
 }
 
 /// Asks about a request that no rule matches. An approval names the host, so it counts as a rule that is pinned to the host.
-async fn ask(
+pub(crate) async fn ask(
     approvals: &Arc<ApprovalQueue>,
     target: &Target,
     entry: &mut RequestRecord,

@@ -62,6 +62,11 @@ impl Client {
         self.flow.as_ref().map(|flow| flow.original)
     }
 
+    /// Returns whether [`Client::learn_program`] has nothing to wait for.
+    pub(crate) fn knows_program(&self) -> bool {
+        self.flow.is_none() || self.holder.initialized()
+    }
+
     /// Waits until it is known which program this is. To be awaited before a record is written.
     pub(crate) async fn learn_program(&self) {
         let ask = async || {

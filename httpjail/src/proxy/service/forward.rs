@@ -1,12 +1,14 @@
 //! Sends an allowed request upstream and returns its answer.
 //!
-//! The upstream request is written from the [`Target`], byte for byte what was judged, never from the client's head.
+//! What does not wait is in functions of its own: whatever is alive while an async function waits, and much that is not,
+//! makes the future of every request larger.
 
 use crate::policy::Target;
 use crate::proxy::http1::headers;
 use crate::proxy::limits::Limits;
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::service::client::Client;
+use crate::proxy::service::outgoing::{Attempt, Outgoing, Sent};
 use crate::proxy::service::request_record::RequestRecord;
 use crate::proxy::service::response_body::ResponseBody;
 use crate::proxy::upstream::connection::Connection;
@@ -15,20 +17,18 @@ use crate::proxy::upstream::error::DialError;
 use crate::proxy::upstream::informational::InformationalListener;
 use crate::proxy::upstream::key::PoolKey;
 use crate::proxy::upstream::lease::Lease;
-use crate::proxy::upstream::pool::{Pooled, Wants};
+use crate::proxy::upstream::pool::{Pool, Pooled, Wants};
 use crate::proxy::upstream::request_body::RequestBody;
 use crate::proxy::upstream::retry::Fate;
 use crate::tls::UpstreamFault;
-use http::uri::{Authority, PathAndQuery, Scheme, Uri};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use hyper::body::{Body, Incoming};
+use http::{Request, Response, StatusCode, Version, header};
+use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 /// How often a request is tried on connections that turn out to be closed.
@@ -66,127 +66,26 @@ impl Answer {
     }
 }
 
-/// Sends `request`, which means `target`, to the upstream of `key`, and awaits the head of its answer.
+/// Sends `outgoing`, which means `target`, to the upstream of `key`, and awaits the head of its answer.
 pub(crate) async fn forward(
     client: &Client,
     target: &Target,
     key: PoolKey,
-    request: Request<Incoming>,
+    outgoing: &mut Outgoing,
     entry: &mut RequestRecord,
 ) -> Result<Answer, Refusal> {
     let context = &client.context;
-    let (head, body) = request.into_parts();
-    let exchange = entry.exchange.clone();
-    let expects = exchange.is_some()
-        && head.version == Version::HTTP_11
-        && !body.is_end_stream()
-        && headers::expects(&head.headers);
-    // Among them is how hyper remembers the spelling of the names.
-    let (mut fields, mut spelling) = (head.headers, head.extensions);
-    let length = match body.is_end_stream() {
-        true => says_its_length(target.method(), &fields).then_some(0),
-        false => body.size_hint().exact(),
-    };
-    headers::clean_request(&mut fields, length);
-    let (empty, idempotent) = (body.is_end_stream(), target.method().is_idempotent());
-    let mut body = RequestBody::new(body, entry.byte_counts.clone());
-    let mut wants = Wants {
-        bound: &client.bound,
-        proves: connection_auth::proves(&fields),
-        http2: head.version == Version::HTTP_2 && headers::is_grpc(&fields),
-        serial: head.version != Version::HTTP_2,
-        fresh: false,
-    };
+    let mut wants = outgoing.wants(&client.bound);
     let mut unread = false;
     for _ in 0..TRIES {
-        let Pooled {
-            mut connection,
-            reused,
-            turn,
-        } = context.pool.connection(&key, wants).await?;
-        let http2 = connection.is_http2();
-        let spare = (http2 || empty && reused).then(|| fields.clone());
-        let repeat = body.repeat(http2);
-        let mut request = write_head(target, fields, http2)?.map(|()| body);
-        if !http2 {
-            *request.extensions_mut() = match spare {
-                Some(_) => spelling.clone(),
-                None => std::mem::take(&mut spelling),
-            };
-        }
-        let go = frame(&mut request, http2, expects);
-        let informational = InformationalListener::on(&mut request, exchange.as_ref(), go);
-        let received = connection.received();
+        let mut pooled = context.pool.connection(&key, wants).await?;
+        let (attempt, sending) = outgoing.send(target, &mut pooled, entry.exchange.as_ref())?;
         entry.sent = true;
-        let mut error = match answer(&mut connection, request, &informational, entry, &context.config.limits).await? {
-            // A 101 without a request for it: what follows it is not HTTP, and nothing is to be tunneled (RFC 9110
-            // section 15.2.2). The connection dies with `connection`.
-            Ok(response) if response.status().is_informational() => {
-                return Err(Refusal::new(
-                    Kind::Upstream,
-                    "bad upgrade",
-                    "The server switched protocols unasked.",
-                ));
-            }
-            Ok(mut response) => {
-                repeat.forget();
-                // The client must not be asked for the credentials that another proxy wants from httpjail.
-                if let (StatusCode::PROXY_AUTHENTICATION_REQUIRED, Some(upstream_proxy)) =
-                    (response.status(), connection.upstream_proxy())
-                {
-                    return Err(DialError::refused_by(upstream_proxy, response.status(), response.headers()).into());
-                }
-                // A connection whose answer is refused dies with `connection`.
-                vet(&mut response)?;
-                if response.status().is_success() {
-                    informational.proceed();
-                }
-                let asks = connection_auth::asks(response.headers());
-                let pooled = Pooled {
-                    connection,
-                    reused,
-                    turn,
-                };
-                let lease = context.pool.lend(key, pooled, wants, asks);
-                return Ok(Answer::Response(response, Some(lease), informational));
-            }
-            Err(error) => error,
-        };
-        let fate = Fate::of(error.error());
-        let stale = reused && idempotent && connection.received() == received;
-        unread = fate.is_unread();
-        (fields, body) = match (error.take_message(), spare) {
-            // It never left: the connection died in the pool.
-            (Some(unsent), _) => {
-                let (mut head, body) = unsent.into_parts();
-                headers::clean_request(&mut head.headers, length);
-                if !http2 {
-                    spelling = head.extensions;
-                }
-                (head.headers, body)
-            }
-            (None, Some(spare)) if fate.allows_another(stale) => {
-                if fate == Fate::WantsHttp1 {
-                    context.pool.speak_http1(&key);
-                }
-                match repeat.upload(&entry.byte_counts) {
-                    Some(body) => (spare, body),
-                    None if unread => return Err(Refusal::unread()),
-                    None => return Err(broken(error.error())),
-                }
-            }
-            (None, _) => {
-                tracing::debug!("the server broke off: {:?}", error.error());
-                let refusal = match connection.client_cert_requested() && !error.error().is_parse() {
-                    true => unknown_to_it(),
-                    false => broken(error.error()),
-                };
-                return Err(match connection.upstream_proxy() {
-                    Some(upstream_proxy) => refusal.on_the_way(upstream_proxy),
-                    None => refusal,
-                });
-            }
-        };
+        let limits = &context.config.limits;
+        match answer(&mut pooled.connection, sending, &attempt.informational, entry, limits).await? {
+            Ok(response) => return answered(&context.pool, key, pooled, wants, attempt, response),
+            Err(error) => unread = recover(&context.pool, &key, &pooled.connection, outgoing, attempt, error)?,
+        }
         wants.fresh = true;
     }
     Err(match unread {
@@ -199,53 +98,18 @@ pub(crate) async fn forward(
     })
 }
 
-/// Returns whether a request without a body says so: its client did, or its method is one that servers expect a body of
-/// (RFC 9110 section 8.6), who answer 411 to one that says nothing.
-fn says_its_length(method: &Method, fields: &HeaderMap) -> bool {
-    matches!(*method, Method::POST | Method::PUT | Method::PATCH) || fields.contains_key(header::CONTENT_LENGTH)
-}
-
-/// Adds what HTTP/1 needs beside the head. Where the client waits to be asked for its body, so does the upload: returns
-/// what starts it. (Over HTTP/2 hyper does not report a `100 Continue`.)
-fn frame(request: &mut Request<RequestBody>, http2: bool, expects: bool) -> Option<oneshot::Sender<()>> {
-    let mut go = None;
-    let mut word = None;
-    if !http2 {
-        let method = request.method();
-        if !request.body().is_end_stream() && (method.is_safe() || *method == Method::DELETE) {
-            // Servers that look for no body there take it for the next request. There is none after this one.
-            let close = HeaderValue::from_static("close");
-            request.headers_mut().insert(header::CONNECTION, close);
-        }
-        if !request.body().is_end_stream() && request.body().size_hint().exact().is_none() {
-            // Unasked, hyper would drop the body of a GET or HEAD (RFC 9110 section 9.3.1 gives it no meaning, and so
-            // some servers do).
-            let chunked = HeaderValue::from_static("chunked");
-            request.headers_mut().insert(header::TRANSFER_ENCODING, chunked);
-        }
-        if expects {
-            let expect = HeaderValue::from_static("100-continue");
-            request.headers_mut().insert(header::EXPECT, expect);
-            let (sender, receiver) = oneshot::channel();
-            (go, word) = (Some(sender), Some(receiver));
-        }
-    }
-    request.body_mut().wait_for(word);
-    go
-}
-
-/// Sends `request` and waits for its answer for as long as something moves.
+/// Waits for an answer for as long as something moves.
 async fn answer(
     connection: &mut Connection,
-    request: Request<RequestBody>,
+    sending: impl Future<Output = Sent>,
     informational: &InformationalListener,
     entry: &RequestRecord,
     limits: &Limits,
-) -> Result<Result<Response<Incoming>, TrySendError<Request<RequestBody>>>, Refusal> {
+) -> Result<Sent, Refusal> {
     let mut wait = connection.take_clock().wait(limits.response, entry.byte_counts.sent());
     let mut expecting = informational.is_waiting().then(|| Box::pin(sleep(limits.expect)));
     let answer = {
-        let mut answer = pin!(connection.send(request));
+        let mut answer = pin!(sending);
         poll_fn(|cx| {
             // A flood that ends in an answer is one, whatever came in one piece.
             if informational.poll_flooded(cx).is_ready() {
@@ -268,32 +132,76 @@ async fn answer(
     answer
 }
 
-/// Returns the head that is sent for `target`.
-pub(crate) fn write_head(target: &Target, mut fields: HeaderMap, http2: bool) -> Result<Request<()>, Refusal> {
-    let unwritable = || Refusal::malformed("The request cannot be written as it was judged.");
-    let path = PathAndQuery::try_from(target.path_and_query()).map_err(|_| unwritable())?;
-    if path.as_str() != target.path_and_query() {
-        return Err(unwritable());
+/// Takes the head of an answer, unless it is one that no client may get. A connection whose answer is refused dies here.
+fn answered(
+    pool: &Pool,
+    key: PoolKey,
+    pooled: Pooled,
+    wants: Wants<'_>,
+    attempt: Attempt,
+    mut response: Response<Incoming>,
+) -> Result<Answer, Refusal> {
+    // A 101 without a request for it: what follows it is not HTTP, and nothing is to be tunneled (RFC 9110 section
+    // 15.2.2).
+    if response.status().is_informational() {
+        return Err(Refusal::new(
+            Kind::Upstream,
+            "bad upgrade",
+            "The server switched protocols unasked.",
+        ));
     }
-    let mut uri = http::uri::Parts::default();
-    uri.path_and_query = Some(path);
-    if http2 {
-        uri.scheme = Some(match target.scheme() {
-            crate::net::Scheme::Http => Scheme::HTTP,
-            crate::net::Scheme::Https => Scheme::HTTPS,
-        });
-        uri.authority = Some(Authority::try_from(target.authority()).map_err(|_| unwritable())?);
-        headers::leave_out(&mut fields, &[header::HOST]);
-    } else {
-        let host = HeaderValue::from_str(target.authority()).map_err(|_| unwritable())?;
-        headers::name_host(&mut fields, host);
+    attempt.repeat.forget();
+    // The client must not be asked for the credentials that another proxy wants from httpjail.
+    if let (StatusCode::PROXY_AUTHENTICATION_REQUIRED, Some(upstream_proxy)) =
+        (response.status(), pooled.connection.upstream_proxy())
+    {
+        return Err(DialError::refused_by(upstream_proxy, response.status(), response.headers()).into());
     }
-    let mut request = Request::new(());
-    *request.method_mut() = Method::clone(target.method());
-    *request.uri_mut() = Uri::from_parts(uri).map_err(|_| unwritable())?;
-    *request.version_mut() = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
-    *request.headers_mut() = fields;
-    Ok(request)
+    vet(&mut response)?;
+    if response.status().is_success() {
+        attempt.informational.proceed();
+    }
+    let asks = connection_auth::asks(response.headers());
+    let lease = pool.lend(key, pooled, wants, asks);
+    Ok(Answer::Response(response, Some(lease), attempt.informational))
+}
+
+/// Makes `outgoing` ready for another try after `error`, if there may be one. Returns whether the server said that it has
+/// not acted on the request.
+fn recover(
+    pool: &Pool,
+    key: &PoolKey,
+    connection: &Connection,
+    outgoing: &mut Outgoing,
+    attempt: Attempt,
+    mut error: TrySendError<Request<RequestBody>>,
+) -> Result<bool, Refusal> {
+    let fate = Fate::of(error.error());
+    let stale = attempt.may_be_stale && connection.received() == attempt.received;
+    // It never left: the connection died in the pool.
+    if let Some(unsent) = error.take_message() {
+        outgoing.take_back(unsent, &attempt);
+        return Ok(fate.is_unread());
+    }
+    if attempt.has_spare && fate.allows_another(stale) {
+        if fate == Fate::WantsHttp1 {
+            pool.speak_http1(key);
+        }
+        return match outgoing.rewind(&attempt) {
+            true => Ok(fate.is_unread()),
+            false if fate.is_unread() => Err(Refusal::unread()),
+            false => Err(broken(error.error())),
+        };
+    }
+    tracing::debug!("the server broke off: {:?}", error.error());
+    let refusal = match connection.client_cert_requested() && !error.error().is_parse() {
+        true => unknown_to_it(),
+        false => broken(error.error()),
+    };
+    Err(match connection.upstream_proxy() {
+        Some(upstream_proxy) => refusal.on_the_way(upstream_proxy),
+        None => refusal,
+    })
 }
 
 /// Refuses an answer that can be read in two ways.

@@ -4,6 +4,7 @@ pub(crate) mod authorize;
 pub(crate) mod client;
 pub(crate) mod drain;
 pub(crate) mod forward;
+pub(crate) mod outgoing;
 pub(crate) mod proxy_service;
 pub(crate) mod render;
 pub(crate) mod request_record;

@@ -7,9 +7,11 @@ use crate::policy::Target;
 use crate::proxy::http1::exchange::ExchangeState;
 use crate::proxy::http1::unparsed::raw;
 use crate::proxy::refusal::{Kind, Refusal};
-use crate::proxy::service::authorize::authorize;
+use crate::proxy::service::authorize::{Unauthorized, ask, decide};
 use crate::proxy::service::client::Client;
-use crate::proxy::service::render::{self, Forms};
+use crate::proxy::service::forward::Answer;
+use crate::proxy::service::outgoing::Outgoing;
+use crate::proxy::service::render::{self, Form};
 use crate::proxy::service::request_record::RequestRecord;
 use crate::proxy::service::response_body::ResponseBody;
 use crate::proxy::service::target::ConnectionContext;
@@ -19,7 +21,11 @@ use crate::proxy::upstream::connection_auth;
 use crate::proxy::upstream::key::PoolKey;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use std::pin::Pin;
 use std::sync::Arc;
+
+/// An answer that is being made. It is boxed where it is made: each move of it would cost a copy.
+pub(crate) type Pending = Pin<Box<dyn Future<Output = Response<ResponseBody>> + Send>>;
 
 /// Serves the requests of one connection.
 #[derive(Clone)]
@@ -46,62 +52,85 @@ impl ProxyService {
         }
     }
 
-    /// Answers a request over HTTP/2, which can send it back unread, as its server has done.
-    pub(crate) async fn handle_stream(self, request: Request<Incoming>) -> Result<Response<ResponseBody>, h2::Error> {
-        let response = self.handle(request).await;
-        match response.extensions().get() {
-            Some(Unread) => Err(h2::Reason::REFUSED_STREAM.into()),
-            None => Ok(response),
-        }
-    }
-
-    /// Answers a request.
-    pub(crate) async fn handle(self, mut request: Request<Incoming>) -> Response<ResponseBody> {
+    /// Answers a request. What of it needs no waiting is done at once: the verdict, if nobody has to be asked.
+    pub(crate) fn answer(&self, mut request: Request<Incoming>) -> Pending {
         websocket::translate(&mut request);
         let mut entry = RequestRecord::new(self.client.clone(), request.method(), self.exchange.clone());
-        let (target, key) = match self.admit(&request, &mut entry).await {
-            Ok(admitted) => admitted,
-            Err(refusal) => {
-                let (parts, body) = request.into_parts();
-                drain::unread_body(&parts, body);
-                return refuse(refusal, &parts.method, &Forms::of(&parts.headers), entry).await;
-            }
+        let target = match self.target_of(&request, &mut entry) {
+            Ok(target) => target,
+            Err(refusal) => return refuse_unread(refusal, request, entry),
         };
-        let (method, accepts) = (request.method().clone(), Forms::of(request.headers()));
-        let outcome = match websocket::UpgradeRequest::of(&mut request) {
-            // Boxed, for it is rare and its future large.
-            Ok(Some(upgrade)) => Box::pin(upgrade.carry_out(&self.client, &target, key, request, self.exchange)).await,
-            Ok(None) => forward::forward(&self.client, &target, key, request, &mut entry).await,
-            Err(refusal) => Err(refusal),
-        };
-        match outcome {
-            Ok(answer) => {
-                self.client.learn_program().await;
-                let mut response = answer.into_response(entry, self.client.context.config.limits.stall);
-                if self.connection.to.is_from_absolute_form() && response.status() == StatusCode::UNAUTHORIZED {
-                    connection_auth::promise(response.headers_mut());
-                }
-                response
-            }
-            Err(refusal) => {
-                // Where the client's own body was at fault the upstream is not.
-                let fault = entry.exchange.as_ref().and_then(|exchange| exchange.body_fault());
-                let refusal = fault.map_or(refusal, Refusal::from);
-                let unread = (refusal.kind == Kind::Unread).then_some(Unread);
-                let mut response = refuse(refusal, &method, &accepts, entry).await;
-                unread.and_then(|unread| response.extensions_mut().insert(unread));
-                response
+        // Nothing is dialed without its `Ok`.
+        match decide(&self.client.context, &target, &mut entry) {
+            Ok(trust) => self.go_on(request, target, trust, entry),
+            Err(Unauthorized::Refused(refusal)) => refuse_unread(refusal, request, entry),
+            Err(Unauthorized::Undecided(approvals)) => {
+                let service = self.clone();
+                Box::pin(async move {
+                    match ask(&approvals, &target, &mut entry).await {
+                        Ok(trust) => service.go_on(request, target, trust, entry).await,
+                        Err(refusal) => refuse_unread(refusal, request, entry).await,
+                    }
+                })
             }
         }
     }
 
-    /// Returns what `request` means and where it goes, if it may be forwarded. Nothing is dialed before this returns
-    /// `Ok`.
-    async fn admit(
+    /// Answers a request that may be forwarded.
+    fn go_on(
         &self,
-        request: &Request<Incoming>,
-        entry: &mut RequestRecord,
-    ) -> Result<(Target, PoolKey), Refusal> {
+        mut request: Request<Incoming>,
+        target: Target,
+        trust: AddressTrust,
+        mut entry: RequestRecord,
+    ) -> Pending {
+        let (method, form) = (request.method().clone(), Form::of(request.headers()));
+        let way = match websocket::UpgradeRequest::of(&mut request) {
+            Ok(Some(upgrade)) => Way::Upgrade(Box::new((upgrade, request))),
+            Ok(None) => Way::Plain(Outgoing::of(request, &target, &entry)),
+            Err(refusal) => return Box::pin(async move { refuse(refusal, &method, form, entry).await }),
+        };
+        let (service, key) = (self.clone(), self.upstream(&target, trust));
+        // Futures that are rare and large are boxed in it.
+        Box::pin(async move {
+            let client = &service.client;
+            let outcome = match way {
+                Way::Plain(mut outgoing) => forward::forward(client, &target, key, &mut outgoing, &mut entry).await,
+                Way::Upgrade(upgrade) => {
+                    let (upgrade, request) = *upgrade;
+                    Box::pin(upgrade.carry_out(client, &target, key, request, service.exchange.clone())).await
+                }
+            };
+            match outcome {
+                Ok(answer) => {
+                    if !client.knows_program() {
+                        Box::pin(client.learn_program()).await;
+                    }
+                    service.finish(answer, entry)
+                }
+                Err(refusal) => {
+                    // Where the client's own body was at fault the upstream is not.
+                    let fault = entry.exchange.as_ref().and_then(|exchange| exchange.body_fault());
+                    let refusal = fault.map_or(refusal, Refusal::from);
+                    let unread = (refusal.kind == Kind::Unread).then_some(Unread);
+                    let mut response = Box::pin(refuse(refusal, &method, form, entry)).await;
+                    unread.and_then(|unread| response.extensions_mut().insert(unread));
+                    response
+                }
+            }
+        })
+    }
+
+    fn finish(&self, answer: Answer, entry: RequestRecord) -> Response<ResponseBody> {
+        let mut response = answer.into_response(entry, self.client.context.config.limits.stall);
+        if self.connection.to.is_from_absolute_form() && response.status() == StatusCode::UNAUTHORIZED {
+            connection_auth::promise(response.headers_mut());
+        }
+        response
+    }
+
+    /// Returns what `request` means.
+    fn target_of(&self, request: &Request<Incoming>, entry: &mut RequestRecord) -> Result<Target, Refusal> {
         if request.method() == Method::CONNECT {
             entry.record.url = request.uri().authority().map(|authority| raw(authority.as_str()));
             return Err(Refusal::new(
@@ -110,7 +139,7 @@ impl ProxyService {
                 "CONNECT is served in cleartext HTTP/1.1 only, and not inside of another.",
             ));
         }
-        let target = self.connection.target_of(request).inspect_err(|_| {
+        self.connection.target_of(request).inspect_err(|_| {
             let field = request
                 .headers()
                 .get(http::header::HOST)
@@ -123,24 +152,39 @@ impl ProxyService {
             let path = request.uri().path_and_query().map_or("", |path| path.as_str());
             let scheme = self.connection.scheme().as_str();
             entry.record.url = Some(raw(&format!("{scheme}://{}{path}", authority.unwrap_or_default())));
-        })?;
-        let trust = authorize(&self.client.context, &target, entry).await?;
-        let key = self.upstream(&target, trust);
-        Ok((target, key))
+        })
     }
+}
+
+/// How a request goes upstream.
+enum Way {
+    Plain(Outgoing),
+    Upgrade(Box<(websocket::UpgradeRequest, Request<Incoming>)>),
+}
+
+/// Returns whether the server has sent the request of this answer back unread: over HTTP/2 so does the proxy.
+pub(crate) fn is_unread(response: &Response<ResponseBody>) -> bool {
+    response.extensions().get::<Unread>().is_some()
+}
+
+/// Refuses a request whose body has not been read.
+fn refuse_unread(refusal: Refusal, request: Request<Incoming>, entry: RequestRecord) -> Pending {
+    let (head, body) = request.into_parts();
+    drain::unread_body(&head, body);
+    Box::pin(async move { refuse(refusal, &head.method, Form::of(&head.headers), entry).await })
 }
 
 /// Answers a request that may not be forwarded, and records that.
 pub(crate) async fn refuse(
     refusal: Refusal,
     method: &Method,
-    forms: &Forms,
+    form: Form,
     mut entry: RequestRecord,
 ) -> Response<ResponseBody> {
     entry.learn_program().await;
     entry.refused(&refusal);
     let url = entry.record.url.as_deref().unwrap_or_default();
-    let mut response = render::response(&refusal, method.as_str(), url, entry.record.rule.as_deref(), forms);
+    let mut response = render::response(&refusal, method.as_str(), url, entry.record.rule.as_deref(), form);
     // Over HTTP/2 hyper would send it, and the client would take that for an error of the protocol.
     if *method == Method::HEAD {
         response.body_mut().clear();

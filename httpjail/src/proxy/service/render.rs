@@ -14,31 +14,31 @@ const GRPC_MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
 
 const MARK: HeaderName = HeaderName::from_static("x-httpjail");
 
-/// The fields of a request that choose the form of a refusal.
-#[derive(Default)]
-pub(crate) struct Forms {
-    accept: Option<HeaderValue>,
-    content_type: Option<HeaderValue>,
+/// The form of a refusal.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Form {
+    #[default]
+    Text,
+    Json,
+    Grpc,
 }
 
-impl Forms {
-    /// Returns those of a request.
-    pub(crate) fn of(request: &HeaderMap) -> Forms {
-        Forms {
-            accept: request.get(header::ACCEPT).cloned(),
-            content_type: request.get(header::CONTENT_TYPE).cloned(),
+impl Form {
+    /// Returns the form that a request asks for.
+    pub(crate) fn of(request: &HeaderMap) -> Form {
+        let text = |name| request.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        if text(header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/grpc")) {
+            Form::Grpc
+        } else if text(header::ACCEPT).is_some_and(|kinds| kinds.contains("json")) {
+            Form::Json
+        } else {
+            Form::Text
         }
     }
 }
 
-/// The answer to a request for `method` `url`, in one of its `forms`; `rule` is the one that decided, if one did.
-pub(crate) fn response(
-    refusal: &Refusal,
-    method: &str,
-    url: &str,
-    rule: Option<&str>,
-    forms: &Forms,
-) -> Response<String> {
+/// The answer to a request for `method` `url`, in this `form`; `rule` is the one that decided, if one did.
+pub(crate) fn response(refusal: &Refusal, method: &str, url: &str, rule: Option<&str>, form: Form) -> Response<String> {
     let (status, mark, grpc) = refusal.kind.codes();
     let (method, url) = (escaped(method), escaped(url));
     let mut response = Response::new(String::new());
@@ -52,11 +52,7 @@ pub(crate) fn response(
             HeaderValue::from_static("Basic realm=\"httpjail\""),
         );
     }
-    let text = |value: &Option<HeaderValue>| {
-        let text = value.as_ref().and_then(|value| value.to_str().ok());
-        text.unwrap_or_default().to_owned()
-    };
-    if text(&forms.content_type).starts_with("application/grpc") {
+    if form == Form::Grpc {
         // Trailers-Only: the status stands in the header block (grpc/doc/PROTOCOL-HTTP2.md).
         let words = format!("httpjail: {method} {url}: {} {}", refusal.detail, refusal.kind.advice());
         let message = utf8_percent_encode(&words, GRPC_MESSAGE).to_string();
@@ -68,7 +64,7 @@ pub(crate) fn response(
                 .map(|m| (HeaderName::from_static("grpc-message"), m)),
         );
         *response.status_mut() = StatusCode::OK;
-    } else if text(&forms.accept).contains("json") {
+    } else if form == Form::Json {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let json = serde_json::json!({
             "error": mark, "reason": refusal.reason, "detail": refusal.detail, "method": method, "url": url,
@@ -156,14 +152,14 @@ mod tests {
 
     fn refused(kind: Kind, request: &[(HeaderName, &'static str)]) -> Response<String> {
         let request = request.iter().map(|(n, v)| (n.clone(), HeaderValue::from_static(v)));
-        let forms = Forms::of(&request.collect());
+        let form = Form::of(&request.collect());
         let refusal = Refusal::new(kind, "why", "100% no.");
         response(
             &refusal,
             "GET",
             "https://a.test/\u{1b}[2J\u{9b}",
             Some("deny: \u{7}x"),
-            &forms,
+            form,
         )
     }
 

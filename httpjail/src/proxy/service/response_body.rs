@@ -121,8 +121,8 @@ impl ResponseBody {
     }
 
     /// Keeps the request in flight for as long as this body is there.
-    pub(crate) fn until_gone(mut self, in_flight: InFlight) -> ResponseBody {
-        self.in_flight = Some(in_flight);
+    pub(crate) fn until_gone(mut self, in_flight: Option<InFlight>) -> ResponseBody {
+        self.in_flight = in_flight;
         self
     }
 

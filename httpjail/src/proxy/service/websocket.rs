@@ -13,6 +13,7 @@ use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::service::client::Client;
 use crate::proxy::service::forward;
 use crate::proxy::service::forward::Answer;
+use crate::proxy::service::outgoing;
 use crate::proxy::service::request_record::RequestRecord;
 use crate::proxy::tasks::Tasks;
 use crate::proxy::upstream::connection_auth;
@@ -106,7 +107,7 @@ impl UpgradeRequest {
         fields.insert(header::SEC_WEBSOCKET_KEY, self.key.clone());
         loop {
             let mut request =
-                forward::write_head(target, fields.clone(), false)?.map(|()| RequestBody::empty(Arc::default()));
+                outgoing::write_head(target, fields.clone(), false)?.map(|()| RequestBody::empty(Arc::default()));
             // Among them is how hyper remembers the spelling of the names.
             *request.extensions_mut() = head.extensions.clone();
             let informational = InformationalListener::on(&mut request, exchange.as_ref(), None);

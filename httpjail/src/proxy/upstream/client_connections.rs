@@ -61,6 +61,11 @@ pub(crate) type SlotGuard = OwnedMutexGuard<Option<Http1>>;
 pub(crate) struct ClientConnections(Mutex<Vec<(PoolKey, Place)>>);
 
 impl ClientConnections {
+    /// Returns whether there never was one.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     /// The connection for `key` in its turn, if there ever was one. A connection is given back some moments after its
     /// answer has gone to the client, who may be faster: that is waited for, within `patience`.
     pub(crate) async fn turn(&self, key: &PoolKey, patience: Option<Duration>) -> Option<SlotGuard> {

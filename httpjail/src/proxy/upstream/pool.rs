@@ -58,18 +58,29 @@ impl Pool {
 
     /// Returns a connection for a request to `key`.
     pub(crate) async fn connection(&self, key: &PoolKey, wants: Wants<'_>) -> Result<Pooled, DialError> {
+        if wants.bound.is_empty() && !wants.proves && !wants.fresh {
+            let asking = !wants.http2 && self.asking.has(key);
+            if let Ok(connection) = self.kept.take(key, asking) {
+                return Ok(Pooled::again(connection));
+            }
+        }
+        // Boxed, for this is rare and its future large.
+        Box::pin(self.another(key, wants)).await
+    }
+
+    /// The same, where it has to be opened or waited for.
+    async fn another(&self, key: &PoolKey, wants: Wants<'_>) -> Result<Pooled, DialError> {
         let turn = match self.own(key, wants).await {
             Ok(pooled) => return Ok(pooled),
             Err(turn) => turn,
         };
-        // Boxed, here and below: opening is rare, and its future would make that of every request four times as large.
         if wants.proves {
-            let connection = Box::pin(self.factory.open_apart(key, wants.http2)).await?;
+            let connection = self.factory.open_apart(key, wants.http2).await?;
             return Ok(Pooled::new(connection, turn));
         }
         let asking = !wants.http2 && self.asking.has(key);
         if wants.fresh {
-            let connection = Box::pin(self.open(key, asking)).await?;
+            let connection = self.open(key, asking).await?;
             return Ok(Pooled::new(connection, None));
         }
         let first = match self.kept.take(key, asking) {
@@ -89,7 +100,7 @@ impl Pool {
                 }
             },
         };
-        let connection = Box::pin(self.open(key, asking)).await?;
+        let connection = self.open(key, asking).await?;
         drop(leading);
         Ok(Pooled::new(connection, None))
     }
