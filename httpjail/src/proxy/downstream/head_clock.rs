@@ -13,8 +13,10 @@ pub(crate) struct HeadClock {
     arrival: Duration,
     /// When the head began that is not whole yet; that of the first request with its connection.
     began: Option<Instant>,
+    /// Until when this wait is. Nothing while no head is awaited.
+    until: Option<Instant>,
+    /// Never set to later than that. It runs on from wait to wait, and is set anew only when it goes off too early.
     clock: Pin<Box<Sleep>>,
-    runs: bool,
 }
 
 impl HeadClock {
@@ -23,8 +25,8 @@ impl HeadClock {
             header: limits.header,
             arrival: limits.arrival,
             began: Some(began.into()),
+            until: None,
             clock: Box::pin(tokio::time::sleep(limits.header)),
-            runs: false,
         }
     }
 
@@ -40,19 +42,30 @@ impl HeadClock {
 
     /// No head is awaited now.
     pub(crate) fn stop(&mut self) {
-        self.runs = false;
+        self.until = None;
     }
 
     /// Runs, from now on if it did not, and tells when it has run out.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Late> {
         let latest = self.began.map(|began| began + self.arrival);
-        if !std::mem::replace(&mut self.runs, true) {
-            let quiet = Instant::now() + self.header;
-            self.clock
-                .as_mut()
-                .reset(latest.map_or(quiet, |latest| latest.min(quiet)));
+        let until = match self.until {
+            Some(until) => until,
+            None => {
+                let quiet = Instant::now() + self.header;
+                let until = latest.map_or(quiet, |latest| latest.min(quiet));
+                if until < self.clock.deadline() {
+                    self.clock.as_mut().reset(until);
+                }
+                *self.until.insert(until)
+            }
+        };
+        loop {
+            ready!(self.clock.as_mut().poll(cx));
+            if self.clock.deadline() >= until {
+                break;
+            }
+            self.clock.as_mut().reset(until);
         }
-        ready!(self.clock.as_mut().poll(cx));
         Poll::Ready(match latest {
             Some(latest) if latest <= Instant::now() => Late::in_all(self.arrival),
             _ => Late::silent(Phase::Head, self.header),

@@ -4,6 +4,7 @@ use crate::net::Host;
 use crate::proxy::downstream::first_bytes::LEFT;
 use crate::proxy::downstream::framing_io::FramingIo;
 use crate::proxy::downstream::http1_gate::{self, Answers};
+use crate::proxy::downstream::no_timer::NoTimer;
 use crate::proxy::http1::exchange::{Ended, ExchangeState};
 use crate::proxy::http1::unparsed::DefaultOrigin;
 use crate::proxy::io::h2_coalesce::CoalescingIo;
@@ -44,10 +45,10 @@ pub(crate) async fn intercept_http1<S>(
 pub(crate) fn builder(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
-        // The gate has the clock, which is always the first to run out: hyper's counts no silence. Without one of its
-        // own hyper does not read on after an answer before something comes, and the gate's would not run.
-        .header_read_timeout(limits.header.saturating_add(limits.arrival).saturating_mul(2))
+        // The gate has the clock: hyper's counts no silence. Without one of its own hyper does not read on after an
+        // answer before something comes, and the gate's would not run.
+        .timer(NoTimer::new())
+        .header_read_timeout(limits.header)
         .max_header_size(limits.head)
         .max_buf_size(limits.read_at_once())
         // Keeps the spelling of a server of HTTP/1. Names that come from HTTP/2 and from the proxy have no capitals.

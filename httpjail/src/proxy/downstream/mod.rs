@@ -9,6 +9,7 @@ pub(crate) mod head_clock;
 pub(crate) mod http;
 pub(crate) mod http1_gate;
 pub(crate) mod informational_io;
+pub(crate) mod no_timer;
 pub(crate) mod passthrough;
 pub(crate) mod silence;
 pub(crate) mod tls;
