@@ -11,6 +11,7 @@ mod requests;
 mod steering;
 mod streams;
 mod support;
+mod tunnels;
 mod upstream;
 mod versions;
 mod websocket;

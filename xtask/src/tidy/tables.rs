@@ -76,7 +76,6 @@ pub(super) const FLOORS: &[(&str, &[Row])] = &[
                     "limits",
                     "protocol",
                     "refusal",
-                    "tasks",
                     "authority",
                     "overload",
                     "http1",

@@ -21,12 +21,12 @@ use crate::proxy::io::boxed::Io;
 use crate::proxy::io::idle_timeout::IdleTimeoutIo;
 use crate::proxy::io::linger::LingerIo;
 use crate::proxy::io::prefixed::PrefixedIo;
+use crate::proxy::io::upgraded::taken_back;
 use crate::proxy::overload::clients::Registration;
 use crate::proxy::protocol::UpstreamProtocol;
 use crate::proxy::service::client::Client;
 use crate::proxy::service::target::{ConnectionContext, Destination};
 use crate::proxy::timeout::Phase;
-use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use std::io;
 use std::net::SocketAddr;
@@ -119,7 +119,7 @@ async fn enter(client: Arc<Client>, tunnel: Tunnel) {
     let Ok(stream) = tunnel.stream.await else {
         return client.unused(LEFT, None).await;
     };
-    let (detected, stream) = open(&client, TokioIo::new(stream)).await;
+    let (detected, stream) = open(&client, taken_back(stream)).await;
     // The drop closes it; the socket below cannot be reset from here.
     serve_to(client, tunnel.to, detected, stream).await;
 }

@@ -6,7 +6,9 @@ use crate::proxy::http1::exchange::{ExchangeState, Switch};
 use crate::proxy::http1::framing::fault::Fault;
 use crate::proxy::http1::framing::{Framing, Stop};
 use crate::proxy::http1::unparsed::{DefaultOrigin, UnparsedRequest};
+use crate::proxy::io::boxed::Io;
 use crate::proxy::io::delegate::delegate_write;
+use crate::proxy::io::pipes::Pipe;
 use crate::proxy::io::stall_timeout::StallTimeoutIo;
 use crate::proxy::service::client::Client;
 use std::io;
@@ -294,5 +296,22 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for FramingIo<S> {
             Then::Many(Many::Told) => Poll::Ready(Ok(())),
             _ => Pin::new(&mut this.stream).poll_shutdown(cx),
         }
+    }
+}
+
+impl<S: Io> Io for FramingIo<S> {
+    fn is_socket(&self) -> bool {
+        self.stream.is_socket()
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        match self.then {
+            Then::Tunnel if self.given == self.passed => self.stream.poll_fill(cx, pipe),
+            _ => Poll::Ready(Ok(0)),
+        }
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        self.stream.poll_drain(cx, pipe)
     }
 }

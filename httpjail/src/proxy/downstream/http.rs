@@ -7,6 +7,7 @@ use crate::proxy::downstream::http1_gate::{self, Answers};
 use crate::proxy::downstream::no_timer::NoTimer;
 use crate::proxy::http1::exchange::{Ended, ExchangeState};
 use crate::proxy::http1::unparsed::DefaultOrigin;
+use crate::proxy::io::boxed::Io;
 use crate::proxy::io::h2_coalesce::CoalescingIo;
 use crate::proxy::io::shared::SharedIo;
 use crate::proxy::limits::Limits;
@@ -28,7 +29,7 @@ pub(crate) async fn intercept_http1<S>(
     named: Option<String>,
     stream: S,
 ) where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: Io + 'static,
 {
     let default_origin = connection.default_origin();
     let exchange = Arc::new(ExchangeState::default());
@@ -66,7 +67,7 @@ pub(crate) async fn serve_http1<S>(
     stream: S,
 ) -> hyper::Result<()>
 where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: Io + 'static,
 {
     let limits = &client.context.config.limits;
     let (stream, service) = http1_gate::pair(client, default_origin, exchange, stream, service);

@@ -7,8 +7,10 @@
 //! [`InformationalQueue`]: crate::proxy::http1::informational::InformationalQueue
 
 use crate::proxy::http1::exchange::ExchangeState;
+use crate::proxy::io::boxed::Io;
 use crate::proxy::io::delegate::delegate_write;
 use crate::proxy::io::flush_counter::FlushCounter;
+use crate::proxy::io::pipes::Pipe;
 use crate::proxy::io::stall_timeout::StallTimeoutIo;
 use std::io;
 use std::pin::Pin;
@@ -112,5 +114,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for InformationalIo<S> {
         ready!(Pin::new(&mut this.stream).poll_flush(cx))?;
         this.flushes.add();
         Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: Io> Io for InformationalIo<S> {
+    fn is_socket(&self) -> bool {
+        self.stream.is_socket()
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        self.stream.poll_fill(cx, pipe)
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        self.after_heads(cx, |mut stream, cx| stream.poll_drain(cx, pipe))
     }
 }

@@ -5,6 +5,7 @@ use crate::proxy::downstream::detect::DetectedProtocol;
 use crate::proxy::downstream::first_bytes::{FIRST_READ_BYTES, LEFT, first_byte};
 use crate::proxy::downstream::http::{connection_context, intercept_http1, serve_http2};
 use crate::proxy::downstream::silence::unless_silent;
+use crate::proxy::io::boxed::Io;
 use crate::proxy::io::prefixed::PrefixedIo;
 use crate::proxy::protocol::UpstreamProtocol;
 use crate::proxy::service::client::Client;
@@ -14,7 +15,6 @@ use crate::tls::sni_host;
 use rustls::AlertDescription;
 use std::io;
 use std::sync::Arc;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::LazyConfigAcceptor;
 
 const LEFT_TLS: &str = "the client left within the TLS handshake";
@@ -22,7 +22,7 @@ const LEFT_TLS: &str = "the client left within the TLS handshake";
 /// Plays the server that the client asked for by SNI.
 pub(crate) async fn terminate<S>(client: Arc<Client>, to: Destination, stream: PrefixedIo<S>)
 where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: Io + 'static,
 {
     let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
     let hello = match unless_silent(&client, Phase::Handshake, hello).await {

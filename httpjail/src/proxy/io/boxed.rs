@@ -7,7 +7,7 @@ use std::io;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
+use tokio_rustls::{client, server};
 
 /// What bytes can be read from and written to. The kernel can also move the bytes of a socket with adapters on it, by
 /// way of a pipe.
@@ -60,6 +60,8 @@ impl Io for TcpStream {
     }
 }
 
-impl Io for TlsStream<BoxedIo> {}
+impl Io for client::TlsStream<BoxedIo> {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Io for server::TlsStream<S> {}
 
 impl Io for TokioIo<Upgraded> {}

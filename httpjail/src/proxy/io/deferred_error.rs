@@ -6,7 +6,9 @@
 //! takes the write that fails then for the end of the exchange, though the answer can still be read from the socket. So
 //! this adapter keeps such a write pending while the reads bring the answer, and then the connection's end.
 
+use crate::proxy::io::boxed::Io;
 use crate::proxy::io::delegate::delegate_write;
+use crate::proxy::io::pipes::Pipe;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -135,6 +137,26 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for DeferredWriteErrorIo<S> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.get_mut().write(cx, |stream, cx| stream.poll_flush(cx))
+    }
+}
+
+impl<S: Io> Io for DeferredWriteErrorIo<S> {
+    fn is_socket(&self) -> bool {
+        self.stream.is_socket()
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        // After a failed write a read tells what came of it.
+        if self.failed.is_some() {
+            return Poll::Ready(Ok(0));
+        }
+        let read = ready!(self.stream.poll_fill(cx, pipe))?;
+        self.stats.bytes.fetch_add(read as u64, Ordering::Relaxed);
+        Poll::Ready(Ok(read))
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        self.write(cx, |mut stream, cx| stream.poll_drain(cx, pipe))
     }
 }
 

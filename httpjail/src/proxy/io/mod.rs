@@ -16,3 +16,4 @@ pub(crate) mod prefixed;
 pub(crate) mod shared;
 pub(crate) mod stall_timeout;
 pub(crate) mod tunnel;
+pub(crate) mod upgraded;

@@ -1,6 +1,8 @@
 //! Ends a stream whose other side accepts no bytes for too long.
 
+use crate::proxy::io::boxed::Io;
 use crate::proxy::io::delegate::delegate_write;
+use crate::proxy::io::pipes::Pipe;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -66,5 +68,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for StallTimeoutIo<S> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.get_mut().in_time(cx, |stream, cx| stream.poll_flush(cx))
+    }
+}
+
+impl<S: Io> Io for StallTimeoutIo<S> {
+    fn is_socket(&self) -> bool {
+        self.stream.is_socket()
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        self.stream.poll_fill(cx, pipe)
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        self.in_time(cx, |mut stream, cx| stream.poll_drain(cx, pipe))
     }
 }

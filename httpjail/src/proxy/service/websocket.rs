@@ -6,16 +6,18 @@
 //! (docs/threat-model.md H12).
 
 use crate::policy::Target;
+use crate::proxy::context::Context;
 use crate::proxy::http1::exchange::ExchangeState;
 use crate::proxy::http1::headers;
+use crate::proxy::io::pipes::Pipes;
 use crate::proxy::io::tunnel::relay;
+use crate::proxy::io::upgraded::taken_back;
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::service::client::Client;
 use crate::proxy::service::forward;
 use crate::proxy::service::forward::Answer;
 use crate::proxy::service::outgoing;
 use crate::proxy::service::request_record::RequestRecord;
-use crate::proxy::tasks::Tasks;
 use crate::proxy::upstream::connection_auth;
 use crate::proxy::upstream::informational::InformationalListener;
 use crate::proxy::upstream::key::PoolKey;
@@ -27,7 +29,6 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use hyper::body::{Body, Incoming};
 use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -130,7 +131,7 @@ impl UpgradeRequest {
             return match response.status() {
                 StatusCode::SWITCHING_PROTOCOLS => {
                     pooled.connection.is_a_tunnel();
-                    self.open(response, &context.tasks)
+                    self.open(response, context)
                 }
                 // To an extended CONNECT this would say that the tunnel is open.
                 status if self.extended && status.is_success() => Err(bad_upgrade()),
@@ -145,7 +146,7 @@ impl UpgradeRequest {
         }
     }
 
-    fn open(self, mut response: Response<Incoming>, tasks: &Tasks) -> Result<Answer, Refusal> {
+    fn open(self, mut response: Response<Incoming>, context: &Context) -> Result<Answer, Refusal> {
         let fields = response.headers();
         let accepted = fields
             .get_all(header::SEC_WEBSOCKET_ACCEPT)
@@ -165,10 +166,10 @@ impl UpgradeRequest {
             fields.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
             fields.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         }
-        let (client, tasks) = (self.client, tasks.clone());
+        let (client, tasks, pipes) = (self.client, context.tasks.clone(), context.pipes.clone());
         Ok(Answer::Upgraded(
             head,
-            Box::new(move |entry| tasks.spawn(tunnel(client, upstream, entry))),
+            Box::new(move |entry| tasks.spawn(tunnel(client, upstream, entry, pipes))),
         ))
     }
 }
@@ -192,12 +193,12 @@ fn new_key() -> Result<HeaderValue, Refusal> {
     })
 }
 
-async fn tunnel(client: OnUpgrade, upstream: OnUpgrade, mut entry: RequestRecord) {
+async fn tunnel(client: OnUpgrade, upstream: OnUpgrade, mut entry: RequestRecord, pipes: Arc<Pipes>) {
     let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) else {
         return;
     };
-    let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
-    let relayed = relay(&mut client, &mut upstream, &entry.byte_counts, None).await;
+    let (mut client, mut upstream) = (taken_back(client), taken_back(upstream));
+    let relayed = relay(&mut client, &mut upstream, &entry.byte_counts, Some(&pipes)).await;
     entry.complete = relayed.is_ok();
 }
 

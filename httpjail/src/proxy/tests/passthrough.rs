@@ -1,7 +1,7 @@
 //! Hosts whose TLS is not decrypted: only those that the user listed, by their SNI, and judged like all without
 //! decryption.
 
-use super::support::{Jail, gist, tls};
+use super::support::{Jail, client_hello, gist, tls};
 use crate::net::HostPattern;
 use crate::proxy::{Clients, ProxyAuth};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -202,14 +202,4 @@ async fn much_is_counted_to_the_byte() {
         #[cfg(target_os = "linux")]
         assert!(jail.pipes_kept() > 0);
     }
-}
-
-/// The first bytes of a client that wants `a.test`.
-fn client_hello(jail: &Jail) -> Vec<u8> {
-    let config = std::sync::Arc::new(super::support::tls_client(&jail.world.authority));
-    let name = "a.test".try_into().unwrap();
-    let mut bytes = Vec::new();
-    let mut connection = rustls::ClientConnection::new(config, name).unwrap();
-    connection.write_tls(&mut bytes).unwrap();
-    bytes
 }

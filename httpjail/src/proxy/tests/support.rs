@@ -213,6 +213,15 @@ pub(super) async fn tls<S: AsyncRead + AsyncWrite + Unpin>(
         .await
 }
 
+/// The first bytes of a client that wants `a.test`.
+pub(super) fn client_hello(jail: &Jail) -> Vec<u8> {
+    let config = Arc::new(tls_client(&jail.world.authority));
+    let mut bytes = Vec::new();
+    let mut connection = rustls::ClientConnection::new(config, ServerName::try_from("a.test").unwrap()).unwrap();
+    connection.write_tls(&mut bytes).unwrap();
+    bytes
+}
+
 /// A client that trusts `authority` alone.
 pub(super) fn tls_client(authority: &CertificateAuthority) -> rustls::ClientConfig {
     let mut roots = rustls::RootCertStore::empty();

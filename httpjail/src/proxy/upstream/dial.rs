@@ -8,6 +8,7 @@
 use crate::net::{Host, Scheme};
 use crate::proxy::io::boxed::BoxedIo;
 use crate::proxy::io::permit::PermitIo;
+use crate::proxy::io::upgraded::taken_back;
 use crate::proxy::limits::Limits;
 use crate::proxy::overload::memory::Memory;
 use crate::proxy::upstream::address::{self, Class};
@@ -206,9 +207,7 @@ impl Connector {
             return Err(DialError::refused_by(upstream_proxy, answer.status(), answer.headers()));
         }
         let tunnel = hyper::upgrade::on(answer).await;
-        Ok(Box::new(TokioIo::new(
-            tunnel.map_err(|error| broke(io::Error::other(error)))?,
-        )))
+        Ok(taken_back(tunnel.map_err(|error| broke(io::Error::other(error)))?))
     }
 
     async fn resolve(&self, host: &Host) -> Result<Vec<IpAddr>, DialError> {
