@@ -94,7 +94,8 @@ async fn serve_client(client: Arc<Client>, stream: TcpStream, peer: SocketAddr) 
     let (detected, stream) = open(&client, stream).await;
     let DetectedProtocol::Http1 = detected else {
         let refused = match to {
-            Some(to) => serve_to(client, to, detected, stream).await,
+            // Boxed, like the tunnel below: a connection in cleartext holds no room for it.
+            Some(to) => Box::pin(serve_to(client, to, detected, stream)).await,
             // Clients that know of the proxy speak HTTP/1 only.
             None => refuse(&client, detected, stream).await,
         };
@@ -108,7 +109,7 @@ async fn serve_client(client: Arc<Client>, stream: TcpStream, peer: SocketAddr) 
     let (requests, tunnel) = ForwardProxyService::new(client.clone(), connection, addrs, exchange.clone());
     let served = serve_http1(&client, default_origin, &exchange, requests, stream).await;
     match tunnel.take() {
-        Some(tunnel) => enter(client, tunnel).await,
+        Some(tunnel) => Box::pin(enter(client, tunnel)).await,
         None => report(&client, served, Some(&exchange), None).await,
     }
 }
@@ -121,7 +122,7 @@ async fn enter(client: Arc<Client>, tunnel: Tunnel) {
     };
     let (detected, stream) = open(&client, taken_back(stream)).await;
     // The drop closes it; the socket below cannot be reset from here.
-    serve_to(client, tunnel.to, detected, stream).await;
+    Box::pin(serve_to(client, tunnel.to, detected, stream)).await;
 }
 
 /// Serves a connection whose destination is known. Returns the stream if the connection is refused.
@@ -137,12 +138,12 @@ where
     match detected {
         DetectedProtocol::Tls if client.context.config.intercept_tls => {
             let mut stream = stream;
-            match passthrough::passed_through(&client, &to, &mut stream).await {
-                Some(host) => passthrough::pass(client, &to, &host, stream).await,
+            match Box::pin(passthrough::passed_through(&client, &to, &mut stream)).await {
+                Some(host) => Box::pin(passthrough::pass(client, &to, &host, stream)).await,
                 None => terminate(client, to, stream).await,
             }
         }
-        DetectedProtocol::Tls => passthrough::judge_hello(client, &to, stream).await,
+        DetectedProtocol::Tls => Box::pin(passthrough::judge_hello(client, &to, stream)).await,
         DetectedProtocol::Http1 => {
             intercept_http1(
                 client,
@@ -153,7 +154,12 @@ where
             .await;
         }
         DetectedProtocol::Http2 => {
-            serve_http2(client, connection_context(to, UpstreamProtocol::Http2, None), stream).await
+            Box::pin(serve_http2(
+                client,
+                connection_context(to, UpstreamProtocol::Http2, None),
+                stream,
+            ))
+            .await
         }
         _ => return refuse(&client, detected, stream).await,
     }

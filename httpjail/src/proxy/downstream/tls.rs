@@ -1,6 +1,7 @@
 //! Terminates TLS: plays the server that a client asked for by SNI.
 
 use crate::audit::CERTIFICATE_REFUSED;
+use crate::net::Host;
 use crate::proxy::downstream::detect::DetectedProtocol;
 use crate::proxy::downstream::first_bytes::{FIRST_READ_BYTES, LEFT, first_byte};
 use crate::proxy::downstream::http::{connection_context, intercept_http1, serve_http2};
@@ -16,6 +17,7 @@ use rustls::AlertDescription;
 use std::io;
 use std::sync::Arc;
 use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
 
 const LEFT_TLS: &str = "the client left within the TLS handshake";
 
@@ -24,27 +26,53 @@ pub(crate) async fn terminate<S>(client: Arc<Client>, to: Destination, stream: P
 where
     S: Io + 'static,
 {
+    // Each step is boxed, so that a connection holds no room for those that are over.
+    let Some(terminated) = Box::pin(shake_hands(&client, &to, stream)).await else {
+        return;
+    };
+    let Terminated { stream, host, protocol } = terminated;
+    let named = Some(host.to_string());
+    let connection = connection_context(to, UpstreamProtocol::Tls, Some(host));
+    if protocol == UpstreamProtocol::Http2 {
+        return Box::pin(serve_http2(client, connection, stream)).await;
+    }
+    Box::pin(intercept_http1(client, connection, named, stream)).await;
+}
+
+/// A connection whose TLS is terminated, and on which something was sent.
+struct Terminated<S> {
+    stream: PrefixedIo<TlsStream<PrefixedIo<S>>>,
+    /// What the client asked for.
+    host: Host,
+    protocol: UpstreamProtocol,
+}
+
+/// Shakes hands with a client, and waits for what it says first. Records why there is nothing to serve if that fails.
+async fn shake_hands<S>(client: &Client, to: &Destination, stream: PrefixedIo<S>) -> Option<Terminated<S>>
+where
+    S: Io + 'static,
+{
     let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
-    let hello = match unless_silent(&client, Phase::Handshake, hello).await {
+    let hello = match unless_silent(client, Phase::Handshake, hello).await {
         Ok(Ok(hello)) => hello,
-        Ok(Err(error)) if is_tls(&error) => return client.refused("malformed tls", None).await,
-        Ok(Err(_)) => return client.unused(LEFT_TLS, None).await,
-        Err(late) => return client.refused(&late.reason(), None).await,
+        Ok(Err(error)) if is_tls(&error) => return refused(client, "malformed tls", None).await,
+        Ok(Err(_)) => return unused(client, LEFT_TLS, None).await,
+        Err(late) => return refused(client, &late.reason(), None).await,
     };
     let host = match sni_host(hello.client_hello().server_name()) {
         Ok(Some(host)) => host,
         Ok(None) => to.host.clone(),
-        Err(_) => return client.refused("malformed server name", None).await,
+        Err(_) => return refused(client, "malformed server name", None).await,
     };
     let named = Some(host.to_string());
     let Ok(config) = client.context.config.leaves.config_for(&host) else {
-        return client.refused("no certificate for the name", named).await;
+        return refused(client, "no certificate for the name", named).await;
     };
-    let mut stream = match unless_silent(&client, Phase::Handshake, hello.into_stream(config)).await {
+    let mut stream = match unless_silent(client, Phase::Handshake, hello.into_stream(config)).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) if is_tls(&error) => return client.refused(handshake_failure(&error), named).await,
-        Ok(Err(_)) => return client.unused(LEFT_TLS, named).await,
-        Err(late) => return client.refused(&late.reason(), named).await,
+        Ok(Err(error)) if is_tls(&error) => return refused(client, handshake_failure(&error), named).await,
+        Ok(Err(_)) => return unused(client, LEFT_TLS, named).await,
+        Err(late) => return refused(client, &late.reason(), named).await,
     };
     let (protocol, phase) = match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => (UpstreamProtocol::Http2, Phase::Head),
@@ -53,18 +81,27 @@ where
         None => (UpstreamProtocol::Http1, Phase::FirstByte),
     };
     let mut bytes = Vec::with_capacity(FIRST_READ_BYTES);
-    match first_byte(&client, phase, &mut stream, &mut bytes).await {
+    match first_byte(client, phase, &mut stream, &mut bytes).await {
         None => {}
-        Some(DetectedProtocol::Late(late)) if phase == Phase::FirstByte => return client.silent(&late.reason()).await,
-        Some(DetectedProtocol::Late(late)) => return client.unused(&late.reason(), named).await,
-        Some(_) => return client.unused(LEFT, named).await,
+        Some(DetectedProtocol::Late(late)) if phase == Phase::FirstByte => {
+            client.silent(&late.reason()).await;
+            return None;
+        }
+        Some(DetectedProtocol::Late(late)) => return unused(client, &late.reason(), named).await,
+        Some(_) => return unused(client, LEFT, named).await,
     }
     let stream = PrefixedIo::new(bytes, stream);
-    let connection = connection_context(to, UpstreamProtocol::Tls, Some(host));
-    if protocol == UpstreamProtocol::Http2 {
-        return serve_http2(client, connection, stream).await;
-    }
-    intercept_http1(client, connection, named, stream).await;
+    Some(Terminated { stream, host, protocol })
+}
+
+async fn refused<T>(client: &Client, reason: &str, named: Option<String>) -> Option<T> {
+    client.refused(reason, named).await;
+    None
+}
+
+async fn unused<T>(client: &Client, reason: &str, named: Option<String>) -> Option<T> {
+    client.unused(reason, named).await;
+    None
 }
 
 /// Returns whether what was sent is wrong; else the client is gone.
