@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
 use std::sync::Arc;
+use std::thread::{self, ThreadId};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A connection of HTTP/1, to a server or to another proxy that takes whole URLs.
@@ -23,6 +24,8 @@ pub(crate) struct Http1 {
     pub(crate) client_cert_requested: bool,
     pub(crate) stats: Arc<ConnStats>,
     pub(crate) answer_clock: AnswerClock,
+    /// The thread that reads and writes it.
+    pub(crate) thread: ThreadId,
 }
 
 impl Http1 {
@@ -77,6 +80,7 @@ impl Http1 {
             client_cert_requested,
             stats,
             answer_clock: AnswerClock::default(),
+            thread: thread::current().id(),
         })
     }
 

@@ -5,6 +5,9 @@
 //! with a smaller number than there are clients, connections would be closed and opened all the time. When permits run
 //! out, the connection that has been unused for the longest time makes way, whichever host it leads to. When memory
 //! runs out, all of them do.
+//!
+//! A connection is read and written by the thread that opened it. A request of another thread wakes that thread, and is
+//! woken by it. So of those that were used lately a connection of the request's own thread comes first.
 
 use crate::proxy::limits::Limits;
 use crate::proxy::protocol::UpstreamProtocol;
@@ -17,8 +20,12 @@ use crate::sync::lock;
 use ahash::RandomState;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
 use std::time::Instant;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+
+/// Among so many that were used last one of the own thread is looked for.
+const LATELY: usize = 16;
 
 /// The unused connections of one proxy, and those of HTTP/2 that are used by several requests at a time.
 pub(crate) struct KeptConnections {
@@ -82,7 +89,7 @@ impl KeptConnections {
             None if may_grow => slots.entry(key.clone()).or_default(),
             None => return Err(None),
         };
-        while let Some((http1, since)) = slot.unused.pop_back() {
+        while let Some((http1, since)) = slot.next() {
             if http1.is_ready() && since.elapsed() <= self.limits.idle {
                 return Ok(Connection::Http1(http1));
             }
@@ -166,6 +173,17 @@ impl KeptConnections {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
+    }
+}
+
+impl Slot {
+    /// Takes the unused connection that was used last, but one of this thread if there is one among the last few.
+    fn next(&mut self) -> Option<(Http1, Instant)> {
+        let here = thread::current().id();
+        let last = self.unused.iter().rev().take(LATELY);
+        let nearest = last.enumerate().find(|(_, (http1, _))| http1.thread == here);
+        let behind = nearest.map_or(0, |(behind, _)| behind);
+        self.unused.remove(self.unused.len().checked_sub(behind + 1)?)
     }
 }
 
