@@ -95,6 +95,10 @@ pub(crate) fn name_host(headers: &mut HeaderMap, host: HeaderValue) {
 
 /// Removes the fields of these names. (`HeaderMap::remove` puts the last field into the place of the one that goes.)
 pub(crate) fn leave_out(headers: &mut HeaderMap, names: &[HeaderName]) {
+    // The last can go by itself. In the answers of many servers that is `Connection`.
+    while let Some(last) = headers.keys().last().filter(|last| names.contains(last)).cloned() {
+        headers.remove(last);
+    }
     if names.iter().any(|name| headers.contains_key(name)) {
         let all = std::mem::take(headers);
         headers.reserve(all.len());
