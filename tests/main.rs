@@ -38,6 +38,7 @@ mod publish;
 mod readme;
 mod regression;
 mod reload;
+mod runtime;
 mod shells;
 mod silence;
 mod spellings;

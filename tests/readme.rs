@@ -25,7 +25,7 @@ enum How {
 use How::{Json, Not, Policy, Runs, SaidBy};
 
 /// By how the line begins.
-const LINES: [(&str, How); 39] = [
+const LINES: [(&str, How); 41] = [
     ("httpjail -r \"allow-get: ^https://api", Runs(0)),
     ("cargo install", Not("it builds for minutes: cargo xtask package does")),
     ("httpjail -r \"allow: ^https://example", Runs(0)),
@@ -61,6 +61,14 @@ const LINES: [(&str, How); 39] = [
     ("{\"verdict\"", Json),
     ("sudo httpjail attach", Not("there is no such service: tests/attach.rs")),
     ("sudo httpjail detach", Not("there is no such service: tests/attach.rs")),
+    (
+        "sudo httpjail runtime install",
+        Not("it writes to the host's /etc: tests/runtime.rs"),
+    ),
+    (
+        "docker run",
+        Not("there is no such engine: tests/runtime.rs calls the runtime as one"),
+    ),
     ("tls:", Policy),
     ("  passthrough:", Policy),
     ("    - pinned", Policy),

@@ -12,7 +12,7 @@ use httpjail_lab::Way;
 use crate::support::{Expect as _, lab, repeats};
 
 /// Topics in which no jail is started, or whose tests choose the way themselves, or to which the way makes no difference.
-const OTHER_TOPICS: [&str; 19] = [
+const OTHER_TOPICS: [&str; 20] = [
     "answers",
     "attach",
     "bad_policies",
@@ -28,6 +28,7 @@ const OTHER_TOPICS: [&str; 19] = [
     "lint",
     "messages",
     "readme",
+    "runtime",
     "shells",
     "strangers",
     "ways",

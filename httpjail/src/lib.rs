@@ -19,6 +19,8 @@ pub(crate) mod failure;
 pub(crate) mod jail;
 pub(crate) mod logging;
 pub mod net;
+#[cfg(target_os = "linux")]
+pub(crate) mod oci;
 pub mod policy;
 pub(crate) mod proxy;
 pub(crate) mod sync;

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use crate::run::{aloud, cargo, command, have, quietly, root};
 
 /// What each program that the tests drive is called in Debian.
-const PROGRAMS: [(&str, &str); 21] = [
+const PROGRAMS: [(&str, &str); 22] = [
     ("bwrap", "bubblewrap"),
     ("c++", "g++"),
     ("chromium", "chromium"),
@@ -19,6 +19,7 @@ const PROGRAMS: [(&str, &str); 21] = [
     ("npm", "npm"),
     ("openssl", "openssl"),
     ("python3", "python3"),
+    ("runc", "runc"),
     ("setpriv", "util-linux"),
     ("slirp4netns", "slirp4netns"),
     ("strace", "strace"),

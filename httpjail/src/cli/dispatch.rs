@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::{self, ExitCode};
 
-use crate::cli::args::{self, Attach, Ca, Cli, Detach, Learn, Other, Run, Serve};
+use crate::cli::args::{self, Attach, Ca, Cli, Detach, Learn, Other, Run, Runtime, Serve};
 #[cfg(target_os = "linux")]
-use crate::cli::commands::attach;
+use crate::cli::commands::{attach, runtime};
 use crate::cli::commands::{ca, check, completions, doctor, lint, man, report, run, serve};
 use crate::cli::context::{Inherited, RunContext};
 use crate::cli::invoking_user::InvokingUser;
@@ -23,6 +23,11 @@ use crate::logging;
 
 /// Runs httpjail with the process's own arguments.
 pub fn main() -> ExitCode {
+    // A container's own descriptors pass through the runtime.
+    #[cfg(target_os = "linux")]
+    if let Some(name) = std::env::args_os().next().as_deref().and_then(runtime::shim::Name::of) {
+        return runtime::shim::run(&name, std::env::args_os().skip(1));
+    }
     // Before anything is opened: what was inherited is the first thing to know.
     #[cfg(target_os = "linux")]
     let inherited = stdio::take_stock().map_err(failure);
@@ -37,6 +42,7 @@ pub fn main() -> ExitCode {
         Some(Other::Ca(action)) => authority(action),
         Some(Other::Attach(args)) => inherited.and_then(|_| hold(*args)),
         Some(Other::Detach(args)) => release(&args),
+        Some(Other::Runtime(action)) => inherited.and_then(|_| containers(&action)),
         Some(Other::Lint(args)) => InvokingUser::find().and_then(|caller| lint::run(&args, &caller)),
         Some(Other::Learn(args)) => inherited.and_then(|inherited| learn_policy(*args, inherited)),
         Some(Other::Report(args)) => InvokingUser::find().and_then(|caller| report::run(&args, &caller)),
@@ -111,6 +117,20 @@ fn release(args: &Detach) -> Result<i32, Failure> {
         return Err(Failure::new("nothing to detach from is named"));
     }
     attach::detach(place.as_ref()).map(i32::from)
+}
+
+#[cfg(target_os = "linux")]
+fn containers(action: &Runtime) -> Result<i32, Failure> {
+    match action {
+        Runtime::Hook(options) => runtime::hook::run(options),
+        Runtime::Install(options) => runtime::install::install(options),
+        Runtime::Uninstall(options) => runtime::install::uninstall(options),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn containers(_: &Runtime) -> Result<i32, Failure> {
+    Err(Failure::new("only Linux has containers that can be held"))
 }
 
 #[cfg(not(target_os = "linux"))]

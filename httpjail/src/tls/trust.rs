@@ -15,7 +15,7 @@ pub(crate) use environment::{TrustPaths, environment, inherited_bundles};
 pub(crate) use hash::hashed_name;
 pub(crate) use java::java_keystore;
 #[cfg(target_os = "linux")]
-pub(crate) use java::java_stores;
+pub(crate) use java::{JVM as JVM_STORES, SYSTEM as JAVA_STORES, java_stores};
 
 use std::collections::HashSet;
 use std::fs::{self, File};

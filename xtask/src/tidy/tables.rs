@@ -11,6 +11,7 @@ pub(super) const IMPORTS: &[Row] = &[
     ("backend", &["failure", "policy"]),
     ("weak", &["sys", "backend"]),
     ("net", &[]),
+    ("oci", &[]),
     ("logging", &["audit"]),
     ("policy", &["net"]),
     ("tls", &["net"]),

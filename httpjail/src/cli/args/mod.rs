@@ -6,6 +6,7 @@ mod judging;
 mod policies;
 mod read;
 mod rewrite;
+mod runtime;
 mod slips;
 mod steering;
 mod top;
@@ -14,6 +15,7 @@ mod word;
 pub(crate) use judging::Run;
 pub(crate) use policies::{Check, Learn, Lint, Report};
 pub(super) use read::told;
+pub(crate) use runtime::{Engine, Hook, Install, Runtime, Uninstall};
 pub(super) use slips::{meant_command, misplaced_option};
 #[cfg(target_os = "linux")]
 pub(crate) use steering::Place;

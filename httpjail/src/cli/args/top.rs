@@ -11,6 +11,7 @@ use super::help::{
 };
 use super::judging::Run;
 use super::policies::{Check, Learn, Lint, Report};
+use super::runtime::Runtime;
 use super::steering::{Attach, Detach, Serve};
 
 /// The whole command line: a command to run in a jail, or something else.
@@ -92,6 +93,10 @@ pub(crate) enum Other {
     /// The certificate authority that jails trust
     #[command(subcommand)]
     Ca(Ca),
+
+    /// Containers that are held from their first instruction: docker, podman, containerd
+    #[command(subcommand)]
+    Runtime(Runtime),
 
     /// Print what makes a shell complete httpjail's options
     #[command(after_help = COMPLETIONS_AFTER)]

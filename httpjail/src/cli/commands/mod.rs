@@ -11,4 +11,6 @@ pub(crate) mod lint;
 pub(crate) mod man;
 pub(crate) mod report;
 pub(crate) mod run;
+#[cfg(target_os = "linux")]
+pub(crate) mod runtime;
 pub(crate) mod serve;

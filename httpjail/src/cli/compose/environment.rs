@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use crate::jail::sandbox::user_identity::UserIdentity;
 
 /// Variables that name a proxy: the jail has one of its own, and a client that asked for another would be refused.
-const PROXIES: [&str; 10] = [
+pub(crate) const PROXIES: [&str; 10] = [
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "ALL_PROXY",

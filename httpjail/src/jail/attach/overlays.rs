@@ -110,13 +110,20 @@ fn namespaces(cgroup: &Path) -> io::Result<BTreeMap<u64, Pid>> {
     };
     let hosts = [number("self"), number("1")];
     let mut found = BTreeMap::new();
-    for pid in processes(cgroup)? {
+    for pid in processes(cgroup)?.into_iter().filter(|pid| !is_being_started(*pid)) {
         let number = number(&pid.to_string()).filter(|number| !hosts.contains(&Some(*number)));
         if let Some(number) = number.filter(|_| found.len() < MOST_NAMESPACES) {
             found.entry(number).or_insert(pid);
         }
     }
     Ok(found)
+}
+
+/// Whether it is an OCI runtime's process, which executes the container's program when its hooks are done. It has not taken the
+/// container's root yet, and who runs the hooks has laid what the container is to see (`httpjail-runc`).
+fn is_being_started(pid: Pid) -> bool {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    name.starts_with("runc:[") || ["crun", "youki"].contains(&name.trim_end())
 }
 
 fn lay_in(pid: Pid, name: &str, host: &[u64], look: &dyn Fn() -> [Overlay; 2]) -> io::Result<Laid> {

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// The stores of JVMs below the root; `*` is any one name.
-const SYSTEM: &[&str] = &[
+pub(crate) const SYSTEM: &[&str] = &[
     "etc/ssl/certs/java/cacerts",                     // Debian: what its JVMs link to
     "etc/pki/java/cacerts",                           // Fedora, RHEL: the same
     "etc/pki/ca-trust/extracted/java/cacerts",        // Fedora, RHEL: what the former links to
@@ -38,7 +38,7 @@ const HOME: &[&str] = &[
 ];
 
 /// The same below a JVM's own directory.
-const JVM: &[&str] = &["lib/security/cacerts", "jre/lib/security/cacerts"];
+pub(crate) const JVM: &[&str] = &["lib/security/cacerts", "jre/lib/security/cacerts"];
 
 /// The usual password (`keytool`'s documentation), for clients that give one.
 const PASSWORD: &str = "changeit";

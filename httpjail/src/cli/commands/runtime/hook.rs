@@ -1,0 +1,232 @@
+//! `httpjail runtime hook`: run by an OCI runtime when a container's namespaces and cgroup are there, and its process is not. It starts
+//! the attachment that holds the container, and waits until that holds.
+//!
+//! Whatever fails here, the hook fails, and the runtime gives the container up. The attachment outlives the hook: it ends when the
+//! container's cgroup is gone. When it is killed, the container stays closed.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::unistd::{Uid, User};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::root::Root;
+use super::state::{Held, State};
+use super::{check, exec};
+use crate::cli::args::Hook;
+use crate::cli::readiness;
+use crate::failure::Failure;
+
+/// Variables that the hook has from the runtime, and the attachment from the hook: the way out for httpjail itself.
+pub(super) const PASSED: [&str; 7] = [
+    "https_proxy",
+    "HTTPS_PROXY",
+    "http_proxy",
+    "all_proxy",
+    "ALL_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+];
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// How long the attachment may take.
+const LIMIT: Duration = Duration::from_secs(40);
+/// How often to look whether it has ended.
+const TICK: Duration = Duration::from_millis(50);
+/// No state of a container is longer.
+const STATE_BYTES: u64 = 1 << 20;
+/// How much of what it said is shown when it fails.
+const SHOWN_BYTES: usize = 2000;
+
+/// What the runtime tells on standard input (the OCI runtime specification, "State").
+#[derive(Debug, Deserialize)]
+struct Container {
+    id: String,
+    pid: u32,
+    bundle: PathBuf,
+}
+
+/// Holds the container that standard input tells of.
+///
+/// # Errors
+/// What failed; nothing of the container has run.
+pub(crate) fn run(options: &Hook) -> Result<i32, Failure> {
+    let container = read(io::stdin())?;
+    let root = Root::new(options.dir.as_deref())?;
+    let key = match &options.state {
+        Some(key) => key.clone(),
+        None => container.id.clone(),
+    };
+    let state = State::of(&State::key(&key, None)?);
+    let by_runtime = state.born().is_some();
+    if !by_runtime {
+        state.make()?;
+    }
+    let done = hold(&container, options.policy.as_deref(), &root, &state, by_runtime);
+    if done.is_err() {
+        // Nothing runs that it could be of.
+        let _ = state.remove();
+    }
+    done.map(|()| 0)
+}
+
+fn hold(
+    container: &Container,
+    policy: Option<&str>,
+    root: &Root,
+    state: &State,
+    by_runtime: bool,
+) -> Result<(), Failure> {
+    let file = root_policy(root, policy)?;
+    let namespace = format!("/proc/{}/ns/net", container.pid);
+    let hosts = check::is_hosts_network(Path::new(&namespace))
+        .map_err(|error| Failure::new(format!("cannot look at {namespace}: {error}")))?;
+    if hosts {
+        return Err(Failure::new(
+            "the container is in the host's network, which cannot be held",
+        ));
+    }
+    if !by_runtime {
+        check_unchanged(container, policy)?;
+    }
+    let cgroup = check::cgroup_of(container.pid)?;
+    let id = fs::metadata(&cgroup)
+        .map_err(|error| Failure::new(format!("cannot look at {}: {error}", cgroup.display())))?
+        .ino();
+    let path = state.path().join("ready");
+    let ready = UnixDatagram::bind(&path)
+        .map_err(|error| Failure::new(format!("cannot make the socket {}: {error}", path.display())))?;
+    let log = state.log()?;
+    let said = Said {
+        path: state.log_path(),
+        from: log.metadata().map_or(0, |found| found.len()),
+    };
+    let mut attachment = attach(&cgroup, file.as_deref(), root, &path, log)?;
+    let waited = wait(&ready, &mut attachment, &said);
+    // Nobody else speaks to it.
+    let _ = fs::remove_file(&path);
+    waited?;
+    state.write_held(&Held {
+        cgroup,
+        id,
+        policy: policy.map(str::to_owned),
+    })
+}
+
+/// A hook changes nothing of a container: what the runtime would have taken away must not be there. The engine's seccomp filter stays as
+/// it is, so what that lets through (AF_VSOCK) is not held.
+fn check_unchanged(container: &Container, policy: Option<&str>) -> Result<(), Failure> {
+    let before = exec::read(&container.bundle.join("config.json"))?;
+    let mut after = before.clone();
+    let told = check::hold(&mut after, policy)?.into_iter().next();
+    let capabilities = |config: &Value| config.pointer("/process/capabilities").cloned();
+    let strong = (capabilities(&before) != capabilities(&after)).then(|| "CAP_NET_RAW".to_owned());
+    match told.or(strong) {
+        None => Ok(()),
+        Some(first) => Err(Failure {
+            hint: Some("start it with the runtime httpjail-runc, which takes that away, or with --cap-drop".into()),
+            ..Failure::new(format!("the container has what a hook cannot take away: {first}"))
+        }),
+    }
+}
+
+fn root_policy(root: &Root, policy: Option<&str>) -> Result<Option<PathBuf>, Failure> {
+    policy.map(|policy| root.policy(policy)).transpose()
+}
+
+fn read(from: impl io::Read) -> Result<Container, Failure> {
+    let mut text = Vec::new();
+    let read = from.take(STATE_BYTES).read_to_end(&mut text);
+    let wrong = |error: &dyn std::fmt::Display| Failure {
+        hint: Some("an OCI runtime calls it, as a hook of a container".into()),
+        ..Failure::new(format!(
+            "cannot read the container's state from standard input: {error}"
+        ))
+    };
+    read.map_err(|error| wrong(&error))?;
+    serde_json::from_slice(&text).map_err(|error| wrong(&error))
+}
+
+/// Starts the attachment. It has nothing of the hook's: the runtime waits until nobody holds the hook's output any more.
+fn attach(cgroup: &Path, policy: Option<&Path>, root: &Root, ready: &Path, log: File) -> Result<Child, Failure> {
+    let failed = |error: io::Error| Failure::new(format!("cannot start `httpjail attach`: {error}"));
+    let account = User::from_uid(Uid::from_raw(0)).ok().flatten();
+    let home = account.map_or_else(|| PathBuf::from("/root"), |account| account.dir);
+    let mut command = Command::new(std::env::current_exe().map_err(failed)?);
+    command
+        .arg0("httpjail")
+        .args([OsStr::new("attach"), OsStr::new("--cgroup"), cgroup.as_os_str()]);
+    if let Some(policy) = policy {
+        command.args([OsStr::new("--config"), policy.as_os_str()]);
+    }
+    command.env_clear().env("PATH", PATH).env("HOME", home);
+    command
+        .env("XDG_CONFIG_HOME", root.above())
+        .env(readiness::VARIABLE, ready);
+    command.envs(PASSED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+    let errors = log.try_clone().map_err(failed)?;
+    command
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(errors)
+        .current_dir("/")
+        .process_group(0);
+    command.spawn().map_err(failed)
+}
+
+/// Waits until it says that it holds.
+fn wait(ready: &UnixDatagram, attachment: &mut Child, said: &Said) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::new(format!("cannot wait for `httpjail attach`: {error}"));
+    ready.set_read_timeout(Some(TICK)).map_err(failed)?;
+    let late = Instant::now() + LIMIT;
+    let mut heard = [0; 64];
+    loop {
+        match ready.recv(&mut heard) {
+            Ok(length) if &heard[..length] == readiness::READY => return Ok(()),
+            Ok(_) => {}
+            Err(error) if [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted].contains(&error.kind()) => {}
+            Err(error) => return Err(failed(error)),
+        }
+        if let Some(status) = attachment.try_wait().map_err(failed)? {
+            return Err(Failure::new(format!(
+                "the container cannot be held ({status}): {}",
+                said.line()
+            )));
+        }
+        if Instant::now() > late {
+            // What it has closed stays closed, and goes with the cgroup.
+            let _ = attachment.kill();
+            return Err(Failure::new(format!(
+                "`httpjail attach` does not hold the container after {} seconds: {}",
+                LIMIT.as_secs(),
+                said.line()
+            )));
+        }
+    }
+}
+
+/// What the attachment said, behind what the runtime had to say.
+struct Said {
+    path: PathBuf,
+    from: u64,
+}
+
+impl Said {
+    /// Its end, in one line: engines show one.
+    fn line(&self) -> String {
+        let text = fs::read(&self.path).unwrap_or_default();
+        let begin = usize::try_from(self.from)
+            .unwrap_or(0)
+            .max(text.len().saturating_sub(SHOWN_BYTES));
+        let text = String::from_utf8_lossy(text.get(begin..).unwrap_or_default()).into_owned();
+        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        lines.join("; ")
+    }
+}
