@@ -83,6 +83,7 @@ fn command(args: Run, inherited: Inherited) -> Result<i32, Failure> {
     })?;
     let context = RunContext { config, caller };
     run::warn_of_misplaced_options(&context);
+    run::warn_of_containers(&context);
     run::run(context, inherited)
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod attach;
 pub(crate) mod ca;
 pub(crate) mod check;
 pub(crate) mod completions;
+mod containers;
 pub(crate) mod doctor;
 pub(crate) mod learn;
 pub(crate) mod lint;

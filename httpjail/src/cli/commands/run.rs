@@ -1,11 +1,12 @@
 //! `httpjail [OPTIONS] -- COMMAND`: the straight line from a configuration to the command's exit status, over any backend.
 
+use std::path::Path;
 use std::rc::Rc;
 
 use crate::backend::Ended;
 use crate::cli::args;
 use crate::cli::backends;
-use crate::cli::commands::learn;
+use crate::cli::commands::{containers, learn};
 use crate::cli::context::{Inherited, RunContext};
 use crate::config::{Approval, Mode};
 use crate::failure::Failure;
@@ -37,5 +38,14 @@ pub(crate) fn warn_of_misplaced_options(run: &RunContext) {
     {
         let text = format!("no rule was given: {name} stands behind the command, and so is given to that");
         logging::warn(&text, Some(&format!("write {line}")));
+    }
+}
+
+/// A container does not run in the jail in which its engine's command runs.
+pub(crate) fn warn_of_containers(run: &RunContext) {
+    let (command, log) = (&run.config.command, &run.config.log);
+    let advice = containers::advise(Path::new(&command.program), &command.args, &run.config.allow_sockets);
+    if let Some(advice) = advice.filter(|_| !log.quiet) {
+        logging::warn(&advice.text, Some(&advice.hint));
     }
 }
