@@ -10,12 +10,14 @@ mod call;
 mod map;
 #[cfg(test)]
 mod run;
+mod types;
 
 #[cfg(test)]
 pub(crate) use map::per_cpu_sum;
 pub(crate) use map::{Map, MapDef, map_create, map_fill, read_pod};
 #[cfg(test)]
 pub(crate) use run::prog_test_run;
+pub(crate) use types::{KERNEL_TYPES, kernel_types};
 
 use std::ffi::{CStr, CString};
 use std::fs::File;

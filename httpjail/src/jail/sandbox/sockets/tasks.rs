@@ -14,9 +14,9 @@ use nix::sys::stat::SFlag;
 use super::limit::Limit;
 use crate::jail::kernel::BPF_PROG_TYPE_TRACING;
 use crate::jail::kernel::assembler::{Code, Helper, Instruction, Label};
-use crate::jail::kernel::btf::{TYPES, Types};
+use crate::jail::kernel::btf::Types;
 use crate::jail::sandbox::rights;
-use crate::sys::bpf;
+use crate::sys::bpf::{self, KERNEL_TYPES};
 
 /// Up to so many `/proc` is as quick: to read the kernel's types takes as long as that.
 const FEW: u64 = 600;
@@ -58,9 +58,9 @@ impl Tasks {
     }
 
     fn read(limit: &Limit) -> io::Result<Self> {
-        let bytes = fs::read(TYPES)?;
+        let bytes = bpf::kernel_types()?;
         let types = Types::read(&bytes, &STRUCTURES, &[EACH_TASK, EACH_FILE]);
-        let types = types.ok_or_else(|| io::Error::other(format!("cannot parse {TYPES}")))?;
+        let types = types.ok_or_else(|| io::Error::other(format!("cannot parse {KERNEL_TYPES}")))?;
         let code = each_task(&types).map_err(io::Error::other)?;
         let told = run(&code, types.function(EACH_TASK).map_err(io::Error::other)?, limit)?;
         let (numbers, _) = told.as_chunks::<4>();

@@ -22,7 +22,7 @@ use nix::unistd::Pid;
 
 use crate::jail::kernel::BPF_PROG_TYPE_TRACING;
 use crate::jail::kernel::assembler::Instruction;
-use crate::jail::kernel::btf::{TYPES, Types};
+use crate::jail::kernel::btf::Types;
 use inode::Inode;
 use jailed::Names;
 use link_holder::Holder;
@@ -30,7 +30,7 @@ use pipes::Known;
 use sockets::Hook;
 
 use crate::jail::sandbox::rights;
-use crate::sys::bpf;
+use crate::sys::bpf::{self, KERNEL_TYPES};
 
 /// Every structure that is looked into.
 const STRUCTURES: [&str; 12] = [
@@ -100,14 +100,15 @@ impl Program {
             user: user_namespace.then(|| number("user")).transpose()?,
         };
         let allowed: Vec<Inode> = allowed.iter().map(|path| Inode::at(path)).collect::<Result<_, _>>()?;
-        let bytes = fs::read(TYPES).map_err(|error| format!("cannot read {TYPES}: {error}"))?;
+        let bytes = bpf::kernel_types().map_err(|error| format!("cannot read {KERNEL_TYPES}: {error}"))?;
         let functions = [
             Hook::Connect.function(),
             Hook::Send.function(),
             pipes::MADE,
             pipes::OPENED,
         ];
-        let types = Types::read(&bytes, &STRUCTURES, &functions).ok_or_else(|| format!("cannot parse {TYPES}"))?;
+        let types =
+            Types::read(&bytes, &STRUCTURES, &functions).ok_or_else(|| format!("cannot parse {KERNEL_TYPES}"))?;
         let mut links = Vec::new();
         for hook in [Hook::Connect, Hook::Send] {
             let code = sockets::program(&types, hook, names, &allowed)?;
