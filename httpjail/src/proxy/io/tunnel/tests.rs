@@ -1,18 +1,23 @@
 //! Tunnels between sockets: all bytes arrive, the counts are exact, each side may end first, and pipes come back.
 
-use super::relay;
+use super::{COPY_MAX, Direction, MUCH, relay};
+use crate::proxy::io::boxed::Io;
 use crate::proxy::io::byte_counts::ByteCounts;
 use crate::proxy::io::idle_timeout::IdleTimeoutIo;
-use crate::proxy::io::pipes::Pipes;
 use crate::proxy::io::pipes::tests::{all_of, pair};
+use crate::proxy::io::pipes::{Pipe, Pipes};
 use crate::proxy::io::prefixed::PrefixedIo;
 use crate::proxy::limits::Limits;
 use crate::proxy::overload::clients::ConnectedClients;
 use crate::proxy::overload::memory::Memory;
 use socket2::SockRef;
+use std::collections::VecDeque;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -169,4 +174,77 @@ async fn a_reset_cuts_it_short() {
     endless.await.unwrap();
     #[cfg(target_os = "linux")]
     assert_eq!(all_of(&pipes).len(), 32);
+}
+
+/// One end of a tunnel that reads pieces of these sizes, and takes so many bytes before it makes the writer wait.
+#[derive(Default)]
+struct End {
+    pieces: VecDeque<usize>,
+    room: usize,
+    taken: usize,
+    /// What the tunnel has read of one end and not written to the other.
+    held: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for End {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Some(piece) = self.pieces.pop_front() else {
+            return Poll::Pending;
+        };
+        buf.put_slice(&vec![b'x'; piece]);
+        self.held.fetch_add(piece, Ordering::SeqCst);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for End {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let count = bytes.len().min(self.room);
+        if count == 0 {
+            return Poll::Pending;
+        }
+        (self.room, self.taken) = (self.room - count, self.taken + count);
+        self.held.fetch_sub(count, Ordering::SeqCst);
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Io for End {
+    fn poll_fill(&mut self, _: &mut Context<'_>, _: &mut Pipe) -> Poll<io::Result<usize>> {
+        assert_eq!(self.held.load(Ordering::SeqCst), 0, "bytes would be overtaken");
+        Poll::Ready(Ok(0))
+    }
+}
+
+/// While bytes that were copied wait for the writer, those after them are copied too.
+#[test]
+fn what_is_copied_is_not_overtaken() {
+    let (pipes, held) = (Arc::default(), Arc::<AtomicUsize>::default());
+    let mut reader = End {
+        pieces: [COPY_MAX; 2 * MUCH / COPY_MAX].into_iter().chain([5, 6]).collect(),
+        held: held.clone(),
+        ..End::default()
+    };
+    let mut writer = End {
+        room: 2 * MUCH,
+        held,
+        ..End::default()
+    };
+    let mut direction = Direction::new(Some(&pipes));
+    let mut cx = Context::from_waker(Waker::noop());
+    for (room, taken) in [(0, 2 * MUCH), (0, 2 * MUCH), (11, 2 * MUCH + 11)] {
+        writer.room += room;
+        let polled = direction.poll(&mut cx, &mut reader, &mut writer, |_| {}, |_| {});
+        assert!(polled.is_pending());
+        assert_eq!(writer.taken, taken);
+    }
+    assert!(reader.pieces.is_empty());
 }
