@@ -21,7 +21,7 @@ use crate::cli::safe_from::{Holding, SafeFrom};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::jail::lifecycle::Jail;
-use crate::jail::process::port_forwarder::{self, SocketClient, SocketServer};
+use crate::jail::process::socket_maker::{self, SocketClient, SocketServer};
 use crate::jail::sandbox::rights;
 use crate::jail::sandbox::sockets::Outside;
 use crate::jail::sandbox::user_identity::UserIdentity;
@@ -162,6 +162,6 @@ fn port_forwarding(config: &Config) -> Result<(Option<SocketClient>, Option<Sock
         return Ok((None, None));
     }
     let (socket_client, socket_server) =
-        port_forwarder::pair().map_err(|error| Failure::new(format!("cannot make a line: {error}")))?;
+        socket_maker::pair().map_err(|error| Failure::new(format!("cannot make a line: {error}")))?;
     Ok((Some(socket_client), Some(socket_server)))
 }

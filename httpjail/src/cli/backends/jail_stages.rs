@@ -15,7 +15,7 @@ use crate::config::{Config, Purpose};
 use crate::failure::Failure;
 use crate::jail::lifecycle::{self, Jail, SpawnError};
 use crate::jail::process::approver::ApproverProcess;
-use crate::jail::process::port_forwarder::{ForwarderProcess, SocketServer};
+use crate::jail::process::socket_maker::{SocketMaker, SocketServer};
 use crate::jail::protocol::command::StartFailure;
 use crate::jail::steering::select::{self, Refused};
 use crate::jail::supervisor::policy_watch::PolicyWatch;
@@ -123,7 +123,7 @@ struct RunningJail {
     /// Or how it ended before the command was started, by a signal.
     running: Result<Running, Outcome>,
     log: LogReopener,
-    _forwarder: Option<ForwarderProcess>,
+    _forwarder: Option<SocketMaker>,
     findings: SharedFindings,
     jailed: u32,
     run: Rc<RunContext>,

@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::config::Publish;
 use crate::failure::Failure;
-use crate::jail::process::port_forwarder::SocketClient;
+use crate::jail::process::socket_maker::SocketClient;
 
 /// Connections at a time, over all ports; more wait in the listen queue.
 const CONNECTIONS: usize = 256;

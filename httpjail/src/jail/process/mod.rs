@@ -4,7 +4,7 @@ pub(crate) mod approver;
 pub(crate) mod command;
 pub(crate) mod init;
 pub(crate) mod namespaces;
-pub(crate) mod port_forwarder;
 pub(crate) mod proxy;
 pub(crate) mod proxy_user;
+pub(crate) mod socket_maker;
 pub(crate) mod working_directory;

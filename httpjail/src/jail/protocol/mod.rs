@@ -6,7 +6,7 @@ pub(crate) mod approver;
 pub(crate) mod channel;
 pub(crate) mod command;
 pub(crate) mod fd_passing;
-pub(crate) mod forwarder;
 pub(crate) mod init;
 pub(crate) mod policy_file;
 pub(crate) mod proxy;
+pub(crate) mod sockets;

@@ -93,7 +93,7 @@ pub(super) fn address(side: Side, ip: IpAddr, length: usize) -> Vec<Expression> 
     ]
 }
 
-/// What a socket of [`crate::jail::process::port_forwarder`] sends.
+/// What a socket of [`crate::jail::process::socket_maker`] sends.
 pub(super) fn is_published() -> Vec<Expression> {
     vec![meta(Meta::Mark), compare(Compare::Equal, &PUBLISH_MARK.to_ne_bytes())]
 }

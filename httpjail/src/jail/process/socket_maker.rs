@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::jail::protocol::channel::{self, IpcChannel};
-use crate::jail::protocol::forwarder::{SocketReply, SocketRequest};
+use crate::jail::protocol::sockets::{SocketReply, SocketRequest};
 use crate::jail::sandbox::network::PUBLISH_MARK;
 use crate::jail::sandbox::rights;
 use crate::jail::termination;
@@ -38,7 +38,7 @@ pub(crate) struct SocketServer(IpcChannel<SocketReply, SocketRequest>);
 
 /// The process that makes the sockets. Dropping the handle kills it.
 #[derive(Debug)]
-pub(crate) struct ForwarderProcess {
+pub(crate) struct SocketMaker {
     pid: Pid,
     ended: OwnedFd,
 }
@@ -81,9 +81,9 @@ impl SocketServer {
     ///
     /// # Errors
     /// Those of the fork.
-    pub(crate) fn open(self, namespaces: Vec<OwnedFd>) -> io::Result<ForwarderProcess> {
+    pub(crate) fn open(self, namespaces: Vec<OwnedFd>) -> io::Result<SocketMaker> {
         match clone::fork()? {
-            Side::Parent(pid) => Ok(ForwarderProcess {
+            Side::Parent(pid) => Ok(SocketMaker {
                 pid,
                 ended: clone::pidfd(pid)?,
             }),
@@ -123,7 +123,7 @@ fn socket(ipv6: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-impl Drop for ForwarderProcess {
+impl Drop for SocketMaker {
     fn drop(&mut self) {
         if let Err(error) = termination::kill_and_reap("the port forwarder", self.pid, self.ended.as_fd()) {
             tracing::warn!("{error}");
