@@ -5,16 +5,17 @@
 //! that id and exactly that question, is passed on (RFC 5452, 9.1). The number of open questions is bounded.
 
 use super::message::{PAYLOAD, Question};
+use super::network::Network;
+use super::resolv_conf::ResolvConf;
 use crate::net::{AskedServerSource, ClientAddr, OriginalDst};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -26,30 +27,34 @@ const UNDER_WAY: usize = 256;
 const TRY: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 2;
 
-/// As many servers as a libc asks (`MAXNS`).
-const SERVERS: usize = 3;
-
-const DNS: u16 = 53;
-
 /// Asks name servers outside.
 pub(crate) struct Relay {
     servers: Servers,
+    network: Network,
     permits: Semaphore,
 }
 
 /// The servers that are asked.
 pub(crate) enum Servers {
-    /// The servers in this file, in the form of resolv.conf(5). It is read for each question, because laptops change networks.
-    Of(PathBuf),
-    /// The server that the program named, or those in the file if it named the jail itself.
+    /// Those that are configured.
+    Of(Configured),
+    /// The server that the program named, or those that are configured if it named the jail itself.
     Named {
         /// Knows which server that was.
         by: Arc<dyn AskedServerSource>,
         /// The jail's own addresses besides loopback. Its resolv.conf has one of them.
         own: Vec<IpAddr>,
         /// As [`Servers::Of`].
-        host: PathBuf,
+        configured: Configured,
     },
+}
+
+/// The servers of a network.
+pub(crate) enum Configured {
+    /// Those of this file, in the form of resolv.conf(5). It is read for each question, because laptops change networks.
+    File(PathBuf),
+    /// These.
+    Fixed(Vec<SocketAddr>),
 }
 
 /// How a question came.
@@ -60,9 +65,10 @@ pub(super) enum Via {
 }
 
 impl Relay {
-    pub(crate) fn new(servers: Servers) -> Self {
+    pub(crate) fn new(servers: Servers, network: Network) -> Self {
         Relay {
             servers,
+            network,
             permits: Semaphore::new(UNDER_WAY),
         }
     }
@@ -78,13 +84,13 @@ impl Relay {
 
     /// Returns the servers for a question that was sent to `asked`, the best first.
     pub(super) fn servers_for(&self, asked: Option<OriginalDst>) -> Vec<SocketAddr> {
-        let (own, host) = match &self.servers {
-            Servers::Of(host) => return configured(host),
-            Servers::Named { own, host, .. } => (own, host),
+        let (own, configured) = match &self.servers {
+            Servers::Of(configured) => return configured.servers(),
+            Servers::Named { own, configured, .. } => (own, configured),
         };
         match asked.map(|asked| SocketAddr::new(asked.0.ip().to_canonical(), asked.0.port())) {
-            // The jail's loopback is not the host's. A program that names it means the configured server.
-            Some(server) if server.ip().is_loopback() || own.contains(&server.ip()) => configured(host),
+            // The jail's loopback is not the host's. A program that names it means the configured servers.
+            Some(server) if server.ip().is_loopback() || own.contains(&server.ip()) => configured.servers(),
             Some(server) if is_one_host(server.ip()) => vec![server],
             Some(_) | None => Vec::new(),
         }
@@ -95,7 +101,7 @@ impl Relay {
         let _permit = self.permits.try_acquire().ok()?;
         for _ in 0..ROUNDS {
             for server in servers {
-                match timeout(TRY, exchange(question, *server)).await {
+                match timeout(TRY, exchange(&self.network, question, *server)).await {
                     Ok(Ok(answer)) => return Some((answer, *server)),
                     Ok(Err(error)) => tracing::debug!(%server, %error, "a name server gave no answer"),
                     Err(_) => tracing::debug!(%server, "a name server gave no answer in time"),
@@ -106,40 +112,29 @@ impl Relay {
     }
 }
 
+impl Configured {
+    fn servers(&self) -> Vec<SocketAddr> {
+        match self {
+            // A host whose file names none asks itself, as libc does.
+            Configured::File(path) => {
+                ResolvConf::parse(&std::fs::read(path).unwrap_or_default())
+                    .or_itself()
+                    .servers
+            }
+            Configured::Fixed(servers) => servers.clone(),
+        }
+    }
+}
+
 /// Returns false for addresses that mean many hosts (multicast, broadcast) or this one (`0.0.0.0`).
-fn is_one_host(address: IpAddr) -> bool {
+pub(super) fn is_one_host(address: IpAddr) -> bool {
     !address.is_multicast() && !address.is_unspecified() && address != IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
-/// Returns the name servers of a resolv.conf, or this host if it names none, as libc does.
-fn configured(file: &PathBuf) -> Vec<SocketAddr> {
-    let text = std::fs::read_to_string(file).unwrap_or_default();
-    parse(&text)
-}
-
-fn parse(text: &str) -> Vec<SocketAddr> {
-    let named = text.lines().filter_map(|line| {
-        let mut words = line.split_ascii_whitespace();
-        // A server with a zone (`fe80::1%eth0`) is skipped.
-        (words.next()? == "nameserver").then_some(words.next()?.parse::<IpAddr>().ok()?)
-    });
-    let mut servers: Vec<_> = named.take(SERVERS).map(|ip| SocketAddr::new(ip, DNS)).collect();
-    if servers.is_empty() {
-        servers.push((Ipv4Addr::LOCALHOST, DNS).into());
-    }
-    servers
-}
-
 /// Asks one server by UDP, and by TCP if the answer is too long for UDP.
-async fn exchange(question: &Question, server: SocketAddr) -> io::Result<Vec<u8>> {
+async fn exchange(network: &Network, question: &Question, server: SocketAddr) -> io::Result<Vec<u8>> {
     let (id, message) = written(question)?;
-    let any: IpAddr = match server {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    // Port 0: the kernel picks a random one. On a connected socket it drops packets from other addresses.
-    let socket = UdpSocket::bind((any, 0)).await?;
-    socket.connect(server).await?;
+    let socket = network.datagram(server).await?;
     socket.send(&message).await?;
     let mut buffer = vec![0; usize::from(u16::MAX)];
     loop {
@@ -152,7 +147,7 @@ async fn exchange(question: &Question, server: SocketAddr) -> io::Result<Vec<u8>
             None => {}
         }
     }
-    let mut stream = TcpStream::connect(server).await?;
+    let mut stream = network.stream(server).await?;
     let length = u16::try_from(message.len()).map_err(io::Error::other)?;
     stream
         .write_all(&[&length.to_be_bytes(), &message[..]].concat())

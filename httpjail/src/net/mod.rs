@@ -8,6 +8,7 @@ mod host;
 
 pub use host::{Host, HostError, HostPattern, HostPatternError};
 
+use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::pin::Pin;
 
@@ -150,6 +151,33 @@ pub fn is_made_up(address: IpAddr) -> bool {
 pub trait AskedServerSource: Send + Sync + 'static {
     /// Returns the server that the latest datagram from `client` was sent to. If it is `None`, no server may be asked.
     fn asked(&self, client: ClientAddr) -> Option<OriginalDst>;
+}
+
+/// A socket of another network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SocketKind {
+    /// TCP.
+    Tcp {
+        /// Over IPv6.
+        ipv6: bool,
+    },
+    /// UDP.
+    Udp {
+        /// Over IPv6.
+        ipv6: bool,
+    },
+    /// Asks the kernel where that network's routes lead (rtnetlink).
+    Routes,
+}
+
+/// Makes sockets of a network that the proxy's process is not in. A call blocks for one local round trip at most: make it from a
+/// blocking context.
+pub trait SocketSource: Send + Sync + 'static {
+    /// Returns a new socket, neither bound nor connected, whose calls do not block.
+    ///
+    /// # Errors
+    /// When the process that makes them is gone or cannot make one.
+    fn socket(&self, kind: SocketKind) -> io::Result<Socket>;
 }
 
 /// The sockets of one jail, created in its network namespace. (A socket stays in the namespace in which it was created.)

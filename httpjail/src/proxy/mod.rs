@@ -55,8 +55,10 @@ pub(crate) use auth::proxy_auth::ProxyAuth;
 pub(crate) use auth::token::Token;
 pub(crate) use config::{Clients, Config, Mode};
 pub(crate) use limits::Limits;
+#[cfg(target_os = "linux")]
+pub(crate) use netlink::is_local_in;
 pub(crate) use server::Proxy;
 pub(crate) use upstream::address::{Class, Foreseen, foresee};
-pub(crate) use upstream::network::HostNetwork;
+pub(crate) use upstream::network::{BoxFuture, HostNetwork, Network};
 pub(crate) use upstream::proxy_env::ProxyConfig;
 pub(crate) use workers::runtime;

@@ -1,10 +1,12 @@
 //! Questions to the kernel about one address or one connection, by netlink: it answers at once, however many there are.
 
 use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols};
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
 
 const HEADER: usize = 16;
+/// Room for the answer about one route, which takes a few hundred bytes.
+const ANSWER: usize = 4096;
 const NLM_F_REQUEST: u16 = 1;
 const NLMSG_ERROR: u16 = 2;
 
@@ -35,13 +37,33 @@ const FAMILIES: [u8; 2] = [2, 10];
 /// # Errors
 /// When the kernel does not say.
 pub(crate) fn is_local(address: IpAddr) -> io::Result<bool> {
+    is_local_route(ask(protocols::NETLINK_ROUTE, RTM_GETROUTE, &route_to(address))?)
+}
+
+/// Asks the same in the network of `routes`, a socket of rtnetlink whose calls do not block. One question at a time: an answer
+/// that was not read would be taken for the next question's.
+///
+/// # Errors
+/// As for [`is_local`]. The socket is not to be used again.
+pub(crate) fn is_local_in(mut routes: &socket2::Socket, address: IpAddr) -> io::Result<bool> {
+    routes.write_all(&message(RTM_GETROUTE, &route_to(address)))?;
+    let mut answer = vec![0; ANSWER];
+    let length = routes.read(&mut answer)?;
+    is_local_route(answered(answer.get(..length).unwrap_or_default())?)
+}
+
+fn route_to(address: IpAddr) -> Vec<u8> {
     let (family, bytes) = plain(address);
     let mut body = vec![0; 12];
     (body[0], body[1]) = (family, 8 * bytes.len() as u8);
     body.extend_from_slice(&(4 + bytes.len() as u16).to_ne_bytes());
     body.extend_from_slice(&RTA_DST.to_ne_bytes());
     body.extend_from_slice(&bytes);
-    match ask(protocols::NETLINK_ROUTE, RTM_GETROUTE, &body)? {
+    body
+}
+
+fn is_local_route(answer: Result<Vec<u8>, i32>) -> io::Result<bool> {
+    match answer {
         Ok(route) => {
             let kind = route.get(ROUTE_TYPE).copied();
             Ok(matches!(kind, Some(RTN_LOCAL | RTN_ANYCAST) | None))
@@ -96,19 +118,27 @@ fn plain(address: IpAddr) -> (u8, Vec<u8>) {
 
 /// One question, and the body of its answer or the kernel's errno.
 fn ask(protocol: isize, kind: u16, body: &[u8]) -> io::Result<Result<Vec<u8>, i32>> {
+    let mut socket = Socket::new(protocol)?;
+    socket.bind_auto()?;
+    socket.connect(&NetlinkAddr::new(0, 0))?;
+    // The answer is there when `send` comes back (net/netlink/af_netlink.c, `netlink_unicast_kernel`).
+    socket.set_non_blocking(true)?;
+    socket.send(&message(kind, body), 0)?;
+    let (answer, _) = socket.recv_from_full()?;
+    answered(&answer)
+}
+
+fn message(kind: u16, body: &[u8]) -> Vec<u8> {
     let mut message = Vec::with_capacity(HEADER + body.len());
     message.extend_from_slice(&((HEADER + body.len()) as u32).to_ne_bytes());
     message.extend_from_slice(&kind.to_ne_bytes());
     message.extend_from_slice(&NLM_F_REQUEST.to_ne_bytes());
     message.extend_from_slice(&[0; 8]);
     message.extend_from_slice(body);
-    let mut socket = Socket::new(protocol)?;
-    socket.bind_auto()?;
-    socket.connect(&NetlinkAddr::new(0, 0))?;
-    // The answer is there when `send` comes back (net/netlink/af_netlink.c, `netlink_unicast_kernel`).
-    socket.set_non_blocking(true)?;
-    socket.send(&message, 0)?;
-    let (answer, _) = socket.recv_from_full()?;
+    message
+}
+
+fn answered(answer: &[u8]) -> io::Result<Result<Vec<u8>, i32>> {
     let cut = || io::Error::new(io::ErrorKind::InvalidData, "a netlink message is cut");
     let (header, body) = answer.split_at_checked(HEADER).ok_or_else(cut)?;
     if u16::from_ne_bytes([header[4], header[5]]) == NLMSG_ERROR {

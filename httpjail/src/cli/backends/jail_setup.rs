@@ -94,6 +94,7 @@ impl JailSetup {
             session: proxy_parts::session(),
             steering: steering.as_ref(),
             socket_client,
+            leg: None,
             questions,
         };
         let proxy_process = task.spawn(steering.proxy_keeps())?;

@@ -15,7 +15,7 @@ use crate::config::{Config, Purpose};
 use crate::failure::Failure;
 use crate::jail::lifecycle::{self, Jail, SpawnError};
 use crate::jail::process::approver::ApproverProcess;
-use crate::jail::process::socket_maker::{SocketMaker, SocketServer};
+use crate::jail::process::socket_maker::{Duty, SocketMaker, SocketServer};
 use crate::jail::protocol::command::StartFailure;
 use crate::jail::steering::select::{self, Refused};
 use crate::jail::supervisor::policy_watch::PolicyWatch;
@@ -98,7 +98,7 @@ impl Armed for ArmedJail {
         let forwarder = match socket_server {
             Some(socket_server) => Some(
                 socket_server
-                    .open(jail.namespaces()?)
+                    .open(Duty::Publish, jail.namespaces()?)
                     .map_err(|error| Failure::new(format!("cannot reach into the jail's network: {error}")))?,
             ),
             None => None,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::args;
 use crate::cli::compose::approval::{self, Questions};
+use crate::cli::compose::container_network::{ContainerLeg, Entrance};
 use crate::cli::compose::container_trust;
 use crate::cli::compose::log_file::LogReopener;
 use crate::cli::compose::proxy_parts::{session, upstream_authorities};
@@ -138,6 +139,7 @@ fn hold(
         asked_servers: true,
         publish_mark: None,
     })?;
+    let (leg, entrance) = attachment.own_network()?.map(ContainerLeg::new).transpose()?.unzip();
     // Who is in the cgroup is not known beforehand.
     let (_aide, questions) = match approval::start(config, caller, Holding::Nothing(SafeFrom::AllBut(0)))? {
         None => (None, None),
@@ -154,6 +156,7 @@ fn hold(
         caller,
         upstream_authorities,
         socket_client: None,
+        leg,
         questions,
         among_others: true,
         older: attachment.preexisting().to_vec(),
@@ -162,6 +165,7 @@ fn hold(
         steering: attachment.steering(),
     };
     let mut proxy_process = task.spawn(attachment.keeps())?;
+    let maker = entrance.map(Entrance::open).transpose()?;
     let log = LogReopener::new(config, caller);
     let authority = proxy_process.ready()?;
     let trusting = config
@@ -170,6 +174,12 @@ fn hold(
     attachment.arm(&proxy_process)?;
     let path = attachment.target().path().display().to_string();
     announce(config, &attachment, &path);
+    if maker.is_some() {
+        say(
+            config,
+            "servers are reached by the network of its processes, with its name servers",
+        );
+    }
     if let Some(trusting) = trusting {
         announce_trust(config, caller, trusting);
     }
@@ -194,7 +204,14 @@ fn hold(
         );
         None
     });
-    let end = attachment.watch(&proxy_process, standby.as_ref(), signals, watch, &|| log.open(caller));
+    let end = attachment.watch(
+        &proxy_process,
+        maker.as_ref(),
+        standby.as_ref(),
+        signals,
+        watch,
+        &|| log.open(caller),
+    );
     match &end {
         End::Failed(message) => {
             return Err(Failure {

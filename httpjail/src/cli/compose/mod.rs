@@ -4,6 +4,8 @@
 pub(crate) mod allowed_sockets;
 pub(crate) mod approval;
 #[cfg(target_os = "linux")]
+pub(crate) mod container_network;
+#[cfg(target_os = "linux")]
 pub(crate) mod container_trust;
 #[cfg(target_os = "linux")]
 pub(crate) mod environment;

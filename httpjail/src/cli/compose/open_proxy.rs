@@ -26,7 +26,7 @@ use crate::config::{Approval, Config, LogTarget};
 use crate::failure::Failure;
 use crate::logging;
 use crate::net::{Asked, Host, NameSource, Program, ProgramSource};
-use crate::proxy::{self, Clients, Proxy, ProxyAuth, Token};
+use crate::proxy::{self, Clients, HostNetwork, Proxy, ProxyAuth, Token};
 use crate::tls::CertificateAuthority;
 use crate::tls::store::load_or_create;
 use crate::weak::environment::ProxyAddress;
@@ -123,7 +123,7 @@ impl OpenProxy {
             authority,
             upstream_tls,
             upstream_proxies,
-            within_jail: proxy_parts::within_jail(),
+            network: Arc::new(HostNetwork::new(proxy_parts::within_jail())),
             itself: vec![local],
         };
         let (proxy, in_force) = parts.build(config, &log)?;

@@ -23,7 +23,7 @@ use crate::audit::{EventKind, Format, Log, LogFile, Record, Show, Sink, StderrPo
 use crate::config::options::LogFormat;
 use crate::config::{Config, Mode, Purpose, Stream};
 use crate::failure::Failure;
-use crate::proxy::{self, Clients, HostNetwork, Proxy, ProxyConfig};
+use crate::proxy::{self, Clients, Proxy, ProxyConfig};
 use crate::sys;
 use crate::tls::{AuthorityFile, CertificateAuthority, Leaves, UpstreamTls};
 
@@ -191,8 +191,8 @@ pub(crate) struct ProxyParts {
     pub(crate) upstream_tls: UpstreamTls,
     /// Other proxies on the upstream leg.
     pub(crate) upstream_proxies: ProxyConfig,
-    /// Whether it dials from within a jail of httpjail's.
-    pub(crate) within_jail: bool,
+    /// The network that it dials from.
+    pub(crate) network: Arc<dyn proxy::Network>,
     /// Where it listens in the network that it dials from.
     pub(crate) itself: Vec<SocketAddr>,
 }
@@ -216,7 +216,7 @@ impl ProxyParts {
             leaves: Arc::new(Leaves::new(self.authority).map_err(failure)?),
             upstream_tls: Arc::new(self.upstream_tls),
             audit: log.clone(),
-            network: Arc::new(HostNetwork::new(self.within_jail)),
+            network: self.network,
             upstream_proxies: self.upstream_proxies,
             itself: self.itself,
             limits: limits::effective(&config.limits),

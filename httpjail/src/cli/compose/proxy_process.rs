@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use crate::approve::{ApprovalQueue, ApproverClient};
 use crate::audit::{EventKind, LogFile, Record, Sink};
 use crate::cli::authority_dirs;
+use crate::cli::compose::container_network::{ContainerLeg, ContainerNetwork};
 use crate::cli::compose::kernel_events::{noting, record};
 use crate::cli::compose::log_file::open_log_as;
 use crate::cli::compose::proxy_parts::{self, ProxyParts};
@@ -25,7 +26,7 @@ use crate::cli::output::failure;
 use crate::cli::run_stats::{SharedFindings, SharedRunStats};
 use crate::config::options::DnsMode;
 use crate::config::{Config, LogTarget};
-use crate::dns::{self, Answers, Relay, Servers, SyntheticAddresses};
+use crate::dns::{self, Answers, Configured, Relay, Servers, SyntheticAddresses};
 use crate::failure::Failure;
 use crate::jail::process::proxy::{self as proxy_process, ProxyProcess};
 use crate::jail::process::proxy_user::ProxyUser;
@@ -37,7 +38,7 @@ use crate::jail::sandbox::user_identity::UserIdentity;
 use crate::jail::steering::userns;
 use crate::jail::steering::{EventSource, Steering, Stopped};
 use crate::net::Listeners;
-use crate::proxy::{self, Clients, Proxy};
+use crate::proxy::{self, Clients, HostNetwork, Proxy};
 use crate::tls::store::load_or_create;
 use crate::tls::{AuthorityFile, CertificateAuthority};
 
@@ -61,6 +62,8 @@ pub(crate) struct Task<'a> {
     pub steering: &'a dyn Steering,
     /// The way to what the jail listens on, if anything is published.
     pub socket_client: Option<SocketClient>,
+    /// The network that leads to servers, if that is not the host's.
+    pub leg: Option<ContainerLeg>,
     /// The way to whoever decides on what no rule matches, if anybody does.
     pub questions: Option<UnixStream>,
 }
@@ -79,6 +82,7 @@ impl Task<'_> {
     pub(crate) fn spawn(self, mut keep: Vec<RawFd>) -> Result<ProxyProcess, Failure> {
         keep.extend(self.questions.as_ref().map(AsRawFd::as_raw_fd));
         keep.extend(self.socket_client.as_ref().map(SocketClient::descriptor));
+        keep.extend(self.leg.as_ref().map(ContainerLeg::descriptor));
         keep.push(self.shared_findings.descriptor());
         ProxyProcess::spawn(&keep, move |line, user| self.run(line, user))
             .map_err(|error| Failure::new(format!("cannot fork the proxy: {error}")))
@@ -126,6 +130,8 @@ impl Task<'_> {
         let flows = self.steering.original_dst(&listeners)?;
         let names = Arc::new(SyntheticAddresses::new(listeners.resolver_udp.len() > 1));
         let approvals = self.approvals(&runtime)?;
+        let leg = self.leg.take().map(ContainerLeg::open).transpose()?.map(Arc::new);
+        let (network, itself) = self.upstream(leg.clone(), &listeners);
         let parts = ProxyParts {
             clients: Clients::Steered(flows.clone()),
             programs: process_info.clone(),
@@ -134,14 +140,14 @@ impl Task<'_> {
             authority,
             upstream_tls,
             upstream_proxies,
-            within_jail: false,
-            itself: Vec::new(),
+            network,
+            itself,
         };
         let (proxy, in_force) = parts.build(self.config, &log)?;
         let events = self.steering.events(&mut listeners)?;
         let blocked = noting(log.clone(), names.clone(), process_info.clone());
         let end = hear_supervisor(process_info, in_force, approvals);
-        let answers = self.answers(names)?;
+        let answers = self.answers(names, leg.as_deref())?;
         let clients = self.among_others.then(|| self.steering.asked_servers()).transpose()?;
         let Listeners {
             proxy: sockets,
@@ -198,19 +204,37 @@ impl Task<'_> {
         Ok(Some(ApprovalQueue::new(Arc::new(approver))))
     }
 
-    fn answers(&self, names: Arc<SyntheticAddresses>) -> Result<Answers, Failure> {
-        let host = PathBuf::from("/etc/resolv.conf");
+    /// The network that the proxy dials from, and where the proxy itself listens in it.
+    fn upstream(
+        &self,
+        leg: Option<Arc<ContainerNetwork>>,
+        listeners: &Listeners,
+    ) -> (Arc<dyn proxy::Network>, Vec<SocketAddr>) {
+        match leg {
+            None => (Arc::new(HostNetwork::new(false)), Vec::new()),
+            Some(leg) => {
+                let itself = listeners.proxy.iter().filter_map(|socket| socket.local_addr().ok());
+                (leg, itself.collect())
+            }
+        }
+    }
+
+    fn answers(&self, names: Arc<SyntheticAddresses>, leg: Option<&ContainerNetwork>) -> Result<Answers, Failure> {
+        let (configured, network) = match leg {
+            None => (Configured::File(PathBuf::from("/etc/resolv.conf")), dns::Network::Host),
+            Some(leg) => leg.name_servers(),
+        };
         let servers = match self.config.dns {
             DnsMode::Synthetic => return Ok(Answers::Synthetic(names)),
             DnsMode::Off => return Ok(Answers::Off),
-            DnsMode::Relay => Servers::Of(host),
+            DnsMode::Relay => Servers::Of(configured),
             DnsMode::Open => Servers::Named {
                 by: self.steering.asked_servers()?,
                 own: vec![JAIL_V4.into(), JAIL_V6.into()],
-                host,
+                configured,
             },
         };
-        Ok(Answers::Relayed(Arc::new(Relay::new(servers))))
+        Ok(Answers::Relayed(Arc::new(Relay::new(servers, network))))
     }
 
     fn authority(&self) -> Result<CertificateAuthority, Failure> {

@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 use crate::config::Publish;
 use crate::failure::Failure;
 use crate::jail::process::socket_maker::SocketClient;
+use crate::net::{SocketKind, SocketSource as _};
 
 /// Connections at a time, over all ports; more wait in the listen queue.
 const CONNECTIONS: usize = 256;
@@ -133,7 +134,7 @@ async fn pass_on(mut outside: TcpStream, socket_client: &Arc<SocketClient>, port
 
 async fn connect(socket_client: &Arc<SocketClient>, at: SocketAddr) -> io::Result<TcpStream> {
     let socket_client = Arc::clone(socket_client);
-    let made = tokio::task::spawn_blocking(move || socket_client.socket(at.is_ipv6()));
+    let made = tokio::task::spawn_blocking(move || socket_client.socket(SocketKind::Tcp { ipv6: at.is_ipv6() }));
     let socket = made.await.map_err(io::Error::other)??;
     TcpSocket::from_std_stream(socket.into()).connect(at).await
 }

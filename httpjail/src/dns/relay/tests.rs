@@ -11,28 +11,6 @@ fn question() -> Question {
 }
 
 #[test]
-fn name_servers_of_a_file() {
-    for (text, expected) in [
-        ("", &["127.0.0.1:53"][..]),
-        (
-            "# x\nnameserver 192.0.2.1\nnameserver\t2001:db8::1 \noptions edns0\n",
-            &["192.0.2.1:53", "[2001:db8::1]:53"],
-        ),
-        (
-            "nameserver fe80::1%eth0\nnameservers 192.0.2.1\n;nameserver 192.0.2.2\nnameserver\nnameserver x",
-            &["127.0.0.1:53"],
-        ),
-        (
-            "nameserver 1.0.0.1\nnameserver 1.0.0.2\nnameserver 1.0.0.3\nnameserver 1.0.0.4",
-            &["1.0.0.1:53", "1.0.0.2:53", "1.0.0.3:53"],
-        ),
-    ] {
-        let found: Vec<String> = parse(text).iter().map(ToString::to_string).collect();
-        assert_eq!(found, expected, "{text:?}");
-    }
-}
-
-#[test]
 fn what_goes_out_is_the_question_alone() {
     let question = question();
     let (id, message) = written(&question).unwrap();
@@ -102,11 +80,12 @@ fn the_named_server_is_asked_and_the_jail_itself_means_the_hosts() {
         ("0.0.0.0:53", &[]),
         ("unknown", &[]),
     ] {
-        let relay = Relay::new(Servers::Named {
+        let servers = Servers::Named {
             by: Arc::new(Asked(asked)),
             own: vec![Ipv4Addr::new(198, 18, 0, 1).into()],
-            host: host.clone(),
-        });
+            configured: Configured::File(host.clone()),
+        };
+        let relay = Relay::new(servers, Network::Host);
         let client = ([127, 0, 0, 1], 4000).into();
         for found in [
             relay.servers_for_datagram(client),

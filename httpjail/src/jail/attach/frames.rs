@@ -83,6 +83,11 @@ impl Frames {
         Ok(closed)
     }
 
+    /// Returns what httpjail's own sockets must have to pass.
+    pub(super) fn pass(&self) -> FramePass {
+        self.pass
+    }
+
     /// Closes devices that are new.
     ///
     /// # Errors

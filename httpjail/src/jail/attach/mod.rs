@@ -5,12 +5,14 @@
 //! pinned ([`pins`]): when httpjail is killed the cgroup stays closed until `httpjail detach`.
 
 pub(crate) mod again;
+mod asked;
 mod detach;
 mod frames;
 mod lock;
 mod neighbors;
 mod older;
 pub(crate) mod overlays;
+mod own_network;
 pub(crate) mod pins;
 mod place;
 mod preexisting;
@@ -20,6 +22,7 @@ mod target;
 pub(crate) use again::Standby;
 pub(crate) use detach::{detach, stop_waiting};
 pub(crate) use overlays::{Laid, Overlay};
+pub(crate) use own_network::OwnNetwork;
 pub(crate) use pins::is_lasting;
 pub(crate) use place::Place;
 pub(crate) use target::{Target, is_at};
@@ -31,10 +34,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid};
 
 use super::process::proxy::ProxyProcess;
+use super::process::socket_maker::SocketMaker;
 use super::sandbox::network;
 use super::steering::Extras;
 use super::steering::Steering;
@@ -45,6 +48,7 @@ use super::supervisor::signals::Signals;
 use crate::audit::Record;
 use crate::failure::Failure;
 use crate::net::Listeners;
+use asked::{Asked, asked};
 use detach::{lives, remove, replace};
 use frames::Frames;
 use lock::lock_pins;
@@ -180,6 +184,15 @@ impl Attachment {
         &self.steering
     }
 
+    /// Returns the network of the cgroup's processes, or `None` if that is httpjail's own or leads nowhere.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub(crate) fn own_network(&self) -> Result<Option<OwnNetwork>, Failure> {
+        let pass = self.frames.as_ref().map(Frames::pass);
+        self.network.map_or(Ok(None), |process| OwnNetwork::of(process, pass))
+    }
+
     /// Says what is wanted besides steering; before [`Attachment::arm`].
     ///
     /// # Errors
@@ -255,10 +268,11 @@ impl Attachment {
     }
 
     /// Answers the proxy's requests and reloads the policy file until the attachment ends. `open_log` opens the request log
-    /// again, and `standby` tells at once that the cgroup has gone.
+    /// again, `maker` makes the proxy's sockets if they are not the host's, and `standby` tells at once that the cgroup has gone.
     pub(crate) fn watch(
         &self,
         proxy_process: &ProxyProcess,
+        maker: Option<&SocketMaker>,
         standby: Option<&Standby>,
         signals: &Signals,
         policy: Option<&mut dyn PolicyWatch>,
@@ -270,21 +284,22 @@ impl Attachment {
             if self.target.is_gone() {
                 return End::Gone;
             }
+            // Where there is none of these, the signals are watched twice.
             let devices = self.frames.as_ref().map_or(signals.as_fd(), AsFd::as_fd);
-            let mut polled = [
-                PollFd::new(proxy_process.channel.as_fd(), PollFlags::POLLIN),
-                PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-                // Where there is none of these, the signals are watched twice.
-                PollFd::new(devices, PollFlags::POLLIN),
-                PollFd::new(standby.map_or(signals.as_fd(), AsFd::as_fd), PollFlags::POLLIN),
-            ];
+            let changes = standby.map_or(signals.as_fd(), AsFd::as_fd);
+            let ended = maker.map_or(signals.as_fd(), SocketMaker::ended);
+            let watched = [proxy_process.channel.as_fd(), signals.as_fd(), devices, changes, ended];
+            let mut polled = watched.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             match poll(&mut polled, tick) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(error) => return End::Failed(format!("cannot wait: {error}")),
             }
-            let [proxy, signal, devices, changes] = polled.map(|polled| polled.any().unwrap_or(true));
+            let [proxy, signal, devices, changes, ended] = polled.map(|polled| polled.any().unwrap_or(true));
             if changes && let Some(standby) = standby {
                 standby.forget_changes();
+            }
+            if ended && maker.is_some() {
+                return End::Failed("the process that makes the proxy's sockets ended".to_owned());
             }
             if devices && let Some(Err(error)) = self.frames.as_ref().map(Frames::renew) {
                 return End::Failed(format!("cannot close a new device of the network namespace: {error}"));
@@ -330,21 +345,4 @@ impl Drop for Attachment {
             tracing::warn!(%failure, "cannot undo an attachment");
         }
     }
-}
-
-/// What the signals that arrived ask for.
-#[derive(Default)]
-struct Asked {
-    end: bool,
-    reload: bool,
-}
-
-/// Reads the signals. SIGHUP does not detach: closing a terminal must not open the cgroup unnoticed.
-fn asked(signals: &Signals) -> io::Result<Asked> {
-    let mut asked = Asked::default();
-    while let Some(signal) = signals.next()? {
-        asked.end |= matches!(signal, Signal::SIGINT | Signal::SIGTERM | Signal::SIGQUIT);
-        asked.reload |= signal == Signal::SIGHUP;
-    }
-    Ok(asked)
 }

@@ -1,40 +1,55 @@
-//! `--publish`: makes sockets that reach listeners in the jail.
+//! Makes sockets of another network for the proxy's process: those that reach listeners in the jail (`--publish`), and those by
+//! which the proxy reaches servers from the network of a container (`attach`).
 //!
-//! A socket stays in the network namespace in which it was created. So a process of its own enters the jail's network
-//! namespace once, and creates a socket there whenever the proxy's process asks for one. It reads nothing but these
-//! requests. Of all capabilities it keeps only the one to mark its sockets; the programs recognize them by the mark
-//! (`JailConfig::publish_mark`).
+//! A socket stays in the network namespace in which it was created. So a process of its own enters that namespace once, and
+//! creates a socket there whenever the proxy's process asks for one. It reads nothing but these requests, which name one of the
+//! kinds of its [`Duty`] and nothing else. The cgroup programs do not see what such a socket sends, because it belongs to the
+//! cgroup of the process that made it.
 
 use crate::sync::lock;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
+use nix::sys::socket::{setsockopt, sockopt};
 use nix::unistd::Pid;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::jail::protocol::channel::{self, IpcChannel};
-use crate::jail::protocol::sockets::{SocketReply, SocketRequest};
-use crate::jail::sandbox::network::PUBLISH_MARK;
+use crate::jail::protocol::sockets::SocketReply;
+use crate::jail::sandbox::network::{FramePass, PUBLISH_MARK};
 use crate::jail::sandbox::rights;
 use crate::jail::termination;
+use crate::net::{SocketKind, SocketSource};
 use crate::sys::clone::{self, Side};
 use crate::sys::fds;
 
 /// How long a socket may take. Generous: a loaded machine must not lose connections.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// The proxy's end: asks for sockets of the jail's network.
-#[derive(Debug)]
-pub(crate) struct SocketClient(Mutex<IpcChannel<SocketRequest, SocketReply>>);
+/// What the sockets are for. It says which kinds are made, and what the process may.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Duty {
+    /// To reach what the jail listens on: TCP, with the mark by which the programs and rules know these sockets
+    /// (`JailConfig::publish_mark`). The process keeps the capability to mark.
+    Publish,
+    /// To reach servers and name servers, and to ask which addresses are the network's own. Where the devices of the network
+    /// are closed, these sockets pass, and the process keeps the capability to mark; otherwise it keeps none.
+    Upstream(Option<FramePass>),
+}
 
-/// The forwarder's end, which the supervisor holds until there is a jail.
+/// The proxy's end: asks for sockets. Once an answer is missing it asks no more, for that answer would be taken for the next
+/// one's.
 #[derive(Debug)]
-pub(crate) struct SocketServer(IpcChannel<SocketReply, SocketRequest>);
+pub(crate) struct SocketClient(Mutex<IpcChannel<SocketKind, SocketReply>>);
+
+/// The maker's end, which the supervisor holds until there is a network to enter.
+#[derive(Debug)]
+pub(crate) struct SocketServer(IpcChannel<SocketReply, SocketKind>);
 
 /// The process that makes the sockets. Dropping the handle kills it.
 #[derive(Debug)]
@@ -53,46 +68,46 @@ pub(crate) fn pair() -> io::Result<(SocketClient, SocketServer)> {
 }
 
 impl SocketClient {
-    /// Returns a new TCP socket in the jail's network. Blocks for one local round trip.
-    ///
-    /// # Errors
-    /// When the port forwarder is gone or cannot make one.
-    pub(crate) fn socket(&self, ipv6: bool) -> io::Result<Socket> {
-        let channel = lock(&self.0);
-        channel.send(&SocketRequest { ipv6 })?;
-        if !channel::wait_readable(channel.as_fd(), LIMIT)? {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        let (SocketReply(made), mut sockets) = channel.receive_with()?;
-        made.map_err(io::Error::other)?;
-        let socket = sockets.pop().ok_or_else(|| io::Error::other("no socket came"))?;
-        Ok(socket.into())
-    }
-
     /// The descriptor that the proxy's process must keep.
     pub(crate) fn descriptor(&self) -> RawFd {
         lock(&self.0).as_raw_fd()
     }
 }
 
+impl SocketSource for SocketClient {
+    fn socket(&self, kind: SocketKind) -> io::Result<Socket> {
+        let channel = lock(&self.0);
+        let asked = channel.send(&kind).and_then(|()| channel.receive_with_within(LIMIT));
+        let (SocketReply(made), mut sockets) = asked.inspect_err(|error| {
+            // Where no descriptor is free, the answer came all the same and cannot be taken.
+            if error.kind() != io::ErrorKind::InvalidData {
+                channel.close();
+            }
+        })?;
+        made.map_err(io::Error::other)?;
+        let socket = sockets.pop().ok_or_else(|| io::Error::other("no socket came"))?;
+        Ok(socket.into())
+    }
+}
+
 impl SocketServer {
-    /// Forks the port forwarder into these namespaces of the jail, entered in this order. Who made a user namespace may enter it
-    /// and has every right in it, and so in the network that it owns (user_namespaces(7)): this needs no root.
+    /// Forks the process into these namespaces, entered in this order. Who made a user namespace may enter it and has every
+    /// right in it, and so in the network that it owns (user_namespaces(7)): for a jail of one's own this needs no root.
     ///
     /// # Errors
     /// Those of the fork.
-    pub(crate) fn open(self, namespaces: Vec<OwnedFd>) -> io::Result<SocketMaker> {
+    pub(crate) fn open(self, duty: Duty, namespaces: Vec<OwnedFd>) -> io::Result<SocketMaker> {
         match clone::fork()? {
             Side::Parent(pid) => Ok(SocketMaker {
                 pid,
                 ended: clone::pidfd(pid)?,
             }),
             // The proxy's end sees end-of-file, whatever the reason.
-            Side::Child => clone::live(|| self.serve(namespaces).map_or(125, |()| 0)),
+            Side::Child => clone::live(|| self.serve(duty, namespaces).map_or(125, |()| 0)),
         }
     }
 
-    fn serve(&self, namespaces: Vec<OwnedFd>) -> io::Result<()> {
+    fn serve(&self, duty: Duty, namespaces: Vec<OwnedFd>) -> io::Result<()> {
         for namespace in namespaces {
             // Without a flag, setns(2) takes a namespace of any kind.
             setns(namespace, CloneFlags::empty())?;
@@ -102,10 +117,12 @@ impl SocketServer {
         prctl::set_pdeathsig(Signal::SIGKILL)?;
         prctl::set_dumpable(false)?;
         fds::close_from(0, &[self.0.as_raw_fd()])?;
-        rights::keep_only_marks()?;
+        match duty {
+            Duty::Publish | Duty::Upstream(Some(_)) => rights::keep_only_marks()?,
+            Duty::Upstream(None) => rights::keep_nothing()?,
+        }
         loop {
-            let SocketRequest { ipv6 } = self.0.receive()?;
-            match socket(ipv6) {
+            match duty.make(self.0.receive()?) {
                 Ok(socket) => self
                     .0
                     .send_with(&SocketReply(Ok(())), &[OwnedFd::from(socket).as_raw_fd()])?,
@@ -115,17 +132,48 @@ impl SocketServer {
     }
 }
 
-fn socket(ipv6: bool) -> io::Result<Socket> {
-    let domain = if ipv6 { Domain::IPV6 } else { Domain::IPV4 };
-    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_mark(PUBLISH_MARK)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
+impl Duty {
+    fn make(self, kind: SocketKind) -> io::Result<Socket> {
+        let family = |ipv6| if ipv6 { Domain::IPV6 } else { Domain::IPV4 };
+        let socket = match (self, kind) {
+            (_, SocketKind::Tcp { ipv6 }) => Socket::new(family(ipv6), Type::STREAM, Some(Protocol::TCP))?,
+            (Duty::Upstream(_), SocketKind::Udp { ipv6 }) => {
+                Socket::new(family(ipv6), Type::DGRAM, Some(Protocol::UDP))?
+            }
+            // The kernel lets the proxy's process ask and change nothing: who sends needs the capability as well as who opened
+            // it (net/netlink/af_netlink.c, `__netlink_ns_capable`).
+            (Duty::Upstream(_), SocketKind::Routes) => Socket::new(
+                Domain::from(libc::AF_NETLINK),
+                Type::RAW,
+                Some(Protocol::from(libc::NETLINK_ROUTE)),
+            )?,
+            (Duty::Publish, SocketKind::Udp { .. } | SocketKind::Routes) => {
+                return Err(io::ErrorKind::Unsupported.into());
+            }
+        };
+        match self {
+            Duty::Publish => socket.set_mark(PUBLISH_MARK)?,
+            Duty::Upstream(Some(pass)) if kind != SocketKind::Routes => {
+                socket.set_mark(pass.mark)?;
+                setsockopt(&socket, sockopt::Priority, &pass.priority.cast_signed())?;
+            }
+            Duty::Upstream(_) => {}
+        }
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    }
+}
+
+impl SocketMaker {
+    /// Its pidfd: readable when it has ended.
+    pub(crate) fn ended(&self) -> BorrowedFd<'_> {
+        self.ended.as_fd()
+    }
 }
 
 impl Drop for SocketMaker {
     fn drop(&mut self) {
-        if let Err(error) = termination::kill_and_reap("the port forwarder", self.pid, self.ended.as_fd()) {
+        if let Err(error) = termination::kill_and_reap("the maker of sockets", self.pid, self.ended.as_fd()) {
             tracing::warn!("{error}");
         }
     }

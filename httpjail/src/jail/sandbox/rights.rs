@@ -150,6 +150,16 @@ pub(crate) fn keep_only_marks() -> io::Result<()> {
     limit_to(&keeps)
 }
 
+/// Keeps no capability.
+///
+/// # Errors
+/// The step that failed. Then the process must end.
+pub(crate) fn keep_nothing() -> io::Result<()> {
+    let keeps = CapsHashSet::new();
+    drop_bounding(&keeps)?;
+    limit_to(&keeps)
+}
+
 fn become_user(uid: Uid, gid: Gid, groups: &[Gid]) -> io::Result<()> {
     setgroups(groups).map_err(|error| step("set the groups", error))?;
     setresgid(gid, gid, gid).map_err(|error| step("set the group", error))?;

@@ -156,12 +156,15 @@ impl Connector {
         Ok(Box::new(dialed))
     }
 
-    /// A connection to another proxy: the user named it, so it may be anywhere but here.
+    /// A connection to another proxy: the user named it, so it may be anywhere but here, or where the clients are.
     async fn to_upstream_proxy(&self, upstream_proxy: &Arc<UpstreamProxy>) -> Result<BoxedIo, DialError> {
         let connect = async {
             let host = &upstream_proxy.host;
             let mut addresses = self.resolve(host).await?;
-            addresses.retain(|address| !self.is_itself(*address, upstream_proxy.port, self.class_of(*address)));
+            addresses.retain(|address| {
+                let class = self.class_of(*address);
+                !self.is_itself(*address, upstream_proxy.port, class) && !self.is_the_clients(class)
+            });
             if addresses.is_empty() {
                 return Err(DialError::Itself(host.clone()));
             }
@@ -299,6 +302,11 @@ impl Connector {
             Class::Public | Class::Private if is_own(ip) || translated.is_some_and(is_own) => Class::Own,
             class => class,
         }
+    }
+
+    /// Whether a client itself may be at an address of this class.
+    fn is_the_clients(&self, class: Class) -> bool {
+        self.network.is_the_clients() && matches!(class, Class::Loopback | Class::Unspecified | Class::Own)
     }
 
     fn is_itself(&self, ip: IpAddr, port: u16, class: Class) -> bool {

@@ -1,4 +1,4 @@
-//! The network of the upstream leg: the host's, never the jail's. Tests have their own.
+//! The network of the upstream leg: the host's, or that of an attached container. Tests have their own.
 
 use crate::proxy::upstream::address;
 use std::io;
@@ -25,6 +25,12 @@ pub(crate) trait Network: Send + Sync + 'static {
     /// Returns whether it is that of a jail, in which the made-up addresses are those of the jail's own resolver and
     /// every address leads to the jail's proxy, which judges what goes there.
     fn is_jail(&self) -> bool {
+        false
+    }
+
+    /// Returns whether the clients are in it too. Then its loopback is theirs, and nothing of this process's environment means
+    /// what is there.
+    fn is_the_clients(&self) -> bool {
         false
     }
 
