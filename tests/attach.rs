@@ -1,6 +1,7 @@
 //! `httpjail attach`: a client that runs already, in a cgroup of the test's making, held and let go.
 
 mod containers;
+mod network;
 mod places;
 
 use std::ffi::OsString;
@@ -128,8 +129,14 @@ struct Attached {
 impl Attached {
     #[track_caller]
     fn start(lab: &Lab, cgroup: &Path) -> Attached {
+        Attached::start_with(lab, cgroup, &[])
+    }
+
+    #[track_caller]
+    fn start_with(lab: &Lab, cgroup: &Path, more: &[&str]) -> Attached {
         let log = lab.fresh_path("attach.json");
-        let run = attach(lab, cgroup, &log);
+        let more: Vec<&Path> = more.iter().map(Path::new).collect();
+        let run = attach_with(lab, cgroup, &log, &more);
         assert!(
             eventually(LIMIT, || run.stderr().contains("attached to")),
             "{}",

@@ -26,6 +26,7 @@ impl Config {
             args: words.collect(),
         };
         refuse_serving(file.as_ref())?;
+        refuse_attaching(file.as_ref())?;
         let locked = line.locked.clone();
         let mut config = merge::of(line, file, command)?;
         if let Some(path) = locked {
@@ -74,6 +75,7 @@ impl Config {
         if serving.auth == Auth::None && !serving.listen.ip().is_loopback() {
             return Err(ConfigError::Open(serving.listen));
         }
+        refuse_attaching(file.as_ref())?;
         if set.backend.is_some_and(|backend| backend != Backend::Weak) {
             return Err(ConfigError::Conflict("serve", "backend"));
         }
@@ -137,6 +139,14 @@ fn refuse_serving(file: Option<&File>) -> Result<(), ConfigError> {
     match file.map(|file| &file.options) {
         Some(options) if options.listen.is_some() => Err(ConfigError::Serving("listen")),
         Some(options) if options.auth.is_some() => Err(ConfigError::Serving("auth")),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses what only `attach` can have.
+fn refuse_attaching(file: Option<&File>) -> Result<(), ConfigError> {
+    match file.map(|file| &file.options) {
+        Some(options) if options.upstream_network.is_some() => Err(ConfigError::Attaching("upstream-network")),
         _ => Ok(()),
     }
 }

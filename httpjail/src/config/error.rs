@@ -26,6 +26,9 @@ pub(crate) enum ConfigError {
     /// An option of the file that only `serve` has.
     #[error("`{0}:` applies to `httpjail serve` only")]
     Serving(&'static str),
+    /// An option of the file that only `attach` has.
+    #[error("`{0}:` applies to `httpjail attach` only")]
+    Attaching(&'static str),
     /// Not a port.
     #[error("invalid port `{0}`: expected [HOST:]PORT")]
     Publish(String),
@@ -43,6 +46,7 @@ impl ConfigError {
             ConfigError::File(error) => error.hint.clone(),
             ConfigError::Publish(_) => Some("a port from 1 to 65535; HOST is an address of this machine".into()),
             ConfigError::Serving(_) => Some("keep it in a file of its own, for `serve`".into()),
+            ConfigError::Attaching(_) => Some("keep it in a file of its own, for `attach`".into()),
             ConfigError::Conflict(..) => Some("keep one of them".into()),
             ConfigError::Open(_) => Some("omit --auth none, or listen on 127.0.0.1".into()),
             ConfigError::OfJails("--interactive") => {

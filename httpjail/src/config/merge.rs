@@ -9,7 +9,7 @@ use http::Method;
 
 use super::error::ConfigError;
 use super::file::File;
-use super::options::{Backend, DnsMode, Level, LogFormat};
+use super::options::{Backend, DnsMode, Level, LogFormat, UpstreamNetwork};
 use super::overrides::{CommandLine, Overrides};
 use super::publish;
 use super::reload::Reload;
@@ -81,6 +81,7 @@ pub(super) fn of(line: CommandLine, file: Option<File>, command: Command) -> Res
         dns,
         limits: file.limits,
         publish,
+        upstream_network: set.upstream_network.unwrap_or(UpstreamNetwork::Auto),
         file: named,
         approval,
         approve_timeout: set.approve_timeout.unwrap_or(APPROVE_LIMIT),

@@ -67,6 +67,25 @@ pub enum DnsMode {
     Off,
 }
 
+/// Whose network leads to servers (`attach`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamNetwork {
+    /// That of the processes, where it leads out, else the host's.
+    Auto,
+    /// That of the processes.
+    Container,
+    /// The host's.
+    Host,
+}
+
+impl Word for UpstreamNetwork {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("auto", UpstreamNetwork::Auto),
+        ("container", UpstreamNetwork::Container),
+        ("host", UpstreamNetwork::Host),
+    ];
+}
+
 /// What clients of `serve` must show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Auth {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::options::{Auth, Backend, DnsMode, Level, LogFormat};
+use super::options::{Auth, Backend, DnsMode, Level, LogFormat, UpstreamNetwork};
 use crate::audit::SummaryForm;
 
 /// The command line of any command that judges requests.
@@ -50,6 +50,7 @@ pub struct Overrides {
     pub upstream_ca: Vec<PathBuf>,
     pub listen: Option<SocketAddr>,
     pub auth: Option<Auth>,
+    pub upstream_network: Option<UpstreamNetwork>,
 }
 
 impl Overrides {
@@ -86,6 +87,7 @@ impl Overrides {
             upstream_ca: list(self.upstream_ca, other.upstream_ca),
             listen: self.listen.or(other.listen),
             auth: self.auth.or(other.auth),
+            upstream_network: self.upstream_network.or(other.upstream_network),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::file::Limits;
-use super::options::{Auth, Backend, DnsMode, Level, LogFormat};
+use super::options::{Auth, Backend, DnsMode, Level, LogFormat, UpstreamNetwork};
 use super::reload::Reload;
 use crate::audit::SummaryForm;
 use crate::net::HostPattern;
@@ -49,6 +49,8 @@ pub(crate) struct Config {
     pub limits: Limits,
     /// Ports that the jail listens on and that this host is to reach.
     pub publish: Vec<Publish>,
+    /// Whose network leads to servers.
+    pub upstream_network: UpstreamNetwork,
     /// The policy file, if one was named.
     pub file: Option<PathBuf>,
     /// Who decides on what no rule matches.

@@ -8,7 +8,7 @@ use clap::Args;
 use super::judging::Shared;
 use super::word::word;
 use crate::config::file::parse_address;
-use crate::config::options::{Auth, DnsMode};
+use crate::config::options::{Auth, DnsMode, UpstreamNetwork};
 
 /// The proxy alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
@@ -40,6 +40,13 @@ pub(crate) struct Attach {
     /// What the resolver answers [default: synthetic]
     #[arg(long, value_name = "MODE", value_parser = word::<DnsMode>(), help_heading = "Traffic")]
     pub dns: Option<DnsMode>,
+
+    /// Whose network leads to servers [default: auto]
+    ///
+    /// auto: that of the processes, if it is not this host's and leads out, else this host's. container: that of the processes,
+    /// or it is an error. host: this host's. By the processes' own network its egress rules apply and its name servers are asked.
+    #[arg(long, value_name = "NETWORK", value_parser = word::<UpstreamNetwork>(), help_heading = "Traffic")]
+    pub upstream_network: Option<UpstreamNetwork>,
 }
 
 /// The four ways to name a cgroup, of which one is given.

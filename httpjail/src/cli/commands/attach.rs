@@ -18,6 +18,7 @@ use crate::cli::readiness;
 use crate::cli::run_stats::SharedFindings;
 use crate::cli::safe_from::{Holding, SafeFrom};
 use crate::config::Config;
+use crate::config::options::UpstreamNetwork;
 use crate::failure::Failure;
 use crate::jail::attach::{self, Attachment, Closing, End, Laid, Place, Standby, Target};
 use crate::jail::sandbox::rights;
@@ -139,7 +140,7 @@ fn hold(
         asked_servers: true,
         publish_mark: None,
     })?;
-    let (leg, entrance) = attachment.own_network()?.map(ContainerLeg::new).transpose()?.unzip();
+    let (leg, entrance) = upstream_leg(config, &attachment)?.unzip();
     // Who is in the cgroup is not known beforehand.
     let (_aide, questions) = match approval::start(config, caller, Holding::Nothing(SafeFrom::AllBut(0)))? {
         None => (None, None),
@@ -177,7 +178,7 @@ fn hold(
     if maker.is_some() {
         say(
             config,
-            "servers are reached by the network of its processes, with its name servers",
+            "servers are reached by the network of its processes, with its name servers (--upstream-network host: by this host's)",
         );
     }
     if let Some(trusting) = trusting {
@@ -234,6 +235,24 @@ fn hold(
         logging::warn(&error.to_string(), None);
     }
     Ok(standby.filter(|_| end == End::Gone))
+}
+
+/// The leg to servers by the network of the cgroup's processes, where it is to be used and leads out.
+fn upstream_leg(config: &Config, attachment: &Attachment) -> Result<Option<(ContainerLeg, Entrance)>, Failure> {
+    let network = match config.upstream_network {
+        UpstreamNetwork::Host => None,
+        UpstreamNetwork::Auto | UpstreamNetwork::Container => attachment.own_network()?,
+    };
+    if network.is_none() && config.upstream_network == UpstreamNetwork::Container {
+        return Err(Failure {
+            hint: Some("--upstream-network host has them reach servers by this host's".into()),
+            ..Failure::new(format!(
+                "the processes in {} have no network of their own that leads out",
+                attachment.target().path().display()
+            ))
+        });
+    }
+    network.map(ContainerLeg::new).transpose()
 }
 
 /// Opens the cgroup, or all that there are.

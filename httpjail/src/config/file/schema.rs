@@ -14,7 +14,7 @@ use super::error::with_hint;
 use super::limits::Limits;
 use super::values::{Address, Hosts, OneOrMany, Seconds, Version};
 use crate::audit::SummaryForm;
-use crate::config::options::{Auth, Backend, DnsMode, Level, LogFormat, word};
+use crate::config::options::{Auth, Backend, DnsMode, Level, LogFormat, UpstreamNetwork, word};
 use crate::policy::{Action, Target, request};
 
 /// The whole file.
@@ -64,6 +64,8 @@ pub(super) struct Schema {
     pub(super) listen: Option<Address>,
     #[serde(default, deserialize_with = "word")]
     pub(super) auth: Option<Auth>,
+    #[serde(default, deserialize_with = "word")]
+    pub(super) upstream_network: Option<UpstreamNetwork>,
 }
 
 /// A file of `groups-from:`, which has nothing else.

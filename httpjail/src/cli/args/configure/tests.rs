@@ -6,7 +6,7 @@ use clap::Parser;
 use super::*;
 use crate::cli::args::Cli;
 use crate::config::file;
-use crate::config::options::{Auth, Backend, DnsMode, Level, LogFormat};
+use crate::config::options::{Auth, Backend, DnsMode, Level, LogFormat, UpstreamNetwork};
 use crate::config::types::{Command, Log};
 use crate::config::{LogTarget, Mode, Publish};
 use crate::policy::{RuleId, Warning};
@@ -334,6 +334,17 @@ fn attaching_refuses_what_only_a_command_can_have() {
     };
     let config = attach(|_| {}).configure(None).expect("a configuration");
     assert_eq!(config.backend, Backend::Ebpf);
+    assert_eq!(config.upstream_network, UpstreamNetwork::Auto);
+    let file = || Some(file::parse("f.yaml", "upstream-network: host\n").expect("a file"));
+    let config = attach(|_| {}).configure(file()).expect("a configuration");
+    assert_eq!(config.upstream_network, UpstreamNetwork::Host);
+    let typed = attach(|attach| attach.upstream_network = Some(UpstreamNetwork::Container)).configure(file());
+    assert_eq!(
+        typed.expect("a configuration").upstream_network,
+        UpstreamNetwork::Container
+    );
+    let error = build(&[], Some("upstream-network: host")).err();
+    assert_eq!(error, Some(ConfigError::Attaching("upstream-network")));
     let error = attach(|attach| attach.shared.ephemeral_ca = true).configure(None).err();
     assert_eq!(error, Some(ConfigError::Conflict("attach", "--ephemeral-ca")));
     for (line, name) in [

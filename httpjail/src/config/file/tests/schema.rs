@@ -129,6 +129,7 @@ fn both_take_and_refuse_the_same() {
         "dry-run: true\nlog: a\nlog-format: json\nquiet: true\nverbose: 2\ndns: off\nbackend: auto\nweak: false\nlog-only: false\n",
         "timeout: 30\nuser: ann\npublish: 3000\nallow-socket: [/a, /b]\nupstream-ca: /c\nephemeral-ca: true\ninteractive: true\n",
         "listen: 127.0.0.1:8080\nauth: none\nno-tls-intercept: true\ntimeout: '2.5'\n",
+        "upstream-network: container\n",
         "limits: {grace: 0.5, stall-timeout: 60}\n",
     ] {
         both(good, true);
@@ -155,6 +156,7 @@ fn both_take_and_refuse_the_same() {
         "tests:\n- {request: https://a.test/, verdict: maybe}\n",
         "dry-run: maybe\n",
         "dns: maybe\n",
+        "upstream-network: mine\n",
         "timeout: 0\n",
         "timeout: soon\n",
         "timeout: [1]\n",
