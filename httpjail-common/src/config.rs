@@ -45,6 +45,10 @@ pub struct JailConfig {
     /// `SO_MARK` of httpjail's own listeners and resolver if other processes share the network namespace (`attach`): if httpjail is
     /// killed, another process can bind to its ports. 0 if the ports are enough.
     pub own_mark: u32,
+    /// 1 if the map of inbound connections has entries.
+    pub inbound: u32,
+    /// Zero.
+    pub reserved: u32,
     /// httpjail's sockets on 127.0.0.1.
     pub v4: Ports,
     /// httpjail's sockets on `::1`.
@@ -52,7 +56,7 @@ pub struct JailConfig {
 }
 
 const _: () = assert!(size_of::<Ports>() == 4 * 2);
-const _: () = assert!(size_of::<JailConfig>() == 8 + 2 * size_of::<Address>() + 6 * 4 + 2 * size_of::<Ports>());
+const _: () = assert!(size_of::<JailConfig>() == 8 + 2 * size_of::<Address>() + 8 * 4 + 2 * size_of::<Ports>());
 
 #[cfg(feature = "user")]
 impl JailConfig {
@@ -67,6 +71,8 @@ impl JailConfig {
         dns_open: 0,
         host_loopback: 0,
         own_mark: 0,
+        inbound: 0,
+        reserved: 0,
         v4: Ports {
             proxy: 0,
             resolver_udp: 0,

@@ -10,6 +10,7 @@ use crate::{
     bits::Bit,
     endpoint::{Endpoint, ports},
     halves::{Halves, to_address, to_comm},
+    inbound::is_let_in,
     lookup::{Owner, tcp_gone, tcp_owner, udp_owner},
     maps::{ASKED, armed, socket_state},
     report::{Caller, event, send},
@@ -157,15 +158,21 @@ fn parse(ctx: &SkBuffContext, packet: &mut Packet) -> Result<(), Reason> {
 fn peer(ctx: &SkBuffContext, config: &JailConfig, packet: &Packet, direction: Direction) -> Result<(), Reason> {
     let skb: *mut __sk_buff = ctx.skb.skb;
     // SAFETY: the context is alive while the program runs.
-    if unsafe { (*skb).ifindex } != config.ifindex {
-        return Err(Reason::PacketInterface);
-    }
+    let elsewhere = !Bit::is_zero(unsafe { (*skb).ifindex ^ config.ifindex }.into());
     let (near, far) = match direction {
         Direction::Egress => (packet.source, packet.destination),
         _ => (packet.destination, packet.source),
     };
-    if !far.is_local(config).holds() {
-        return Err(Reason::PacketPeer);
+    // One branch for both, so that the verifier follows what comes from outside once.
+    if (elsewhere | !far.is_local(config)).holds() {
+        if config.inbound == 1 && is_inbound(ctx, config, packet, near, far, direction) {
+            return Ok(());
+        }
+        return Err(if elsewhere.holds() {
+            Reason::PacketInterface
+        } else {
+            Reason::PacketPeer
+        });
     }
     let ports = ports(config, far.is_v4);
     let at_localhost = far.is_localhost() & !Bit::is_zero(far.port.into());
@@ -219,6 +226,23 @@ fn peer(ctx: &SkBuffContext, config: &JailConfig, packet: &Packet, direction: Di
         Owner::Nobody => unsafe { tcp_gone(skb.cast(), near, far) },
     };
     if passes { Ok(()) } else { Err(Reason::PacketPeer) }
+}
+
+/// Is it a segment of a connection from outside that the policy lets in?
+#[inline(always)]
+fn is_inbound(
+    ctx: &SkBuffContext,
+    config: &JailConfig,
+    packet: &Packet,
+    near: Endpoint,
+    far: Endpoint,
+    direction: Direction,
+) -> bool {
+    let Ok(flags) = ctx.load::<u8>(packet.transport + TCP_FLAGS) else {
+        return false;
+    };
+    let opening = flags & (TCP_SYN | TCP_ACK) == TCP_SYN;
+    packet.protocol == IPPROTO_TCP && is_let_in(ctx, config, near, far, direction, opening)
 }
 
 /// Whether a segment has no payload.

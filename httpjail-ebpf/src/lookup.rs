@@ -14,6 +14,9 @@ const CURRENT_NETNS: u64 = u64::MAX;
 /// `TCP_TIME_WAIT` of include/net/tcp_states.h.
 const TIME_WAIT: u32 = 6;
 
+/// 127.0.0.1, in network order.
+const LOCALHOST: u32 = u32::from_ne_bytes([127, 0, 0, 1]);
+
 /// What lives at an address.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Owner {
@@ -66,6 +69,28 @@ pub unsafe fn tcp_owner(ctx: *mut c_void, from: Endpoint, to: Endpoint, config: 
         let owner = owner_of(socket, config);
         bpf_sk_release(socket.cast());
         owner
+    }
+}
+
+/// Is the proxy's listener there, which its mark tells? Asked of the one for IPv4, which is always there with the other, because
+/// that takes the verifier the fewest instructions.
+///
+/// # Safety
+/// As for [`udp_owner`].
+#[inline(always)]
+pub unsafe fn proxy_listens(ctx: *mut c_void, config: &JailConfig) -> bool {
+    let to = Endpoint::v4(LOCALHOST, config.v4.proxy);
+    let (mut tuple, len) = tuple(Endpoint::v4(LOCALHOST, 0), to);
+    // SAFETY: as in `udp_owner`.
+    let socket = unsafe { bpf_sk_lookup_tcp(ctx, (&raw mut tuple).cast(), len, CURRENT_NETNS, 0) };
+    if socket.is_null() {
+        return false;
+    }
+    // SAFETY: as in `udp_owner`.
+    unsafe {
+        let mark = (*socket).mark;
+        bpf_sk_release(socket.cast());
+        mark == config.own_mark
     }
 }
 

@@ -7,7 +7,7 @@
 //! | `datagram` | sendmsg4/6, recvmsg4/6 |
 //! | `socket` | sock_create, setsockopt |
 //! | `flow` | sock_ops |
-//! | `egress` | egress, ingress: the backstop |
+//! | `egress` | egress, ingress: the backstop; `inbound`: what the policy lets in |
 //!
 //! The kernel's verifier follows every path through these programs at each start of a jail, which takes a good part of the
 //! start. To keep the paths few and short, addresses are compared by arithmetic and not by branches (`bits`, `endpoint`),
@@ -25,6 +25,7 @@ mod egress;
 mod endpoint;
 mod flow;
 mod halves;
+mod inbound;
 mod lookup;
 mod maps;
 mod report;

@@ -5,6 +5,7 @@
 //! | CONFIG | supervisor, after attaching | every program | by the kernel with the cgroup |
 //! | SOCKETS | sock_create, connect, sendmsg, sock_ops | every program but setsockopt | by the kernel with the socket |
 //! | FLOWS | sock_ops at TCP_CONNECT_CB | proxy, resolver (TCP) | by the reader's take; by sock_ops when the connect fails |
+//! | INBOUND | supervisor, before arming | ingress, egress | never |
 //! | ASKED | egress, for `--dns open` | resolver (UDP) | by the kernel, the oldest first |
 //! | EVENTS | every program that denies | proxy | by the reader; lost (and counted) when full |
 //! | STATS | every program | supervisor | never |
@@ -15,10 +16,12 @@ use aya_ebpf::{
     btf_maps::SkStorage,
     helpers::generated::{bpf_get_local_storage, bpf_sk_storage_get},
     macros::{btf_map, map},
-    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
 };
 use core::{cell::UnsafeCell, ffi::c_void, ptr::null_mut};
-use httpjail_common::{FlowKey, FlowValue, JailConfig, Stat};
+#[cfg(doc)]
+use httpjail_common::inbound_key;
+use httpjail_common::{FlowKey, FlowValue, INBOUND_MAX, JailConfig, Stat};
 
 /// What is known of a socket of the jail, from its birth to its end. A socket without it was made elsewhere.
 #[repr(C)]
@@ -83,6 +86,10 @@ pub static FLOWS: HashMap<FlowKey, FlowValue> = HashMap::with_max_entries(65536,
 /// The server that a datagram to the resolver was meant for. An answer that was evicted is not given: a client asks again.
 #[map]
 pub static ASKED: LruHashMap<FlowKey, FlowValue> = LruHashMap::with_max_entries(4096, 0);
+
+/// Ports of the jail and networks of peers that may connect to them, if the policy lets anybody in ([`inbound_key`]).
+#[map]
+pub static INBOUND: LpmTrie<[u32; 5], u32> = LpmTrie::with_max_entries(INBOUND_MAX, 0);
 
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);

@@ -153,6 +153,17 @@ pub trait AskedServerSource: Send + Sync + 'static {
     fn asked(&self, client: ClientAddr) -> Option<OriginalDst>;
 }
 
+/// Peers that may connect to a port of the jail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inbound {
+    /// An address of their network; IPv4 is not written as IPv6.
+    pub network: IpAddr,
+    /// How many of its bits are the network's.
+    pub bits: u8,
+    /// The port; not 0.
+    pub port: u16,
+}
+
 /// A socket of another network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SocketKind {

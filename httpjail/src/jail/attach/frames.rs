@@ -19,6 +19,7 @@ use super::target::Target;
 use crate::failure::Failure;
 use crate::jail::sandbox::network::{self, FramePass};
 use crate::jail::steering::netns::frames;
+use crate::net::Inbound;
 
 /// Where engines keep network namespaces that have no process just now.
 const KEPT: [&str; 2] = ["/run/netns", "/run/docker/netns"];
@@ -52,6 +53,8 @@ pub(super) struct Frames {
     namespace: File,
     table: String,
     pass: FramePass,
+    /// Who may connect from outside.
+    peers: RefCell<Vec<Inbound>>,
     /// By number and name: one that is made anew has a new number.
     devices: RefCell<Vec<(u32, String)>>,
     /// Readable when a device comes or goes.
@@ -76,6 +79,7 @@ impl Frames {
             namespace,
             table: table(id),
             pass,
+            peers: RefCell::default(),
             devices: RefCell::default(),
             links,
         };
@@ -86,6 +90,19 @@ impl Frames {
     /// Returns what httpjail's own sockets must have to pass.
     pub(super) fn pass(&self) -> FramePass {
         self.pass
+    }
+
+    /// Opens the devices for what is answered to these peers.
+    ///
+    /// # Errors
+    /// Those of netfilter.
+    pub(super) fn let_in(&self, peers: &[Inbound]) -> io::Result<()> {
+        if peers.is_empty() {
+            return Ok(());
+        }
+        self.peers.replace(peers.to_vec());
+        self.devices.take();
+        self.renew()
     }
 
     /// Closes devices that are new.
@@ -107,7 +124,7 @@ impl Frames {
             let devices = devices()?;
             if devices != *known {
                 let names: Vec<String> = devices.iter().map(|(_, name)| name.clone()).collect();
-                frames::close(&self.table, &names, self.pass)?;
+                frames::close(&self.table, &names, self.pass, &self.peers.borrow())?;
                 *known = devices;
             }
             Ok(())

@@ -47,7 +47,7 @@ use super::supervisor::policy_watch::{PolicyPoller, PolicyWatch};
 use super::supervisor::signals::Signals;
 use crate::audit::Record;
 use crate::failure::Failure;
-use crate::net::Listeners;
+use crate::net::{Inbound, Listeners};
 use asked::{Asked, asked};
 use detach::{lives, remove, replace};
 use frames::Frames;
@@ -199,6 +199,15 @@ impl Attachment {
     /// When the steering cannot do that.
     pub(crate) fn want(&mut self, extras: Extras) -> Result<(), Failure> {
         Ok(self.steering.want(extras)?)
+    }
+
+    /// Lets these peers connect to what the processes listen on; before [`Attachment::arm`].
+    ///
+    /// # Errors
+    /// When the devices cannot be opened for that.
+    pub(crate) fn let_in(&mut self, peers: &[Inbound]) -> io::Result<()> {
+        self.steering.let_in(peers);
+        self.frames.as_ref().map_or(Ok(()), |frames| frames.let_in(peers))
     }
 
     /// Returns the descriptors that the proxy's process keeps.

@@ -8,6 +8,7 @@
 
 mod events;
 mod flows;
+mod inbound;
 pub(crate) mod kernel;
 mod links;
 mod object;

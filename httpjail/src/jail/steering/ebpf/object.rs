@@ -4,12 +4,13 @@
 //! information of the running kernel is never read: no program of this object depends on the layout of a kernel
 //! structure.
 
+use super::inbound::Peers;
 use super::links::{HOOKS, Hook, Links};
 use super::{Asked, BpfError, Events, Flows};
 use crate::sys::bpf::{self, Map, MapDef};
 use crate::sys::thread::beside;
 use aya_obj::btf::BtfFeatures;
-use httpjail_common::{JailConfig, MAP_ASKED, MAP_CONFIG, MAP_EVENTS, MAP_FLOWS};
+use httpjail_common::{JailConfig, MAP_ASKED, MAP_CONFIG, MAP_EVENTS, MAP_FLOWS, MAP_INBOUND};
 #[cfg(test)]
 use httpjail_common::{MAP_STATS, Stat};
 use std::borrow::Cow;
@@ -37,6 +38,8 @@ pub(crate) struct Programs {
     programs: Vec<(Hook, OwnedFd)>,
     config: Map<u64, JailConfig>,
     flows: OwnedFd,
+    /// The peers that may connect from outside.
+    pub(crate) peers: Peers,
     asked: OwnedFd,
     events: OwnedFd,
     #[cfg(test)]
@@ -86,6 +89,7 @@ impl Programs {
                 source,
             })?,
             flows: take(MAP_FLOWS)?,
+            peers: Peers::from_fd(take(MAP_INBOUND)?)?,
             asked: take(MAP_ASKED)?,
             events: take(MAP_EVENTS)?,
             #[cfg(test)]

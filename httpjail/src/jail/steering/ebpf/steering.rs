@@ -10,7 +10,7 @@ use super::{BpfError, Events, Links, Programs};
 use crate::jail::sandbox::network::{self, JAIL_V4, JAIL_V6, LOOPBACK_INDEX};
 use crate::jail::steering::cgroup::{Cgroup, CgroupError};
 use crate::jail::steering::{EventSource, Extras, Steering, SteeringError, Stopped};
-use crate::net::{AskedServerSource, Listeners, OriginalDstSource};
+use crate::net::{AskedServerSource, Inbound, Listeners, OriginalDstSource};
 use crate::sys::bpf::netns_cookie;
 
 /// Steers by cgroup programs. Attached from the start; until it is armed they deny everything.
@@ -21,6 +21,8 @@ pub(crate) struct EbpfSteering {
     links: Links,
     programs: Programs,
     host_loopback: bool,
+    /// Who may connect from outside.
+    peers: Vec<Inbound>,
     /// Hands over what the programs have logged. Made with the right to open the programs' maps, used without it.
     #[cfg(feature = "bpf-trace")]
     trace: std::sync::Mutex<Option<Box<dyn FnMut() + Send>>>,
@@ -101,6 +103,11 @@ impl EbpfSteering {
         }
     }
 
+    /// Lets these peers connect from outside, once the jail is armed.
+    pub(crate) fn let_in(&mut self, peers: &[Inbound]) {
+        self.peers = peers.to_vec();
+    }
+
     /// What holds the programs on the cgroup.
     pub(crate) fn links(&self) -> &Links {
         &self.links
@@ -114,6 +121,7 @@ impl EbpfSteering {
             links,
             programs,
             host_loopback,
+            peers: Vec::new(),
             #[cfg(feature = "bpf-trace")]
             trace,
             extras: Extras {
@@ -149,6 +157,9 @@ impl Steering for EbpfSteering {
             Place::Given { .. } | Place::Gone => none,
         };
         let id = self.place.id()?;
+        for peers in &self.peers {
+            self.programs.peers.let_in(peers)?;
+        }
         let config = JailConfig {
             jail: id,
             own_v4,
@@ -159,6 +170,8 @@ impl Steering for EbpfSteering {
             dns_open: self.extras.asked_servers.into(),
             host_loopback: self.host_loopback.into(),
             own_mark: self.own_mark(),
+            inbound: (!self.peers.is_empty()).into(),
+            reserved: 0,
             v4: ports(listeners, 0)?,
             v6: ports(listeners, 1)?,
         };

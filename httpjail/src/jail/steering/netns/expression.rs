@@ -47,6 +47,32 @@ pub(super) fn port_is(port: u16) -> Vec<Expression> {
     ]
 }
 
+/// The source port.
+pub(super) fn source_port_is(port: u16) -> Vec<Expression> {
+    vec![
+        payload(Base::Transport, 0, 2),
+        compare(Compare::Equal, &port.to_be_bytes()),
+    ]
+}
+
+/// The destination is in this network.
+pub(super) fn to_network(network: IpAddr, bits: u8) -> Vec<Expression> {
+    let (ether_type, offset, bytes) = match network {
+        IpAddr::V4(network) => (ETH_P_IP, 16, network.octets().to_vec()),
+        IpAddr::V6(network) => (ETH_P_IPV6, 24, network.octets().to_vec()),
+    };
+    let of_byte = |index: usize| (0xff00_u16 >> usize::from(bits).saturating_sub(8 * index).min(8)) as u8;
+    let mask: Vec<u8> = (0..bytes.len()).map(of_byte).collect();
+    let wanted: Vec<u8> = bytes.iter().zip(&mask).map(|(byte, mask)| byte & mask).collect();
+    vec![
+        meta(Meta::Protocol),
+        compare(Compare::Equal, &ether_type.to_be_bytes()),
+        payload(Base::Network, offset, bytes.len() as u32),
+        and(&mask),
+        compare(Compare::Equal, &wanted),
+    ]
+}
+
 /// Any TCP segment but the one that opens a connection.
 pub(super) fn is_not_opening() -> Vec<Expression> {
     flags(SYN | ACK, Compare::NotEqual, SYN)
@@ -56,19 +82,20 @@ pub(super) fn is_reset() -> Vec<Expression> {
     flags(RST, Compare::Equal, RST)
 }
 
-/// The control bits of a TCP segment (RFC 9293 section 3.1).
-fn flags(mask: u8, how: Compare, wanted: u8) -> Vec<Expression> {
+/// Of what was loaded, these bits.
+fn and(mask: &[u8]) -> Expression {
     let masked = Attributes::new()
         .number(1, FIRST)
         .number(2, FIRST)
-        .number(3, 1)
-        .nested(4, value(&[mask]))
-        .nested(5, value(&[0]));
-    vec![
-        payload(Base::Transport, 13, 1),
-        expression("bitwise", masked),
-        compare(how, &[wanted]),
-    ]
+        .number(3, mask.len() as u32)
+        .nested(4, value(mask))
+        .nested(5, value(&vec![0; mask.len()]));
+    expression("bitwise", masked)
+}
+
+/// The control bits of a TCP segment (RFC 9293 section 3.1).
+fn flags(mask: u8, how: Compare, wanted: u8) -> Vec<Expression> {
+    vec![payload(Base::Transport, 13, 1), and(&[mask]), compare(how, &[wanted])]
 }
 
 #[derive(Debug, Clone, Copy)]

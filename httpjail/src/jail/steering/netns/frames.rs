@@ -11,11 +11,13 @@ use std::io;
 
 use super::expression::{
     Expression, accept, drop_it, has_mark, has_open_socket, has_priority, is_arp, is_ipv6, is_neighbor_discovery,
-    protocol, without_mark,
+    is_not_opening, protocol, source_port_is, to_network, without_mark,
 };
 use super::message::{Attributes, Kind, NFPROTO_NETDEV, Requests};
 use crate::jail::sandbox::network::FramePass;
+use crate::net::Inbound;
 
+const TCP: u8 = 6;
 const ICMPV6: u8 = 58;
 /// `NF_NETDEV_EGRESS` of `linux/netfilter.h`.
 const EGRESS: u32 = 1;
@@ -25,7 +27,7 @@ const DROP: u32 = 0;
 ///
 /// # Errors
 /// What netfilter refused: a kernel before Linux 5.16 has no such hook.
-pub(crate) fn close(table: &str, devices: &[String], pass: FramePass) -> io::Result<()> {
+pub(crate) fn close(table: &str, devices: &[String], pass: FramePass, peers: &[Inbound]) -> io::Result<()> {
     let mut batch = Requests::batch_of(NFPROTO_NETDEV);
     let this = Attributes::new().text(1, table);
     batch.add("the table", Kind::Table, &this);
@@ -41,7 +43,7 @@ pub(crate) fn close(table: &str, devices: &[String], pass: FramePass) -> io::Res
             .number(5, DROP)
             .text(7, "filter");
         batch.add(&format!("a chain at the device {device}"), Kind::Chain, &made);
-        for (name, parts) in rules(pass) {
+        for (name, parts) in rules(pass, peers) {
             let list = parts.into_iter().flatten();
             let list = list.fold(Attributes::new(), |list, expression| list.nested(1, expression.0));
             let rule = Attributes::new().text(1, table).text(2, &chain).nested(4, list);
@@ -65,8 +67,8 @@ pub(crate) fn open(table: &str) -> io::Result<()> {
     batch.commit()
 }
 
-fn rules(pass: FramePass) -> [(&'static str, Vec<Vec<Expression>>); 4] {
-    [
+fn rules(pass: FramePass, peers: &[Inbound]) -> Vec<(&'static str, Vec<Vec<Expression>>)> {
+    let mut rules = vec![
         // What listens to all frames (AF_PACKET) is told after this, and must not learn the mark.
         (
             "httpjail's own",
@@ -77,11 +79,25 @@ fn rules(pass: FramePass) -> [(&'static str, Vec<Vec<Expression>>); 4] {
                 vec![accept()],
             ],
         ),
+    ];
+    // Before what programs send: who is let in gets answers, and frames from such a port are answers, too.
+    rules.extend(peers.iter().map(|peers| {
+        let answer = vec![
+            protocol(TCP),
+            source_port_is(peers.port),
+            to_network(peers.network, peers.bits),
+            is_not_opening(),
+            vec![accept()],
+        ];
+        ("answers to peers that are let in", answer)
+    }));
+    rules.extend([
         ("what programs send", vec![has_open_socket(), vec![drop_it()]]),
         ("neighbors", vec![is_arp(), vec![accept()]]),
         (
             "neighbors of IPv6",
             vec![is_ipv6(), protocol(ICMPV6), is_neighbor_discovery(), vec![accept()]],
         ),
-    ]
+    ]);
+    rules
 }

@@ -121,6 +121,8 @@ impl Lab {
             dns_open: 0,
             host_loopback: 1,
             own_mark: 0,
+            inbound: 0,
+            reserved: 0,
             v4: ports,
             v6: ports,
         };

@@ -7,9 +7,10 @@
 
 use super::lab::{Lab, in_namespace};
 use crate::jail::steering::ebpf::Programs;
+use crate::net::Inbound;
 use crate::sys::bpf::{Map, MapDef, map_create, prog_test_run};
 use aya_obj::generated::bpf_insn;
-use httpjail_common::JailConfig;
+use httpjail_common::{Address, JailConfig};
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
 
@@ -62,11 +63,19 @@ struct Bound {
 struct World {
     config: JailConfig,
     bound: Vec<Bound>,
+    peers: Vec<Inbound>,
 }
 
 /// An address as the model compares it: IPv4 in the last four bytes of a mapped one.
 fn mapped(address: Ipv4Addr) -> [u8; 16] {
     address.to_ipv6_mapped().octets()
+}
+
+fn is_localhost(address: [u8; 16], v6: bool) -> bool {
+    match v6 {
+        true => address == Ipv6Addr::LOCALHOST.octets(),
+        false => address == mapped(Ipv4Addr::LOCALHOST),
+    }
 }
 
 impl World {
@@ -78,51 +87,45 @@ impl World {
         self.bound.iter().find(is).map(|bound| bound.owner)
     }
 
-    /// Whether an IP packet may pass; `near` and `far` are swapped for what comes in.
+    /// Whether an IP packet may pass.
     fn allows(&self, ethertype: u16, packet: &[u8], outgoing: bool, ifindex: u32) -> bool {
-        self.judged(ethertype, packet, outgoing, ifindex).unwrap_or(false)
+        headers(ethertype, packet).is_some_and(|headers| {
+            self.judged(headers, packet, outgoing, ifindex).unwrap_or(false)
+                || self.lets_in(headers, packet, outgoing, ifindex).unwrap_or(false)
+        })
     }
 
-    /// None where the packet ends too early.
-    fn judged(&self, ethertype: u16, packet: &[u8], outgoing: bool, ifindex: u32) -> Option<bool> {
-        let (protocol, source, destination, at, v6) = match ethertype {
-            0x0800 => {
-                let header = packet.get(..20)?;
-                let plain = header[0] == 0x45 && header[6] & 0x3f == 0 && header[7] == 0;
-                if !plain {
-                    return Some(false);
-                }
-                let address = |at: usize| {
-                    mapped(Ipv4Addr::new(
-                        header[at],
-                        header[at + 1],
-                        header[at + 2],
-                        header[at + 3],
-                    ))
-                };
-                (header[9], address(12), address(16), 20, false)
-            }
-            0x86dd => {
-                let header = packet.get(..40)?;
-                let address = |at: usize| <[u8; 16]>::try_from(&header[at..at + 16]).unwrap();
-                let (source, destination) = (address(8), address(24));
-                // The kernel's own: a segment of more than 64 KiB.
-                let jumbo = header[6] == 0 && header[4..6] == [0, 0] && packet.get(40..44)? == [6, 0, 0xc2, 4];
-                if Ipv6Addr::from(source).to_ipv4_mapped().is_some()
-                    || Ipv6Addr::from(destination).to_ipv4_mapped().is_some()
-                {
-                    return Some(false);
-                }
-                match jumbo {
-                    true => (6, source, destination, 48, true),
-                    false => (header[6], source, destination, 40, true),
-                }
-            }
-            _ => return Some(false),
+    /// Whether it is loopback, or the jail's own.
+    fn is_local(&self, address: [u8; 16], v6: bool) -> bool {
+        let own = [self.config.own_v4, self.config.own_v6]
+            .iter()
+            .any(|own| own.0 == address);
+        is_localhost(address, v6) || own || !v6 && address[12] == 127
+    }
+
+    /// Whether it is a connection's that a peer begins; none where the packet ends too early.
+    fn lets_in(&self, headers: Headers, packet: &[u8], outgoing: bool, ifindex: u32) -> Option<bool> {
+        let (protocol, source, destination, at, v6) = headers;
+        let ports = packet.get(at..at + 4)?;
+        let opens = packet.get(at + 13)? & 0x12 == 0x02;
+        let (far, near_port) = match outgoing {
+            true => (destination, [ports[0], ports[1]]),
+            false => (source, [ports[2], ports[3]]),
         };
-        if protocol != 6 && protocol != 17 {
-            return Some(false);
-        }
+        let is_peer = |inbound: &Inbound| {
+            let network = Address::from(inbound.network).0;
+            let bits = usize::from(inbound.bits) + if v6 { 0 } else { 96 };
+            let same = |bit: usize| (network[bit / 8] ^ far[bit / 8]) & (0x80 >> (bit % 8)) == 0;
+            inbound.port == u16::from_be_bytes(near_port) && inbound.network.is_ipv6() == v6 && (0..bits).all(same)
+        };
+        let peer = self.config.inbound == 1 && self.peers.iter().any(is_peer);
+        let outside = ifindex != self.config.ifindex || !self.is_local(far, v6);
+        Some(protocol == 6 && peer && outside && !(opens && outgoing))
+    }
+
+    /// Whether the far end is httpjail's or the jail's; none where the packet ends too early.
+    fn judged(&self, headers: Headers, packet: &[u8], outgoing: bool, ifindex: u32) -> Option<bool> {
+        let (protocol, source, destination, at, v6) = headers;
         let ports = packet.get(at..at + 4)?;
         let port = |at: usize| u16::from_be_bytes([ports[at], ports[at + 1]]);
         let (far, far_port) = match outgoing {
@@ -132,14 +135,10 @@ impl World {
         if ifindex != self.config.ifindex {
             return Some(false);
         }
-        let localhost = match v6 {
-            true => far == Ipv6Addr::LOCALHOST.octets(),
-            false => far == mapped(Ipv4Addr::LOCALHOST),
-        };
-        let own = [self.config.own_v4, self.config.own_v6].iter().any(|own| own.0 == far);
-        if !localhost && !own && (v6 || far[12] != 127) {
+        if !self.is_local(far, v6) {
             return Some(false);
         }
+        let localhost = is_localhost(far, v6);
         let ports = if v6 { &self.config.v6 } else { &self.config.v4 };
         let owner = self.owner(protocol, far, v6, far_port);
         if protocol == 17 {
@@ -156,6 +155,52 @@ impl World {
             None => !opens,
         })
     }
+}
+
+/// Protocol, source, destination, where the transport header starts, and whether it is IPv6.
+type Headers = (u8, [u8; 16], [u8; 16], usize, bool);
+
+/// Reads them of a plain TCP or UDP packet; none of any other.
+fn headers(ethertype: u16, packet: &[u8]) -> Option<Headers> {
+    let headers = match ethertype {
+        0x0800 => {
+            let header = packet.get(..20)?;
+            let plain = header[0] == 0x45 && header[6] & 0x3f == 0 && header[7] == 0;
+            if !plain {
+                return None;
+            }
+            let address = |at: usize| {
+                mapped(Ipv4Addr::new(
+                    header[at],
+                    header[at + 1],
+                    header[at + 2],
+                    header[at + 3],
+                ))
+            };
+            (header[9], address(12), address(16), 20, false)
+        }
+        0x86dd => {
+            let header = packet.get(..40)?;
+            let address = |at: usize| <[u8; 16]>::try_from(&header[at..at + 16]).unwrap();
+            let (source, destination) = (address(8), address(24));
+            // The kernel's own: a segment of more than 64 KiB.
+            let jumbo = header[6] == 0 && header[4..6] == [0, 0] && packet.get(40..44)? == [6, 0, 0xc2, 4];
+            if Ipv6Addr::from(source).to_ipv4_mapped().is_some()
+                || Ipv6Addr::from(destination).to_ipv4_mapped().is_some()
+            {
+                return None;
+            }
+            match jumbo {
+                true => (6, source, destination, 48, true),
+                false => (header[6], source, destination, 40, true),
+            }
+        }
+        _ => return None,
+    };
+    if headers.0 != 6 && headers.0 != 17 {
+        return None;
+    }
+    Some(headers)
 }
 
 /// Numbers by chance, the same for the same seed (splitmix64).
@@ -338,17 +383,26 @@ fn a_model_and_the_programs_agree_on_every_packet() {
         let mut inside = lab.start(SOCKETS);
         assert_eq!(inside.hear(), "ready");
 
-        let world = world(&lab, &inside.ask("' '.join(str(s.getsockname()[1]) for s in kept)"));
+        let mut world = world(&lab, &inside.ask("' '.join(str(s.getsockname()[1]) for s in kept)"));
         let _strangers = &world.1;
-        let world = &world.0;
+        let world = &mut world.0;
         let mut ports: Vec<u16> = world.bound.iter().map(|bound| bound.port).collect();
         ports.extend([0, 80, world.config.v4.proxy, world.config.v4.resolver_udp]);
         let (mut passed, mut untold) = (0, 0);
         // Unarmed, nothing passes: the array is all zeroes yet.
         let unarmed = frame(&mut Chance(1), &ports);
         assert_eq!(prog_test_run(runnable[0].as_fd(), &unarmed, 1).unwrap(), 0);
+        world
+            .peers
+            .iter()
+            .for_each(|peers| lab.programs.peers.let_in(peers).unwrap());
         array.update(&0, &world.config).unwrap();
         for seed in 0..FRAMES {
+            // The second half with peers that are let in.
+            if seed == FRAMES / 2 {
+                world.config.inbound = 1;
+                array.update(&0, &world.config).unwrap();
+            }
             let mut chance = Chance(seed);
             let frame = frame(&mut chance, &ports);
             let ethertype = u16::from_be_bytes([frame[12], frame[13]]);
@@ -438,8 +492,33 @@ fn world(lab: &Lab, ports_of_the_jail: &str) -> (World, (Vec<TcpListener>, Vec<U
     (
         World {
             config: lab.config,
+            peers: peers(&bound),
             bound,
         },
         (streams, datagrams),
     )
+}
+
+/// Who is let in: networks around the frames' addresses. No IPv6 network holds IPv4 addresses.
+fn peers(bound: &[Bound]) -> Vec<Inbound> {
+    let listener = |v6: bool| {
+        bound
+            .iter()
+            .find(|bound| bound.protocol == 6 && bound.v6 == v6)
+            .unwrap()
+            .port
+    };
+    let peers = [
+        ("192.0.2.0", 24, listener(false)),
+        ("127.9.0.0", 16, listener(false)),
+        ("128.0.0.1", 32, 80),
+        ("2001:db8::", 32, listener(true)),
+        ("::", 0, 80),
+    ];
+    let inbound = |(network, bits, port): (&str, u8, u16)| Inbound {
+        network: network.parse().unwrap(),
+        bits,
+        port,
+    };
+    peers.map(inbound).to_vec()
 }
