@@ -1,6 +1,7 @@
 //! `httpjail attach`: a client that runs already, in a cgroup of the test's making, held and let go.
 
 mod containers;
+mod inbound;
 mod network;
 mod places;
 

@@ -146,6 +146,7 @@ fn refuse_serving(file: Option<&File>) -> Result<(), ConfigError> {
 /// Refuses what only `attach` can have.
 fn refuse_attaching(file: Option<&File>) -> Result<(), ConfigError> {
     match file.map(|file| &file.options) {
+        Some(options) if !options.inbound.is_empty() => Err(ConfigError::Attaching("inbound")),
         Some(options) if options.upstream_network.is_some() => Err(ConfigError::Attaching("upstream-network")),
         _ => Ok(()),
     }

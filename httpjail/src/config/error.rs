@@ -32,6 +32,9 @@ pub(crate) enum ConfigError {
     /// Not a port.
     #[error("invalid port `{0}`: expected [HOST:]PORT")]
     Publish(String),
+    /// Not peers and a port.
+    #[error("invalid peers `{0}`: expected ADDRESS[/BITS]:PORT")]
+    Inbound(String),
     /// Weak mode, which makes no jail, cannot do it.
     #[error("{0} needs a jail: weak mode has none")]
     OfJails(&'static str),
@@ -45,6 +48,11 @@ impl ConfigError {
             ConfigError::Rule(_, text, error) => error.hint(text),
             ConfigError::File(error) => error.hint.clone(),
             ConfigError::Publish(_) => Some("a port from 1 to 65535; HOST is an address of this machine".into()),
+            ConfigError::Inbound(_) => Some(
+                "for example 10.0.0.0/8:8080 or [fd00::/8]:8080; what shares the loopback with it is held together with it, \
+                 by a cgroup above both"
+                    .into(),
+            ),
             ConfigError::Serving(_) => Some("keep it in a file of its own, for `serve`".into()),
             ConfigError::Attaching(_) => Some("keep it in a file of its own, for `attach`".into()),
             ConfigError::Conflict(..) => Some("keep one of them".into()),

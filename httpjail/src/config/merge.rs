@@ -9,13 +9,14 @@ use http::Method;
 
 use super::error::ConfigError;
 use super::file::File;
+use super::inbound;
 use super::options::{Backend, DnsMode, Level, LogFormat, UpstreamNetwork};
 use super::overrides::{CommandLine, Overrides};
 use super::publish;
 use super::reload::Reload;
 use super::typed_rules::typed_rules;
 use super::types::{Approval, Command, Config, Log, LogTarget, Mode, Publish, Purpose, STDIN, Stream};
-use crate::net::{HostPattern, Scheme};
+use crate::net::{HostPattern, Inbound, Scheme};
 use crate::policy::{Policy, Target, Verdict, Warning, lint};
 
 /// How long a request waits for approval by default.
@@ -45,6 +46,11 @@ pub(super) fn of(line: CommandLine, file: Option<File>, command: Command) -> Res
         .iter()
         .map(|text| publish::parse(text))
         .collect::<Result<_, _>>()?;
+    let inbound: Vec<Inbound> = set
+        .inbound
+        .iter()
+        .map(|text| inbound::parse(text))
+        .collect::<Result<_, _>>()?;
     let intercept_tls = !set.no_tls_intercept.unwrap_or(false);
     let log = Log {
         target: set.log.map_or(LogTarget::Stderr, log_target),
@@ -52,6 +58,7 @@ pub(super) fn of(line: CommandLine, file: Option<File>, command: Command) -> Res
         quiet: set.quiet.unwrap_or(false),
     };
     let mut warnings = file.warnings;
+    warnings.extend(inbound.iter().filter_map(inbound::warning));
     warnings.extend(publish.iter().filter_map(publish::warning));
     if mode != Mode::LogOnly {
         warnings.extend(warnings_of(&policy, intercept_tls, &file.passthrough));
@@ -81,6 +88,7 @@ pub(super) fn of(line: CommandLine, file: Option<File>, command: Command) -> Res
         dns,
         limits: file.limits,
         publish,
+        inbound,
         upstream_network: set.upstream_network.unwrap_or(UpstreamNetwork::Auto),
         file: named,
         approval,

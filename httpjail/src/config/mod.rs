@@ -6,6 +6,7 @@
 mod commands;
 mod error;
 pub mod file;
+mod inbound;
 mod merge;
 pub(crate) mod options;
 mod overrides;

@@ -50,6 +50,7 @@ pub struct Overrides {
     pub upstream_ca: Vec<PathBuf>,
     pub listen: Option<SocketAddr>,
     pub auth: Option<Auth>,
+    pub inbound: Vec<String>,
     pub upstream_network: Option<UpstreamNetwork>,
 }
 
@@ -87,6 +88,7 @@ impl Overrides {
             upstream_ca: list(self.upstream_ca, other.upstream_ca),
             listen: self.listen.or(other.listen),
             auth: self.auth.or(other.auth),
+            inbound: list(self.inbound, other.inbound),
             upstream_network: self.upstream_network.or(other.upstream_network),
         }
     }

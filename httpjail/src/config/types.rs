@@ -10,7 +10,7 @@ use super::file::Limits;
 use super::options::{Auth, Backend, DnsMode, Level, LogFormat, UpstreamNetwork};
 use super::reload::Reload;
 use crate::audit::SummaryForm;
-use crate::net::HostPattern;
+use crate::net::{HostPattern, Inbound};
 use crate::policy::{Policy, Warning};
 
 /// The whole configuration of a run.
@@ -49,6 +49,8 @@ pub(crate) struct Config {
     pub limits: Limits,
     /// Ports that the jail listens on and that this host is to reach.
     pub publish: Vec<Publish>,
+    /// Who may connect to what is attached.
+    pub inbound: Vec<Inbound>,
     /// Whose network leads to servers.
     pub upstream_network: UpstreamNetwork,
     /// The policy file, if one was named.

@@ -56,6 +56,7 @@ impl Attach {
     pub(crate) fn configure(self, file: Option<File>) -> Result<Config, ConfigError> {
         let mut line = CommandLine::from(self.shared);
         line.options.dns = self.dns;
+        line.options.inbound = self.inbound;
         line.options.upstream_network = self.upstream_network;
         Config::for_attaching(line, file)
     }

@@ -41,6 +41,12 @@ pub(crate) struct Attach {
     #[arg(long, value_name = "MODE", value_parser = word::<DnsMode>(), help_heading = "Traffic")]
     pub dns: Option<DnsMode>,
 
+    /// Let these peers connect to a port that the processes listen on; repeatable
+    ///
+    /// A network or an address: 10.0.0.0/8:8080, [fd00::/8]:8080. Nobody else can. What the processes answer is not judged.
+    #[arg(long, value_name = "ADDRESS[/BITS]:PORT", help_heading = "Traffic")]
+    pub inbound: Vec<String>,
+
     /// Whose network leads to servers [default: auto]
     ///
     /// auto: that of the processes, if it is not this host's and leads out, else this host's. container: that of the processes,

@@ -140,6 +140,8 @@ fn hold(
         asked_servers: true,
         publish_mark: None,
     })?;
+    let let_in = attachment.let_in(&config.inbound);
+    let_in.map_err(|error| Failure::new(format!("cannot let the peers of --inbound in: {error}")))?;
     let (leg, entrance) = upstream_leg(config, &attachment)?.unzip();
     // Who is in the cgroup is not known beforehand.
     let (_aide, questions) = match approval::start(config, caller, Holding::Nothing(SafeFrom::AllBut(0)))? {

@@ -99,6 +99,7 @@ pub fn load<'a>(name: &str, bytes: Vec<u8>, read: &'a mut Read<'a>) -> Result<Fi
         upstream_ca: paths(schema.upstream_ca),
         listen: schema.listen.map(|address| address.0),
         auth: schema.auth,
+        inbound: schema.inbound.0,
         upstream_network: schema.upstream_network,
     };
     Ok(File {

@@ -64,6 +64,8 @@ pub(super) struct Schema {
     pub(super) listen: Option<Address>,
     #[serde(default, deserialize_with = "word")]
     pub(super) auth: Option<Auth>,
+    #[serde(default)]
+    pub(super) inbound: OneOrMany,
     #[serde(default, deserialize_with = "word")]
     pub(super) upstream_network: Option<UpstreamNetwork>,
 }

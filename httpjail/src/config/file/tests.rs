@@ -138,7 +138,7 @@ fn every_option() {
     let file = read(
         "dry-run: true\nlog-only: false\nno-tls-intercept: true\nweak: false\ninteractive: false\napprove-with: ask\napprove-timeout: 5\nephemeral-ca: true\ndns: off\n\
          backend: ebpf\nuser: nobody\ntimeout: 1.5\nlog: a.log\nlog-format: json\npublish: 3000\nallow-socket: /a\nupstream-ca:\n  - b\n  - c\n\
-         quiet: true\nsummary: github\nverbose: 2\nlisten: '[::1]:9'\nauth: none\nupstream-network: host\nversion: 1\n",
+         quiet: true\nsummary: github\nverbose: 2\nlisten: '[::1]:9'\nauth: none\nupstream-network: host\ninbound: 10.0.0.1:80\nversion: 1\n",
     );
     let expected = Overrides {
         dry_run: Some(true),
@@ -164,6 +164,7 @@ fn every_option() {
         level: None,
         listen: "[::1]:9".parse().ok(),
         auth: Some(Auth::None),
+        inbound: vec!["10.0.0.1:80".into()],
         upstream_network: Some(UpstreamNetwork::Host),
     };
     assert_eq!(file.options, expected);

@@ -5,8 +5,8 @@
 //! pinned ([`pins`]): when httpjail is killed the cgroup stays closed until `httpjail detach`.
 
 pub(crate) mod again;
-mod asked;
 mod detach;
+mod end;
 mod frames;
 mod lock;
 mod neighbors;
@@ -21,6 +21,7 @@ mod target;
 
 pub(crate) use again::Standby;
 pub(crate) use detach::{detach, stop_waiting};
+pub(crate) use end::End;
 pub(crate) use overlays::{Laid, Overlay};
 pub(crate) use own_network::OwnNetwork;
 pub(crate) use pins::is_lasting;
@@ -48,8 +49,8 @@ use super::supervisor::signals::Signals;
 use crate::audit::Record;
 use crate::failure::Failure;
 use crate::net::{Inbound, Listeners};
-use asked::{Asked, asked};
 use detach::{lives, remove, replace};
+use end::{Asked, asked};
 use frames::Frames;
 use lock::lock_pins;
 use pins::Pins;
@@ -71,17 +72,6 @@ pub(crate) struct Attachment {
     preexisting: Vec<Record>,
     /// Whether the cgroup stays closed when this is dropped.
     stays: bool,
-}
-
-/// Why [`Attachment::watch`] returned.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum End {
-    /// A signal asked to detach.
-    Asked,
-    /// The cgroup was removed.
-    Gone,
-    /// A part failed. The cgroup stays closed.
-    Failed(String),
 }
 
 /// How [`Attachment::close`] closes a cgroup.

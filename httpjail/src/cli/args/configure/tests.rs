@@ -9,6 +9,7 @@ use crate::config::file;
 use crate::config::options::{Auth, Backend, DnsMode, Level, LogFormat, UpstreamNetwork};
 use crate::config::types::{Command, Log};
 use crate::config::{LogTarget, Mode, Publish};
+use crate::net::Inbound;
 use crate::policy::{RuleId, Warning};
 
 fn build(line: &[&str], file: Option<&str>) -> Result<Config, ConfigError> {
@@ -343,8 +344,46 @@ fn attaching_refuses_what_only_a_command_can_have() {
         typed.expect("a configuration").upstream_network,
         UpstreamNetwork::Container
     );
-    let error = build(&[], Some("upstream-network: host")).err();
-    assert_eq!(error, Some(ConfigError::Attaching("upstream-network")));
+    for (line, name) in [
+        ("upstream-network: host", "upstream-network"),
+        ("inbound: 10.0.0.1:1", "inbound"),
+    ] {
+        assert_eq!(build(&[], Some(line)).err(), Some(ConfigError::Attaching(name)));
+    }
+    for (text, expected) in [
+        ("10.0.0.0/8:8080", Some(("10.0.0.0", 8, 8080))),
+        ("192.0.2.7:80", Some(("192.0.2.7", 32, 80))),
+        ("[fd00::/8]:443", Some(("fd00::", 8, 443))),
+        ("[fd00::1]:65535", Some(("fd00::1", 128, 65535))),
+        ("127.0.0.1:80", None),
+        ("[::1]:80", None),
+        ("10.0.0.0/33:80", None),
+        ("10.0.0.0/8:0", None),
+        ("10.0.0.0/8", None),
+        ("fd00::/8:80", None),
+        ("[10.0.0.1]:80", None),
+        ("[::ffff:10.0.0.1]:80", None),
+        ("[::1:80", None),
+        ("localhost:80", None),
+        (":80", None),
+    ] {
+        let config = attach(|_| {});
+        let config = Attach {
+            inbound: vec![text.into()],
+            ..config
+        };
+        let found = config.configure(None).map(|config| config.inbound[0]);
+        let expected = expected.map(|(network, bits, port)| Inbound {
+            network: network.parse().unwrap(),
+            bits,
+            port,
+        });
+        assert_eq!(
+            found,
+            expected.ok_or_else(|| ConfigError::Inbound(text.into())),
+            "{text}"
+        );
+    }
     let error = attach(|attach| attach.shared.ephemeral_ca = true).configure(None).err();
     assert_eq!(error, Some(ConfigError::Conflict("attach", "--ephemeral-ca")));
     for (line, name) in [

@@ -129,7 +129,7 @@ fn both_take_and_refuse_the_same() {
         "dry-run: true\nlog: a\nlog-format: json\nquiet: true\nverbose: 2\ndns: off\nbackend: auto\nweak: false\nlog-only: false\n",
         "timeout: 30\nuser: ann\npublish: 3000\nallow-socket: [/a, /b]\nupstream-ca: /c\nephemeral-ca: true\ninteractive: true\n",
         "listen: 127.0.0.1:8080\nauth: none\nno-tls-intercept: true\ntimeout: '2.5'\n",
-        "upstream-network: container\n",
+        "upstream-network: container\ninbound: [10.0.0.0/8:80, '[fd00::/8]:80']\n",
         "limits: {grace: 0.5, stall-timeout: 60}\n",
     ] {
         both(good, true);
@@ -157,6 +157,7 @@ fn both_take_and_refuse_the_same() {
         "dry-run: maybe\n",
         "dns: maybe\n",
         "upstream-network: mine\n",
+        "inbound: {a: b}\n",
         "timeout: 0\n",
         "timeout: soon\n",
         "timeout: [1]\n",

@@ -19,6 +19,7 @@ const FIRST: u32 = 1;
 const SECOND: u32 = 2;
 const NF_DROP: u32 = 0;
 const NF_ACCEPT: u32 = 1;
+const ETH_P_IP: u16 = 0x0800;
 const ETH_P_ARP: u16 = 0x0806;
 const ETH_P_IPV6: u16 = 0x86dd;
 /// Router and neighbor solicitations and advertisements (RFC 4861 section 4).

@@ -1,10 +1,21 @@
-//! What signals ask of an attachment.
+//! Why an attachment ends, and what signals ask of it.
 
 use std::io;
 
 use nix::sys::signal::Signal;
 
 use crate::jail::supervisor::signals::Signals;
+
+/// Why [`super::Attachment::watch`] returned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum End {
+    /// A signal asked to detach.
+    Asked,
+    /// The cgroup was removed.
+    Gone,
+    /// A part failed. The cgroup stays closed.
+    Failed(String),
+}
 
 /// What the signals that arrived ask for.
 #[derive(Default)]
