@@ -5,7 +5,7 @@ use std::process::{self, ExitCode};
 
 use crate::cli::args::{self, Attach, Ca, Cli, Detach, Learn, Other, Run, Runtime, Serve};
 #[cfg(target_os = "linux")]
-use crate::cli::commands::{attach, runtime};
+use crate::cli::commands::{attach, detach, runtime};
 use crate::cli::commands::{ca, check, completions, doctor, lint, man, report, run, serve};
 use crate::cli::context::{Inherited, RunContext};
 use crate::cli::invoking_user::InvokingUser;
@@ -117,7 +117,7 @@ fn release(args: &Detach) -> Result<i32, Failure> {
     if place.is_none() && !args.all {
         return Err(Failure::new("nothing to detach from is named"));
     }
-    attach::detach(place.as_ref()).map(i32::from)
+    detach::detach(place.as_ref()).map(i32::from)
 }
 
 #[cfg(target_os = "linux")]

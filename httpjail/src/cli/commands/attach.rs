@@ -1,9 +1,9 @@
-//! `httpjail attach` and `httpjail detach`: holding what already runs, from outside.
+//! `httpjail attach`: holding what already runs, from outside.
 //!
 //! The straight line is that of `run`, with a cgroup that is there in place of a jail of our own: close it, start the proxy's
 //! process, steer, and watch.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::cli::args;
@@ -18,7 +18,6 @@ use crate::cli::readiness;
 use crate::cli::run_stats::SharedFindings;
 use crate::cli::safe_from::{Holding, SafeFrom};
 use crate::config::Config;
-use crate::config::options::UpstreamNetwork;
 use crate::failure::Failure;
 use crate::jail::attach::{self, Attachment, Closing, End, Laid, Place, Standby, Target};
 use crate::jail::sandbox::rights;
@@ -142,7 +141,7 @@ fn hold(
     })?;
     let let_in = attachment.let_in(&config.inbound);
     let_in.map_err(|error| Failure::new(format!("cannot let the peers of --inbound in: {error}")))?;
-    let (leg, entrance) = upstream_leg(config, &attachment)?.unzip();
+    let (leg, entrance) = ContainerLeg::wanted(config, &attachment)?.unzip();
     // Who is in the cgroup is not known beforehand.
     let (_aide, questions) = match approval::start(config, caller, Holding::Nothing(SafeFrom::AllBut(0)))? {
         None => (None, None),
@@ -239,68 +238,8 @@ fn hold(
     Ok(standby.filter(|_| end == End::Gone))
 }
 
-/// The leg to servers by the network of the cgroup's processes, where it is to be used and leads out.
-fn upstream_leg(config: &Config, attachment: &Attachment) -> Result<Option<(ContainerLeg, Entrance)>, Failure> {
-    let network = match config.upstream_network {
-        UpstreamNetwork::Host => None,
-        UpstreamNetwork::Auto | UpstreamNetwork::Container => attachment.own_network()?,
-    };
-    if network.is_none() && config.upstream_network == UpstreamNetwork::Container {
-        return Err(Failure {
-            hint: Some("--upstream-network host has them reach servers by this host's".into()),
-            ..Failure::new(format!(
-                "the processes in {} have no network of their own that leads out",
-                attachment.target().path().display()
-            ))
-        });
-    }
-    network.map(ContainerLeg::new).transpose()
-}
-
-/// Opens the cgroup, or all that there are.
-///
-/// # Errors
-/// When there is none, and naming what stays.
-pub(crate) fn detach(place: Option<&Place>) -> Result<u8, Failure> {
-    needs_root("detach")?;
-    let cgroup = match place {
-        // One that is gone has left its name.
-        Some(Place::Cgroup(path)) => Some(Place::Cgroup(path.clone()).find().unwrap_or_else(|_| path.clone())),
-        Some(place) => match place.find() {
-            Ok(found) => Some(found),
-            // What does not run may be waited for.
-            Err(unknown) => {
-                let name = place.to_string();
-                let ended = attach::stop_waiting(|_, named| named == name)?;
-                return if ended.is_empty() {
-                    Err(unknown)
-                } else {
-                    Ok(report(ended))
-                };
-            }
-        },
-        None => None,
-    };
-    let opened = attach::detach(cgroup.as_deref())?;
-    if let (true, Some(cgroup)) = (opened.is_empty(), cgroup) {
-        return Err(Failure::new(format!("nothing is attached to {}", cgroup.display())));
-    }
-    Ok(report(opened))
-}
-
-/// Says what is open again. Returns httpjail's exit status.
-fn report(opened: Vec<PathBuf>) -> u8 {
-    let mut text = String::new();
-    for cgroup in opened {
-        text += &format!("httpjail: detached from {}\n", cgroup.display());
-    }
-    // Without a stderr there is nobody to tell.
-    let _ = io::stderr().write_all(text.as_bytes());
-    0
-}
-
 /// Said before anything is tried: what fails without root is a file that says little.
-fn needs_root(what: &str) -> Result<(), Failure> {
+pub(super) fn needs_root(what: &str) -> Result<(), Failure> {
     let missing = rights::missing_for_programs();
     if missing.is_empty() {
         return Ok(());

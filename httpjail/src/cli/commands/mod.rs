@@ -6,6 +6,8 @@ pub(crate) mod ca;
 pub(crate) mod check;
 pub(crate) mod completions;
 mod containers;
+#[cfg(target_os = "linux")]
+pub(crate) mod detach;
 pub(crate) mod doctor;
 pub(crate) mod learn;
 pub(crate) mod lint;

@@ -11,9 +11,11 @@ use socket2::Socket;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::spawn_blocking;
 
+use crate::config::Config;
+use crate::config::options::UpstreamNetwork;
 use crate::dns::{self, Configured, Families, StubResolver};
 use crate::failure::Failure;
-use crate::jail::attach::OwnNetwork;
+use crate::jail::attach::{Attachment, OwnNetwork};
 use crate::jail::process::socket_maker::{self, Duty, SocketClient, SocketMaker, SocketServer};
 use crate::net::{SocketKind, SocketSource};
 use crate::proxy::{self, BoxFuture, HostNetwork};
@@ -47,11 +49,32 @@ pub(crate) struct ContainerNetwork {
 }
 
 impl ContainerLeg {
+    /// Prepares both ends by the network of the cgroup's processes, where it is to be used and leads out.
+    ///
+    /// # Errors
+    /// When it is demanded and there is none, or cannot be looked at.
+    pub(crate) fn wanted(config: &Config, attachment: &Attachment) -> Result<Option<(Self, Entrance)>, Failure> {
+        let network = match config.upstream_network {
+            UpstreamNetwork::Host => None,
+            UpstreamNetwork::Auto | UpstreamNetwork::Container => attachment.own_network()?,
+        };
+        if network.is_none() && config.upstream_network == UpstreamNetwork::Container {
+            return Err(Failure {
+                hint: Some("--upstream-network host has them reach servers by this host's".into()),
+                ..Failure::new(format!(
+                    "the processes in {} have no network of their own that leads out",
+                    attachment.target().path().display()
+                ))
+            });
+        }
+        network.map(ContainerLeg::new).transpose()
+    }
+
     /// Prepares both ends.
     ///
     /// # Errors
     /// When no line can be made between them.
-    pub(crate) fn new(network: OwnNetwork) -> Result<(Self, Entrance), Failure> {
+    fn new(network: OwnNetwork) -> Result<(Self, Entrance), Failure> {
         let (sockets, server) =
             socket_maker::pair().map_err(|error| Failure::new(format!("cannot make a line: {error}")))?;
         let leg = ContainerLeg {
