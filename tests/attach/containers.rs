@@ -147,7 +147,8 @@ fn frames_of_its_own_do_not_leave() {
     };
     open(&mut told, &mut stranger);
 
-    let attached = Attached::start(&lab, &cgroup.0);
+    // This network leads to no server.
+    let attached = Attached::start_with(&lab, &cgroup.0, &["--upstream-network", "host"]);
     closed(&mut told, &mut stranger);
     assert_eq!(told.ask("curl('http://ok.test/')"), "200");
     assert_eq!(told.ask("curl('http://evil.test/')"), "403");

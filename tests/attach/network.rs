@@ -225,7 +225,7 @@ fn an_egress_rule_and_a_service_name_of_the_network_hold() {
 
 // Proves on attach: P15.
 #[test]
-fn what_makes_the_sockets_has_no_right_and_its_end_closes() {
+fn what_makes_the_sockets_has_one_right_and_its_end_closes() {
     let lab = lab();
     let cgroup = Cgroup::new();
     let mut container = Container::start(&lab, &cgroup, "nameserver 198.51.100.2\n");
@@ -234,8 +234,15 @@ fn what_makes_the_sockets_has_no_right_and_its_end_closes() {
     assert_eq!(peers(&lab, "ok.test"), [IpAddr::from(CONTAINER_V4)]);
     let maker = maker(&attached, &container).expect("a process in the container's network");
     let status = fs::read_to_string(format!("/proc/{maker}/status")).unwrap();
-    for set in ["CapPrm", "CapEff", "CapBnd", "CapInh", "CapAmb"] {
-        assert!(status.contains(&format!("{set}:\t0000000000000000\n")), "{status}");
+    // CAP_NET_ADMIN marks what may pass the devices, which are closed here.
+    for (set, rights) in [
+        ("CapPrm", "1000"),
+        ("CapEff", "1000"),
+        ("CapBnd", "1000"),
+        ("CapInh", "0"),
+        ("CapAmb", "0"),
+    ] {
+        assert!(status.contains(&format!("{set}:\t{rights:0>16}\n")), "{status}");
     }
     let members = fs::read_to_string(cgroup.0.join("cgroup.procs")).unwrap();
     assert!(!members.lines().any(|pid| pid == maker.to_string()), "{members}");
