@@ -12,6 +12,8 @@ use super::refused::Refused;
 const RUNTIME: &str = "httpjail";
 const BEGIN: &str = "# httpjail: begin (httpjail runtime uninstall containerd)";
 const END: &str = "# httpjail: end";
+/// Stands before the block where the file had no line end at its end, so that it has none again when the block goes.
+const JOINED: &str = "\n# httpjail: the line above had no end\n";
 /// Where the container sees the authority, if nothing but a device tells of it.
 pub(crate) const DEVICE_CA: &str = "/dev/httpjail-ca.crt";
 
@@ -173,7 +175,7 @@ pub(crate) fn containerd(before: Option<&str>, program: &str) -> Result<String, 
         }
     };
     let table = format!("{plugin}.containerd.runtimes.{RUNTIME}");
-    let line = if is_new || before.ends_with('\n') { "" } else { "\n" };
+    let line = if is_new || before.ends_with('\n') { "" } else { JOINED };
     let version = if is_new { "version = 2\n" } else { "" };
     Ok(format!(
         "{before}{line}{BEGIN}\n{version}[{table}]\n  runtime_type = \"io.containerd.runc.v2\"\n  pod_annotations = [\"httpjail.*\"]\n\
@@ -186,6 +188,7 @@ pub(crate) fn containerd_without(now: &str) -> String {
     let Some((before, rest)) = now.split_once(BEGIN) else {
         return now.to_owned();
     };
+    let before = before.strip_suffix(JOINED).unwrap_or(before);
     let after = rest
         .split_once(END)
         .map(|(_, after)| after.strip_prefix('\n').unwrap_or(after));
@@ -232,7 +235,11 @@ mod tests {
 
     #[test]
     fn containerds_file_is_as_before_when_the_block_goes() {
-        for before in ["version = 2\n[plugins]\n  [plugins.x]\n    a = 1\n", "version = 3\n"] {
+        for before in [
+            "version = 2\n[plugins]\n  [plugins.x]\n    a = 1\n",
+            "version = 3\n",
+            "version = 2",
+        ] {
             let with = containerd(Some(before), PROGRAM).expect("added");
             assert!(with.starts_with(before) && with.contains("httpjail-runc-cri"), "{with}");
             assert_eq!(containerd(Some(&with), PROGRAM).expect("again"), with);
