@@ -6,6 +6,7 @@ mod bench;
 mod ci;
 mod demo;
 mod ebpf;
+mod engines;
 mod foreign;
 mod fuzz;
 mod guard;
@@ -66,6 +67,14 @@ enum Task {
         minutes: u64,
         /// One stage only: down, up, streams, connections or mixed (where memory that was freed hides no growth)
         only: Option<String>,
+    },
+    /// Run real container engines with httpjail in the lab, by hand and before releases (installs them and a Debian to run)
+    Engines {
+        /// Which; all of these if none is named
+        kinds: Vec<engines::Kind>,
+        /// Raise the first of them, say how to get in, and wait
+        #[arg(long)]
+        hold: bool,
     },
     /// Build the BPF object from its source
     Ebpf {
@@ -155,6 +164,7 @@ fn main() -> ExitCode {
         Task::Test { arguments } => test::run(&arguments),
         Task::Suites { names } => suites::run(&names),
         Task::Soak { minutes, only } => soak::run(minutes, only.as_deref()),
+        Task::Engines { kinds, hold } => engines::run(&kinds, hold),
         Task::Ebpf { check, trace } => ebpf::run(check, trace),
         Task::Bench {
             goals,
