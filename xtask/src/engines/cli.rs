@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum;
 use httpjail_lab::{JailBuilder, Outcome, Running, eventually};
 
@@ -22,6 +22,8 @@ pub(crate) enum Kind {
     Podman,
     /// Podman as a user who is not root
     Rootless,
+    /// containerd by its CRI socket, as Kubernetes speaks to it
+    Containerd,
 }
 
 impl Kind {
@@ -31,6 +33,7 @@ impl Kind {
             Kind::Docker => "docker",
             Kind::Podman => "podman",
             Kind::Rootless => "rootless",
+            Kind::Containerd => "containerd",
         }
     }
 }
@@ -80,6 +83,7 @@ impl<'host> Engine<'host> {
                 ];
                 (words.map(str::to_owned).to_vec(), None)
             }
+            Kind::Containerd => bail!("containerd is spoken to by its socket"),
             Kind::Rootless => (
                 ["podman", "--cgroup-manager", "cgroupfs"].map(str::to_owned).to_vec(),
                 None,

@@ -8,6 +8,14 @@ use anyhow::{Context as _, Result, ensure};
 use httpjail_lab::{JailBuilder, Lab, Running, USER, USER_ID, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Where root's policies are.
+pub(crate) const POLICIES: &str = "/etc/httpjail/policies";
+/// The policy that lets something out.
+pub(crate) const OK: &str = "ok";
+/// The same, that also lets peers in.
+pub(crate) const OPEN: &str = "open";
+/// A policy that is none.
+pub(crate) const BROKEN: &str = "broken";
 /// The lab's own files lie over those of `/etc` as mounts, which an overlay hides: they are copied up. Bash reaps who loses his parent.
 const SETUP: &str = r#"set -e
 etc=$1 user=$2
@@ -71,6 +79,35 @@ impl<'lab> Host<'lab> {
         ["nsenter", "--target", &pid, "--mount", "--pid", "--net", "--"]
             .map(str::to_owned)
             .to_vec()
+    }
+
+    /// Puts httpjail on it, with policies in its directory: [`OK`] and [`OPEN`] allow two hosts, and [`BROKEN`] cannot be read.
+    pub(crate) fn install(&self) -> Result<()> {
+        let text = format!(
+            "version: 1\nrules:\n- {{action: allow, pattern: '^https?://ok\\.test/'}}\n- {{action: allow, pattern: '^http://db/'}}\n\
+             upstream-ca: {}\nlog: {}\nlog-format: json\n",
+            self.lab.upstream_ca().display(),
+            self.lab.dir().join("containers.json").display()
+        );
+        let open = self.lab.file("open.yaml", format!("{text}inbound: ['0.0.0.0/0:80']\n"));
+        let (source, binary) = (self.lab.file("policy.yaml", text), self.lab.binary().display());
+        let script = format!(
+            "set -e; umask 22; install -m 755 {binary} /usr/local/bin/httpjail; mkdir -p {POLICIES}; cd {POLICIES}
+             install -m 644 {} {OK}.yaml; install -m 644 {} {OPEN}.yaml; echo 'rules: [' > {BROKEN}.yaml",
+            source.display(),
+            open.display()
+        );
+        let outcome = self.command(&["sh", "-c", &script]).run();
+        ensure!(outcome.code() == Some(0), "install httpjail: {}", outcome.stderr);
+        Ok(())
+    }
+
+    /// Kills every process of httpjail.
+    pub(crate) fn kill_httpjail(&self) -> Result<()> {
+        let kill = "for exe in /proc/[0-9]*/exe; do case $(readlink $exe) in */httpjail*) p=${exe%/exe}; kill -9 ${p#/proc/};; esac; done";
+        let outcome = self.command(&["sh", "-c", kill]).run();
+        ensure!(outcome.code() == Some(0), "kill httpjail: {}", outcome.stderr);
+        Ok(())
     }
 
     /// A command on it.

@@ -10,13 +10,15 @@ use crate::run::{command, quietly, root};
 use crate::setup;
 
 /// What each program is called in Debian.
-const DEBIAN: [(&str, &str); 8] = [
+const DEBIAN: [(&str, &str); 10] = [
     ("dockerd", "docker.io"),
     ("iptables", "iptables"),
     ("podman", "podman"),
     ("podman", "netavark"),
     ("newuidmap", "uidmap"),
     ("containerd", "containerd"),
+    ("containerd", "containernetworking-plugins"),
+    ("containerd", "python3-grpcio"),
     ("slirp4netns", "slirp4netns"),
     ("mmdebstrap", "mmdebstrap"),
 ];

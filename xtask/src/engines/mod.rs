@@ -7,6 +7,8 @@
 mod cli;
 mod host;
 mod install;
+mod pods;
+mod rows;
 mod trials;
 
 use std::io::{IsTerminal as _, Read as _};
@@ -20,6 +22,7 @@ use clap::ValueEnum as _;
 use cli::Engine;
 pub(crate) use cli::Kind;
 use host::Host;
+use pods::Containerd;
 
 /// Runs the trials with the engines of these names; with all if none is given. `hold` raises one and waits, for trials by hand.
 pub(crate) fn run(kinds: &[Kind], hold: bool) -> Result<()> {
@@ -40,12 +43,21 @@ pub(crate) fn run(kinds: &[Kind], hold: bool) -> Result<()> {
         let begun = Instant::now();
         let lab = Lab::start(&binary)?;
         let host = Host::raise(&lab)?;
-        let engine = Engine::start(*kind, &host).with_context(|| format!("start {name}"))?;
-        engine.import(&image).context("import the image")?;
-        if hold {
-            return wait(&host, &engine);
-        }
-        let table = trials::run(&engine).with_context(|| format!("trials with {name}"))?;
+        let table = if *kind == Kind::Containerd {
+            let engine = Containerd::start(&host, &image).with_context(|| format!("start {name}"))?;
+            if hold {
+                return wait(&host, &engine.words());
+            }
+            engine.trials()
+        } else {
+            let engine = Engine::start(*kind, &host).with_context(|| format!("start {name}"))?;
+            engine.import(&image).context("import the image")?;
+            if hold {
+                return wait(&host, engine.words());
+            }
+            trials::run(&engine)
+        };
+        let table = table.with_context(|| format!("trials with {name}"))?;
         println!("{table}{name}: {} s\n", begun.elapsed().as_secs());
         faults += table.faults();
     }
@@ -56,10 +68,10 @@ pub(crate) fn run(kinds: &[Kind], hold: bool) -> Result<()> {
 }
 
 /// Says how to get in, and waits until the standard input ends.
-fn wait(host: &Host<'_>, engine: &Engine<'_>) -> Result<()> {
+fn wait(host: &Host<'_>, engine: &[String]) -> Result<()> {
     println!("a shell there:  {} bash", host.entrance().join(" "));
-    println!("the engine:     {}", engine.words().join(" "));
-    println!("the image:      {}", cli::IMAGE);
+    println!("the engine:     {}", engine.join(" "));
+    println!("the image:      {} (containerd: {})", cli::IMAGE, pods::IMAGE);
     println!(
         "the world:      https://ok.test, https://evil.test; its authority: {}",
         host.lab().upstream_ca().display()

@@ -1,4 +1,4 @@
-//! The clients that people run in containers, and the networks that containers are on.
+//! The clients that people run in containers.
 
 use std::fs;
 use std::process::Command;
@@ -6,7 +6,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use httpjail_lab::{Lab, canary};
 
-use super::{OK, STREAM, Trials};
+use super::Trials;
+use crate::engines::host::OK;
 use crate::run::quietly;
 
 const JAVA: &str = "public class Get { public static void main(String[] words) throws Exception {
@@ -39,10 +40,11 @@ impl Trials<'_> {
                 words[2] = &first;
             }
             let run = self.held(Some(OK), &[], &words);
-            self.arrives(&format!("{name}: an allowed request over TLS"), mark, run);
+            self.rows
+                .arrives(&format!("{name}: an allowed request over TLS"), mark, run);
         }
         let run = self.held(Some(OK), &["-i"], &["sh", "-c", &java]).stdin(class);
-        self.arrives("java: an allowed request over TLS", &marks[3], run);
+        self.rows.arrives("java: an allowed request over TLS", &marks[3], run);
         for (what, options) in [
             ("read-only", &["--read-only"][..]),
             ("--user 1234", &["--user", "1234"]),
@@ -50,47 +52,9 @@ impl Trials<'_> {
         ] {
             let mark = canary();
             let run = self.held(Some(OK), options, &["curl", "-sS", &url(&mark)]);
-            self.arrives(&format!("{what}: an allowed request over TLS"), &mark, run);
+            self.rows
+                .arrives(&format!("{what}: an allowed request over TLS"), &mark, run);
         }
-        Ok(())
-    }
-
-    /// Networks of the engine's own.
-    pub(super) fn networks(&mut self) -> Result<()> {
-        self.engine
-            .must(&["network", "create", "--ipv6", "--subnet", "fd00:7::/64", "six"])?;
-        for (what, flag) in [("IPv4", "-4"), ("IPv6", "-6")] {
-            let (allowed, denied) = (canary(), canary());
-            let on = &["--network", "six"];
-            let run = self.held(
-                Some(OK),
-                on,
-                &["curl", "-sS", flag, &format!("https://ok.test/{allowed}")],
-            );
-            self.arrives(&format!("{what}: an allowed request"), &allowed, run);
-            let run = self.held(
-                Some(OK),
-                on,
-                &["curl", "-sSk", flag, &format!("https://evil.test/{denied}")],
-            );
-            self.silent(&format!("{what}: a denied request"), &denied, run);
-        }
-        self.stays("first", &[])?;
-        let mark = canary();
-        let run = self.held(
-            Some(OK),
-            &["--network", "container:first"],
-            &["curl", "-sS", &format!("https://ok.test/{mark}")],
-        );
-        self.arrives("--network container:X: an allowed request", &mark, run);
-        let mark = canary();
-        let run = self.held(
-            Some(OK),
-            &["--network", "container:first"],
-            &["python3", "-c", STREAM, &mark],
-        );
-        self.silent("--network container:X: a stream", &mark, run);
-        self.engine.must(&["rm", "--force", "first"])?;
         Ok(())
     }
 }

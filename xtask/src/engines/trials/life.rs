@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use httpjail_lab::{canary, eventually};
 
-use super::{DATAGRAM, FRAME, OK, STREAM, Trials};
+use super::{DATAGRAM, FRAME, STREAM, Trials};
+use crate::engines::host::OK;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -25,18 +26,18 @@ impl Trials<'_> {
             let run = self
                 .engine
                 .call(&["exec", "lives", "curl", "-sS", &format!("https://ok.test/{allowed}")]);
-            self.arrives(what, &allowed, run);
+            self.rows.arrives(what, &allowed, run);
             let run = self
                 .engine
                 .call(&["exec", "lives", "curl", "-sSk", &format!("https://evil.test/{denied}")]);
-            self.silent(&format!("{what}: denied"), &denied, run);
+            self.rows.silent(&format!("{what}: denied"), &denied, run);
             self.engine.must(&["restart", "--time", "0", "lives"])?;
         }
         let mark = canary();
         let run = self
             .engine
             .call(&["exec", "--privileged", "lives", "python3", "-c", FRAME, &mark]);
-        self.stopped("exec --privileged: a frame", &mark, run);
+        self.rows.stopped("exec --privileged: a frame", &mark, run);
         self.engine.must(&["rm", "--force", "lives"])?;
         Ok(())
     }
@@ -44,9 +45,7 @@ impl Trials<'_> {
     /// Everything of httpjail is killed: the container is closed.
     pub(super) fn killed(&mut self) -> Result<()> {
         self.stays("killed", &[])?;
-        let kill = "for exe in /proc/[0-9]*/exe; do case $(readlink $exe) in */httpjail*) p=${exe%/exe}; kill -9 ${p#/proc/};; esac; done";
-        let outcome = self.engine.host().command(&["sh", "-c", kill]).run();
-        ensure!(outcome.code() == Some(0), "kill httpjail: {}", outcome.stderr);
+        self.engine.host().kill_httpjail()?;
         for (what, url) in [
             ("an allowed request", "https://ok.test/"),
             ("a denied request", "https://evil.test/"),
@@ -61,27 +60,27 @@ impl Trials<'_> {
                 "5",
                 &format!("{url}{mark}"),
             ]);
-            self.silent(&format!("httpjail was killed: {what}"), &mark, run);
+            self.rows.silent(&format!("httpjail was killed: {what}"), &mark, run);
         }
         for (what, script) in [("a datagram", DATAGRAM), ("a stream", STREAM)] {
             let mark = canary();
             let run = self
                 .engine
                 .call(&["exec", "killed", "timeout", "5", "python3", "-c", script, &mark]);
-            self.silent(&format!("httpjail was killed: {what}"), &mark, run);
+            self.rows.silent(&format!("httpjail was killed: {what}"), &mark, run);
         }
         self.engine.must(&["restart", "--time", "0", "killed"])?;
         let mark = canary();
         let run = self
             .engine
             .call(&["exec", "killed", "curl", "-sS", &format!("https://ok.test/{mark}")]);
-        self.arrives("held again after a restart", &mark, run);
+        self.rows.arrives("held again after a restart", &mark, run);
         self.engine.must(&["rm", "--force", "killed"])?;
         let left = "ls -A /run/httpjail/containers 2>/dev/null | wc -l";
         let gone = || self.engine.host().command(&["sh", "-c", left]).run().stdout.trim() == "0";
         let gone = eventually(PATIENCE, gone);
         let outcome = self.engine.host().command(&["sh", "-c", "ls -R /run/httpjail"]).run();
-        self.row(
+        self.rows.row(
             "nothing is left of removed containers",
             gone,
             if gone { "nothing" } else { "files" }.to_owned(),

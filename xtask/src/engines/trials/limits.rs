@@ -3,8 +3,9 @@
 use anyhow::{Result, ensure};
 use httpjail_lab::canary;
 
-use super::{DATAGRAM, FRAME, OK, STREAM, Trials};
+use super::{DATAGRAM, FRAME, STREAM, Trials};
 use crate::engines::cli::Kind;
+use crate::engines::host::{BROKEN, OK};
 
 /// How many containers send at once when they start.
 const FIRSTS: usize = 30;
@@ -28,7 +29,7 @@ impl Trials<'_> {
             } else {
                 self.lab.wire().saw(&mark)
             };
-            self.row(
+            self.rows.row(
                 &format!("without httpjail: {what}"),
                 seen,
                 if seen { "on the wire" } else { "-" }.to_owned(),
@@ -38,20 +39,21 @@ impl Trials<'_> {
         let mark = canary();
         let url = format!("https://evil.test/{mark}");
         let run = self.engine.start_container(None, &[], &["curl", "-sSk", &url]);
-        self.arrives("without httpjail: a request that the policy denies", &mark, run);
+        self.rows
+            .arrives("without httpjail: a request that the policy denies", &mark, run);
     }
 
     pub(super) fn denials(&mut self) {
         for (what, script) in [("a frame", FRAME), ("a datagram", DATAGRAM), ("a stream", STREAM)] {
             let mark = canary();
             let run = self.held(Some(OK), &[], &["python3", "-c", script, &mark]);
-            self.silent(what, &mark, run);
+            self.rows.silent(what, &mark, run);
         }
         let mark = canary();
         let run = self.held(Some(OK), &[], &["curl", "-sSk", &format!("https://evil.test/{mark}")]);
-        self.silent("a request that the policy denies", &mark, run);
+        self.rows.silent("a request that the policy denies", &mark, run);
         let run = self.held(Some(OK), &["--cap-add", "ALL"], &["python3", "-c", FRAME, &mark]);
-        self.stopped("a frame, with --cap-add ALL", &mark, run);
+        self.rows.stopped("a frame, with --cap-add ALL", &mark, run);
         self.refused("--privileged", &["--privileged"], &["true"], "of the host");
         self.refused("--pid host", &["--pid", "host"], &["true"], "processes");
         self.refused("--network host", &["--network", "host"], &["true"], "network");
@@ -65,10 +67,10 @@ impl Trials<'_> {
         for _ in 0..FIRSTS {
             last = Some(self.held(Some(OK), &[], &["sh", "-c", &script]).run());
         }
-        let counts = (self.arrived(&allowed), self.arrived(&denied));
+        let counts = (self.rows.arrived(&allowed), self.rows.arrived(&denied));
         if let Some(outcome) = last {
             let seen = format!("allowed {} of {FIRSTS}, denied {} at the origin", counts.0, counts.1);
-            self.row(
+            self.rows.row(
                 "the first connections of containers",
                 counts == (FIRSTS, 0),
                 seen,
@@ -78,10 +80,10 @@ impl Trials<'_> {
     }
 
     pub(super) fn policies(&mut self) -> Result<()> {
-        let outcome = self.held(Some("broken"), &[], &["true"]).run();
+        let outcome = self.held(Some(BROKEN), &[], &["true"]).run();
         let said = format!("{}{}", outcome.stdout, outcome.stderr);
         let good = outcome.code() != Some(0) && said.contains("broken.yaml");
-        self.row(
+        self.rows.row(
             "a policy that cannot be read",
             good,
             "does not start".to_owned(),
@@ -96,7 +98,8 @@ impl Trials<'_> {
             &[],
             &["curl", "-sSk", &format!("https://ok.test/{mark}")],
         );
-        self.silent("an image that names a policy by ENV and LABEL", &mark, run);
+        self.rows
+            .silent("an image that names a policy by ENV and LABEL", &mark, run);
         let hide = self
             .engine
             .host()
@@ -105,7 +108,7 @@ impl Trials<'_> {
         ensure!(hide.code() == Some(0), "hide httpjail: {}", hide.stderr);
         let mark = canary();
         let run = self.held(Some(OK), &[], &["curl", "-sSk", &format!("https://ok.test/{mark}")]);
-        self.stopped("httpjail is not there", &mark, run);
+        self.rows.stopped("httpjail is not there", &mark, run);
         self.engine
             .host()
             .command(&["mv", "/usr/local/bin/hidden", "/usr/local/bin/httpjail"])
