@@ -174,11 +174,18 @@ pub(crate) fn containerd(before: Option<&str>, program: &str) -> Result<String, 
                 .hint("write a newer file first: containerd config migrate"));
         }
     };
-    let table = format!("{plugin}.containerd.runtimes.{RUNTIME}");
+    let runtimes = format!("{plugin}.containerd.runtimes");
+    let table = format!("{runtimes}.{RUNTIME}");
+    // Where a file names a runtime, containerd has no longer that which it has by default and starts everything else with.
+    let plain = if before.contains(".containerd.runtimes") {
+        String::new()
+    } else {
+        format!("[{runtimes}.runc]\n  runtime_type = \"io.containerd.runc.v2\"\n")
+    };
     let line = if is_new || before.ends_with('\n') { "" } else { JOINED };
     let version = if is_new { "version = 2\n" } else { "" };
     Ok(format!(
-        "{before}{line}{BEGIN}\n{version}[{table}]\n  runtime_type = \"io.containerd.runc.v2\"\n  pod_annotations = [\"httpjail.*\"]\n\
+        "{before}{line}{BEGIN}\n{version}{plain}[{table}]\n  runtime_type = \"io.containerd.runc.v2\"\n  pod_annotations = [\"httpjail.*\"]\n\
          [{table}.options]\n  BinaryName = \"{program}-cri\"\n{END}\n"
     ))
 }
@@ -244,6 +251,11 @@ mod tests {
             assert!(with.starts_with(before) && with.contains("httpjail-runc-cri"), "{with}");
             assert_eq!(containerd(Some(&with), PROGRAM).expect("again"), with);
             assert_eq!(containerd_without(&with), before);
+        }
+        let named = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]\n";
+        for before in ["version = 2\n", named, "version = 3\n"] {
+            let with = containerd(Some(before), PROGRAM).expect("added");
+            assert_eq!(with.matches(".runtimes.runc]").count(), 1, "{with}");
         }
         let new = containerd(None, PROGRAM).expect("new");
         assert!(

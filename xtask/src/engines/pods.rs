@@ -252,6 +252,7 @@ state = '{dir}/state'
 [plugins.'io.containerd.grpc.v1.cri']
   sandbox_image = '{IMAGE}'
   disable_apparmor = true
+  restrict_oom_score_adj = true
   [plugins.'io.containerd.grpc.v1.cri'.cni]
     bin_dir = '/usr/lib/cni'
     conf_dir = '/etc/cni/net.d'

@@ -54,7 +54,7 @@ impl Trials<'_> {
         self.rows.silent("a request that the policy denies", &mark, run);
         let run = self.held(Some(OK), &["--cap-add", "ALL"], &["python3", "-c", FRAME, &mark]);
         self.rows.stopped("a frame, with --cap-add ALL", &mark, run);
-        self.refused("--privileged", &["--privileged"], &["true"], "of the host");
+        self.refused("--privileged", &["--privileged"], &["true"], "disk");
         self.refused("--pid host", &["--pid", "host"], &["true"], "processes");
         self.refused("--network host", &["--network", "host"], &["true"], "network");
     }

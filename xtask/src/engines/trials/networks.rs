@@ -12,7 +12,7 @@ use crate::engines::host::{OK, OPEN};
 const PATIENCE: Duration = Duration::from_secs(20);
 const SERVER: [&str; 4] = ["python3", "-m", "http.server", "80"];
 /// Drops what containers send to the world, as an administrator's rule or a network policy does.
-const RULE: [&str; 6] = ["DOCKER-USER", "-d", "198.51.100.2", "-p", "tcp", "-jDROP"];
+const RULE: [&str; 7] = ["DOCKER-USER", "-d", "198.51.100.2", "-p", "tcp", "-j", "DROP"];
 
 impl Trials<'_> {
     /// Networks of the engine's own.
