@@ -26,13 +26,12 @@ const KEPT: [&str; 2] = ["/run/netns", "/run/docker/netns"];
 /// `RTMGRP_LINK` of `linux/rtnetlink.h`: devices that come and go.
 const LINKS: u32 = 1;
 
-/// Closes the devices of the network of these processes, if they have one of their own.
+/// Closes the devices of the network that this process has of its own, but for what has the pass.
 ///
 /// # Errors
 /// Where netfilter lacks what is needed, and a process could write frames itself.
-pub(super) fn close(target: &Target, network: Option<Pid>) -> Result<Option<Frames>, Failure> {
-    let Some(process) = network else { return Ok(None) };
-    match FramePass::new().and_then(|pass| Frames::close(process, target.id(), pass)) {
+pub(super) fn close(target: &Target, process: Pid, pass: FramePass) -> Result<Option<Frames>, Failure> {
+    match Frames::close(process, target.id(), pass) {
         Ok(closed) => Ok(Some(closed)),
         Err(error) if !target.may_write_frames() => {
             tracing::info!(%error, "the devices stay open: no process may write frames");

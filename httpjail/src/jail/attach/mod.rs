@@ -149,13 +149,12 @@ impl Attachment {
             attachment.steering.arm(&Listeners::default())?;
             again::settle(&attachment.target);
             attachment.network = attachment.target.network()?;
+            let _lock = lock_pins(tell)?;
             attachment.pins.note_network(frames::own(attachment.network))?;
         }
-        let network = attachment.network;
-        attachment.frames = frames::close(
-            &attachment.target,
-            network.filter(|_| attachment.pins.network.is_some()),
-        )?;
+        if let (Some(process), Some(pass)) = (attachment.network, attachment.pins.pass) {
+            attachment.frames = frames::close(&attachment.target, process, pass)?;
+        }
         let late = Instant::now() + LIMIT;
         while Links::attached(attachment.target.as_fd()).is_ok_and(|count| count > expected) && Instant::now() < late {
             sleep(Duration::from_millis(5));

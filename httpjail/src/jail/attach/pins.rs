@@ -18,6 +18,7 @@ use nix::mount::{MsFlags, mount, umount};
 use super::frames;
 use super::target::is_at;
 use crate::failure::Failure;
+use crate::jail::sandbox::network::FramePass;
 use crate::jail::sandbox::run_dir::{RUN_DIR, make_run_dir};
 use crate::jail::steering::cgroup::RunName;
 use crate::jail::steering::ebpf::Links;
@@ -27,6 +28,7 @@ const DIRECTORY: &str = "httpjail";
 const OWN_MOUNT: &str = "bpf";
 const PLACE: &str = "cgroup";
 const NETWORK: &str = "network";
+const PASS: &str = "pass";
 
 /// The pins of one attachment.
 #[derive(Debug)]
@@ -38,6 +40,8 @@ pub(crate) struct Pins {
     pub cgroup: PathBuf,
     /// The network namespace whose devices are closed with it.
     pub network: Option<u64>,
+    /// What passes those devices: one for all attachments in that network, since each has chains of its own there.
+    pub pass: Option<FramePass>,
     /// The run that made them.
     pub name: RunName,
 }
@@ -56,18 +60,19 @@ impl Pins {
     ) -> Result<Self, Failure> {
         let parent = bpffs()?.join(DIRECTORY);
         make_folder(&parent)?;
-        let pins = Pins {
+        let mut pins = Pins {
             directory: parent.join(format!("{id}-{name}")),
             id,
             cgroup: cgroup.to_owned(),
-            network,
+            network: None,
+            pass: None,
             name,
         };
         let made = DirBuilder::new()
             .mode(0o700)
             .create(&pins.directory)
             .and_then(|()| symlink(cgroup, pins.directory.join(PLACE)))
-            .and_then(|()| pins.write_network())
+            .and_then(|()| pins.write_network(network))
             .map_err(|error| error.to_string())
             .and_then(|()| links.pin(&pins.directory).map_err(|error| error.to_string()));
         made.map_err(|error| {
@@ -85,8 +90,7 @@ impl Pins {
     /// # Errors
     /// Those of writing it down.
     pub(super) fn note_network(&mut self, network: Option<u64>) -> Result<(), Failure> {
-        self.network = network;
-        self.write_network().map_err(|error| {
+        self.write_network(network).map_err(|error| {
             Failure::new(format!(
                 "cannot keep the attachment in {}: {error}",
                 self.directory.display()
@@ -94,10 +98,17 @@ impl Pins {
         })
     }
 
-    fn write_network(&self) -> io::Result<()> {
-        self.network.map_or(Ok(()), |network| {
-            symlink(network.to_string(), self.directory.join(NETWORK))
-        })
+    fn write_network(&mut self, network: Option<u64>) -> io::Result<()> {
+        self.network = network;
+        let Some(network) = network else { return Ok(()) };
+        let earlier = Pins::all().into_iter().filter(|pins| pins.network == Some(network));
+        let pass = earlier
+            .filter_map(|pins| pins.pass)
+            .next()
+            .map_or_else(FramePass::new, Ok)?;
+        self.pass = Some(pass);
+        symlink(network.to_string(), self.directory.join(NETWORK))?;
+        symlink(format!("{}:{}", pass.mark, pass.priority), self.directory.join(PASS))
     }
 
     /// Returns all pins, in every bpffs that is mounted here. Any user may write to a bpffs that was mounted without a mode
@@ -281,6 +292,13 @@ fn entries(directory: &Path) -> Vec<Pins> {
             network: fs::read_link(directory.join(NETWORK))
                 .ok()
                 .and_then(|number| number.to_str()?.parse().ok()),
+            pass: fs::read_link(directory.join(PASS)).ok().and_then(|pass| {
+                let (mark, priority) = pass.to_str()?.split_once(':')?;
+                Some(FramePass {
+                    mark: mark.parse().ok()?,
+                    priority: priority.parse().ok()?,
+                })
+            }),
             directory,
         })
     };

@@ -6,6 +6,9 @@
 //! `packet_xmit`: `nf_hook_direct_egress`).
 //!
 //! The kernel's own frames that find a neighbor pass: they have no socket that a program has open.
+//!
+//! Each attachment has a table of its own, and a frame has to pass all of them. Those in one network let the same mark pass, and none
+//! takes it away before all have seen it.
 
 use std::io;
 
@@ -22,6 +25,7 @@ const ICMPV6: u8 = 58;
 /// `NF_NETDEV_EGRESS` of `linux/netfilter.h`.
 const EGRESS: u32 = 1;
 const DROP: u32 = 0;
+const ACCEPT: u32 = 1;
 
 /// Closes these devices of the calling thread's network namespace, in place of those that the table held before.
 ///
@@ -34,19 +38,22 @@ pub(crate) fn close(table: &str, devices: &[String], pass: FramePass, peers: &[I
     batch.add("the removal of the old table", Kind::TableGone, &this);
     batch.add("the table", Kind::Table, &this);
     for (number, device) in devices.iter().enumerate() {
-        let chain = format!("out{number}");
-        let hook = Attributes::new().number(1, EGRESS).number(2, 0).text(3, device);
-        let made = Attributes::new()
-            .text(1, table)
-            .text(3, &chain)
-            .nested(4, hook)
-            .number(5, DROP)
-            .text(7, "filter");
-        batch.add(&format!("a chain at the device {device}"), Kind::Chain, &made);
-        for (name, parts) in rules(pass, peers) {
+        let (out, last) = (format!("out{number}"), format!("last{number}"));
+        for (chain, priority, policy) in [(&out, 0, DROP), (&last, 1, ACCEPT)] {
+            let hook = Attributes::new().number(1, EGRESS).number(2, priority).text(3, device);
+            let made = Attributes::new()
+                .text(1, table)
+                .text(3, chain)
+                .nested(4, hook)
+                .number(5, policy)
+                .text(7, "filter");
+            batch.add(&format!("a chain at the device {device}"), Kind::Chain, &made);
+        }
+        let rules = rules(pass, peers).into_iter().map(|(name, parts)| (&out, name, parts));
+        for (chain, name, parts) in rules.chain([(&last, "what nobody may learn", unmark(pass))]) {
             let list = parts.into_iter().flatten();
             let list = list.fold(Attributes::new(), |list, expression| list.nested(1, expression.0));
-            let rule = Attributes::new().text(1, table).text(2, &chain).nested(4, list);
+            let rule = Attributes::new().text(1, table).text(2, chain).nested(4, list);
             batch.add(&format!("the rule `{name}`"), Kind::Rule, &rule);
         }
     }
@@ -67,19 +74,16 @@ pub(crate) fn open(table: &str) -> io::Result<()> {
     batch.commit()
 }
 
+/// What listens to all frames (AF_PACKET) is told after these chains, and must not learn the mark.
+fn unmark(pass: FramePass) -> Vec<Vec<Expression>> {
+    vec![has_mark(pass.mark), has_priority(pass.priority), without_mark()]
+}
+
 fn rules(pass: FramePass, peers: &[Inbound]) -> Vec<(&'static str, Vec<Vec<Expression>>)> {
-    let mut rules = vec![
-        // What listens to all frames (AF_PACKET) is told after this, and must not learn the mark.
-        (
-            "httpjail's own",
-            vec![
-                has_mark(pass.mark),
-                has_priority(pass.priority),
-                without_mark(),
-                vec![accept()],
-            ],
-        ),
-    ];
+    let mut rules = vec![(
+        "httpjail's own",
+        vec![has_mark(pass.mark), has_priority(pass.priority), vec![accept()]],
+    )];
     // Before what programs send: who is let in gets answers, and frames from such a port are answers, too.
     rules.extend(peers.iter().map(|peers| {
         let answer = vec![
