@@ -5,6 +5,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use socket2::Socket;
@@ -48,6 +49,9 @@ pub(crate) struct ContainerNetwork {
     host: HostNetwork,
 }
 
+/// Names a file in place of the processes' resolv.conf: a container that an OCI runtime has just made does not see its own files yet.
+pub(crate) const RESOLV_CONF_VARIABLE: &str = "HTTPJAIL_RESOLV_CONF";
+
 impl ContainerLeg {
     /// Prepares both ends by the network of the cgroup's processes, where it is to be used and leads out.
     ///
@@ -56,7 +60,10 @@ impl ContainerLeg {
     pub(crate) fn wanted(config: &Config, attachment: &Attachment) -> Result<Option<(Self, Entrance)>, Failure> {
         let network = match config.upstream_network {
             UpstreamNetwork::Host => None,
-            UpstreamNetwork::Auto | UpstreamNetwork::Container => attachment.own_network()?,
+            UpstreamNetwork::Auto | UpstreamNetwork::Container => {
+                let given = std::env::var_os(RESOLV_CONF_VARIABLE).map(PathBuf::from);
+                attachment.own_network(given.as_deref())?
+            }
         };
         if network.is_none() && config.upstream_network == UpstreamNetwork::Container {
             return Err(Failure {

@@ -23,7 +23,7 @@ pub(crate) use again::Standby;
 pub(crate) use detach::{detach, stop_waiting};
 pub(crate) use end::End;
 pub(crate) use overlays::{Laid, Overlay};
-pub(crate) use own_network::OwnNetwork;
+pub(crate) use own_network::{OwnNetwork, RESOLV_CONF, read_apart};
 pub(crate) use pins::is_lasting;
 pub(crate) use place::Place;
 pub(crate) use target::{Target, is_at};
@@ -31,6 +31,7 @@ pub(crate) use target::{Target, is_at};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, RawFd};
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -173,13 +174,15 @@ impl Attachment {
         &self.steering
     }
 
-    /// Returns the network of the cgroup's processes, or `None` if that is httpjail's own or leads nowhere.
+    /// Returns the network of the cgroup's processes, or `None` if that is httpjail's own or leads nowhere. Its resolv.conf is the
+    /// file of that path, or what the processes see.
     ///
     /// # Errors
     /// When it cannot be looked at.
-    pub(crate) fn own_network(&self) -> Result<Option<OwnNetwork>, Failure> {
+    pub(crate) fn own_network(&self, resolv_conf: Option<&Path>) -> Result<Option<OwnNetwork>, Failure> {
         let pass = self.frames.as_ref().map(Frames::pass);
-        self.network.map_or(Ok(None), |process| OwnNetwork::of(process, pass))
+        self.network
+            .map_or(Ok(None), |process| OwnNetwork::of(process, pass, resolv_conf))
     }
 
     /// Says what is wanted besides steering; before [`Attachment::arm`].

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::net::Ipv6Addr;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
@@ -27,6 +27,8 @@ use crate::sys::fds;
 /// is half of what a pipe holds (pipe(7)).
 const LONGEST: u64 = 8 * 1024;
 
+/// Below the root of a container.
+pub(crate) const RESOLV_CONF: &str = "etc/resolv.conf";
 /// How long reading it may take. The file may be in a file system that a process of the container serves.
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -45,18 +47,23 @@ pub(crate) struct OwnNetwork {
 }
 
 impl OwnNetwork {
-    /// Returns that of the process `pid`, whose devices are closed but for `pass`, or `None` if it leads nowhere.
+    /// Returns that of the process `pid`, whose devices are closed but for `pass`, or `None` if it leads nowhere. Its resolv.conf is
+    /// `resolv_conf`, or what the process sees.
     ///
     /// # Errors
     /// When it cannot be looked at.
-    pub(super) fn of(pid: Pid, pass: Option<FramePass>) -> Result<Option<Self>, Failure> {
+    pub(super) fn of(pid: Pid, pass: Option<FramePass>, resolv_conf: Option<&Path>) -> Result<Option<Self>, Failure> {
         let failed = |error| Failure::new(format!("cannot look at the network of process {pid}: {error}"));
         let namespace = File::open(format!("/proc/{pid}/ns/net")).map_err(failed)?;
         let (ipv4, ipv6) = network::within_namespace(&namespace, families).map_err(failed)?;
         if !ipv4 && !ipv6 {
             return Ok(None);
         }
-        let resolv_conf = read_apart(pid).map_err(|error| Failure {
+        let (root, name) = match resolv_conf {
+            Some(path) => (PathBuf::from("/"), path),
+            None => (PathBuf::from(format!("/proc/{pid}/root")), Path::new(RESOLV_CONF)),
+        };
+        let resolv_conf = read_apart(&root, name).map_err(|error| Failure {
             hint: Some("--upstream-network host has the host's network and name servers used".into()),
             ..Failure::new(format!("cannot read the resolv.conf of process {pid}: {error}"))
         })?;
@@ -87,8 +94,11 @@ fn families() -> io::Result<(bool, bool)> {
     Ok((ipv4, ipv6))
 }
 
-/// Reads the file in a child process, which can be given up.
-fn read_apart(pid: Pid) -> io::Result<Vec<u8>> {
+/// Reads the file of this name below a root, in a child process, which can be given up; nothing if there is none.
+///
+/// # Errors
+/// Those of reading it, and what is no file or too long.
+pub(crate) fn read_apart(root: &Path, name: &Path) -> io::Result<Vec<u8>> {
     let (mut told, mut tell) = io::pipe()?;
     match clone::fork()? {
         Side::Parent(reader) => {
@@ -107,20 +117,20 @@ fn read_apart(pid: Pid) -> io::Result<Vec<u8>> {
         Side::Child => clone::live(|| {
             let kept = prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from);
             let kept = kept.and_then(|()| fds::close_from(3, &[tell.as_raw_fd()]));
-            let read = kept.and_then(|()| read(pid)).map_err(|error| error.to_string());
+            let read = kept.and_then(|()| read(root, name)).map_err(|error| error.to_string());
             let told = serde_json::to_vec(&read).map_err(io::Error::other);
             i32::from(told.and_then(|told| tell.write_all(&told)).is_err())
         }),
     }
 }
 
-/// Opens it as that process would, so that no link leads out of its root, and only if it is a file.
-fn read(pid: Pid) -> io::Result<Vec<u8>> {
-    let root = File::open(format!("/proc/{pid}/root"))?;
+/// Opens it as a process with that root would, so that no link leads out of it, and only if it is a file.
+fn read(root: &Path, name: &Path) -> io::Result<Vec<u8>> {
+    let root = File::open(root)?;
     let how = OpenHow::new()
         .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    let found = match openat2(&root, "etc/resolv.conf", how) {
+    let found = match openat2(&root, name, how) {
         Ok(found) => File::from(found),
         Err(nix::errno::Errno::ENOENT) => return Ok(Vec::new()),
         Err(error) => return Err(error.into()),

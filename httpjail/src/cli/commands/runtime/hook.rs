@@ -22,8 +22,10 @@ use super::root::Root;
 use super::state::{Held, State};
 use super::{check, exec};
 use crate::cli::args::Hook;
+use crate::cli::compose::container_network::RESOLV_CONF_VARIABLE;
 use crate::cli::readiness;
 use crate::failure::Failure;
+use crate::jail::attach::{RESOLV_CONF, read_apart};
 
 /// Variables that the hook has from the runtime, and the attachment from the hook: the way out for httpjail itself.
 pub(super) const PASSED: [&str; 7] = [
@@ -103,12 +105,13 @@ fn hold(
     let path = state.path().join("ready");
     let ready = UnixDatagram::bind(&path)
         .map_err(|error| Failure::new(format!("cannot make the socket {}: {error}", path.display())))?;
+    let names = resolv_conf(container, state)?;
     let log = state.log()?;
     let said = Said {
         path: state.log_path(),
         from: log.metadata().map_or(0, |found| found.len()),
     };
-    let mut attachment = attach(&cgroup, file.as_deref(), root, &path, log)?;
+    let mut attachment = attach(&cgroup, file.as_deref(), root, (&path, &names), log)?;
     let waited = wait(&ready, &mut attachment, &said);
     // Nobody else speaks to it.
     let _ = fs::remove_file(&path);
@@ -154,8 +157,43 @@ fn read(from: impl io::Read) -> Result<Container, Failure> {
     serde_json::from_slice(&text).map_err(|error| wrong(&error))
 }
 
+/// Copies the resolv.conf that the container will see: its process, which is still the runtime's, sees the host's. Engines mount
+/// one of their own making; otherwise it is the image's.
+fn resolv_conf(container: &Container, state: &State) -> Result<PathBuf, Failure> {
+    let config = exec::read(&container.bundle.join("config.json"))?;
+    let mounts = config["mounts"].as_array().into_iter().flatten();
+    let mounted = mounts
+        .filter(|mount| mount["destination"] == format!("/{RESOLV_CONF}"))
+        .filter_map(|mount| mount["source"].as_str())
+        .next_back();
+    let below = |path: &str| container.bundle.join(path);
+    let (root, name) = match mounted {
+        Some(source) => (PathBuf::from("/"), below(source)),
+        None => (
+            below(config["root"]["path"].as_str().unwrap_or_default()),
+            PathBuf::from(RESOLV_CONF),
+        ),
+    };
+    let copy = state.path().join("resolv.conf");
+    let copied = read_apart(&root, &name).and_then(|text| fs::write(&copy, text));
+    copied.map_err(|error| {
+        Failure::new(format!(
+            "cannot copy the container's {RESOLV_CONF} ({} below {}): {error}",
+            name.display(),
+            root.display()
+        ))
+    })?;
+    Ok(copy)
+}
+
 /// Starts the attachment. It has nothing of the hook's: the runtime waits until nobody holds the hook's output any more.
-fn attach(cgroup: &Path, policy: Option<&Path>, root: &Root, ready: &Path, log: File) -> Result<Child, Failure> {
+fn attach(
+    cgroup: &Path,
+    policy: Option<&Path>,
+    root: &Root,
+    (ready, names): (&Path, &Path),
+    log: File,
+) -> Result<Child, Failure> {
     let failed = |error: io::Error| Failure::new(format!("cannot start `httpjail attach`: {error}"));
     let account = User::from_uid(Uid::from_raw(0)).ok().flatten();
     let home = account.map_or_else(|| PathBuf::from("/root"), |account| account.dir);
@@ -169,7 +207,8 @@ fn attach(cgroup: &Path, policy: Option<&Path>, root: &Root, ready: &Path, log: 
     command.env_clear().env("PATH", PATH).env("HOME", home);
     command
         .env("XDG_CONFIG_HOME", root.above())
-        .env(readiness::VARIABLE, ready);
+        .env(readiness::VARIABLE, ready)
+        .env(RESOLV_CONF_VARIABLE, names);
     command.envs(PASSED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     let errors = log.try_clone().map_err(failed)?;
     command
