@@ -57,12 +57,15 @@ pub fn sock_create(ctx: SockContext) -> i32 {
 
 /// Refuses the options that choose an interface, put bytes into headers, or make the kernel itself send packets (IGMP and
 /// MLD reports, which no egress program sees). The egress program would stop most of these too; here the program is told.
+///
+/// The others pass before there is a configuration, too: nothing leaves then, and an OCI runtime sets some on sockets of its own
+/// between a container's cgroup and its process.
 #[cgroup_sockopt(setsockopt)]
 pub fn setsockopt(ctx: SockoptContext) -> i32 {
-    let Some(config) = armed() else { return DENY };
     // SAFETY: the context is alive while the program runs.
     let (level, name, len) = unsafe { ((*ctx.sockopt).level, (*ctx.sockopt).optname, (*ctx.sockopt).optlen) };
     if dangerous(level, name) {
+        let Some(config) = armed() else { return DENY };
         let option = (level as u32) << 16 | (name as u32 & 0xffff);
         return refuse(config, Reason::SocketOption, 0, 0, option);
     }
