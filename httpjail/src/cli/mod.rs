@@ -6,6 +6,8 @@ pub(crate) mod args;
 #[cfg(target_os = "linux")]
 mod authority_dirs;
 mod backends;
+#[cfg(target_os = "linux")]
+mod born;
 mod commands;
 mod compose;
 mod context;

@@ -171,6 +171,7 @@ pub(super) const FLOORS: &[(&str, &[Row])] = &[
         &[
             ("anchored_path", &[]),
             ("authority_dirs", &[]),
+            ("born", &[]),
             ("hints", &[]),
             ("output", &[]),
             ("readiness", &[]),
@@ -186,6 +187,7 @@ pub(super) const FLOORS: &[(&str, &[Row])] = &[
                 &[
                     "anchored_path",
                     "authority_dirs",
+                    "born",
                     "hints",
                     "output",
                     "safe_from",
@@ -211,6 +213,7 @@ pub(super) const FLOORS: &[(&str, &[Row])] = &[
                 "commands",
                 &[
                     "anchored_path",
+                    "born",
                     "output",
                     "readiness",
                     "safe_from",

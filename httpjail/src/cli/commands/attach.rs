@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::cli::args;
+use crate::cli::born;
 use crate::cli::compose::approval::{self, Questions};
 use crate::cli::compose::container_network::{ContainerLeg, Entrance};
 use crate::cli::compose::container_trust;
@@ -102,6 +103,7 @@ fn closing(config: &Config, standby: Option<&mut Standby>) -> Closing {
     Closing {
         host_loopback: config.policy.names_loopback(),
         again: standby.is_some(),
+        born: born::directory().is_some(),
         programs: standby.and_then(Standby::take),
     }
 }
@@ -263,8 +265,11 @@ fn announce(config: &Config, attachment: &Attachment, path: &str) {
             processes.len()
         ),
     );
-    for doubt in target.doubts(attachment.closed_network()) {
-        logging::warn(&doubt.text, Some(doubt.hint));
+    // What an OCI runtime is about to start is not what is there now.
+    if born::directory().is_none() {
+        for doubt in target.doubts(attachment.closed_network()) {
+            logging::warn(&doubt.text, Some(doubt.hint));
+        }
     }
     if !attach::is_lasting() {
         logging::warn(

@@ -5,13 +5,13 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{OwnedFd, RawFd};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use socket2::Socket;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::spawn_blocking;
 
+use crate::cli::born;
 use crate::config::Config;
 use crate::config::options::UpstreamNetwork;
 use crate::dns::{self, Configured, Families, StubResolver};
@@ -49,9 +49,6 @@ pub(crate) struct ContainerNetwork {
     host: HostNetwork,
 }
 
-/// Names a file in place of the processes' resolv.conf: a container that an OCI runtime has just made does not see its own files yet.
-pub(crate) const RESOLV_CONF_VARIABLE: &str = "HTTPJAIL_RESOLV_CONF";
-
 impl ContainerLeg {
     /// Prepares both ends by the network of the cgroup's processes, where it is to be used and leads out.
     ///
@@ -61,7 +58,7 @@ impl ContainerLeg {
         let network = match config.upstream_network {
             UpstreamNetwork::Host => None,
             UpstreamNetwork::Auto | UpstreamNetwork::Container => {
-                let given = std::env::var_os(RESOLV_CONF_VARIABLE).map(PathBuf::from);
+                let given = born::directory().map(|directory| directory.join(born::RESOLV_CONF));
                 attachment.own_network(given.as_deref())?
             }
         };

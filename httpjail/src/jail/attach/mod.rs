@@ -5,6 +5,7 @@
 //! pinned ([`pins`]): when httpjail is killed the cgroup stays closed until `httpjail detach`.
 
 pub(crate) mod again;
+mod closing;
 mod detach;
 mod end;
 mod frames;
@@ -20,6 +21,7 @@ mod self_test;
 mod target;
 
 pub(crate) use again::Standby;
+pub(crate) use closing::Closing;
 pub(crate) use detach::{detach, stop_waiting};
 pub(crate) use end::End;
 pub(crate) use overlays::{Laid, Overlay};
@@ -73,17 +75,6 @@ pub(crate) struct Attachment {
     preexisting: Vec<Record>,
     /// Whether the cgroup stays closed when this is dropped.
     stays: bool,
-}
-
-/// How [`Attachment::close`] closes a cgroup.
-#[derive(Default)]
-pub(crate) struct Closing {
-    /// Whether a policy may name the host's loopback.
-    pub host_loopback: bool,
-    /// Programs that are loaded already.
-    pub programs: Option<Loaded>,
-    /// Whether it is new, at the place of one that was held: then it stays closed if anything fails.
-    pub again: bool,
 }
 
 impl Attachment {
@@ -153,7 +144,9 @@ impl Attachment {
             let _lock = lock_pins(tell)?;
             attachment.pins.note_network(frames::own(attachment.network))?;
         }
-        if let (Some(process), Some(pass)) = (attachment.network, attachment.pins.pass) {
+        if !how.born
+            && let (Some(process), Some(pass)) = (attachment.network, attachment.pins.pass)
+        {
             attachment.frames = frames::close(&attachment.target, process, pass)?;
         }
         let late = Instant::now() + LIMIT;

@@ -22,7 +22,7 @@ use super::root::Root;
 use super::state::{Held, State};
 use super::{check, exec};
 use crate::cli::args::Hook;
-use crate::cli::compose::container_network::RESOLV_CONF_VARIABLE;
+use crate::cli::born;
 use crate::cli::readiness;
 use crate::failure::Failure;
 use crate::jail::attach::{RESOLV_CONF, read_apart};
@@ -105,13 +105,13 @@ fn hold(
     let path = state.path().join("ready");
     let ready = UnixDatagram::bind(&path)
         .map_err(|error| Failure::new(format!("cannot make the socket {}: {error}", path.display())))?;
-    let names = resolv_conf(container, state)?;
+    copy_resolv_conf(container, state)?;
     let log = state.log()?;
     let said = Said {
         path: state.log_path(),
         from: log.metadata().map_or(0, |found| found.len()),
     };
-    let mut attachment = attach(&cgroup, file.as_deref(), root, (&path, &names), log)?;
+    let mut attachment = attach(&cgroup, file.as_deref(), root, (&path, state), log)?;
     let waited = wait(&ready, &mut attachment, &said);
     // Nobody else speaks to it.
     let _ = fs::remove_file(&path);
@@ -159,7 +159,7 @@ fn read(from: impl io::Read) -> Result<Container, Failure> {
 
 /// Copies the resolv.conf that the container will see: its process, which is still the runtime's, sees the host's. Engines mount
 /// one of their own making; otherwise it is the image's.
-fn resolv_conf(container: &Container, state: &State) -> Result<PathBuf, Failure> {
+fn copy_resolv_conf(container: &Container, state: &State) -> Result<(), Failure> {
     let config = exec::read(&container.bundle.join("config.json"))?;
     let mounts = config["mounts"].as_array().into_iter().flatten();
     let mounted = mounts
@@ -174,16 +174,14 @@ fn resolv_conf(container: &Container, state: &State) -> Result<PathBuf, Failure>
             PathBuf::from(RESOLV_CONF),
         ),
     };
-    let copy = state.path().join("resolv.conf");
-    let copied = read_apart(&root, &name).and_then(|text| fs::write(&copy, text));
+    let copied = read_apart(&root, &name).and_then(|text| fs::write(state.path().join(born::RESOLV_CONF), text));
     copied.map_err(|error| {
         Failure::new(format!(
             "cannot copy the container's {RESOLV_CONF} ({} below {}): {error}",
             name.display(),
             root.display()
         ))
-    })?;
-    Ok(copy)
+    })
 }
 
 /// Starts the attachment. It has nothing of the hook's: the runtime waits until nobody holds the hook's output any more.
@@ -191,7 +189,7 @@ fn attach(
     cgroup: &Path,
     policy: Option<&Path>,
     root: &Root,
-    (ready, names): (&Path, &Path),
+    (ready, state): (&Path, &State),
     log: File,
 ) -> Result<Child, Failure> {
     let failed = |error: io::Error| Failure::new(format!("cannot start `httpjail attach`: {error}"));
@@ -208,7 +206,7 @@ fn attach(
     command
         .env("XDG_CONFIG_HOME", root.above())
         .env(readiness::VARIABLE, ready)
-        .env(RESOLV_CONF_VARIABLE, names);
+        .env(born::VARIABLE, state.path());
     command.envs(PASSED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     let errors = log.try_clone().map_err(failed)?;
     command
