@@ -146,7 +146,17 @@ fn every_long_option_is_a_key_of_the_file() {
     let schema: serde_json::Value = serde_json::from_str(file::SCHEMA).expect("JSON");
     let keys = schema["properties"].as_object().expect("keys");
     // Rules are `rules:`; a file names no other, and nothing to act on.
-    let elsewhere = ["rule", "config", "locked", "cgroup", "help", "version"];
+    let elsewhere = [
+        "rule",
+        "config",
+        "locked",
+        "cgroup",
+        "container",
+        "pid",
+        "unit",
+        "help",
+        "version",
+    ];
     let command = Cli::command();
     let others = command
         .get_subcommands()
