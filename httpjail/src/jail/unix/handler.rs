@@ -20,6 +20,7 @@ use nix::unistd::Pid;
 use super::caller::{self, Caller};
 use super::datagrams;
 use super::shared::{Answer, Shared, errno, errno_of};
+use super::unreported::Unreported;
 use crate::sys::notification::{Call, RESTART};
 use crate::sys::socket as raw;
 use crate::sys::thread::{self, Alarm};
@@ -117,8 +118,13 @@ impl<'a> Handler<'a> {
             }
         };
         let done = act(self, call, handle.as_fd(), &socket);
-        if !self.answer(call, done) && done.is_ok() && call.number == libc::SYS_connect {
-            self.shared.unreported.put(&socket);
+        let connected = (done.is_ok() && call.number == libc::SYS_connect).then(|| Unreported::key(&socket));
+        // Before the caller goes on: what it closes then has to be closed.
+        drop(socket);
+        if !self.answer(call, done)
+            && let Some(key) = connected.flatten()
+        {
+            self.shared.unreported.put(key);
         }
         if exact {
             self.last = Some((call.thread, handle));

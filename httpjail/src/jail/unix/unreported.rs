@@ -18,19 +18,23 @@ const MOST: usize = 64;
 pub(super) struct Unreported(Mutex<VecDeque<u64>>);
 
 impl Unreported {
+    /// What a socket is remembered by.
+    pub(super) fn key(socket: &OwnedFd) -> Option<u64> {
+        fstat(socket).ok().map(|found| found.st_ino)
+    }
+
     /// Remembers a socket.
-    pub(super) fn put(&self, socket: &OwnedFd) {
-        let Ok(found) = fstat(socket) else { return };
+    pub(super) fn put(&self, key: u64) {
         let mut sockets = lock(&self.0);
         sockets.truncate(MOST - 1);
-        sockets.push_front(found.st_ino);
+        sockets.push_front(key);
     }
 
     /// Whether it was remembered; not any more.
     pub(super) fn take(&self, socket: &OwnedFd) -> bool {
-        let Ok(found) = fstat(socket) else { return false };
+        let Some(key) = Self::key(socket) else { return false };
         let mut sockets = lock(&self.0);
-        let at = sockets.iter().position(|socket| *socket == found.st_ino);
+        let at = sockets.iter().position(|socket| *socket == key);
         at.and_then(|at| sockets.remove(at)).is_some()
     }
 }
