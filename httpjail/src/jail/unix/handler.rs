@@ -13,13 +13,12 @@ use caps::{CapSet, Capability};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc::{self, AF_NETLINK, AF_UNIX, AF_UNSPEC};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::stat::fstat;
 use nix::unistd::Pid;
 
 use super::caller::{self, Caller};
 use super::datagrams;
-use super::shared::{Answer, Shared, errno, errno_of};
+use super::shared::{Answer, Shared, errno, errno_of, socket_of_ours};
 use super::unreported::Unreported;
 use crate::sys::notification::{Call, RESTART};
 use crate::sys::socket as raw;
@@ -344,13 +343,4 @@ impl<'a> Handler<'a> {
         );
         done
     }
-}
-
-fn socket_of_ours() -> io::Result<OwnedFd> {
-    Ok(socket(
-        AddressFamily::Unix,
-        SockType::Stream,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )?)
 }

@@ -1,8 +1,10 @@
 //! The state that all threads share which make the jail's calls.
 
 use std::io;
+use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::caller::ProcFs;
 use super::registry::Registry;
@@ -35,4 +37,14 @@ pub(super) fn errno_of(error: &io::Error) -> Option<Errno> {
 
 pub(super) fn errno(error: io::Error) -> Errno {
     errno_of(&error).unwrap_or(Errno::EIO)
+}
+
+/// Returns a socket of this process's own network.
+pub(super) fn socket_of_ours() -> io::Result<OwnedFd> {
+    Ok(socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?)
 }
