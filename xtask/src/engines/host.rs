@@ -23,6 +23,8 @@ mkdir -p "$etc/up" "$etc/work" "$etc/lab"
 cp -a "$etc/../etc/." "$etc/lab/"
 mount -t overlay overlay -o "lowerdir=/etc,upperdir=$etc/up,workdir=$etc/work" /etc
 cp -a "$etc/lab/." /etc/
+mkdir -p "$etc/share" "$etc/share-work"
+mount -t overlay overlay -o "lowerdir=/usr/share/containers,upperdir=$etc/share,workdir=$etc/share-work" /usr/share/containers
 mount -t bpf bpf /sys/fs/bpf
 mount -t tmpfs -o mode=755 tmpfs /usr/local/bin
 mount -t tmpfs -o mode=755 tmpfs /dev/net
