@@ -153,7 +153,7 @@ impl Attachment {
         while Links::attached(attachment.target.as_fd()).is_ok_and(|count| count > expected) && Instant::now() < late {
             sleep(Duration::from_millis(5));
         }
-        attachment.preexisting = older::cut(&attachment.target, network)?;
+        attachment.preexisting = older::cut(&attachment.target, attachment.network)?;
         Ok(attachment)
     }
 
