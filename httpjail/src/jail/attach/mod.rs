@@ -118,7 +118,7 @@ impl Attachment {
         // The cgroup is closed from here on; the rest may take its time.
         let name = RunName::own().map_err(|error| Failure::new(error.to_string()))?;
         let lock = lock_pins(tell)?;
-        let own_network = frames::own(network);
+        let own_network = if how.born { None } else { frames::own(network) };
         let pins = Pins::make(steering.links(), target.id(), target.path(), own_network, name)?;
         let mut attachment = Attachment {
             stays: how.again || !earlier.is_empty(),
@@ -136,17 +136,15 @@ impl Attachment {
         // Released before a step can fail: undoing the attachment takes the lock too.
         drop(lock);
         if how.again {
-            // Without listeners, so that nothing gets anywhere; but whoever starts the processes sets options of sockets, which
-            // programs without a configuration refuse.
+            // Without listeners, so that nothing gets anywhere; but whoever starts the processes may make sockets, which programs
+            // without a configuration refuse.
             attachment.steering.arm(&Listeners::default())?;
             again::settle(&attachment.target);
             attachment.network = attachment.target.network()?;
             let _lock = lock_pins(tell)?;
             attachment.pins.note_network(frames::own(attachment.network))?;
         }
-        if !how.born
-            && let (Some(process), Some(pass)) = (attachment.network, attachment.pins.pass)
-        {
+        if let (Some(process), Some(pass)) = (attachment.network, attachment.pins.pass) {
             attachment.frames = frames::close(&attachment.target, process, pass)?;
         }
         let late = Instant::now() + LIMIT;
