@@ -95,8 +95,9 @@ fn hold(
             "the container is in the host's network, which cannot be held",
         ));
     }
+    let config = exec::read(&container.bundle.join("config.json"))?;
     if !by_runtime {
-        check_unchanged(container, policy)?;
+        check_unchanged(&config, policy)?;
     }
     let cgroup = check::cgroup_of(container.pid)?;
     let id = fs::metadata(&cgroup)
@@ -105,7 +106,7 @@ fn hold(
     let path = state.path().join("ready");
     let ready = UnixDatagram::bind(&path)
         .map_err(|error| Failure::new(format!("cannot make the socket {}: {error}", path.display())))?;
-    copy_resolv_conf(container, state)?;
+    copy_resolv_conf(container, &config, state)?;
     let log = state.log()?;
     let said = Said {
         path: state.log_path(),
@@ -125,12 +126,11 @@ fn hold(
 
 /// A hook changes nothing of a container: what the runtime would have taken away must not be there. The engine's seccomp filter stays as
 /// it is, so what that lets through (AF_VSOCK) is not held.
-fn check_unchanged(container: &Container, policy: Option<&str>) -> Result<(), Failure> {
-    let before = exec::read(&container.bundle.join("config.json"))?;
+fn check_unchanged(before: &Value, policy: Option<&str>) -> Result<(), Failure> {
     let mut after = before.clone();
     let told = check::hold(&mut after, policy)?.into_iter().next();
     let capabilities = |config: &Value| config.pointer("/process/capabilities").cloned();
-    let strong = (capabilities(&before) != capabilities(&after)).then(|| "CAP_NET_RAW".to_owned());
+    let strong = (capabilities(before) != capabilities(&after)).then(|| "CAP_NET_RAW".to_owned());
     match told.or(strong) {
         None => Ok(()),
         Some(first) => Err(Failure {
@@ -159,8 +159,7 @@ fn read(from: impl io::Read) -> Result<Container, Failure> {
 
 /// Copies the resolv.conf that the container will see: its process, which is still the runtime's, sees the host's. Engines mount
 /// one of their own making; otherwise it is the image's.
-fn copy_resolv_conf(container: &Container, state: &State) -> Result<(), Failure> {
-    let config = exec::read(&container.bundle.join("config.json"))?;
+fn copy_resolv_conf(container: &Container, config: &Value, state: &State) -> Result<(), Failure> {
     let mounts = config["mounts"].as_array().into_iter().flatten();
     let mounted = mounts
         .filter(|mount| mount["destination"] == format!("/{RESOLV_CONF}"))
