@@ -27,7 +27,7 @@ pub(crate) use end::End;
 pub(crate) use overlays::{Laid, Overlay};
 pub(crate) use own_network::{OwnNetwork, RESOLV_CONF, read_apart};
 pub(crate) use pins::is_lasting;
-pub(crate) use place::Place;
+pub(crate) use place::{Place, cgroup_of};
 pub(crate) use target::{Target, is_at};
 
 use std::fs::File;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::root::refusal;
 use super::state::State;
 use crate::failure::Failure;
-use crate::jail::attach::Place;
+use crate::jail::attach;
 use crate::oci::config;
 use crate::oci::mounts::Source;
 use crate::oci::namespaces::Host;
@@ -48,14 +48,10 @@ pub(super) fn is_hosts_network(path: &Path) -> Result<bool, String> {
 /// # Errors
 /// When it is in none of version 2.
 pub(super) fn cgroup_of(pid: u32) -> Result<PathBuf, Failure> {
-    let table = fs::read_to_string(format!("/proc/{pid}/cgroup"))
-        .map_err(|error| Failure::new(format!("cannot read the cgroup of process {pid}: {error}")))?;
-    let path = table.lines().find_map(|line| line.strip_prefix("0::"));
-    let path = path.filter(|path| *path != "/").ok_or_else(|| Failure {
+    attach::cgroup_of(pid.cast_signed()).map_err(|failure| Failure {
         hint: Some("use cgroups of version 2, and a runtime that knows them".into()),
-        ..Failure::new(format!("process {pid} has no cgroup of version 2 of its own"))
-    })?;
-    Place::Cgroup(path.into()).find()
+        ..failure
+    })
 }
 
 impl Host for ThisHost {

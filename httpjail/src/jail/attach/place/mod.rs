@@ -27,6 +27,14 @@ pub(crate) enum Place {
     Unit(String),
 }
 
+/// Returns the cgroup of a process as its path in the file system, whoever else is in it.
+///
+/// # Errors
+/// When there is no such process, or its cgroup is none of version 2, the root, or cannot be seen from here.
+pub(crate) fn cgroup_of(pid: i32) -> Result<PathBuf, Failure> {
+    process::of(pid, &mount_point()?)
+}
+
 impl Place {
     /// Returns the cgroup.
     ///
