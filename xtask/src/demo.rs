@@ -2,7 +2,6 @@
 //!
 //! No row believes a client: each is decided by what the lab's servers and its wire saw, and by what the jail logged.
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use httpjail_lab::{JailBuilder, Lab, Outcome, canary};
 
 use crate::ebpf;
-use crate::run::{cargo, quietly, root};
+use crate::run::httpjail;
 
 const ALLOW_GET: &str = r"allow-get: ^https?://ok\.test/";
 const PYTHON: &str = "/usr/bin/python3";
@@ -24,21 +23,12 @@ struct Row {
 
 /// Builds, raises the lab, runs all rows; an error if one is not as it should be.
 pub(crate) fn run(bpf_object: Option<PathBuf>, allow_all: bool) -> Result<()> {
-    quietly(&mut cargo([
-        "build",
-        "--quiet",
-        "--package",
-        "httpjail",
-        "--bin",
-        "httpjail",
-    ]))?;
+    let binary = httpjail()?;
     let object = match bpf_object {
         Some(path) => Some(fs::canonicalize(&path).with_context(|| format!("find {}", path.display()))?),
         None if allow_all => Some(ebpf::allow_all()?),
         None => None,
     };
-    let binary =
-        env::var_os("HTTPJAIL_TEST_BINARY").map_or_else(|| root().join("target/debug/httpjail"), PathBuf::from);
     let rows = rows(&binary, object.as_deref())?;
     let width = rows.iter().map(|row| row.what.len()).max().unwrap_or(0);
     for Row { what, seen, good } in &rows {

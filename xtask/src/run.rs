@@ -28,6 +28,22 @@ pub(crate) fn cargo<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> 
     command(&env::var("CARGO").unwrap_or_else(|_| "cargo".into()), arguments)
 }
 
+/// The httpjail to try: the one that HTTPJAIL_TEST_BINARY names, or that of this tree, which is built.
+pub(crate) fn httpjail() -> Result<PathBuf> {
+    if let Some(named) = env::var_os("HTTPJAIL_TEST_BINARY") {
+        return Ok(named.into());
+    }
+    quietly(&mut cargo([
+        "build",
+        "--quiet",
+        "--package",
+        "httpjail",
+        "--bin",
+        "httpjail",
+    ]))?;
+    Ok(root().join("target/debug/httpjail"))
+}
+
 /// Runs to the end; the output only in the error.
 pub(crate) fn quietly(command: &mut Command) -> Result<Output> {
     let output = command.output().with_context(|| format!("start {}", show(command)))?;

@@ -17,7 +17,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use httpjail_lab::Lab;
 
-use crate::run::{cargo, quietly, root};
+use crate::run::httpjail;
 use clap::ValueEnum as _;
 use cli::Engine;
 pub(crate) use cli::Kind;
@@ -27,13 +27,7 @@ use pods::Containerd;
 /// Runs the trials with the engines of these names; with all if none is given. `hold` raises one and waits, for trials by hand.
 pub(crate) fn run(kinds: &[Kind], hold: bool) -> Result<()> {
     let image = install::all().context("install what the engines need")?;
-    let binary = match std::env::var_os("HTTPJAIL_TEST_BINARY") {
-        Some(binary) => binary.into(),
-        None => {
-            quietly(&mut cargo(["build", "--quiet", "--package", "httpjail"]))?;
-            root().join("target/debug/httpjail")
-        }
-    };
+    let binary = httpjail()?;
     let mut faults = 0;
     for kind in Kind::value_variants() {
         if !kinds.is_empty() && !kinds.contains(kind) {
