@@ -162,6 +162,41 @@ fn what_is_new_is_taken_once_it_has_settled() {
     assert_eq!(settled(&mut watcher), None);
 }
 
+/// A volume as kubelet makes it of a ConfigMap (`pkg/volume/util/atomic_writer.go`): the file is a link through `..data`, another link,
+/// which is swapped for one to a directory of its own.
+#[test]
+fn a_config_map_that_is_swapped_is_taken() {
+    let world = World::new();
+    let publish = |version: &str, text: &str| {
+        fs::create_dir(world.path(version)).expect("a folder");
+        world.mode(version, 0o755);
+        world.write(&format!("{version}/r.yaml"), text);
+        symlink(version, world.path("..data_tmp")).expect("a link");
+        fs::rename(world.path("..data_tmp"), world.path("..data")).expect("swapped");
+    };
+    publish("..1", "rules: []\n");
+    fs::remove_file(world.path("r.yaml")).expect("it was there");
+    symlink("..data/r.yaml", world.path("r.yaml")).expect("a link");
+    let mut watcher = world.watcher();
+    assert_eq!(settled(&mut watcher), None, "nothing is new");
+    publish("..2", "rules: [] # 2\n");
+    assert_eq!(settled(&mut watcher), Some(Ok("rules: [] # 2\n".into())));
+    fs::remove_dir_all(world.path("..1")).expect("the old one goes");
+    assert_eq!(settled(&mut watcher), None);
+    // Swapped between two looks: neither the first nor the second alone has settled.
+    publish("..3", "rules: [] # 3\n");
+    assert_eq!(watcher.look(), None);
+    publish("..4", "rules: [] # 4\n");
+    assert_eq!(settled(&mut watcher), Some(Ok("rules: [] # 4\n".into())));
+    publish("..5", "rulez: []\n");
+    assert!(settled(&mut watcher).is_some_and(|change| change.is_err()));
+    // kubelet makes the volume's own directory writable for everybody.
+    world.mode("", 0o777);
+    publish("..6", "rules: [] # 6\n");
+    let error = settled(&mut watcher).expect("news").expect_err("not safe");
+    assert!(error.contains("can be written by others"), "{error}");
+}
+
 #[test]
 fn what_is_wrong_is_told_once() {
     let world = World::new();
