@@ -23,6 +23,7 @@ pub mod net;
 pub(crate) mod oci;
 pub mod policy;
 pub(crate) mod proxy;
+pub(crate) mod signed;
 pub(crate) mod sync;
 pub(crate) mod sys;
 pub(crate) mod tls;

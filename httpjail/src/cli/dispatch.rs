@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::process::{self, ExitCode};
 
-use crate::cli::args::{self, Attach, Ca, Cli, Detach, Learn, Other, Run, Runtime, Serve};
+use crate::cli::args::{self, Attach, Ca, Cli, Detach, Learn, Other, PolicyAction, Run, Runtime, Serve};
 #[cfg(target_os = "linux")]
 use crate::cli::commands::{attach, detach, runtime};
-use crate::cli::commands::{ca, check, completions, doctor, lint, man, report, run, serve};
+use crate::cli::commands::{ca, check, completions, doctor, lint, man, policy, report, run, serve};
 use crate::cli::context::{Inherited, RunContext};
 use crate::cli::invoking_user::InvokingUser;
 #[cfg(target_os = "linux")]
@@ -43,6 +43,7 @@ pub fn main() -> ExitCode {
         Some(Other::Attach(args)) => inherited.and_then(|_| hold(*args)),
         Some(Other::Detach(args)) => release(&args),
         Some(Other::Runtime(action)) => inherited.and_then(|_| containers(&action)),
+        Some(Other::Policy(action)) => inherited.and_then(|_| policies(&action)),
         Some(Other::Lint(args)) => InvokingUser::find().and_then(|caller| lint::run(&args, &caller)),
         Some(Other::Learn(args)) => inherited.and_then(|inherited| learn_policy(*args, inherited)),
         Some(Other::Report(args)) => InvokingUser::find().and_then(|caller| report::run(&args, &caller)),
@@ -126,6 +127,19 @@ fn containers(action: &Runtime) -> Result<i32, Failure> {
         Runtime::Hook(options) => runtime::hook::run(options),
         Runtime::Install(options) => runtime::install::install(options),
         Runtime::Uninstall(options) => runtime::install::uninstall(options),
+    }
+}
+
+fn policies(action: &PolicyAction) -> Result<i32, Failure> {
+    let caller = InvokingUser::find()?;
+    match action {
+        PolicyAction::Keygen(args) => policy::sign::keygen(args, &caller),
+        PolicyAction::Sign(args) => policy::sign::sign(args, &caller),
+        PolicyAction::Verify(args) => policy::sign::verify(args, &caller),
+        #[cfg(target_os = "linux")]
+        PolicyAction::Fetch(args) => policy::fetch::run(args, &caller),
+        #[cfg(not(target_os = "linux"))]
+        PolicyAction::Fetch(_) => Err(Failure::new("only Linux has a process without rights that could fetch")),
     }
 }
 

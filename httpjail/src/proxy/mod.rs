@@ -21,6 +21,7 @@
 //! | `upstream` | `auth`, `authority`, `http1`, `io`, `limits`, `netlink`, `overload`, `protocol`, `refusal` |
 //! | `config` | `auth`, `limits`, `overload`, `upstream` |
 //! | `context` | `auth`, `config`, `io`, `overload`, `tasks`, `upstream` |
+//! | `download` | `limits`, `overload`, `upstream` |
 //! | `service` | `authority`, `config`, `context`, `http1`, `io`, `limits`, `overload`, `protocol`, `refusal`, `tasks`, `upstream` |
 //! | `downstream` | `auth`, `authority`, `config`, `context`, `http1`, `io`, `limits`, `overload`, `protocol`, `refusal`, `service`, `timeout`, `upstream` |
 //! | `server` | `config`, `context`, `downstream`, `overload`, `workers` |
@@ -30,6 +31,8 @@ mod auth;
 mod authority;
 mod config;
 mod context;
+#[cfg(target_os = "linux")]
+mod download;
 mod downstream;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -54,6 +57,8 @@ mod workers;
 pub(crate) use auth::proxy_auth::ProxyAuth;
 pub(crate) use auth::token::Token;
 pub(crate) use config::{Clients, Config, Mode};
+#[cfg(target_os = "linux")]
+pub(crate) use download::{Download, Downloader};
 pub(crate) use limits::Limits;
 #[cfg(target_os = "linux")]
 pub(crate) use netlink::is_local_in;

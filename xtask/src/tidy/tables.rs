@@ -12,6 +12,7 @@ pub(super) const IMPORTS: &[Row] = &[
     ("weak", &["sys", "backend"]),
     ("net", &[]),
     ("oci", &[]),
+    ("signed", &[]),
     ("logging", &["audit"]),
     ("policy", &["net"]),
     ("tls", &["net"]),
@@ -71,6 +72,7 @@ pub(super) const FLOORS: &[(&str, &[Row])] = &[
             ),
             ("config", &["limits", "auth", "overload", "upstream"]),
             ("context", &["tasks", "auth", "overload", "io", "upstream", "config"]),
+            ("download", &["limits", "overload", "upstream"]),
             (
                 "service",
                 &[

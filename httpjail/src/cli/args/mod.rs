@@ -7,6 +7,7 @@ mod policies;
 mod read;
 mod rewrite;
 mod runtime;
+mod signed;
 mod slips;
 mod steering;
 mod top;
@@ -16,6 +17,7 @@ pub(crate) use judging::Run;
 pub(crate) use policies::{Check, Learn, Lint, Report};
 pub(super) use read::told;
 pub(crate) use runtime::{Engine, Hook, Install, Runtime, Uninstall};
+pub(crate) use signed::{Fetch, Keygen, OnExpiry, PolicyAction, Sign, Verify};
 pub(super) use slips::{meant_command, misplaced_option};
 #[cfg(target_os = "linux")]
 pub(crate) use steering::Place;

@@ -12,6 +12,7 @@ use super::help::{
 use super::judging::Run;
 use super::policies::{Check, Learn, Lint, Report};
 use super::runtime::Runtime;
+use super::signed::PolicyAction;
 use super::steering::{Attach, Detach, Serve};
 
 /// The whole command line: a command to run in a jail, or something else.
@@ -93,6 +94,10 @@ pub(crate) enum Other {
     /// The certificate authority that jails trust
     #[command(subcommand)]
     Ca(Ca),
+
+    /// Policies for many machines: signed, and fetched from a server
+    #[command(subcommand)]
+    Policy(Box<PolicyAction>),
 
     /// Containers that are held from their first instruction: docker, podman, containerd
     #[command(subcommand)]

@@ -12,6 +12,7 @@ pub(crate) mod doctor;
 pub(crate) mod learn;
 pub(crate) mod lint;
 pub(crate) mod man;
+pub(crate) mod policy;
 pub(crate) mod report;
 pub(crate) mod run;
 #[cfg(target_os = "linux")]

@@ -2,6 +2,7 @@
 
 pub(crate) mod approver;
 pub(crate) mod command;
+pub(crate) mod errand;
 pub(crate) mod init;
 pub(crate) mod namespaces;
 pub(crate) mod proxy;
