@@ -18,6 +18,7 @@ mod escapes;
 mod examples;
 mod exit_status;
 mod faults;
+mod fleet;
 mod fronting;
 mod heads;
 mod hostile;
