@@ -7,6 +7,7 @@ mod ci;
 mod demo;
 mod ebpf;
 mod engines;
+mod fleet;
 mod foreign;
 mod fuzz;
 mod guard;
@@ -76,6 +77,8 @@ enum Task {
         #[arg(long)]
         hold: bool,
     },
+    /// Simulate ten thousand machines that fetch one policy: the figures of docs/fleet.md
+    Fleet,
     /// Build the BPF object from its source
     Ebpf {
         /// Compare with the committed object instead of replacing it
@@ -159,6 +162,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
+        Task::Fleet => fleet::run(),
         Task::Setup => setup::run(),
         Task::Demo { bpf_object, allow_all } => demo::run(bpf_object, allow_all),
         Task::Test { arguments } => test::run(&arguments),
