@@ -240,7 +240,7 @@ fn own_pid_namespace() -> Result<u64, CgroupError> {
     fs::metadata(path).map(|metadata| metadata.ino()).map_err(io)
 }
 
-/// When a process started; `None` if there is no such process.
+/// When a process started; `None` if there is no such process, or it has ended.
 pub(crate) fn start_time(pid: u32) -> io::Result<Option<u64>> {
     // The name of a process may be any bytes.
     let mut stat = [0; 1024];
@@ -255,9 +255,15 @@ pub(crate) fn start_time(pid: u32) -> io::Result<Option<u64>> {
     };
     let stat = String::from_utf8_lossy(&stat[..length]);
     // The name in parentheses may hold anything, spaces and parentheses too; after the last one come fields 3 and on.
-    let started = stat
-        .rsplit_once(')')
-        .and_then(|(_, rest)| rest.split_ascii_whitespace().nth(22 - 3)?.parse().ok());
+    let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest.trim_start());
+    // Dead, and not reaped yet.
+    if rest.starts_with(['Z', 'X']) {
+        return Ok(None);
+    }
+    let started = rest
+        .split_ascii_whitespace()
+        .nth(22 - 3)
+        .and_then(|field| field.parse().ok());
     started
         .map(Some)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no start time in /proc/PID/stat"))
@@ -265,6 +271,9 @@ pub(crate) fn start_time(pid: u32) -> io::Result<Option<u64>> {
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::wait::{Id, WaitPidFlag, waitid};
+    use nix::unistd::Pid;
+
     use super::*;
 
     #[test]
@@ -307,5 +316,10 @@ mod tests {
     fn a_process_has_a_start_time_as_long_as_it_lives() {
         assert!(start_time(std::process::id()).unwrap().is_some());
         assert_eq!(start_time(u32::MAX).unwrap(), None);
+        let mut child = std::process::Command::new("true").spawn().expect("true");
+        let pid = Pid::from_raw(child.id().cast_signed());
+        waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).expect("ended");
+        assert_eq!(start_time(child.id()).unwrap(), None, "not reaped");
+        child.wait().expect("reaped");
     }
 }
