@@ -1,6 +1,8 @@
 //! `httpjail-runc`: containers that are held from their first instruction, by the runtime that is called for them. runc runs them, from
 //! bundles of the test's making.
 
+mod pods;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};

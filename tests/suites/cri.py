@@ -1,7 +1,9 @@
 """A client of the Container Runtime Interface, version 1 (k8s.io/cri-api, pkg/apis/runtime/v1/api.proto), as far as the trials need it.
 
-cri.py SOCKET run NAME NAMESPACE HANDLER IMAGE COUNT [KEY=VALUE..]   starts a pod with these annotations, and COUNT containers in it that
-                                                                     stay; prints the pod's id and the containers', one a line
+cri.py SOCKET run NAME NAMESPACE HANDLER PARENT IMAGE COUNT [KEY=VALUE..]   starts a pod with these annotations below a cgroup (`-`: in
+                                                         the place of containerd's choice), and COUNT containers in it that stay;
+                                                         prints the pod's id and the containers', one a line
+cri.py SOCKET add POD NAME NAMESPACE HANDLER PARENT IMAGE NUMBER [KEY=VALUE..]   starts one more in it, of this number
 cri.py SOCKET exec CONTAINER COMMAND..                   runs a command in it, with its output and exit status
 cri.py SOCKET remove POD                                 stops and removes a pod and all of it
 """
@@ -70,22 +72,30 @@ def call(method, fields):
         sys.exit(f"{method}: {error.details()}")
 
 
-if what == "run":
-    name, namespace, handler, image, count, *annotations = words
+def start(pod, number):
+    config = {1: {1: f"c{number}"}, 2: {1: image}, 3: ["sleep", "infinity"], 15: {2: {3: {1: 0, 2: 1}}}}
+    container = call("CreateContainer", {1: pod, 2: config, 3: pod_config})[1].decode()
+    call("StartContainer", {1: container})
+    print(container, flush=True)
+
+
+if what in ("run", "add"):
+    pod = words.pop(0) if what == "add" else None
+    name, namespace, handler, parent, image, count, *annotations = words
     pod_config = {
         1: {1: name, 2: f"uid-{name}", 3: namespace},
         2: name,
         7: [{1: key, 2: value} for key, value in (pair.split("=", 1) for pair in annotations)],
         # A network for the pod, a list of processes for each container.
-        8: {2: {1: {1: 0, 2: 1}}},
+        8: {2: {1: {1: 0, 2: 1}}} | ({} if parent == "-" else {1: parent}),
     }
-    pod = call("RunPodSandbox", {1: pod_config, 2: handler})[1].decode()
-    print(pod, flush=True)
-    for number in range(int(count)):
-        config = {1: {1: f"c{number}"}, 2: {1: image}, 3: ["sleep", "infinity"], 15: {2: {3: {1: 0, 2: 1}}}}
-        container = call("CreateContainer", {1: pod, 2: config, 3: pod_config})[1].decode()
-        call("StartContainer", {1: container})
-        print(container, flush=True)
+    if pod is None:
+        pod = call("RunPodSandbox", {1: pod_config, 2: handler})[1].decode()
+        print(pod, flush=True)
+        for number in range(int(count)):
+            start(pod, number)
+    else:
+        start(pod, count)
 elif what == "exec":
     done = call("ExecSync", {1: words[0], 2: words[1:], 3: LIMIT})
     sys.stdout.write(done.get(1, b"").decode())

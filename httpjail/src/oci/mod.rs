@@ -12,6 +12,7 @@ pub(crate) mod engines;
 pub(crate) mod image;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;
+pub(crate) mod pods;
 pub(crate) mod process;
 pub(crate) mod refused;
 pub(crate) mod seccomp;

@@ -1,5 +1,7 @@
 //! containerd, spoken to as Kubernetes does: by its CRI socket, a pod's sandbox first and then containers in it.
 
+mod together;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,6 +38,8 @@ type Part<'host> = fn(&Containerd<'host>, &mut Rows<'host>) -> Result<()>;
 struct Pod {
     id: String,
     containers: Vec<String>,
+    /// The cgroup that is its own, or `-`.
+    parent: String,
 }
 
 impl<'host> Containerd<'host> {
@@ -95,9 +99,14 @@ impl<'host> Containerd<'host> {
         self.host.command(&words)
     }
 
-    /// A pod of two containers that stay; what was said if it does not start.
+    /// A pod of two containers that stay, with a cgroup as the kubelet makes it; what was said if it does not start.
     fn pod(&self, name: &str, namespace: &str, handler: &str, annotations: &[&str]) -> Result<Pod> {
-        let words: Vec<&str> = ["run", name, namespace, handler, IMAGE, "2"]
+        self.pod_below(&own_cgroup(), name, namespace, handler, annotations)
+    }
+
+    /// The same below another cgroup.
+    fn pod_below(&self, parent: &str, name: &str, namespace: &str, handler: &str, annotations: &[&str]) -> Result<Pod> {
+        let words: Vec<&str> = ["run", name, namespace, handler, parent, IMAGE, "2"]
             .iter()
             .chain(annotations)
             .copied()
@@ -109,7 +118,15 @@ impl<'host> Containerd<'host> {
         Ok(Pod {
             id: pod.context("a pod's id")?,
             containers: ids.collect(),
+            parent: parent.to_owned(),
         })
+    }
+
+    /// One more container in a pod, of that number.
+    fn add(&self, pod: &Pod, name: &str, number: &str, annotations: &[&str]) -> JailBuilder<'host> {
+        let words = ["add", &pod.id, name, AGENTS, "httpjail", &pod.parent, IMAGE, number];
+        let words: Vec<&str> = words.iter().chain(annotations).copied().collect();
+        self.call(&words)
     }
 
     fn exec(&self, container: &str, command: &[&str]) -> JailBuilder<'host> {
@@ -126,8 +143,9 @@ impl<'host> Containerd<'host> {
     /// Runs all trials.
     pub(crate) fn trials(&self) -> Result<Table> {
         let mut rows = Rows::new(Kind::Containerd.name(), self.host.lab());
-        let parts: [(&str, Part<'host>); 4] = [
+        let parts: [(&str, Part<'host>); 5] = [
             ("pods", Self::pods),
+            ("together", Self::together),
             ("policies", Self::policies),
             ("killed", Self::killed),
             ("refused", Self::refused),
@@ -192,14 +210,28 @@ impl<'host> Containerd<'host> {
     fn killed(&self, rows: &mut Rows<'host>) -> Result<()> {
         let pod = self.pod("killed", AGENTS, "httpjail", &[POLICY])?;
         self.host.kill_httpjail()?;
-        for (what, host) in [("an allowed request", "ok.test"), ("a denied request", "evil.test")] {
-            let mark = canary();
-            let run = self.exec(
-                &pod.containers[1],
-                &["curl", "-sSk", "--max-time", "5", &format!("https://{host}/{mark}")],
-            );
-            rows.silent(&format!("httpjail was killed: {what}"), &mark, run);
+        for (number, container) in pod.containers.iter().enumerate() {
+            for (what, host) in [("an allowed request", "ok.test"), ("a denied request", "evil.test")] {
+                let mark = canary();
+                let run = self.exec(
+                    container,
+                    &["curl", "-sSk", "--max-time", "5", &format!("https://{host}/{mark}")],
+                );
+                rows.silent(
+                    &format!("httpjail was killed: {what} of container {number}"),
+                    &mark,
+                    run,
+                );
+            }
         }
+        let outcome = self.add(&pod, "killed", "2", &[POLICY]).run();
+        let good = outcome.code() != Some(0) && outcome.stderr.contains("is not held any more");
+        rows.row(
+            "httpjail was killed: one more container in the pod",
+            good,
+            "does not start".to_owned(),
+            &outcome,
+        );
         self.remove(&pod)
     }
 
@@ -211,6 +243,7 @@ impl<'host> Containerd<'host> {
                 "broken",
                 AGENTS,
                 "httpjail",
+                &own_cgroup(),
                 IMAGE,
                 "1",
                 "httpjail.policy=broken",
@@ -229,7 +262,7 @@ impl<'host> Containerd<'host> {
             .run();
         ensure!(hide.code() == Some(0), "hide httpjail: {}", hide.stderr);
         let outcome = self
-            .call(&["run", "hidden", AGENTS, "httpjail", IMAGE, "1", POLICY])
+            .call(&["run", "hidden", AGENTS, "httpjail", &own_cgroup(), IMAGE, "1", POLICY])
             .run();
         rows.row(
             "httpjail is not there",
@@ -239,6 +272,16 @@ impl<'host> Containerd<'host> {
         );
         Ok(())
     }
+}
+
+/// The cgroup of a new pod, as the kubelet names it.
+fn own_cgroup() -> String {
+    let digits: String = canary()
+        .bytes()
+        .chain(canary().bytes())
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("/kubepods/besteffort/pod{}", &digits[digits.len() - 32..])
 }
 
 fn config(dir: &Path) -> String {

@@ -68,4 +68,8 @@ pub(crate) struct Hook {
     /// The name of the container's files below /run/httpjail/containers, which httpjail-runc has made
     #[arg(long, value_name = "NAME", hide = true)]
     pub state: Option<String>,
+
+    /// The same name of the sandbox of the container's pod, which may be the container itself
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub pod: Option<String>,
 }

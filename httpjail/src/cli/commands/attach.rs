@@ -131,6 +131,9 @@ fn hold(
     signals: &Signals,
 ) -> Result<Option<Standby>, Failure> {
     let upstream_authorities = upstream_authorities(config, caller)?;
+    if let Some(sandbox) = born::sandbox()? {
+        attachment.end_with(sandbox);
+    }
     if matches!(place, Place::Container(_)) {
         attachment.target().holds_container(attachment.closed_network())?;
     }
@@ -228,12 +231,17 @@ fn hold(
             &format!("detaching from {path}: nothing holds its processes any more"),
         ),
         End::Gone if standby.is_some() => {}
+        End::Left => say(config, &format!("the sandbox of the pod {path} is gone")),
         End::Gone => say(
             config,
             &format!("{path} is gone: a cgroup that is made there from now on is not held"),
         ),
     }
-    attachment.detach()?;
+    if end != End::Left {
+        attachment.detach()?;
+    } else if attachment.leave()? {
+        say(config, &format!("{path} stays closed: it has processes yet"));
+    }
     if let Err(error) = proxy_process.finish(0, &|| log.open(caller)) {
         logging::warn(&error.to_string(), None);
     }

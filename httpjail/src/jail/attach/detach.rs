@@ -95,6 +95,17 @@ fn stays(pins: &Pins, error: &io::Error) -> Failure {
     Failure::new(format!("cannot detach from {}: {error}", pins.cgroup.display()))
 }
 
+/// Returns true if an httpjail is running that is attached to the cgroup of this id.
+///
+/// # Errors
+/// When that cannot be told, in words.
+pub(crate) fn is_attended(id: u64) -> Result<bool, String> {
+    let mut of_cgroup = Pins::all().into_iter().filter(|pins| pins.id == id);
+    of_cgroup.try_fold(false, |attended, pins| {
+        Ok(attended || lives(&pins).map_err(|failure| failure.to_string())?)
+    })
+}
+
 /// Returns true if the httpjail of an attachment is running.
 pub(super) fn lives(pins: &Pins) -> Result<bool, Failure> {
     pins.name.may_live().map_err(|error| Failure::new(error.to_string()))

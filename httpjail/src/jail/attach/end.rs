@@ -13,6 +13,8 @@ pub(crate) enum End {
     Asked,
     /// The cgroup was removed.
     Gone,
+    /// Another cgroup was removed, with which the attachment ends.
+    Left,
     /// A part failed. The cgroup stays closed.
     Failed(String),
 }

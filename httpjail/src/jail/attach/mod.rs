@@ -19,21 +19,22 @@ mod place;
 mod preexisting;
 mod self_test;
 mod target;
+mod undoing;
 
 pub(crate) use again::Standby;
 pub(crate) use closing::Closing;
-pub(crate) use detach::{detach, stop_waiting};
+pub(crate) use detach::{detach, is_attended, stop_waiting};
 pub(crate) use end::End;
 pub(crate) use overlays::{Laid, Overlay};
 pub(crate) use own_network::{OwnNetwork, RESOLV_CONF, read_apart};
 pub(crate) use pins::is_lasting;
 pub(crate) use place::{Place, cgroup_of};
-pub(crate) use target::{Target, is_at};
+pub(crate) use target::{Target, is_at, processes};
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, RawFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -52,7 +53,7 @@ use super::supervisor::signals::Signals;
 use crate::audit::Record;
 use crate::failure::Failure;
 use crate::net::{Inbound, Listeners};
-use detach::{lives, remove, replace};
+use detach::{lives, replace};
 use end::{Asked, asked};
 use frames::Frames;
 use lock::lock_pins;
@@ -75,6 +76,8 @@ pub(crate) struct Attachment {
     preexisting: Vec<Record>,
     /// Whether the cgroup stays closed when this is dropped.
     stays: bool,
+    /// With what other cgroup the attachment ends.
+    until: Option<(PathBuf, u64)>,
 }
 
 impl Attachment {
@@ -128,6 +131,7 @@ impl Attachment {
             pins,
             network,
             frames: None,
+            until: None,
         };
         // This attachment's programs are in place, so the cgroup does not open.
         for pins in &earlier {
@@ -191,6 +195,11 @@ impl Attachment {
     pub(crate) fn let_in(&mut self, peers: &[Inbound]) -> io::Result<()> {
         self.steering.let_in(peers);
         self.frames.as_ref().map_or(Ok(()), |frames| frames.let_in(peers))
+    }
+
+    /// Ends the attachment with the cgroup of this path and number, too.
+    pub(crate) fn end_with(&mut self, cgroup: (PathBuf, u64)) {
+        self.until = Some(cgroup);
     }
 
     /// Returns the descriptors that the proxy's process keeps.
@@ -276,6 +285,9 @@ impl Attachment {
             if self.target.is_gone() {
                 return End::Gone;
             }
+            if self.until.as_ref().is_some_and(|(path, id)| !is_at(path, *id)) {
+                return End::Left;
+            }
             // Where there is none of these, the signals are watched twice.
             let devices = self.frames.as_ref().map_or(signals.as_fd(), AsFd::as_fd);
             let changes = standby.map_or(signals.as_fd(), AsFd::as_fd);
@@ -313,28 +325,6 @@ impl Attachment {
             if let Err(error) = poller.look(proxy_process) {
                 return End::Failed(format!("the proxy ended: {error}"));
             }
-        }
-    }
-
-    /// Opens the cgroup: removes the attachment.
-    ///
-    /// # Errors
-    /// Naming what stays.
-    pub(crate) fn detach(mut self) -> Result<(), Failure> {
-        self.stays = true;
-        let _lock = lock_pins(&|_| {})?;
-        // `httpjail detach` may have been quicker.
-        let ours = Pins::all().into_iter().any(|pins| pins.name == self.pins.name);
-        if ours { remove(&self.pins) } else { Ok(()) }
-    }
-}
-
-impl Drop for Attachment {
-    fn drop(&mut self) {
-        if !self.stays
-            && let Err(failure) = lock_pins(&|_| {}).and_then(|_lock| remove(&self.pins))
-        {
-            tracing::warn!(%failure, "cannot undo an attachment");
         }
     }
 }

@@ -189,7 +189,7 @@ pub(super) fn mount_point() -> Result<PathBuf, Failure> {
 ///
 /// # Errors
 /// Those of reading the cgroup tree.
-pub(super) fn processes(path: &Path) -> io::Result<Vec<Pid>> {
+pub(crate) fn processes(path: &Path) -> io::Result<Vec<Pid>> {
     let mut found = Vec::new();
     for directory in tree(path)? {
         match fs::read_to_string(directory.join("cgroup.procs")) {

@@ -6,7 +6,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt as _;
@@ -19,8 +19,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::root::Root;
-use super::state::{Held, State};
-use super::{check, exec};
+use super::state::{Held, Pod, State};
+use super::{check, exec, pod};
 use crate::cli::args::Hook;
 use crate::cli::born;
 use crate::cli::readiness;
@@ -71,7 +71,15 @@ pub(crate) fn run(options: &Hook) -> Result<i32, Failure> {
     if !by_runtime {
         state.make()?;
     }
-    let done = hold(&container, options.policy.as_deref(), &root, &state, by_runtime);
+    let born = Newborn {
+        container: &container,
+        policy: options.policy.as_deref(),
+        root: &root,
+        state: &state,
+        sandbox: options.pod.as_deref().map(|key| State::key(key, None)).transpose()?,
+        is_sandbox: options.pod.as_ref() == Some(&key),
+    };
+    let done = born.hold(by_runtime);
     if done.is_err() {
         // Nothing runs that it could be of.
         let _ = state.remove();
@@ -79,49 +87,97 @@ pub(crate) fn run(options: &Hook) -> Result<i32, Failure> {
     done.map(|()| 0)
 }
 
-fn hold(
-    container: &Container,
-    policy: Option<&str>,
-    root: &Root,
-    state: &State,
-    by_runtime: bool,
-) -> Result<(), Failure> {
-    let file = root_policy(root, policy)?;
-    let namespace = format!("/proc/{}/ns/net", container.pid);
-    let hosts = check::is_hosts_network(Path::new(&namespace))
-        .map_err(|error| Failure::new(format!("cannot look at {namespace}: {error}")))?;
-    if hosts {
-        return Err(Failure::new(
-            "the container is in the host's network, which cannot be held",
-        ));
+/// A container that is about to run, and how it is to be held.
+struct Newborn<'a> {
+    container: &'a Container,
+    policy: Option<&'a str>,
+    root: &'a Root,
+    state: &'a State,
+    /// The key of the sandbox of its pod.
+    sandbox: Option<String>,
+    /// Whether it is that sandbox.
+    is_sandbox: bool,
+}
+
+impl Newborn<'_> {
+    fn hold(&self, by_runtime: bool) -> Result<(), Failure> {
+        let file = root_policy(self.root, self.policy)?;
+        let namespace = format!("/proc/{}/ns/net", self.container.pid);
+        let hosts = check::is_hosts_network(Path::new(&namespace))
+            .map_err(|error| Failure::new(format!("cannot look at {namespace}: {error}")))?;
+        if hosts {
+            return Err(Failure::new(
+                "the container is in the host's network, which cannot be held",
+            ));
+        }
+        let config = exec::read(&self.container.bundle.join("config.json"))?;
+        if !by_runtime {
+            check_unchanged(&config, self.policy)?;
+        }
+        let cgroup = check::cgroup_of(self.container.pid)?;
+        let id = number(&cgroup)?;
+        let mut held = Held {
+            id,
+            policy: self.policy.map(str::to_owned),
+            pod: None,
+            cgroup,
+        };
+        if let Some(sandbox) = self.sandbox.as_deref().filter(|_| !self.is_sandbox)
+            && pod::join(&State::of(sandbox), &held.cgroup, self.container.pid, self.policy)?.is_some()
+        {
+            return self.state.write_held(&held);
+        }
+        copy_resolv_conf(self.container, &config, self.state)?;
+        let mut log = self.state.log()?;
+        if self.is_sandbox {
+            match pod::of_sandbox(&held.cgroup) {
+                Ok((above, id)) => {
+                    born::write_sandbox(self.state.path(), &held.cgroup, held.id).map_err(|error| {
+                        Failure::new(format!("cannot write to {}: {error}", self.state.path().display()))
+                    })?;
+                    held.pod = Some(Pod {
+                        cgroup: above,
+                        id,
+                        network: number(Path::new(&namespace))?,
+                    });
+                }
+                // Nothing is less held for it.
+                Err(why) => {
+                    let text = format!(
+                        "warning: each container of the pod is held by itself, and none reaches another's localhost, because {why}\n"
+                    );
+                    let _ = log.write_all(text.as_bytes());
+                }
+            }
+        }
+        let place = held.pod.as_ref().map_or(&held.cgroup, |pod| &pod.cgroup);
+        self.start(place, file.as_deref(), log)?;
+        self.state.write_held(&held)
     }
-    let config = exec::read(&container.bundle.join("config.json"))?;
-    if !by_runtime {
-        check_unchanged(&config, policy)?;
+
+    /// Starts the attachment to that cgroup, and waits until it holds.
+    fn start(&self, cgroup: &Path, policy: Option<&Path>, log: File) -> Result<(), Failure> {
+        let path = self.state.path().join("ready");
+        let ready = UnixDatagram::bind(&path)
+            .map_err(|error| Failure::new(format!("cannot make the socket {}: {error}", path.display())))?;
+        let said = Said {
+            path: self.state.log_path(),
+            from: log.metadata().map_or(0, |found| found.len()),
+        };
+        let mut attachment = attach(cgroup, policy, self.root, (&path, self.state), log)?;
+        let waited = wait(&ready, &mut attachment, &said);
+        // Nobody else speaks to it.
+        let _ = fs::remove_file(&path);
+        waited
     }
-    let cgroup = check::cgroup_of(container.pid)?;
-    let id = fs::metadata(&cgroup)
-        .map_err(|error| Failure::new(format!("cannot look at {}: {error}", cgroup.display())))?
-        .ino();
-    let path = state.path().join("ready");
-    let ready = UnixDatagram::bind(&path)
-        .map_err(|error| Failure::new(format!("cannot make the socket {}: {error}", path.display())))?;
-    copy_resolv_conf(container, &config, state)?;
-    let log = state.log()?;
-    let said = Said {
-        path: state.log_path(),
-        from: log.metadata().map_or(0, |found| found.len()),
-    };
-    let mut attachment = attach(&cgroup, file.as_deref(), root, (&path, state), log)?;
-    let waited = wait(&ready, &mut attachment, &said);
-    // Nobody else speaks to it.
-    let _ = fs::remove_file(&path);
-    waited?;
-    state.write_held(&Held {
-        cgroup,
-        id,
-        policy: policy.map(str::to_owned),
-    })
+}
+
+/// Returns the number of a cgroup or a namespace.
+fn number(path: &Path) -> Result<u64, Failure> {
+    let found = fs::metadata(path);
+    found
+        .map(|found| found.ino())
+        .map_err(|error| Failure::new(format!("cannot look at {}: {error}", path.display())))
 }
 
 /// A hook changes nothing of a container: what the runtime would have taken away must not be there. The engine's seccomp filter stays as

@@ -5,6 +5,7 @@ mod check;
 mod exec;
 pub(crate) mod hook;
 pub(crate) mod install;
+mod pod;
 mod root;
 pub(crate) mod shim;
 mod state;

@@ -22,8 +22,9 @@ use crate::cli::compose::environment::PROXIES;
 use crate::failure::Failure;
 use crate::jail::sandbox::run_dir::RUN_DIR;
 use crate::logging;
-use crate::oci::arguments::{Call, Own, Request, log_of};
+use crate::oci::arguments::{Call, Request, log_of};
 use crate::oci::config::{self, Additions};
+use crate::oci::pods::{self, Part};
 use crate::oci::table::Table;
 
 /// The name by which engines call it.
@@ -86,7 +87,7 @@ fn perform(name: &Name, call: &Call) -> Result<ExitCode, Failure> {
             let file = bundle.join(config.as_deref().unwrap_or(Path::new(CONFIG)));
             let born = Birth {
                 name,
-                own: &call.own,
+                call,
                 root: &root,
                 bundle,
                 file: &file,
@@ -125,7 +126,7 @@ fn perform(name: &Name, call: &Call) -> Result<ExitCode, Failure> {
 /// A container that is about to be created.
 struct Birth<'a> {
     name: &'a Name,
-    own: &'a Own,
+    call: &'a Call,
     root: &'a Root,
     bundle: &'a Path,
     file: &'a Path,
@@ -136,7 +137,7 @@ struct Birth<'a> {
 impl Birth<'_> {
     fn prepare(&self, table: &Table) -> Result<(), Failure> {
         let mut container = exec::read(self.file)?;
-        let choice = table.choose(self.own.policy.as_deref(), &container, self.name.believed);
+        let choice = table.choose(self.call.own.policy.as_deref(), &container, self.name.believed);
         let choice = choice.map_err(refusal)?;
         if let Some(policy) = &choice.policy {
             self.root.policy(policy)?;
@@ -150,7 +151,12 @@ impl Birth<'_> {
         let bundle = fs::canonicalize(self.bundle)
             .map_err(|error| Failure::new(format!("cannot find the bundle {}: {error}", self.bundle.display())))?;
         let trust = Trust::write(&container, &bundle, authority.certificate_pem(), files, place)?;
-        let hook = self.hook(choice.policy.as_deref())?;
+        let sandbox = match pods::part(&container, self.name.believed) {
+            None => None,
+            Some(Part::Sandbox) => Some(self.key.to_owned()),
+            Some(Part::Member(id)) => Some(State::key(&id, self.call.root.as_deref())?),
+        };
+        let hook = self.hook(choice.policy.as_deref(), sandbox)?;
         config::add(
             &mut container,
             &Additions {
@@ -175,12 +181,13 @@ impl Birth<'_> {
         exec::write(self.file, &container)
     }
 
-    fn hook(&self, policy: Option<&str>) -> Result<Value, Failure> {
+    fn hook(&self, policy: Option<&str>, sandbox: Option<String>) -> Result<Value, Failure> {
         let program = std::env::current_exe()
             .map_err(|error| Failure::new(format!("cannot find httpjail's own executable: {error}")))?;
         let mut words = vec!["httpjail".to_owned()];
         words.extend(config::HOOK.map(str::to_owned));
         words.extend(["--state".to_owned(), self.key.to_owned()]);
+        words.extend(sandbox.into_iter().flat_map(|key| ["--pod".to_owned(), key]));
         words.extend(["--dir".to_owned(), self.root.directory().to_string_lossy().into_owned()]);
         words.extend(policy.map(|policy| format!("--policy={policy}")));
         let passed = hook::PASSED

@@ -41,6 +41,20 @@ pub(super) struct Held {
     pub id: u64,
     /// The policy.
     pub policy: Option<String>,
+    /// What is held in its place, if it is the sandbox of a pod that is held as one.
+    #[serde(default)]
+    pub pod: Option<Pod>,
+}
+
+/// A pod that one attachment holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Pod {
+    /// Its cgroup, above those of its containers.
+    pub cgroup: PathBuf,
+    /// The number of that.
+    pub id: u64,
+    /// The number of the network namespace that its containers share.
+    pub network: u64,
 }
 
 impl State {
