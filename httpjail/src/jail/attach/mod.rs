@@ -5,6 +5,7 @@
 //! pinned ([`pins`]): when httpjail is killed the cgroup stays closed until `httpjail detach`.
 
 pub(crate) mod again;
+mod bpffs;
 mod closing;
 mod detach;
 mod end;
@@ -27,7 +28,7 @@ pub(crate) use detach::{detach, is_attended, stop_waiting};
 pub(crate) use end::End;
 pub(crate) use overlays::{Laid, Overlay};
 pub(crate) use own_network::{OwnNetwork, RESOLV_CONF, read_apart};
-pub(crate) use pins::is_lasting;
+pub(crate) use bpffs::is_lasting;
 pub(crate) use place::{Place, cgroup_of};
 pub(crate) use target::{Target, is_at, processes};
 
