@@ -3,6 +3,7 @@
 mod containers;
 mod inbound;
 mod network;
+mod node;
 mod places;
 
 use std::ffi::OsString;

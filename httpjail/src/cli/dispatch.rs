@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::{self, ExitCode};
 
-use crate::cli::args::{self, Attach, Ca, Cli, Detach, Learn, Other, PolicyAction, Run, Runtime, Serve};
+use crate::cli::args::{self, Attach, Ca, Cli, Detach, Learn, Node, Other, PolicyAction, Run, Runtime, Serve};
 #[cfg(target_os = "linux")]
-use crate::cli::commands::{attach, detach, runtime};
+use crate::cli::commands::{attach, detach, node, runtime};
 use crate::cli::commands::{ca, check, completions, doctor, lint, man, policy, report, run, serve};
 use crate::cli::context::{Inherited, RunContext};
 use crate::cli::invoking_user::InvokingUser;
@@ -13,6 +13,7 @@ use crate::cli::invoking_user::InvokingUser;
 use crate::cli::output::failure;
 use crate::cli::output::{print, usage, verbosity};
 use crate::cli::policy_file;
+use crate::config::file::node::NODE_SCHEMA;
 use crate::config::file::{File, SCHEMA};
 use crate::config::options::Backend;
 use crate::config::{Config, ConfigError};
@@ -44,13 +45,14 @@ pub fn main() -> ExitCode {
         Some(Other::Detach(args)) => release(&args),
         Some(Other::Runtime(action)) => inherited.and_then(|_| containers(&action)),
         Some(Other::Policy(action)) => inherited.and_then(|_| policies(&action)),
+        Some(Other::Node(args)) => inherited.and_then(|_| many(&args)),
         Some(Other::Lint(args)) => InvokingUser::find().and_then(|caller| lint::run(&args, &caller)),
         Some(Other::Learn(args)) => inherited.and_then(|inherited| learn_policy(*args, inherited)),
         Some(Other::Report(args)) => InvokingUser::find().and_then(|caller| report::run(&args, &caller)),
         Some(Other::Completions { shell, words }) => completions::run(shell, &words),
         Some(Other::Man { of }) => man::man(of.as_deref()),
         Some(Other::Check(args)) => InvokingUser::find().and_then(|caller| check::run(&args, &caller)),
-        Some(Other::Schema) => print(SCHEMA),
+        Some(Other::Schema { node }) => print(if node { NODE_SCHEMA } else { SCHEMA }),
         Some(Other::Doctor) => inherited.and_then(|_| examine()),
         None => inherited.and_then(|inherited| command(cli.run, inherited)),
     })
@@ -141,6 +143,16 @@ fn policies(action: &PolicyAction) -> Result<i32, Failure> {
         #[cfg(not(target_os = "linux"))]
         PolicyAction::Fetch(_) => Err(Failure::new("only Linux has a process without rights that could fetch")),
     }
+}
+
+#[cfg(target_os = "linux")]
+fn many(args: &Node) -> Result<i32, Failure> {
+    node::run(args)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn many(_: &Node) -> Result<i32, Failure> {
+    Err(Failure::new("only Linux has cgroups to attach to"))
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -19,6 +19,12 @@ pub(crate) trait Word: Copy + Eq + 'static {
             .find(|(word, _)| *word == text)
             .map(|(_, value)| *value)
     }
+
+    /// The word of a value.
+    fn word(self) -> &'static str {
+        let found = Self::WORDS.iter().find(|(_, value)| *value == self);
+        found.map_or("", |(word, _)| word)
+    }
 }
 
 /// The level of httpjail's own messages.

@@ -144,6 +144,7 @@ pub(super) const FLOORS: &[(&str, &[Row])] = &[
                 "attach",
                 &[
                     "protocol",
+                    "kernel",
                     "sandbox",
                     "process_info",
                     "self_test",

@@ -79,3 +79,13 @@ Read the file before you trust it. Learn with empty caches: a cached file is not
 Example:
   httpjail learn -- npm ci                        writes httpjail.yaml
   httpjail --locked httpjail.yaml -- npm ci       the same, and nothing else";
+
+pub(super) const NODE_AFTER: &str = "\
+The node file:
+  version: 1
+  closed: agents.slice
+  jails:
+  - {name: agents, cgroup: agents.slice/*, policy: web}
+  - {name: runner, unit: runner.service, policy: runner}
+
+What the node closes or holds stays so when it is killed. SIGHUP has it read the file again; SIGTERM lets everything go.";

@@ -16,7 +16,7 @@ mod word;
 pub(crate) use judging::Run;
 pub(crate) use policies::{Check, Learn, Lint, Report};
 pub(super) use read::told;
-pub(crate) use runtime::{Engine, Hook, Install, Runtime, Uninstall};
+pub(crate) use runtime::{Engine, Hook, Install, Node, Runtime, Uninstall};
 pub(crate) use signed::{Fetch, Keygen, OnExpiry, PolicyAction, Sign, Verify};
 pub(super) use slips::{meant_command, misplaced_option};
 #[cfg(target_os = "linux")]

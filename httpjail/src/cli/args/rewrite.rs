@@ -10,6 +10,8 @@ use super::top::Cli;
 /// Words that users try with every program.
 pub(super) const HELP: &str = "help";
 pub(super) const VERSION: &str = "version";
+/// A command of httpjail's, and a program that is often run in a jail.
+const NODE: &str = "node";
 
 /// The words as clap reads them: `--server` is `serve`, `help [COMMAND]` and `version` are the options of that name, and what
 /// stands before a subcommand is given to it.
@@ -33,6 +35,10 @@ pub(super) fn read(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
     if word == "--server" {
         words[at] = "serve".into();
     }
+    if words[at].to_str() == Some(NODE) && !is_node_mode(&words, at, &whole) {
+        words.insert(at, "--".into());
+        return words;
+    }
     if let Some(own) = words[at].to_str().and_then(|word| whole.find_subcommand(word)) {
         words[1..=at].rotate_right(1);
         let mut place = 0;
@@ -48,6 +54,42 @@ pub(super) fn read(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
         });
     }
     words
+}
+
+/// Returns true if `node` is httpjail's own command: no option of a run stands before it, and nothing but its own options behind it.
+/// Otherwise it is the program that runs JavaScript.
+fn is_node_mode(words: &[OsString], at: usize, whole: &Command) -> bool {
+    let Some(own) = whole.find_subcommand(NODE) else {
+        return false;
+    };
+    let before = words.get(1..at).unwrap_or_default();
+    if before.iter().any(|word| {
+        !word
+            .to_str()
+            .is_some_and(|word| word.trim_start_matches('-').starts_with(['q', 'v']))
+    }) {
+        return false;
+    }
+    let mut behind = words.get(at + 1..).unwrap_or_default().iter();
+    while let Some(word) = behind.next() {
+        let word = word.to_string_lossy();
+        let (name, value) = word.split_once('=').map_or((&*word, false), |(name, _)| (name, true));
+        if ["-h", "--help"].contains(&name) {
+            continue;
+        }
+        let known = own.get_arguments().find(|arg| {
+            name.strip_prefix("--").is_some_and(|long| arg.get_long() == Some(long))
+                || name
+                    .strip_prefix('-')
+                    .is_some_and(|short| arg.get_short().is_some_and(|own| own.to_string() == short))
+        });
+        match known {
+            None => return false,
+            Some(option) if takes_next(option) && !value => drop(behind.next()),
+            Some(_) => {}
+        }
+    }
+    true
 }
 
 /// Returns the index of the first word that is neither an option of httpjail nor the value of one.
@@ -124,6 +166,15 @@ mod tests {
             ("-r doctor", "-r doctor"),
             ("--bogus doctor", "--bogus doctor"),
             ("- version", "- version"),
+            // Node mode, and the program.
+            ("node", "node"),
+            ("-q node --check --config=n.yaml", "node --check --config=n.yaml"),
+            ("node -c n.yaml --keep", "node -c n.yaml --keep"),
+            ("node --help", "node --help"),
+            ("node app.js", "-- node app.js"),
+            ("node --check app.js", "-- node --check app.js"),
+            ("node -e 1", "-- node -e 1"),
+            ("-r allow:x node", "-r allow:x -- node"),
         ] {
             assert_eq!(spelled(typed), meant, "{typed}");
         }

@@ -1,8 +1,8 @@
-//! Arguments of `runtime`, which names httpjail to container engines.
+//! Arguments of `runtime`, which names httpjail to container engines, and of `node`.
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
 
 /// What can be done for container engines.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
@@ -72,4 +72,24 @@ pub(crate) struct Hook {
     /// The same name of the sandbox of the container's pod, which may be the container itself
     #[arg(long, value_name = "NAME", hide = true)]
     pub pod: Option<String>,
+}
+
+/// Holding many jails.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub(crate) struct Node {
+    /// The node file [default: /etc/httpjail/node.yaml]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+
+    /// The directory with root's policies and the authority [default: /etc/httpjail]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+
+    /// Print what would be held, and change nothing
+    #[arg(long)]
+    pub check: bool,
+
+    /// Leave everything held and closed when a signal ends the node
+    #[arg(long, conflicts_with = "check")]
+    pub keep: bool,
 }

@@ -7,11 +7,12 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::help::{
-    ATTACH_AFTER, CHECK_AFTER, CHECK_USAGE, COMPLETIONS_AFTER, LEARN_AFTER, LINT_AFTER, LONG_AFTER, SHORT_AFTER,
+    ATTACH_AFTER, CHECK_AFTER, CHECK_USAGE, COMPLETIONS_AFTER, LEARN_AFTER, LINT_AFTER, LONG_AFTER, NODE_AFTER,
+    SHORT_AFTER,
 };
 use super::judging::Run;
 use super::policies::{Check, Learn, Lint, Report};
-use super::runtime::Runtime;
+use super::runtime::{Node, Runtime};
 use super::signed::PolicyAction;
 use super::steering::{Attach, Detach, Serve};
 
@@ -58,6 +59,10 @@ pub(crate) enum Other {
     /// Open a cgroup again, also after the httpjail that was attached to it was killed
     Detach(Detach),
 
+    /// Jail many cgroups, units and containers, as a node file names them
+    #[command(after_help = NODE_AFTER, max_term_width = 100)]
+    Node(Box<Node>),
+
     /// Run a command with all requests allowed, and write the policy that would have allowed them
     #[command(
         override_usage = "httpjail learn [OPTIONS] -- COMMAND [ARGS]",
@@ -86,7 +91,11 @@ pub(crate) enum Other {
     Lint(Lint),
 
     /// Print the JSON Schema of the policy file, for editors
-    Schema,
+    Schema {
+        /// That of the node file
+        #[arg(long)]
+        node: bool,
+    },
 
     /// Show which backends work on this host, and what to do about those that do not
     Doctor,

@@ -12,6 +12,8 @@ pub(crate) mod doctor;
 pub(crate) mod learn;
 pub(crate) mod lint;
 pub(crate) mod man;
+#[cfg(target_os = "linux")]
+pub(crate) mod node;
 pub(crate) mod policy;
 pub(crate) mod report;
 pub(crate) mod run;

@@ -9,6 +9,7 @@ mod escapes;
 mod groups;
 mod limits;
 mod load;
+pub(crate) mod node;
 mod schema;
 mod spans;
 mod text;

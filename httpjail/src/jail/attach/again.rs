@@ -129,7 +129,8 @@ pub(super) fn settle(target: &Target) {
     }
 }
 
-fn is_settled(target: &Target) -> bool {
+/// Returns true if all processes of a cgroup execute what they are for, and there are some.
+pub(crate) fn is_settled(target: &Target) -> bool {
     // A process that has ended has no executable.
     let processes = target.processes().unwrap_or_default().into_iter();
     let mut running = processes

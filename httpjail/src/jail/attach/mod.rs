@@ -6,7 +6,10 @@
 
 pub(crate) mod again;
 mod bpffs;
+pub(crate) mod closed;
+pub(crate) mod closer;
 mod closing;
+mod closing_program;
 mod detach;
 mod end;
 mod frames;
@@ -23,12 +26,12 @@ mod target;
 mod undoing;
 
 pub(crate) use again::Standby;
+pub(crate) use bpffs::is_lasting;
 pub(crate) use closing::Closing;
 pub(crate) use detach::{detach, is_attended, stop_waiting};
 pub(crate) use end::End;
 pub(crate) use overlays::{Laid, Overlay};
 pub(crate) use own_network::{OwnNetwork, RESOLV_CONF, read_apart};
-pub(crate) use bpffs::is_lasting;
 pub(crate) use place::{Place, cgroup_of};
 pub(crate) use target::{Target, is_at, processes};
 
@@ -140,6 +143,7 @@ impl Attachment {
         }
         // Released before a step can fail: undoing the attachment takes the lock too.
         drop(lock);
+        closed::pass(attachment.target.path(), attachment.target.id())?;
         if how.again {
             // Without listeners, so that nothing gets anywhere; but whoever starts the processes may make sockets, which programs
             // without a configuration refuse.

@@ -14,6 +14,7 @@ use std::os::unix::fs::{DirBuilderExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use super::bpffs::{self, is_mounted_anywhere, own_mount};
+use super::closed;
 use super::frames;
 use super::target::is_at;
 use crate::failure::Failure;
@@ -122,6 +123,8 @@ impl Pins {
     /// # Errors
     /// Naming what stays.
     pub(crate) fn remove(&self) -> io::Result<()> {
+        // First of all: what closes the cgroups above does so again.
+        closed::shut(&self.cgroup, self.id)?;
         if let Some(network) = self.network {
             frames::open(network, self.id)?;
         }

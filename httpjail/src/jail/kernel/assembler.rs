@@ -37,6 +37,7 @@ pub(in crate::jail) enum Helper {
     MapLookup = 1,
     MapUpdate = 2,
     MapDelete = 3,
+    PacketAncestor = 83,
     SeqWrite = 127,
     CurrentTask = 158,
     ToUnixSocket = 178,

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 const BPF_MAP_CREATE: i32 = 0;
 const BPF_MAP_LOOKUP_ELEM: i32 = 1;
 const BPF_MAP_UPDATE_ELEM: i32 = 2;
+const BPF_MAP_DELETE_ELEM: i32 = 3;
 const BPF_OBJ_GET_INFO_BY_FD: i32 = 15;
 const BPF_MAP_LOOKUP_AND_DELETE_ELEM: i32 = 21;
 
@@ -120,6 +121,19 @@ impl<K: Pod, V: Pod> Map<K, V> {
     /// As for `lookup`; also EINVAL before Linux 5.14.
     pub(crate) fn take(&self, key: &K) -> io::Result<Option<V>> {
         self.read(BPF_MAP_LOOKUP_AND_DELETE_ELEM, key)
+    }
+
+    /// Removes the value of `key`, if there is one.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(crate) fn remove(&self, key: &K) -> io::Result<()> {
+        let mut attr = element(self.fd.as_fd(), (&raw const *key).addr_u64(), 0);
+        // SAFETY: the kernel reads as many bytes as `K` has: checked in `new`.
+        match unsafe { bpf(BPF_MAP_DELETE_ELEM, &mut attr) } {
+            Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn read(&self, command: i32, key: &K) -> io::Result<Option<V>> {

@@ -30,6 +30,7 @@ use call::{AddrU64 as _, bpf, bpf_fd, object_name, raw};
 
 const BPF_PROG_LOAD: i32 = 5;
 const BPF_OBJ_PIN: i32 = 6;
+const BPF_OBJ_GET: i32 = 7;
 const BPF_PROG_QUERY: i32 = 16;
 const BPF_RAW_TRACEPOINT_OPEN: i32 = 17;
 const BPF_BTF_LOAD: i32 = 18;
@@ -202,6 +203,27 @@ pub(crate) fn obj_pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     };
     // SAFETY: the kernel reads the path up to its NUL.
     unsafe { bpf(BPF_OBJ_PIN, &mut attr) }.map(drop)
+}
+
+/// Opens an object by its name in a bpffs.
+///
+/// # Errors
+/// ENOENT, EPERM or EACCES, or EINVAL for what is no pin.
+pub(crate) fn obj_get(path: &Path) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Attr {
+        pathname: u64,
+        bpf_fd: u32,
+        file_flags: u32,
+    }
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = Attr {
+        pathname: path.as_ptr().addr_u64(),
+        bpf_fd: 0,
+        file_flags: 0,
+    };
+    // SAFETY: the kernel reads the path up to its NUL; the call returns a new descriptor.
+    unsafe { bpf_fd(BPF_OBJ_GET, &mut attr) }
 }
 
 /// Opens what an iterator program writes: the kernel calls it for one object after the other while the file is read.

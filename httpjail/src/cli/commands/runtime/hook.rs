@@ -28,7 +28,7 @@ use crate::failure::Failure;
 use crate::jail::attach::{RESOLV_CONF, read_apart};
 
 /// Variables that the hook has from the runtime, and the attachment from the hook: the way out for httpjail itself.
-pub(super) const PASSED: [&str; 7] = [
+pub(in crate::cli::commands) const PASSED: [&str; 7] = [
     "https_proxy",
     "HTTPS_PROXY",
     "http_proxy",
@@ -37,7 +37,8 @@ pub(super) const PASSED: [&str; 7] = [
     "no_proxy",
     "NO_PROXY",
 ];
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Where programs are looked for.
+pub(in crate::cli::commands) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// How long the attachment may take.
 const LIMIT: Duration = Duration::from_secs(40);
 /// How often to look whether it has ended.

@@ -6,7 +6,7 @@ mod exec;
 pub(crate) mod hook;
 pub(crate) mod install;
 mod pod;
-mod root;
+pub(super) mod root;
 pub(crate) mod shim;
 mod state;
 mod trust;

@@ -27,14 +27,14 @@ const PLACES: [&str; 4] = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/loca
 
 /// The directory.
 #[derive(Debug, Clone)]
-pub(super) struct Root(PathBuf);
+pub(in crate::cli::commands) struct Root(PathBuf);
 
 impl Root {
     /// Takes the usual directory, or another one.
     ///
     /// # Errors
     /// When that has another name.
-    pub(super) fn new(named: Option<&Path>) -> Result<Root, Failure> {
+    pub(in crate::cli::commands) fn new(named: Option<&Path>) -> Result<Root, Failure> {
         let directory = named.unwrap_or(Path::new(DIRECTORY));
         match directory.is_absolute() && directory.file_name().is_some_and(|name| name == NAME) {
             true => Ok(Root(directory.to_owned())),
@@ -46,12 +46,12 @@ impl Root {
     }
 
     /// Returns the directory.
-    pub(super) fn directory(&self) -> &Path {
+    pub(in crate::cli::commands) fn directory(&self) -> &Path {
         &self.0
     }
 
     /// Returns the directory above, which stands for a user's configuration.
-    pub(super) fn above(&self) -> &Path {
+    pub(in crate::cli::commands) fn above(&self) -> &Path {
         self.0.parent().unwrap_or(Path::new("/"))
     }
 
