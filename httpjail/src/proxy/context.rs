@@ -1,7 +1,9 @@
 //! What all connections of one proxy share: the configuration, the pool, the permits, the running tasks.
 
+use crate::counts::Counts;
 use crate::proxy::auth::proxy_auth::ProxyAuth;
 use crate::proxy::config::{Clients, Config};
+use crate::proxy::counters::Counters;
 use crate::proxy::io::pipes::Pipes;
 use crate::proxy::overload::clients::ConnectedClients;
 use crate::proxy::overload::h2_windows::ConnectionCounts;
@@ -26,6 +28,7 @@ pub(crate) struct Context {
     pub(crate) memory: Arc<Memory>,
     pub(crate) windows: ConnectionCounts,
     pub(crate) pipes: Arc<Pipes>,
+    pub(crate) counters: Counters,
 }
 
 impl Context {
@@ -52,6 +55,7 @@ impl Context {
             memory,
             windows,
             pipes: Arc::default(),
+            counters: Counters::new(),
             config,
         })
     }
@@ -62,6 +66,17 @@ impl Context {
             &self.config.clients,
             Clients::Explicit(ProxyAuth::Token(_) | ProxyAuth::TokenOrSelf(_))
         )
+    }
+
+    /// Returns what was counted so far, and what there is now.
+    pub(crate) fn counts(&self) -> Counts {
+        let (upstreams, upstreams_dialed) = self.pool.connections();
+        Counts {
+            clients: self.clients.count(),
+            upstreams,
+            upstreams_dialed,
+            ..self.counters.counts()
+        }
     }
 
     /// Returns whether there is neither a connection nor a task.

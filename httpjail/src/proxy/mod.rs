@@ -13,15 +13,15 @@
 //! | floor | may import |
 //! |---|---|
 //! | `limits`, `netlink`, `protocol`, `refusal`, `tasks`, `timeout`, `workers` | none |
-//! | `authority` | `refusal` |
+//! | `authority`, `counters` | `refusal` |
 //! | `auth` | `netlink` |
 //! | `overload` | `limits` |
 //! | `io` | `overload` |
 //! | `http1` | `authority`, `limits`, `refusal`, `timeout` |
 //! | `upstream` | `auth`, `authority`, `http1`, `io`, `limits`, `netlink`, `overload`, `protocol`, `refusal` |
 //! | `config` | `auth`, `limits`, `overload`, `upstream` |
-//! | `context` | `auth`, `config`, `io`, `overload`, `tasks`, `upstream` |
 //! | `download` | `limits`, `overload`, `upstream` |
+//! | `context` | `auth`, `config`, `counters`, `io`, `overload`, `tasks`, `upstream` |
 //! | `service` | `authority`, `config`, `context`, `http1`, `io`, `limits`, `overload`, `protocol`, `refusal`, `tasks`, `upstream` |
 //! | `downstream` | `auth`, `authority`, `config`, `context`, `http1`, `io`, `limits`, `overload`, `protocol`, `refusal`, `service`, `timeout`, `upstream` |
 //! | `server` | `config`, `context`, `downstream`, `overload`, `workers` |
@@ -31,6 +31,7 @@ mod auth;
 mod authority;
 mod config;
 mod context;
+mod counters;
 #[cfg(target_os = "linux")]
 mod download;
 mod downstream;

@@ -1,5 +1,6 @@
 //! Accepts connections, bounds their number, and ends them at shutdown.
 
+use crate::counts::Counts;
 use crate::proxy::config::Config;
 use crate::proxy::context::Context;
 use crate::proxy::downstream::connection;
@@ -25,6 +26,12 @@ impl Proxy {
         Proxy {
             context: Context::new(config),
         }
+    }
+
+    /// Returns what tells how much it has done so far, also while it runs.
+    pub(crate) fn counts(&self) -> impl Fn() -> Counts + Send + Sync + use<> {
+        let context = self.context.clone();
+        move || context.counts()
     }
 
     /// Serves `listeners` until `shutdown` resolves, then gives open connections

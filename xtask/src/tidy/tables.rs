@@ -11,6 +11,7 @@ pub(super) const IMPORTS: &[Row] = &[
     ("backend", &["failure", "policy"]),
     ("weak", &["sys", "backend"]),
     ("net", &[]),
+    ("counts", &[]),
     ("oci", &[]),
     ("signed", &[]),
     ("logging", &["audit"]),
@@ -19,7 +20,7 @@ pub(super) const IMPORTS: &[Row] = &[
     ("dns", &["net", "audit", "sync"]),
     ("audit", &["net", "policy", "sync"]),
     ("approve", &["net", "policy", "audit", "sys", "sync"]),
-    ("proxy", &["net", "policy", "tls", "audit", "approve", "sync"]),
+    ("proxy", &["net", "policy", "tls", "audit", "approve", "sync", "counts"]),
     (
         "jail",
         &[
@@ -53,6 +54,7 @@ pub(super) const FLOORS: &[(&str, &[Row])] = &[
             ("workers", &[]),
             ("auth", &["netlink"]),
             ("authority", &["refusal"]),
+            ("counters", &["refusal"]),
             ("overload", &["limits"]),
             ("http1", &["limits", "refusal", "timeout", "authority"]),
             ("io", &["overload"]),
@@ -71,8 +73,11 @@ pub(super) const FLOORS: &[(&str, &[Row])] = &[
                 ],
             ),
             ("config", &["limits", "auth", "overload", "upstream"]),
-            ("context", &["tasks", "auth", "overload", "io", "upstream", "config"]),
             ("download", &["limits", "overload", "upstream"]),
+            (
+                "context",
+                &["tasks", "auth", "counters", "overload", "io", "upstream", "config"],
+            ),
             (
                 "service",
                 &[

@@ -71,6 +71,7 @@ fn record_unknown(context: &Context, reason: &str) {
     let mut record = Record::new(EventKind::Refused);
     record.verdict = Some(Decision::Deny);
     record.reason = Some(reason.to_owned());
+    context.counters.record(&record);
     context.config.audit.record(record);
 }
 

@@ -135,6 +135,11 @@ impl ConnectedClients {
         self.lock().all.is_empty()
     }
 
+    /// Returns how many there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.lock().all.len() as u64
+    }
+
     /// Ends connections while too much memory is held, for as long as it is awaited: unused ones to servers first, which
     /// `close_unused` does if there are any. `is_unused` says whether there is no connection that could hold memory.
     pub(crate) async fn keep_within(

@@ -194,6 +194,7 @@ impl Client {
             }
             _ => {}
         }
+        self.context.counters.record(&record);
         self.context.config.audit.record(record);
     }
 }

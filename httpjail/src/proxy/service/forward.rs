@@ -54,11 +54,11 @@ impl Answer {
                     head.headers.remove(header::CONTENT_LENGTH);
                 }
                 head.version = Version::HTTP_11;
-                entry.record.status = Some(head.status.as_u16());
+                entry.answered(head.status);
                 Response::from_parts(head, ResponseBody::upstream(body, entry, lease, informational, stalled))
             }
             Answer::Upgraded(head, tunnel) => {
-                entry.record.status = Some(head.status().as_u16());
+                entry.answered(head.status());
                 tunnel(entry);
                 head.map(|()| ResponseBody::nothing())
             }

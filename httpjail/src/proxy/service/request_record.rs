@@ -10,6 +10,7 @@ use crate::proxy::io::flush_counter::FlushCounter;
 use crate::proxy::overload::h2_windows::UNSENT_MAX;
 use crate::proxy::refusal::{Kind, Refusal};
 use crate::proxy::service::client::Client;
+use http::StatusCode;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
@@ -83,6 +84,12 @@ impl RequestRecord {
         self.permit.is_some()
     }
 
+    /// Notes that the head of the server's answer is here.
+    pub(crate) fn answered(&mut self, status: StatusCode) {
+        self.record.status = Some(status.as_u16());
+        self.client.context.counters.answered(self.started.elapsed());
+    }
+
     /// Sets the reason, unless there is one already: the first is the cause of those after it.
     pub(crate) fn because(&mut self, reason: &str) {
         self.record.reason.get_or_insert_with(|| reason.to_owned());
@@ -99,6 +106,7 @@ impl RequestRecord {
     /// Notes that it gets `refusal` for an answer: that is the verdict, unless it had been let through and failed
     /// since.
     pub(crate) fn refused(&mut self, refusal: &Refusal) {
+        self.client.context.counters.refused(refusal.kind);
         if self.sent || matches!(refusal.kind, Kind::Upstream | Kind::Unread | Kind::TimedOut) {
             self.fail(refusal.reason, refusal.detail.as_str());
         } else {

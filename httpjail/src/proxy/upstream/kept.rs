@@ -19,6 +19,7 @@ use crate::proxy::upstream::key::PoolKey;
 use crate::sync::lock;
 use ahash::RandomState;
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Instant;
@@ -31,6 +32,8 @@ const LATELY: usize = 16;
 pub(crate) struct KeptConnections {
     limits: Limits,
     permits: Arc<Semaphore>,
+    /// How many permits were given.
+    dialed: AtomicU64,
     /// Those that belong to one client.
     bound: AllClientConnections,
     state: Mutex<State>,
@@ -60,13 +63,26 @@ impl KeptConnections {
         Arc::new(KeptConnections {
             limits: *limits,
             permits: Arc::new(Semaphore::new(limits.upstreams)),
+            dialed: AtomicU64::new(0),
             bound: AllClientConnections::default(),
             state: Mutex::default(),
         })
     }
 
+    /// Returns how many connections have a permit, and how many have had one.
+    pub(crate) fn connections(&self) -> (u64, u64) {
+        let open = self.limits.upstreams.saturating_sub(self.permits.available_permits());
+        (open as u64, self.dialed.load(Ordering::Relaxed))
+    }
+
     /// Waits for a permit for one more connection. If none is free, one of the unused connections is closed.
     pub(crate) async fn permit(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
+        let permit = self.free_permit().await?;
+        self.dialed.fetch_add(1, Ordering::Relaxed);
+        Ok(permit)
+    }
+
+    async fn free_permit(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
         let permit = self.permits.clone().acquire_owned();
         tokio::pin!(permit);
         tokio::select! {

@@ -173,6 +173,11 @@ impl Pool {
         self.asking.note(key);
     }
 
+    /// Returns how many upstream connections there are, and how many were dialed so far.
+    pub(crate) fn connections(&self) -> (u64, u64) {
+        self.kept.connections()
+    }
+
     /// Closes what has been unused for too long.
     pub(crate) fn sweep(&self) {
         self.kept.sweep();
