@@ -13,6 +13,7 @@ pub(crate) mod audit;
 pub(crate) mod backend;
 pub(crate) mod cli;
 pub(crate) mod config;
+pub(crate) mod control;
 pub(crate) mod counts;
 pub(crate) mod dns;
 pub(crate) mod failure;

@@ -8,6 +8,7 @@ use super::record::{Decision, EventKind, Record};
 use crate::net::Ancestor;
 use jiff::Timestamp;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::io;
 
@@ -27,8 +28,18 @@ pub(super) struct Stamp<'a> {
     pub(super) ts: Timestamp,
     /// Names the run.
     pub(super) session: &'a str,
+    /// What its owner calls it.
+    pub(super) marks: &'a Marks,
     /// Counts the run's records from 1. A gap is a record that could not be written.
     pub(super) seq: u64,
+}
+
+/// What a run's owner calls it, in each of its records.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Marks {
+    /// Its name, if it was given one.
+    pub(crate) name: Option<String>,
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 impl Format {
@@ -188,6 +199,10 @@ struct Line<'a> {
     session: &'a str,
     seq: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     complete: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<&'a str>,
@@ -219,6 +234,8 @@ fn json(out: &mut Vec<u8>, record: &Record, stamp: Stamp<'_>) -> io::Result<()> 
         cgroup: record.cgroup,
         session: stamp.session,
         seq: stamp.seq,
+        name: stamp.marks.name.as_deref(),
+        labels: &stamp.marks.labels,
         complete: record.complete,
         failure: record.failure.as_deref(),
         bytes_in: record.bytes_in,

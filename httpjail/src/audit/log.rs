@@ -4,7 +4,7 @@
 //! misses lines.
 
 use super::file::{LineFile, LogFile};
-use super::format::{Format, Stamp};
+use super::format::{Format, Marks, Stamp};
 use super::notice::{Notices, StderrPolicy};
 use super::{Record, Sink, Terminal};
 use crate::sync::lock;
@@ -37,6 +37,7 @@ impl fmt::Debug for Watcher {
 #[derive(Debug)]
 pub(crate) struct Log {
     session: String,
+    marks: Marks,
     lines: Mutex<Lines>,
     healthy: AtomicBool,
     notices: Mutex<Notices>,
@@ -71,6 +72,7 @@ impl Log {
         let file = file.map(LineFile::new);
         Log {
             session,
+            marks: Marks::default(),
             lines: Mutex::new(Lines {
                 file,
                 format,
@@ -90,6 +92,11 @@ impl Log {
             watcher: Some(Mutex::new(watcher)),
             ..self
         }
+    }
+
+    /// Returns the log with these marks in each record.
+    pub(crate) fn marked(self, marks: Marks) -> Log {
+        Log { marks, ..self }
     }
 
     /// Returns the terminal of this log, for other messages while the command runs.
@@ -113,7 +120,7 @@ impl Sink for Log {
         }
         {
             let mut lines = lock(&self.lines);
-            let written = lines.write(&record, &self.session);
+            let written = lines.write(&record, &self.session, &self.marks);
             // Inside the lock, so that the outcome of the last write is remembered, not that of the last thread to get here.
             let was_healthy = self.healthy.swap(written.is_ok(), Ordering::SeqCst);
             if let (Err(error), true) = (written, was_healthy) {
@@ -131,7 +138,7 @@ impl Sink for Log {
 }
 
 impl Lines {
-    fn write(&mut self, record: &Record, session: &str) -> io::Result<()> {
+    fn write(&mut self, record: &Record, session: &str, marks: &Marks) -> io::Result<()> {
         // A record that could not be written leaves a gap in the numbers.
         self.seq += 1;
         let Some(file) = &mut self.file else { return Ok(()) };
@@ -144,6 +151,7 @@ impl Lines {
             Stamp {
                 ts: Timestamp::now(),
                 session,
+                marks,
                 seq: self.seq,
             },
         )?;

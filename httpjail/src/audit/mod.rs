@@ -24,7 +24,7 @@ pub(crate) use file::open_stream;
 pub(crate) use file::{LogFile, open_log};
 #[cfg(target_os = "linux")]
 pub(crate) use file::{LogLocation, open_log_without_links};
-pub(crate) use format::Format;
+pub(crate) use format::{Format, Marks};
 pub(crate) use log::{Log, Watcher};
 pub(crate) use notice::{Show, StderrPolicy};
 pub(crate) use read::read_line;

@@ -35,6 +35,12 @@ pub(crate) enum ConfigError {
     /// Not peers and a port.
     #[error("invalid peers `{0}`: expected ADDRESS[/BITS]:PORT")]
     Inbound(String),
+    /// Not a key and a value.
+    #[error("invalid label `{0}`: expected KEY=VALUE")]
+    Label(String),
+    /// Too many labels.
+    #[error("too many labels: expected at most {0}")]
+    Labels(usize),
     /// Weak mode, which makes no jail, cannot do it.
     #[error("{0} needs a jail: weak mode has none")]
     OfJails(&'static str),
@@ -53,6 +59,11 @@ impl ConfigError {
                  by a cgroup above both"
                     .into(),
             ),
+            ConfigError::Label(_) => Some(
+                "a key is at most 63 letters, digits and `_-./`, and begins with a letter; a value is at most 253 bytes on one line"
+                    .into(),
+            ),
+            ConfigError::Labels(_) => Some("what differs from run to run belongs into the log".into()),
             ConfigError::Serving(_) => Some("keep it in a file of its own, for `serve`".into()),
             ConfigError::Attaching(_) => Some("keep it in a file of its own, for `attach`".into()),
             ConfigError::Conflict(..) => Some("keep one of them".into()),

@@ -10,6 +10,7 @@ use http::Method;
 use super::error::ConfigError;
 use super::file::File;
 use super::inbound;
+use super::labels;
 use super::options::{Backend, DnsMode, Level, LogFormat, UpstreamNetwork};
 use super::overrides::{CommandLine, Overrides};
 use super::publish;
@@ -71,6 +72,8 @@ pub(super) fn of(line: CommandLine, file: Option<File>, command: Command) -> Res
     }
     Ok(Config {
         command,
+        name: set.name,
+        labels: labels::parse(&set.labels)?,
         policy: Arc::new(policy),
         mode,
         purpose: Purpose::Work,

@@ -7,6 +7,7 @@ mod commands;
 mod error;
 pub mod file;
 mod inbound;
+mod labels;
 mod merge;
 pub(crate) mod options;
 mod overrides;

@@ -25,6 +25,8 @@ pub(crate) struct CommandLine {
 /// The options that the command line or a policy file sets; `None` or empty where it does not.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Overrides {
+    pub name: Option<String>,
+    pub labels: Vec<String>,
     pub dry_run: Option<bool>,
     pub log_only: Option<bool>,
     pub no_tls_intercept: Option<bool>,
@@ -65,6 +67,8 @@ impl Overrides {
             (other.interactive, other.approve_with),
         );
         Overrides {
+            name: self.name.or(other.name),
+            labels: list(self.labels, other.labels),
             dry_run,
             log_only,
             weak,

@@ -1,5 +1,6 @@
 //! The configuration of a run, of a proxy without a command, or of an attachment.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -18,6 +19,9 @@ use crate::policy::{Policy, Warning};
 pub(crate) struct Config {
     /// The command and its arguments.
     pub command: Command,
+    /// The run's name, if it was given one.
+    pub name: Option<String>,
+    pub labels: BTreeMap<String, String>,
     pub policy: Arc<Policy>,
     pub mode: Mode,
     /// What the run is for.

@@ -179,12 +179,12 @@ impl Running {
                     end
                 });
             }
-            if proxy
-                && let Err(message) =
-                    self.proxy_process
-                        .answer(ancestors, |socket, words| holders.find(socket, words), open_log)
-            {
-                return Ok(End::Failed(message));
+            if proxy {
+                let find = |socket, words: &dyn Fn(u32) -> Option<String>| holders.find(socket, words);
+                let answered = self.proxy_process.answer(ancestors, find, open_log);
+                if let Err(message) = answered.and_then(|asked| poller.answer(&self.proxy_process, asked)) {
+                    return Ok(End::Failed(message));
+                }
             }
             if signals {
                 self.pass_signals()?;

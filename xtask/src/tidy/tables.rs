@@ -34,6 +34,7 @@ pub(super) const IMPORTS: &[Row] = &[
         ],
     ),
     ("config", &["net", "policy", "audit"]),
+    ("control", &["counts"]),
     ("cli", ALL),
     ("lib", ALL),
     ("main", ALL),

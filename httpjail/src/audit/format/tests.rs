@@ -25,14 +25,33 @@ fn full() -> Record {
 }
 
 fn line(format: Format, record: &Record) -> String {
+    marked(format, record, &Marks::default())
+}
+
+fn marked(format: Format, record: &Record, marks: &Marks) -> String {
     let stamp = Stamp {
         ts: Timestamp::from_microsecond(1_767_323_045_006_700).unwrap(),
         session: "s1",
+        marks,
         seq: 9,
     };
     let mut out = Vec::new();
     format.line(&mut out, record, stamp).unwrap();
     String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn what_the_owner_calls_it_is_in_json_alone() {
+    let marks = Marks {
+        name: Some("web".into()),
+        labels: [("team".into(), "a\u{202e}".into())].into(),
+    };
+    let record = Record::new(EventKind::Start);
+    let json = marked(Format::Json, &record, &marks);
+    let end = r#""seq":9,"name":"web","labels":{"team":"a\u202e"}}"#;
+    assert!(json.trim_end().ends_with(end), "{json}");
+    assert!(!line(Format::Json, &record).contains("name"));
+    assert_eq!(marked(Format::Text, &record, &marks), line(Format::Text, &record));
 }
 
 #[test]

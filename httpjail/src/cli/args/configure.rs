@@ -90,6 +90,8 @@ impl From<Shared> for CommandLine {
             rules: shared.rules,
             config: shared.config,
             options: Overrides {
+                name: shared.name,
+                labels: shared.label,
                 dry_run: set(shared.dry_run),
                 log_only: set(shared.log_only),
                 approve_with: shared.approve_with,

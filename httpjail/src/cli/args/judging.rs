@@ -10,6 +10,7 @@ use super::word::word;
 use crate::audit::SummaryForm;
 use crate::config::file::parse_seconds;
 use crate::config::options::{Backend, DnsMode, LogFormat};
+use crate::control::protocol::parse_name;
 
 /// How requests are judged and logged, whoever makes them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
@@ -57,6 +58,14 @@ pub(crate) struct Shared {
     /// Keep the interception authority in memory and forget it at the end
     #[arg(long, help_heading = "Traffic")]
     pub ephemeral_ca: bool,
+
+    /// Name this run, for `httpjail list`, its log, and metrics; no other of yours may have the name
+    #[arg(long, value_name = "NAME", value_parser = parse_name, help_heading = "Output")]
+    pub name: Option<String>,
+
+    /// Give this run a label, for its log and metrics; repeatable
+    #[arg(long, value_name = "KEY=VALUE", help_heading = "Output")]
+    pub label: Vec<String>,
 
     /// Write the request log to a file, or to stdout (`-`) or /dev/stderr [default: denials to stderr]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]

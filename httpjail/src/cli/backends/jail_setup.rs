@@ -11,6 +11,7 @@ use super::jail_stages::{PreparedJail, RunParts};
 use crate::backend::Prepared;
 use crate::cli::compose::allowed_sockets;
 use crate::cli::compose::approval::{self, Questions};
+use crate::cli::compose::control::{self, About};
 use crate::cli::compose::jail_plan;
 use crate::cli::compose::proxy_parts;
 use crate::cli::compose::proxy_process::Task;
@@ -19,6 +20,7 @@ use crate::cli::output::{USAGE, failure};
 use crate::cli::run_stats::SharedFindings;
 use crate::cli::safe_from::{Holding, SafeFrom};
 use crate::config::Config;
+use crate::control::protocol::Kind;
 use crate::failure::Failure;
 use crate::jail::lifecycle::Jail;
 use crate::jail::process::socket_maker::{self, SocketClient, SocketServer};
@@ -84,6 +86,16 @@ impl JailSetup {
             );
         }
         let findings = SharedFindings::new()?;
+        let session = proxy_parts::session();
+        let about = About {
+            kind: Kind::Jail,
+            backend: Some(name),
+            holds: control::command(config),
+            session: &session,
+            home: &caller.home,
+        };
+        // Before the host's Unix sockets are looked for, so that the jail's cover is on it, too.
+        let (control_socket, control) = control::open(config, about)?.unzip();
         let task = Task {
             config,
             caller,
@@ -91,11 +103,12 @@ impl JailSetup {
             among_others: false,
             older: Vec::new(),
             shared_findings: &findings,
-            session: proxy_parts::session(),
+            session,
             steering: steering.as_ref(),
             socket_client,
             leg: None,
             questions,
+            control,
         };
         let proxy_process = task.spawn(steering.proxy_keeps())?;
         // While the proxy's process loads its authority.
@@ -131,6 +144,7 @@ impl JailSetup {
                 approver,
                 socket_server,
                 findings,
+                control_socket,
                 signals: self.signals,
                 unplaced,
                 jailed,

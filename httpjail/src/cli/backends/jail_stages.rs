@@ -12,6 +12,7 @@ use crate::cli::context::RunContext;
 use crate::cli::run_stats::SharedFindings;
 use crate::cli::safe_from::SafeFrom;
 use crate::config::{Config, Purpose};
+use crate::control::directory::ControlSocket;
 use crate::failure::Failure;
 use crate::jail::lifecycle::{self, Jail, SpawnError};
 use crate::jail::process::approver::ApproverProcess;
@@ -28,6 +29,7 @@ pub(super) struct RunParts {
     pub(super) approver: Option<ApproverProcess>,
     pub(super) socket_server: Option<SocketServer>,
     pub(super) findings: SharedFindings,
+    pub(super) control_socket: Option<ControlSocket>,
     pub(super) signals: Signals,
     pub(super) unplaced: Vec<String>,
     /// The user whom the jail holds.
@@ -87,6 +89,7 @@ impl Armed for ArmedJail {
             approver,
             socket_server,
             findings,
+            control_socket,
             signals,
             jailed,
             run,
@@ -112,6 +115,7 @@ impl Armed for ArmedJail {
             running,
             log,
             _forwarder: forwarder,
+            _control_socket: control_socket,
             findings,
             jailed,
             run,
@@ -124,6 +128,7 @@ struct RunningJail {
     running: Result<Running, Outcome>,
     log: LogReopener,
     _forwarder: Option<SocketMaker>,
+    _control_socket: Option<ControlSocket>,
     findings: SharedFindings,
     jailed: u32,
     run: Rc<RunContext>,
@@ -135,6 +140,7 @@ impl backend::Running for RunningJail {
             running,
             log,
             _forwarder,
+            _control_socket,
             findings,
             jailed,
             run,

@@ -11,6 +11,7 @@ use crate::cli::born;
 use crate::cli::compose::approval::{self, Questions};
 use crate::cli::compose::container_network::{ContainerLeg, Entrance};
 use crate::cli::compose::container_trust;
+use crate::cli::compose::control::{self, About};
 use crate::cli::compose::log_file::LogReopener;
 use crate::cli::compose::proxy_parts::{session, upstream_authorities};
 use crate::cli::compose::proxy_process::Task;
@@ -19,13 +20,14 @@ use crate::cli::readiness;
 use crate::cli::run_stats::SharedFindings;
 use crate::cli::safe_from::{Holding, SafeFrom};
 use crate::config::Config;
+use crate::control::protocol::Kind;
 use crate::failure::Failure;
 use crate::jail::attach::{self, Attachment, Closing, End, Laid, Place, Standby, Target};
 use crate::jail::sandbox::rights;
 use crate::jail::sandbox::user_identity::UserIdentity;
 use crate::jail::stale;
-use crate::jail::steering::Extras;
 use crate::jail::steering::hints;
+use crate::jail::steering::{Extras, Steering as _};
 use crate::jail::supervisor::policy_watch::PolicyWatch;
 use crate::jail::supervisor::signals::Signals;
 use crate::logging;
@@ -158,6 +160,15 @@ fn hold(
         }
     };
     let shared_findings = SharedFindings::new()?;
+    let session = session();
+    let about = About {
+        kind: Kind::Attach,
+        backend: Some(attachment.steering().name()),
+        holds: place.to_string(),
+        session: &session,
+        home: &caller.home,
+    };
+    let (_control_socket, control) = control::open(config, about)?.unzip();
     let task = Task {
         config,
         caller,
@@ -168,7 +179,8 @@ fn hold(
         among_others: true,
         older: attachment.preexisting().to_vec(),
         shared_findings: &shared_findings,
-        session: session(),
+        session,
+        control,
         steering: attachment.steering(),
     };
     let mut proxy_process = task.spawn(attachment.keeps())?;

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
+use crate::control::directory;
 use crate::failure::Failure;
 use crate::jail::sandbox::user_identity::UserIdentity;
 use crate::logging;
@@ -30,7 +31,7 @@ const ENGINES: [(&str, &str); 13] = [
 /// Looks at each, and warns of those that lead out.
 ///
 /// # Errors
-/// For a path that is no socket, with status 2.
+/// For a path that is no socket, or httpjail's own, with status 2.
 pub(crate) fn check(config: &Config, caller: &UserIdentity) -> Result<(), Failure> {
     for path in &config.allow_sockets {
         let found = caller.act(|| look(path)).and_then(|found| found);
@@ -38,6 +39,18 @@ pub(crate) fn check(config: &Config, caller: &UserIdentity) -> Result<(), Failur
             status: 2,
             ..Failure::new(format!("--allow-socket {}: {error}", path.display()))
         })?;
+        let control = fs::metadata(&real)
+            .is_ok_and(|found| directory::is_control_socket(&found, caller.uid.as_raw(), &caller.home));
+        if control {
+            return Err(Failure {
+                status: 2,
+                hint: Some("a jail asks no httpjail anything: `httpjail list` and `reload` are for its owner".into()),
+                ..Failure::new(format!(
+                    "--allow-socket {}: it is a control socket of httpjail",
+                    path.display()
+                ))
+            });
+        }
         if let Some(engine) = engine(path).or_else(|| engine(&real)) {
             logging::warn(
                 &format!(

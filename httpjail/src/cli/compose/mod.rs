@@ -8,6 +8,8 @@ pub(crate) mod container_network;
 #[cfg(target_os = "linux")]
 pub(crate) mod container_trust;
 #[cfg(target_os = "linux")]
+pub(crate) mod control;
+#[cfg(target_os = "linux")]
 pub(crate) mod environment;
 #[cfg(target_os = "linux")]
 pub(crate) mod host_ports;

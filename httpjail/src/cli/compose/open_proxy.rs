@@ -9,13 +9,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::approve::ApprovalQueue;
 use crate::audit::{EventKind, Log, LogFile, Record, Sink, open_log};
 use crate::backend::RunFindings;
 use crate::cli::compose::approval;
+#[cfg(target_os = "linux")]
+use crate::cli::compose::control::{self, About, ControlListener};
 use crate::cli::compose::proxy_parts::{self, ProxyParts};
 use crate::cli::compose::reload::{self, InForce, Own, Watcher};
 use crate::cli::invoking_user::InvokingUser;
@@ -23,6 +25,8 @@ use crate::cli::output::failure;
 use crate::cli::run_stats::SharedRunStats;
 use crate::cli::safe_from::{Holding, SafeFrom};
 use crate::config::{Approval, Config, LogTarget};
+#[cfg(target_os = "linux")]
+use crate::control::{directory::ControlSocket, protocol::Kind};
 use crate::failure::Failure;
 use crate::logging;
 use crate::net::{Asked, Host, NameSource, Program, ProgramSource};
@@ -33,6 +37,9 @@ use crate::weak::environment::ProxyAddress;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
+
+/// How many requests to look at the policy file may wait.
+const DEMANDS: usize = 16;
 
 /// The folder of the authority, in httpjail's own.
 const FOLDER: &str = "weak";
@@ -77,6 +84,8 @@ pub(crate) struct OpenProxy {
     watch: Option<Watcher<Own>>,
     heeds_hangup: bool,
     in_force: Arc<InForce>,
+    #[cfg(target_os = "linux")]
+    control: Option<(ControlSocket, ControlListener)>,
 }
 
 impl OpenProxy {
@@ -111,7 +120,10 @@ impl OpenProxy {
         let upstream_tls = proxy_parts::upstream_tls(&upstream, &authority)?;
         let runtime = proxy::runtime().map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
         runtime.spawn(proxy_parts::give_memory_back());
-        let log = proxy_parts::start_log(config, file, proxy_parts::session(), &stats)?;
+        let session = proxy_parts::session();
+        #[cfg(target_os = "linux")]
+        let control = control::open(config, about(config, caller, access, local, &session))?;
+        let log = proxy_parts::start_log(config, file, session, &stats)?;
 
         let (guard, credentials) = access.guard()?;
         let approvals = approvals(config, caller, guarded)?;
@@ -145,6 +157,8 @@ impl OpenProxy {
             // In weak mode the signal is the command's.
             heeds_hangup: !matches!(access, Access::TokenOrSelf),
             in_force: Arc::new(in_force),
+            #[cfg(target_os = "linux")]
+            control,
         })
     }
 
@@ -171,7 +185,15 @@ impl OpenProxy {
     ) -> Result<(T, RunFindings), Failure> {
         let (proxy, listener) = (self.proxy, self.listener);
         let done = self.runtime.block_on(async {
+            let (_demand, demands) = mpsc::channel(DEMANDS);
+            #[cfg(target_os = "linux")]
+            let counts = proxy.counts();
             let (stop, stopped) = oneshot::channel::<()>();
+            #[cfg(target_os = "linux")]
+            let _control_socket = self.control.map(|(socket, control)| {
+                control.serve(self.in_force.clone(), counts, _demand.clone());
+                socket
+            });
             let mut serving: JoinHandle<_> = tokio::spawn(proxy.run(vec![listener], async {
                 // Dropped or sent, it means the same.
                 let _ = stopped.await;
@@ -183,7 +205,7 @@ impl OpenProxy {
             };
             let done = tokio::select! {
                 early = &mut serving => return Err(ended(early)),
-                never = reload::keep(self.watch, self.heeds_hangup, self.in_force) => match never {},
+                never = reload::keep(self.watch, self.heeds_hangup, self.in_force, demands) => match never {},
                 done = work => done,
             };
             drop(stop);
@@ -200,6 +222,29 @@ impl OpenProxy {
         });
         self.log.finish(self.stats.last_words());
         Ok((done?, self.stats.findings()))
+    }
+}
+
+/// What the control socket tells of it.
+#[cfg(target_os = "linux")]
+fn about<'a>(
+    config: &Config,
+    caller: &'a InvokingUser,
+    access: Access,
+    local: SocketAddr,
+    session: &'a str,
+) -> About<'a> {
+    let weak = matches!(access, Access::TokenOrSelf);
+    About {
+        kind: if weak { Kind::Jail } else { Kind::Serve },
+        backend: weak.then_some("weak"),
+        holds: if weak {
+            control::command(config)
+        } else {
+            local.to_string()
+        },
+        session,
+        home: &caller.identity.home,
     }
 }
 

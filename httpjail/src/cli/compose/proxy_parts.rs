@@ -19,7 +19,7 @@ use crate::net::{NameSource, ProgramSource};
 
 #[cfg(unix)]
 use crate::audit;
-use crate::audit::{EventKind, Format, Log, LogFile, Record, Show, Sink, StderrPolicy};
+use crate::audit::{EventKind, Format, Log, LogFile, Marks, Record, Show, Sink, StderrPolicy};
 use crate::config::options::LogFormat;
 use crate::config::{Config, Mode, Purpose, Stream};
 use crate::failure::Failure;
@@ -44,8 +44,12 @@ fn log(config: &Config, file: Option<LogFile>, session: String, stats: &SharedRu
         suggest: hints::suggests(config),
         mend: !matches!(config.purpose, Purpose::Locked(_)),
     };
+    let marks = Marks {
+        name: config.name.clone(),
+        labels: config.labels.clone(),
+    };
     Log::new(file, format, policy, session)
-        .map(|log| log.watched_by(stats.watcher()))
+        .map(|log| log.watched_by(stats.watcher()).marked(marks))
         .map_err(|error| Failure::new(format!("cannot speak on stderr: {error}")))
 }
 

@@ -17,6 +17,7 @@ use crate::approve::{ApprovalQueue, ApproverClient};
 use crate::audit::{EventKind, LogFile, Record, Sink};
 use crate::cli::authority_dirs;
 use crate::cli::compose::container_network::{ContainerLeg, ContainerNetwork};
+use crate::cli::compose::control::{AskedSupervisor, ControlListener};
 use crate::cli::compose::kernel_events::{noting, record};
 use crate::cli::compose::log_file::open_log_as;
 use crate::cli::compose::proxy_parts::{self, ProxyParts};
@@ -32,6 +33,7 @@ use crate::jail::process::proxy::{self as proxy_process, ProxyProcess};
 use crate::jail::process::proxy_user::ProxyUser;
 use crate::jail::process::socket_maker::SocketClient;
 use crate::jail::process_info::client::{ProcessInfoClient, Shutdown};
+use crate::jail::protocol::policy_file::Change;
 use crate::jail::protocol::proxy::{FromProxy, ProxyEnd};
 use crate::jail::sandbox::network::{JAIL_V4, JAIL_V6};
 use crate::jail::sandbox::user_identity::UserIdentity;
@@ -66,6 +68,8 @@ pub(crate) struct Task<'a> {
     pub leg: Option<ContainerLeg>,
     /// The way to whoever decides on what no rule matches, if anybody does.
     pub questions: Option<UnixStream>,
+    /// The control socket, if there is one.
+    pub control: Option<ControlListener>,
 }
 
 /// The log, while the process may still open it.
@@ -83,6 +87,7 @@ impl Task<'_> {
         keep.extend(self.questions.as_ref().map(AsRawFd::as_raw_fd));
         keep.extend(self.socket_client.as_ref().map(SocketClient::descriptor));
         keep.extend(self.leg.as_ref().map(ContainerLeg::descriptor));
+        keep.extend(self.control.as_ref().map(ControlListener::descriptor));
         keep.push(self.shared_findings.descriptor());
         ProxyProcess::spawn(&keep, move |line, user| self.run(line, user))
             .map_err(|error| Failure::new(format!("cannot fork the proxy: {error}")))
@@ -146,7 +151,12 @@ impl Task<'_> {
         let (proxy, in_force) = parts.build(self.config, &log)?;
         let events = self.steering.events(&mut listeners)?;
         let blocked = noting(log.clone(), names.clone(), process_info.clone());
-        let end = hear_supervisor(process_info, in_force, approvals);
+        let (in_force, reloads) = (Arc::new(in_force), AskedSupervisor::new(line.clone()));
+        let end = hear_supervisor(process_info, in_force.clone(), reloads.clone(), approvals);
+        if let Some(control) = self.control.take() {
+            let _entered = runtime.enter();
+            control.serve(in_force, proxy.counts(), reloads);
+        }
         let answers = self.answers(names, leg.as_deref())?;
         let clients = self.among_others.then(|| self.steering.asked_servers()).transpose()?;
         let Listeners {
@@ -255,17 +265,25 @@ impl Task<'_> {
 /// run ended.
 fn hear_supervisor(
     process_info: Arc<ProcessInfoClient>,
-    in_force: InForce,
+    in_force: Arc<InForce>,
+    reloads: Arc<AskedSupervisor>,
     approvals: Option<Arc<ApprovalQueue>>,
 ) -> oneshot::Receiver<Shutdown> {
     let (ended, end) = oneshot::channel();
-    let (changed, changes) = mpsc::channel();
+    let (changed, changes) = mpsc::channel::<(Change, Option<u64>)>();
     // On a thread of its own: a long policy takes a while to read, and answers are waited for.
-    thread::spawn(move || changes.into_iter().for_each(|change| in_force.take(change)));
     thread::spawn(move || {
-        let last = process_info.listen(|change| {
+        for (change, request_id) in changes {
+            let became = in_force.take(change);
+            request_id
+                .into_iter()
+                .for_each(|request_id| reloads.tell(request_id, became.clone()));
+        }
+    });
+    thread::spawn(move || {
+        let last = process_info.listen(|change, request_id| {
             // The receiver ends with the process.
-            let _ = changed.send(change);
+            let _ = changed.send((change, request_id));
         });
         if let Some(approvals) = approvals {
             approvals.close();

@@ -76,6 +76,9 @@ pub fn load<'a>(name: &str, bytes: Vec<u8>, read: &'a mut Read<'a>) -> Result<Fi
         },
     };
     let options = Overrides {
+        // One name for all runs of a policy would be none.
+        name: None,
+        labels: schema.label.0,
         dry_run: schema.dry_run,
         log_only: schema.log_only,
         no_tls_intercept: schema.no_tls_intercept,

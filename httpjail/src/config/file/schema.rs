@@ -34,6 +34,8 @@ pub(super) struct Schema {
     pub(super) logging: Option<Logging>,
     pub(super) tls: Option<Tls>,
     pub(super) limits: Option<Limits>,
+    #[serde(default)]
+    pub(super) label: OneOrMany,
     pub(super) dry_run: Option<bool>,
     pub(super) log_only: Option<bool>,
     pub(super) no_tls_intercept: Option<bool>,

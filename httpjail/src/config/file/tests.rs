@@ -138,9 +138,11 @@ fn every_option() {
     let file = read(
         "dry-run: true\nlog-only: false\nno-tls-intercept: true\nweak: false\ninteractive: false\napprove-with: ask\napprove-timeout: 5\nephemeral-ca: true\ndns: off\n\
          backend: ebpf\nuser: nobody\ntimeout: 1.5\nlog: a.log\nlog-format: json\npublish: 3000\nallow-socket: /a\nupstream-ca:\n  - b\n  - c\n\
-         quiet: true\nsummary: github\nverbose: 2\nlisten: '[::1]:9'\nauth: none\nupstream-network: host\ninbound: 10.0.0.1:80\nversion: 1\n",
+         quiet: true\nsummary: github\nverbose: 2\nlisten: '[::1]:9'\nauth: none\nupstream-network: host\ninbound: 10.0.0.1:80\nlabel: team=a\nversion: 1\n",
     );
     let expected = Overrides {
+        name: None,
+        labels: vec!["team=a".into()],
         dry_run: Some(true),
         log_only: Some(false),
         no_tls_intercept: Some(true),

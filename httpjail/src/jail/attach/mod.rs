@@ -313,14 +313,16 @@ impl Attachment {
             if devices && let Some(Err(error)) = self.frames.as_ref().map(Frames::renew) {
                 return End::Failed(format!("cannot close a new device of the network namespace: {error}"));
             }
-            if proxy && let Err(message) = proxy_process.answer(|pid| self.target.ancestors(pid), |_, _| None, open_log)
-            {
-                return End::Failed(message);
+            if proxy {
+                let answered = proxy_process.answer(|pid| self.target.ancestors(pid), |_, _| None, open_log);
+                if let Err(message) = answered.and_then(|asked| poller.answer(proxy_process, asked)) {
+                    return End::Failed(message);
+                }
             }
             if signal {
                 match asked(signals) {
                     Ok(Asked { end: true, .. }) => return End::Asked,
-                    Ok(Asked { reload: true, .. }) if poller.demand(proxy_process).is_err() => {
+                    Ok(Asked { reload: true, .. }) if poller.demand(proxy_process, None).is_err() => {
                         return End::Failed("the proxy ended".to_owned());
                     }
                     Ok(_) => {}

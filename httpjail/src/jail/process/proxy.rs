@@ -152,7 +152,8 @@ impl ProxyProcess {
     }
 
     /// Answers one request of the proxy. `ancestors` returns the ancestors of a jailed process, `holder` the process that has
-    /// a socket open, and `open_log` opens the request log again.
+    /// a socket open, and `open_log` opens the request log again. Returns the number of a request that is left to the caller: to
+    /// look at the policy file now.
     ///
     /// # Errors
     /// A text for the user, when the message is unexpected, or the proxy failed or is gone.
@@ -161,7 +162,7 @@ impl ProxyProcess {
         ancestors: impl FnOnce(u32) -> Option<Vec<u32>>,
         holder: impl FnOnce(u32, &dyn Fn(u32) -> Option<String>) -> Option<Holder>,
         open_log: &dyn Fn() -> io::Result<File>,
-    ) -> Result<(), String> {
+    ) -> Result<Option<u64>, String> {
         let sent = match self.channel.receive() {
             Ok(FromProxy::Program { request_id, pid }) => {
                 let program = lookup::look(pid, |pid| self.words.of(pid), ancestors);
@@ -184,11 +185,12 @@ impl ProxyProcess {
                     self.channel.send(&ToProxy::Log { request_id, error })
                 }
             },
+            Ok(FromProxy::Reload { request_id }) => return Ok(Some(request_id)),
             Ok(FromProxy::Failed(failure)) => return Err(failure.message),
             Ok(other) => return Err(format!("unexpected message from the proxy's process: {other:?}")),
             Err(error) => return Err(format!("the proxy ended: {error}")),
         };
-        sent.map_err(|error| format!("the proxy ended: {error}"))
+        sent.map(|()| None).map_err(|error| format!("the proxy ended: {error}"))
     }
 
     fn hear(&self, what: &str) -> Result<FromProxy, Failure> {

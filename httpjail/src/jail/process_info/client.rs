@@ -78,9 +78,9 @@ impl ProcessInfoClient {
         }
     }
 
-    /// Passes answers to the threads that wait for them, and new policies to `reload`, until the supervisor says that the
-    /// run is over. Blocks.
-    pub(crate) fn listen(&self, mut reload: impl FnMut(Change)) -> Shutdown {
+    /// Passes answers to the threads that wait for them, and new policies to `reload`, with the number by which they were asked
+    /// for ([`FromProxy::Reload`]), until the supervisor says that the run is over. Blocks.
+    pub(crate) fn listen(&self, mut reload: impl FnMut(Change, Option<u64>)) -> Shutdown {
         loop {
             let Ok((message, descriptors)) = self.channel.receive_with() else {
                 return self.end(Shutdown::Gone);
@@ -96,7 +96,7 @@ impl ProcessInfoClient {
                     self.tell(request_id, Answer::Log(log));
                 }
                 ToProxy::Holder { request_id, holder } => self.tell(request_id, Answer::Holder(holder)),
-                ToProxy::Policy { error } => reload(policy_file::taken(error, descriptors)),
+                ToProxy::Policy { request_id, error } => reload(policy_file::taken(error, descriptors), request_id),
                 ToProxy::Finish { status } => {
                     *lock(&self.last_log) = descriptors.into_iter().next().map(File::from);
                     return self.end(Shutdown::Finish(status));
@@ -254,7 +254,7 @@ mod tests {
         let client = Arc::new(ProcessInfoClient::new(Arc::new(proxy)));
         let listening = thread::spawn({
             let client = client.clone();
-            move || client.listen(|_| {})
+            move || client.listen(|_, _| {})
         });
         let answering = thread::spawn(move || {
             // None gets an answer before all have asked.

@@ -21,18 +21,25 @@ pub(crate) type Texts = Vec<(PathBuf, String)>;
 /// New texts, or why a changed file cannot be used. Then the old policy stays in force.
 pub(crate) type Change = Result<Texts, String>;
 
-/// Sends a change to the proxy's process.
+/// Sends a change to the proxy's process, with the number of its request if it asked for it.
 ///
 /// # Errors
 /// As [`IpcChannel::send`].
-pub(crate) fn send(channel: &IpcChannel<ToProxy, FromProxy>, change: Change) -> io::Result<()> {
+pub(crate) fn send(
+    channel: &IpcChannel<ToProxy, FromProxy>,
+    change: Change,
+    request_id: Option<u64>,
+) -> io::Result<()> {
     let kept = change
         .and_then(|texts| keep(&texts).map_err(|error| format!("cannot send it to the proxy's process: {error}")));
     match kept {
-        Ok(file) => channel.send_with(&ToProxy::Policy { error: None }, &[file.as_raw_fd()]),
+        Ok(file) => {
+            let error = None;
+            channel.send_with(&ToProxy::Policy { request_id, error }, &[file.as_raw_fd()])
+        }
         Err(error) => {
             let error = Some(shortened(&error));
-            channel.send(&ToProxy::Policy { error })
+            channel.send(&ToProxy::Policy { request_id, error })
         }
     }
 }
@@ -80,9 +87,10 @@ mod tests {
         let (ours, theirs) = channel::pair::<ToProxy, FromProxy>().expect("a line");
         for (error, end) in [("short".to_owned(), "short"), ("\u{1}\u{fffd}".repeat(100_000), "...")] {
             let error = Some(shortened(&error));
-            ours.send(&ToProxy::Policy { error }).expect("it is sent");
+            let request_id = Some(u64::MAX);
+            ours.send(&ToProxy::Policy { request_id, error }).expect("it is sent");
             match theirs.receive().expect("it comes") {
-                ToProxy::Policy { error: Some(error) } => assert!(error.ends_with(end), "{}", error.len()),
+                ToProxy::Policy { error: Some(error), .. } => assert!(error.ends_with(end), "{}", error.len()),
                 other => panic!("{other:?}"),
             }
         }

@@ -31,6 +31,8 @@ pub(crate) enum ToProxy {
     },
     /// The policy file has changed. Its new texts come with this message, or `error` says why there are none.
     Policy {
+        /// The number of the request, if it was asked for by [`FromProxy::Reload`].
+        request_id: Option<u64>,
         /// The reason, for the user.
         error: Option<String>,
     },
@@ -77,6 +79,11 @@ pub(crate) enum FromProxy {
     },
     /// Asks to open the request log again, because it was moved away.
     Log {
+        /// The number that the answer repeats.
+        request_id: u64,
+    },
+    /// Asks to look at the policy file now, because somebody has asked for that by the control socket.
+    Reload {
         /// The number that the answer repeats.
         request_id: u64,
     },

@@ -49,14 +49,22 @@ impl<'a> PolicyPoller<'a> {
         self.next = Instant::now() + PERIOD;
         watch
             .look()
-            .map_or(Ok(()), |change| policy_file::send(&proxy_process.channel, change))
+            .map_or(Ok(()), |change| policy_file::send(&proxy_process.channel, change, None))
     }
 
-    /// Sends the policy now (SIGHUP).
-    pub(crate) fn demand(&mut self, proxy_process: &ProxyProcess) -> io::Result<()> {
+    /// Sends the policy now: after SIGHUP, or because the proxy's process asks for it by this number.
+    pub(crate) fn demand(&mut self, proxy_process: &ProxyProcess, request_id: Option<u64>) -> io::Result<()> {
         match &mut self.watch {
-            Some(watch) => policy_file::send(&proxy_process.channel, watch.demand()),
+            Some(watch) => policy_file::send(&proxy_process.channel, watch.demand(), request_id),
             None => Ok(()),
         }
+    }
+    /// Sends the policy if the proxy's process has asked for it ([`ProxyProcess::answer`]).
+    ///
+    /// # Errors
+    /// A text for the user.
+    pub(crate) fn answer(&mut self, proxy_process: &ProxyProcess, asked: Option<u64>) -> Result<(), String> {
+        let sent = asked.map_or(Ok(()), |_| self.demand(proxy_process, asked));
+        sent.map_err(|error| format!("the proxy ended: {error}"))
     }
 }

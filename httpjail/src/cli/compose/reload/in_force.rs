@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use super::history::History;
 use super::rights::Change;
 use crate::audit::{EventKind, Log, Record, Sink, printable};
 use crate::config::{Config, Reload, Reloaded};
+use crate::control::protocol::{self, Loaded};
 use crate::policy::Policy;
 
 /// Puts what has changed in force, or says why not; in the log too.
@@ -17,6 +19,7 @@ pub(crate) struct InForce {
     quiet: bool,
     /// Whether connections to this host's loopback are steered at all.
     loopback: bool,
+    history: History,
 }
 
 impl InForce {
@@ -28,7 +31,20 @@ impl InForce {
             log,
             quiet: config.log.quiet,
             loopback: config.policy.names_loopback(),
+            history: History::new(),
         }
+    }
+
+    /// Whether there is a file to reload.
+    pub(crate) fn has_file(&self) -> bool {
+        self.reload.is_some()
+    }
+
+    /// What is in force, and what came of the reloads so far.
+    pub(crate) fn state(&self) -> protocol::Policy {
+        let file = self.reload.as_ref().and_then(|reload| reload.texts.first());
+        let file = file.map(|(name, _)| std::path::absolute(name).unwrap_or_else(|_| name.clone()));
+        self.history.told(file.as_deref(), &self.policy.load())
     }
 
     /// The policy, for the proxy.
@@ -36,9 +52,10 @@ impl InForce {
         self.policy.clone()
     }
 
-    /// Takes a change. Requests that are being judged keep the policy that they began with.
-    pub(crate) fn take(&self, change: Change) {
-        let Some(reload) = &self.reload else { return };
+    /// Takes a change. Requests that are being judged keep the policy that they began with. Returns what is in force then, or why
+    /// it is what it was before.
+    pub(crate) fn take(&self, change: Change) -> Result<Loaded, String> {
+        let reload = self.reload.as_ref().ok_or("there is no policy file")?;
         match change.and_then(|texts| reload.policy(texts)) {
             Ok(Reloaded { policy, warnings }) => {
                 let rules = match policy.rules().len() {
@@ -47,6 +64,7 @@ impl InForce {
                 };
                 let loopback = policy.names_loopback() && !self.loopback;
                 self.policy.store(Arc::new(policy));
+                self.history.taken();
                 self.record(format!("policy reloaded, {rules}"));
                 if !self.quiet {
                     self.say("httpjail", &format!("the policy was reloaded: {rules}"));
@@ -61,8 +79,10 @@ impl InForce {
                         );
                     }
                 }
+                Ok(self.history.loaded(&self.policy.load()))
             }
             Err(error) => {
+                self.history.failed(&error);
                 self.record(format!(
                     "policy not reloaded: {}",
                     error.lines().next().unwrap_or_default()
@@ -71,6 +91,7 @@ impl InForce {
                     "error",
                     &format!("the policy was not reloaded, the old one stays in force: {error}"),
                 );
+                Err(error)
             }
         }
     }

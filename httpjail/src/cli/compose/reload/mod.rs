@@ -3,13 +3,14 @@
 //! httpjail looks at the file by its path once a second, so it does not matter how an editor replaces it. It reloads a change that
 //! has stayed the same from one look to the next: a rule that is half written can allow more than the whole one.
 
+mod history;
 mod in_force;
 mod keep;
 mod rights;
 mod watcher;
 
 pub(crate) use in_force::InForce;
-pub(crate) use keep::keep;
+pub(crate) use keep::{Demand, keep};
 pub(crate) use rights::{Own, Rights};
 pub(crate) use watcher::Watcher;
 

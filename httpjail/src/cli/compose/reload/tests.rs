@@ -291,17 +291,37 @@ fn a_change_is_in_force_and_a_wrong_one_is_not() {
         matches!(policy.load().judge(&target), Verdict::Allow(_))
     };
     assert!(!allows());
-    in_force.take(Ok(vec![(
+    let before = in_force.state();
+    let taken = in_force.take(Ok(vec![(
         name.clone(),
         "rules:\n- {action: allow, host: a.test}\n".into(),
     )]));
     assert!(allows());
-    in_force.take(Ok(vec![(name, "rules:\n- {action: alow, host: a.test}\n".into())]));
+    let state = in_force.state();
+    assert_eq!(
+        (taken, state.reloads, state.failures),
+        (Ok(state.in_force.clone()), 1, 0)
+    );
+    assert_ne!(state.in_force.sha256, before.in_force.sha256);
+    assert_eq!(state.in_force.rules, 1);
+    let wrong = in_force.take(Ok(vec![(name, "rules:\n- {action: alow, host: a.test}\n".into())]));
+    assert!(allows() && wrong.is_err());
+    let failed = in_force.state();
+    assert_eq!(
+        (failed.in_force, failed.reloads, failed.failures),
+        (state.in_force, 1, 1)
+    );
+    assert!(failed.failure.is_some_and(|failure| failure.reason.contains("`alow`")));
+    assert!(in_force.take(Err("it is gone\x1b".into())).is_err());
     assert!(allows());
-    in_force.take(Err("it is gone\x1b".into()));
-    assert!(allows());
-    in_force.take(Ok(vec![(world.path("r.yaml"), "rules: []\n".into())]));
+    let taken = in_force.take(Ok(vec![(world.path("r.yaml"), "rules: []\n".into())]));
     assert!(!allows());
+    let state = in_force.state();
+    assert_eq!(
+        (taken.is_ok(), state.reloads, state.failures, state.failure),
+        (true, 2, 2, None)
+    );
+    assert_eq!(state.in_force.rules, 0);
 
     log.finish([]);
     let text = |mut file: fs::File| {
