@@ -11,6 +11,7 @@ use super::help::{
     SHORT_AFTER,
 };
 use super::judging::Run;
+use super::owner::List;
 use super::policies::{Check, Learn, Lint, Report};
 use super::runtime::{Node, Runtime};
 use super::signed::PolicyAction;
@@ -62,6 +63,9 @@ pub(crate) enum Other {
     /// Jail many cgroups, units and containers, as a node file names them
     #[command(after_help = NODE_AFTER, max_term_width = 100)]
     Node(Box<Node>),
+
+    /// Show what httpjail runs for you now: jails, attachments, `serve`
+    List(List),
 
     /// Run a command with all requests allowed, and write the policy that would have allowed them
     #[command(

@@ -11,6 +11,8 @@ pub(crate) mod detach;
 pub(crate) mod doctor;
 pub(crate) mod learn;
 pub(crate) mod lint;
+#[cfg(target_os = "linux")]
+pub(crate) mod list;
 pub(crate) mod man;
 #[cfg(target_os = "linux")]
 pub(crate) mod node;
