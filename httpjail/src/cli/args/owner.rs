@@ -1,4 +1,4 @@
-//! Arguments of `list`, by which an owner looks after runs.
+//! Arguments of `list` and `reload`, by which an owner looks after runs.
 
 use clap::Args;
 
@@ -8,4 +8,17 @@ pub(crate) struct List {
     /// Print a JSON object a line
     #[arg(long)]
     pub json: bool,
+}
+
+/// Having runs look at their policy files.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Reload {
+    /// The run, as `httpjail list` names it
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+
+    /// Every run that has a policy file
+    #[arg(long)]
+    pub all: bool,
 }

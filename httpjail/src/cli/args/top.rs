@@ -11,7 +11,7 @@ use super::help::{
     SHORT_AFTER,
 };
 use super::judging::Run;
-use super::owner::List;
+use super::owner::{List, Reload};
 use super::policies::{Check, Learn, Lint, Report};
 use super::runtime::{Node, Runtime};
 use super::signed::PolicyAction;
@@ -66,6 +66,9 @@ pub(crate) enum Other {
 
     /// Show what httpjail runs for you now: jails, attachments, `serve`
     List(List),
+
+    /// Have what runs look at its policy file now, and say what came of it
+    Reload(Reload),
 
     /// Run a command with all requests allowed, and write the policy that would have allowed them
     #[command(

@@ -17,6 +17,8 @@ pub(crate) mod man;
 #[cfg(target_os = "linux")]
 pub(crate) mod node;
 pub(crate) mod policy;
+#[cfg(target_os = "linux")]
+pub(crate) mod reload;
 pub(crate) mod report;
 pub(crate) mod run;
 #[cfg(target_os = "linux")]
