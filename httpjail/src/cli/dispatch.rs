@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::process::{self, ExitCode};
 
-use crate::cli::args::{self, Attach, Ca, Cli, Detach, Learn, List, Node, Other, PolicyAction, Reload, Run, Runtime, Serve};
+use crate::cli::args::{
+    self, Attach, Ca, Cli, Detach, Learn, List, Metrics, Node, Other, PolicyAction, Reload, Run, Runtime, Serve,
+};
 #[cfg(target_os = "linux")]
-use crate::cli::commands::{attach, detach, list, node, reload, runtime};
+use crate::cli::commands::{attach, detach, list, metrics, node, reload, runtime};
 use crate::cli::commands::{ca, check, completions, doctor, lint, man, policy, report, run, serve};
 use crate::cli::context::{Inherited, RunContext};
 use crate::cli::invoking_user::InvokingUser;
@@ -44,6 +46,7 @@ pub fn main() -> ExitCode {
         Some(Other::Attach(args)) => inherited.and_then(|_| hold(*args)),
         Some(Other::Detach(args)) => release(&args),
         Some(Other::List(args)) => show(&args),
+        Some(Other::Metrics(args)) => measure(&args),
         Some(Other::Reload(args)) => renew(&args),
         Some(Other::Runtime(action)) => inherited.and_then(|_| containers(&action)),
         Some(Other::Policy(action)) => inherited.and_then(|_| policies(&action)),
@@ -163,12 +166,22 @@ fn show(args: &List) -> Result<i32, Failure> {
 }
 
 #[cfg(target_os = "linux")]
+fn measure(args: &Metrics) -> Result<i32, Failure> {
+    metrics::run(args, &InvokingUser::find()?)
+}
+
+#[cfg(target_os = "linux")]
 fn renew(args: &Reload) -> Result<i32, Failure> {
     reload::run(args, &InvokingUser::find()?)
 }
 
 #[cfg(not(target_os = "linux"))]
 fn show(_: &List) -> Result<i32, Failure> {
+    Err(Failure::new("only Linux has control sockets"))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn measure(_: &Metrics) -> Result<i32, Failure> {
     Err(Failure::new("only Linux has control sockets"))
 }
 

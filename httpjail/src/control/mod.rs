@@ -18,6 +18,8 @@
 pub(crate) mod client;
 #[cfg(target_os = "linux")]
 pub(crate) mod directory;
+#[cfg(target_os = "linux")]
+pub(crate) mod metrics;
 pub(crate) mod protocol;
 #[cfg(target_os = "linux")]
 pub(crate) mod server;

@@ -15,7 +15,7 @@ mod top;
 mod word;
 
 pub(crate) use judging::Run;
-pub(crate) use owner::{List, Reload};
+pub(crate) use owner::{List, Metrics, Reload};
 pub(crate) use policies::{Check, Learn, Lint, Report};
 pub(super) use read::told;
 pub(crate) use runtime::{Engine, Hook, Install, Node, Runtime, Uninstall};

@@ -1,4 +1,4 @@
-//! Arguments of `list` and `reload`, by which an owner looks after runs.
+//! Arguments of `list`, `reload` and `metrics`, by which an owner looks after runs.
 
 use clap::Args;
 
@@ -8,6 +8,14 @@ pub(crate) struct List {
     /// Print a JSON object a line
     #[arg(long)]
     pub json: bool,
+}
+
+/// Printing what runs have counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub(crate) struct Metrics {
+    /// The run, as `httpjail list` names it; without a name all of them
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
 }
 
 /// Having runs look at their policy files.

@@ -11,7 +11,7 @@ use super::help::{
     SHORT_AFTER,
 };
 use super::judging::Run;
-use super::owner::{List, Reload};
+use super::owner::{List, Metrics, Reload};
 use super::policies::{Check, Learn, Lint, Report};
 use super::runtime::{Node, Runtime};
 use super::signed::PolicyAction;
@@ -66,6 +66,9 @@ pub(crate) enum Other {
 
     /// Show what httpjail runs for you now: jails, attachments, `serve`
     List(List),
+
+    /// Print what that has counted, as Prometheus reads it
+    Metrics(Metrics),
 
     /// Have what runs look at its policy file now, and say what came of it
     Reload(Reload),

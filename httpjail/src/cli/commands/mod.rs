@@ -15,6 +15,8 @@ pub(crate) mod lint;
 pub(crate) mod list;
 pub(crate) mod man;
 #[cfg(target_os = "linux")]
+pub(crate) mod metrics;
+#[cfg(target_os = "linux")]
 pub(crate) mod node;
 pub(crate) mod policy;
 #[cfg(target_os = "linux")]
