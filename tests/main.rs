@@ -10,6 +10,7 @@ mod cgroups;
 mod check;
 mod clients;
 mod cmd;
+mod control;
 mod design;
 mod devices;
 mod differential;

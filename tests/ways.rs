@@ -12,12 +12,13 @@ use httpjail_lab::Way;
 use crate::support::{Expect as _, lab, repeats};
 
 /// Topics in which no jail is started, or whose tests choose the way themselves, or to which the way makes no difference.
-const OTHER_TOPICS: [&str; 20] = [
+const OTHER_TOPICS: [&str; 21] = [
     "answers",
     "attach",
     "bad_policies",
     "check",
     "cmd",
+    "control",
     "design",
     "differential",
     "examples",
