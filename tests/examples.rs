@@ -30,7 +30,7 @@ fn promises(text: &str) -> Vec<(&str, &str)> {
     words.filter(|(word, _)| ["allow", "deny"].contains(word)).collect()
 }
 
-fn check(policy: &Path) {
+pub(crate) fn check(policy: &Path) {
     let name = policy.display();
     let text = fs::read_to_string(policy).unwrap();
     let promises = promises(&text);

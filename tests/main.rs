@@ -26,6 +26,7 @@ mod hostile;
 mod hosts;
 mod http1;
 mod identity;
+mod kubernetes;
 mod lab;
 mod learn;
 mod leftovers;
