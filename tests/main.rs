@@ -36,6 +36,7 @@ mod memory;
 mod messages;
 mod named_pipes;
 mod owner;
+mod pool;
 mod programs;
 mod publish;
 mod readme;

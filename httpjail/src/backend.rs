@@ -64,7 +64,7 @@ pub(crate) struct Ended {
 }
 
 /// How a command ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Outcome {
     /// By itself, with this status. (Windows knows more of them than 256.)
     Exited(i32),

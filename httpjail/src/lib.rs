@@ -5,7 +5,10 @@
 
 #![cfg_attr(
     any(not(target_os = "linux"), fuzzing),
-    expect(dead_code, reason = "what serves jails has no user on other systems, and a fuzzer drives no command")
+    expect(
+        dead_code,
+        reason = "what serves jails has no user on other systems, and a fuzzer drives no command"
+    )
 )]
 
 pub(crate) mod approve;

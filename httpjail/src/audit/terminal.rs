@@ -32,6 +32,8 @@ pub(crate) struct Terminal {
 #[derive(Debug)]
 enum Message {
     Line(String),
+    /// Write to this file from now on.
+    Screen(File),
     /// Print everything, raw or not; then drop the sender.
     Flush(SyncSender<()>),
 }
@@ -61,6 +63,13 @@ impl Terminal {
     /// Queues `line` (already escaped, without a newline), or counts it as lost. Never blocks.
     pub(crate) fn line(&self, line: String) {
         if self.queue.try_send(Message::Line(line)).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Writes to `screen` from now on, unless the queue is full.
+    pub(crate) fn show_on(&self, screen: File) {
+        if self.queue.try_send(Message::Screen(screen)).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -108,6 +117,11 @@ impl Printer {
     fn take(&mut self, message: Result<Message, RecvTimeoutError>) -> bool {
         match message {
             Ok(Message::Line(line)) => self.keep(line),
+            Ok(Message::Screen(screen)) => {
+                self.print();
+                self.color = wants_color(&screen);
+                self.screen = screen;
+            }
             Ok(Message::Flush(_done)) => self.print(),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {

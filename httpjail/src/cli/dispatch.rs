@@ -1,19 +1,20 @@
 //! From the command line to the command that carries it out, and its exit status. The one place that knows all the parts.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::{self, ExitCode};
 
 use crate::cli::args::{
-    self, Attach, Ca, Cli, Detach, Learn, List, Metrics, Node, Other, PolicyAction, Reload, Run, Runtime, Serve,
+    self, Attach, Ca, Cli, Detach, Learn, List, Metrics, Node, Other, PolicyAction, Pool, Reload, Run, Runtime, Serve,
 };
 #[cfg(target_os = "linux")]
-use crate::cli::commands::{attach, detach, list, metrics, node, reload, runtime};
+use crate::cli::commands::{attach, detach, list, metrics, node, pool, reload, runtime};
 use crate::cli::commands::{ca, check, completions, doctor, lint, man, policy, report, run, serve};
 use crate::cli::context::{Inherited, RunContext};
 use crate::cli::invoking_user::InvokingUser;
 #[cfg(target_os = "linux")]
 use crate::cli::output::failure;
-use crate::cli::output::{print, usage, verbosity};
+use crate::cli::output::{USAGE, print, usage, verbosity};
 use crate::cli::policy_file;
 use crate::config::file::node::NODE_SCHEMA;
 use crate::config::file::{File, SCHEMA};
@@ -48,6 +49,7 @@ pub fn main() -> ExitCode {
         Some(Other::List(args)) => show(&args),
         Some(Other::Metrics(args)) => measure(&args),
         Some(Other::Reload(args)) => renew(&args),
+        Some(Other::Pool(args)) => inherited.and_then(|_| keep_ready(*args)),
         Some(Other::Runtime(action)) => inherited.and_then(|_| containers(&action)),
         Some(Other::Policy(action)) => inherited.and_then(|_| policies(&action)),
         Some(Other::Node(args)) => inherited.and_then(|_| many(&args)),
@@ -78,6 +80,16 @@ fn conclude(done: Result<i32, Failure>) -> ExitCode {
 }
 
 fn command(args: Run, inherited: Inherited) -> Result<i32, Failure> {
+    if let Some(name) = &args.pool {
+        if !args.is_for_a_pool_alone() {
+            return Err(Failure {
+                hint: Some("give rules and options to `httpjail pool`".into()),
+                status: USAGE,
+                ..Failure::new("--pool takes a jail as its pool has made it: no other option can be given")
+            });
+        }
+        return from_pool(name, args.command, inherited);
+    }
     let caller = InvokingUser::find()?;
     let locked = args.locked.clone();
     let file = locked.clone().or(args.shared.config.clone());
@@ -106,6 +118,29 @@ fn learn_policy(args: Learn, inherited: Inherited) -> Result<i32, Failure> {
 
 fn examine() -> Result<i32, Failure> {
     doctor::run(&InvokingUser::find()?).map(i32::from)
+}
+
+#[cfg(target_os = "linux")]
+fn keep_ready(args: Pool) -> Result<i32, Failure> {
+    let caller = InvokingUser::find()?;
+    let (file, plan) = (args.shared.config.clone(), pool::Plan::of(&args)?);
+    let config = configure(file.as_deref(), &caller, |file| args.configure(file))?;
+    pool::keep(RunContext { config, caller }, plan)
+}
+
+#[cfg(target_os = "linux")]
+fn from_pool(name: &str, command: Vec<OsString>, inherited: Inherited) -> Result<i32, Failure> {
+    pool::client::run(name, command, inherited)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn keep_ready(_: Pool) -> Result<i32, Failure> {
+    Err(Failure::new("only Linux has jails"))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn from_pool(_: &str, _: Vec<OsString>, _: Inherited) -> Result<i32, Failure> {
+    Err(Failure::new("only Linux has jails"))
 }
 
 #[cfg(target_os = "linux")]

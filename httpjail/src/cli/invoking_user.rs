@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::jail::sandbox::user_identity::UserIdentity;
 
 /// The user who called.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct InvokingUser {
     #[cfg(target_os = "linux")]
     pub(crate) identity: UserIdentity,

@@ -118,6 +118,26 @@ impl Config {
         Ok(config)
     }
 
+    /// Makes the configuration of jails whose commands come later.
+    ///
+    /// # Errors
+    /// As [`Config::for_command`], and for what is one command's.
+    pub(crate) fn for_pool(line: CommandLine, file: Option<File>) -> Result<Config, ConfigError> {
+        refuse_serving(file.as_ref())?;
+        refuse_attaching(file.as_ref())?;
+        let config = merge::of(line, file, Command::none())?;
+        let given = [
+            (config.backend == Backend::Weak, "weak mode, which makes no jail"),
+            // Only one jail can have the port.
+            (!config.publish.is_empty(), "publish"),
+            (config.approval == Approval::Terminal, "interactive"),
+        ];
+        match given.into_iter().find(|(given, _)| *given) {
+            Some((_, name)) => Err(ConfigError::Conflict("pool", name)),
+            None => Ok(config),
+        }
+    }
+
     /// Refuses what only a command can have.
     fn has_no_command(&self, what: &'static str) -> Result<(), ConfigError> {
         let given = [

@@ -15,7 +15,7 @@ use crate::net::{HostPattern, Inbound};
 use crate::policy::{Policy, Warning};
 
 /// The whole configuration of a run.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Config {
     /// The command and its arguments.
     pub command: Command,

@@ -5,6 +5,7 @@
 
 mod core_dumps;
 mod guard_sockets;
+mod pooled;
 
 use std::io;
 use std::marker::PhantomData;
@@ -23,7 +24,8 @@ use crate::jail::protocol::init::{InitReply, InitRequest};
 use crate::jail::sandbox::{mounts, network};
 use crate::jail::self_test;
 use crate::jail::steering::{Steering, hints, select};
-use crate::jail::supervisor::{self, Running, signals::Signals};
+use crate::jail::supervisor::signals::Signals;
+use crate::jail::supervisor::{self, Running};
 use crate::jail::unix::SocketGuard;
 use crate::net::Listeners;
 use crate::sys::memory;

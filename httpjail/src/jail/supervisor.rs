@@ -1,8 +1,10 @@
 //! The supervisor while the command runs: forwards signals and stops, answers the proxy's process, keeps the deadline,
 //! and ends everything when the command, the time or a part of the jail has ended.
 
+pub(crate) mod client;
 pub(crate) mod policy_watch;
 pub(crate) mod signals;
+pub(crate) mod standby;
 
 use std::fs::File;
 use std::io;
@@ -26,6 +28,7 @@ use super::steering::Steering;
 use super::unix::SocketGuard;
 use crate::backend::Outcome;
 use crate::sys::terminal::Terminal;
+use client::Client;
 use policy_watch::{PolicyPoller, PolicyWatch};
 use signals::{Signals, is_forwarded};
 
@@ -63,6 +66,8 @@ pub(crate) struct Running {
     approver: Option<ApproverProcess>,
     /// The command holds the terminal, which must be taken back at the end.
     holds_terminal: bool,
+    /// Who took the jail from a pool, in whose place this process has no terminal.
+    client: Option<Client>,
 }
 
 /// Returns true if the command should get the terminal at once: httpjail has it, and the command reads from it and writes
@@ -103,6 +108,15 @@ impl Running {
             signals,
             approver,
             holds_terminal,
+            client: None,
+        }
+    }
+
+    /// The same for who took the jail from a pool.
+    pub(crate) fn of(self, client: Client) -> Self {
+        Running {
+            client: Some(client),
+            ..self
         }
     }
 
@@ -126,6 +140,13 @@ impl Running {
             approver.finish();
         }
         let finished = self.proxy_process.finish(end.status().into(), open_log);
+        // What is left to be removed runs nothing and reaches nothing.
+        if let Some(client) = &self.client {
+            client.tell_end(match &end {
+                End::Command(outcome) => Ok(*outcome),
+                End::Failed(message) => Err(message),
+            });
+        }
         let removed = self.steering.disarm();
         let left = [killed, finished]
             .into_iter()
@@ -161,12 +182,15 @@ impl Running {
                     .as_ref()
                     .map(|approver| PollFd::new(approver.as_fd(), PollFlags::POLLIN)),
             );
+            let asked = polled.len();
+            polled.extend(self.client.iter().flat_map(Client::polled));
             match poll(&mut polled, wait) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),
             }
             let came = |at: usize| polled.get(at).is_some_and(|polled| polled.any().unwrap_or(true));
-            let (init, proxy, signals, approver) = (came(0), came(1), came(2), came(3));
+            let (init, proxy, signals, approver) = (came(0), came(1), came(2), asked > 3 && came(3));
+            let heard = [came(asked), came(asked + 1)];
             // It sends only replies, or that it failed. Read before init's channel: a command that fails because of a denial
             // must not hide that the approver was gone.
             if approver && let Some(approver) = &self.approver {
@@ -188,6 +212,15 @@ impl Running {
             }
             if signals {
                 self.pass_signals()?;
+            }
+            if heard != [false; 2]
+                && let Some(client) = &self.client
+            {
+                match client.hear(heard) {
+                    Ok(Some(signal)) => self.pass(signal)?,
+                    Ok(None) => {}
+                    Err(message) => return Ok(End::Failed(message)),
+                }
             }
             if let Err(error) = poller.look(&self.proxy_process) {
                 return Ok(End::Failed(format!("the proxy ended: {error}")));
@@ -230,11 +263,16 @@ impl Running {
 
     fn pass_signals(&mut self) -> io::Result<()> {
         while let Some(signal) = self.signals.next()? {
-            if signal == Signal::SIGCONT {
-                self.resume()?;
-            } else if is_forwarded(signal) {
-                self.sandbox.channel.send(&InitRequest::Signal(signal as i32))?;
-            }
+            self.pass(signal)?;
+        }
+        Ok(())
+    }
+
+    fn pass(&mut self, signal: Signal) -> io::Result<()> {
+        if signal == Signal::SIGCONT {
+            self.resume()?;
+        } else if is_forwarded(signal) {
+            self.sandbox.channel.send(&InitRequest::Signal(signal as i32))?;
         }
         Ok(())
     }
@@ -243,6 +281,9 @@ impl Running {
     /// stops too, so that the shell sees a stopped job. Without a terminal there is no such shell, and a command that stops
     /// itself, while others of the jail still work, must not stop the process that keeps the deadline and takes signals.
     fn stop(&mut self, signal: i32, deadline: Option<Instant>) -> io::Result<()> {
+        if let Some(client) = &self.client {
+            return client.tell_stop(signal);
+        }
         let Some(terminal) = Terminal::open() else {
             return Ok(());
         };
@@ -264,6 +305,10 @@ impl Running {
     /// Continues the command after httpjail was continued, with the terminal if the shell has put httpjail in the
     /// foreground (`fg`).
     fn resume(&mut self) -> io::Result<()> {
+        if let Some(client) = &self.client {
+            let foreground = client.has_terminal();
+            return self.sandbox.channel.send(&InitRequest::Resume { foreground });
+        }
         if let Some(approver) = self.approver.as_ref().filter(|approver| approver.holds_terminal()) {
             approver.resume()?;
             // The jail's own terminal is always the command's.

@@ -117,3 +117,38 @@ pub(crate) fn keep_across_exec(fds: &[RawFd]) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Gives descriptors the numbers that are beside them, open across an exec, whatever had these numbers before.
+///
+/// As for [`close_from`], the caller is a fork that will never again touch what it had under them.
+///
+/// # Errors
+/// Those of `fcntl(2)` and `dup2(2)`.
+pub(crate) fn place(pairs: Vec<(OwnedFd, RawFd)>) -> io::Result<()> {
+    let last = pairs.iter().map(|(_, number)| *number).max().unwrap_or(0);
+    let moved = pairs
+        .into_iter()
+        .map(|(fd, number)| Ok((above(fd, last)?, number)))
+        .collect::<io::Result<Vec<_>>>()?;
+    for (fd, number) in moved {
+        // SAFETY: the call takes integers; that nothing uses the number any more is the caller's promise above.
+        if unsafe { libc::dup2(fd.as_raw_fd(), number) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// The same open file under a number above `last`, closed on exec.
+///
+/// # Errors
+/// Those of `fcntl(2)`.
+pub(crate) fn above(fd: OwnedFd, last: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes integers.
+    let copy = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, last.saturating_add(1)) };
+    if copy < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel just gave this descriptor to us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}

@@ -60,6 +60,38 @@ pub(crate) fn send_limit(socket: BorrowedFd<'_>) -> io::Result<Option<std::time:
     Ok(Some(limit).filter(|limit| !limit.is_zero()))
 }
 
+/// The supplementary groups of who made the other end of a connected Unix socket, as the kernel has kept them
+/// (`SO_PEERGROUPS`, Linux 4.13).
+///
+/// # Errors
+/// Those of `getsockopt(2)`.
+pub(crate) fn peer_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
+    // Enough for most, and then for what a process can have (NGROUPS_MAX).
+    for room in [64, 65_536] {
+        let mut groups = vec![0u32; room];
+        let mut length = (groups.len() * size_of::<u32>()) as libc::socklen_t;
+        // SAFETY: the kernel writes at most `length` bytes, which are there.
+        let done = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERGROUPS,
+                groups.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        match Errno::result(done) {
+            Err(Errno::ERANGE) => {}
+            Err(error) => return Err(error.into()),
+            Ok(_) => {
+                groups.truncate(length as usize / size_of::<u32>());
+                return Ok(groups);
+            }
+        }
+    }
+    Err(Errno::ERANGE.into())
+}
+
 fn option<T: Copy>(socket: BorrowedFd<'_>, name: libc::c_int) -> io::Result<T> {
     let mut value = std::mem::MaybeUninit::<T>::zeroed();
     let mut length = size_of::<T>() as libc::socklen_t;

@@ -6,6 +6,8 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+#[cfg(target_os = "linux")]
+use std::os::fd::{FromRawFd, OwnedFd};
 
 use nix::libc;
 use nix::pty::Winsize;
@@ -153,4 +155,24 @@ pub(crate) fn make_controlling(terminal: BorrowedFd<'_>) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// `TIOCGPTPEER` (`include/uapi/asm-generic/ioctls.h`, Linux 4.13).
+#[cfg(target_os = "linux")]
+const TIOCGPTPEER: libc::Ioctl = 0x5441;
+
+/// Opens the inner end of the terminal whose outer end this is, wherever its name is.
+///
+/// # Errors
+/// Those of `ioctl(TIOCGPTPEER)` (ioctl_tty(2)).
+#[cfg(target_os = "linux")]
+pub(crate) fn inner_end(outer: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: the call takes an integer, the flags of open(2).
+    let fd = unsafe { libc::ioctl(outer.as_raw_fd(), TIOCGPTPEER, flags) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel just gave this descriptor to us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

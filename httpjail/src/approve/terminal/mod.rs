@@ -25,6 +25,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use console::Console;
 pub(crate) use file::{Contents, PolicyFile};
+pub(crate) use relay::Relay;
 pub(crate) use setup::Setup;
 pub(crate) use supervisor::{Supervisor, TerminalCommand};
 

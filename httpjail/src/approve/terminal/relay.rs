@@ -25,7 +25,8 @@ const LAST: Duration = Duration::from_secs(3);
 const REDRAW: Duration = Duration::from_millis(100);
 const REDRAW_MOST: Duration = Duration::from_secs(1);
 
-pub(super) struct Relay {
+/// The two ends, and what is on its way between them.
+pub(crate) struct Relay {
     outer: File,
     inner: Option<File>,
     screen: Screen,
@@ -43,7 +44,7 @@ pub(super) struct Relay {
 }
 
 impl Relay {
-    pub(super) fn new(outer: File) -> io::Result<Relay> {
+    pub(crate) fn new(outer: File) -> io::Result<Relay> {
         unblock(outer.as_fd())?;
         Ok(Relay {
             outer,
@@ -60,7 +61,7 @@ impl Relay {
     }
 
     /// Takes the jail's terminal, gives it the modes and the size of the caller's, and starts to relay.
-    pub(super) fn start(&mut self, inner: OwnedFd) -> io::Result<()> {
+    pub(crate) fn start(&mut self, inner: OwnedFd) -> io::Result<()> {
         unblock(inner.as_fd())?;
         Modes::of(self.outer.as_fd())?.set(inner.as_fd())?;
         self.inner = Some(inner.into());
@@ -68,7 +69,7 @@ impl Relay {
     }
 
     /// Takes the caller's terminal, if this job is in its foreground.
-    pub(super) fn enter(&mut self) -> io::Result<()> {
+    pub(crate) fn enter(&mut self) -> io::Result<()> {
         if self.modes.is_none() && !self.hung_up && self.is_foreground() {
             let modes = Modes::of(self.outer.as_fd())?;
             modes.raw().set(self.outer.as_fd())?;
@@ -79,7 +80,7 @@ impl Relay {
     }
 
     /// Restores the caller's terminal. Output continues.
-    pub(super) fn leave(&mut self) {
+    pub(crate) fn leave(&mut self) {
         self.flush_for(LAST);
         // If the supervisor was killed, a shell may have taken the terminal and set its own modes.
         if let Some(modes) = self.modes.take().filter(|_| self.is_foreground()) {
@@ -89,7 +90,7 @@ impl Relay {
     }
 
     /// Shows the rest of the jail's output.
-    pub(super) fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         let deadline = Instant::now() + LAST;
         while self.inner.is_some() && Instant::now() < deadline {
             self.inner(false);
@@ -146,7 +147,7 @@ impl Relay {
     }
 
     /// Passes on the size of the caller's terminal, which may have changed.
-    pub(super) fn resize(&mut self) {
+    pub(crate) fn resize(&mut self) {
         if self.grow.is_none() {
             self.set_inner_size(self.size());
         }
@@ -172,7 +173,7 @@ impl Relay {
         self.to_outer.is_empty()
     }
 
-    pub(super) fn outer_wants(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
+    pub(crate) fn outer_wants(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
         let mut wanted = PollFlags::empty();
         wanted.set(
             PollFlags::POLLIN,
@@ -182,7 +183,7 @@ impl Relay {
         (!self.hung_up && !wanted.is_empty()).then(|| (self.outer.as_fd(), wanted))
     }
 
-    pub(super) fn inner_wants(&self, asking: bool) -> Option<(BorrowedFd<'_>, PollFlags)> {
+    pub(crate) fn inner_wants(&self, asking: bool) -> Option<(BorrowedFd<'_>, PollFlags)> {
         let mut wanted = PollFlags::empty();
         wanted.set(PollFlags::POLLIN, !asking && self.to_outer.len() < BUFFER_MAX);
         wanted.set(PollFlags::POLLOUT, !self.to_inner.is_empty());
@@ -191,7 +192,7 @@ impl Relay {
     }
 
     /// Reads from and writes to the jail's terminal; does not read while a question is on the screen.
-    pub(super) fn inner(&mut self, asking: bool) {
+    pub(crate) fn inner(&mut self, asking: bool) {
         let Some(inner) = &mut self.inner else { return };
         if !self.to_inner.is_empty() {
             match inner.write(&self.to_inner) {
@@ -221,7 +222,7 @@ impl Relay {
 
     /// Reads from and writes to the caller's terminal. While a question is on the screen, returns each byte that came: as a
     /// key, or as `None` if it is part of a sequence.
-    pub(super) fn outer(&mut self, asking: bool) -> io::Result<Vec<Option<u8>>> {
+    pub(crate) fn outer(&mut self, asking: bool) -> io::Result<Vec<Option<u8>>> {
         self.flush();
         if self.modes.is_none() {
             return Ok(Vec::new());

@@ -2,6 +2,7 @@
 
 use super::judging::{Run, Shared};
 use super::policies::Learn;
+use super::pool::Pool;
 use super::steering::{Attach, Serve};
 use crate::config::file::File;
 use crate::config::{CommandLine, Config, ConfigError, Existing, Learning, Overrides, Serving};
@@ -45,6 +46,21 @@ impl Serve {
         line.options.listen = self.listen;
         line.options.auth = self.auth;
         Config::for_serving(line, file)
+    }
+}
+
+impl Pool {
+    /// The configuration that this and the policy file make.
+    ///
+    /// # Errors
+    /// As [`Config::for_pool`].
+    pub(crate) fn configure(self, file: Option<File>) -> Result<Config, ConfigError> {
+        let mut line = CommandLine::from(self.shared);
+        line.options.backend = self.backend;
+        line.options.dns = self.dns;
+        line.options.timeout = self.timeout;
+        line.options.allow_socket = self.allow_socket;
+        Config::for_pool(line, file)
     }
 }
 

@@ -13,6 +13,14 @@ Examples:
   httpjail attach --container web -r 'allow: ^https://api\\.github\\.com/'
   httpjail detach --container web";
 
+pub(super) const POOL_AFTER: &str = "\
+Rules and options are the pool's, for all of its jails. Each jail runs one command and is thrown away.
+The jails end with the pool.
+
+Example:
+  httpjail pool --size 4 -c rules.yaml &
+  httpjail --pool -- curl https://api.github.com/zen";
+
 pub(super) const COMPLETIONS_AFTER: &str = "\
 bash:  httpjail completions bash > ~/.local/share/bash-completion/completions/httpjail
 zsh:   httpjail completions zsh > DIR/_httpjail, where DIR is in $fpath

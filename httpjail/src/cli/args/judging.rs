@@ -154,6 +154,17 @@ pub(crate) struct Run {
     #[arg(long, value_name = "[HOST:]PORT", help_heading = "The command")]
     pub publish: Vec<String>,
 
+    /// Take a jail that waits in the pool of this name [default name: default]; rules and options are the pool's
+    #[arg(
+        long,
+        value_name = "NAME",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = super::pool::DEFAULT,
+        help_heading = "The command"
+    )]
+    pub pool: Option<String>,
+
     /// The command to run in the jail, and its arguments
     ///
     /// Everything from the command on belongs to it, also without `--`, unless it has the name of a subcommand.

@@ -8,11 +8,12 @@ use clap_complete::Shell;
 
 use super::help::{
     ATTACH_AFTER, CHECK_AFTER, CHECK_USAGE, COMPLETIONS_AFTER, LEARN_AFTER, LINT_AFTER, LONG_AFTER, NODE_AFTER,
-    SHORT_AFTER,
+    POOL_AFTER, SHORT_AFTER,
 };
 use super::judging::Run;
 use super::owner::{List, Metrics, Reload};
 use super::policies::{Check, Learn, Lint, Report};
+use super::pool::Pool;
 use super::runtime::{Node, Runtime};
 use super::signed::PolicyAction;
 use super::steering::{Attach, Detach, Serve};
@@ -57,6 +58,14 @@ pub(crate) enum Other {
     )]
     Attach(Box<Attach>),
 
+    /// Keep jails ready, for commands that are to start at once: `httpjail --pool -- COMMAND`
+    #[command(
+        override_usage = "httpjail pool [--size N] [--name NAME] [OPTIONS]",
+        after_help = POOL_AFTER,
+        max_term_width = 100
+    )]
+    Pool(Box<Pool>),
+
     /// Open a cgroup again, also after the httpjail that was attached to it was killed
     Detach(Detach),
 
@@ -79,6 +88,7 @@ pub(crate) enum Other {
         after_help = LEARN_AFTER,
         max_term_width = 100,
         mut_arg("dry_run", |arg| arg.hide(true)),
+        mut_arg("pool", |arg| arg.hide(true)),
         mut_arg("locked", |arg| arg.hide(true)),
         mut_arg("log_only", |arg| arg.hide(true)),
         mut_arg("interactive", |arg| arg.hide(true))

@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::control::protocol::Kind;
 use crate::failure::Failure;
 use crate::jail::lifecycle::Jail;
+use crate::jail::process::init::Plan;
 use crate::jail::process::socket_maker::{self, SocketClient, SocketServer};
 use crate::jail::sandbox::rights;
 use crate::jail::sandbox::sockets::Outside;
@@ -65,8 +66,17 @@ impl JailSetup {
         })
     }
 
-    /// Starts the process that is asked, if one is, and the proxy's; then makes the jail.
+    /// As [`JailSetup::build`], for a run.
     pub(super) fn prepare(self, steering: Box<dyn Steering>) -> Result<Box<dyn Prepared>, Failure> {
+        Ok(Box::new(self.build(steering, |_| ())?))
+    }
+
+    /// Starts the process that is asked, if one is, and the proxy's; then makes the jail. `change` changes the plan before.
+    pub(super) fn build(
+        self,
+        steering: Box<dyn Steering>,
+        change: impl FnOnce(&mut Plan),
+    ) -> Result<PreparedJail, Failure> {
         let run = self.run;
         let (config, caller) = (&run.config, &run.caller.identity);
         let name = steering.name();
@@ -131,12 +141,13 @@ impl JailSetup {
             self.inherited,
             deciders,
         )?;
+        change(&mut plan);
         let jail = Jail::prepare(steering, proxy_process, &mut plan);
         let (jail, refused) = match jail {
             Ok(jail) => (jail, self.refused),
             Err(failure) => return Err(select::explain(self.refused, name, failure)),
         };
-        Ok(Box::new(PreparedJail {
+        Ok(PreparedJail {
             jail,
             name,
             refused,
@@ -150,7 +161,7 @@ impl JailSetup {
                 jailed,
                 run,
             },
-        }))
+        })
     }
 }
 

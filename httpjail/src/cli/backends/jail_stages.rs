@@ -11,7 +11,7 @@ use crate::cli::compose::reload::Watcher;
 use crate::cli::context::RunContext;
 use crate::cli::run_stats::SharedFindings;
 use crate::cli::safe_from::SafeFrom;
-use crate::config::{Config, Purpose};
+use crate::config::Purpose;
 use crate::control::directory::ControlSocket;
 use crate::failure::Failure;
 use crate::jail::lifecycle::{self, Jail, SpawnError};
@@ -44,27 +44,33 @@ pub(super) struct PreparedJail {
     pub(super) parts: RunParts,
 }
 
-impl Prepared for PreparedJail {
-    fn arm(self: Box<Self>) -> Result<Box<dyn Armed>, Failure> {
+impl PreparedJail {
+    pub(super) fn arm(self) -> Result<ArmedJail, Failure> {
         let PreparedJail {
             jail,
             name,
             refused,
             parts,
-        } = *self;
+        } = self;
         let jail = jail.arm().map_err(|failure| select::explain(refused, name, failure))?;
-        Ok(Box::new(ArmedJail { jail, parts }))
+        Ok(ArmedJail { jail, parts })
     }
 }
 
-struct ArmedJail {
-    jail: Jail<lifecycle::Armed>,
-    parts: RunParts,
+impl Prepared for PreparedJail {
+    fn arm(self: Box<Self>) -> Result<Box<dyn Armed>, Failure> {
+        Ok(Box::new(PreparedJail::arm(*self)?))
+    }
+}
+
+pub(super) struct ArmedJail {
+    pub(super) jail: Jail<lifecycle::Armed>,
+    pub(super) parts: RunParts,
 }
 
 impl ArmedJail {
     /// Says what this jail does not hold.
-    fn warn(&self) {
+    pub(super) fn warn(&self) {
         let RunParts { run, unplaced, .. } = &self.parts;
         if !self.jail.holds_sockets() {
             warn_of(unplaced);
@@ -109,7 +115,11 @@ impl Armed for ArmedJail {
         let running = match jail.spawn(signals, approver) {
             Ok(running) => running,
             Err(SpawnError::Jail(failure)) => return Err(failure),
-            Err(SpawnError::Command(reason)) => return Err(not_started(&run.config, reason)),
+            Err(SpawnError::Command(reason)) => {
+                let config = &run.config;
+                let name = config.command.program.to_string_lossy().escape_debug().to_string();
+                return Err(not_started(&name, args::meant_command(config), reason));
+            }
         };
         Ok(Box::new(RunningJail {
             running,
@@ -171,7 +181,7 @@ impl backend::Running for RunningJail {
     }
 }
 
-fn outcome(end: End) -> Result<Outcome, Failure> {
+pub(super) fn outcome(end: End) -> Result<Outcome, Failure> {
     match end {
         End::Command(outcome) => {
             if outcome == Outcome::TimedOut {
@@ -205,13 +215,12 @@ fn warn_of(unplaced: &[String]) {
     );
 }
 
-/// Why the command did not start, with its exit status.
-fn not_started(config: &Config, reason: StartFailure) -> Failure {
-    let name = config.command.program.to_string_lossy().escape_debug().to_string();
+/// Why the command of this name did not start, with its exit status.
+pub(super) fn not_started(name: &str, hint: Option<String>, reason: StartFailure) -> Failure {
     match reason {
         StartFailure::NotFound => Failure {
             message: format!("command not found: {name}"),
-            hint: args::meant_command(config).or_else(|| std::env::var_os("SUDO_UID").map(|_| {
+            hint: hint.or_else(|| std::env::var_os("SUDO_UID").map(|_| {
                 format!("sudo replaces PATH by its secure_path: give the full path, or run `sudo env \"PATH=$PATH\" httpjail ... -- {name}`")
             })),
             status: 127,

@@ -4,6 +4,8 @@
 mod jail_setup;
 #[cfg(target_os = "linux")]
 mod jail_stages;
+#[cfg(target_os = "linux")]
+mod pooled;
 mod select;
 #[cfg(target_os = "linux")]
 mod strong;
@@ -13,5 +15,7 @@ mod trial;
 mod trust_files;
 mod weak;
 
+#[cfg(target_os = "linux")]
+pub(crate) use pooled::live;
 pub(crate) use select::{select, trials};
 pub(crate) use trial::Trial;

@@ -3,11 +3,13 @@
 use std::rc::Rc;
 
 use super::jail_setup::JailSetup;
+use super::jail_stages::ArmedJail;
 use crate::backend::{Backend, Prepared};
 use crate::cli::context::{Inherited, RunContext};
 use crate::config::Config;
 use crate::config::options::{self, DnsMode};
 use crate::failure::Failure;
+use crate::jail::process::init::Plan;
 use crate::jail::sandbox::network;
 use crate::jail::steering::ebpf::EbpfSteering;
 use crate::jail::steering::netns::NetnsSteering;
@@ -66,6 +68,22 @@ pub(super) fn select(
         Strong::Netns(steering) => Box::new(NetnsBackend { steering, setup }),
     };
     Ok(backend)
+}
+
+/// Takes the strongest way of steering that works here, and makes and arms a jail of a pool with it. None of the host's terminals
+/// comes back in it.
+///
+/// # Errors
+/// As [`select`], and the step that failed.
+pub(super) fn armed(run: &Rc<RunContext>, inherited: Inherited) -> Result<ArmedJail, Failure> {
+    let mut setup = JailSetup::new(run, inherited)?;
+    let Selection { steering, refused } = select::select(choice(run.config.backend)?, wants(&run.config))?;
+    setup.refused = refused;
+    let own_terminals = |plan: &mut Plan| plan.view.own_terminals = true;
+    match steering {
+        Strong::Ebpf(steering) => setup.build(Box::new(steering), own_terminals)?.arm(),
+        Strong::Netns(steering) => setup.build(Box::new(steering), own_terminals)?.arm(),
+    }
 }
 
 fn choice(wanted: options::Backend) -> Result<Choice, Failure> {

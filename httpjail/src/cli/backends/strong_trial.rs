@@ -80,6 +80,7 @@ fn plan(caller: &UserIdentity) -> Result<Plan, Failure> {
             working_directory: WorkingDirectory::root(),
             identity: caller.clone(),
             pipes: Vec::new(),
+            lent: None,
         },
         filter: Filter::compile().map_err(failure)?,
     })

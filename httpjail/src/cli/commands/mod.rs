@@ -20,6 +20,8 @@ pub(crate) mod metrics;
 pub(crate) mod node;
 pub(crate) mod policy;
 #[cfg(target_os = "linux")]
+pub(crate) mod pool;
+#[cfg(target_os = "linux")]
 pub(crate) mod reload;
 pub(crate) mod report;
 pub(crate) mod run;

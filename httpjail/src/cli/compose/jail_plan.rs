@@ -45,13 +45,7 @@ pub(crate) fn plan(
     deciders: Vec<PathBuf>,
 ) -> Result<Plan, Failure> {
     let place = place(caller)?;
-    let in_jail = |name: &str| place.join(name).to_string_lossy().into_owned();
-    let paths = TrustPaths {
-        bundle: &in_jail(BUNDLE),
-        ca: &in_jail(AUTHORITY),
-        dir: Some(&in_jail(FOLDER)),
-    };
-    let trust = trust::environment(paths);
+    let trust = trust_variables(&place);
     let env = environment::build(std::env::vars_os(), &identity, trust, !config.allow_sockets.is_empty());
     let filter = Filter::compile().map_err(|error| Failure::new(error.to_string()))?;
     let policies = trust::chromium_policies(Path::new("/")).into_iter();
@@ -92,8 +86,19 @@ pub(crate) fn plan(
             working_directory: WorkingDirectory::inherited(&identity, tell),
             identity,
             pipes: inherited.pipes,
+            lent: None,
         },
         filter,
+    })
+}
+
+/// The variables that make clients trust the authority, in a jail whose own files are in `place`.
+pub(crate) fn trust_variables(place: &Path) -> Vec<(&'static str, String)> {
+    let in_jail = |name: &str| place.join(name).to_string_lossy().into_owned();
+    trust::environment(TrustPaths {
+        bundle: &in_jail(BUNDLE),
+        ca: &in_jail(AUTHORITY),
+        dir: Some(&in_jail(FOLDER)),
     })
 }
 

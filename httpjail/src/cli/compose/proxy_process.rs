@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use crate::approve::{ApprovalQueue, ApproverClient};
-use crate::audit::{EventKind, LogFile, Record, Sink};
+use crate::audit::{EventKind, LogFile, Record, Sink, Terminal};
 use crate::cli::authority_dirs;
 use crate::cli::compose::container_network::{ContainerLeg, ContainerNetwork};
 use crate::cli::compose::control::{AskedSupervisor, ControlListener};
@@ -151,8 +151,9 @@ impl Task<'_> {
         let (proxy, in_force) = parts.build(self.config, &log)?;
         let events = self.steering.events(&mut listeners)?;
         let blocked = noting(log.clone(), names.clone(), process_info.clone());
+        let screen = log.terminal().clone();
         let (in_force, reloads) = (Arc::new(in_force), AskedSupervisor::new(line.clone()));
-        let end = hear_supervisor(process_info, in_force.clone(), reloads.clone(), approvals);
+        let end = hear_supervisor(process_info, in_force.clone(), reloads.clone(), approvals, screen);
         if let Some(control) = self.control.take() {
             let _entered = runtime.enter();
             control.serve(in_force, proxy.counts(), reloads);
@@ -268,6 +269,7 @@ fn hear_supervisor(
     in_force: Arc<InForce>,
     reloads: Arc<AskedSupervisor>,
     approvals: Option<Arc<ApprovalQueue>>,
+    screen: Terminal,
 ) -> oneshot::Receiver<Shutdown> {
     let (ended, end) = oneshot::channel();
     let (changed, changes) = mpsc::channel::<(Change, Option<u64>)>();
@@ -281,10 +283,12 @@ fn hear_supervisor(
         }
     });
     thread::spawn(move || {
-        let last = process_info.listen(|change, request_id| {
+        let change = |change, request_id| {
             // The receiver ends with the process.
             let _ = changed.send((change, request_id));
-        });
+        };
+        let last = process_info.listen(change, |file| screen.show_on(file));
+        drop(screen);
         if let Some(approvals) = approvals {
             approvals.close();
         }

@@ -2,16 +2,20 @@
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
-use nix::unistd::{Pid, access, execve, getpid, setpgid};
+use nix::unistd::{Gid, Pid, Uid, access, dup2_stderr, dup2_stdin, dup2_stdout, execve, getpid, setpgid};
 
+use super::surroundings;
 use super::working_directory::WorkingDirectory;
 use crate::jail::protocol::command::{CommandEnd, CommandEvent, StartFailure};
+use crate::jail::protocol::init::Taken;
+use crate::jail::protocol::pool::Surroundings;
+use crate::jail::protocol::words;
 use crate::jail::sandbox::filter::Filter;
 use crate::jail::sandbox::rights;
 use crate::jail::sandbox::user_identity::UserIdentity;
@@ -31,13 +35,85 @@ pub(crate) struct JailedCommand {
     pub identity: UserIdentity,
     /// Inherited pipes that it keeps besides 0, 1 and 2.
     pub pipes: Vec<i32>,
+    /// What it has of a caller who is not its parent.
+    pub lent: Option<Lent>,
+}
+
+/// What who took the jail from a pool has given, besides the standard descriptors.
+#[derive(Debug)]
+pub(crate) struct Lent {
+    surroundings: Surroundings,
+    /// In the order of their numbers in the surroundings.
+    pipes: Vec<OwnedFd>,
 }
 
 impl JailedCommand {
+    /// Makes the command of who took the jail, and puts the three standard descriptors in the place of this process's own.
+    ///
+    /// # Errors
+    /// `InvalidData` when something is missing; those of the system calls.
+    pub(super) fn taken(&self, taken: Taken, descriptors: Vec<OwnedFd>) -> io::Result<Self> {
+        let missing = || io::Error::new(io::ErrorKind::InvalidData, "a part of the command is missing");
+        let mut descriptors = descriptors.into_iter();
+        let mut next = || descriptors.next().ok_or_else(missing);
+        let mut words = words::read(next()?)?.into_iter();
+        dup2_stdin(next()?)?;
+        dup2_stdout(next()?)?;
+        dup2_stderr(next()?)?;
+        let pipes: Vec<OwnedFd> = descriptors.collect();
+        let home = PathBuf::from(words.next().ok_or_else(missing)?);
+        let path = PathBuf::from(words.next().ok_or_else(missing)?);
+        let argv: Vec<OsString> = words.by_ref().take(taken.arguments).collect();
+        if argv.is_empty() || argv.len() != taken.arguments || pipes.len() != taken.surroundings.pipes.len() {
+            return Err(missing());
+        }
+        let env = words.map(|word| {
+            let mut parts = word.as_bytes().splitn(2, |byte| *byte == b'=');
+            let mut part = || OsStr::from_bytes(parts.next().unwrap_or_default()).to_owned();
+            (part(), part())
+        });
+        let env = env.collect();
+        let identity = UserIdentity {
+            uid: Uid::from_raw(taken.uid),
+            gid: Gid::from_raw(taken.gid),
+            groups: taken.groups.into_iter().map(Gid::from_raw).collect(),
+            name: taken.uid.to_string(),
+            home,
+            switched: taken.changes_user,
+        };
+        Ok(JailedCommand {
+            argv,
+            env,
+            working_directory: self.working_directory.instead(path, taken.directory, &identity),
+            identity,
+            pipes: Vec::new(),
+            lent: Some(Lent {
+                surroundings: taken.surroundings,
+                pipes,
+            }),
+        })
+    }
+
+    /// Closes what only the command may hold, in the process that has started it.
+    pub(super) fn let_go(&mut self) {
+        if let Some(lent) = &mut self.lent {
+            lent.pipes.clear();
+        }
+        for pipe in &self.pipes {
+            let _ = nix::unistd::close(*pipe);
+        }
+    }
+
+    /// The highest number of its pipes.
+    pub(super) fn last_pipe(&self) -> RawFd {
+        let lent = self.lent.iter().flat_map(|lent| &lent.surroundings.pipes);
+        lent.copied().max().unwrap_or(0)
+    }
+
     /// Gives up every right and becomes the command. Returns only if that fails. With `watched`, init makes the command's
     /// connections to Unix sockets.
     pub(crate) fn start(
-        &self,
+        &mut self,
         filter: &Filter,
         terminal: Option<&Terminal>,
         watched: Option<&CommandEnd>,
@@ -49,7 +125,7 @@ impl JailedCommand {
     }
 
     fn prepare(
-        &self,
+        &mut self,
         filter: &Filter,
         terminal: Option<&Terminal>,
         watched: Option<&CommandEnd>,
@@ -67,6 +143,9 @@ impl JailedCommand {
             terminal.give_to(getpid())?;
         }
         default_signals()?;
+        if let Some(lent) = &self.lent {
+            surroundings::take(&lent.surroundings)?;
+        }
         let entered = self.working_directory.enter();
         rights::give_up(&self.identity)?;
         if !entered && let Some(place) = self.working_directory.enter_as_user()? {
@@ -80,6 +159,12 @@ impl JailedCommand {
             let listener = filter.watch()?;
             channel.send_with(&CommandEvent::Watched, &[listener.as_raw_fd()])?;
             channel.receive()?;
+        }
+        if let Some(lent) = &mut self.lent {
+            let numbers = lent.surroundings.pipes.iter().copied();
+            fds::place(std::mem::take(&mut lent.pipes).into_iter().zip(numbers).collect())?;
+            // Last: what comes before needs descriptors and memory.
+            surroundings::limit(&lent.surroundings)?;
         }
         Ok((argv, env))
     }

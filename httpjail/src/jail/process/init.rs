@@ -101,6 +101,7 @@ fn obey(channel: &InitEnd, plan: &mut Plan) -> io::Result<Infallible> {
                 _terminal = Some(pair.slave);
             }
             InitRequest::Open { user_namespace } => open(channel, user_namespace)?,
+            InitRequest::Take(taken) => plan.command = plan.command.taken(taken, sockets)?,
             InitRequest::Run { foreground, notify } => match spawn(plan, foreground, notify, &allowed)? {
                 Ok(child) => {
                     rights::keep_only_kill()?;
@@ -177,7 +178,7 @@ impl Child {
 
 /// Forks the command. Its failure to start comes back over a channel that a successful exec closes.
 fn spawn(
-    plan: &Plan,
+    plan: &mut Plan,
     foreground: bool,
     notify: Option<Notify>,
     allowed: &[OwnedFd],
@@ -190,6 +191,12 @@ fn spawn(
     let (ours, theirs) = channel::pair()?;
     match clone::fork()? {
         Side::Child => clone::live(|| {
+            // Above the numbers that the command's pipes are to have.
+            let theirs = match theirs.above(plan.command.last_pipe()) {
+                Ok(theirs) => theirs,
+                // Init reads end-of-file, as if the command had been executed, and that it has ended with 125.
+                Err(_) => return 125,
+            };
             let watched = notify.map(|_| &theirs);
             let failure = plan.command.start(&plan.filter, terminal.as_ref(), watched);
             // Init receives it, or is gone, and then this process ends too.
@@ -199,9 +206,7 @@ fn spawn(
         Side::Parent(pid) => {
             drop(theirs);
             // Only the command may hold its pipes, or their readers would never see end-of-file.
-            for pipe in &plan.command.pipes {
-                let _ = nix::unistd::close(*pipe);
-            }
+            plan.command.let_go();
             let mut word = ours.receive_with();
             if let (Ok((CommandEvent::Watched, listener)), Some(notify)) = (&mut word, notify) {
                 let listener = listener.pop().ok_or(io::ErrorKind::InvalidData)?;

@@ -8,4 +8,5 @@ pub(crate) mod namespaces;
 pub(crate) mod proxy;
 pub(crate) mod proxy_user;
 pub(crate) mod socket_maker;
+pub(crate) mod surroundings;
 pub(crate) mod working_directory;

@@ -120,8 +120,16 @@ impl Sandbox {
     /// # Errors
     /// That init is gone, with its last reply.
     pub(crate) fn request(&self, request: &InitRequest) -> Result<(), Failure> {
+        self.request_with(request, &[])
+    }
+
+    /// Sends a request with descriptors.
+    ///
+    /// # Errors
+    /// As for [`Sandbox::request`].
+    pub(crate) fn request_with(&self, request: &InitRequest, descriptors: &[RawFd]) -> Result<(), Failure> {
         self.channel
-            .send(request)
+            .send_with(request, descriptors)
             .map_err(|error| match self.channel.receive_within(STEP_LIMIT) {
                 // Its last reply can still be read.
                 Ok(InitReply::Failed(message)) => Failure::new(format!("cannot make the jail: {message}")),

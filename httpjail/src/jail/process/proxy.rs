@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -120,6 +120,15 @@ impl ProxyProcess {
                 "unexpected reply of the proxy's process before it served: {other:?}"
             ))),
         }
+    }
+
+    /// Has lines for the user go to this file from now on.
+    ///
+    /// # Errors
+    /// When the proxy is gone.
+    pub(crate) fn show_on(&self, screen: BorrowedFd<'_>) -> Result<(), Failure> {
+        let sent = self.channel.send_with(&ToProxy::Screen, &[screen.as_raw_fd()]);
+        sent.map_err(|error| Failure::new(format!("the proxy ended: {error}")))
     }
 
     /// Lets the proxy write the rest of its log and end; kills it if it does not. `status` is the command's, as the log tells it;

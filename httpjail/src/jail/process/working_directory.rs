@@ -25,6 +25,8 @@ pub(crate) struct WorkingDirectory {
     home: PathBuf,
     /// Says that it is another than the caller's.
     tell: fn(&str),
+    /// It is a process's that is no parent of this one: what the jail shows at its path may be something else.
+    of_another: bool,
 }
 
 impl WorkingDirectory {
@@ -37,6 +39,19 @@ impl WorkingDirectory {
             inherited: found.ok().map(|found| which(&found)),
             home: identity.home.clone(),
             tell,
+            of_another: false,
+        }
+    }
+
+    /// That of who took the jail from a pool: the very directory with this device and inode, or the home if it has no path any
+    /// more. The command enters it with its own rights alone.
+    pub(super) fn instead(&self, path: PathBuf, directory: Option<(u64, u64)>, identity: &UserIdentity) -> Self {
+        WorkingDirectory {
+            path: directory.map(|_| path),
+            inherited: directory,
+            home: identity.home.clone(),
+            tell: self.tell,
+            of_another: true,
         }
     }
 
@@ -47,12 +62,15 @@ impl WorkingDirectory {
             inherited: None,
             home: "/".into(),
             tell: |_| (),
+            of_another: false,
         }
     }
 
     /// Enters it with the rights of init. Whether that was possible.
     pub(crate) fn enter(&self) -> bool {
-        let Some(path) = &self.path else { return false };
+        let Some(path) = self.path.as_ref().filter(|_| !self.of_another) else {
+            return false;
+        };
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let Ok(directory) = open(path, flags, Mode::empty()) else {
             return false;
@@ -70,6 +88,12 @@ impl WorkingDirectory {
         let refused = match &self.path {
             None => "the current directory no longer exists".to_owned(),
             Some(path) => match chdir(path) {
+                Ok(()) if self.of_another && !self.is_here() => {
+                    return Err(io::Error::other(format!(
+                        "the jail shows another directory at {}: what is mounted there came after the jail was made",
+                        path.display()
+                    )));
+                }
                 Ok(()) => return Ok(None),
                 Err(error) => format!("cannot enter {}: {error}", path.display()),
             },
@@ -83,6 +107,12 @@ impl WorkingDirectory {
         };
         (self.tell)(&format!("{refused}; the command starts in {}", instead.display()));
         Ok(Some(instead))
+    }
+
+    /// Whether it is the one that this process is in.
+    fn is_here(&self) -> bool {
+        let here = fstatat(AT_FDCWD, "", AtFlags::AT_EMPTY_PATH);
+        here.is_ok_and(|found| Some(which(&found)) == self.inherited)
     }
 }
 
@@ -106,6 +136,7 @@ mod tests {
             inherited: Some((device, inherited)),
             home: "/".into(),
             tell: |_| (),
+            of_another: false,
         };
         let before = std::env::current_dir().unwrap();
         assert!(!working_directory.enter());

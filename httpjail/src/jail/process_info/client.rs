@@ -79,8 +79,9 @@ impl ProcessInfoClient {
     }
 
     /// Passes answers to the threads that wait for them, and new policies to `reload`, with the number by which they were asked
-    /// for ([`FromProxy::Reload`]), until the supervisor says that the run is over. Blocks.
-    pub(crate) fn listen(&self, mut reload: impl FnMut(Change, Option<u64>)) -> Shutdown {
+    /// for ([`FromProxy::Reload`]), until the supervisor says that the run is over. `screen` takes where lines
+    /// for the user go from now on. Blocks.
+    pub(crate) fn listen(&self, mut reload: impl FnMut(Change, Option<u64>), screen: impl Fn(File)) -> Shutdown {
         loop {
             let Ok((message, descriptors)) = self.channel.receive_with() else {
                 return self.end(Shutdown::Gone);
@@ -97,6 +98,7 @@ impl ProcessInfoClient {
                 }
                 ToProxy::Holder { request_id, holder } => self.tell(request_id, Answer::Holder(holder)),
                 ToProxy::Policy { request_id, error } => reload(policy_file::taken(error, descriptors), request_id),
+                ToProxy::Screen => descriptors.into_iter().map(File::from).for_each(&screen),
                 ToProxy::Finish { status } => {
                     *lock(&self.last_log) = descriptors.into_iter().next().map(File::from);
                     return self.end(Shutdown::Finish(status));
@@ -254,7 +256,7 @@ mod tests {
         let client = Arc::new(ProcessInfoClient::new(Arc::new(proxy)));
         let listening = thread::spawn({
             let client = client.clone();
-            move || client.listen(|_, _| {})
+            move || client.listen(|_, _| {}, drop)
         });
         let answering = thread::spawn(move || {
             // None gets an answer before all have asked.

@@ -49,6 +49,18 @@ pub(crate) fn pair<A, B>() -> io::Result<(IpcChannel<A, B>, IpcChannel<B, A>)> {
     ))
 }
 
+/// Makes an end of a socket that is connected already, with the same limit.
+///
+/// # Errors
+/// Those of `setsockopt(2)`.
+pub(crate) fn over<Out, In>(socket: OwnedFd) -> io::Result<IpcChannel<Out, In>> {
+    setsockopt(&socket, sockopt::SendTimeout, &SEND_LIMIT)?;
+    Ok(IpcChannel {
+        socket,
+        words: PhantomData,
+    })
+}
+
 impl<Out: Serialize, In: DeserializeOwned> IpcChannel<Out, In> {
     /// Sends one message.
     ///
@@ -130,6 +142,31 @@ pub(crate) fn wait_readable(fd: BorrowedFd<'_>, limit: Duration) -> io::Result<b
 }
 
 impl<Out, In> IpcChannel<Out, In> {
+    /// The same end once more.
+    ///
+    /// # Errors
+    /// Those of `fcntl(2)`.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        Ok(IpcChannel {
+            socket: self.socket.try_clone()?,
+            words: PhantomData,
+        })
+    }
+
+    /// The same end, with a descriptor above `number`.
+    ///
+    /// # Errors
+    /// Those of `fcntl(2)`.
+    pub(crate) fn above(self, number: RawFd) -> io::Result<Self> {
+        match self.socket.as_raw_fd() > number {
+            true => Ok(self),
+            false => Ok(IpcChannel {
+                socket: fds::above(self.socket, number)?,
+                words: PhantomData,
+            }),
+        }
+    }
+
     /// Shuts the channel down at both ends. The peer reads end-of-file, which it takes as the command to stop.
     pub(crate) fn close(&self) {
         // It may have been closed before.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::channel::IpcChannel;
 use super::command::StartFailure;
 use super::fd_passing::Counts;
+use super::pool::Surroundings;
 
 /// What the supervisor asks of init.
 #[derive(Debug, Serialize, Deserialize)]
@@ -33,6 +34,9 @@ pub(crate) enum InitRequest {
         /// Whether there is a user namespace.
         user_namespace: bool,
     },
+    /// The command is another than the one that was planned: that of who took the jail from a pool. Its words, the three standard
+    /// descriptors and its pipes come with this message.
+    Take(Taken),
     /// Start the command.
     Run {
         /// Make the command the terminal's foreground group.
@@ -83,6 +87,21 @@ pub(crate) enum InitReply {
     NotCarried(Vec<String>),
     /// A step failed.
     Failed(String),
+}
+
+/// A command from outside: the words are its home, its working directory, its arguments and its variables.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Taken {
+    pub uid: u32,
+    pub gid: u32,
+    pub groups: Vec<u32>,
+    /// Whether these have to be set: a user namespace of one's own has nobody else in it.
+    pub changes_user: bool,
+    /// How many of the words are arguments.
+    pub arguments: usize,
+    /// Device and inode of the working directory; none if it has no path.
+    pub directory: Option<(u64, u64)>,
+    pub surroundings: Surroundings,
 }
 
 /// Init's end of its channel.

@@ -8,5 +8,7 @@ pub(crate) mod command;
 pub(crate) mod fd_passing;
 pub(crate) mod init;
 pub(crate) mod policy_file;
+pub(crate) mod pool;
 pub(crate) mod proxy;
 pub(crate) mod sockets;
+pub(crate) mod words;

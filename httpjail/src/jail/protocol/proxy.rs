@@ -43,6 +43,8 @@ pub(crate) enum ToProxy {
         /// The process that has the socket open, if it is known.
         holder: Option<Holder>,
     },
+    /// Lines for the user go to the file that comes with this message: the jail has been taken from a pool.
+    Screen,
     /// The command has ended: finish the log and end. The supervisor answers no more requests. The log comes with this
     /// message, opened again in case it was moved away.
     Finish {

@@ -40,20 +40,25 @@ pub(crate) enum StdioError {
 /// When 0, 1 or 2 is a socket other than a Unix one, or a directory.
 pub(crate) fn take_stock() -> Result<Inherited, StdioError> {
     let (input, output, error) = (io::stdin(), io::stdout(), io::stderr());
-    let standard = [
-        ("standard input", input.as_fd()),
-        ("standard output", output.as_fd()),
-        ("standard error", error.as_fd()),
-    ];
-    for (name, fd) in standard {
-        if let Some(what) = foreign(fd) {
-            return Err(StdioError::Foreign { name, what });
-        }
-    }
+    check([input.as_fd(), output.as_fd(), error.as_fd()])?;
     let mut pipes: Vec<RawFd> = fds::open()?.into_iter().filter(|fd| *fd > 2 && is_pipe(*fd)).collect();
     pipes.sort_unstable();
     fds::close_from(3, &pipes)?;
     Ok(Inherited { pipes })
+}
+
+/// Looks at what is to be standard input, output and error.
+///
+/// # Errors
+/// As [`take_stock`].
+pub(crate) fn check(standard: [BorrowedFd<'_>; 3]) -> Result<(), StdioError> {
+    let names = ["standard input", "standard output", "standard error"];
+    for (name, fd) in names.into_iter().zip(standard) {
+        if let Some(what) = foreign(fd) {
+            return Err(StdioError::Foreign { name, what });
+        }
+    }
+    Ok(())
 }
 
 fn foreign(descriptor: BorrowedFd<'_>) -> Option<&'static str> {
@@ -82,7 +87,8 @@ fn foreign(descriptor: BorrowedFd<'_>) -> Option<&'static str> {
     (!connects).then_some("a datagram socket")
 }
 
-fn is_pipe(fd: RawFd) -> bool {
+/// Returns true if `fd` is a pipe without a name.
+pub(crate) fn is_pipe(fd: RawFd) -> bool {
     let link = std::fs::read_link(format!("/proc/self/fd/{fd}"));
     link.is_ok_and(|link| link.to_string_lossy().starts_with("pipe:["))
 }

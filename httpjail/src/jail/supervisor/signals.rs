@@ -10,7 +10,7 @@ use crate::sys::clone::set_action;
 use crate::sys::terminal::FORWARDED_SIGNALS;
 
 /// The signals that end a run which has not started yet.
-const ENDING: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
+pub(crate) const ENDING: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
 
 /// The supervisor's signals, blocked and readable as a descriptor.
 #[derive(Debug)]
