@@ -122,6 +122,13 @@ impl Line {
         line
     }
 
+    /// A jail of the pool of this name.
+    pub(super) fn from_pool(name: &'static str, pool: &str, run: &Run) -> Line {
+        let mut line = Line::httpjail(name, &[&format!("--pool={pool}"), "--"], run);
+        line.isolates = true;
+        line
+    }
+
     /// Without `--die-with-parent`: its parent is a thread that ends before a swarm does.
     pub(super) fn bwrap(name: &'static str, run: &Run) -> Line {
         let root = ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"];

@@ -19,6 +19,7 @@ mod minting;
 mod package;
 mod parties;
 mod plot;
+mod pool;
 mod report;
 mod requests;
 mod rig;

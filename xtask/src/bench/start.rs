@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use super::host::{Crowd, Host};
 use super::line::{self, Line, Taken};
+use super::pool::Pool;
 use super::report::{Aim, Role, Row, Samples};
 use super::run::Run;
 use super::turns::{self, Contestant};
@@ -22,8 +23,16 @@ const EBPF_COLD: &str = "ebpf, no authority yet";
 const NETNS_COLD: &str = "netns, no authority yet";
 const NETNS_OF_NOBODY: &str = "netns, not root";
 
+/// Jails that wait in a pool, each with its pool's name and backend.
+const POOLED: [(&str, &str, &str); 2] = [
+    ("ebpf, of a pool", "bench-ebpf", "ebpf"),
+    ("netns, of a pool", "bench-netns", "netns"),
+];
+
 /// Of ours, what is compared with which peer of the same rights.
-const ADDED: [(&str, &str, Aim); 4] = [
+const ADDED: [(&str, &str, Aim); 6] = [
+    (POOLED[0].0, BWRAP, Aim::AtMost { ratio: 1.5, to: BWRAP }),
+    (POOLED[1].0, BWRAP, Aim::AtMost { ratio: 1.5, to: BWRAP }),
     ("ebpf", BWRAP, Aim::AtMost { ratio: 2.0, to: BWRAP }),
     ("netns", BWRAP, Aim::AtMost { ratio: 1.5, to: BWRAP }),
     (
@@ -45,7 +54,15 @@ pub(super) fn run(run: &Run) -> Result<Vec<Row>> {
     let mut all = Vec::new();
     let mut notes =
         vec!["CPU: of all processes of a start, without the threads of the kernel that clean up after it".to_owned()];
-    for line in lines(run) {
+    notes.push(
+        "of a pool: what the pool and its jails take is not in the CPU, and the next jail is made meanwhile".to_owned(),
+    );
+    let mut pools = Vec::new();
+    for (_, name, backend) in POOLED {
+        pools.push(Pool::start(name, backend, &host, run)?);
+    }
+    let pooled = POOLED.map(|(name, pool, _)| Line::from_pool(name, pool, run));
+    for line in lines(run).into_iter().chain(pooled) {
         let role = line.role;
         match Contestant::new(line, &host, scratch) {
             Ok(one) => all.push(one),
