@@ -1,5 +1,6 @@
 //! containerd, spoken to as Kubernetes does: by its CRI socket, a pod's sandbox first and then containers in it.
 
+mod kubernetes;
 mod together;
 
 use std::fs;
@@ -143,10 +144,11 @@ impl<'host> Containerd<'host> {
     /// Runs all trials.
     pub(crate) fn trials(&self) -> Result<Table> {
         let mut rows = Rows::new(Kind::Containerd.name(), self.host.lab());
-        let parts: [(&str, Part<'host>); 5] = [
+        let parts: [(&str, Part<'host>); 6] = [
             ("pods", Self::pods),
             ("together", Self::together),
             ("policies", Self::policies),
+            ("deploy/kubernetes", kubernetes::trials),
             ("killed", Self::killed),
             ("refused", Self::refused),
         ];
