@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use super::bpffs;
 use super::closing_program::{HOOKS, Held};
 use super::lock::lock_pins;
-use super::target::is_at;
+use super::target::{is_at, mount_point};
 use crate::failure::Failure;
 use crate::sys::bpf::{self, Map};
 
@@ -90,9 +90,7 @@ impl Closed {
 /// # Errors
 /// When a map cannot be written.
 pub(super) fn pass(cgroup: &Path, id: u64) -> Result<(), Failure> {
-    let noted = above(cgroup, id)
-        .iter()
-        .try_for_each(|closed| closed.held()?.update(&id, &1));
+    let noted = write(cgroup, id, |held| held.update(&id, &1));
     noted.map_err(|error| {
         Failure::new(format!(
             "cannot note in the closed cgroup above {} that it is held: {error}",
@@ -106,29 +104,35 @@ pub(super) fn pass(cgroup: &Path, id: u64) -> Result<(), Failure> {
 /// # Errors
 /// When a map cannot be written.
 pub(super) fn shut(cgroup: &Path, id: u64) -> io::Result<()> {
-    above(cgroup, id)
-        .iter()
-        .try_for_each(|closed| closed.held()?.remove(&id))
+    write(cgroup, id, |held| held.remove(&id))
+}
+
+fn write(cgroup: &Path, id: u64, change: impl Fn(&Held) -> io::Result<()>) -> io::Result<()> {
+    above(cgroup, id)?.iter().try_for_each(|closed| match closed.held() {
+        // It has been opened meanwhile, or its maker was killed before the programs were pinned.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        held => change(&held?),
+    })
 }
 
 /// Returns true if the cgroup, or one above it, is closed.
 pub(crate) fn is_closed(cgroup: &Path, id: u64) -> bool {
-    !above(cgroup, id).is_empty()
+    above(cgroup, id).is_ok_and(|closed| closed.iter().any(Closed::is_whole))
 }
 
 /// The closed cgroups at and above a cgroup, which may be gone.
-fn above(cgroup: &Path, id: u64) -> Vec<Closed> {
-    let ancestors = cgroup
-        .ancestors()
-        .skip(1)
-        .filter_map(|path| Some(fs::metadata(path).ok()?.ino()));
+fn above(cgroup: &Path, id: u64) -> io::Result<Vec<Closed>> {
+    // Directories outside of the tree have numbers of their own.
+    let mount = mount_point().map_err(|failure| io::Error::other(failure.message))?;
+    let ancestors = cgroup.ancestors().skip(1).take_while(|above| above.starts_with(&mount));
+    let ancestors = ancestors.filter_map(|above| Some(fs::metadata(above).ok()?.ino()));
     let ids: Vec<u64> = ancestors.chain([id]).collect();
     let directories: Vec<PathBuf> = bpffs::all().collect();
     let named = directories.iter().flat_map(|directory| {
         ids.iter()
             .filter_map(|id| Closed::at(directory.join(format!("{PREFIX}{id}")), *id))
     });
-    named.collect()
+    Ok(named.collect())
 }
 
 /// Removes the names of closed cgroups that are gone. Returns what could not be removed.
