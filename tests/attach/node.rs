@@ -101,6 +101,13 @@ fn is_closed(lab: &Lab, told: &mut Told) {
     assert_eq!(lab.wire().packets_to(6, 9999), before);
 }
 
+/// What the node serves at a path.
+fn served(lab: &Lab, path: &str) -> String {
+    let url = format!("http://127.0.0.1:9464{path}");
+    let line = ["curl", "-sS", "--max-time", "20", "-w", "%{http_code}", &url];
+    lab.unjailed().command(line).run().stdout
+}
+
 /// Each of two jails has its policy, and what has none sends nothing; a cgroup that was born closed is held when it has one.
 #[test]
 fn what_is_born_below_a_closed_parent_is_closed_until_it_has_a_policy() {
@@ -108,7 +115,7 @@ fn what_is_born_below_a_closed_parent_is_closed_until_it_has_a_policy() {
     let parent = Cgroup::new();
     let (name, directory) = (within(&parent), directory(&lab));
     let first = format!(
-        "closed: {name}\njails:\n- {{name: a, cgroup: {name}/a-*, policy: ok}}\n- {{name: b, cgroup: {name}/b, policy: evil}}\n"
+        "metrics: 127.0.0.1:9464\nclosed: {name}\njails:\n- {{name: a, cgroup: {name}/a-*, policy: ok}}\n- {{name: b, cgroup: {name}/b, policy: evil}}\n"
     );
     let node = start(&lab, &directory, &first, &[]);
     node.says("holds what", 1);
@@ -126,9 +133,29 @@ fn what_is_born_below_a_closed_parent_is_closed_until_it_has_a_policy() {
         (1, 1)
     );
 
+    let metrics = served(&lab, "/metrics");
+    for expected in [
+        "httpjail_node_jails{state=\"held\"} 2\n",
+        "httpjail_node_jails{state=\"waiting\"} 0\n",
+        "httpjail_node_reload_failures_total 0\n",
+    ] {
+        assert!(metrics.contains(expected), "{expected}: {metrics}");
+    }
+    assert_eq!(served(&lab, "/healthz"), "ok\n200");
+    assert!(served(&lab, "/etc/passwd").ends_with("404"));
+    let read = |pid: i32, file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let nodes = processes_with(directory.to_str().unwrap()).into_iter();
+    let nodes = nodes
+        .filter(|pid| read(*pid, "cmdline").contains("\0node\0"))
+        .map(|pid| read(pid, "status"));
+    let (root, others): (Vec<String>, Vec<String>) = nodes.partition(|status| status.contains("Uid:	0	"));
+    assert_eq!((root.len(), others.len()), (1, 1), "the node, and who serves");
+    assert!(others[0].contains("CapPrm:	0000000000000000") && others[0].contains("CapBnd:	0000000000000000"));
+
     // A file that is wrong changes nothing, and neither does one that would close what is not the node's.
     node.reload("jails: [{name: a}]\n");
     node.says("what was in force before stays so", 1);
+    assert!(served(&lab, "/metrics").contains("httpjail_node_reload_failures_total 1\n"));
     node.reload(&format!("{first}- {{name: c, cgroup: {name}/c, policy: ok}}\n"));
     node.says("is held", 3);
     assert_eq!(told[2].ask("curl('http://ok.test/')"), "200");
@@ -136,6 +163,7 @@ fn what_is_born_below_a_closed_parent_is_closed_until_it_has_a_policy() {
     // One that is gone from the file is let go of by its attachment, and closed by the parent.
     node.reload(&first);
     node.says("is held no more", 1);
+    assert!(served(&lab, "/metrics").contains("httpjail_node_jails{state=\"held\"} 2\n"));
     is_closed(&lab, &mut told[2]);
     assert_eq!(told[0].ask("curl('http://ok.test/')"), "200");
 

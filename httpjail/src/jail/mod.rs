@@ -32,5 +32,5 @@ mod self_test;
 pub(crate) mod stale;
 pub(crate) mod steering;
 pub(crate) mod supervisor;
-mod termination;
+pub(crate) mod termination;
 pub(crate) mod unix;

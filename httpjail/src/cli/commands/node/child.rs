@@ -249,6 +249,11 @@ impl Child {
         (pause, new)
     }
 
+    /// Returns true if it could not be started, or has ended, and has not held since.
+    pub(super) fn is_failing(&self) -> bool {
+        !self.said.is_empty()
+    }
+
     /// Has it started again at once, whatever it was.
     pub(super) fn hurry(&mut self) {
         if matches!(self.state, State::Due(_)) {

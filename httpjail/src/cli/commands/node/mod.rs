@@ -9,6 +9,8 @@
 mod attachments;
 mod check;
 mod child;
+mod endpoint;
+mod figures;
 mod parents;
 mod readiness_socket;
 mod source;

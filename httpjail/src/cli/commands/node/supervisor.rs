@@ -2,6 +2,7 @@
 
 mod adopt;
 mod change;
+mod serve;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,6 +16,8 @@ use nix::sys::signal::Signal;
 
 use super::attachments::{self, Start};
 use super::child::{Child, State, Wanted};
+use super::endpoint::Endpoint;
+use super::figures::Figures;
 use super::parents;
 use super::readiness_socket::ReadinessSocket;
 use super::source::Source;
@@ -49,6 +52,9 @@ pub(super) struct Supervisor {
     ready: ReadinessSocket,
     closer: Closer,
     children: BTreeMap<String, Child>,
+    endpoint: Option<Endpoint>,
+    endpoint_said: String,
+    figures: Figures,
     swept: Instant,
     soon: bool,
 }
@@ -70,6 +76,9 @@ impl Supervisor {
             mount,
             signals,
             children: BTreeMap::new(),
+            endpoint: None,
+            endpoint_said: String::new(),
+            figures: Figures::default(),
             swept: Instant::now(),
             soon: false,
         };
@@ -102,6 +111,7 @@ impl Supervisor {
                 }
             }
             self.reap();
+            self.serve_figures();
             let failed = |error| Failure::new(format!("cannot read the signals: {error}"));
             while let Some(signal) = self.signals.next().map_err(failed)? {
                 match signal {
@@ -197,7 +207,9 @@ impl Supervisor {
 
     /// Waits until something happens.
     fn wait(&self) -> io::Result<()> {
-        let own = [self.signals.as_fd(), self.changes.as_fd(), self.ready.as_fd()];
+        // Where there is no endpoint, the signals are watched twice.
+        let asks = self.endpoint.as_ref().map_or(self.signals.as_fd(), Endpoint::asks);
+        let own = [self.signals.as_fd(), self.changes.as_fd(), self.ready.as_fd(), asks];
         let ended = self.children.values().filter_map(Child::ended);
         let mut polled: Vec<PollFd<'_>> = own
             .into_iter()
@@ -222,6 +234,7 @@ impl Supervisor {
             let Some(how) = child.reap() else { continue };
             let gone = child.cgroup.as_ref().is_some_and(|(path, id)| !is_at(path, *id));
             if child.state != State::Leaving && !gone {
+                self.figures.restarts += 1;
                 failed(child, &format!("its process has ended ({how})"), None);
             } else if child.state != State::Leaving {
                 child.state = State::Due(Instant::now());

@@ -10,6 +10,7 @@ mod tests;
 pub(crate) use pattern::Pattern;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::error::FileError;
@@ -30,6 +31,8 @@ pub(crate) struct NodeFile {
     pub jails: Vec<Jail>,
     /// The cgroups in which everything is closed that is not held: paths without `*`.
     pub closed: Vec<Pattern>,
+    /// Where the figures are served.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// A jail, or as many as there are cgroups of one pattern.
@@ -116,7 +119,11 @@ pub(crate) fn load(name: &str, bytes: Vec<u8>) -> Result<NodeFile, FileError> {
         }
         closed.push(pattern);
     }
-    Ok(NodeFile { jails, closed })
+    Ok(NodeFile {
+        jails,
+        closed,
+        metrics: schema.metrics.map(|address| address.0),
+    })
 }
 
 /// What is wrong with an entry, and the word that is.

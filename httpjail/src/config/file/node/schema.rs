@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::config::file::values::{OneOrMany, Version};
+use crate::config::file::values::{Address, OneOrMany, Version};
 use crate::config::options::{LogFormat, UpstreamNetwork, word};
 
 /// The whole file.
@@ -17,6 +17,7 @@ pub(super) struct Schema {
     pub(super) jails: Vec<JailEntry>,
     #[serde(default)]
     pub(super) closed: OneOrMany,
+    pub(super) metrics: Option<Address>,
 }
 
 /// One of `jails:`.

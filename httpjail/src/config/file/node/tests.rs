@@ -10,6 +10,7 @@ use super::*;
 const WHOLE: &str = "\
 version: 1
 closed: agents.slice
+metrics: 127.0.0.1:9464
 jails:
 - name: agents
   cgroup: agents.slice/*
@@ -43,6 +44,7 @@ fn a_whole_file_is_read() {
     let file = parsed(WHOLE).expect("a node file");
     assert!(fits(WHOLE));
     assert_eq!(file.closed, [Pattern::parse("agents.slice").expect("a path")]);
+    assert_eq!(file.metrics, Some(([127, 0, 0, 1], 9464).into()));
     let [agents, runner, db] = file.jails.as_slice() else {
         panic!("{file:#?}");
     };
@@ -135,6 +137,13 @@ fn what_is_wrong_has_a_place() {
             3,
             "a second jail",
             "",
+            false,
+        ),
+        (
+            "metrics: 9464x\n".to_owned(),
+            1,
+            "invalid address `9464x`",
+            "127.0.0.1:8080",
             false,
         ),
         ("closed: [a, 'b/*']\n".to_owned(), 1, "without `*`", "", false),

@@ -27,6 +27,7 @@ impl Supervisor {
         let file = match read {
             Ok(file) => file,
             Err(failure) => {
+                self.figures.reload_failures += 1;
                 let text = format!("{failure}; what was in force before stays so");
                 return logging::warn(&text, failure.hint.as_deref());
             }
@@ -37,6 +38,7 @@ impl Supervisor {
             .filter(|path| !kept.contains(path))
             .collect();
         self.file = file;
+        self.figures.reloads += 1;
         // They look at their policy files, and those that wait do so no more.
         for child in self.children.values_mut() {
             child.signal(Signal::SIGHUP);
