@@ -138,6 +138,9 @@ fn what_is_born_below_a_closed_parent_is_closed_until_it_has_a_policy() {
         "httpjail_node_jails{state=\"held\"} 2\n",
         "httpjail_node_jails{state=\"waiting\"} 0\n",
         "httpjail_node_reload_failures_total 0\n",
+        // What the jails have counted, too.
+        "name=\"a.1\"",
+        "name=\"b\"",
     ] {
         assert!(metrics.contains(expected), "{expected}: {metrics}");
     }

@@ -19,6 +19,9 @@ use crate::jail::attach::{Place, Target, is_at};
 /// How long whoever starts a process may take until it executes what it is for. The cgroup is closed meanwhile.
 const SETTLE_LIMIT: Duration = Duration::from_secs(30);
 
+/// The longest name of a run.
+const NAME_BYTES: usize = 64;
+
 /// What has to happen before a child can be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Start {
@@ -87,6 +90,10 @@ fn of(
     let policy = jail.policy.as_ref().map(|policy| source.policy(policy));
     let mut arguments = words([&"attach"]);
     arguments.extend(place);
+    arguments.extend(words([&"--name", &named(&jail.name, stands_for, &holds)]));
+    for (key, value) in &jail.labels {
+        arguments.extend(words([&"--label", &format!("{key}={value}")]));
+    }
     if let Some(policy) = &policy {
         arguments.extend(words([&"--config", policy]));
     }
@@ -111,6 +118,27 @@ fn of(
         arguments,
         policy,
         holds,
+    }
+}
+
+/// The name by which it is listed, logged and counted: that of the jail, with what the `*` stand for.
+fn named(jail: &str, stands_for: &str, holds: &Holds) -> String {
+    if stands_for.is_empty() {
+        return jail.to_owned();
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || ['-', '_', '.'].contains(&c);
+    let name = format!("{jail}.{stands_for}");
+    match holds {
+        // Two that differ only in what a name cannot have get two names.
+        Holds::Cgroup(_, id) if name.len() > NAME_BYTES || !name.chars().all(plain) => {
+            let short: String = name
+                .chars()
+                .map(|c| if plain(c) { c } else { '_' })
+                .take(NAME_BYTES / 2)
+                .collect();
+            format!("{short}-{id}")
+        }
+        _ => name,
     }
 }
 
