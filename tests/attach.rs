@@ -221,7 +221,8 @@ fn a_hang_up_reloads_the_policy() {
     run.wait().unwrap().expect_code(0);
 }
 
-/// What an attachment could leave: mounts of BPF file systems, files in /run/httpjail but for the list of proxies' users.
+/// What an attachment could leave: mounts of BPF file systems, files in /run/httpjail but for the list of proxies' users and the directory of
+/// control sockets.
 fn traces(lab: &Lab) -> Vec<String> {
     lab.on_jailside(|| {
         let mounts = fs::read_to_string("/proc/thread-self/mountinfo")?;
@@ -232,7 +233,8 @@ fn traces(lab: &Lab) -> Vec<String> {
             .collect();
         let left = fs::read_dir("/run/httpjail").into_iter().flatten().flatten();
         traces.extend(left.map(|entry| entry.file_name().to_string_lossy().into_owned()));
-        traces.retain(|name| name != "users");
+        // What stays, whoever has run.
+        traces.retain(|name| !["users", "control"].contains(&name.as_str()));
         Ok(traces)
     })
     .unwrap()
