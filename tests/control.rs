@@ -208,10 +208,8 @@ fn nobody_but_its_owner_reaches_it() {
     };
     open(0o777).unwrap();
     let stranger = client(&lab, lab.unjailed().as_user(), &path).expect_code(0);
-    assert!(
-        ["nothing", "ConnectionResetError"].contains(&stranger.stdout.trim()),
-        "{stranger:#?}"
-    );
+    // By one error or another, as the race between its words and the end goes.
+    assert_ne!(stranger.stdout.trim(), "owned", "{stranger:#?}");
     client(&lab, lab.unjailed(), &path).expect_stdout("owned");
     open(0o700).unwrap();
     // A user has a place of the user's own, where root can look.
