@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -114,11 +114,28 @@ impl ProxyProcess {
         let raw: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
         let sent = self.channel.send_with(&ToProxy::Serve { counts }, &raw);
         sent.map_err(|error| Failure::new(format!("cannot hand the sockets to the proxy: {error}")))?;
-        match self.hear("serve")? {
-            FromProxy::Serving => Ok(()),
-            other => Err(Failure::new(format!(
-                "unexpected reply of the proxy's process before it served: {other:?}"
-            ))),
+        let late = Instant::now() + READY_LIMIT;
+        loop {
+            // Connections may wait already, and the proxy asks about them: nobody is told who made those.
+            let unknown = match self.hear("serve")? {
+                FromProxy::Serving => return Ok(()),
+                FromProxy::Program { request_id, .. } if Instant::now() < late => ToProxy::Program {
+                    request_id,
+                    program: None,
+                },
+                FromProxy::Holder { request_id, .. } if Instant::now() < late => ToProxy::Holder {
+                    request_id,
+                    holder: None,
+                },
+                other => {
+                    return Err(Failure::new(format!(
+                        "unexpected reply of the proxy's process before it served: {other:?}"
+                    )));
+                }
+            };
+            self.channel
+                .send(&unknown)
+                .map_err(|error| Failure::new(format!("cannot answer the proxy: {error}")))?;
         }
     }
 
