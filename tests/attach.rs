@@ -4,6 +4,7 @@ mod containers;
 mod inbound;
 mod network;
 mod node;
+mod own;
 mod places;
 
 use std::ffi::OsString;

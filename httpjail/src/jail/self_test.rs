@@ -33,6 +33,16 @@ fn far(ipv6: bool) -> Vec<IpAddr> {
 
 /// Init's side of the test. Returns what is wrong; empty if the jail holds.
 pub(crate) fn probe(ipv6: bool) -> Vec<String> {
+    probe_with(ipv6, true)
+}
+
+/// The same where anybody may have a ping socket, and rules refuse what it sends: of IPv6 the kernel tells nobody that
+/// (net/ipv6/ping.c, `ping_v6_sendmsg`).
+pub(crate) fn probe_with_pings(ipv6: bool) -> Vec<String> {
+    probe_with(ipv6, false)
+}
+
+fn probe_with(ipv6: bool, pings_are_told: bool) -> Vec<String> {
     let mut wrong = Vec::new();
     for address in far(ipv6) {
         let tcp = SocketAddr::new(address, TCP_PORT);
@@ -62,6 +72,9 @@ pub(crate) fn probe(ipv6: bool) -> Vec<String> {
                 },
             ),
         ] {
+            if kind == Type::DGRAM && address.is_ipv6() && !pings_are_told {
+                continue;
+            }
             // `ebpf` refuses the socket, `netns` what it sends.
             let sent = Socket::new(domain, kind, Some(protocol))
                 .and_then(|socket| send_from(&socket, SocketAddr::new(address, 0)));
@@ -134,16 +147,20 @@ pub(crate) fn witness(listeners: &Listeners, flows: &dyn OriginalDstSource) -> i
     Ok(())
 }
 
-/// Like [`witness`], but other processes use the listeners too: only what comes from the test's cgroup (`cgroup` is its id)
-/// counts.
+/// Like [`witness`], but other processes use the listeners too: only what comes from the test's cgroup (`cgroup` is its id, if
+/// it has one) counts.
 ///
 /// # Errors
 /// Saying what did not arrive.
-pub(crate) fn witness_among(listeners: &Listeners, flows: &dyn OriginalDstSource, cgroup: u64) -> io::Result<()> {
+pub(crate) fn witness_among(
+    listeners: &Listeners,
+    flows: &dyn OriginalDstSource,
+    cgroup: Option<u64>,
+) -> io::Result<()> {
     let ipv6 = listeners.proxy.len() > 1;
     for ((listener, resolver), address) in listeners.proxy.iter().zip(&listeners.resolver_udp).zip(far(ipv6)) {
         let expected = SocketAddr::new(address, TCP_PORT);
-        let is_canary = |flow: Flow| flow.original.0 == expected && flow.cgroup == Some(cgroup);
+        let is_canary = |flow: Flow| flow.original.0 == expected && flow.cgroup == cgroup;
         loop {
             let (stream, client) = accept(listener)?;
             if flows

@@ -14,6 +14,8 @@ pub(crate) mod memory;
 #[cfg(target_os = "linux")]
 pub(crate) mod mounts;
 #[cfg(target_os = "linux")]
+pub(crate) mod namespaces;
+#[cfg(target_os = "linux")]
 pub(crate) mod notification;
 #[cfg(target_os = "linux")]
 pub(crate) mod socket;

@@ -6,6 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::attach_own;
 use crate::cli::args;
 use crate::cli::born;
 use crate::cli::compose::approval::{self, Questions};
@@ -44,6 +45,9 @@ pub(crate) fn named(place: args::Place) -> Option<Place> {
 /// # Errors
 /// What failed; the cgroup is as it was before, unless the message says that it stays closed.
 pub(crate) fn attach(config: &Config, caller: &UserIdentity, place: &Place) -> Result<u8, Failure> {
+    if let Some(own) = attach_own::network(place).filter(|_| !rights::missing_for_programs().is_empty()) {
+        return attach_own::attach(config, caller, place, own?);
+    }
     needs_root("attach")?;
     let signals = Signals::block().map_err(|error| Failure::new(format!("cannot take the signals: {error}")))?;
     let first = closing(config, None);

@@ -4,16 +4,22 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::attach::needs_root;
-use super::node;
+use super::{attach_own, node};
 use crate::failure::Failure;
 use crate::jail::attach::closed::Closed;
 use crate::jail::attach::{self, Place};
+use crate::jail::sandbox::rights;
 
 /// Opens the cgroup, or all that there are.
 ///
 /// # Errors
 /// When there is none, and naming what stays.
 pub(crate) fn detach(place: Option<&Place>) -> Result<u8, Failure> {
+    if let Some(place) = place.filter(|_| !rights::missing_for_programs().is_empty())
+        && let Some(own) = attach_own::network(place)
+    {
+        return attach_own::detach(place, own?);
+    }
     needs_root("detach")?;
     let cgroup = match place {
         // One that is gone has left its name.

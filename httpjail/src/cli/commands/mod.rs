@@ -2,6 +2,8 @@
 
 #[cfg(target_os = "linux")]
 pub(crate) mod attach;
+#[cfg(target_os = "linux")]
+mod attach_own;
 pub(crate) mod ca;
 pub(crate) mod check;
 pub(crate) mod completions;

@@ -21,6 +21,7 @@ mod own_network;
 pub(crate) mod pins;
 mod place;
 mod preexisting;
+pub(crate) mod rootless;
 mod self_test;
 mod target;
 mod undoing;

@@ -66,6 +66,29 @@ impl Process {
     }
 }
 
+/// Returns which rights over a network some of these processes have, or may get, and which processes.
+pub(super) fn strong(processes: &[Pid]) -> Option<(String, String)> {
+    let read: Vec<Process> = processes.iter().copied().filter_map(Process::read).collect();
+    let strong: Vec<&Process> = read
+        .iter()
+        .filter(|process| (process.capabilities | process.bounds) & STRONG != 0)
+        .collect();
+    let found = strong
+        .iter()
+        .fold(0, |found, process| found | process.capabilities | process.bounds);
+    (!strong.is_empty()).then(|| (rights(found & STRONG), named(&strong)))
+}
+
+/// `CAP_NET_ADMIN, CAP_SYS_ADMIN`.
+fn rights(found: u64) -> String {
+    let rights = [(NET_ADMIN, "NET_ADMIN"), (NET_RAW, "NET_RAW"), (SYS_ADMIN, "SYS_ADMIN")];
+    let rights = rights.iter().filter(|(bit, _)| found & bit != 0);
+    rights
+        .map(|(_, name)| format!("CAP_{name}"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
 impl Target {
     /// Returns true if a process may write frames itself, or could after executing a program.
     pub(super) fn may_write_frames(&self) -> bool {

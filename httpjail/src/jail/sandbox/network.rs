@@ -96,13 +96,53 @@ pub(crate) fn raise_loopback() -> io::Result<bool> {
 ///
 /// # Errors
 /// Those of rtnetlink.
-pub(crate) fn make_all_local(ipv6: bool) -> io::Result<()> {
+pub(crate) fn make_all_local(ipv6: bool, table: Table) -> io::Result<()> {
     let route = Route::open()?;
-    route.ask(local_default(JAIL_V4.into()), NLM_F_CREATE | NLM_F_EXCL)?;
-    if ipv6 {
-        route.ask(local_default(JAIL_V6.into()), NLM_F_CREATE | NLM_F_EXCL)?;
+    for from in own_addresses(ipv6) {
+        let made = RouteNetlinkMessage::NewRoute(local_default(from, table));
+        route.ask(made, NLM_F_CREATE | NLM_F_EXCL)?;
     }
     Ok(())
+}
+
+/// Takes away what [`raise_loopback`] and [`make_all_local`] added, as far as it is there.
+///
+/// # Errors
+/// Those of rtnetlink.
+pub(crate) fn make_none_local(table: Table) -> io::Result<()> {
+    let route = Route::open()?;
+    for from in own_addresses(true) {
+        let RouteNetlinkMessage::NewAddress(address) = new_address(from) else {
+            continue;
+        };
+        for request in [
+            RouteNetlinkMessage::DelRoute(local_default(from, table)),
+            RouteNetlinkMessage::DelAddress(address),
+        ] {
+            match route.ask(request, 0).map_err(|error| (error.raw_os_error(), error)) {
+                Ok(()) => {}
+                // None is there, or the family is not.
+                Err((Some(libc::ESRCH | libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::EOPNOTSUPP), _)) => {}
+                Err((_, error)) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn own_addresses(ipv6: bool) -> Vec<IpAddr> {
+    let mut own = vec![IpAddr::from(JAIL_V4)];
+    own.extend(ipv6.then_some(IpAddr::from(JAIL_V6)));
+    own
+}
+
+/// Among which routes those to every address are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Table {
+    /// Where there are no others.
+    Main,
+    /// Before all others.
+    Local,
 }
 
 /// Makes the sockets of the proxy and the resolver on loopback, each kind on one port for both families.
@@ -237,13 +277,17 @@ fn new_address(address: IpAddr) -> RouteNetlinkMessage {
     RouteNetlinkMessage::NewAddress(message)
 }
 
-fn local_default(from: IpAddr) -> RouteNetlinkMessage {
+fn local_default(from: IpAddr, table: Table) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header.address_family = match from {
         IpAddr::V4(_) => AddressFamily::Inet,
         IpAddr::V6(_) => AddressFamily::Inet6,
     };
-    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.table = match table {
+        Table::Main => RouteHeader::RT_TABLE_MAIN,
+        // `RT_TABLE_LOCAL` of `linux/rtnetlink.h`.
+        Table::Local => 255,
+    };
     message.header.protocol = RouteProtocol::Static;
     message.header.scope = RouteScope::Host;
     message.header.kind = RouteType::Local;
@@ -252,7 +296,7 @@ fn local_default(from: IpAddr) -> RouteNetlinkMessage {
         IpAddr::V6(from) => RouteAddress::Inet6(from),
     };
     message.attributes = vec![RouteAttribute::Oif(LOOPBACK_INDEX), RouteAttribute::PrefSource(from)];
-    RouteNetlinkMessage::NewRoute(message)
+    message
 }
 
 /// A netlink socket to the kernel's routing tables.

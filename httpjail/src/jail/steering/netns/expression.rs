@@ -163,6 +163,16 @@ pub(super) fn has_priority(priority: u32) -> Vec<Expression> {
 }
 
 /// Takes mark and priority away.
+/// By the number of the device.
+pub(super) fn comes_from(device: u32) -> Vec<Expression> {
+    vec![meta(Meta::InputDevice), compare(Compare::Equal, &device.to_ne_bytes())]
+}
+
+/// By the number of the device.
+pub(super) fn leaves_by(device: u32) -> Vec<Expression> {
+    vec![meta(Meta::OutputDevice), compare(Compare::Equal, &device.to_ne_bytes())]
+}
+
 pub(super) fn without_mark() -> Vec<Expression> {
     let none = |key: Meta| {
         let set = Attributes::new().number(2, key as u32).number(3, FIRST);
@@ -230,6 +240,8 @@ enum Meta {
     Protocol = 1,
     Priority = 2,
     Mark = 3,
+    InputDevice = 4,
+    OutputDevice = 5,
     SocketUser = 10,
     Family = 15,
     L4Protocol = 16,

@@ -5,6 +5,7 @@
 //! write its rules. So init sets everything up from inside ([`set_up`]) and passes the sockets out: a supervisor
 //! without root could not enter the namespace.
 
+pub(crate) mod closing;
 mod events;
 mod expression;
 mod flows;
@@ -28,7 +29,7 @@ use socket2::SockRef;
 use super::cgroup::Cgroup;
 use super::{EventSource, Steering, SteeringError};
 use crate::jail::protocol::init::Inside;
-use crate::jail::sandbox::network;
+use crate::jail::sandbox::network::{self, Table};
 use crate::net::{AskedServerSource, ClientAddr, Listeners, OriginalDst, OriginalDstSource};
 use events::Events;
 use flows::Accepted;
@@ -123,8 +124,20 @@ impl Steering for NetnsSteering {
 /// # Errors
 /// Naming the step.
 pub(crate) fn set_up(inside: Inside) -> io::Result<(Listeners, Way, bool)> {
+    set_up_with(inside, Table::Main)
+}
+
+/// The same in a network that leads out, where routes come before its own.
+///
+/// # Errors
+/// Naming the step.
+pub(crate) fn set_up_among_others(inside: Inside) -> io::Result<(Listeners, Way, bool)> {
+    set_up_with(inside, Table::Local)
+}
+
+fn set_up_with(inside: Inside, table: Table) -> io::Result<(Listeners, Way, bool)> {
     let ipv6 = network::raise_loopback().map_err(|error| step("raise the loopback interface", error))?;
-    network::make_all_local(ipv6).map_err(|error| step("make every address local", error))?;
+    network::make_all_local(ipv6, table).map_err(|error| step("make every address local", error))?;
     let mut listeners = listen(ipv6).map_err(|error| step("make the sockets of proxy and resolver", error))?;
     // A kernel without it refuses in silence.
     listeners.refusals = events::bind().ok();

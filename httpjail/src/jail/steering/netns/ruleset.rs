@@ -17,7 +17,7 @@ use super::message::{Attributes, Kind, Requests};
 use crate::jail::protocol::init::Inside;
 use crate::jail::sandbox::network::{JAIL_V4, JAIL_V6};
 
-const TABLE: &str = "httpjail";
+pub(super) const TABLE: &str = "httpjail";
 const DNS_PORT: u16 = 53;
 const TCP: u8 = 6;
 const UDP: u8 = 17;

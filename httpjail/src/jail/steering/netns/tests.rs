@@ -22,7 +22,7 @@ fn with_rules(way: Way, extras: Extras, test: impl FnOnce(Listeners) + Send + 's
     let thread = std::thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace (this test needs root)");
         let ipv6 = network::raise_loopback().unwrap();
-        network::make_all_local(ipv6).unwrap();
+        network::make_all_local(ipv6, network::Table::Main).unwrap();
         let mut listeners = listen(ipv6).unwrap();
         listeners.refusals = Some(events::bind().unwrap());
         let port = listeners.proxy[0].local_addr().unwrap().port();
