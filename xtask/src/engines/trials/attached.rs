@@ -9,7 +9,7 @@ use super::{DATAGRAM, FRAME, STREAM, Trials};
 use crate::engines::host::{OK, POLICIES};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-const NAME: &str = "attached";
+pub(super) const NAME: &str = "attached";
 
 impl<'host> Trials<'host> {
     /// By its name, through a restart, and away again.
@@ -25,11 +25,11 @@ impl<'host> Trials<'host> {
         let running = host.command(&attach).limit(Duration::from_secs(600)).start()?;
         let holds = || running.stderr().contains("attached to");
         ensure!(eventually(PATIENCE, holds), "attach: {}", running.stderr());
-        self.judges("attached");
+        self.judges("attached", "-sS");
         self.engine.must(&["restart", "--time", "0", NAME])?;
         let told = || running.stderr().matches("attached to").count() > 1;
         ensure!(eventually(PATIENCE, told), "attach again: {}", running.stderr());
-        self.judges("attached again after a restart");
+        self.judges("attached again after a restart", "-sS");
         let outcome = host.command(&["httpjail", "detach", "--container", NAME]).run();
         ensure!(outcome.code() == Some(0), "detach: {}", outcome.stderr);
         let mark = canary();
@@ -41,14 +41,14 @@ impl<'host> Trials<'host> {
         Ok(())
     }
 
-    fn curl(&self, options: &str, host: &str, mark: &str) -> JailBuilder<'host> {
+    pub(super) fn curl(&self, options: &str, host: &str, mark: &str) -> JailBuilder<'host> {
         let url = format!("https://{host}/{mark}");
         self.engine.call(&["exec", NAME, "curl", options, &url])
     }
 
-    fn judges(&mut self, what: &str) {
+    pub(super) fn judges(&mut self, what: &str, trust: &str) {
         let (allowed, denied) = (canary(), canary());
-        let run = self.curl("-sS", "ok.test", &allowed);
+        let run = self.curl(trust, "ok.test", &allowed);
         self.rows
             .arrives(&format!("{what}: an allowed request over TLS"), &allowed, run);
         let run = self.curl("-sSk", "evil.test", &denied);

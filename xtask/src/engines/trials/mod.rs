@@ -7,6 +7,7 @@ mod clients;
 mod life;
 mod limits;
 mod networks;
+mod own;
 
 use anyhow::{Result, ensure};
 use httpjail_lab::{JailBuilder, Lab};
@@ -43,6 +44,9 @@ pub(crate) fn run<'host>(engine: &'host Engine<'host>) -> Result<Table> {
     trials.without();
     if engine.kind() == Kind::Rootless {
         trials.refused("a rootless container", &[], &["true"], "root");
+        if let Err(error) = trials.own() {
+            trials.rows.fault("attached by its user", &error);
+        }
         return Ok(trials.rows.table());
     }
     trials.denials();
