@@ -249,7 +249,7 @@ fn what_belongs_to_the_pool_is_not_the_clients_and_weak_mode_makes_none() {
         ),
         (&["--pool=../x", "--", "true"], "invalid name of a pool"),
         (&["pool", "--backend", "weak"], "pool conflicts with weak mode"),
-        (&["pool", "--name", "a/b"], "invalid name of a pool"),
+        (&["pool", "--name", "a/b"], "invalid value 'a/b' for '--name <NAME>'"),
     ] {
         let line = [&[binary], line].concat();
         lab.unjailed()

@@ -123,7 +123,7 @@ fn examine() -> Result<i32, Failure> {
 #[cfg(target_os = "linux")]
 fn keep_ready(args: Pool) -> Result<i32, Failure> {
     let caller = InvokingUser::find()?;
-    let (file, plan) = (args.shared.config.clone(), pool::Plan::of(&args)?);
+    let (file, plan) = (args.shared.config.clone(), pool::Plan::of(&args));
     let config = configure(file.as_deref(), &caller, |file| args.configure(file))?;
     pool::keep(RunContext { config, caller }, plan)
 }

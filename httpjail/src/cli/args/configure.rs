@@ -55,7 +55,11 @@ impl Pool {
     /// # Errors
     /// As [`Config::for_pool`].
     pub(crate) fn configure(self, file: Option<File>) -> Result<Config, ConfigError> {
-        let mut line = CommandLine::from(self.shared);
+        // The name is the pool's: its jails are many.
+        let mut line = CommandLine::from(Shared {
+            name: None,
+            ..self.shared
+        });
         line.options.backend = self.backend;
         line.options.dns = self.dns;
         line.options.timeout = self.timeout;

@@ -29,10 +29,6 @@ pub(crate) struct Pool {
     )]
     pub size: u16,
 
-    /// The name by which `--pool=NAME` finds it
-    #[arg(long, value_name = "NAME", default_value = DEFAULT, help_heading = "The pool")]
-    pub name: String,
-
     /// Whose the jails are; repeatable [default: the user who starts the pool]
     ///
     /// A jail runs the command of its user alone, as that user. Root takes those of the first.
@@ -58,6 +54,13 @@ pub(crate) struct Pool {
     /// Leave this Unix socket of the host reachable; repeatable
     #[arg(long, value_name = "PATH", help_heading = "The command")]
     pub allow_socket: Vec<PathBuf>,
+}
+
+impl Pool {
+    /// The name by which `--pool=NAME` finds it.
+    pub(crate) fn name(&self) -> &str {
+        self.shared.name.as_deref().unwrap_or(DEFAULT)
+    }
 }
 
 impl Run {

@@ -52,16 +52,12 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// Of what was typed.
-    ///
-    /// # Errors
-    /// For a name that cannot be one.
-    pub(crate) fn of(args: &args::Pool) -> Result<Plan, Failure> {
-        place::check(&args.name)?;
-        Ok(Plan {
+    pub(crate) fn of(args: &args::Pool) -> Plan {
+        Plan {
             size: args.size.into(),
-            name: args.name.clone(),
+            name: args.name().to_owned(),
             users: args.user.clone(),
-        })
+        }
     }
 }
 
