@@ -25,7 +25,7 @@ enum How {
 use How::{Json, Not, Policy, Runs, SaidBy};
 
 /// By how the line begins.
-const LINES: [(&str, How); 41] = [
+const LINES: [(&str, How); 43] = [
     ("httpjail -r \"allow-get: ^https://api", Runs(0)),
     ("cargo install", Not("it builds for minutes: cargo xtask package does")),
     ("httpjail -r \"allow: ^https://example", Runs(0)),
@@ -74,6 +74,8 @@ const LINES: [(&str, How); 41] = [
     ("    - pinned", Policy),
     ("    - '*.bank", Policy),
     ("httpjail --weak", Runs(0)),
+    ("httpjail pool", Not("it runs until it is ended: tests/pool.rs")),
+    ("httpjail --pool", Not("there is no pool: tests/pool.rs")),
     ("httpjail serve", Not("it runs until it is ended: tests/weak.rs")),
     ("cargo xtask", Not("for those who work on httpjail")),
 ];

@@ -174,10 +174,10 @@ fn exceptions() {
 }
 
 /// What the host's network and mounts look like, by the host's own tools. But for named network namespaces,
-/// which are other programs' (tests/strangers.rs).
+/// which are other programs' (tests/strangers.rs), and for the sockets by which the runs' owner asks them (tests/control.rs).
 fn host() -> String {
     let tools = "nft list ruleset; ip rule; ip -6 rule; ip addr; ip route show table all; ip -6 route show table all; \
-                 mount | grep -v ' on /run/netns/'; cat /etc/resolv.conf; ls -lR /run /var/run 2>/dev/null";
+                 mount | grep -v ' on /run/netns/'; cat /etc/resolv.conf; ls -lR -I control /run /var/run 2>/dev/null";
     let told = Command::new("sh").args(["-c", tools]).output().unwrap();
     String::from_utf8_lossy(&told.stdout).into_owned()
 }

@@ -15,7 +15,7 @@ Examples:
 
 pub(super) const POOL_AFTER: &str = "\
 Rules and options are the pool's, for all of its jails. Each jail runs one command and is thrown away.
-The jails end with the pool.
+The jails end with the pool. --name names it, for --pool=NAME.
 
 Example:
   httpjail pool --size 4 -c rules.yaml &

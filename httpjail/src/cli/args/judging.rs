@@ -59,7 +59,7 @@ pub(crate) struct Shared {
     #[arg(long, help_heading = "Traffic")]
     pub ephemeral_ca: bool,
 
-    /// Name this run, for `httpjail list`, its log, and metrics, or this pool, for `--pool=NAME`; no other of yours may have the name
+    /// Name this run, for `httpjail list`, its log, and metrics; no other of yours may have the name
     #[arg(long, value_name = "NAME", value_parser = parse_name, help_heading = "Output")]
     pub name: Option<String>,
 

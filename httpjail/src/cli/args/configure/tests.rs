@@ -145,13 +145,14 @@ fn every_long_option_is_a_key_of_the_file() {
     use clap::CommandFactory as _;
     let schema: serde_json::Value = serde_json::from_str(file::SCHEMA).expect("JSON");
     let keys = schema["properties"].as_object().expect("keys");
-    // Rules are `rules:`; a file names no other, nothing to act on, and no run, of which it may have many.
+    // Rules are `rules:`; a file names no other, nothing to act on or to take a jail from, and no run, of which it may have many.
     let elsewhere = [
         "rule",
         "name",
         "config",
         "locked",
         "cgroup",
+        "pool",
         "container",
         "pid",
         "unit",
