@@ -12,7 +12,7 @@ use httpjail_lab::Way;
 use crate::support::{Expect as _, lab, repeats};
 
 /// Topics in which no jail is started, or whose tests choose the way themselves, or to which the way makes no difference.
-const OTHER_TOPICS: [&str; 21] = [
+const OTHER_TOPICS: [&str; 23] = [
     "answers",
     "attach",
     "bad_policies",
@@ -22,8 +22,10 @@ const OTHER_TOPICS: [&str; 21] = [
     "design",
     "differential",
     "examples",
+    "fleet",
     "hosts",
     "http1",
+    "kubernetes",
     "lab",
     "learn",
     "lint",
@@ -142,7 +144,7 @@ macro_rules! table {
     };
 }
 
-table! { approve attribution cgroups clients devices dns escapes exit_status faults fronting heads hostile identity leftovers log memory named_pipes owner programs publish regression reload silence spellings surroundings terminal terminals torture trust unix_sockets upstream verdicts }
+table! { approve attribution cgroups clients devices dns escapes exit_status faults fronting heads hostile identity leftovers log memory named_pipes owner pool programs publish regression reload silence spellings surroundings terminal terminals torture trust unix_sockets upstream verdicts }
 
 /// A topic or an exception that nobody knows any more would be a hole in the table.
 #[test]
