@@ -74,7 +74,7 @@ pub(super) fn select(
 /// comes back in it.
 ///
 /// # Errors
-/// As [`select`], and the step that failed.
+/// As [`select()`], and the step that failed.
 pub(super) fn armed(run: &Rc<RunContext>, inherited: Inherited) -> Result<ArmedJail, Failure> {
     let mut setup = JailSetup::new(run, inherited)?;
     let Selection { steering, refused } = select::select(choice(run.config.backend)?, wants(&run.config))?;
