@@ -12,12 +12,12 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
-use nix::unistd::{dup2_stdin, pipe2, setsid};
+use nix::unistd::pipe2;
 
+use super::apart::set_apart;
 use super::proxy_user::ProxyUser;
 use crate::jail::termination;
 use crate::sys::clone::{self, Side};
-use crate::sys::fds;
 
 /// How an errand ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -67,9 +67,7 @@ pub(crate) fn run(
 }
 
 fn settle(keep: &[i32], user: &ProxyUser) -> io::Result<()> {
-    dup2_stdin(File::open("/dev/null")?)?;
-    fds::close_from(3, keep)?;
-    setsid()?;
+    set_apart(keep)?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     user.settle()
 }

@@ -1,5 +1,6 @@
 //! The processes of a jail. Each file has the supervisor's handle of a process, and what the process itself does.
 
+pub(crate) mod apart;
 pub(crate) mod approver;
 pub(crate) mod command;
 pub(crate) mod errand;

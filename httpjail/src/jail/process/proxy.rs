@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
-use nix::unistd::{Pid, dup2_stdin, setsid};
+use nix::unistd::Pid;
 
+use super::apart::set_apart;
 use super::proxy_user::ProxyUser;
 use crate::failure::Failure;
 use crate::jail::process_info::cmdline_reader::CmdlineReader;
@@ -25,7 +25,6 @@ use crate::jail::protocol::proxy::{FromProxy, ProxyEnd, ToProxy};
 use crate::jail::termination::{self, NotEnded};
 use crate::net::{Holder, Listeners};
 use crate::sys::clone::{self, Side};
-use crate::sys::fds;
 
 /// How long the proxy may take to load what it needs. Generous: the first run makes a key.
 const READY_LIMIT: Duration = Duration::from_secs(20);
@@ -250,11 +249,7 @@ pub(crate) fn receive_listeners(channel: &ProxyEnd) -> io::Result<Listeners> {
 
 fn settle(keep: &[RawFd]) -> io::Result<()> {
     prctl::set_dumpable(false)?;
-    prctl::set_pdeathsig(Signal::SIGKILL)?;
-    dup2_stdin(File::open("/dev/null")?)?;
-    fds::close_from(3, keep)?;
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
-    setsid()?;
+    set_apart(keep)?;
     // A connection takes two descriptors, so the limit is raised to the maximum.
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;

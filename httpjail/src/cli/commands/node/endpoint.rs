@@ -14,20 +14,18 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use nix::sys::prctl;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
-use nix::unistd::{Pid, setsid};
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use super::figures::Figures;
 use crate::failure::Failure;
+use crate::jail::process::apart::set_apart;
 use crate::jail::process::proxy_user::ProxyUser;
 use crate::jail::protocol::channel::{self, IpcChannel, wait_readable};
 use crate::jail::termination;
 use crate::sync::lock;
 use crate::sys::clone::{self, Side};
-use crate::sys::fds;
 
 /// How many clients are served at a time.
 const CLIENTS: usize = 16;
@@ -146,11 +144,7 @@ impl Drop for Endpoint {
 
 /// Gives up all that the process has of the node.
 fn settle(keep: &[RawFd], user: &ProxyUser) -> io::Result<()> {
-    fds::close_from(3, keep)?;
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
-    setsid()?;
-    // It ends with the node.
-    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    set_apart(keep)?;
     user.settle()
 }
 

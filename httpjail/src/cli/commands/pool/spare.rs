@@ -4,17 +4,15 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use nix::sys::prctl;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
-use nix::unistd::{Pid, setsid};
+use nix::unistd::Pid;
 
 use crate::cli::backends;
 use crate::cli::context::RunContext;
 use crate::failure::Failure;
+use crate::jail::process::apart::set_apart;
 use crate::jail::protocol::channel::{self, IpcChannel};
-use crate::jail::protocol::pool::{FromSpare, SpareEnd, ToSpare};
+use crate::jail::protocol::pool::{FromSpare, ToSpare};
 use crate::sys::clone::{self, Side};
-use crate::sys::fds;
 
 /// A jail. Dropping the handle ends it: its supervisor reads end-of-file.
 #[derive(Debug)]
@@ -33,7 +31,9 @@ impl Spare {
         match clone::fork()? {
             Side::Parent(pid) => Ok(Spare { pid, channel: ours }),
             Side::Child => clone::live(|| {
-                let settled = settle(&theirs).map_err(|error| Failure::new(format!("cannot start a jail: {error}")));
+                // Nothing of the pool's stays: no connection, no other jail's channel, no terminal.
+                let settled = set_apart(&[theirs.as_raw_fd()])
+                    .map_err(|error| Failure::new(format!("cannot start a jail: {error}")));
                 let lost = theirs.try_clone();
                 let done = settled.and_then(|()| backends::live(context, theirs, loud));
                 match (done, lost) {
@@ -67,14 +67,4 @@ impl AsFd for Spare {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.channel.as_fd()
     }
-}
-
-/// Nothing of the pool's stays: no connection, no other jail's channel, no terminal.
-fn settle(channel: &SpareEnd) -> io::Result<()> {
-    prctl::set_pdeathsig(Signal::SIGKILL)?;
-    fds::close_from(3, &[channel.as_raw_fd()])?;
-    nix::unistd::dup2_stdin(std::fs::File::open("/dev/null")?)?;
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
-    setsid()?;
-    Ok(())
 }
