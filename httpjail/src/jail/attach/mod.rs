@@ -59,7 +59,7 @@ use crate::audit::Record;
 use crate::failure::Failure;
 use crate::net::{Inbound, Listeners};
 use detach::{lives, replace};
-use end::{Asked, asked};
+use end::Attended;
 use frames::Frames;
 use lock::lock_pins;
 use pins::Pins;
@@ -285,7 +285,12 @@ impl Attachment {
         policy: Option<&mut dyn PolicyWatch>,
         open_log: &dyn Fn() -> io::Result<File>,
     ) -> End {
-        let mut poller = PolicyPoller::new(policy);
+        let mut attended = Attended {
+            proxy_process,
+            signals,
+            poller: PolicyPoller::new(policy),
+            open_log,
+        };
         let tick = PollTimeout::try_from(TICK).unwrap_or(PollTimeout::MAX);
         loop {
             if self.target.is_gone() {
@@ -314,24 +319,8 @@ impl Attachment {
             if devices && let Some(Err(error)) = self.frames.as_ref().map(Frames::renew) {
                 return End::Failed(format!("cannot close a new device of the network namespace: {error}"));
             }
-            if proxy {
-                let answered = proxy_process.answer(|pid| self.target.ancestors(pid), |_, _| None, open_log);
-                if let Err(message) = answered.and_then(|asked| poller.answer(proxy_process, asked)) {
-                    return End::Failed(message);
-                }
-            }
-            if signal {
-                match asked(signals) {
-                    Ok(Asked { end: true, .. }) => return End::Asked,
-                    Ok(Asked { reload: true, .. }) if poller.demand(proxy_process, None).is_err() => {
-                        return End::Failed("the proxy ended".to_owned());
-                    }
-                    Ok(_) => {}
-                    Err(error) => return End::Failed(format!("cannot read the signals: {error}")),
-                }
-            }
-            if let Err(error) = poller.look(proxy_process) {
-                return End::Failed(format!("the proxy ended: {error}"));
+            if let Some(end) = attended.attend(proxy, signal, |pid| self.target.ancestors(pid)) {
+                return end;
             }
         }
     }

@@ -19,7 +19,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
 use super::TICK;
-use super::end::{Asked, End, asked};
+use super::end::{Attended, End};
 use super::frames::residents;
 use super::neighbors::strong;
 use crate::failure::Failure;
@@ -205,7 +205,12 @@ impl Network {
         policy: Option<&mut dyn PolicyWatch>,
         open_log: &dyn Fn() -> io::Result<File>,
     ) -> End {
-        let mut poller = PolicyPoller::new(policy);
+        let mut attended = Attended {
+            proxy_process,
+            signals,
+            poller: PolicyPoller::new(policy),
+            open_log,
+        };
         let tick = PollTimeout::try_from(TICK).unwrap_or(PollTimeout::MAX);
         loop {
             let watched = [proxy_process.channel.as_fd(), signals.as_fd(), self.ended.as_fd()];
@@ -219,24 +224,8 @@ impl Network {
                 return End::Gone;
             }
             // Which program it was is known to the container's own namespaces.
-            if proxy {
-                let answered = proxy_process.answer(|_| None, |_, _| None, open_log);
-                if let Err(message) = answered.and_then(|asked| poller.answer(proxy_process, asked)) {
-                    return End::Failed(message);
-                }
-            }
-            if signal {
-                match asked(signals) {
-                    Ok(Asked { end: true, .. }) => return End::Asked,
-                    Ok(Asked { reload: true, .. }) if poller.demand(proxy_process, None).is_err() => {
-                        return End::Failed("the proxy ended".to_owned());
-                    }
-                    Ok(_) => {}
-                    Err(error) => return End::Failed(format!("cannot read the signals: {error}")),
-                }
-            }
-            if let Err(error) = poller.look(proxy_process) {
-                return End::Failed(format!("the proxy ended: {error}"));
+            if let Some(end) = attended.attend(proxy, signal, |_| None) {
+                return end;
             }
         }
     }
