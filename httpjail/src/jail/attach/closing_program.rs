@@ -96,12 +96,5 @@ fn instructions(held: BorrowedFd<'_>) -> Result<Vec<Instruction>, String> {
         code.call(Helper::MapLookup);
         code.if_not(0, 0, Label::Allow);
     }
-    code.here(Label::Refuse);
-    code.set(0, 0);
-    code.jump(Label::End);
-    code.here(Label::Allow);
-    code.set(0, 1);
-    code.here(Label::End);
-    code.exit();
-    code.finish()
+    code.answer(0, 1)
 }

@@ -188,12 +188,20 @@ impl Code {
     ///
     /// # Errors
     /// Those of [`Code::finish`].
-    pub(in crate::jail) fn verdict(mut self, refused: i32) -> Result<Vec<Instruction>, String> {
+    pub(in crate::jail) fn verdict(self, refused: i32) -> Result<Vec<Instruction>, String> {
+        self.answer(refused, 0)
+    }
+
+    /// The same with an answer of the hook's own for [`Label::Allow`], too.
+    ///
+    /// # Errors
+    /// Those of [`Code::finish`].
+    pub(in crate::jail) fn answer(mut self, refused: i32, allowed: i32) -> Result<Vec<Instruction>, String> {
         self.here(Label::Refuse);
         self.set(0, refused);
         self.jump(Label::End);
         self.here(Label::Allow);
-        self.set(0, 0);
+        self.set(0, allowed);
         self.here(Label::End);
         self.exit();
         self.finish()

@@ -184,19 +184,21 @@ pub(crate) fn link_create(program: BorrowedFd<'_>, cgroup: BorrowedFd<'_>, attac
     unsafe { bpf_fd(BPF_LINK_CREATE, &mut attr) }
 }
 
+/// What names an object in a bpffs (`union bpf_attr`).
+#[repr(C)]
+struct PinAttr {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+}
+
 /// Gives an object a name in a bpffs, which keeps it alive.
 ///
 /// # Errors
 /// EPERM if the path is not on a bpffs, EEXIST, or EINVAL for a path with a NUL.
 pub(crate) fn obj_pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
-    #[repr(C)]
-    struct Attr {
-        pathname: u64,
-        bpf_fd: u32,
-        file_flags: u32,
-    }
     let path = CString::new(path.as_os_str().as_bytes())?;
-    let mut attr = Attr {
+    let mut attr = PinAttr {
         pathname: path.as_ptr().addr_u64(),
         bpf_fd: raw(object),
         file_flags: 0,
@@ -210,14 +212,8 @@ pub(crate) fn obj_pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
 /// # Errors
 /// ENOENT, EPERM or EACCES, or EINVAL for what is no pin.
 pub(crate) fn obj_get(path: &Path) -> io::Result<OwnedFd> {
-    #[repr(C)]
-    struct Attr {
-        pathname: u64,
-        bpf_fd: u32,
-        file_flags: u32,
-    }
     let path = CString::new(path.as_os_str().as_bytes())?;
-    let mut attr = Attr {
+    let mut attr = PinAttr {
         pathname: path.as_ptr().addr_u64(),
         bpf_fd: 0,
         file_flags: 0,
