@@ -216,29 +216,33 @@ impl Jail<Armed> {
             None => false,
         };
         let foreground = own_terminal || supervisor::wants_foreground();
-        let notify = matches!(self.sockets, Some(SocketGuard::Notify { .. })).then(|| self.sandbox.notify());
-        self.sandbox.request(&InitRequest::Run { foreground, notify })?;
-        match self.sandbox.reply("start the command")? {
-            InitReply::Started => {
-                // What only the start needed.
-                memory::give_back();
-                Ok(Ok(Running::new(
-                    self.sandbox,
-                    self.proxy_process,
-                    self.steering,
-                    self.sockets,
-                    signals,
-                    approver,
-                    foreground && !own_terminal,
-                )))
-            }
-            InitReply::NotStarted(failure) => Err(SpawnError::Command(failure)),
-            other => Err(namespaces::unexpected(&other).into()),
-        }
+        self.start_command(foreground)?;
+        // What only the start needed.
+        memory::give_back();
+        Ok(Ok(Running::new(
+            self.sandbox,
+            self.proxy_process,
+            self.steering,
+            self.sockets,
+            signals,
+            approver,
+            foreground && !own_terminal,
+        )))
     }
 }
 
 impl Jail<Armed> {
+    /// Has init fork the command.
+    fn start_command(&self, foreground: bool) -> Result<(), SpawnError> {
+        let notify = self.makes_connections().then(|| self.sandbox.notify());
+        self.sandbox.request(&InitRequest::Run { foreground, notify })?;
+        match self.sandbox.reply("start the command")? {
+            InitReply::Started => Ok(()),
+            InitReply::NotStarted(failure) => Err(SpawnError::Command(failure)),
+            other => Err(namespaces::unexpected(&other).into()),
+        }
+    }
+
     /// Has init make a terminal in the jail and lead its session. Returns the outer end.
     fn terminal(&self) -> Result<OwnedFd, Failure> {
         self.sandbox.request(&InitRequest::MakeTerminal)?;

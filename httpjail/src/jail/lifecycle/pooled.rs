@@ -7,15 +7,13 @@ use std::os::fd::AsFd;
 use super::{Armed, Jail, SpawnError};
 use crate::failure::Failure;
 use crate::jail::process::approver::ApproverProcess;
-use crate::jail::process::namespaces;
-use crate::jail::protocol::init::{InitReply, InitRequest, Taken};
+use crate::jail::protocol::init::{InitRequest, Taken};
 use crate::jail::protocol::pool::SpareEnd;
 use crate::jail::supervisor::Running;
 use crate::jail::supervisor::client::{Client, Given};
 use crate::jail::supervisor::policy_watch::{PolicyPoller, PolicyWatch};
 use crate::jail::supervisor::signals::Signals;
 use crate::jail::supervisor::standby::{self, Arrival};
-use crate::jail::unix::SocketGuard;
 use crate::sys::memory;
 use crate::sys::terminal::inner_end;
 
@@ -74,13 +72,7 @@ impl Jail<Armed> {
         let inner = inner.map_err(|error| Failure::new(format!("cannot open the jail's terminal: {error}")))?;
         let screen = inner.as_ref().map_or(given.standard[2].as_fd(), AsFd::as_fd);
         self.proxy_process.show_on(screen)?;
-        let notify = matches!(self.sockets, Some(SocketGuard::Notify { .. })).then(|| self.sandbox.notify());
-        self.sandbox.request(&InitRequest::Run { foreground, notify })?;
-        match self.sandbox.reply("start the command")? {
-            InitReply::Started => {}
-            InitReply::NotStarted(failure) => return Err(SpawnError::Command(failure)),
-            other => return Err(namespaces::unexpected(&other).into()),
-        }
+        self.start_command(foreground)?;
         client.tell_start(terminal);
         let running = Running::new(
             self.sandbox,
