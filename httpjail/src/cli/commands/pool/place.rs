@@ -15,12 +15,12 @@ use nix::sys::socket::{
 };
 use nix::unistd::geteuid;
 
+use crate::control::protocol::parse_name;
 use crate::failure::Failure;
 use crate::jail::sandbox::run_dir;
 
 /// How many clients may wait to be accepted.
 const BACKLOG: i32 = 128;
-const NAME_MAX: usize = 64;
 
 /// A pool's listener. Dropping it removes the socket's file.
 #[derive(Debug)]
@@ -34,16 +34,9 @@ pub(super) struct Listener {
 /// # Errors
 /// When it is none.
 pub(super) fn check(name: &str) -> Result<(), Failure> {
-    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    if !name.is_empty() && name.len() <= NAME_MAX && !name.starts_with('.') && name.bytes().all(known) {
-        return Ok(());
-    }
-    Err(Failure {
+    parse_name(name).map(drop).map_err(|expected| Failure {
         status: 2,
-        ..Failure::new(format!(
-            "invalid name of a pool `{}`: expected up to {NAME_MAX} letters, digits, `-`, `_` and `.`",
-            name.escape_debug()
-        ))
+        ..Failure::new(format!("invalid name of a pool `{}`: {expected}", name.escape_debug()))
     })
 }
 
