@@ -8,6 +8,8 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
+use crate::logging;
+
 /// The variable that names the socket: a path, or an abstract name behind an `@`.
 pub(crate) const VARIABLE: &str = "NOTIFY_SOCKET";
 /// What is sent to it.
@@ -21,6 +23,13 @@ pub(crate) fn tell() -> io::Result<()> {
     match std::env::var_os(VARIABLE) {
         Some(name) if !name.is_empty() => tell_at(&name),
         _ => Ok(()),
+    }
+}
+
+/// Tells it. If that fails, warns that it cannot be told `what`.
+pub(crate) fn tell_or_warn(what: &str) {
+    if let Err(error) = tell() {
+        logging::warn(&format!("cannot tell {VARIABLE} {what}: {error}"), None);
     }
 }
 

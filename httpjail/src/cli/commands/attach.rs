@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::attach_own;
 use crate::cli::args;
 use crate::cli::born;
-use crate::cli::compose::approval::{self, Questions};
+use crate::cli::compose::approval;
 use crate::cli::compose::container_network::{ContainerLeg, Entrance};
 use crate::cli::compose::container_trust;
 use crate::cli::compose::control::{self, About};
@@ -19,7 +19,7 @@ use crate::cli::compose::proxy_process::Task;
 use crate::cli::compose::reload::Watcher;
 use crate::cli::readiness;
 use crate::cli::run_stats::SharedFindings;
-use crate::cli::safe_from::{Holding, SafeFrom};
+use crate::cli::safe_from::SafeFrom;
 use crate::config::Config;
 use crate::control::protocol::Kind;
 use crate::failure::Failure;
@@ -154,15 +154,7 @@ fn hold(
     let_in.map_err(|error| Failure::new(format!("cannot let the peers of --inbound in: {error}")))?;
     let (leg, entrance) = ContainerLeg::wanted(config, &attachment)?.unzip();
     // Who is in the cgroup is not known beforehand.
-    let (_aide, questions) = match approval::start(config, caller, Holding::Nothing(SafeFrom::AllBut(0)))? {
-        None => (None, None),
-        Some(Questions { approver, socket, held }) => {
-            if let Some(text) = approval::unheld(&held).filter(|_| !config.log.quiet) {
-                logging::warn(&text, None);
-            }
-            (Some(approver), Some(socket))
-        }
-    };
+    let (_aide, questions) = approval::start_unheld(config, caller, SafeFrom::AllBut(0))?;
     let shared_findings = SharedFindings::new()?;
     let session = session();
     let about = About {
@@ -206,12 +198,7 @@ fn hold(
     if let Some(trusting) = trusting {
         announce_trust(config, caller, trusting);
     }
-    if let Err(error) = readiness::tell() {
-        logging::warn(
-            &format!("cannot tell {} that it is attached: {error}", readiness::VARIABLE),
-            None,
-        );
-    }
+    readiness::tell_or_warn("that it is attached");
 
     // Who is in the cgroup is not known beforehand: nobody but root may be able to write the file.
     let mut watcher = Watcher::new(config, SafeFrom::AllBut(0), caller);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use nix::unistd::Pid;
 
-use crate::cli::compose::approval::{self, Questions};
+use crate::cli::compose::approval;
 use crate::cli::compose::control::{self, About};
 use crate::cli::compose::log_file::LogReopener;
 use crate::cli::compose::proxy_parts::{session, upstream_authorities};
@@ -12,7 +12,7 @@ use crate::cli::compose::proxy_process::Task;
 use crate::cli::compose::reload::Watcher;
 use crate::cli::readiness;
 use crate::cli::run_stats::SharedFindings;
-use crate::cli::safe_from::{Holding, SafeFrom};
+use crate::cli::safe_from::SafeFrom;
 use crate::config::Config;
 use crate::config::options::UpstreamNetwork;
 use crate::control::protocol::Kind;
@@ -46,16 +46,7 @@ pub(super) fn attach(config: &Config, caller: &UserIdentity, place: &Place, mut 
     let signals = Signals::block().map_err(|error| Failure::new(format!("cannot take the signals: {error}")))?;
     held.close(config.policy.names_loopback())?;
     let upstream_authorities = upstream_authorities(config, caller)?;
-    let (_aide, questions) =
-        match approval::start(config, caller, Holding::Nothing(SafeFrom::AllBut(caller.uid.as_raw())))? {
-            None => (None, None),
-            Some(Questions { approver, socket, held }) => {
-                if let Some(text) = approval::unheld(&held).filter(|_| !config.log.quiet) {
-                    logging::warn(&text, None);
-                }
-                (Some(approver), Some(socket))
-            }
-        };
+    let (_aide, questions) = approval::start_unheld(config, caller, SafeFrom::AllBut(caller.uid.as_raw()))?;
     let session = session();
     let about = About {
         kind: Kind::Attach,
@@ -85,12 +76,7 @@ pub(super) fn attach(config: &Config, caller: &UserIdentity, place: &Place, mut 
     proxy_process.ready()?;
     held.arm(&proxy_process)?;
     announce(config, caller, place, &held);
-    if let Err(error) = readiness::tell() {
-        logging::warn(
-            &format!("cannot tell {} that it is attached: {error}", readiness::VARIABLE),
-            None,
-        );
-    }
+    readiness::tell_or_warn("that it is attached");
     let mut watcher = Watcher::new(config, SafeFrom::AllBut(caller.uid.as_raw()), caller);
     let watch = watcher.as_mut().map(|watcher| watcher as &mut dyn PolicyWatch);
     let end = held.watch(&proxy_process, &signals, watch, &|| log.open(caller));

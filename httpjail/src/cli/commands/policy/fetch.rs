@@ -231,12 +231,7 @@ impl Fetcher<'_> {
             return;
         }
         self.ready = true;
-        if let Err(error) = readiness::tell() {
-            logging::warn(
-                &format!("cannot tell {} of the policy: {error}", readiness::VARIABLE),
-                None,
-            );
-        }
+        readiness::tell_or_warn("of the policy");
     }
 }
 

@@ -10,4 +10,4 @@ mod process;
 
 pub(crate) use decider::{decider, unheld};
 #[cfg(target_os = "linux")]
-pub(crate) use process::{Questions, start};
+pub(crate) use process::{Questions, start, start_unheld};

@@ -7,11 +7,11 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::decider::{Decider, decider};
+use super::decider::{Decider, decider, unheld};
 use crate::approve::terminal::{self, Contents, PolicyFile, Setup, Supervisor};
 use crate::approve::{ApproverProgram, serve};
 use crate::cli::anchored_path::AnchoredPath;
-use crate::cli::safe_from::Holding;
+use crate::cli::safe_from::{Holding, SafeFrom};
 use crate::config::{Approval, Config, file};
 use crate::failure::Failure;
 use crate::jail::process::approver::{ApproverProcess, Kind};
@@ -80,6 +80,21 @@ pub(crate) fn start(config: &Config, caller: &UserIdentity, holding: Holding) ->
         socket: ours,
         held,
     }))
+}
+
+/// The same where no jail holds what is decided about; warns if that could change what decides.
+pub(crate) fn start_unheld(
+    config: &Config,
+    caller: &UserIdentity,
+    safe: SafeFrom,
+) -> Result<(Option<ApproverProcess>, Option<UnixStream>), Failure> {
+    let Some(Questions { approver, socket, held }) = start(config, caller, Holding::Nothing(safe))? else {
+        return Ok((None, None));
+    };
+    if let Some(text) = unheld(&held).filter(|_| !config.log.quiet) {
+        logging::warn(&text, None);
+    }
+    Ok((Some(approver), Some(socket)))
 }
 
 /// The policy file that "always" writes to, and what holds its folder. What is no file (a pipe) has none.
